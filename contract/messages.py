@@ -1,0 +1,210 @@
+"""Everything that crosses the wire, one Struct a message (DESIGN 5).
+
+Summaries travel as msgpack, control messages as JSON (`contract.codec`). Every field added after version 1 has a default,
+so an old reader ignores it and a new reader fills it in; a field is never renamed or reused. Times named `*_at` are Unix
+seconds, UTC, as the sender's clock had them.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+from contract.sketches.window import WindowWire
+
+WIRE_VERSION = 1
+
+
+class Verdict(str, Enum):
+    """The answer given to the line. REVIEW is the answer to unsure, late and broken; never PASS."""
+
+    PASS = "PASS"
+    REJECT = "REJECT"
+    REVIEW = "REVIEW"
+
+
+class Header(msgspec.Struct, frozen=True):
+    """Who says it, which of its messages this is, and what it was running.
+
+    `boot` is made with the outbox file (and made anew when that is restored or cloned), `seq` counts from 1 within it.
+    """
+
+    station: str
+    boot: str
+    seq: int
+    started_at: float
+    ended_at: float
+    monotonic_s: float
+    clock_synced: bool
+    bundle: str
+    v: int = WIRE_VERSION
+
+
+class Accounting(msgspec.Struct, frozen=True):
+    """Frames of one window, by fate. The law: captured == decided + sum(dropped) + undecided (DESIGN 3).
+
+    `review` counts REVIEW verdicts by cause. `undecided` are frames captured whose verdict was never recorded (a crash).
+    """
+
+    captured: int = 0
+    passed: int = 0
+    rejected: int = 0
+    review: dict[str, int] = {}
+    dropped: dict[str, int] = {}
+    undecided: int = 0
+    asked_cloud: int = 0
+    cloud_answers: int = 0
+
+    @property
+    def decided(self) -> int:
+        """Frames given a verdict."""
+        return self.passed + self.rejected + sum(self.review.values())
+
+    def closes(self) -> bool:
+        """Return whether every captured frame is accounted for."""
+        return self.captured == self.decided + sum(self.dropped.values()) + self.undecided
+
+
+class SampleNote(msgspec.Struct, frozen=True):
+    """A frame the station kept: the cloud may ask for its pixels, policy allowing.
+
+    `reason` is "audit" (drawn at random with probability `inclusion`), "hard" (unsure) or "review" (verdict REVIEW).
+    """
+
+    sample: str
+    captured_at: float
+    part: str
+    label: str
+    confidence: float
+    verdict: str
+    reason: str
+    inclusion: float
+
+
+class ShadowNote(msgspec.Struct, frozen=True):
+    """How a candidate bundle decided the frames it saw beside the one in charge."""
+
+    bundle: str
+    deployment: str
+    frames: int
+    agreed: int
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """What a station ships of its windows. `window` is None when the sketches were lost with the process (`note` says so)."""
+
+    header: Header
+    accounting: Accounting
+    window: WindowWire | None = None
+    samples: tuple[SampleNote, ...] = ()
+    shadow: ShadowNote | None = None
+    simulated: bool = False
+    note: str = ""
+
+
+class StationState(msgspec.Struct, frozen=True):
+    """Birth (online) and Will (offline) of a station. A Will counts only when its boot is the last birth's (DESIGN 5)."""
+
+    station: str
+    boot: str
+    online: bool
+    at: float
+    agent_version: str = ""
+    simulated: bool = False
+    v: int = WIRE_VERSION
+
+
+class ReportedState(msgspec.Struct, frozen=True):
+    """What a station runs and how its last update went."""
+
+    station: str
+    boot: str
+    at: float
+    bundle: str
+    update_state: str
+    deployment: str = ""
+    candidate: str = ""
+    reason: str = ""
+    desired_seq: int = 0
+    shadow_frames: int = 0
+    shadow_agreed: int = 0
+    v: int = WIRE_VERSION
+
+
+class Probation(msgspec.Struct, frozen=True):
+    """What a candidate must show on live frames before a station keeps it.
+
+    `min_agreement` is the least share of frames on which it must decide as the incumbent does; 0 where the incumbent is the
+    thing known to be wrong (a station whose alarm this release answers).
+    """
+
+    frames: int
+    min_agreement: float
+    timeout_s: float = 600.0
+
+
+class Order(msgspec.Struct, frozen=True):
+    """ "Station S, run bundle B now": the payload inside a DSSE envelope (DESIGN 6)."""
+
+    station: str
+    bundle: str
+    size_bytes: int
+    deployment: str
+    desired_seq: int
+    release_counter: int
+    issued_at: float
+    expires_at: float
+    probation: Probation
+    v: int = WIRE_VERSION
+
+
+class DesiredState(msgspec.Struct, frozen=True):
+    """The retained desired state of a station: a signed order, or none yet. `envelope` is a DSSE envelope as JSON text."""
+
+    station: str
+    envelope: str
+    v: int = WIRE_VERSION
+
+
+class Command(msgspec.Struct, frozen=True):
+    """Something to do once: `name` is "upload_samples" (arguments: samples, a list of ids) or "re_enrol" (none).
+
+    `id` makes it idempotent: a station answers a repeated id with the first answer.
+    """
+
+    id: str
+    station: str
+    name: str
+    expires_at: float
+    arguments: dict[str, Any] = {}
+    v: int = WIRE_VERSION
+
+
+class CommandResult(msgspec.Struct, frozen=True):
+    """A station's answer to a command."""
+
+    id: str
+    station: str
+    ok: bool
+    detail: str = ""
+    v: int = WIRE_VERSION
+
+
+class Ack(msgspec.Struct, frozen=True):
+    """Sequence ranges [first, last] the cloud has committed, and how many more it would take now (`credit`)."""
+
+    station: str
+    boot: str
+    ranges: tuple[tuple[int, int], ...]
+    credit: int
+    v: int = WIRE_VERSION
+
+
+class AggregatorState(msgspec.Struct, frozen=True):
+    """Whether an aggregator is listening."""
+
+    online: bool
+    at: float
+    v: int = WIRE_VERSION
