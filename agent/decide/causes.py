@@ -1,0 +1,20 @@
+"""Why a verdict is REVIEW."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Cause(str, Enum):
+    """What kept a frame from PASS and REJECT. UNSURE is the only one that more evidence can settle in time."""
+
+    UNSURE = "unsure"
+    LATE = "late"
+    BROKEN_MODEL = "broken_model"
+    NO_MODEL = "no_model"
+    CAMERA_FAULT = "camera_fault"
+    BAD_IMAGE = "bad_image"
+    BLANK_FRAME = "blank_frame"
+    FROZEN_FRAME = "frozen_frame"
+    BROKEN_DISK = "broken_disk"
+    INTERNAL = "internal"

@@ -1,0 +1,29 @@
+"""Whether to ask the cloud about one frame, and what its answer changes (DESIGN 3)."""
+
+from __future__ import annotations
+
+from agent.decide.budget import Budget
+from agent.decide.thresholds import Decision, decide
+from contract.decode import Prediction
+from contract.manifest import Thresholds
+
+
+def may_ask(
+    decision: Decision, budget: Budget, *, now_s: float, time_left_s: float, least_s: float
+) -> tuple[bool, Budget]:
+    """Return whether to ask about this frame now, and the budget afterwards.
+
+    Only when the decision could be settled by it, at least `least_s` of the deadline is left, and there is budget; a frame
+    without time costs none.
+    """
+    if not decision.escalate or time_left_s < least_s:
+        return False, budget
+    return budget.spend(now_s)
+
+
+def settle(local: Decision, cloud: Prediction | None, thresholds: Thresholds) -> Decision:
+    """Return the decision after the cloud's answer: its own where it is sure, the local one where it is None or unsure too."""
+    if cloud is None:
+        return local
+    answer = decide(cloud, thresholds)
+    return local if answer.escalate else answer

@@ -1,0 +1,37 @@
+"""Kept images, and the one way they leave a station."""
+
+from __future__ import annotations
+
+from contract.messages import SampleNote
+
+
+class SampleStore(Protocol):
+    """Images kept for review."""
+
+    def find(self, sample: str) -> tuple[SampleNote, bytes] | None:
+        """Return a kept sample's note and its PNG, or None: never kept, or evicted since."""
+
+    def mark_uploaded(self, sample: str) -> None:
+        """Note that the cloud has this image."""
+
+
+class SampleSender(Protocol):
+    """Sends images to the cloud."""
+
+    def send(self, note: SampleNote, png: bytes) -> None:
+        """Send one image.
+
+        Raises:
+            LinkDown: the cloud was not reached.
+            RefusedError: the cloud will not have it.
+        """
+
+
+class Memory(Protocol):
+    """Small durable facts by name."""
+
+    def get(self, name: str) -> str | None:
+        """Return the fact, or None."""
+
+    def put(self, name: str, value: str) -> None:
+        """Store the fact durably."""
