@@ -1,0 +1,166 @@
+"""Messages from stations into the database: commit first, acknowledge after (P1)."""
+
+from __future__ import annotations
+
+import logging
+import queue
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from cloud.ports.link import Arrival, Link
+from contract.codec import decode_control, decode_summary, encode_control
+from contract.errors import BadMessage, StorageFull
+from contract.messages import Ack, CommandResult, ReportedState, StationState, Summary
+from contract.topics import Channel, parse_topic, topic
+
+_log = logging.getLogger(__name__)
+
+BATCH_SIZE = 200
+BATCH_WINDOW_S = 0.1
+# How many summaries a station may send before the next ack; issue 6 lets load decide.
+CREDIT = 100
+
+
+class Ingested(Protocol):
+    """Where a batch goes: one call is one transaction."""
+
+    def __call__(self, batch: Batch, now: float) -> int:
+        """Commit the batch and return how many summaries were new."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """What a run of arrivals says, in order."""
+
+    summaries: list[tuple[Summary, bytes]] = field(default_factory=list)
+    states: list[StationState] = field(default_factory=list)
+    reports: list[ReportedState] = field(default_factory=list)
+    results: list[CommandResult] = field(default_factory=list)
+    dead: list[tuple[str, str, bytes]] = field(default_factory=list)
+
+
+def sort_arrivals(arrivals: Sequence[Arrival]) -> Batch:
+    """Return what the arrivals say. What is no message of ours, or speaks for another station, is dead, with the reason."""
+    batch = Batch()
+    for arrival in arrivals:
+        try:
+            _sort_one(arrival, batch)
+        except BadMessage as error:
+            batch.dead.append((arrival.topic, error.one_line(), arrival.payload))
+    return batch
+
+
+def acks_for(summaries: Sequence[Summary], credit: int) -> list[Ack]:
+    """Return one ack a (station, boot), its sequences as ranges."""
+    seqs: dict[tuple[str, str], set[int]] = {}
+    for summary in summaries:
+        seqs.setdefault((summary.header.station, summary.header.boot), set()).add(summary.header.seq)
+    return [Ack(station, boot, _ranges(sorted(found)), credit) for (station, boot), found in seqs.items()]
+
+
+class IngestLoop:
+    """Runs in one thread until `stop`. A batch that cannot be committed is kept and tried again: nothing is acknowledged."""
+
+    def __init__(
+        self,
+        arrivals: queue.Queue[Arrival],
+        link: Link,
+        commit: Ingested,
+        now: Callable[[], float],
+        sleep: Callable[[float], None],
+    ) -> None:
+        self._arrivals, self._link, self._commit = arrivals, link, commit
+        self._now, self._sleep = now, sleep
+        self._stopping = False
+        self.committed = 0
+        self.duplicates = 0
+        self.dead = 0
+
+    def run(self) -> None:
+        """Ingest until stopped."""
+        while not self._stopping:
+            arrivals = self._gather()
+            if arrivals:
+                self.ingest(arrivals)
+
+    def stop(self) -> None:
+        """Finish the batch at hand and return from `run`."""
+        self._stopping = True
+
+    def ingest(self, arrivals: Sequence[Arrival]) -> None:
+        """Commit one batch, then acknowledge it."""
+        batch = sort_arrivals(arrivals)
+        while True:
+            try:
+                new = self._commit(batch, self._now())
+                break
+            except StorageFull as error:
+                # Nothing is lost by waiting: the stations keep what is not acknowledged.
+                _log.error("cannot store summaries: %s", error.one_line())
+                if self._stopping:
+                    return
+                self._sleep(1.0)
+        for arrival in arrivals:
+            arrival.done()
+        for ack in acks_for([summary for summary, _ in batch.summaries], CREDIT):
+            self._link.publish(topic(ack.station, Channel.ACK), encode_control(ack), qos=0, retain=False)
+        self.committed += new
+        self.duplicates += len(batch.summaries) - new
+        self.dead += len(batch.dead)
+        for name, reason, _ in batch.dead:
+            _log.warning("dead letter on %s: %s", name, reason)
+
+    def _gather(self) -> list[Arrival]:
+        try:
+            arrivals = [self._arrivals.get(timeout=0.5)]
+        except queue.Empty:
+            return []
+        ends = self._now() + BATCH_WINDOW_S
+        while len(arrivals) < BATCH_SIZE and (left := ends - self._now()) > 0:
+            try:
+                arrivals.append(self._arrivals.get(timeout=left))
+            except queue.Empty:
+                break
+        return arrivals
+
+
+def _sort_one(arrival: Arrival, batch: Batch) -> None:
+    station, channel = parse_topic(arrival.topic)
+    said_by: str
+    if channel is Channel.SUMMARY:
+        summary = decode_summary(arrival.payload)
+        said_by = summary.header.station
+        if said_by == station:
+            if not summary.accounting.closes():
+                raise BadMessage(f"summary {summary.header.seq} of '{station}' does not account for every frame")
+            batch.summaries.append((summary, arrival.payload))
+    elif channel is Channel.STATE:
+        state = decode_control(arrival.payload, StationState)
+        said_by = state.station
+        if said_by == station:
+            batch.states.append(state)
+    elif channel is Channel.REPORTED:
+        report = decode_control(arrival.payload, ReportedState)
+        said_by = report.station
+        if said_by == station:
+            batch.reports.append(report)
+    elif channel is Channel.RESULT:
+        result = decode_control(arrival.payload, CommandResult)
+        said_by = result.station
+        if said_by == station:
+            batch.results.append(result)
+    else:
+        raise BadMessage(f"'{channel.value}' is for stations, not for the cloud")
+    if said_by != station:
+        raise BadMessage(f"a message on '{station}'s topic says it is from '{said_by[:63]}'")
+
+
+def _ranges(seqs: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    ranges: list[tuple[int, int]] = []
+    for seq in seqs:
+        if ranges and seq == ranges[-1][1] + 1:
+            ranges[-1] = (ranges[-1][0], seq)
+        else:
+            ranges.append((seq, seq))
+    return tuple(ranges)

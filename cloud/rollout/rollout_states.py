@@ -1,0 +1,97 @@
+"""The states of a rollout and of a station within it; everything that affects the two machines lives here."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from contract.errors import IllegalTransition
+
+
+class RolloutState(str, Enum):
+    """A rollout as a whole."""
+
+    RUNNING = "RUNNING"
+    ABORTING = "ABORTING"
+    DONE = "DONE"
+    ABORTED = "ABORTED"
+
+
+class RolloutEvent(str, Enum):
+    """What happens to a rollout."""
+
+    ALL_WAVES_COMMITTED = "all waves committed"
+    ABORT = "abort"
+    ALL_BACK = "every station is back on a good bundle"
+
+
+ROLLOUT_TABLE: dict[RolloutState, dict[RolloutEvent, RolloutState]] = {
+    RolloutState.RUNNING: {
+        RolloutEvent.ALL_WAVES_COMMITTED: RolloutState.DONE,
+        RolloutEvent.ABORT: RolloutState.ABORTING,
+    },
+    RolloutState.ABORTING: {RolloutEvent.ALL_BACK: RolloutState.ABORTED},
+    RolloutState.DONE: {},
+    RolloutState.ABORTED: {},
+}
+
+
+class MemberState(str, Enum):
+    """One station within a rollout. SKIPPED: already on the bundle, or never ordered because the rollout stopped."""
+
+    PLANNED = "PLANNED"
+    ORDERED = "ORDERED"
+    COMMITTED = "COMMITTED"
+    FAILED = "FAILED"
+    RECALLED = "RECALLED"
+    BACK = "BACK"
+    SKIPPED = "SKIPPED"
+
+
+class MemberEvent(str, Enum):
+    """What happens to a station within a rollout."""
+
+    ORDER = "order"
+    COMMIT = "commit"
+    FAIL = "fail"
+    RECALL = "recall"
+    RETURN = "return"
+    SKIP = "skip"
+
+
+MEMBER_TABLE: dict[MemberState, dict[MemberEvent, MemberState]] = {
+    MemberState.PLANNED: {MemberEvent.ORDER: MemberState.ORDERED, MemberEvent.SKIP: MemberState.SKIPPED},
+    MemberState.ORDERED: {
+        MemberEvent.COMMIT: MemberState.COMMITTED,
+        MemberEvent.FAIL: MemberState.FAILED,
+        MemberEvent.RECALL: MemberState.RECALLED,
+    },
+    MemberState.COMMITTED: {MemberEvent.RECALL: MemberState.RECALLED},
+    MemberState.RECALLED: {MemberEvent.RETURN: MemberState.BACK},
+    MemberState.FAILED: {},
+    MemberState.BACK: {},
+    MemberState.SKIPPED: {},
+}
+
+
+def step_rollout(state: RolloutState, event: RolloutEvent) -> RolloutState:
+    """Return the next state.
+
+    Raises:
+        IllegalTransition: the table has no row for it.
+    """
+    try:
+        return ROLLOUT_TABLE[state][event]
+    except KeyError:
+        raise IllegalTransition(f"a rollout that is {state.value} cannot '{event.value}'") from None
+
+
+def step_member(state: MemberState, event: MemberEvent) -> MemberState:
+    """Return the next state.
+
+    Raises:
+        IllegalTransition: the table has no row for it.
+    """
+    try:
+        return MEMBER_TABLE[state][event]
+    except KeyError:
+        raise IllegalTransition(f"a station that is {state.value} cannot '{event.value}'") from None

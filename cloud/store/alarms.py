@@ -1,0 +1,127 @@
+"""Drift alarms, the detectors' state, and the retrains they led to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select, update
+
+from cloud.store.audit import write_audit
+from cloud.store.database import Database
+from cloud.store.tables import alarms, drift_state, retrains
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """A station's drift alarm; open while `closed_at` is None."""
+
+    id: int
+    station: str
+    opened_at: float
+    closed_at: float | None
+    cause: str
+    sentence: str
+    closed_why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retrain:
+    """An attempt to answer an alarm with a new model. `figures` is a JSON object of what the steps measured."""
+
+    id: int
+    alarm: int | None
+    station: str
+    state: str
+    reason: str
+    run: str
+    version: str
+    figures: str
+    started_at: float
+    ended_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An alarm to be opened."""
+
+    station: str
+    at: float
+    cause: str
+    sentence: str
+
+
+class Alarms:
+    """The alarms, drift_state and retrains tables."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def load_state(self) -> tuple[int, bytes | None]:
+        """Return (last summary row read, detectors' snapshot or None)."""
+        with self._database.read() as connection:
+            row = connection.execute(select(drift_state).where(drift_state.c.id == 1)).first()
+        return (row.cursor, row.snapshot) if row is not None else (0, None)
+
+    def commit(
+        self, cursor: int, snapshot: bytes, opened: Sequence[Opened], cleared: Sequence[tuple[str, float, str]]
+    ) -> None:
+        """Store the detectors' state with the alarms it opened and cleared (station, at, why), in one transaction."""
+        with self._database.write() as connection:
+            values = {"id": 1, "cursor": cursor, "snapshot": snapshot}
+            connection.execute(self._database.upsert(drift_state, "id", values))
+            for alarm in opened:
+                if self._open_id(connection, alarm.station) is None:
+                    row = {
+                        "station": alarm.station,
+                        "opened_at": alarm.at,
+                        "cause": alarm.cause,
+                        "sentence": alarm.sentence,
+                    }
+                    connection.execute(alarms.insert().values(**row))
+                    write_audit(connection, alarm.at, "plumbline", "drift alarm", f"{alarm.station}: {alarm.sentence}")
+            for station, at, why in cleared:
+                self._close(connection, station, at, why)
+
+    def close(self, station: str, now: float, why: str) -> None:
+        """Close the open alarm of a station, if there is one."""
+        with self._database.write() as connection:
+            self._close(connection, station, now, why)
+
+    def all(self) -> list[Alarm]:
+        """Return every alarm, oldest first."""
+        with self._database.read() as connection:
+            return [Alarm(**row._mapping) for row in connection.execute(select(alarms).order_by(alarms.c.id))]
+
+    def open(self) -> list[Alarm]:
+        """Return the alarms that are open."""
+        return [alarm for alarm in self.all() if alarm.closed_at is None]
+
+    def retrains(self) -> list[Retrain]:
+        """Return every retrain, oldest first."""
+        with self._database.read() as connection:
+            return [Retrain(**row._mapping) for row in connection.execute(select(retrains).order_by(retrains.c.id))]
+
+    def start_retrain(self, alarm: Alarm, reason: str, now: float) -> int:
+        """Record that an alarm is to be answered by a new model; return the retrain's id."""
+        with self._database.write() as connection:
+            row = {"alarm": alarm.id, "station": alarm.station, "state": "queued", "reason": reason, "started_at": now}
+            key = connection.execute(retrains.insert().values(**row)).inserted_primary_key
+            write_audit(connection, now, "plumbline", "retrain", f"{alarm.station}: {reason}")
+            assert key is not None  # an autoincrement insert always has one
+            return int(key[0])
+
+    def update_retrain(self, retrain: int, **values: str | float) -> None:
+        """Change columns of a retrain (state, run, version, figures, ended_at)."""
+        with self._database.write() as connection:
+            connection.execute(update(retrains).where(retrains.c.id == retrain).values(**values))
+
+    @staticmethod
+    def _open_id(connection: Connection, station: str) -> int | None:
+        query = select(alarms.c.id).where(alarms.c.station == station, alarms.c.closed_at.is_(None))
+        return connection.execute(query).scalar()
+
+    def _close(self, connection: Connection, station: str, now: float, why: str) -> None:
+        if (alarm := self._open_id(connection, station)) is not None:
+            connection.execute(update(alarms).where(alarms.c.id == alarm).values(closed_at=now, closed_why=why))
+            write_audit(connection, now, "plumbline", "alarm closed", f"{station}: {why}")

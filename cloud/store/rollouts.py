@@ -1,0 +1,211 @@
+"""Rollouts, their stations, and the orders that stations should have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+from sqlalchemy import Connection, select, update
+
+from cloud.rollout.rollout_states import MemberEvent, MemberState, RolloutEvent, RolloutState, step_member, step_rollout
+from cloud.store.audit import write_audit
+from cloud.store.database import Database
+from cloud.store.tables import desired, rollout_stations, rollouts
+from contract.errors import NotFound, RefusedError
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """A release on its way. `changed_stations`: those whose decisions it is meant to change."""
+
+    id: int
+    version: str
+    bundle: str
+    state: RolloutState
+    wave: int
+    wave_started_at: float
+    changed_stations: tuple[str, ...]
+    reason: str
+    created_at: float
+    ended_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutMember:
+    """A station within a rollout."""
+
+    rollout: int
+    station: str
+    wave: int
+    state: MemberState
+    deployment: str
+    previous_bundle: str
+    ordered_at: float | None
+    ended_at: float | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StandingOrder:
+    """The newest order for a station; `published` once the broker took it."""
+
+    station: str
+    desired_seq: int
+    bundle: str
+    envelope: str
+    published: bool
+
+
+class Rollouts:
+    """The rollouts, rollout_stations and desired tables."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def create(
+        self, version: str, bundle: str, waves: Sequence[Sequence[str]], changed: Sequence[str], actor: str, now: float
+    ) -> int:
+        """Store a new rollout and return its id.
+
+        Raises:
+            RefusedError: another one is under way, or there is no station.
+        """
+        if not waves:
+            raise RefusedError(
+                "there is no station to roll out to", hint="add one with: plumbline-cloud station add NAME"
+            )
+        with self._database.write() as connection:
+            busy = select(rollouts.c.id).where(rollouts.c.state.in_([RolloutState.RUNNING, RolloutState.ABORTING]))
+            if (other := connection.execute(busy).scalar()) is not None:
+                raise RefusedError(f"rollout {other} is still under way", hint="wait for it or abort it")
+            changed_json = msgspec.json.encode(sorted(changed)).decode()
+            row = {"version": version, "bundle": bundle, "state": RolloutState.RUNNING.value, "created_at": now}
+            row |= {"wave_started_at": now, "changed_stations": changed_json}
+            key = connection.execute(rollouts.insert().values(**row)).inserted_primary_key
+            assert key is not None  # an autoincrement insert always has one
+            members = [
+                {
+                    "rollout": key[0],
+                    "station": s,
+                    "wave": w,
+                    "state": MemberState.PLANNED.value,
+                    "deployment": f"r{key[0]}-{s}",
+                }
+                for w, wave in enumerate(waves)
+                for s in wave
+            ]
+            connection.execute(rollout_stations.insert(), members)
+            write_audit(
+                connection, now, actor, "rollout", f"{version} to {len(members)} stations in {len(waves)} waves"
+            )
+            return int(key[0])
+
+    def all(self) -> list[Rollout]:
+        """Return every rollout, oldest first."""
+        with self._database.read() as connection:
+            return [_rollout(row._mapping) for row in connection.execute(select(rollouts).order_by(rollouts.c.id))]
+
+    def get(self, rollout: int) -> Rollout:
+        """Return one rollout.
+
+        Raises:
+            NotFound: no such rollout.
+        """
+        for found in self.all():
+            if found.id == rollout:
+                return found
+        raise NotFound(f"no rollout {rollout}", hint="list them with: plumbline-cloud rollout list")
+
+    def members(self, rollout: int) -> list[RolloutMember]:
+        """Return a rollout's stations, by wave and name."""
+        table = rollout_stations
+        query = select(table).where(table.c.rollout == rollout).order_by(table.c.wave, table.c.station)
+        with self._database.read() as connection:
+            rows = [dict(row._mapping) for row in connection.execute(query)]
+        return [RolloutMember(**{**row, "state": MemberState(row["state"])}) for row in rows]
+
+    def next_seq(self, station: str) -> int:
+        """Return the desired_seq that the next order of `station` must bear."""
+        with self._database.read() as connection:
+            last = connection.execute(select(desired.c.desired_seq).where(desired.c.station == station)).scalar()
+        return (last or 0) + 1
+
+    def current_bundle(self, station: str) -> str:
+        """Return the bundle last ordered for `station`, "" when there was none."""
+        with self._database.read() as connection:
+            return connection.execute(select(desired.c.bundle).where(desired.c.station == station)).scalar() or ""
+
+    def order(self, member: RolloutMember, event: MemberEvent, order: StandingOrder, now: float) -> None:
+        """Store an order with the member's step that it carries out (ORDER or RECALL), in one transaction."""
+        with self._database.write() as connection:
+            previous = (
+                connection.execute(select(desired.c.bundle).where(desired.c.station == order.station)).scalar() or ""
+            )
+            values = {"station": order.station, "desired_seq": order.desired_seq, "bundle": order.bundle}
+            values |= {"envelope": order.envelope, "published": False}
+            connection.execute(self._database.upsert(desired, "station", values))
+            extra: dict[str, object] = {"ordered_at": now}
+            if event is MemberEvent.ORDER:
+                extra["previous_bundle"] = previous
+            _step(connection, member, event, extra)
+            detail = f"{order.station}: bundle {order.bundle[:12]}, desired_seq {order.desired_seq}"
+            write_audit(connection, now, "plumbline", event.value, detail)
+
+    def step_member(self, member: RolloutMember, event: MemberEvent, reason: str, now: float) -> None:
+        """Move a station of a rollout on."""
+        with self._database.write() as connection:
+            _step(connection, member, event, {"ended_at": now, "reason": reason})
+            write_audit(connection, now, member.station, event.value, f"{member.deployment}: {reason or 'healthy'}")
+
+    def advance(self, rollout: Rollout, now: float) -> None:
+        """Start the next wave."""
+        with self._database.write() as connection:
+            values = {"wave": rollout.wave + 1, "wave_started_at": now}
+            connection.execute(update(rollouts).where(rollouts.c.id == rollout.id).values(**values))
+            write_audit(connection, now, "plumbline", "wave", f"rollout {rollout.id} starts wave {rollout.wave + 1}")
+
+    def step(self, rollout: Rollout, event: RolloutEvent, actor: str, reason: str, now: float) -> None:
+        """Move a rollout on.
+
+        Raises:
+            IllegalTransition: its state has no such step.
+        """
+        state = step_rollout(rollout.state, event)
+        ended = now if state in (RolloutState.DONE, RolloutState.ABORTED) else None
+        with self._database.write() as connection:
+            values = {"state": state.value, "reason": reason or rollout.reason, "ended_at": ended}
+            connection.execute(update(rollouts).where(rollouts.c.id == rollout.id).values(**values))
+            write_audit(connection, now, actor, event.value, f"rollout {rollout.id} ({rollout.version}): {reason}")
+
+    def unpublished(self) -> list[StandingOrder]:
+        """Return the orders that the broker has not taken yet."""
+        with self._database.read() as connection:
+            rows = connection.execute(select(desired).where(desired.c.published.is_(False)))
+            return [StandingOrder(**row._mapping) for row in rows]
+
+    def mark_published(self, order: StandingOrder) -> None:
+        """Record that the broker took this very order."""
+        table = desired
+        same = (table.c.station == order.station, table.c.desired_seq == order.desired_seq)
+        with self._database.write() as connection:
+            connection.execute(update(table).where(*same).values(published=True))
+
+    def republish_all(self) -> None:
+        """Mark every order as not yet taken: a broker that lost its retained messages must get them again."""
+        with self._database.write() as connection:
+            connection.execute(update(desired).values(published=False))
+
+
+def _step(connection: Connection, member: RolloutMember, event: MemberEvent, extra: dict[str, object]) -> None:
+    state = step_member(member.state, event)
+    table = rollout_stations
+    same = (table.c.rollout == member.rollout, table.c.station == member.station)
+    connection.execute(update(table).where(*same).values(state=state.value, **extra))
+
+
+def _rollout(row: object) -> Rollout:
+    fields = dict(row)  # type: ignore[call-overload]  # a row mapping
+    fields["state"] = RolloutState(fields["state"])
+    fields["changed_stations"] = tuple(msgspec.json.decode(fields["changed_stations"]))
+    return Rollout(**fields)

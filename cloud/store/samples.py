@@ -1,0 +1,123 @@
+"""Frames that stations kept: asked for, received, and labelled by a person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Select, func, select, update
+
+from cloud.store.audit import write_audit
+from cloud.store.database import Database
+from cloud.store.tables import samples
+from contract.errors import NotFound, RefusedError
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A kept frame. `truth` is the inspector's label; `inclusion` the probability with which an audit sample was drawn."""
+
+    sample: str
+    station: str
+    captured_at: float
+    part: str
+    label: str
+    confidence: float
+    verdict: str
+    reason: str
+    inclusion: float
+    bundle: str
+    requested_at: float | None
+    image_sha256: str | None
+    received_at: float | None
+    alarm: int | None
+    truth: str | None
+    labeller: str | None
+    labelled_at: float | None
+
+
+class Samples:
+    """The samples table."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def of_alarm(self, alarm: int) -> list[Sample]:
+        """Return the samples asked for because of an alarm."""
+        return self._select(select(samples).where(samples.c.alarm == alarm).order_by(samples.c.captured_at))
+
+    def unasked(self, station: str, since: float) -> list[Sample]:
+        """Return samples of `station` captured at or after `since` whose pixels nobody asked for yet."""
+        wanted = (samples.c.station == station, samples.c.captured_at >= since, samples.c.requested_at.is_(None))
+        return self._select(select(samples).where(*wanted).order_by(samples.c.captured_at))
+
+    def labelled(self, station: str, since: float) -> list[Sample]:
+        """Return the labelled samples of `station` captured at or after `since`."""
+        wanted = (samples.c.station == station, samples.c.captured_at >= since, samples.c.truth.is_not(None))
+        return self._select(select(samples).where(*wanted).order_by(samples.c.captured_at))
+
+    def waiting(self, limit: int) -> list[Sample]:
+        """Return up to `limit` samples that have pixels and no label yet, oldest request first."""
+        wanted = (samples.c.image_sha256.is_not(None), samples.c.truth.is_(None))
+        return self._select(
+            select(samples).where(*wanted).order_by(samples.c.requested_at, samples.c.sample).limit(limit)
+        )
+
+    def counts(self) -> tuple[int, int]:
+        """Return (waiting for a person, labelled)."""
+        waiting = select(func.count()).where(samples.c.image_sha256.is_not(None), samples.c.truth.is_(None))
+        labelled = select(func.count()).where(samples.c.truth.is_not(None))
+        with self._database.read() as connection:
+            return int(connection.execute(waiting).scalar_one()), int(connection.execute(labelled).scalar_one())
+
+    def get(self, sample: str) -> Sample:
+        """Return one sample.
+
+        Raises:
+            NotFound: no such sample.
+        """
+        found = self._select(select(samples).where(samples.c.sample == sample))
+        if not found:
+            raise NotFound(f"no sample '{sample[:80]}'", hint="list the queue with GET /v1/review/queue")
+        return found[0]
+
+    def mark_requested(self, names: Sequence[str], alarm: int | None, now: float) -> None:
+        """Record that the pixels of these samples were asked for."""
+        with self._database.write() as connection:
+            values = {"requested_at": now, "alarm": alarm}
+            connection.execute(update(samples).where(samples.c.sample.in_(list(names))).values(**values))
+
+    def mark_received(self, sample: str, station: str, image_sha256: str, now: float) -> None:
+        """Record the pixels' hash.
+
+        Raises:
+            NotFound: this station has no such sample.
+            RefusedError: nobody asked for it; images leave a station only on request (P8).
+        """
+        with self._database.write() as connection:
+            row = connection.execute(
+                select(samples).where(samples.c.sample == sample, samples.c.station == station)
+            ).first()
+            if row is None:
+                raise NotFound(f"station '{station}' reported no sample '{sample[:80]}'")
+            if row.requested_at is None:
+                raise RefusedError(f"nobody asked for sample '{sample}'", hint="images leave a station only on request")
+            values = {"image_sha256": image_sha256, "received_at": now}
+            connection.execute(update(samples).where(samples.c.sample == sample).values(**values))
+
+    def label(self, sample: str, truth: str, labeller: str, now: float) -> None:
+        """Store a person's label; a later one replaces it, and both acts are in the audit log.
+
+        Raises:
+            NotFound: no such sample.
+        """
+        with self._database.write() as connection:
+            values = {"truth": truth, "labeller": labeller, "labelled_at": now}
+            changed = connection.execute(update(samples).where(samples.c.sample == sample).values(**values))
+            if changed.rowcount == 0:
+                raise NotFound(f"no sample '{sample[:80]}'", hint="list the queue with GET /v1/review/queue")
+            write_audit(connection, now, labeller, "label", f"{sample}: {truth}")
+
+    def _select(self, query: Select[tuple[object, ...]]) -> list[Sample]:
+        with self._database.read() as connection:
+            return [Sample(**row._mapping) for row in connection.execute(query)]

@@ -1,0 +1,124 @@
+"""Stations: who may speak, and what each last said of itself."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import select
+
+from cloud.store.database import Database
+from cloud.store.tables import station_status, stations
+from contract.errors import InvalidConfig
+from contract.ids import check_station_id
+from contract.messages import ReportedState, StationState
+
+
+@dataclass(frozen=True, slots=True)
+class StationStatus:
+    """A station as the cloud last heard of it; times are Unix seconds, 0 for never."""
+
+    station: str
+    site: str
+    boot: str
+    online: bool
+    state_at: float
+    agent_version: str
+    simulated: bool
+    bundle: str
+    update_state: str
+    deployment: str
+    candidate: str
+    reason: str
+    desired_seq: int
+    reported_at: float
+    summary_at: float
+
+
+class Stations:
+    """The stations and station_status tables."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, station: str, token: str, site: str, now: float) -> None:
+        """Let `station` speak with `token`; a known station gets the new token.
+
+        Raises:
+            InvalidConfig: the id is none.
+        """
+        values = {"station": check_station_id(station), "token_sha256": _digest(token), "site": site, "added_at": now}
+        with self._database.write() as connection:
+            connection.execute(self._database.upsert(stations, "station", values))
+
+    def is_token(self, station: str, token: str) -> bool:
+        """Return whether `token` is this station's."""
+        with self._database.read() as connection:
+            known = connection.execute(select(stations.c.token_sha256).where(stations.c.station == station)).scalar()
+        return known is not None and hmac.compare_digest(known, _digest(token))
+
+    def names(self) -> list[str]:
+        """Return every station that was added."""
+        with self._database.read() as connection:
+            return list(connection.execute(select(stations.c.station).order_by(stations.c.station)).scalars())
+
+    def status(self) -> list[StationStatus]:
+        """Return every station's status, by name."""
+        joined = stations.outerjoin(station_status, stations.c.station == station_status.c.station)
+        columns = [c for c in station_status.c if c.name != "station"]
+        query = select(stations.c.station, stations.c.site, *columns).select_from(joined).order_by(stations.c.station)
+        with self._database.read() as connection:
+            return [_status(dict(row._mapping)) for row in connection.execute(query)]
+
+    def commit(self, states: Sequence[StationState], reports: Sequence[ReportedState]) -> None:
+        """Store births, Wills and reports, in the order they came."""
+        with self._database.write() as connection:
+            for state in states:
+                query = select(station_status.c.boot, station_status.c.online).where(
+                    station_status.c.station == state.station
+                )
+                known = connection.execute(query).first()
+                # DESIGN 5: a Will of an earlier session must not take a reborn station offline.
+                if not state.online and known is not None and known.boot != state.boot:
+                    continue
+                values = {
+                    "station": state.station,
+                    "boot": state.boot,
+                    "online": state.online,
+                    "state_at": state.at,
+                    "simulated": state.simulated,
+                }
+                if state.agent_version:
+                    values["agent_version"] = state.agent_version
+                connection.execute(self._database.upsert(station_status, "station", values))
+            for report in reports:
+                values = {
+                    "station": report.station,
+                    "bundle": report.bundle,
+                    "update_state": report.update_state,
+                    "deployment": report.deployment,
+                    "candidate": report.candidate,
+                    "reason": report.reason,
+                    "desired_seq": report.desired_seq,
+                    "reported_at": report.at,
+                }
+                connection.execute(self._database.upsert(station_status, "station", values))
+
+    def check_known(self, station: str) -> None:
+        """Raise InvalidConfig when `station` was never added."""
+        if station not in self.names():
+            raise InvalidConfig(f"no station '{station}'", hint="add it with: plumbline-cloud station add NAME")
+
+
+def _status(row: dict[str, object]) -> StationStatus:
+    blank: dict[str, object] = dict.fromkeys(("boot", "agent_version", "bundle", "update_state", "deployment"), "")
+    blank |= {"candidate": "", "reason": "", "online": False, "simulated": False, "desired_seq": 0}
+    blank |= {"state_at": 0.0, "reported_at": 0.0, "summary_at": 0.0}
+    filled = {key: blank[key] if value is None else value for key, value in row.items()}
+    return StationStatus(**filled)  # type: ignore[arg-type]  # the query names exactly these columns
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
