@@ -38,6 +38,8 @@ class Batch:
     reports: list[ReportedState] = field(default_factory=list)
     results: list[CommandResult] = field(default_factory=list)
     dead: list[tuple[str, str, bytes]] = field(default_factory=list)
+    # Dead letters whose sender and sequence are known: acknowledged, or the station would send them for ever.
+    refused: list[Summary] = field(default_factory=list)
 
 
 def sort_arrivals(arrivals: Sequence[Arrival]) -> Batch:
@@ -103,7 +105,7 @@ class IngestLoop:
                 self._sleep(1.0)
         for arrival in arrivals:
             arrival.done()
-        for ack in acks_for([summary for summary, _ in batch.summaries], CREDIT):
+        for ack in acks_for([summary for summary, _ in batch.summaries] + batch.refused, CREDIT):
             self._link.publish(topic(ack.station, Channel.ACK), encode_control(ack), qos=0, retain=False)
         self.committed += new
         self.duplicates += len(batch.summaries) - new
@@ -133,6 +135,7 @@ def _sort_one(arrival: Arrival, batch: Batch) -> None:
         said_by = summary.header.station
         if said_by == station:
             if not summary.accounting.closes():
+                batch.refused.append(summary)
                 raise BadMessage(f"summary {summary.header.seq} of '{station}' does not account for every frame")
             batch.summaries.append((summary, arrival.payload))
     elif channel is Channel.STATE:

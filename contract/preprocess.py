@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -64,12 +66,11 @@ def preprocess(pixels: NDArray[np.uint8], spec: PreprocessSpec) -> NDArray[np.fl
     if small.ndim == 2:
         small = small[:, :, None]
     if spec.dtype == "uint8":
-        tensor: NDArray[np.float32] | NDArray[np.uint8] = small
+        tensor: NDArray[Any] = small
     else:
         # One multiply and one add: x * (1 / 255 / std) + (-mean / std).
         std = np.asarray(spec.std, np.float32)
         scale, shift = np.float32(1 / 255) / std, np.asarray(spec.mean, np.float32) / std
         tensor = np.asarray(small * scale - shift, np.float32)
-    if spec.layout == "NCHW":
-        tensor = tensor.transpose(2, 0, 1)
-    return np.ascontiguousarray(tensor[None])
+    batch = tensor[None] if spec.layout == "NHWC" else tensor.transpose(2, 0, 1)[None]
+    return np.ascontiguousarray(batch)

@@ -47,7 +47,7 @@ class MqttLink:
 
     def start(self) -> None:
         """Connect in the background and keep trying; a broker that is not there yet is waited for."""
-        properties = Properties(PacketTypes.CONNECT)
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves it so
         properties.SessionExpiryInterval = _SESSION_EXPIRY_S
         properties.ReceiveMaximum = _RECEIVE_MAXIMUM
         self._client.connect_async(self._host, self._port, keepalive=15, clean_start=False, properties=properties)

@@ -67,7 +67,7 @@ MEMBER_TABLE: dict[MemberState, dict[MemberEvent, MemberState]] = {
     },
     MemberState.COMMITTED: {MemberEvent.RECALL: MemberState.RECALLED},
     MemberState.RECALLED: {MemberEvent.RETURN: MemberState.BACK},
-    MemberState.FAILED: {},
+    MemberState.FAILED: {MemberEvent.RECALL: MemberState.RECALLED},
     MemberState.BACK: {},
     MemberState.SKIPPED: {},
 }

@@ -131,11 +131,6 @@ class Rollouts:
             last = connection.execute(select(desired.c.desired_seq).where(desired.c.station == station)).scalar()
         return (last or 0) + 1
 
-    def current_bundle(self, station: str) -> str:
-        """Return the bundle last ordered for `station`, "" when there was none."""
-        with self._database.read() as connection:
-            return connection.execute(select(desired.c.bundle).where(desired.c.station == station)).scalar() or ""
-
     def order(self, member: RolloutMember, event: MemberEvent, order: StandingOrder, now: float) -> None:
         """Store an order with the member's step that it carries out (ORDER or RECALL), in one transaction."""
         with self._database.write() as connection:
@@ -145,10 +140,7 @@ class Rollouts:
             values = {"station": order.station, "desired_seq": order.desired_seq, "bundle": order.bundle}
             values |= {"envelope": order.envelope, "published": False}
             connection.execute(self._database.upsert(desired, "station", values))
-            extra: dict[str, object] = {"ordered_at": now}
-            if event is MemberEvent.ORDER:
-                extra["previous_bundle"] = previous
-            _step(connection, member, event, extra)
+            _step(connection, member, event, {"ordered_at": now, "previous_bundle": previous_bundle})
             detail = f"{order.station}: bundle {order.bundle[:12]}, desired_seq {order.desired_seq}"
             write_audit(connection, now, "plumbline", event.value, detail)
 

@@ -1,0 +1,31 @@
+"""Image bytes from a station to pixels."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from contract.errors import BadImage
+
+_FORMATS = ("PNG", "JPEG")
+_MAX_PIXELS = 40_000_000
+
+
+def read_pixels(data: bytes) -> NDArray[np.uint8]:
+    """Return u8[H,W] or u8[H,W,3] of a PNG or JPEG.
+
+    Raises:
+        BadImage: it is neither, is torn, or has more than 40 million pixels.
+    """
+    try:
+        with warnings.catch_warnings(), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            if image.width * image.height > _MAX_PIXELS:
+                raise BadImage(f"{image.width}x{image.height} pixels are more than {_MAX_PIXELS}")
+            return np.asarray(image if image.mode == "L" else image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise BadImage(f"{len(data)} bytes are no usable PNG or JPEG", hint="send the frame as PNG") from error

@@ -1,0 +1,202 @@
+"""Rollouts carried out: orders signed and sent, reports judged, bad releases taken back (DESIGN 7)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from cloud.ports.link import Link
+from cloud.ports.registry import OrderSigner, Releases
+from cloud.rollout.cohort import plan_waves
+from cloud.rollout.judge import Member, RolloutPolicy, StepKind, next_step
+from cloud.rollout.rollout_states import MemberEvent, MemberState, RolloutEvent, RolloutState
+from cloud.store.rollouts import Rollout, RolloutMember, Rollouts, StandingOrder
+from cloud.store.stations import Stations, StationStatus
+from contract.codec import encode_control
+from contract.errors import NotFound
+from contract.messages import DesiredState, Order, Probation
+from contract.topics import Channel, topic
+from contract.update_states import UpdateState
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutSettings:
+    """How releases reach the fleet. `wave_shares` are rising shares of the fleet; a single canary always comes first."""
+
+    wave_shares: tuple[float, ...] = (0.05, 0.25)
+    probation_frames: int = 256
+    min_agreement: float = 0.9
+    probation_timeout_s: float = 600.0
+    order_valid_s: float = 30 * 86_400.0
+    policy: RolloutPolicy = field(default_factory=RolloutPolicy)
+
+
+class RolloutLoop:
+    """Starts, advances and stops rollouts. `tick` is called by one thread; `start` and `abort` by any."""
+
+    def __init__(
+        self,
+        *,
+        rollouts: Rollouts,
+        stations: Stations,
+        releases: Releases,
+        signer: OrderSigner,
+        link: Link,
+        settings: RolloutSettings,
+        now: Callable[[], float],
+    ) -> None:
+        self._rollouts, self._stations, self._releases = rollouts, stations, releases
+        self._signer, self._link, self._settings, self._now = signer, link, settings, now
+        self._seen_connections = 0
+
+    def start(self, version: str, changed: tuple[str, ...], actor: str) -> int:
+        """Start a rollout of a released version to every station and return its id.
+
+        Args:
+            version: a released version.
+            changed: stations whose decisions it is meant to change: they come last and are not held to agreement.
+            actor: who asked, for the audit log.
+        Raises:
+            NotFound: no such version.
+            RefusedError: another rollout is under way, or there is no station.
+        """
+        release = self._releases.by_version(version)
+        waves = plan_waves(self._stations.names(), changed, self._settings.wave_shares)
+        return self._rollouts.create(version, release.bundle, waves, changed, actor, self._now())
+
+    def abort(self, rollout: int, actor: str, reason: str) -> None:
+        """Stop a rollout; stations that took its bundle are ordered back by the next ticks.
+
+        Raises:
+            NotFound: no such rollout.
+            IllegalTransition: it is over.
+        """
+        self._rollouts.step(self._rollouts.get(rollout), RolloutEvent.ABORT, actor, reason, self._now())
+
+    def tick(self) -> None:
+        """Take every rollout one step further and send what the broker has not taken yet."""
+        if (connections := self._link.connections()) != self._seen_connections:
+            # A broker that came back without its retained messages must get the orders again; the same order twice is one.
+            self._rollouts.republish_all()
+            self._seen_connections = connections
+        status = {s.station: s for s in self._stations.status()}
+        for rollout in self._rollouts.all():
+            if rollout.state is RolloutState.RUNNING:
+                self._hear(rollout, status)
+                self._advance(rollout, status)
+            elif rollout.state is RolloutState.ABORTING:
+                self._hear(rollout, status)
+                self._bring_back(rollout, status)
+        self._publish()
+
+    def _hear(self, rollout: Rollout, status: dict[str, StationStatus]) -> None:
+        """Take over what the stations report of this rollout's deployments."""
+        for member in self._rollouts.members(rollout.id):
+            said = status.get(member.station)
+            if said is None or member.state is not MemberState.ORDERED or said.deployment != member.deployment:
+                continue
+            if said.update_state == UpdateState.COMMITTED.value and said.bundle == rollout.bundle:
+                self._rollouts.step_member(member, MemberEvent.COMMIT, said.reason, self._now())
+            elif said.update_state == UpdateState.ROLLED_BACK.value:
+                self._rollouts.step_member(member, MemberEvent.FAIL, said.reason, self._now())
+
+    def _advance(self, rollout: Rollout, status: dict[str, StationStatus]) -> None:
+        members = self._rollouts.members(rollout.id)
+        for member in members:
+            if member.wave == rollout.wave and member.state is MemberState.PLANNED:
+                self._order(rollout, member, status.get(member.station))
+        now = self._now()
+        seen = [self._as_seen(m, status.get(m.station), now) for m in self._rollouts.members(rollout.id)]
+        step = next_step(seen, rollout.wave, self._settings.policy)
+        if step.kind is StepKind.ADVANCE:
+            self._rollouts.advance(rollout, now)
+        elif step.kind is StepKind.FINISH:
+            self._rollouts.step(rollout, RolloutEvent.ALL_WAVES_COMMITTED, "plumbline", step.why, now)
+        elif step.kind is StepKind.ROLL_BACK:
+            _log.warning("rollout %d of %s stops: %s", rollout.id, rollout.version, step.why)
+            self._rollouts.step(rollout, RolloutEvent.ABORT, "plumbline", step.why, now)
+
+    def _bring_back(self, rollout: Rollout, status: dict[str, StationStatus]) -> None:
+        """Stop dispatch first, then order the former bundle for every station that was ordered the bad one.
+
+        A station that rolled back by itself is ordered back too, so that its standing order no longer names the bad bundle.
+        """
+        now = self._now()
+        for member in self._rollouts.members(rollout.id):
+            said = status.get(member.station)
+            if member.state is MemberState.PLANNED:
+                self._rollouts.step_member(member, MemberEvent.SKIP, "the rollout was stopped", now)
+            elif member.state in (MemberState.ORDERED, MemberState.COMMITTED, MemberState.FAILED):
+                self._recall(member)
+            elif member.state is MemberState.RECALLED and self._is_back(member, said):
+                self._rollouts.step_member(
+                    member, MemberEvent.RETURN, member.reason or "back on the former bundle", now
+                )
+        members = self._rollouts.members(rollout.id)
+        if all(self._is_over(m, status.get(m.station)) for m in members):
+            self._rollouts.step(rollout, RolloutEvent.ALL_BACK, "plumbline", rollout.reason, now)
+
+    @staticmethod
+    def _is_back(member: RolloutMember, said: StationStatus | None) -> bool:
+        if not member.previous_bundle:
+            return True  # it ran nothing before, so there is nothing to go back to
+        return said is not None and said.bundle == member.previous_bundle and said.deployment == _recall_name(member)
+
+    @staticmethod
+    def _is_over(member: RolloutMember, said: StationStatus | None) -> bool:
+        if member.state in (MemberState.BACK, MemberState.SKIPPED):
+            return True
+        # A station that is away keeps its standing order and obeys it on its return; the fleet does not wait for it.
+        return member.state is MemberState.RECALLED and (said is None or not said.online)
+
+    def _order(self, rollout: Rollout, member: RolloutMember, said: StationStatus | None) -> None:
+        agreement = 0.0 if member.station in rollout.changed_stations else self._settings.min_agreement
+        order = self._signed(member.station, rollout.bundle, member.deployment, agreement)
+        self._rollouts.order(member, MemberEvent.ORDER, order, said.bundle if said else "", self._now())
+
+    def _recall(self, member: RolloutMember) -> None:
+        # OTA-3: a rollback is a new order for old bytes. What it replaces is the thing known wrong: no agreement is asked.
+        if not member.previous_bundle:
+            self._rollouts.step_member(
+                member, MemberEvent.RECALL, member.reason or "there is no former bundle", self._now()
+            )
+            return
+        order = self._signed(member.station, member.previous_bundle, _recall_name(member), 0.0)
+        self._rollouts.order(member, MemberEvent.RECALL, order, member.previous_bundle, self._now())
+
+    def _signed(self, station: str, bundle: str, deployment: str, agreement: float) -> StandingOrder:
+        release = self._releases.by_bundle(bundle)
+        if release is None:
+            raise NotFound(f"bundle {bundle[:12]} is in no release", hint="restore the registry from its backup")
+        now, settings = self._now(), self._settings
+        order = Order(
+            station=station,
+            bundle=bundle,
+            size_bytes=release.size_bytes,
+            deployment=deployment,
+            desired_seq=self._rollouts.next_seq(station),
+            release_counter=release.release_counter,
+            issued_at=now,
+            expires_at=now + settings.order_valid_s,
+            probation=Probation(settings.probation_frames, agreement, settings.probation_timeout_s),
+        )
+        return StandingOrder(station, order.desired_seq, bundle, self._signer.sign(order), published=False)
+
+    def _publish(self) -> None:
+        for order in self._rollouts.unpublished():
+            message = encode_control(DesiredState(order.station, order.envelope))
+            if self._link.publish(topic(order.station, Channel.DESIRED), message, qos=1, retain=True):
+                self._rollouts.mark_published(order)
+
+    @staticmethod
+    def _as_seen(member: RolloutMember, said: StationStatus | None, now: float) -> Member:
+        ordered_s = None if member.ordered_at is None else now - member.ordered_at
+        online = said is not None and said.online
+        return Member(member.station, member.wave, member.state, ordered_s, online, member.reason)
+
+
+def _recall_name(member: RolloutMember) -> str:
+    return f"{member.deployment}-back"
