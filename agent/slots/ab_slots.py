@@ -1,0 +1,235 @@
+"""The bundles on this station's disk: at most three slots, of which the last committed one always boots (OTA-4, OTA-5).
+
+    FOLDER/slots/DIGEST/        an unpacked bundle; its folder's name is the SHA-256 of its archive
+    FOLDER/committed/DIGEST     says that this bundle was committed, and as which commit
+    FOLDER/provisioned          which bundle came with the station
+    FOLDER/state                the trial under way, the bans, how the last update ended
+
+What boots is decided by the marks alone: the bundle of the highest commit number whose slot still matches its hash. So a torn
+state file costs a trial, never a bundle, and a rotten slot falls back to the one committed before it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+from itertools import islice
+from pathlib import Path, PurePath
+from typing import TypeVar
+
+import msgspec
+
+from agent.ports.slots import InstalledBundle
+from agent.slots.disk import Disk
+from agent.slots.unpacked import open_archive, open_folder
+from agent.update.sealed import seal, unseal
+from agent.update.slot_state import CommitMark, Ending, SlotState, TrialRecord, with_ban
+from contract.errors import BadBundle, NotFound, StorageFull
+from contract.ids import is_digest
+from contract.messages import Order
+
+MAX_SLOTS = 3
+_SPARE_BYTES = 8 << 20  # room for state files and the store's next commits
+S = TypeVar("S", bound=msgspec.Struct)
+_log = logging.getLogger(__name__)
+
+
+class _Provisioned(msgspec.Struct, frozen=True):
+    digest: str
+
+
+class Slots:
+    """The slots in `folder`. One process at a time; one thread at a time."""
+
+    def __init__(self, folder: Path, *, disk: Disk | None = None) -> None:
+        self._folder, self._disk = folder, disk or Disk()
+        self._slots, self._marks, self._state_path = folder / "slots", folder / "committed", folder / "state"
+        self._provisioned = folder / "provisioned"
+        for each in (self._slots, self._marks):
+            self._disk.make_folder(each)
+        self._disk.fsync_folder(folder)
+
+    def boot_bundle(self) -> InstalledBundle | None:
+        """Return the last committed bundle that still matches its hash; None when there is none."""
+        return next(self.boot_bundles(), None)
+
+    def boot_bundles(self) -> Iterator[InstalledBundle]:
+        """Yield the committed bundles that match their hashes, latest first: this one, then the previous one (DESIGN 3)."""
+        for mark in self._committed():
+            try:
+                yield open_folder(self._slots / mark.digest, digest=mark.digest)
+            except (BadBundle, NotFound) as error:
+                _log.error("committed bundle %s is passed over: %s", mark.digest[:12], error.one_line())
+
+    def committed(self) -> CommitMark | None:
+        """Return the mark of the last commit; None when nothing was ever committed."""
+        return next(iter(self._committed()), None)
+
+    def trial(self) -> TrialRecord | None:
+        """Return the trial under way on the disk."""
+        trial, mark = self._state().trial, self.committed()
+        # Power was lost between the commit mark and the state file: the mark is what counts.
+        return None if trial is not None and mark is not None and mark.order == trial.order else trial
+
+    def last(self) -> Ending | None:
+        """Return how the last update ended."""
+        last, mark = self._state().last, self.committed()
+        if (
+            mark is not None
+            and mark.order is not None
+            and (last is None or last.order.desired_seq < mark.order.desired_seq)
+        ):
+            return Ending(mark.order, kept=True)
+        return last
+
+    def banned(self) -> AbstractSet[tuple[str, str]]:
+        """Return the (bundle, deployment) pairs that failed here."""
+        return frozenset(self._state().banned)
+
+    def staged(self, digest: str) -> InstalledBundle | None:
+        """Return the bundle in its slot when it is there and matches its hash."""
+        try:
+            return open_folder(self._slots / digest, digest=digest)
+        except (BadBundle, NotFound):
+            return None
+
+    def preflight(self, size_bytes: int) -> None:
+        """Check that a bundle archive of `size_bytes` can be fetched and installed beside what is here.
+
+        Raises:
+            StorageFull: it cannot.
+        """
+        needed, free = 2 * size_bytes + _SPARE_BYTES, self._disk.free_bytes(self._folder)
+        if free < needed:
+            raise StorageFull(
+                f"a bundle of {size_bytes >> 10} KiB needs {needed >> 20} MiB, '{self._folder}' has {free >> 20} MiB",
+                hint="free space on this disk",
+            )
+
+    def install(self, archive: PurePath, digest: str) -> InstalledBundle:
+        """Unpack `archive`, whose SHA-256 must be `digest`, into its slot (OTA-4).
+
+        Raises:
+            BadBundle: it does not hold what it must.
+            StorageFull: no room.
+        """
+        slot, temporary = self._slots / digest, self._slots / f"{digest}.tmp"
+        self._disk.remove(temporary)
+        try:
+            open_archive(Path(archive), temporary, digest=digest, disk=self._disk)
+            # Read back what was written, not what was meant to be.
+            open_folder(temporary, digest=digest)
+        except (BadBundle, StorageFull):
+            self._disk.remove(temporary)
+            raise
+        self._disk.remove(slot)
+        self._disk.rename(temporary, slot)
+        self._disk.fsync_folder(self._slots)
+        return open_folder(slot, digest=digest)
+
+    def install_local(self, archive: Path) -> InstalledBundle:
+        """Install and commit the bundle that the station was provisioned with, once; what came later over the air stays.
+
+        Call it at each start: the same archive is committed only the first time, so it never undoes an update.
+
+        Returns: the bundle to boot.
+        Raises:
+            NotFound: there is no such file.
+            BadBundle: it is no whole bundle.
+            StorageFull: no room.
+        """
+        digest, booted = _digest_of(archive), self.boot_bundle()
+        provisioned = _read(self._provisioned, _Provisioned)
+        torn = provisioned is None and self._provisioned.exists()
+        if booted is not None and (torn or (provisioned is not None and provisioned.digest == digest)):
+            return booted
+        bundle = self.staged(digest)
+        if bundle is None:
+            self.preflight(archive.stat().st_size)
+            bundle = self.install(archive, digest)
+        self._mark(CommitMark(digest, self._next_number()))
+        self._disk.replace(self._provisioned, seal(_Provisioned(digest)))
+        self.collect_garbage()
+        return bundle
+
+    def begin_try(self, order: Order) -> int:
+        """Count one more try of this trial, durably; return which one it is (1, 2, ...)."""
+        state = self._state()
+        tries = state.trial.tries + 1 if state.trial is not None and state.trial.order == order else 1
+        self._write_state(msgspec.structs.replace(state, trial=TrialRecord(order, tries)))
+        return tries
+
+    def commit(self, order: Order, *, frames: int = 0, agreed: int = 0) -> None:
+        """Make the order's bundle the one to boot, and end its trial.
+
+        Raises:
+            BadBundle: its slot does not match its hash; nothing changed.
+        """
+        open_folder(self._slots / order.bundle, digest=order.bundle)
+        self._mark(CommitMark(order.bundle, self._next_number(), order))
+        ending = Ending(order, kept=True, frames=frames, agreed=agreed)
+        self._write_state(msgspec.structs.replace(self._state(), trial=None, last=ending))
+
+    def roll_back(self, order: Order, reason: str, *, frames: int = 0, agreed: int = 0) -> None:
+        """End the order's trial without it and ban (bundle, deployment)."""
+        ending = Ending(order, kept=False, reason=reason, frames=frames, agreed=agreed)
+        state = with_ban(self._state(), order)
+        self._write_state(msgspec.structs.replace(state, trial=None, last=ending))
+
+    def collect_garbage(self) -> None:
+        """Delete what neither runs nor could be run again; the last committed bundle that boots is never among it."""
+        # By mark as well as by hash: a disk that cannot be read just now must not cost the bundle.
+        kept = {mark.digest for mark in self._committed()[: MAX_SLOTS - 1]}
+        kept |= {bundle.digest for bundle in islice(self.boot_bundles(), 1)}
+        trial = self.trial()
+        if trial is not None:
+            kept.add(trial.order.bundle)
+        for folder in (self._marks, self._slots):
+            surplus = [path for path in folder.iterdir() if path.name not in kept]
+            for path in surplus:
+                self._disk.remove(path)
+            if surplus:
+                self._disk.fsync_folder(folder)
+
+    def _committed(self) -> list[CommitMark]:
+        marks = []
+        for path in self._marks.iterdir():
+            mark = _read(path, CommitMark) if is_digest(path.name) else None
+            if mark is not None and mark.digest == path.name:
+                marks.append(mark)
+        return sorted(marks, key=lambda mark: mark.number, reverse=True)
+
+    def _next_number(self) -> int:
+        mark = self.committed()
+        return mark.number + 1 if mark else 1
+
+    def _mark(self, mark: CommitMark) -> None:
+        self._disk.replace(self._marks / mark.digest, seal(mark))
+
+    def _state(self) -> SlotState:
+        return _read(self._state_path, SlotState) or SlotState()
+
+    def _write_state(self, state: SlotState) -> None:
+        self._disk.replace(self._state_path, seal(state))
+
+
+def _read(path: Path, kind: type[S]) -> S | None:
+    try:
+        return unseal(path.read_bytes(), kind)
+    except OSError:
+        return None  # OTA-5: unreadable is absent
+
+
+def _digest_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    except FileNotFoundError as error:
+        raise NotFound(f"no bundle '{path}'", hint="check the path") from error
+    except OSError as error:
+        raise BadBundle(f"'{path}' cannot be read: {error.strerror or error}") from error
+    return digest.hexdigest()

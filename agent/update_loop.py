@@ -1,0 +1,361 @@
+"""The update line: order -> image repository -> download -> slot -> self-test -> trial -> commit or roll back (DESIGN 6).
+
+One thread drives `UpdateLoop.run`; everything it touches is a port. Between two ticks the process may be killed: what must
+survive is on the disk before the next step begins (persist the intent, do an idempotent effect, persist the outcome).
+A report is a statement about the disk, made after it, and changes nothing when it cannot be sent (OTA-5).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from agent.ports.clock import Clock
+from agent.ports.orders import OrderInbox, Report
+from agent.ports.slots import BundleSwitch, InstalledBundle, Trial, TrialOutcome
+from agent.ports.update import Downloader, FloorStore, ImageRepository, SelfTester, SlotStore
+from agent.update import floors as floor_rules
+from agent.update.backoff import full_jitter_s
+from agent.update.trust import Acceptance, check_release_counter, judge_order
+from contract.errors import BadOrder, PlumblineError, RefusedError
+from contract.messages import DesiredState, Order, ReportedState
+from contract.signature import OrderKey, verify_order
+from contract.update_states import MAX_TRIES, UpdateEvent, UpdateState, step
+
+_log = logging.getLogger(__name__)
+
+MAX_REFUSALS = 5
+"""How often the server may refuse (404, bad hash, metadata that does not hold) before an order is given up."""
+
+_OUTCOME_GRACE_S = 60.0
+_TICK_S = 1.0
+
+
+@dataclass(slots=True)
+class _Work:
+    """The update under way; what of it must survive a restart is in the slots' state file."""
+
+    order: Order
+    state: UpdateState
+    attempts: int = 0
+    refusals: int = 0
+    not_before: float = 0.0
+    bundle: InstalledBundle | None = None
+    outcome: TrialOutcome | None = None
+    outcome_due: float = 0.0
+
+
+class UpdateLoop:
+    """Follows signed orders for `station`, one at a time; a newer order supersedes one that is not yet on trial.
+
+    Args:
+        boot: this outbox's boot id, for the reports.
+        keys: the pinned order keys.
+        roll: draws uniformly from 0..1, for the jitter of retries.
+    """
+
+    def __init__(
+        self,
+        station: str,
+        boot: str,
+        keys: Sequence[OrderKey],
+        *,
+        inbox: OrderInbox,
+        report: Report,
+        repository: ImageRepository,
+        downloader: Downloader,
+        slots: SlotStore,
+        floors: FloorStore,
+        selftest: SelfTester,
+        switch: BundleSwitch,
+        clock: Clock,
+        roll: Callable[[], float],
+    ) -> None:
+        self._station, self._boot, self._keys = station, boot, tuple(keys)
+        self._inbox, self._report, self._repository, self._downloader = inbox, report, repository, downloader
+        self._slots, self._floors, self._selftest, self._switch = slots, floors, selftest, switch
+        self._clock, self._roll = clock, roll
+        self._work: _Work | None = None
+        self._stashed: DesiredState | None = None
+        self._refused = ""
+        self.faults = 0
+        """Errors that nothing here foresaw, counted by the outermost guard."""
+        self.refused_orders = 0
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set; the body of the update thread."""
+        started = False
+        while not stop.is_set():
+            try:
+                if not started:
+                    self.start()
+                    started = True
+                self.tick(_TICK_S)
+            except Exception:  # noqa: BLE001  the daemon's outermost guard: an update must never end the station
+                self.faults += 1
+                _log.exception("the update loop failed and goes on")
+                stop.wait(full_jitter_s(min(self.faults, 8), self._roll()))
+
+    def start(self) -> None:
+        """Take up what a restart interrupted, and report where this station stands. Call once, before `tick`."""
+        mark, trial = self._slots.committed(), self._slots.trial()
+        if mark is not None and mark.order is not None:
+            # Power may have been lost between the commit and its floors.
+            self._raise_floors(mark.order)
+        if trial is None:
+            self._slots.collect_garbage()
+            self._report_rest()
+            return
+        work = self._work = _Work(trial.order, UpdateState.IDLE)
+        if trial.tries >= MAX_TRIES:
+            self._fail(work, f"the station stopped {trial.tries} times during the trial")
+            return
+        work.bundle = self._slots.staged(trial.order.bundle)
+        if work.bundle is None:
+            self._fail(work, "the candidate's slot no longer matches its hash")
+            return
+        self._go(work, UpdateEvent.RESTARTED)
+
+    def tick(self, within_s: float) -> None:
+        """Do one step of the update under way, or wait at most `within_s` for something to do."""
+        work = self._work
+        if work is not None and work.state in (UpdateState.TRIAL, UpdateState.PROBATION):
+            self._attempt(work, within_s)
+            return
+        wait_s = within_s
+        if work is not None:
+            wait_s = min(max(work.not_before - self._clock.monotonic(), 0.0), within_s)
+        desired = self._take(wait_s)
+        if desired is not None:
+            self._consider(desired)
+            work = self._work
+        if work is not None and self._clock.monotonic() >= work.not_before:
+            self._attempt(work, within_s)
+
+    # Orders
+
+    def _take(self, within_s: float) -> DesiredState | None:
+        stashed, self._stashed = self._stashed, None
+        return stashed if stashed is not None else self._inbox.take(within_s)
+
+    def _newer_waits(self) -> bool:
+        if self._stashed is None:
+            self._stashed = self._inbox.take(0.0)
+        return self._stashed is not None
+
+    def _consider(self, desired: DesiredState) -> None:
+        if not desired.envelope:
+            return  # no order yet
+        floors = self._floors.read()
+        mark, work = self._slots.committed(), self._work
+        try:
+            order = verify_order(desired.envelope, self._keys)
+            if work is not None and order == work.order:
+                return  # delivered again while being followed
+            acceptance = judge_order(
+                order,
+                station=self._station,
+                now=self._clock.now(),
+                floors=floors,
+                banned=self._slots.banned(),
+                committed=mark.order if mark else None,
+            )
+            if work is not None and order.desired_seq <= work.order.desired_seq:
+                raise BadOrder(f"order {order.desired_seq} is not newer than {work.order.desired_seq}, under way")
+        except BadOrder as error:
+            self._refuse(error)
+            return
+        self._refused = ""
+        if acceptance is Acceptance.REPEATED:
+            self._report_rest()
+            return
+        self._floors.write(floor_rules.raise_time(floors, order.issued_at))
+        self._follow(order)
+
+    def _follow(self, order: Order) -> None:
+        if self._work is not None:
+            _log.info("order %d supersedes %d", order.desired_seq, self._work.order.desired_seq)
+            self._work.state = step(self._work.state, UpdateEvent.SUPERSEDED)
+        work = self._work = _Work(order, UpdateState.IDLE)
+        running = self._slots.boot_bundle()
+        if running is not None and running.digest == order.bundle:
+            # Nothing to install: the order only moves what this station stands for (an abort, for one).
+            work.bundle = running
+            self._commit(work, UpdateEvent.ALREADY_RUNNING, 0, 0)
+        else:
+            self._go(work, UpdateEvent.ORDER_ACCEPTED)
+
+    def _refuse(self, error: BadOrder) -> None:
+        self.refused_orders += 1
+        last = self._slots.last()
+        if error.one_line() == self._refused:
+            return  # the same retained order at every reconnection: said once
+        self._refused = error.one_line()
+        _log.warning("order refused: %s", self._refused)
+        if self._work is not None:
+            self._publish(self._work.order, self._work.state, f"order refused: {self._refused}")
+        elif last is None or last.kept:
+            self._report_rest(f"order refused: {self._refused}")
+        else:
+            self._report_rest()  # a roll-back says more than the refusal that repeats it
+
+    # One update
+
+    def _attempt(self, work: _Work, within_s: float) -> None:
+        try:
+            self._advance(work, within_s)
+        except RefusedError as error:
+            work.refusals += 1
+            fetching = work.state in (UpdateState.META, UpdateState.DOWNLOAD)
+            if fetching and work.refusals < MAX_REFUSALS:
+                self._wait(work, error)  # a mirror may lag behind its order, or heal
+            elif work.state is UpdateState.PROBATION and work.outcome is None:
+                raise
+            else:
+                self._fail(work, error.one_line())
+        except PlumblineError as error:
+            self._wait(work, error)
+
+    def _advance(self, work: _Work, within_s: float) -> None:
+        order = work.order
+        if work.state is UpdateState.META:
+            self._look_up(work)
+        elif work.state is UpdateState.DOWNLOAD:
+            self._slots.preflight(order.size_bytes)
+            archive = self._downloader.fetch(order.bundle, order.size_bytes, self._newer_waits)
+            if archive is not None:
+                work.bundle = self._slots.install(archive, order.bundle)
+                self._downloader.discard(order.bundle)
+                self._go(work, UpdateEvent.INSTALLED)
+        elif work.state is UpdateState.STAGED:
+            check_release_counter(_bundle(work).manifest, order, self._floors.read())
+            self._go(work, UpdateEvent.SELFTEST_STARTED)
+        elif work.state is UpdateState.SELFTEST:
+            reason = self._selftest.run(_bundle(work).folder)
+            if reason:
+                self._fail(work, f"self-test: {reason}")
+            else:
+                self._go(work, UpdateEvent.SELFTEST_PASSED)
+        elif work.state is UpdateState.TRIAL:
+            self._offer(work)
+        else:
+            self._await_outcome(work, within_s)
+
+    def _look_up(self, work: _Work) -> None:
+        order, floors = work.order, self._floors.read()
+        now = floor_rules.effective_now(floors, self._clock.now())
+        size_bytes, seen = self._repository.look_up(order.bundle, now)
+        self._floors.write(floor_rules.raise_repository(floors, seen))
+        if size_bytes != order.size_bytes:
+            raise BadOrder(f"the order says {order.size_bytes} bytes, the image repository {size_bytes}")
+        work.bundle = self._slots.staged(order.bundle)
+        if work.bundle is None:
+            self._slots.collect_garbage()
+        self._go(work, UpdateEvent.TARGET_FOUND if work.bundle is None else UpdateEvent.ALREADY_STAGED)
+
+    def _offer(self, work: _Work) -> None:
+        bundle, probation = _bundle(work), work.order.probation
+        if self._slots.boot_bundle() is None:
+            # The first bundle has nobody to agree with: it is kept for running well.
+            probation = msgspec.structs.replace(probation, min_agreement=0.0)
+        tries = self._slots.begin_try(work.order)  # OTA-4: counted before anything loads it
+        _log.info("bundle %s on trial, try %d of %d", bundle.digest[:12], tries, MAX_TRIES)
+        self._switch.offer(Trial(bundle, work.order.deployment, probation))
+        work.outcome_due = self._clock.monotonic() + probation.timeout_s + _OUTCOME_GRACE_S
+        self._go(work, UpdateEvent.OFFERED)
+
+    def _await_outcome(self, work: _Work, within_s: float) -> None:
+        pause_s = max(work.not_before - self._clock.monotonic(), 0.0)
+        if pause_s:
+            self._clock.sleep(min(pause_s, within_s))  # an outcome is here, the disk was not ready to keep it
+            return
+        if work.outcome is None:
+            outcome = self._switch.next_outcome(within_s)
+            if outcome is not None and (outcome.bundle, outcome.deployment) == (
+                work.order.bundle,
+                work.order.deployment,
+            ):
+                work.outcome = outcome
+            elif self._clock.monotonic() > work.outcome_due:
+                self._fail(work, "the trial came to no end within its time")
+                return
+            else:
+                return
+        outcome = work.outcome
+        if outcome.kept:
+            self._commit(work, UpdateEvent.KEPT, outcome.frames, outcome.agreed)
+        else:
+            self._fail(work, outcome.reason, outcome.frames, outcome.agreed)
+
+    def _commit(self, work: _Work, event: UpdateEvent, frames: int, agreed: int) -> None:
+        self._slots.commit(work.order, frames=frames, agreed=agreed)
+        self._raise_floors(work.order)  # OTA-4: only after the commit
+        work.state = step(work.state, event)
+        self._rest()
+
+    def _fail(self, work: _Work, reason: str, frames: int = 0, agreed: int = 0) -> None:
+        _log.warning("bundle %s rolled back: %s", work.order.bundle[:12], reason)
+        self._slots.roll_back(work.order, reason, frames=frames, agreed=agreed)
+        work.state = step(work.state, UpdateEvent.FAILED)
+        self._rest()
+
+    def _rest(self) -> None:
+        self._work = None
+        self._report_rest()
+        self._slots.collect_garbage()
+
+    def _go(self, work: _Work, event: UpdateEvent) -> None:
+        work.state = step(work.state, event)
+        work.attempts, work.not_before = 0, 0.0
+        self._publish(work.order, work.state, "")
+
+    def _wait(self, work: _Work, error: PlumblineError) -> None:
+        work.attempts += 1
+        wait_s = full_jitter_s(work.attempts, self._roll())
+        work.not_before = self._clock.monotonic() + wait_s
+        _log.info("update in %s tries again in %.1f s: %s", work.state.value, wait_s, error.one_line())
+        self._publish(work.order, work.state, error.one_line())
+
+    def _raise_floors(self, order: Order) -> None:
+        self._floors.write(floor_rules.raise_order(self._floors.read(), order))
+
+    # Reports
+
+    def _report_rest(self, reason: str = "") -> None:
+        last = self._slots.last()
+        if last is None:
+            self._publish(None, UpdateState.IDLE, reason)
+        else:
+            state = UpdateState.COMMITTED if last.kept else UpdateState.ROLLED_BACK
+            self._publish(last.order, state, reason or last.reason, last.frames, last.agreed)
+
+    def _publish(self, order: Order | None, state: UpdateState, reason: str, frames: int = 0, agreed: int = 0) -> None:
+        mark = self._slots.committed()
+        reported = ReportedState(
+            station=self._station,
+            boot=self._boot,
+            at=self._clock.now(),
+            bundle=mark.digest if mark else "",
+            update_state=state.value,
+            deployment=order.deployment if order else "",
+            candidate=order.bundle if order else "",
+            reason=reason[:500],
+            desired_seq=order.desired_seq if order else 0,
+            shadow_frames=frames,
+            shadow_agreed=agreed,
+        )
+        try:
+            self._report.publish(reported)
+        except PlumblineError as error:
+            # OTA-5: what is on the disk stands whether or not anybody could be told.
+            _log.warning("the report of %s was not taken: %s", state.value, error.one_line())
+
+
+def _bundle(work: _Work) -> InstalledBundle:
+    if work.bundle is None:
+        raise BadOrder(f"bundle {work.order.bundle[:12]} is in no slot")
+    return work.bundle
