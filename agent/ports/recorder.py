@@ -48,5 +48,8 @@ class Recorder(Protocol):
         The header's `boot` and `seq` and the `samples` of `summary` are filled in as it is stored.
         """
 
+    def has_room(self) -> bool:
+        """Return whether the next item will be taken: only the caller adds, so room seen stays."""
+
     def healthy(self) -> bool:
         """Return whether the last commit reached the disk."""

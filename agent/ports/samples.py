@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from contract.messages import SampleNote
 
 
@@ -25,13 +27,3 @@ class SampleSender(Protocol):
             LinkDown: the cloud was not reached.
             RefusedError: the cloud will not have it.
         """
-
-
-class Memory(Protocol):
-    """Small durable facts by name."""
-
-    def get(self, name: str) -> str | None:
-        """Return the fact, or None."""
-
-    def put(self, name: str, value: str) -> None:
-        """Store the fact durably."""

@@ -1,0 +1,59 @@
+"""The enrolled reference: learnt from the first good frames, kept through restarts, forgotten on command."""
+
+from __future__ import annotations
+
+import threading
+
+from agent.ports.log import Log
+from agent.ports.memory import Memory
+from agent.sketch.frame_stats import FrameStats
+from agent.sketch.rolling import Enrolment
+from contract.errors import BadMessage
+from contract.sketches.reference import Reference, decode_reference, encode_reference
+
+_NAME = "reference"
+
+
+class Enrolled:
+    """The frame loop's thread calls everything but `request_enrolment`."""
+
+    def __init__(self, memory: Memory, log: Log, *, frames_needed: int) -> None:
+        self._memory = memory
+        self._log = log
+        self._frames_needed = frames_needed
+        self._forget = threading.Event()
+        self._enrolment = Enrolment(frames_needed)
+        self.reference: Reference | None = self._read()
+
+    def request_enrolment(self) -> None:
+        """Forget the enrolled reference at the next frame boundary, and enrol on the frames that follow."""
+        self._forget.set()
+
+    def at_frame_boundary(self) -> None:
+        """Forget the reference if that was asked for."""
+        if self._forget.is_set():
+            self._memory.put(_NAME, "")
+            self._forget.clear()
+            self._enrolment = Enrolment(self._frames_needed)
+            self.reference = None
+            self._log.say(f"enrolling anew on {self._frames_needed} frames")
+
+    def add(self, stats: FrameStats) -> None:
+        """Learn from one good frame while there is no reference."""
+        if self.reference is not None:
+            return
+        self._enrolment.add(stats)
+        if self._enrolment.ready:
+            self.reference = self._enrolment.reference()
+            self._memory.put(_NAME, encode_reference(self.reference).decode())
+            self._log.say(f"enrolled on {self.reference.frames} frames")
+
+    def _read(self) -> Reference | None:
+        kept = self._memory.get(_NAME)
+        if not kept:
+            return None
+        try:
+            return decode_reference(kept.encode())
+        except BadMessage as error:
+            self._log.say(f"{error.one_line()}: enrolling anew")
+            return None

@@ -1,0 +1,100 @@
+"""The window that is open: its counts and, where a model answers, its sketches."""
+
+from __future__ import annotations
+
+from agent.decide.accounting import Tally
+from agent.decide.thresholds import Decision
+from agent.ports.clock import Clock
+from agent.serving import Model
+from agent.sketch.frame_stats import FrameStats
+from agent.sketch.rolling import DEFAULT_SEED, RollingSketch
+from contract.decode import Prediction
+from contract.errors import SketchMismatch
+from contract.messages import Header, ShadowNote, Summary
+from contract.sketches.reference import Reference
+from contract.sketches.window import FEATURES_VERSION, SketchIdentity
+from contract.sketches.wire import to_wire
+
+NO_MODEL = "no model was installed"
+
+
+class OpenWindow:
+    """Frames of one bundle and one reference, from the first until `summary`. One thread's."""
+
+    def __init__(self, number: int, model: Model | None, reference: Reference | None, clock: Clock) -> None:
+        self.number = number
+        self.model = model
+        self.reference = reference
+        self.started_at = clock.now()
+        self.started_s = clock.monotonic()
+        self._clock = clock
+        self._tally = Tally()
+        self._note = NO_MODEL if model is None else ""
+        self._sketch = self._make_sketch(model, reference)
+
+    @property
+    def frames(self) -> int:
+        """Frames captured in this window."""
+        return self._tally.captured
+
+    @property
+    def bundle(self) -> str:
+        """The digest of the bundle in charge, "" for none."""
+        return self.model.bundle.digest if self.model else ""
+
+    def observe(self, stats: FrameStats, local: Prediction | None, latency_us: float) -> None:
+        """Sketch one frame with its LOCAL prediction, never the cloud's: drift is judged on what this model sees."""
+        if self._sketch is not None:
+            index, confidence = (local.index, local.confidence) if local else (-1, 0.0)
+            self._sketch.observe(stats, index, confidence, latency_us)
+
+    def count(self, decision: Decision, *, recorded: bool, asked: bool = False, answered: bool = False) -> None:
+        """Count one frame by what became of it."""
+        if recorded:
+            self._tally.count(decision, asked=asked, answered=answered)
+        else:
+            self._tally.count_unrecorded(asked=asked, answered=answered)
+
+    def is_due(self, max_frames: int, max_s: float) -> bool:
+        """Return whether it holds enough frames, or is old enough and not empty."""
+        if self.frames >= max_frames:
+            return True
+        return self.frames > 0 and self._clock.monotonic() - self.started_s >= max_s
+
+    def summary(self, station: str, *, clock_synced: bool, shadow: ShadowNote | None, simulated: bool) -> Summary:
+        """Return what is shipped of this window; call it once. The outbox fills in `boot`, `seq` and `samples`."""
+        header = Header(
+            station=station,
+            boot="",
+            seq=0,
+            started_at=self.started_at,
+            ended_at=self._clock.now(),
+            monotonic_s=self._clock.monotonic(),
+            clock_synced=clock_synced,
+            bundle=self.bundle,
+        )
+        return Summary(
+            header=header,
+            accounting=self._tally.close(),
+            window=to_wire(self._sketch.close()) if self._sketch is not None else None,
+            shadow=shadow,
+            simulated=simulated,
+            note=self._note,
+        )
+
+    def _make_sketch(self, model: Model | None, reference: Reference | None) -> RollingSketch | None:
+        if model is None:
+            return None
+        identity = SketchIdentity(
+            features=FEATURES_VERSION,
+            seed=reference.seed if reference else DEFAULT_SEED,
+            reference=reference.digest() if reference else "",
+            artefact=model.artefact_sha256,
+            labels=len(model.bundle.manifest.labels),
+        )
+        try:
+            return RollingSketch(identity, reference)
+        except SketchMismatch as error:
+            # A model with thousands of labels is judged and counted all the same; its drift is not watched, and we say so.
+            self._note = f"no sketches: {error.message}"
+            return None

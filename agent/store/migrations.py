@@ -1,0 +1,63 @@
+"""The schema, one migration a change; applied ones are never edited."""
+
+from __future__ import annotations
+
+from sqlite_utils import Database
+from sqlite_utils.migrations import Migrations
+
+migrations = Migrations("agent")
+
+
+@migrations(name="0001_results_outbox_samples")
+def _results_outbox_samples(db: Database) -> None:
+    for statement in (
+        "CREATE TABLE memory (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+        """CREATE TABLE results (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            window INTEGER NOT NULL,
+            captured_at REAL NOT NULL,
+            part TEXT NOT NULL,
+            verdict TEXT NOT NULL,
+            cause TEXT NOT NULL,
+            label TEXT NOT NULL,
+            confidence REAL NOT NULL,
+            latency_ms REAL NOT NULL,
+            bundle TEXT NOT NULL,
+            asked_cloud INTEGER NOT NULL,
+            cloud_answer INTEGER NOT NULL
+        )""",
+        "CREATE INDEX results_window ON results (window)",
+        # AUTOINCREMENT: an id is never used again, so "rows above this id" stays true after deletes.
+        """CREATE TABLE outbox (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            boot TEXT NOT NULL,
+            seq INTEGER NOT NULL,
+            window INTEGER NOT NULL,
+            bytes INTEGER NOT NULL,
+            sent INTEGER NOT NULL DEFAULT 0,
+            payload BLOB NOT NULL,
+            UNIQUE (boot, seq)
+        )""",
+        """CREATE TABLE samples (
+            sample TEXT PRIMARY KEY,
+            window INTEGER NOT NULL,
+            captured_at REAL NOT NULL,
+            part TEXT NOT NULL,
+            label TEXT NOT NULL,
+            confidence REAL NOT NULL,
+            verdict TEXT NOT NULL,
+            reason TEXT NOT NULL,
+            inclusion REAL NOT NULL,
+            bytes INTEGER NOT NULL,
+            uploaded INTEGER NOT NULL DEFAULT 0
+        )""",
+        "CREATE INDEX samples_window ON samples (window)",
+        """CREATE TABLE totals (
+            day INTEGER PRIMARY KEY,
+            captured INTEGER NOT NULL,
+            passed INTEGER NOT NULL,
+            rejected INTEGER NOT NULL,
+            review INTEGER NOT NULL
+        )""",
+    ):
+        db.execute(statement)

@@ -1,0 +1,175 @@
+"""Group commit: one thread takes results off a bounded queue and commits them together (P1, P5)."""
+
+from __future__ import annotations
+
+import queue
+import sqlite3
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import msgspec
+
+from agent.ports.clock import Clock
+from agent.ports.log import Log
+from agent.ports.recorder import Result, Sample
+from agent.store.database import transaction
+from agent.store.outbox import Outbox
+from agent.store.recovery import set_last_closed_window
+from agent.store.results import add_results, forget_old
+from agent.store.samples import Samples
+from contract.errors import StorageFull
+from contract.messages import SampleNote, Summary
+
+
+@dataclass(frozen=True, slots=True)
+class _Recorded:
+    result: Result
+    sample: Sample | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Closed:
+    window: int
+    summary: Summary
+
+
+_Item: TypeAlias = "_Recorded | _Closed"
+
+
+class GroupRecorder:
+    """Commits every `batch` results or `linger_s`, whichever is first; a window's end commits at once.
+
+    While the disk refuses, it keeps its batch and tries again: the queue fills, `record` says False, `healthy` says False.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        outbox: Outbox,
+        samples: Samples,
+        clock: Clock,
+        log: Log,
+        *,
+        queue_size: int = 512,
+        batch: int = 64,
+        linger_s: float = 0.1,
+        keep_rows: int = 1_000_000,
+    ) -> None:
+        self._connection = connection
+        self._outbox = outbox
+        self._samples = samples
+        self._clock = clock
+        self._log = log
+        self._queue: queue.Queue[_Item] = queue.Queue(queue_size)
+        # Pixels are the heavy part of an item: half the queue may hold them, the other half never does.
+        self._sample_room = queue_size // 2
+        self._batch = batch
+        self._linger_s = linger_s
+        self._keep_rows = keep_rows
+        self._healthy = True
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread; it owns the connection from here on."""
+        self._thread.start()
+
+    def stop(self, within_s: float) -> bool:
+        """Commit what is queued and stop; return whether everything was committed in time."""
+        self._stopping.set()
+        self._thread.join(within_s)
+        return not self._thread.is_alive() and self._queue.empty() and self._healthy
+
+    def record(self, result: Result, sample: Sample | None) -> bool:
+        """Queue one result and its sample; False when there is no room: count the frame as undecided."""
+        if sample is not None and self._queue.qsize() >= self._sample_room:
+            sample = None
+        return self._put(_Recorded(result, sample))
+
+    def close_window(self, window: int, summary: Summary) -> bool:
+        """Queue the end of `window`: results and outbox row become durable together. False: no room, try again later."""
+        return self._put(_Closed(window, summary))
+
+    def has_room(self) -> bool:
+        """Return whether the next item will be taken: only the caller adds, so room seen stays."""
+        return not self._queue.full()
+
+    def healthy(self) -> bool:
+        """Return whether the last commit reached the disk."""
+        return self._healthy
+
+    def _put(self, item: _Item) -> bool:
+        try:
+            self._queue.put_nowait(item)
+        except queue.Full:
+            return False
+        return True
+
+    def _work(self) -> None:
+        while True:
+            items = self._gather()
+            if not items:
+                if self._stopping.is_set():
+                    return
+                continue
+            while not self._try_commit(items):
+                if self._stopping.wait(0.5):
+                    # One more try, then the process may end: what is lost here was never acknowledged to anyone.
+                    self._try_commit(items)
+                    return
+
+    def _gather(self) -> list[_Item]:
+        items: list[_Item] = []
+        try:
+            items.append(self._queue.get(timeout=0.2))
+            until_s = self._clock.monotonic() + self._linger_s
+            while len(items) < self._batch and not isinstance(items[-1], _Closed):
+                left_s = 0.0 if self._stopping.is_set() else max(0.0, until_s - self._clock.monotonic())
+                items.append(self._queue.get(timeout=left_s) if left_s else self._queue.get_nowait())
+        except queue.Empty:
+            pass
+        return items
+
+    def _try_commit(self, items: Sequence[_Item]) -> bool:
+        try:
+            self._commit(items)
+        except (sqlite3.Error, OSError) as error:
+            self._healthy = False
+            self._log.fault("recorder", f"results cannot be stored, every verdict is REVIEW until they can: {error}")
+            return False
+        if not self._healthy:
+            self._healthy = True
+            self._log.say("results are stored again")
+        return True
+
+    def _commit(self, items: Sequence[_Item]) -> None:
+        kept = self._write_samples([item for item in items if isinstance(item, _Recorded)])
+        gone: list[str] = []
+        with transaction(self._connection):
+            add_results(self._connection, [item.result for item in items if isinstance(item, _Recorded)])
+            for note, window, size_bytes in kept:
+                self._samples.add(note, window, size_bytes)
+            for item in items:
+                if isinstance(item, _Closed):
+                    notes = self._samples.notes_of(item.window)
+                    self._outbox.add(msgspec.structs.replace(item.summary, samples=notes), item.window)
+                    set_last_closed_window(self._connection, item.window)
+                    forget_old(self._connection, keep_rows=self._keep_rows)
+                    gone = self._samples.evict()
+        self._samples.remove(gone)
+
+    def _write_samples(self, items: Sequence[_Recorded]) -> list[tuple[SampleNote, int, int]]:
+        kept: list[tuple[SampleNote, int, int]] = []
+        for item in items:
+            if item.sample is None:
+                continue
+            try:
+                size_bytes = self._samples.write(item.sample.note, item.sample.pixels)
+            except StorageFull as error:
+                # An image we could not keep is not worth a verdict.
+                self._log.fault("samples", error.one_line())
+                continue
+            kept.append((item.sample.note, item.result.window, size_bytes))
+        return kept

@@ -1,0 +1,134 @@
+"""Images kept for review: PNG files beside the database, one row each, bounded by count and bytes."""
+
+from __future__ import annotations
+
+import io
+import re
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract.errors import StorageFull
+from contract.messages import SampleNote
+
+_COLUMNS = "sample, captured_at, part, label, confidence, verdict, reason, inclusion"
+_PLAIN = re.compile(r"[a-z0-9_-]{1,80}")
+
+
+class Samples:
+    """The kept images over one connection; another thread uses another `Samples` on its own connection."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, folder: Path, *, max_count: int = 2_000, max_bytes: int = 256 << 20
+    ) -> None:
+        self._connection = connection
+        self._folder = folder
+        self._max_count = max_count
+        self._max_bytes = max_bytes
+
+    def write(self, note: SampleNote, pixels: NDArray[np.uint8]) -> int:
+        """Write the image of `note` (u8[H,W] or u8[H,W,3]) as a PNG file; return its size in bytes.
+
+        Raises:
+            StorageFull: the disk has no room.
+        """
+        png = encode_png(pixels)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._path(note.sample).write_bytes(png)
+        except OSError as error:
+            raise StorageFull(
+                f"a sample cannot be kept in '{self._folder}': {error}", hint="free disk space"
+            ) from error
+        return len(png)
+
+    def add(self, note: SampleNote, window: int, size_bytes: int) -> None:
+        """Insert the row of a written image. The caller holds the transaction."""
+        self._connection.execute(
+            f"INSERT OR REPLACE INTO samples ({_COLUMNS}, window, bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                note.sample,
+                note.captured_at,
+                note.part,
+                note.label,
+                note.confidence,
+                note.verdict,
+                note.reason,
+                note.inclusion,
+                window,
+                size_bytes,
+            ),
+        )
+
+    def notes_of(self, window: int) -> tuple[SampleNote, ...]:
+        """Return the notes of the samples kept in `window`, oldest first."""
+        rows = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM samples WHERE window = ? ORDER BY captured_at, sample", (window,)
+        )
+        return tuple(SampleNote(*row) for row in rows)
+
+    def find(self, sample: str) -> tuple[SampleNote, bytes] | None:
+        """Return a kept sample's note and its PNG, or None: never kept, or evicted since."""
+        row = self._connection.execute(f"SELECT {_COLUMNS} FROM samples WHERE sample = ?", (sample,)).fetchone()
+        if row is None:
+            return None
+        try:
+            return SampleNote(*row), self._path(sample).read_bytes()
+        except OSError:
+            return None
+
+    def mark_uploaded(self, sample: str) -> None:
+        """Note that the cloud has this image."""
+        self._connection.execute("UPDATE samples SET uploaded = 1 WHERE sample = ?", (sample,))
+
+    def evict(self) -> list[str]:
+        """Delete the rows over budget; return their names. Delete the files (`remove`) once that is committed.
+
+        What the cloud already has goes first, then frames kept for doubt, then the random audit; oldest first in each.
+        """
+        count, size = self._connection.execute("SELECT COUNT(*), COALESCE(SUM(bytes), 0) FROM samples").fetchone()
+        if count <= self._max_count and size <= self._max_bytes:
+            return []
+        gone: list[str] = []
+        rows = self._connection.execute(
+            "SELECT sample, bytes FROM samples ORDER BY uploaded DESC, reason = 'audit', captured_at LIMIT 256"
+        )
+        for sample, size_bytes in rows.fetchall():
+            if count <= self._max_count and size <= self._max_bytes:
+                break
+            gone.append(sample)
+            count, size = count - 1, size - size_bytes
+        self._connection.executemany("DELETE FROM samples WHERE sample = ?", [(s,) for s in gone])
+        return gone
+
+    def remove(self, names: list[str]) -> None:
+        """Delete the files of evicted samples."""
+        for name in names:
+            self._path(name).unlink(missing_ok=True)
+
+    def sweep(self) -> int:
+        """Delete files without a row (a crash between file and commit); return how many."""
+        if not self._folder.is_dir():
+            return 0
+        known = {row[0] for row in self._connection.execute("SELECT sample FROM samples")}
+        orphans = [path for path in self._folder.glob("*.png") if path.stem not in known]
+        for path in orphans:
+            path.unlink(missing_ok=True)
+        return len(orphans)
+
+    def _path(self, sample: str) -> Path:
+        # Names are ours, but a request for one comes over the wire.
+        name = sample if _PLAIN.fullmatch(sample) else "-"
+        return self._folder / f"{name}.png"
+
+
+def encode_png(pixels: NDArray[np.uint8]) -> bytes:
+    """Return u8[H,W], u8[H,W,1] or u8[H,W,3] as PNG, lossless, at the fastest compression."""
+    from PIL import Image
+
+    body = io.BytesIO()
+    flat = pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
+    Image.fromarray(np.ascontiguousarray(flat)).save(body, "PNG", compress_level=1)
+    return body.getvalue()
