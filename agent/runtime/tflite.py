@@ -82,7 +82,8 @@ class TfliteRuntime:
         scale, zero = self._input["quantization"]
         limits = np.iinfo(self._dtype)
         steps = np.rint(tensor / np.float32(scale or 1.0)) + zero
-        return np.clip(steps, limits.min, limits.max).astype(self._dtype)
+        filled: NDArray[Any] = np.clip(steps, limits.min, limits.max).astype(self._dtype)
+        return filled
 
 
 def _interpreter_class(name: str) -> Any:
