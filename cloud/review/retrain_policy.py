@@ -51,10 +51,8 @@ def decide_retrain(
     if labels < policy.labels:
         return RetrainDecision(False, f"{labels} of {policy.labels} labels are there")
     if audit_labels >= policy.min_audit and accuracy_upper < policy.min_accuracy:
-        return RetrainDecision(
-            True,
-            f"accuracy on {audit_labels} random parts is {accuracy:.3f} (at most {accuracy_upper:.3f}), below {policy.min_accuracy}",
-        )
+        measured = f"accuracy on {audit_labels} random parts is {accuracy:.3f} (at most {accuracy_upper:.3f})"
+        return RetrainDecision(True, f"{measured}, below {policy.min_accuracy}")
     if lasted_s >= policy.enough_anyway_s:
         return RetrainDecision(True, f"the drift has lasted {lasted_s / 86_400:.1f} days")
     return RetrainDecision(

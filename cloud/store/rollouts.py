@@ -131,12 +131,14 @@ class Rollouts:
             last = connection.execute(select(desired.c.desired_seq).where(desired.c.station == station)).scalar()
         return (last or 0) + 1
 
-    def order(self, member: RolloutMember, event: MemberEvent, order: StandingOrder, now: float) -> None:
-        """Store an order with the member's step that it carries out (ORDER or RECALL), in one transaction."""
+    def order(
+        self, member: RolloutMember, event: MemberEvent, order: StandingOrder, previous_bundle: str, now: float
+    ) -> None:
+        """Store an order with the member's step that it carries out (ORDER or RECALL), in one transaction.
+
+        `previous_bundle` is what the station reported to run when it was first ordered: where a recall leads back to.
+        """
         with self._database.write() as connection:
-            previous = (
-                connection.execute(select(desired.c.bundle).where(desired.c.station == order.station)).scalar() or ""
-            )
             values = {"station": order.station, "desired_seq": order.desired_seq, "bundle": order.bundle}
             values |= {"envelope": order.envelope, "published": False}
             connection.execute(self._database.upsert(desired, "station", values))

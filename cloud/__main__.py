@@ -1,0 +1,38 @@
+"""plumbline-cloud: the aggregator and its single steps."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from contract.errors import PlumblineError
+
+_COMMANDS = ("init", "keys", "station", "serve", "train", "quantize", "gate", "release", "rollout", "drift", "bundle")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code: 0 done, 1 an error a person can mend, 2 wrong usage."""
+    parser = argparse.ArgumentParser(
+        prog="plumbline-cloud",
+        description="Plumbline's cloud side: collect summaries, notice drift, retrain, gate, release, roll out.",
+        epilog="example: plumbline-cloud init --home plant && plumbline-cloud serve --config plant/cloud.toml",
+    )
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name in _COMMANDS:
+        import_module(f"cloud.commands.{name}").register(subparsers)
+    arguments = parser.parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except PlumblineError as error:
+        print(f"error: {error.one_line()}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

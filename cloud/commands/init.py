@@ -1,0 +1,73 @@
+"""plumbline-cloud init: a home folder with config, tokens and keys."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import secrets
+from pathlib import Path
+
+from cloud.commands.output import Subparsers, print_json
+from cloud.registry.keys import init_keys
+from contract.errors import InvalidConfig
+
+_CONFIG = """# Plumbline's cloud. Paths are relative to `home`, which is relative to this file. Every key has a default.
+home = "."
+keys = "keys"
+
+[api]
+host = "127.0.0.1"
+port = {api_port}
+
+[broker]
+host = "{broker_host}"
+port = {broker_port}
+"""
+
+
+def register(subparsers: Subparsers) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "init",
+        help="make a home folder: cloud.toml, tokens and keys",
+        epilog="example: plumbline-cloud init --home plant --broker-port 1883",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--home", type=Path, required=True, help="folder to make; must not hold a cloud.toml yet")
+    parser.add_argument(
+        "--api-port", type=int, default=8080, help="port of the API and dashboard (default %(default)s)"
+    )
+    parser.add_argument("--broker-host", default="127.0.0.1", help="MQTT broker (default %(default)s)")
+    parser.add_argument("--broker-port", type=int, default=1883, help="its port (default %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print what was made as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make the home folder."""
+    home: Path = args.home
+    config = home / "cloud.toml"
+    if config.exists():
+        raise InvalidConfig(f"{config} is there already", hint="choose another --home, or edit that file")
+    secrets_folder = home / "secrets"
+    try:
+        secrets_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for role in ("operator", "inspector"):
+            file = secrets_folder / f"{role}.token"
+            file.touch(mode=0o600)
+            file.write_text(secrets.token_urlsafe(32) + "\n")
+    except OSError as error:
+        raise InvalidConfig(
+            f"cannot write in {home}: {error.strerror}", hint="choose a --home you may write"
+        ) from error
+    init_keys(home / "keys")
+    # The config comes last: a home with a config is whole.
+    text = _CONFIG.format(
+        api_port=args.api_port, broker_host=json.dumps(args.broker_host)[1:-1], broker_port=args.broker_port
+    )
+    config.write_text(text)
+    if args.json:
+        print_json({"config": str(config), "keys": str(home / "keys")})
+    else:
+        print(f"made {config}; the keys in {home / 'keys'} sign releases: back them up and keep them off the devices")
+    return 0

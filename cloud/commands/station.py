@@ -1,0 +1,93 @@
+"""plumbline-cloud station: let a station speak, and write what it needs to start."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import secrets
+import shutil
+from pathlib import Path
+
+from cloud.clock import SystemClock
+from cloud.commands.output import Subparsers, print_json
+from cloud.settings import CloudSettings, load_settings
+from cloud.store.database import Database
+from cloud.store.stations import Stations
+from contract.errors import InvalidConfig
+from contract.ids import check_station_id
+
+_AGENT_TOML = """# A Plumbline station. Paths are relative to this file. `plumbline-agent run --help` lists every key.
+station = {station}
+home = "state"
+
+[source]
+kind = "simulated"
+
+[broker]
+host = {broker_host}
+port = {broker_port}
+
+[cloud]
+url = {url}
+token_file = "station.token"
+
+[trust]
+root = "trust/root.json"
+order_keys = ["trust/order.pub"]
+"""
+
+
+def register(subparsers: Subparsers) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "station",
+        help="add a station",
+        epilog="example: plumbline-cloud station add line3-cam1 --config plant/cloud.toml --out line3-cam1",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    add = actions.add_parser("add", help="add a station and write its config, token and trust anchors to a folder")
+    add.add_argument("station", help="its id: a-z, 0-9, '-' and '_'")
+    add.add_argument("--out", type=Path, required=True, help="folder to make, to be copied to the device")
+    add.add_argument("--site", default="", help="where it stands, e.g. 'plant 2'")
+    add.add_argument("--config", type=Path, default=Path("cloud.toml"), help="cloud.toml (default %(default)s)")
+    add.add_argument("--json", action="store_true", help="print JSON")
+    add.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Add a station."""
+    settings = load_settings(args.config)
+    station, out = check_station_id(args.station), args.out
+    if (out / "agent.toml").exists():
+        raise InvalidConfig(f"{out / 'agent.toml'} is there already", hint="choose another --out")
+    root, order_key = settings.path("registry") / "tuf" / "root.json", settings.path(settings.keys) / "order.pub"
+    for file in (root, order_key):
+        if not file.is_file():
+            raise InvalidConfig(f"{file} is missing", hint="make the keys first: plumbline-cloud init")
+    (out / "trust").mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(root, out / "trust" / "root.json")
+    shutil.copyfile(order_key, out / "trust" / "order.pub")
+    token = secrets.token_urlsafe(32)
+    token_file = out / "station.token"
+    token_file.touch(mode=0o600)
+    token_file.write_text(token + "\n")
+    database = Database(settings.database_url())
+    Stations(database).add(station, token, args.site, SystemClock().now())
+    database.close()
+    (out / "agent.toml").write_text(_agent_toml(settings, station))
+    if args.json:
+        print_json({"station": station, "config": str(out / "agent.toml")})
+    else:
+        print(f"added {station}; start it with: plumbline-agent run --config {out / 'agent.toml'}")
+    return 0
+
+
+def _agent_toml(settings: CloudSettings, station: str) -> str:
+    # A JSON string is a TOML basic string too.
+    values = {
+        "station": station,
+        "broker_host": settings.broker.host,
+        "url": f"http://{settings.api.host}:{settings.api.port}",
+    }
+    return _AGENT_TOML.format(broker_port=settings.broker.port, **{k: json.dumps(v) for k, v in values.items()})

@@ -1,0 +1,110 @@
+"""What the fleet page shows, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from cloud.ports.registry import Releases
+from cloud.store.alarms import Alarms
+from cloud.store.audit import AuditLog
+from cloud.store.rollouts import Rollouts
+from cloud.store.samples import Samples
+from cloud.store.stations import Stations
+from cloud.store.summaries import Summaries
+
+
+@dataclass(frozen=True, slots=True)
+class FleetView:
+    """One moment of the fleet; each table is a list of rows keyed by column."""
+
+    simulated: bool
+    alarms_open: int
+    review_waiting: int
+    review_labelled: int
+    dead_letters: int
+    stations: list[dict[str, Any]]
+    alarms: list[dict[str, Any]]
+    rollouts: list[dict[str, Any]]
+    acts: list[dict[str, Any]]
+
+
+def fleet_view(
+    *,
+    stations: Stations,
+    summaries: Summaries,
+    samples: Samples,
+    alarms: Alarms,
+    rollouts: Rollouts,
+    releases: Releases,
+    audit: AuditLog,
+    drift_status: Callable[[str], dict[str, Any]],
+    now: float,
+) -> FleetView:
+    """Return the fleet as it is now."""
+    names = {r.bundle: r.version for r in releases.all()}
+    totals = {t.station: t for t in summaries.totals()}
+    rows = []
+    status = stations.status()
+    for s in status:
+        t, drift = totals.get(s.station), drift_status(s.station)
+        rows.append(
+            {
+                "station": s.station,
+                "link": "online" if s.online else "offline",
+                "model": names.get(s.bundle, s.bundle[:12]) or "none yet",
+                "update": s.update_state + (f": {s.reason}" if s.reason else ""),
+                "drift": drift["sentence"],
+                "frames": t.captured if t else 0,
+                "pass": t.passed if t else 0,
+                "reject": t.rejected if t else 0,
+                "review": t.decided - t.passed - t.rejected if t else 0,
+                "missing": t.missing_seqs if t else 0,
+                "heard": _ago(now, s.summary_at),
+            }
+        )
+    waiting, labelled = samples.counts()
+    every_alarm = alarms.all()
+    return FleetView(
+        simulated=any(s.simulated for s in status),
+        alarms_open=sum(a.closed_at is None for a in every_alarm),
+        review_waiting=waiting,
+        review_labelled=labelled,
+        dead_letters=summaries.dead_letter_count(),
+        stations=rows,
+        alarms=[
+            {
+                "alarm": a.id,
+                "station": a.station,
+                "since": _ago(now, a.opened_at),
+                "state": "open" if a.closed_at is None else f"closed: {a.closed_why}",
+                "what": a.sentence,
+            }
+            for a in reversed(every_alarm)
+        ],
+        rollouts=[
+            {
+                "rollout": r.id,
+                "version": r.version,
+                "state": r.state.value,
+                "stations": ", ".join(f"{m.station} {m.state.value.lower()}" for m in rollouts.members(r.id)),
+                "why": r.reason,
+            }
+            for r in reversed(rollouts.all())
+        ],
+        acts=[
+            {"id": e.id, "when": _ago(now, e.at), "who": e.actor, "act": e.act, "detail": e.detail}
+            for e in audit.entries(15)
+        ][::-1],
+    )
+
+
+def _ago(now: float, at: float) -> str:
+    if at <= 0:
+        return "never"
+    seconds = max(0.0, now - at)
+    for size, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {name} ago"
+    return f"{seconds:.0f} s ago"

@@ -1,0 +1,162 @@
+"""cloud.toml: the only place of the cloud that reads a config file. Paths are relative to that file's folder."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from contract.errors import InvalidConfig
+
+
+class ApiSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the HTTP API and the dashboard listen. Off loopback, the dashboard asks for the operator's token."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    operator_token_file: str = "secrets/operator.token"
+    inspector_token_file: str = "secrets/inspector.token"
+
+
+class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The MQTT broker."""
+
+    host: str = "127.0.0.1"
+    port: int = 1883
+    client_id: str = "plumbline-cloud"
+
+
+class DriftSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How drift is watched. `enrol_windows`: windows that make a baseline. `alpha`: false alarms allowed a window."""
+
+    enrol_windows: int = 48
+    alpha: float = 1e-3
+
+
+class ReviewSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many frames people look at for an alarm, the share of them drawn at random, and how long an upload may take."""
+
+    labels_per_alarm: int = 120
+    audit_share: float = 0.5
+    ask_again_s: float = 60.0
+
+
+class RetrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether and when a labelled alarm is answered by a new model without a person starting it."""
+
+    automatic: bool = True
+    min_accuracy: float = 0.9
+    enough_anyway_s: float = 7 * 86_400.0
+
+
+class RolloutTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How releases reach the fleet."""
+
+    wave_shares: tuple[float, ...] = (0.05, 0.25)
+    probation_frames: int = 256
+    min_agreement: float = 0.9
+    probation_timeout_s: float = 600.0
+    silence_s: float = 900.0
+
+
+class CloudSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything in cloud.toml. `database` is an SQLAlchemy URL, "" for SQLite in `home`."""
+
+    home: str = "."
+    database: str = ""
+    keys: str = "keys"
+    api: ApiSettings = ApiSettings()
+    broker: BrokerSettings = BrokerSettings()
+    drift: DriftSettings = DriftSettings()
+    review: ReviewSettings = ReviewSettings()
+    retrain: RetrainSettings = RetrainSettings()
+    rollout: RolloutTable = RolloutTable()
+    folder: Path = Path()
+
+    def path(self, text: str) -> Path:
+        """Return a path of the file as an absolute one."""
+        return (self.folder / self.home / text).resolve()
+
+    def database_url(self) -> str:
+        """Return the SQLAlchemy URL."""
+        return self.database or f"sqlite:///{self.path('cloud.db')}"
+
+    def token(self, file: str) -> str:
+        """Return the token in a file.
+
+        Raises:
+            InvalidConfig: the file is missing or empty.
+        """
+        path = self.path(file)
+        try:
+            token = path.read_text().strip()
+        except OSError as error:
+            raise InvalidConfig(
+                f"cannot read the token file {path}", hint="make it with: plumbline-cloud init"
+            ) from error
+        if not token:
+            raise InvalidConfig(f"the token file {path} is empty", hint="make it with: plumbline-cloud init")
+        return token
+
+
+def load_settings(file: Path) -> CloudSettings:
+    """Return the settings in `file`.
+
+    Raises:
+        InvalidConfig: it cannot be read, is no TOML, or has a wrong key or value; the message names the key.
+    """
+    try:
+        text = file.read_text()
+    except OSError as error:
+        hint = "make one with: plumbline-cloud init --home DIR"
+        raise InvalidConfig(f"cannot read the config {file}: {error.strerror}", hint=hint) from error
+    try:
+        settings = msgspec.toml.decode(text, type=CloudSettings)
+    except msgspec.ValidationError as error:
+        raise InvalidConfig(f"{file}: {error}", hint=_nearest_key(str(error), CloudSettings)) from error
+    except (msgspec.DecodeError, ValueError) as error:
+        raise InvalidConfig(f"{file} is no TOML: {error}") from error
+    _check(settings, file)
+    return msgspec.structs.replace(settings, folder=file.resolve().parent)
+
+
+def _check(settings: CloudSettings, file: Path) -> None:
+    shares = (
+        ("review.audit_share", settings.review.audit_share),
+        ("rollout.min_agreement", settings.rollout.min_agreement),
+    )
+    for key, value in (
+        *shares,
+        ("retrain.min_accuracy", settings.retrain.min_accuracy),
+        ("drift.alpha", settings.drift.alpha),
+    ):
+        if not 0.0 <= value <= 1.0:
+            raise InvalidConfig(f"{file}: {key} = {value} is outside 0..1")
+    for key, port in (("api.port", settings.api.port), ("broker.port", settings.broker.port)):
+        if not 0 < port < 65_536:
+            raise InvalidConfig(f"{file}: {key} = {port} is no port", hint="use 1 to 65535")
+    if settings.drift.enrol_windows < 12:
+        raise InvalidConfig(
+            f"{file}: drift.enrol_windows = {settings.drift.enrol_windows}", hint="a baseline needs at least 12"
+        )
+
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+def _nearest_key(message: str, root: type[T]) -> str:
+    """Return a hint that names the valid key nearest to the unknown one in msgspec's message."""
+    found = re.search(r"unknown field `([^`]+)`(?: - at `\$\.?([^`]*)`)?", message)
+    if found is None:
+        return ""
+    table: type[msgspec.Struct] = root
+    for level in filter(None, (found[2] or "").split(".")):
+        inner = {f.name: f.type for f in msgspec.structs.fields(table)}.get(level)
+        if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
+            table = inner
+    names = [f.name for f in msgspec.structs.fields(table) if f.name != "folder"]
+    near = difflib.get_close_matches(found[1], names, n=1, cutoff=0.5)
+    return f"did you mean '{near[0]}'?" if near else f"use one of: {', '.join(names)}"
