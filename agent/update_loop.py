@@ -20,8 +20,9 @@ from agent.ports.slots import BundleSwitch, InstalledBundle, Trial, TrialOutcome
 from agent.ports.update import Downloader, FloorStore, ImageRepository, SelfTester, SlotStore
 from agent.update import floors as floor_rules
 from agent.update.backoff import full_jitter_s
+from agent.update.reported import at_rest, under_way
 from agent.update.trust import Acceptance, check_release_counter, judge_order
-from contract.errors import BadOrder, PlumblineError, RefusedError
+from contract.errors import BadOrder, PlumblineError, RefusedError, TransientError
 from contract.messages import DesiredState, Order, ReportedState
 from contract.signature import OrderKey, verify_order
 from contract.update_states import MAX_TRIES, UpdateEvent, UpdateState, step
@@ -150,7 +151,6 @@ class UpdateLoop:
     def _consider(self, desired: DesiredState) -> None:
         if not desired.envelope:
             return  # no order yet
-        floors = self._floors.read()
         mark, work = self._slots.committed(), self._work
         try:
             order = verify_order(desired.envelope, self._keys)
@@ -160,7 +160,7 @@ class UpdateLoop:
                 order,
                 station=self._station,
                 now=self._clock.now(),
-                floors=floors,
+                floors=self._floors.read(),
                 banned=self._slots.banned(),
                 committed=mark.order if mark else None,
             )
@@ -173,21 +173,10 @@ class UpdateLoop:
         if acceptance is Acceptance.REPEATED:
             self._report_rest()
             return
-        self._floors.write(floor_rules.raise_time(floors, order.issued_at))
-        self._follow(order)
-
-    def _follow(self, order: Order) -> None:
-        if self._work is not None:
-            _log.info("order %d supersedes %d", order.desired_seq, self._work.order.desired_seq)
-            self._work.state = step(self._work.state, UpdateEvent.SUPERSEDED)
-        work = self._work = _Work(order, UpdateState.IDLE)
-        running = self._slots.boot_bundle()
-        if running is not None and running.digest == order.bundle:
-            # Nothing to install: the order only moves what this station stands for (an abort, for one).
-            work.bundle = running
-            self._commit(work, UpdateEvent.ALREADY_RUNNING, 0, 0)
-        else:
-            self._go(work, UpdateEvent.ORDER_ACCEPTED)
+        if work is not None:
+            _log.info("order %d supersedes %d", order.desired_seq, work.order.desired_seq)
+            work.state = step(work.state, UpdateEvent.SUPERSEDED)
+        self._work = _Work(order, UpdateState.IDLE)
 
     def _refuse(self, error: BadOrder) -> None:
         self.refused_orders += 1
@@ -197,7 +186,7 @@ class UpdateLoop:
         self._refused = error.one_line()
         _log.warning("order refused: %s", self._refused)
         if self._work is not None:
-            self._publish(self._work.order, self._work.state, f"order refused: {self._refused}")
+            self._report_work(self._work, f"order refused: {self._refused}")
         elif last is None or last.kept:
             self._report_rest(f"order refused: {self._refused}")
         else:
@@ -207,32 +196,27 @@ class UpdateLoop:
 
     def _attempt(self, work: _Work, within_s: float) -> None:
         try:
-            self._advance(work, within_s)
-        except RefusedError as error:
-            work.refusals += 1
-            fetching = work.state in (UpdateState.META, UpdateState.DOWNLOAD)
-            if fetching and work.refusals < MAX_REFUSALS:
-                self._wait(work, error)  # a mirror may lag behind its order, or heal
-            elif work.state is UpdateState.PROBATION and work.outcome is None:
-                raise
-            else:
-                self._fail(work, error.one_line())
-        except PlumblineError as error:
+            try:
+                self._advance(work, within_s)
+            except RefusedError as error:
+                work.refusals += 1
+                fetching = work.state in (UpdateState.META, UpdateState.DOWNLOAD)
+                if fetching and work.refusals < MAX_REFUSALS:
+                    self._wait(work, error)  # a mirror may lag behind its order, or heal
+                else:
+                    self._fail(work, error.one_line())
+        except TransientError as error:
             self._wait(work, error)
 
     def _advance(self, work: _Work, within_s: float) -> None:
-        order = work.order
-        if work.state is UpdateState.META:
+        if work.state is UpdateState.IDLE:
+            self._begin(work)
+        elif work.state is UpdateState.META:
             self._look_up(work)
         elif work.state is UpdateState.DOWNLOAD:
-            self._slots.preflight(order.size_bytes)
-            archive = self._downloader.fetch(order.bundle, order.size_bytes, self._newer_waits)
-            if archive is not None:
-                work.bundle = self._slots.install(archive, order.bundle)
-                self._downloader.discard(order.bundle)
-                self._go(work, UpdateEvent.INSTALLED)
+            self._fetch(work)
         elif work.state is UpdateState.STAGED:
-            check_release_counter(_bundle(work).manifest, order, self._floors.read())
+            check_release_counter(_bundle(work).manifest, work.order, self._floors.read())
             self._go(work, UpdateEvent.SELFTEST_STARTED)
         elif work.state is UpdateState.SELFTEST:
             reason = self._selftest.run(_bundle(work).folder)
@@ -244,6 +228,26 @@ class UpdateLoop:
             self._offer(work)
         else:
             self._await_outcome(work, within_s)
+
+    def _begin(self, work: _Work) -> None:
+        self._floors.write(floor_rules.raise_time(self._floors.read(), work.order.issued_at))
+        running = self._slots.boot_bundle()
+        if running is not None and running.digest == work.order.bundle:
+            # Nothing to install: the order only moves what this station stands for (an abort, for one).
+            work.bundle = running
+            self._commit(work, UpdateEvent.ALREADY_RUNNING, 0, 0)
+        else:
+            self._go(work, UpdateEvent.ORDER_ACCEPTED)
+
+    def _fetch(self, work: _Work) -> None:
+        order = work.order
+        self._slots.preflight(order.size_bytes)
+        archive = self._downloader.fetch(order.bundle, order.size_bytes, self._newer_waits)
+        if archive is None:
+            return  # a newer order waits to be looked at
+        work.bundle = self._slots.install(archive, order.bundle)
+        self._downloader.discard(order.bundle)
+        self._go(work, UpdateEvent.INSTALLED)
 
     def _look_up(self, work: _Work) -> None:
         order, floors = work.order, self._floors.read()
@@ -311,14 +315,14 @@ class UpdateLoop:
     def _go(self, work: _Work, event: UpdateEvent) -> None:
         work.state = step(work.state, event)
         work.attempts, work.not_before = 0, 0.0
-        self._publish(work.order, work.state, "")
+        self._report_work(work)
 
     def _wait(self, work: _Work, error: PlumblineError) -> None:
         work.attempts += 1
         wait_s = full_jitter_s(work.attempts, self._roll())
         work.not_before = self._clock.monotonic() + wait_s
         _log.info("update in %s tries again in %.1f s: %s", work.state.value, wait_s, error.one_line())
-        self._publish(work.order, work.state, error.one_line())
+        self._report_work(work, error.one_line())
 
     def _raise_floors(self, order: Order) -> None:
         self._floors.write(floor_rules.raise_order(self._floors.read(), order))
@@ -326,33 +330,19 @@ class UpdateLoop:
     # Reports
 
     def _report_rest(self, reason: str = "") -> None:
-        last = self._slots.last()
-        if last is None:
-            self._publish(None, UpdateState.IDLE, reason)
-        else:
-            state = UpdateState.COMMITTED if last.kept else UpdateState.ROLLED_BACK
-            self._publish(last.order, state, reason or last.reason, last.frames, last.agreed)
+        mark, last = self._slots.committed(), self._slots.last()
+        self._publish(at_rest(self._station, self._boot, self._clock.now(), mark, last, reason))
 
-    def _publish(self, order: Order | None, state: UpdateState, reason: str, frames: int = 0, agreed: int = 0) -> None:
-        mark = self._slots.committed()
-        reported = ReportedState(
-            station=self._station,
-            boot=self._boot,
-            at=self._clock.now(),
-            bundle=mark.digest if mark else "",
-            update_state=state.value,
-            deployment=order.deployment if order else "",
-            candidate=order.bundle if order else "",
-            reason=reason[:500],
-            desired_seq=order.desired_seq if order else 0,
-            shadow_frames=frames,
-            shadow_agreed=agreed,
-        )
+    def _report_work(self, work: _Work, reason: str = "") -> None:
+        mark, now = self._slots.committed(), self._clock.now()
+        self._publish(under_way(self._station, self._boot, now, mark, work.order, work.state, reason))
+
+    def _publish(self, reported: ReportedState) -> None:
         try:
             self._report.publish(reported)
         except PlumblineError as error:
             # OTA-5: what is on the disk stands whether or not anybody could be told.
-            _log.warning("the report of %s was not taken: %s", state.value, error.one_line())
+            _log.warning("the report of %s was not taken: %s", reported.update_state, error.one_line())
 
 
 def _bundle(work: _Work) -> InstalledBundle:
