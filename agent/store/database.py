@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from contract.errors import InvalidConfig, NotFound, StorageFull
+from contract.errors import InvalidConfig, NotFound, StorageFull, TransientError
 
 FILE_NAME = "agent.sqlite"
 SCHEMA_VERSION = 1  # the number of migrations; kept in PRAGMA user_version so that a start need not import sqlite-utils
@@ -60,6 +60,22 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+@contextmanager
+def storage_faults(doing: str) -> Iterator[None]:
+    """Turn SQLite's errors into one a loop knows how to live with.
+
+    Raises:
+        StorageFull: no room.
+        TransientError: anything else.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        if "full" in str(error):
+            raise StorageFull(f"no room for {doing}", hint="free disk space") from error
+        raise TransientError(f"{doing}: {error}", hint="check the disk") from error
 
 
 def claim_boot(connection: sqlite3.Connection, path: Path) -> str:

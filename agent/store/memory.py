@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 import threading
 
+from agent.store.database import storage_faults
+
 
 class SqliteMemory:
     """Facts in the `memory` table."""
@@ -14,15 +16,27 @@ class SqliteMemory:
         self._lock = threading.Lock()
 
     def get(self, name: str) -> str | None:
-        """Return the fact, or None."""
-        with self._lock:
+        """Return the fact, or None.
+
+        Raises:
+            TransientError: the disk refused.
+        """
+        with self._lock, storage_faults(f"reading '{name}'"):
             row = self._connection.execute("SELECT value FROM memory WHERE name = ?", (name,)).fetchone()
         return None if row is None else str(row[0])
 
     def put(self, name: str, value: str) -> None:
-        """Store the fact durably; None of the others change."""
-        with self._lock:
-            self._connection.execute(
-                "INSERT INTO memory VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                (name, value),
-            )
+        """Store the fact durably.
+
+        Raises:
+            TransientError: the disk refused.
+        """
+        with self._lock, storage_faults(f"storing '{name}'"):
+            put_fact(self._connection, name, value)
+
+
+def put_fact(connection: sqlite3.Connection, name: str, value: str) -> None:
+    """Store the fact. The caller holds the transaction, if there is one."""
+    connection.execute(
+        "INSERT INTO memory VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", (name, value)
+    )

@@ -9,7 +9,8 @@ import msgspec
 
 from agent.decide.accounting import add_up
 from agent.ports.outbox import OutboxRow
-from agent.store.database import transaction
+from agent.store.database import storage_faults, transaction
+from agent.store.memory import put_fact
 from contract.codec import decode_summary, encode_summary
 from contract.messages import Summary
 
@@ -28,10 +29,7 @@ class Outbox:
         seq = int(row[0]) if row else 1
         header = msgspec.structs.replace(summary.header, boot=self.boot, seq=seq)
         payload = encode_summary(msgspec.structs.replace(summary, header=header))
-        self._connection.execute(
-            "INSERT INTO memory VALUES ('next_seq', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-            (str(seq + 1),),
-        )
+        put_fact(self._connection, "next_seq", str(seq + 1))
         self._connection.execute(
             "INSERT INTO outbox (boot, seq, window, bytes, payload) VALUES (?, ?, ?, ?, ?)",
             (self.boot, seq, window, len(payload), payload),
@@ -41,20 +39,21 @@ class Outbox:
 
     def pending(self, limit: int, after_id: int = 0) -> list[OutboxRow]:
         """Return at most `limit` rows with an id above `after_id`, oldest first."""
-        rows = self._connection.execute(
-            "SELECT id, boot, seq, payload FROM outbox WHERE id > ? ORDER BY id LIMIT ?", (after_id, limit)
-        )
-        return [OutboxRow(*row) for row in rows]
+        with storage_faults("reading the outbox"):
+            rows = self._connection.execute(
+                "SELECT id, boot, seq, payload FROM outbox WHERE id > ? ORDER BY id LIMIT ?", (after_id, limit)
+            )
+            return [OutboxRow(*row) for row in rows]
 
     def mark_sent(self, ids: Sequence[int]) -> None:
         """Note durably, before they are published, that these rows may reach the cloud: they are never merged away."""
-        with transaction(self._connection):
+        with storage_faults("marking summaries as sent"), transaction(self._connection):
             self._connection.executemany("UPDATE outbox SET sent = 1 WHERE id = ?", [(i,) for i in ids])
 
     def acknowledge(self, boot: str, ranges: Sequence[tuple[int, int]], now: float) -> int:
         """Delete the rows in these inclusive sequence ranges of `boot`; return how many."""
         deleted = 0
-        with transaction(self._connection):
+        with storage_faults("deleting acknowledged summaries"), transaction(self._connection):
             for first, last in ranges:
                 # `sent`: an acknowledgement of what we never sent is not about our rows.
                 cursor = self._connection.execute(
@@ -62,10 +61,7 @@ class Outbox:
                 )
                 deleted += cursor.rowcount
             if deleted:
-                self._connection.execute(
-                    "INSERT INTO memory VALUES ('acked_at', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                    (repr(now),),
-                )
+                put_fact(self._connection, "acked_at", repr(now))
         return deleted
 
     def depth(self) -> int:

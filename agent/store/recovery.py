@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from agent.store.database import transaction
+from agent.store.memory import put_fact
 from agent.store.outbox import Outbox
 from agent.store.results import count_window
 from agent.store.samples import Samples
@@ -21,10 +22,7 @@ def last_closed_window(connection: sqlite3.Connection) -> int:
 
 def set_last_closed_window(connection: sqlite3.Connection, window: int) -> None:
     """Note that `window` is closed. The caller holds the transaction."""
-    connection.execute(
-        "INSERT INTO memory VALUES ('closed_window', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-        (str(window),),
-    )
+    put_fact(connection, "closed_window", str(window))
 
 
 def recover(

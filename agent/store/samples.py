@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.store.database import storage_faults
 from contract.errors import StorageFull
 from contract.messages import SampleNote
 
@@ -71,7 +72,8 @@ class Samples:
 
     def find(self, sample: str) -> tuple[SampleNote, bytes] | None:
         """Return a kept sample's note and its PNG, or None: never kept, or evicted since."""
-        row = self._connection.execute(f"SELECT {_COLUMNS} FROM samples WHERE sample = ?", (sample,)).fetchone()
+        with storage_faults("looking a sample up"):
+            row = self._connection.execute(f"SELECT {_COLUMNS} FROM samples WHERE sample = ?", (sample,)).fetchone()
         if row is None:
             return None
         try:
@@ -81,7 +83,8 @@ class Samples:
 
     def mark_uploaded(self, sample: str) -> None:
         """Note that the cloud has this image."""
-        self._connection.execute("UPDATE samples SET uploaded = 1 WHERE sample = ?", (sample,))
+        with storage_faults("noting an upload"):
+            self._connection.execute("UPDATE samples SET uploaded = 1 WHERE sample = ?", (sample,))
 
     def evict(self) -> list[str]:
         """Delete the rows over budget; return their names. Delete the files (`remove`) once that is committed.

@@ -1,0 +1,129 @@
+"""Asking the cloud's full-precision model about one frame, within the frame's own deadline (DESIGN 3)."""
+
+from __future__ import annotations
+
+import io
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import httpx
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from agent.ports.clock import Clock
+from agent.ports.log import Log
+from agent.ports.source import Frame
+from agent.uplink.circuit import Circuit
+from contract.decode import Prediction
+from contract.manifest import Label
+
+
+class FallbackAnswer(msgspec.Struct, frozen=True):
+    """The cloud's JSON: `label` by name, `good` the probability on GOOD labels, `model` who said it."""
+
+    label: str
+    confidence: float
+    good: float
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ServedBundle:
+    """Whose labels an answer must use."""
+
+    digest: str
+    labels: tuple[Label, ...]
+
+
+class HttpFallback:
+    """`agent.ports.fallback.Fallback` over one kept-alive connection.
+
+    The request runs on a thread of its own: httpx's timeouts bound each read, not the whole, and the line waits for no one.
+    A request still running when the next frame asks means the cloud is slow: that frame is not asked about.
+    """
+
+    def __init__(
+        self,
+        client: httpx.Client,
+        url: str,
+        station: str,
+        served: Callable[[], ServedBundle | None],
+        clock: Clock,
+        log: Log,
+        *,
+        circuit: Circuit | None = None,
+    ) -> None:
+        self._client = client
+        self._url = f"{url.rstrip('/')}/v1/fallback/{station}"
+        self._served = served
+        self._clock = clock
+        self._log = log
+        self._circuit = circuit or Circuit(trip_after=3, rest_s=10.0)
+        self._requests: queue.Queue[tuple[int, Frame, ServedBundle, float]] = queue.Queue(1)
+        self._answers: queue.Queue[tuple[int, Prediction | None]] = queue.Queue()
+        self._number = 0
+        self._busy = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def ask(self, frame: Frame, within_s: float) -> Prediction | None:
+        """Return the cloud's prediction, or None: not in time, not reachable, circuit open, or no bundle is served."""
+        bundle = self._served()
+        if bundle is None or within_s <= 0 or self._busy.is_set() or not self._circuit.allows(self._clock.monotonic()):
+            return None
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="fallback", daemon=True)
+            self._thread.start()
+        self._number += 1
+        self._busy.set()
+        self._requests.put((self._number, frame, bundle, within_s))
+        until_s = self._clock.monotonic() + within_s
+        answer: Prediction | None = None
+        while (left_s := until_s - self._clock.monotonic()) > 0:
+            try:
+                number, answer = self._answers.get(timeout=left_s)
+            except queue.Empty:
+                break
+            if number == self._number:
+                break
+            answer = None  # a late answer to an earlier frame
+        self._circuit = self._circuit.succeeded() if answer else self._circuit.failed(self._clock.monotonic())
+        return answer
+
+    def _work(self) -> None:
+        while True:
+            number, frame, bundle, within_s = self._requests.get()
+            answer: Prediction | None = None
+            try:
+                answer = self._request(frame, bundle, within_s)
+            except (httpx.HTTPError, OSError, ValueError) as error:
+                self._log.fault("fallback", f"the cloud's opinion was not had: {error or type(error).__name__}")
+            self._busy.clear()
+            self._answers.put((number, answer))
+
+    def _request(self, frame: Frame, bundle: ServedBundle, within_s: float) -> Prediction | None:
+        response = self._client.post(
+            self._url,
+            content=_png(frame.pixels),
+            headers={"Content-Type": "image/png", "X-Plumbline-Bundle": bundle.digest},
+            timeout=within_s,
+        )
+        if response.status_code != 200:
+            self._log.fault("fallback", f"'{self._url}' answered {response.status_code}")
+            return None
+        answer = msgspec.json.decode(response.content, type=FallbackAnswer)
+        for index, label in enumerate(bundle.labels):
+            if label.name == answer.label and 0 <= answer.confidence <= 1 and 0 <= answer.good <= 1 + 1e-6:
+                return Prediction(index, label, answer.confidence, answer.good)
+        self._log.fault("fallback", f"the cloud named '{answer.label[:40]}', which is no label of the bundle served")
+        return None
+
+
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    body = io.BytesIO()
+    flat = pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
+    Image.fromarray(np.ascontiguousarray(flat)).save(body, "PNG", compress_level=1)
+    return body.getvalue()

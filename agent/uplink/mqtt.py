@@ -1,0 +1,206 @@
+"""The agent's only file that knows paho: one MQTT 5 connection, driven by the uplink thread (DESIGN 5).
+
+A fresh client for each connection: paho resends what it holds without regard to the receive maximum, and holds it in memory;
+what must not be lost is in the outbox. Nothing is handed to paho while the connection is down.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from agent.ports.clock import Clock
+from agent.ports.link import Incoming
+from contract.codec import encode_control
+from contract.errors import BadMessage, LinkDown
+from contract.messages import StationState
+from contract.topics import Channel, parse_topic, topic
+
+MAX_IN_FLIGHT = 20
+_SESSION_EXPIRY_S = 7 * 24 * 3600
+_WILL_DELAY_S = 30
+_DOWN = ((Channel.DESIRED, 1), (Channel.COMMAND, 1), (Channel.ACK, 0))
+
+
+class MqttLink:
+    """`agent.ports.link.Link` for one station. `birth(online)` makes the station's state message."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        station: str,
+        birth: Callable[[bool], StationState],
+        clock: Clock,
+        *,
+        keepalive_s: int = 15,
+    ) -> None:
+        self._host = host
+        self._port = port
+        self._station = station
+        self._birth = birth
+        self._clock = clock
+        self._keepalive_s = keepalive_s
+        self._client: paho.Client | None = None
+        self._up = False
+        self._refused = ""
+        self._subscribed = False
+        self._receive_maximum = MAX_IN_FLIGHT
+        self._in_flight: set[int] = set()
+        self._arrived: list[Incoming] = []
+
+    def connect(self, within_s: float) -> None:
+        """Connect, subscribe to this station's `dn/#` channels, and send the birth.
+
+        Raises:
+            LinkDown: the broker was not reached, or refused.
+        """
+        self._drop()
+        client = self._client = paho.Client(
+            callback_api_version=CallbackAPIVersion.VERSION2, client_id=self._station, protocol=paho.MQTTv5
+        )
+        client.on_connect = self._on_connect
+        client.on_subscribe = self._on_subscribe
+        client.on_disconnect = self._on_disconnect
+        client.on_publish = self._on_publish
+        client.on_message = self._on_message
+        client.connect_timeout = within_s
+        client.max_inflight_messages_set(MAX_IN_FLIGHT)
+        client.will_set(
+            topic(self._station, Channel.STATE),
+            encode_control(self._birth(False)),
+            qos=1,
+            retain=True,
+            properties=_properties(PacketTypes.WILLMESSAGE, WillDelayInterval=_WILL_DELAY_S),
+        )
+        self._refused, self._subscribed = "", False
+        try:
+            client.connect(
+                self._host,
+                self._port,
+                self._keepalive_s,
+                clean_start=False,
+                properties=_properties(
+                    PacketTypes.CONNECT, SessionExpiryInterval=_SESSION_EXPIRY_S, ReceiveMaximum=MAX_IN_FLIGHT
+                ),
+            )
+        except (OSError, ValueError) as error:
+            self._drop()
+            raise self._not_reached(str(error)) from error
+        until_s = self._clock.monotonic() + within_s
+        while not self._subscribed and not self._refused and self._clock.monotonic() < until_s:
+            if client.loop(0.05) is not MQTTErrorCode.MQTT_ERR_SUCCESS:
+                self._refused = self._refused or "the connection broke"
+        if not self._subscribed:
+            why = self._refused or f"no answer within {within_s:g} s"
+            self._drop()
+            raise self._not_reached(why)
+        self._up = True
+        self.publish(Channel.STATE, encode_control(self._birth(True)), retain=True)
+
+    def connected(self) -> bool:
+        """Return whether the connection is up as far as this side knows."""
+        return self._up
+
+    def room(self) -> int:
+        """Return how many more QoS 1 messages may be in flight now."""
+        return max(0, min(MAX_IN_FLIGHT, self._receive_maximum) - len(self._in_flight)) if self._up else 0
+
+    def publish(self, channel: Channel, payload: bytes, *, retain: bool = False) -> None:
+        """Send on this station's `channel` at QoS 1.
+
+        Raises:
+            LinkDown: the connection is not up.
+        """
+        if self._client is None or not self._up:
+            raise LinkDown("not connected to the broker")
+        info = self._client.publish(topic(self._station, channel), payload, qos=1, retain=retain)
+        if info.rc is not MQTTErrorCode.MQTT_ERR_SUCCESS:
+            self._up = False
+            raise LinkDown(f"the broker connection broke: {paho.error_string(info.rc)}")
+        self._in_flight.add(info.mid)
+
+    def poll(self, within_s: float) -> list[Incoming]:
+        """Do the network's work for at most `within_s`; return what arrived.
+
+        Raises:
+            LinkDown: the connection was lost.
+        """
+        if self._client is None or not self._up:
+            raise LinkDown("not connected to the broker")
+        code = self._client.loop(within_s)
+        if code is not MQTTErrorCode.MQTT_ERR_SUCCESS or not self._up:
+            self._drop()
+            raise LinkDown(f"lost the broker at {self._host}:{self._port}: {paho.error_string(code)}")
+        arrived, self._arrived = self._arrived, []
+        return arrived
+
+    def close(self, within_s: float) -> None:
+        """Say goodbye, wait at most `within_s` for messages in flight, then disconnect cleanly (no Will)."""
+        until_s = self._clock.monotonic() + within_s
+        try:
+            if self._up:
+                self.publish(Channel.STATE, encode_control(self._birth(False)), retain=True)
+            while self._up and self._in_flight and self._clock.monotonic() < until_s:
+                self.poll(0.05)
+        except LinkDown:
+            pass  # going anyway; the broker's Will says so
+        if self._client is not None and self._up:
+            self._client.disconnect()
+            self._client.loop(0.05)
+        self._drop()
+
+    def _drop(self) -> None:
+        client, self._client = self._client, None
+        self._up = False
+        self._in_flight.clear()
+        self._arrived.clear()
+        if client is not None:
+            # Callbacks off first: closing the socket calls on_disconnect.
+            client.on_disconnect = None
+            sock = client.socket()
+            if isinstance(sock, socket.socket):
+                sock.close()
+
+    def _not_reached(self, why: str) -> LinkDown:
+        return LinkDown(f"the broker at {self._host}:{self._port} was not reached: {why}", hint="is it running?")
+
+    def _on_connect(self, client: paho.Client, _data: Any, _flags: Any, reason: Any, properties: Any) -> None:
+        if reason.is_failure:
+            self._refused = str(reason)
+            return
+        self._receive_maximum = int(getattr(properties, "ReceiveMaximum", MAX_IN_FLIGHT) or MAX_IN_FLIGHT)
+        # Subscribing again is harmless where the session survived, and the retained desired state comes again.
+        client.subscribe([(topic(self._station, channel), qos) for channel, qos in _DOWN])
+
+    def _on_subscribe(self, _client: paho.Client, _data: Any, _mid: int, reasons: Any, _properties: Any) -> None:
+        refused = [str(reason) for reason in reasons if reason.is_failure]
+        self._refused, self._subscribed = ", ".join(refused), not refused
+
+    def _on_disconnect(self, _client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        self._up = False
+        self._refused = self._refused or str(reason)
+
+    def _on_publish(self, _client: paho.Client, _data: Any, mid: int, _reason: Any, _properties: Any) -> None:
+        self._in_flight.discard(mid)
+
+    def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        try:
+            station, channel = parse_topic(message.topic)
+        except BadMessage:
+            return  # not one of the three subscriptions
+        if station == self._station:
+            self._arrived.append(Incoming(channel, bytes(message.payload)))
+
+
+def _properties(packet: int, **values: int) -> Properties:
+    properties = Properties(packet)  # type: ignore[no-untyped-call]  # paho leaves it so
+    for name, value in values.items():
+        setattr(properties, name, value)
+    return properties

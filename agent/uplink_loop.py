@@ -1,0 +1,187 @@
+"""The station's thread towards the cloud: birth, reports, the outbox out; acknowledgements, orders and commands in (DESIGN 5).
+
+It meets the frame loop only in SQLite, and the update loop only in two mailboxes. Being offline is no error: it is tried
+again, with full jitter, for ever, and nothing is lost meanwhile.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from agent.chores import Chores
+from agent.delivery import Delivery
+from agent.ports.clock import Clock
+from agent.ports.link import Incoming, Link
+from agent.ports.log import Log
+from agent.ports.orders import OrderInbox, Report
+from contract.codec import decode_control, encode_control
+from contract.errors import BadMessage, LinkDown, PlumblineError
+from contract.messages import Ack, Command, CommandResult, DesiredState
+from contract.topics import Channel
+
+_POLL_S = 0.05
+_MAX_WAITING_COMMANDS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class UplinkRules:
+    """Reconnection waits a random time up to `reconnect_s` doubled per failure, at most `reconnect_max_s`."""
+
+    station: str
+    connect_within_s: float = 5.0
+    reconnect_s: float = 0.5
+    reconnect_max_s: float = 30.0
+
+
+class UplinkLoop:
+    """Drives the link. `run` is one thread; images are uploaded by a second one, so that they never hold up an acknowledgement."""
+
+    def __init__(
+        self,
+        link: Link,
+        delivery: Delivery,
+        chores: Chores,
+        inbox: OrderInbox,
+        report: Report,
+        clock: Clock,
+        log: Log,
+        rules: UplinkRules,
+        *,
+        roll: Callable[[], float],
+    ) -> None:
+        self._link = link
+        self._delivery = delivery
+        self._chores = chores
+        self._inbox = inbox
+        self._report = report
+        self._clock = clock
+        self._log = log
+        self._rules = rules
+        self._roll = roll
+        self._failures = 0
+        self._commands: queue.Queue[Command] = queue.Queue(_MAX_WAITING_COMMANDS)
+        self._results: queue.Queue[CommandResult] = queue.Queue()
+        self.faults = 0
+        """Errors that nothing here foresaw, counted by the outermost guard."""
+        self.bad_messages = 0
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set, then send what the outbox holds for a moment and say goodbye."""
+        worker = threading.Thread(target=self._work_commands, args=(stop,), name="chores", daemon=True)
+        worker.start()
+        while not stop.is_set():
+            self._turn(stop)
+        self._say_goodbye()
+
+    def _turn(self, stop: threading.Event) -> None:
+        try:
+            if self._link.connected():
+                self.tick(_POLL_S)
+            else:
+                self._connect()
+        except LinkDown as error:
+            self._log.fault("link", error.one_line())
+            self._failures += 1
+            stop.wait(self._pause_s())
+        except PlumblineError as error:
+            self._log.fault("uplink", error.one_line())
+            stop.wait(1.0)
+        except Exception as error:  # noqa: BLE001 - the daemon's outermost guard: counted, said, and tried again
+            self.faults += 1
+            self._log.fault("uplink", f"{type(error).__name__}: {error}")
+            stop.wait(1.0)
+
+    def tick(self, within_s: float) -> None:
+        """Take what arrived, then send what is due.
+
+        Raises:
+            LinkDown: the connection was lost.
+        """
+        for incoming in self._link.poll(within_s):
+            self._take(incoming)
+        state = self._report.latest()
+        if state is not None:
+            self._link.publish(Channel.REPORTED, encode_control(state), retain=True)
+        while self._link.room():
+            try:
+                result = self._results.get_nowait()
+            except queue.Empty:
+                break
+            self._link.publish(Channel.RESULT, encode_control(result))
+        for row in self._delivery.next_rows(self._link.room(), self._clock.monotonic()):
+            self._link.publish(Channel.SUMMARY, row.payload)
+
+    def _connect(self) -> None:
+        self._link.connect(self._rules.connect_within_s)
+        self._failures = 0
+        self._delivery.reconnected()
+        self._report.reset()
+        self._log.say("connected to the broker")
+
+    def _pause_s(self) -> float:
+        # Full jitter: a fleet that lost one broker must not come back as one herd.
+        longest_s = min(self._rules.reconnect_max_s, self._rules.reconnect_s * 2.0 ** min(self._failures, 16))
+        return longest_s * self._roll()
+
+    def _take(self, incoming: Incoming) -> None:
+        try:
+            if incoming.channel is Channel.ACK:
+                self._acknowledge(decode_control(incoming.payload, Ack))
+            elif incoming.channel is Channel.DESIRED:
+                self._desire(incoming.payload)
+            elif incoming.channel is Channel.COMMAND:
+                self._commands.put_nowait(decode_control(incoming.payload, Command))
+        except BadMessage as error:
+            self.bad_messages += 1
+            self._log.fault("bad message", f"{incoming.channel.value}: {error.one_line()}")
+        except queue.Full:
+            # QoS 1 and an idempotent id: the cloud asks again when it gets no answer.
+            self._log.fault("commands", f"more than {_MAX_WAITING_COMMANDS} commands wait; one is dropped unanswered")
+
+    def _acknowledge(self, ack: Ack) -> None:
+        if ack.station != self._rules.station:
+            raise BadMessage(f"an acknowledgement for '{ack.station[:63]}'")
+        self._delivery.acknowledged(ack.boot, ack.ranges, ack.credit, self._clock.now())
+
+    def _desire(self, payload: bytes) -> None:
+        if not payload:
+            return  # a cleared retained message
+        desired = decode_control(payload, DesiredState)
+        if desired.station != self._rules.station:
+            raise BadMessage(f"a desired state for '{desired.station[:63]}'")
+        self._inbox.put(desired)
+
+    def _work_commands(self, stop: threading.Event) -> None:
+        while not stop.is_set():
+            try:
+                command = self._commands.get(timeout=0.2)
+            except queue.Empty:
+                continue
+            for attempt in range(5):
+                try:
+                    result = self._chores.do(command, self._clock.now())
+                except LinkDown as error:
+                    self._log.fault("chores", error.one_line())
+                    stop.wait(2.0**attempt * self._roll())
+                except Exception as error:  # noqa: BLE001 - outermost guard: one bad command must not end the others
+                    self.faults += 1
+                    self._log.fault("chores", f"command {command.name[:40]}: {type(error).__name__}: {error}")
+                    break
+                else:
+                    if result is not None:
+                        self._results.put(result)
+                    break
+
+    def _say_goodbye(self) -> None:
+        until_s = self._clock.monotonic() + 2.0
+        try:
+            while self._link.connected() and self._clock.monotonic() < until_s:
+                self.tick(_POLL_S)
+                if not self._delivery.outstanding:
+                    break
+        except PlumblineError as error:
+            self._log.say(f"leaving with summaries unsent, they are kept: {error.one_line()}")
+        self._link.close(1.0)
