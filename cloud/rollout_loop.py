@@ -63,9 +63,9 @@ class RolloutLoop:
             NotFound: no such version.
             RefusedError: another rollout is under way, or there is no station.
         """
-        release = self._releases.by_version(version)
+        release = self._releases.get(version)
         waves = plan_waves(self._stations.names(), changed, self._settings.wave_shares)
-        return self._rollouts.create(version, release.bundle, waves, changed, actor, self._now())
+        return self._rollouts.create(version, release.digest, waves, changed, actor, self._now())
 
     def abort(self, rollout: int, actor: str, reason: str) -> None:
         """Stop a rollout; stations that took its bundle are ordered back by the next ticks.
@@ -168,7 +168,7 @@ class RolloutLoop:
         self._rollouts.order(member, MemberEvent.RECALL, order, member.previous_bundle, self._now())
 
     def _signed(self, station: str, bundle: str, deployment: str, agreement: float) -> StandingOrder:
-        release = self._releases.by_bundle(bundle)
+        release = self._releases.by_digest(bundle)
         if release is None:
             raise NotFound(f"bundle {bundle[:12]} is in no release", hint="restore the registry from its backup")
         now, settings = self._now(), self._settings

@@ -109,7 +109,8 @@ def fleet_routes(
 
     @routes.get("/versions")
     def versions() -> list[dict[str, Any]]:
-        return [asdict(release) for release in releases.all()]
+        shown = ("version", "digest", "size_bytes", "created_at", "release_counter")
+        return [{name: getattr(release, name) for name in shown} for release in releases.all()]
 
     @routes.get("/rollouts")
     def all_rollouts() -> list[dict[str, Any]]:

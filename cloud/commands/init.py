@@ -7,8 +7,10 @@ import json
 import secrets
 from pathlib import Path
 
+from cloud.clock import SystemClock
 from cloud.commands.output import Subparsers, print_json
 from cloud.registry.keys import init_keys
+from cloud.registry.release import Registry
 from contract.errors import InvalidConfig
 
 _CONFIG = """# Plumbline's cloud. Paths are relative to `home`, which is relative to this file. Every key has a default.
@@ -60,7 +62,8 @@ def run(args: argparse.Namespace) -> int:
         raise InvalidConfig(
             f"cannot write in {home}: {error.strerror}", hint="choose a --home you may write"
         ) from error
-    init_keys(home / "keys")
+    keys = init_keys(home / "keys")
+    Registry(home / "registry").tuf(keys).create(SystemClock().now())
     # The config comes last: a home with a config is whole.
     text = _CONFIG.format(
         api_port=args.api_port, broker_host=json.dumps(args.broker_host)[1:-1], broker_port=args.broker_port

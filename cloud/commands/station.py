@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import secrets
-import shutil
 from pathlib import Path
+
+import msgspec
 
 from cloud.clock import SystemClock
 from cloud.commands.output import Subparsers, print_json
+from cloud.registry.keys import ORDER_KEY_FILE, load_keys
+from cloud.registry.release import Registry
 from cloud.settings import CloudSettings, load_settings
 from cloud.store.database import Database
 from cloud.store.stations import Stations
@@ -33,7 +36,7 @@ token_file = "station.token"
 
 [trust]
 root = "trust/root.json"
-order_keys = ["trust/order.pub"]
+order_keys = ["trust/order_key.json"]
 """
 
 
@@ -61,13 +64,11 @@ def run(args: argparse.Namespace) -> int:
     station, out = check_station_id(args.station), args.out
     if (out / "agent.toml").exists():
         raise InvalidConfig(f"{out / 'agent.toml'} is there already", hint="choose another --out")
-    root, order_key = settings.path("registry") / "tuf" / "root.json", settings.path(settings.keys) / "order.pub"
-    for file in (root, order_key):
-        if not file.is_file():
-            raise InvalidConfig(f"{file} is missing", hint="make the keys first: plumbline-cloud init")
+    keys = load_keys(settings.path(settings.keys))
+    root = Registry(settings.path("registry")).tuf(keys).root()
     (out / "trust").mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(root, out / "trust" / "root.json")
-    shutil.copyfile(order_key, out / "trust" / "order.pub")
+    (out / "trust" / "root.json").write_bytes(root)
+    (out / "trust" / ORDER_KEY_FILE).write_bytes(msgspec.json.encode(keys.order_key()) + b"\n")
     token = secrets.token_urlsafe(32)
     token_file = out / "station.token"
     token_file.touch(mode=0o600)

@@ -43,7 +43,7 @@ def fleet_view(
     now: float,
 ) -> FleetView:
     """Return the fleet as it is now."""
-    names = {r.bundle: r.version for r in releases.all()}
+    names = {r.digest: r.version for r in releases.all()}
     totals = {t.station: t for t in summaries.totals()}
     rows = []
     status = stations.status()
@@ -95,8 +95,8 @@ def fleet_view(
         ],
         acts=[
             {"id": e.id, "when": _ago(now, e.at), "who": e.actor, "act": e.act, "detail": e.detail}
-            for e in audit.entries(15)
-        ][::-1],
+            for e in reversed(audit.entries(15))
+        ],
     )
 
 

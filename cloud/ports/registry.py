@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -13,32 +13,44 @@ from contract.decode import Prediction
 from contract.messages import Order
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
-    """A released version: its bundle and where it came from. `run` is the training run's folder, "" when there is none."""
+class Release(Protocol):
+    """A released version. `digest` is its bundle's SHA-256."""
 
-    version: str
-    bundle: str
-    size_bytes: int
-    created_at: float
-    release_counter: int
-    run: str
+    @property
+    def version(self) -> str:
+        """Return the name people use."""
+
+    @property
+    def digest(self) -> str:
+        """Return the SHA-256 of the bundle's archive."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Return the archive's size."""
+
+    @property
+    def created_at(self) -> float:
+        """Return when it was released, Unix seconds."""
+
+    @property
+    def release_counter(self) -> int:
+        """Return the counter below which a device refuses bundles."""
 
 
 class Releases(Protocol):
     """The catalog of released versions."""
 
-    def all(self) -> list[Release]:
-        """Return every release, oldest first."""
+    def all(self) -> Sequence[Release]:
+        """Return every release, newest first."""
 
-    def by_version(self, version: str) -> Release:
+    def get(self, version: str) -> Release:
         """Return one release.
 
         Raises:
             NotFound: no such version.
         """
 
-    def by_bundle(self, bundle: str) -> Release | None:
+    def by_digest(self, digest: str) -> Release | None:
         """Return the release whose bundle has this digest, or None."""
 
 
@@ -64,10 +76,10 @@ class FullPrecision(Protocol):
 class ImageFiles(Protocol):
     """Images by content."""
 
-    def put(self, data: bytes) -> str:
+    def put(self, content: bytes) -> str:
         """Store bytes durably and return their SHA-256."""
 
-    def path(self, sha256: str) -> Path:
+    def path(self, digest: str) -> Path:
         """Return where the bytes are.
 
         Raises:

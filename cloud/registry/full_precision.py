@@ -1,0 +1,66 @@
+"""The full-precision models behind released artefacts: what the cloud answers second opinions with."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from cloud.registry.bundle import open_bundle
+from cloud.registry.release import Registry
+from contract.decode import Prediction, decode
+from contract.errors import BadModel, NotFound
+from contract.manifest import Manifest, OutputKind
+from contract.preprocess import preprocess
+
+# Stations run the running version and, during a rollout, the one before.
+_KEPT = 2
+
+
+class FullPrecisionModels:
+    """Loads the model of the release a station runs, and keeps the last two. Thread-safe."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._loaded: OrderedDict[str, tuple[Any, Manifest, str]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def predict(self, bundle: str, pixels: NDArray[np.uint8]) -> tuple[Prediction, str]:
+        """Return (prediction, version) of the full-precision model of the release that `bundle` belongs to.
+
+        Raises:
+            NotFound: no release has that bundle, or it has no full-precision model.
+            BadImage: the pixels do not fit.
+            BadModel: the model failed.
+        """
+        session, manifest, version = self._load(bundle)
+        tensor = preprocess(pixels, manifest.preprocess)
+        scores = session.run(None, {session.get_inputs()[0].name: tensor})[0]
+        return decode(np.asarray(scores, np.float32)[0], manifest.labels, OutputKind.LOGITS), version
+
+    def _load(self, bundle: str) -> tuple[Any, Manifest, str]:
+        with self._lock:
+            if bundle in self._loaded:
+                self._loaded.move_to_end(bundle)
+                return self._loaded[bundle]
+            release = self._registry.catalog.by_digest(bundle)
+            if release is None or not release.full_precision:
+                raise NotFound(
+                    f"bundle '{bundle[:12]}' has no full-precision model here", hint="release it with its fp32.onnx"
+                )
+            manifest, _ = open_bundle(self._registry.blobs.path(bundle))
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = 1
+            try:
+                path = self._registry.blobs.path(release.full_precision)
+                session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            except Exception as error:
+                raise BadModel(f"the full-precision model of {release.version} does not load: {error}") from error
+            self._loaded[bundle] = (session, manifest, release.version)
+            while len(self._loaded) > _KEPT:
+                self._loaded.popitem(last=False)
+            return self._loaded[bundle]
