@@ -1,0 +1,43 @@
+"""Files that are whole or absent, whatever moment power is lost at."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from contract.errors import StorageFull
+
+
+def write_durably(path: Path, chunks: Iterable[bytes], *, mode: int = 0o644) -> None:
+    """Replace `path` by `chunks`, made durable, in one step; its folder is made when missing.
+
+    Raises:
+        StorageFull: it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)
+        # The mode is set at creation: a private key is never readable by others, not even for a moment.
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            for chunk in chunks:
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        fsync_folder(path.parent)
+    except OSError as error:
+        raise StorageFull(
+            f"'{path}' cannot be written: {error.strerror or error}", hint="free space, or check the folder's owner"
+        ) from error
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,52 @@
+"""Orders: "station S, run bundle B now", signed (DESIGN 6, the order side)."""
+
+from __future__ import annotations
+
+from cloud.registry.keys import ORDER, Keys
+from contract.errors import InvalidConfig
+from contract.ids import check_station_id, is_digest
+from contract.messages import Order, Probation
+from contract.signature import sign_order
+
+DEFAULT_LIFETIME_S = 14 * 86400.0
+
+
+def issue_order(
+    keys: Keys,
+    *,
+    station: str,
+    bundle: str,
+    size_bytes: int,
+    deployment: str,
+    desired_seq: int,
+    probation: Probation,
+    now: float,
+    release_counter: int = 0,
+    lifetime_s: float = DEFAULT_LIFETIME_S,
+) -> str:
+    """Return a signed order as the JSON text of its envelope, to go into `DesiredState.envelope`.
+
+    Args:
+        bundle: SHA-256 of the released archive; `size_bytes` its length.
+        desired_seq: higher than that of every order this station was ever given.
+        now: Unix seconds; the order is accepted until `now + lifetime_s`, and followed to its end whenever that is.
+    Raises:
+        InvalidConfig: an argument is out of range.
+        NotFound: the order key is not here.
+    """
+    if not is_digest(bundle):
+        raise InvalidConfig(f"'{bundle[:80]}' is no bundle digest", hint="use the SHA-256 of a released bundle")
+    if desired_seq < 1 or size_bytes < 1 or release_counter < 0 or not deployment or lifetime_s <= 0:
+        raise InvalidConfig("an order needs a deployment, and a positive desired_seq, size and lifetime")
+    order = Order(
+        station=check_station_id(station),
+        bundle=bundle,
+        size_bytes=size_bytes,
+        deployment=deployment,
+        desired_seq=desired_seq,
+        release_counter=release_counter,
+        issued_at=now,
+        expires_at=now + lifetime_s,
+        probation=probation,
+    )
+    return sign_order(order, keys.signer(ORDER))
