@@ -11,6 +11,18 @@ from contract.signature import sign_order
 DEFAULT_LIFETIME_S = 14 * 86400.0
 
 
+class KeyedOrderSigner:
+    """Signs orders with the order key of `keys` (`cloud.ports.registry.OrderSigner`)."""
+
+    def __init__(self, keys: Keys) -> None:
+        """Raises NotFound when the order key is not here: better at start than at the first rollout."""
+        self._signer = keys.signer(ORDER)
+
+    def sign(self, order: Order) -> str:
+        """Return the order in a signed DSSE envelope, as JSON text."""
+        return sign_order(order, self._signer)
+
+
 def issue_order(
     keys: Keys,
     *,
