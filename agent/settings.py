@@ -21,14 +21,15 @@ home = "state"                # where results, bundles and kept images live
 [source]
 kind = "simulated"            # or "folder"
 fps = 20.0                    # 0: as fast as it goes
+seed = 1                      # simulated: which parts; folder: which order when shuffled
 folder = ""                   # folder: images to read
+shuffle = false               # folder: anew on each lap
 loop = true                   # folder: begin again at the end
-watch = false                 # folder: wait for new files
-seed = 1
-scene = ""                    # simulated: a scene file
-controls = ""                 # simulated: exposure, defocus, ..., re-read while running
-height = 200
-width = 200
+watch = false                 # folder: wait for new files (then loop = false)
+scene = ""                    # simulated: a folder of real images, instead of generated surfaces
+controls = ""                 # simulated: a file of exposure, defocus, ..., followed while running
+height = 128
+width = 128
 
 [line]
 deadline_ms = 200.0           # a later verdict is REVIEW
@@ -88,14 +89,15 @@ class SourceSettings(_Section, frozen=True):
 
     kind: str = "simulated"
     fps: float = 20.0
+    seed: int = 1
     folder: str = ""
+    shuffle: bool = False
     loop: bool = True
     watch: bool = False
-    seed: int = 1
     scene: str = ""
     controls: str = ""
-    height: int = 200
-    width: int = 200
+    height: int = 128
+    width: int = 128
 
 
 class LineSettings(_Section, frozen=True):

@@ -1,0 +1,106 @@
+"""`plumbline-agent status`: how a station stands, read from its files; it may be running or not."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from contract.errors import BadMessage
+
+_EXAMPLE = """\
+example:
+  plumbline-agent status --config agent.toml
+  plumbline-agent status --config agent.toml --json | jq .outbox
+"""
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "status",
+        help="show how a station stands",
+        description="Show a station's bundle, totals, outbox, last acknowledgement and enrolment.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", type=Path, default=Path("agent.toml"), help="agent.toml (default %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the status."""
+    from agent.settings import load_settings
+
+    status = read(load_settings(args.config))
+    if args.json:
+        print(msgspec.json.encode(status).decode())
+        return 0
+    for name, value in status.items():
+        print(f"{name.replace('_', ' '):<16} {_in_words(name, value)}")
+    return 0
+
+
+def read(settings: Any) -> dict[str, Any]:
+    """Return the status as plain values.
+
+    Raises:
+        NotFound: the station never ran.
+    """
+    from agent.health.home_lock import is_locked
+    from agent.slots.ab_slots import Slots
+    from agent.store.database import FILE_NAME, open_read_only
+    from agent.store.status import read_status
+    from contract.sketches.reference import decode_reference
+
+    home = settings.home_folder
+    connection = open_read_only(home / FILE_NAME)
+    try:
+        store = read_status(connection)
+    finally:
+        connection.close()
+    slots = Slots(home / "bundles")
+    bundle, last, trial = slots.boot_bundle(), slots.last(), slots.trial()
+    try:
+        enrolled_frames = decode_reference(store.reference.encode()).frames if store.reference else 0
+    except BadMessage:
+        enrolled_frames = 0
+    return {
+        "station": settings.station,
+        "running": is_locked(home),
+        "source": settings.source.kind,
+        "simulated": settings.source.kind == "simulated",
+        "bundle": bundle.digest if bundle else "",
+        "bundle_name": f"{bundle.manifest.name} {bundle.manifest.version}" if bundle else "",
+        "trial": trial.order.bundle if trial else "",
+        "last_update": ("kept" if last.kept else f"rolled back: {last.reason}") if last else "",
+        "boot": store.boot,
+        "captured": store.captured,
+        "passed": store.passed,
+        "rejected": store.rejected,
+        "review": store.review,
+        "review_causes": store.review_causes,
+        "windows": store.windows,
+        "outbox": store.outbox,
+        "outbox_bytes": store.outbox_bytes,
+        "acked_at": store.acked_at,
+        "samples": store.samples,
+        "samples_bytes": store.samples_bytes,
+        "enrolled_frames": enrolled_frames,
+    }
+
+
+def _in_words(name: str, value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if name == "acked_at":
+        return datetime.fromtimestamp(float(str(value)), timezone.utc).isoformat(" ", "seconds") if value else "never"
+    if name == "enrolled_frames":
+        return f"{value}" if value else "enrolling"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {n}" for key, n in value.items()) or "-"
+    return str(value) if value not in ("", None) else "-"
