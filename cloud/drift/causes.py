@@ -1,0 +1,131 @@
+"""Why an alarm rang: a broken sensor first, then what is seen, then what is answered, and one sentence that says it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+
+import msgspec
+import numpy as np
+
+from cloud.drift.e_detector import Bank, stream_wealth
+from cloud.drift.observation import Observation, unpack
+from contract.sketches.moments import STATISTICS
+
+
+class Cause(str, Enum):
+    """Sensor faults, in the order they are looked for; then shifts. NONE: nothing is wrong."""
+
+    NONE = "none"
+    MISSING = "missing"
+    BLACK = "black"
+    SATURATED = "saturated"
+    FROZEN = "frozen"
+    COVARIATE_SHIFT = "covariate_shift"
+    LABEL_SHIFT = "label_shift"
+
+
+FAULTS = frozenset({Cause.MISSING, Cause.BLACK, Cause.SATURATED, Cause.FROZEN})
+
+_FAULT_SENTENCES = {
+    Cause.MISSING: "camera: no frames",
+    Cause.BLACK: "camera: frames are black",
+    Cause.SATURATED: "camera: frames are overexposed to white",
+    Cause.FROZEN: "camera: the same frame again and again",
+}
+
+_PARTS = {
+    "sharpness": "lens",
+    "grain": "lens",
+    "vignette": "uneven light",
+    "tilt": "uneven light",
+    "entropy": "contrast",
+    "spread": "contrast",
+    "scene": "scene",
+    "pattern": "scene",
+    "labels": "outputs",
+    "confidence": "outputs",
+    "confidences": "outputs",
+}
+_WORDS = {"confidences": "confidence histogram", "pattern": "scene pattern", "labels": "label mix"}
+
+_MEAN = {name: index for index, name in enumerate(STATISTICS)}
+_ALL_PIXELS = 0.98
+_FLAT = 0.02
+_MOST_PIXELS = 0.90
+_DISTINCT_OF_FROZEN = 1.5
+# One window of strong evidence; less is noise.
+_LEAST_LOG_WEALTH = 4.0
+_TIE = 5.0
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """A figure that lay beyond its margin, always on one side: on average `z` sd from normal for `windows` windows."""
+
+    figure: str
+    z: float
+    windows: int
+    since: float
+
+    def sentence(self) -> str:
+        """Return e.g. "sharpness -3.1 sd for 4 windows"."""
+        plural = "" if self.windows == 1 else "s"
+        return f"{_WORDS.get(self.figure, self.figure)} {self.z:+.1f} sd for {self.windows} window{plural}"
+
+
+def find_fault(seen: Observation, min_frames: int) -> Cause:
+    """Return the sensor fault that a window shows, or NONE.
+
+    BLACK also asks for a flat image, so that dark-field scenes, black but for what matters, are left alone.
+    """
+    if seen.frames == 0:
+        return Cause.MISSING
+    means = unpack(seen.means)
+    if means[_MEAN["dark"]] >= _ALL_PIXELS and means[_MEAN["spread"]] <= _FLAT:
+        return Cause.BLACK
+    if means[_MEAN["saturated"]] >= _MOST_PIXELS:
+        return Cause.SATURATED
+    if seen.frames >= min_frames and seen.distinct < _DISTINCT_OF_FROZEN:
+        return Cause.FROZEN
+    return Cause.NONE
+
+
+def fault_sentence(fault: Cause, windows: int) -> str:
+    """Return a sensor fault in words."""
+    return f"{_FAULT_SENTENCES[fault]} for {windows} window{'' if windows == 1 else 's'}"
+
+
+def gather(banks: Sequence[Bank], most: int = 4) -> tuple[Evidence, ...]:
+    """Return the figures that speak for a change now, strongest first, at most `most`; mere noise is left out."""
+    found: list[tuple[float, Evidence]] = []
+    for bank in banks:
+        wealth = stream_wealth(bank)
+        for index in np.flatnonzero((np.array(bank.run) > 0) & (wealth >= _LEAST_LOG_WEALTH)):
+            figure, sign = bank.streams[index]
+            z = sign * bank.run_z[index] / bank.run[index]
+            found.append((float(wealth[index]), Evidence(figure, z, bank.run[index], bank.run_at[index])))
+    # Streams that reach the cap together differ by chance; among those the larger deviation explains better.
+    top = max((wealth for wealth, _ in found), default=0.0) - _TIE
+    found.sort(key=lambda pair: (pair[0] < top, -abs(pair[1].z), pair[1].figure))
+    return tuple(evidence for _, evidence in found[:most])
+
+
+def explain(inputs: Bank, outputs: Bank | None, log_threshold: float) -> tuple[Cause, str, tuple[Evidence, ...]]:
+    """Return the cause, one sentence and the evidence of an alarm.
+
+    LABEL_SHIFT is claimed only while the input is quiet: under a covariate shift the outputs move too, and prove nothing.
+    """
+    seen = gather((inputs,))
+    answered = gather((outputs,), most=3) if outputs is not None else ()
+    seen_moved = bool(seen) and float(stream_wealth(inputs).max()) >= log_threshold
+    answers_moved = outputs is not None and float(stream_wealth(outputs).max()) >= log_threshold and bool(answered)
+    if seen_moved or not answers_moved:
+        lead = seen[:1] or answered[:1]
+        state = "being enrolled" if outputs is None else "also shifted" if answers_moved else "unchanged"
+        cause, tail = Cause.COVARIATE_SHIFT, f"; outputs {state}"
+    else:
+        lead, cause, tail = answered[:1], Cause.LABEL_SHIFT, "; what is seen is unchanged"
+    if not lead:
+        return cause, f"many figures a little{tail}", seen + answered
+    part = _PARTS.get(lead[0].figure, "light")
+    return cause, f"{part}: {lead[0].sentence()}{tail}", (seen + answered)

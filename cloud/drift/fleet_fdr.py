@@ -1,0 +1,50 @@
+"""Which stations of a fleet have changed, when thousands are watched at once: e-d-BH.
+
+Idea: of all alarms raised, at most a share alpha should be false. Benjamini-Hochberg on e-values needs no independence:
+with K streams sorted by e-value, alarm for the k* largest, k* = max{k: e_(k) >= K / (alpha * k)}.
+
+A cause that many stations share is one more stream: its null says that fewer than m members changed, and the average of the
+K - m + 1 smallest e-values is an e-value for it (partial conjunction).
+
+    >>> discoveries({"a": 9.0, "b": 1.0, "c": 8.0}, alpha=0.001)
+    frozenset({'a', 'c'})
+
+Source: Wang and Ramdas 2022 (e-BH); Dandapanthula and Ramdas 2025, arXiv 2501.04130 (e-detectors).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+
+def discoveries(log_e: Mapping[str, float], alpha: float) -> frozenset[str]:
+    """Return the names of the streams that have changed.
+
+    Args:
+        log_e: natural logarithm of each stream's e-value.
+        alpha: the share of false discoveries allowed.
+    """
+    count = len(log_e)
+    # No threshold is below 1 / alpha, so most fleets are done here.
+    candidates = sorted(
+        ((value, name) for name, value in log_e.items() if value >= -math.log(alpha)), key=lambda pair: -pair[0]
+    )
+    found = 0
+    for rank, (value, _) in enumerate(candidates, start=1):
+        if value >= math.log(count / (alpha * rank)):
+            found = rank
+    return frozenset(name for _, name in candidates[:found])
+
+
+def shared_log_e(log_e: Sequence[float], share: float) -> float:
+    """Return the logarithm of the e-value against "fewer than `share` of these streams, and fewer than 2, changed"."""
+    count = len(log_e)
+    needed = max(math.ceil(share * count), 2)
+    smallest = np.sort(np.asarray(log_e, np.float64))[: count - needed + 1]
+    if smallest.size == 0:
+        return -math.inf
+    top = float(smallest.max())
+    return top + math.log(float(np.exp(smallest - top).mean()))
