@@ -108,7 +108,7 @@ def _print(line: _Line, as_json: bool) -> None:
             del shown["error"]
         print(msgspec.json.encode(shown).decode(), flush=True)
     elif line.error:
-        print(f"{line.image}: error: {line.error}", file=sys.stderr, flush=True)
+        print(f"error: {line.error}", file=sys.stderr, flush=True)
     else:
         print(
             f"{line.image}  {line.verdict:<6}  {line.label}  {line.confidence:.3f}  {line.ms:.1f} ms  {line.bundle}",
