@@ -52,8 +52,8 @@ _RANGES: dict[str, tuple[float, float]] = {
 }
 
 
-def check_settings(settings: CameraSettings) -> CameraSettings:
-    """Return `settings` when each lies in its range.
+def check_settings(settings: CameraSettings, where: str = "") -> CameraSettings:
+    """Return `settings`, which come from the file `where` if any, when each lies in its range.
 
     Raises:
         InvalidConfig: one does not; the message names it and its range.
@@ -61,7 +61,8 @@ def check_settings(settings: CameraSettings) -> CameraSettings:
     for key, (low, high) in _RANGES.items():
         value = getattr(settings, key)
         if not (math.isfinite(value) and low <= value <= high):
-            raise InvalidConfig(f"camera setting '{key}' is {value}", hint=f"it must be {low:g} to {high:g}")
+            place = f"{where}: " if where else ""
+            raise InvalidConfig(f"{place}camera setting '{key}' is {value}", hint=f"it must be {low:g} to {high:g}")
     return settings
 
 
@@ -78,7 +79,7 @@ def decode_settings(payload: bytes, where: str) -> CameraSettings:
         for key in keys:
             if key not in CameraSettings.__struct_fields__:
                 raise InvalidConfig(f"{where}: there is no camera setting '{key}'", hint=_nearest(key))
-        return check_settings(msgspec.convert(keys, CameraSettings))
+        return check_settings(msgspec.convert(keys, CameraSettings), where)
     except msgspec.ValidationError as error:
         raise InvalidConfig(f"{where}: {error}", hint="see plumbline-agent simulate set --help") from error
     except (msgspec.DecodeError, ValueError) as error:
