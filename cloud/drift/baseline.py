@@ -26,6 +26,7 @@ Vector = NDArray[np.float64]
 # A quarter of a grey level, as a window's mean: what never moved at enrolment must not alarm at the first flicker.
 MIN_WINDOW_SD = 1e-3
 _MIN_DISTANCE_SD = 0.02
+_COARSE_BINS = 5
 
 
 class Level(msgspec.Struct, frozen=True):
@@ -63,15 +64,19 @@ class InputBaseline(msgspec.Struct, frozen=True):
 
 
 class OutputBaseline(msgspec.Struct, frozen=True):
-    """Normal of what a station's model answers: shares of labels and of coarse confidence bins, and mean logit confidence."""
+    """Normal of what a station's model answers: mean logit confidence, and shares of labels and of coarse confidence bins.
+
+    `cuts` are the first fine bins of all coarse ones but the first, placed so that the coarse ones are about equally full.
+    """
 
     windows: int
     answers: int
     confidence: Level
     labels: tuple[float, ...]
     labels_distance: Distance
-    shape: tuple[float, ...]
-    shape_distance: Distance
+    cuts: tuple[int, ...]
+    confidences: tuple[float, ...]
+    confidences_distance: Distance
 
 
 class Baseline(msgspec.Struct, frozen=True):
@@ -127,7 +132,9 @@ def fit_outputs(observations: Sequence[Observation]) -> OutputBaseline:
     _check_enough(observations)
     answers = np.array([seen.answers for seen in observations], np.float64)
     labels = np.array([seen.labels for seen in observations], np.float64)
-    shape = np.array([seen.shape for seen in observations], np.float64)
+    fine = np.array([seen.confidences for seen in observations], np.float64)
+    cuts = _equal_cuts(fine.sum(axis=0))
+    coarse = np.stack([coarse_shares(row, cuts) for row in fine])
     confidence = np.array([seen.confidence for seen in observations])
     total = float(answers.sum())
     return OutputBaseline(
@@ -135,10 +142,16 @@ def fit_outputs(observations: Sequence[Observation]) -> OutputBaseline:
         answers=int(total),
         confidence=_level(confidence[:, 0], answers, float(_weighted(confidence[:, 1:] ** 2, answers)[0])),
         labels=tuple((labels.sum(axis=0) / total).tolist()),
-        labels_distance=_leave_one_out(labels / answers[:, None], answers, _cell_variances(total)),
-        shape=tuple((shape.sum(axis=0) / total).tolist()),
-        shape_distance=_leave_one_out(shape / answers[:, None], answers, _cell_variances(total)),
+        labels_distance=_leave_one_out(labels / answers[:, None], answers, share_variances(total / len(observations))),
+        cuts=cuts,
+        confidences=tuple(_weighted(coarse, answers).tolist()),
+        confidences_distance=_leave_one_out(coarse, answers, share_variances(total / len(observations))),
     )
+
+
+def coarse_shares(confidences: Vector, cuts: Sequence[int]) -> Vector:
+    """Return the share of `confidences`, fine counts [64], in each of the coarse bins that begin at 0 and at `cuts`."""
+    return np.asarray(np.add.reduceat(confidences, [0, *cuts]) / max(float(confidences.sum()), 1.0), np.float64)
 
 
 def distance(mean: Vector, normal: Vector, variances: Vector, frames: float, baseline_frames: float) -> float:
@@ -148,13 +161,20 @@ def distance(mean: Vector, normal: Vector, variances: Vector, frames: float, bas
     return float(np.cbrt(effective * np.mean(difference * difference / variances)))
 
 
-def share_variances(shares: Vector, total: float) -> Vector:
-    """Return the per-frame variance of each share, smoothed by half a count so that a cell never seen has one."""
-    return np.asarray((shares * total + 0.5) / (total + 0.5 * shares.size), np.float64)
+def share_variances(usual_answers: float) -> Callable[[Vector], Vector]:
+    """Return what gives the per-frame variances of shares, each raised by that of one frame in a usual window.
+
+    Without it a single answer in a cell that enrolment hardly saw would weigh like a landslide: chi-squared with tiny
+    expected counts has a tail that no 24 windows show.
+    """
+    return lambda shares: shares + 1.0 / max(usual_answers, 1.0)
 
 
-def _cell_variances(total: float) -> Callable[[Vector], Vector]:
-    return lambda shares: share_variances(shares, total)
+def _equal_cuts(counts: Vector) -> tuple[int, ...]:
+    """Return up to 4 cuts of the fine bins into coarse ones of about a fifth each."""
+    reached = np.cumsum(counts) / counts.sum()
+    ends = np.searchsorted(reached, np.arange(1, _COARSE_BINS) / _COARSE_BINS) + 1
+    return tuple(sorted({int(end) for end in ends if 0 < end < counts.size}))
 
 
 def _check_enough(observations: Sequence[Observation]) -> None:

@@ -8,11 +8,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.sketches.label_counts import CONFIDENCE_BINS, confidence_centres
+from contract.sketches.label_counts import confidence_centres
 from contract.sketches.window import Window
-
-# The 64 logit bins in 8 coarse ones: windows of 32 frames fill no more.
-SHAPE_BINS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +28,7 @@ class Observation(msgspec.Struct, frozen=True):
     """A window's figures. The bytes are little-endian f32 vectors (`unpack`), rounded once here and never again.
 
     `means` and `sds` of the 12 statistics over frames, `projection` means f32[64] and `projection_variances`, `fourier` means
-    f32[256]. `answers` frames had a label: `labels` counts them, `shape` counts their confidences over 8 coarse bins, and
+    f32[256]. `answers` frames had a label: `labels` counts them, `confidences` counts their 64 logit-confidence bins, and
     `confidence` is the mean and sd of their logit confidence. `distinct`: about how many different frames.
     """
 
@@ -50,7 +47,7 @@ class Observation(msgspec.Struct, frozen=True):
     projection_variances: bytes
     fourier: bytes
     labels: tuple[int, ...]
-    shape: tuple[int, ...]
+    confidences: tuple[int, ...]
     confidence: tuple[float, float]
     distinct: float
 
@@ -104,7 +101,7 @@ def observation(record: WindowRecord) -> Observation:
         projection_variances=pack(window.projection_variances()),
         fourier=pack(window.fourier_means()),
         labels=tuple(window.label_counts().tolist()),
-        shape=tuple(confidences.reshape(SHAPE_BINS, CONFIDENCE_BINS // SHAPE_BINS).sum(axis=1).tolist()),
+        confidences=tuple(confidences.tolist()),
         confidence=(mean, spread),
         distinct=window.distinct(),
     )

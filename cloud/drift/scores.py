@@ -13,7 +13,15 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from cloud.drift.baseline import Distance, InputBaseline, Level, OutputBaseline, distance, share_variances
+from cloud.drift.baseline import (
+    Distance,
+    InputBaseline,
+    Level,
+    OutputBaseline,
+    coarse_shares,
+    distance,
+    share_variances,
+)
 from cloud.drift.observation import Observation, unpack
 from contract.sketches.moments import STATISTICS
 
@@ -62,14 +70,18 @@ def score_outputs(baseline: OutputBaseline, seen: Observation, tolerance: float)
     """Return the scores of `OUTPUT_FIGURES`, in that order."""
     answers = seen.answers
     confidence = _level_score("confidence", baseline.confidence, seen.confidence[0], answers, tolerance)
+    variances_of = share_variances(baseline.answers / baseline.windows)
     found = []
-    for name, counts, shares, normal in (
-        ("labels", seen.labels, baseline.labels, baseline.labels_distance),
-        ("confidences", seen.shape, baseline.shape, baseline.shape_distance),
+    for name, shares, usual, normal in (
+        ("labels", np.array(seen.labels) / max(answers, 1), np.array(baseline.labels), baseline.labels_distance),
+        (
+            "confidences",
+            coarse_shares(np.array(seen.confidences, np.float64), baseline.cuts),
+            np.array(baseline.confidences),
+            baseline.confidences_distance,
+        ),
     ):
-        usual = np.array(shares)
-        variances = share_variances(usual, baseline.answers)
-        root = distance(np.array(counts) / max(answers, 1), usual, variances, answers, baseline.answers)
+        root = distance(shares, usual, variances_of(usual), answers, baseline.answers)
         found.append(_distance_score(name, normal, root))
     return (confidence, *found)
 
