@@ -1,0 +1,74 @@
+"""P2: a power cut at any step of an update leaves a bootable, verified bundle. The steps are traced, not listed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from power_cut import ModelDisk, PowerCut
+from update_plant import Plant, plant
+
+from agent.update_loop import UpdateLoop
+from cloud.registry.catalog import ReleasedVersion
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Plant]:
+    with plant(tmp_path) as made:
+        yield made
+
+
+def process(here: Plant, disk: ModelDisk) -> UpdateLoop:
+    """Start the update loop of a new process over `disk`."""
+    from agent.slots.floors_file import FloorsFile
+
+    return here.loop(disk=disk, floors=FloorsFile(here.home / "floors", disk=disk))
+
+
+def update_until_cut(here: Plant, disk: ModelDisk, envelope: str) -> None:
+    here.send(envelope)
+    here.settle(process(here, disk))
+
+
+@pytest.mark.parametrize("power", [False, True], ids=["kill", "power cut"])
+@pytest.mark.parametrize("incumbent", [False, True], ids=["first bundle", "update"])
+def test_cut_before_every_step_boots_a_whole_bundle_and_finishes(here: Plant, power: bool, incumbent: bool) -> None:
+    old: ReleasedVersion | None = here.deploy("1") if incumbent else None
+    here.home.mkdir(exist_ok=True)
+    for name in ("bundles", "floors", "incoming"):
+        (here.home / name).mkdir(exist_ok=True)
+    new = here.release("2", seed=1)
+    envelope = here.order(new)
+    before = here.folder / "before"
+    shutil.copytree(here.home, before, symlinks=True)
+
+    traced = ModelDisk(here.home)
+    update_until_cut(here, traced, envelope)
+    assert len(traced.steps) > 30
+    boots = set()
+    for cut_at in range(len(traced.steps)):
+        shutil.rmtree(here.home)
+        shutil.copytree(before, here.home, symlinks=True)
+        disk = ModelDisk(here.home, cut_at)
+        downloads = sum(".plb" in path for path, _ in here.server.seen)
+        with pytest.raises(PowerCut):
+            update_until_cut(here, disk, envelope)
+        if power:
+            disk.forget()
+        where = f"cut before step {cut_at}: {traced.steps[cut_at]}"
+        booted = here.slots(ModelDisk(here.home)).boot_bundle()
+        digest = booted.digest if booted else ""
+        assert digest in {old.digest if old else "", new.digest}, where
+        boots.add(digest)
+        # The retained order comes again after the restart, and the update ends as if nothing had been.
+        recovered = ModelDisk(here.home)
+        here.send(envelope)
+        loop = process(here, recovered)
+        for _ in range(30):
+            loop.tick(1.0)
+        said = here.report.said[-1]
+        assert (said.update_state, said.bundle) == ("COMMITTED", new.digest), where
+        assert sum(".plb" in path for path, _ in here.server.seen) - downloads <= 2, where
+    assert len(boots) == 2, "cuts late in the update boot the new bundle"
