@@ -6,12 +6,12 @@ import logging
 import queue
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from cloud.ports.link import Arrival, Link
 from contract.codec import decode_control, decode_summary, encode_control
 from contract.errors import BadMessage, StorageFull
 from contract.messages import Ack, CommandResult, ReportedState, StationState, Summary
+from contract.sketches.wire import from_wire
 from contract.topics import Channel, parse_topic, topic
 
 _log = logging.getLogger(__name__)
@@ -20,13 +20,6 @@ BATCH_SIZE = 200
 BATCH_WINDOW_S = 0.1
 # How many summaries a station may send before the next ack; issue 6 lets load decide.
 CREDIT = 100
-
-
-class Ingested(Protocol):
-    """Where a batch goes: one call is one transaction."""
-
-    def __call__(self, batch: Batch, now: float) -> int:
-        """Commit the batch and return how many summaries were new."""
 
 
 @dataclass(slots=True)
@@ -62,13 +55,17 @@ def acks_for(summaries: Sequence[Summary], credit: int) -> list[Ack]:
 
 
 class IngestLoop:
-    """Runs in one thread until `stop`. A batch that cannot be committed is kept and tried again: nothing is acknowledged."""
+    """Runs in one thread until `stop`.
+
+    `commit(batch, now)` is one transaction and returns how many summaries were new. A batch that cannot be committed is kept
+    and tried again: nothing is acknowledged meanwhile.
+    """
 
     def __init__(
         self,
         arrivals: queue.Queue[Arrival],
         link: Link,
-        commit: Ingested,
+        commit: Callable[[Batch, float], int],
         now: Callable[[], float],
         sleep: Callable[[float], None],
     ) -> None:
@@ -134,9 +131,11 @@ def _sort_one(arrival: Arrival, batch: Batch) -> None:
         summary = decode_summary(arrival.payload)
         said_by = summary.header.station
         if said_by == station:
-            if not summary.accounting.closes():
+            try:
+                _check_summary(summary)
+            except BadMessage:
                 batch.refused.append(summary)
-                raise BadMessage(f"summary {summary.header.seq} of '{station}' does not account for every frame")
+                raise
             batch.summaries.append((summary, arrival.payload))
     elif channel is Channel.STATE:
         state = decode_control(arrival.payload, StationState)
@@ -157,6 +156,14 @@ def _sort_one(arrival: Arrival, batch: Batch) -> None:
         raise BadMessage(f"'{channel.value}' is for stations, not for the cloud")
     if said_by != station:
         raise BadMessage(f"a message on '{station}'s topic says it is from '{said_by[:63]}'")
+
+
+def _check_summary(summary: Summary) -> None:
+    """Raise BadMessage for a summary that later steps could not rely on: they must never stumble over what is stored."""
+    if not summary.accounting.closes():
+        raise BadMessage(f"summary {summary.header.seq} of '{summary.header.station}' does not account for every frame")
+    if summary.window is not None:
+        from_wire(summary.window)
 
 
 def _ranges(seqs: Sequence[int]) -> tuple[tuple[int, int], ...]:

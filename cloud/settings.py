@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
+from cloud.drift.policy import DriftPolicy
 from contract.errors import InvalidConfig
 
 
@@ -83,6 +84,10 @@ class CloudSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def database_url(self) -> str:
         """Return the SQLAlchemy URL."""
         return self.database or f"sqlite:///{self.path('cloud.db')}"
+
+    def drift_policy(self) -> DriftPolicy:
+        """Return when a station has drifted."""
+        return DriftPolicy(alpha=self.drift.alpha, enrol_windows=self.drift.enrol_windows)
 
     def token(self, file: str) -> str:
         """Return the token in a file.

@@ -6,7 +6,7 @@ import re
 
 from contract.errors import InvalidConfig
 
-# A station id becomes an MQTT topic level, a certificate's CN and a folder name, so it holds nothing any of the three treats specially.
+# A station id becomes an MQTT topic level, a certificate's CN and a folder name: nothing any of the three treats specially.
 _STATION = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, select, update
 
 from cloud.store.audit import write_audit
 from cloud.store.database import Database
-from cloud.store.tables import alarms, drift_state, retrains
+from cloud.store.tables import alarms, drift_cursor, drift_state, retrains
 
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """A station's drift alarm; open while `closed_at` is None."""
+    """A station's drift alarm; open while `closed_at` is None.
+
+    `opened_at` is by the cloud's clock; `seen_at`, by the station's, is the end of the window that raised it.
+    """
 
     id: int
     station: str
     opened_at: float
+    seen_at: float
     closed_at: float | None
     cause: str
     sentence: str
@@ -43,10 +47,11 @@ class Retrain:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An alarm to be opened."""
+    """An alarm to be opened; times as in `Alarm`."""
 
     station: str
     at: float
+    seen_at: float
     cause: str
     sentence: str
 
@@ -57,19 +62,25 @@ class Alarms:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def load_state(self) -> tuple[int, bytes | None]:
-        """Return (last summary row read, detectors' snapshot or None)."""
+    def load_state(self) -> tuple[int, list[bytes]]:
+        """Return (last summary row read, detectors' snapshot of each station)."""
         with self._database.read() as connection:
-            row = connection.execute(select(drift_state).where(drift_state.c.id == 1)).first()
-        return (row.cursor, row.snapshot) if row is not None else (0, None)
+            cursor = connection.execute(select(drift_cursor.c.cursor).where(drift_cursor.c.id == 1)).scalar()
+            return cursor or 0, list(connection.execute(select(drift_state.c.snapshot)).scalars())
 
     def commit(
-        self, cursor: int, snapshot: bytes, opened: Sequence[Opened], cleared: Sequence[tuple[str, float, str]]
+        self,
+        cursor: int,
+        snapshots: Mapping[str, bytes],
+        opened: Sequence[Opened],
+        cleared: Sequence[tuple[str, float, str]],
     ) -> None:
         """Store the detectors' state with the alarms it opened and cleared (station, at, why), in one transaction."""
         with self._database.write() as connection:
-            values = {"id": 1, "cursor": cursor, "snapshot": snapshot}
-            connection.execute(self._database.upsert(drift_state, "id", values))
+            connection.execute(self._database.upsert(drift_cursor, "id", {"id": 1, "cursor": cursor}))
+            for station, snapshot in snapshots.items():
+                values = {"station": station, "snapshot": snapshot}
+                connection.execute(self._database.upsert(drift_state, "station", values))
             for alarm in opened:
                 if self._open_id(connection, alarm.station) is None:
                     row = {

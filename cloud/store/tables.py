@@ -111,19 +111,25 @@ alarms = Table(
     Column("id", Integer, primary_key=True, autoincrement=True),
     Column("station", String(63), nullable=False),
     Column("opened_at", Float, nullable=False),
+    Column("seen_at", Float, nullable=False),
     Column("closed_at", Float),
     Column("cause", String(40), nullable=False),
     Column("sentence", Text, nullable=False),
     Column("closed_why", Text, nullable=False, default=""),
 )
 
-# The drift detectors' state and how far into `summaries` it has read: written together, or not at all.
+# The drift detectors' state of each station and how far into `summaries` they have read: written together, or not at all.
 drift_state = Table(
     "drift_state",
     metadata,
+    Column("station", String(63), primary_key=True),
+    Column("snapshot", LargeBinary, nullable=False),
+)
+drift_cursor = Table(
+    "drift_cursor",
+    metadata,
     Column("id", Integer, primary_key=True),
     Column("cursor", Integer, nullable=False),
-    Column("snapshot", LargeBinary, nullable=False),
 )
 
 retrains = Table(

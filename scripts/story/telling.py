@@ -70,7 +70,9 @@ class Telling:
         rows = [("step", "seconds", "held", "figures")]
         for step in self.steps:
             figures = ", ".join(f"{k} {_short(v)}" for k, v in step.figures.items()) or "-"
-            rows.append((f"{step.number} {step.title}", f"{step.seconds:.1f}", "held" if step.held else "NOT HELD", figures))
+            rows.append(
+                (f"{step.number} {step.title}", f"{step.seconds:.1f}", "held" if step.held else "NOT HELD", figures)
+            )
         widths = [max(len(r[i]) for r in rows) for i in range(3)]
         return "\n".join("  ".join([*(c.ljust(w) for c, w in zip(r, widths, strict=False)), r[3]]) for r in rows)
 

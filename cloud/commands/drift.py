@@ -1,0 +1,58 @@
+"""plumbline-cloud drift: what the detectors say of a station."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from urllib.parse import quote
+
+from cloud.commands.output import Subparsers, print_json
+from cloud.commands.server_api import ask_server
+from cloud.settings import load_settings
+
+_EXAMPLE = """examples:
+  plumbline-cloud drift report --station line3-cam1 --config plant/cloud.toml
+  plumbline-cloud drift re-enrol --station line3-cam1 --reason 'lamp replaced' --config plant/cloud.toml
+
+exit codes of report: 0 no alarm, 3 the station is alarmed, 1 error"""
+
+
+def register(subparsers: Subparsers) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "drift",
+        help="report a station's drift, or learn it anew after service",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    report = actions.add_parser("report", help="say what the detectors say of a station")
+    report.set_defaults(run=_report)
+    anew = actions.add_parser("re-enrol", help="take what the station sees from now on as its normal")
+    anew.add_argument("--reason", required=True, help="why, for the audit log")
+    anew.set_defaults(run=_re_enrol)
+    for action in (report, anew):
+        action.add_argument("--station", required=True, help="the station's id")
+        action.add_argument("--config", type=Path, default=Path("cloud.toml"), help="cloud.toml (default %(default)s)")
+        action.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _report(args: argparse.Namespace) -> int:
+    status = ask_server(load_settings(args.config), "GET", f"/v1/drift/{quote(args.station, safe='')}")
+    if args.json:
+        print_json(status)
+    else:
+        print(f"{status['station']}: {status['phase']}; {status['sentence']}")
+        print(
+            f"  baseline: {status['enrolled']} of {status['enrol_windows']} windows; judged: {status['judged']} windows"
+        )
+        for item in status["evidence"]:
+            print(f"  {item['figure']}: {item['z']:+.1f} sd for {item['windows']} windows")
+    return 3 if status["phase"] == "alarmed" else 0
+
+
+def _re_enrol(args: argparse.Namespace) -> int:
+    path = f"/v1/drift/{quote(args.station, safe='')}/re-enrol"
+    answer = ask_server(load_settings(args.config), "POST", path, {"reason": args.reason})
+    print_json(answer) if args.json else print(f"{args.station} is learnt anew: {args.reason}")
+    return 0

@@ -1,0 +1,42 @@
+"""plumbline-cloud release: sign a gated run and list it as a version."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from cloud.commands.output import Subparsers, print_json
+from cloud.settings import load_settings
+
+
+def register(subparsers: Subparsers) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "release",
+        help="sign a gated training run and list it as a version",
+        epilog="example: plumbline-cloud release runs/base --version v1 --config plant/cloud.toml",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run_folder", metavar="RUN", type=Path, help="a run folder, quantized and gated")
+    parser.add_argument("--version", required=True, help="a new version name, e.g. v2")
+    parser.add_argument(
+        "--override-gate", metavar="REASON", default="", help="release a run that failed its gate; kept on record"
+    )
+    parser.add_argument("--actor", default="operator", help="who releases it, for the audit log (default %(default)s)")
+    parser.add_argument("--config", type=Path, default=Path("cloud.toml"), help="cloud.toml (default %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Release a run."""
+    from cloud import wiring  # here, so that --help does not load what releasing needs
+
+    released = wiring.release_run(
+        load_settings(args.config), args.run_folder, args.version, args.override_gate, args.actor
+    )
+    if args.json:
+        print_json({"version": released.version, "bundle": released.digest, "size_bytes": released.size_bytes})
+    else:
+        print(f"released {released.version}: bundle {released.digest[:12]}, {released.size_bytes} bytes")
+    return 0

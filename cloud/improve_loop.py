@@ -1,0 +1,244 @@
+"""From drift to a better model: watch, alarm, ask people, retrain, hand over to the rollout (DESIGN 4 and 7)."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from cloud.drift.accuracy import AuditLabel, accuracy
+from cloud.drift.causes import FAULTS, Cause
+from cloud.drift.fleet import DriftEvent, EventKind, FleetDrift
+from cloud.drift.observation import WindowRecord
+from cloud.drift.policy import DriftPolicy
+from cloud.ports.link import Link
+from cloud.ports.registry import Releases
+from cloud.review.choose import Candidate, choose_for_review
+from cloud.review.retrain_policy import RetrainPolicy, decide_retrain
+from cloud.rollout.rollout_states import RolloutState
+from cloud.store.alarms import Alarm, Alarms, Opened, Retrain
+from cloud.store.audit import AuditLog
+from cloud.store.commands import Commands
+from cloud.store.rollouts import Rollouts
+from cloud.store.samples import Sample, Samples
+from cloud.store.stations import Stations
+from cloud.store.summaries import Summaries
+from contract.codec import decode_summary, encode_control
+from contract.messages import Command
+from contract.sketches.wire import from_wire
+from contract.topics import Channel, topic
+
+_log = logging.getLogger(__name__)
+
+_BATCH = 500
+_COMMAND_VALID_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class ImproveRules:
+    """How many frames people look at for an alarm, and when that leads to a new model."""
+
+    labels_per_alarm: int
+    audit_share: float
+    ask_again_s: float
+    automatic: bool
+    retrain: RetrainPolicy = field(default_factory=RetrainPolicy)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The tables this loop reads and writes."""
+
+    stations: Stations
+    summaries: Summaries
+    alarms: Alarms
+    samples: Samples
+    commands: Commands
+    rollouts: Rollouts
+    audit: AuditLog
+
+
+class ImproveLoop:
+    """`tick` is called by one thread; `drift_status` and `re_enrol` by any."""
+
+    def __init__(
+        self,
+        *,
+        stored: Stored,
+        releases: Releases,
+        carry_out: Callable[[Retrain, Sequence[Sample], str, str], bool],
+        start_rollout: Callable[[str, tuple[str, ...], str], int],
+        link: Link,
+        policy: DriftPolicy,
+        rules: ImproveRules,
+        now: Callable[[], float],
+    ) -> None:
+        self._stored, self._releases, self._link, self._now = stored, releases, link, now
+        self._carry_out, self._start_rollout, self._rules = carry_out, start_rollout, rules
+        self._lock = threading.Lock()
+        self._fleet = FleetDrift(policy)
+        self._cursor, snapshots = stored.alarms.load_state()
+        for snapshot in snapshots:
+            self._fleet.restore_station(snapshot)
+        # One retrain at a time: training takes the machine, and the next one should start from the last one's model.
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="retrain")
+        self._busy: set[int] = set()
+
+    def tick(self) -> None:
+        """Read what came in, then move every open alarm one step further."""
+        self._watch()
+        self._answer_done()
+        for alarm in self._stored.alarms.open():
+            self._ask_people(alarm)
+            self._judge(alarm)
+        self._resume()
+
+    def close(self) -> None:
+        """Let go of the worker; a retrain that is under way is begun again at the next start."""
+        self._worker.shutdown(wait=False, cancel_futures=True)
+
+    def drift_status(self, station: str) -> dict[str, Any]:
+        """Return the station's drift state as JSON-ready values; `sentence` is for people."""
+        with self._lock:
+            status = self._fleet.status(station)
+        shown: dict[str, Any] = msgspec.to_builtins(status)
+        return shown
+
+    def re_enrol(self, station: str, actor: str, reason: str) -> None:
+        """Take what the station sees from now on as its normal; its open alarm is closed."""
+        now = self._now()
+        with self._lock:
+            self._fleet.re_enrol(station, reason, now)
+            self._keep([station], [], [(station, now, reason)])
+        self._stored.audit.append(now, actor, "re-enrol", f"{station}: {reason}")
+
+    def _watch(self) -> None:
+        while rows := self._stored.summaries.after(self._cursor, _BATCH):
+            with self._lock:
+                events: list[DriftEvent] = []
+                seen: set[str] = set()
+                for cursor, payload in rows:
+                    self._cursor = cursor
+                    summary = decode_summary(payload)
+                    if summary.window is not None:
+                        h = summary.header
+                        window = from_wire(summary.window)
+                        record = WindowRecord(h.station, h.boot, h.seq, h.started_at, h.ended_at, window)
+                        events += self._fleet.observe(record)
+                        seen.add(h.station)
+                raised = [e for e in events if e.kind in (EventKind.ALARM_RAISED, EventKind.SHARED_ALARM_RAISED)]
+                gone = [e for e in events if e.kind in (EventKind.ALARM_CLEARED, EventKind.SHARED_ALARM_CLEARED)]
+                opened = [Opened(e.subject, self._now(), e.at, e.cause.value, e.sentence) for e in raised]
+                self._keep(seen, opened, [(e.subject, self._now(), e.sentence) for e in gone])
+            for alarm in opened:
+                _log.warning("drift alarm on %s: %s", alarm.station, alarm.sentence)
+
+    def _keep(
+        self, stations: Iterable[str], opened: Sequence[Opened], cleared: Sequence[tuple[str, float, str]]
+    ) -> None:
+        snapshots = {station: self._fleet.snapshot_station(station) for station in stations}
+        self._stored.alarms.commit(self._cursor, snapshots, opened, cleared)
+
+    def _ask_people(self, alarm: Alarm) -> None:
+        """Ask the station for pixels until as many parts as the budget allows are before people."""
+        now, samples, rules = self._now(), self._stored.samples, self._rules
+        asked = samples.of_alarm(alarm.id)
+        coming = [s for s in asked if s.received_at is not None or (s.requested_at or 0) > now - rules.ask_again_s]
+        lost = [s for s in asked if s not in coming]
+        wanted = rules.labels_per_alarm - len(coming)
+        if wanted <= 0:
+            return
+        # A command can be lost with a station's process; asking for the same frame again costs nothing.
+        again = [s.sample for s in lost][:wanted]
+        candidates = [
+            Candidate(s.sample, s.part, s.confidence, s.reason == "audit")
+            for s in samples.unasked(alarm.station, alarm.seen_at)
+        ]
+        parts = {s.part for s in coming} | {s.part for s in lost}
+        chosen = choose_for_review(candidates, parts, wanted - len(again), rules.audit_share)
+        if not again + chosen or not self._link.connected():
+            return
+        command = Command(
+            id=secrets.token_hex(16),
+            station=alarm.station,
+            name="upload_samples",
+            expires_at=now + _COMMAND_VALID_S,
+            arguments={"samples": again + chosen},
+        )
+        self._stored.commands.sent(command, now)
+        samples.mark_requested(again + chosen, alarm.id, now)
+        self._link.publish(topic(alarm.station, Channel.COMMAND), encode_control(command), qos=1, retain=False)
+
+    def _judge(self, alarm: Alarm) -> None:
+        """Start a retrain when the labels call for one."""
+        if not self._rules.automatic or any(r.alarm == alarm.id for r in self._stored.alarms.retrains()):
+            return
+        labelled = [s for s in self._stored.samples.of_alarm(alarm.id) if s.truth is not None]
+        audit = [s for s in labelled if s.reason == "audit"]
+        estimate = accuracy(AuditLabel(s.truth == s.label, s.inclusion) for s in audit)
+        decision = decide_retrain(
+            is_fault=Cause(alarm.cause) in FAULTS,
+            labels=len(labelled),
+            audit_labels=len(audit),
+            accuracy=estimate.estimate if estimate else 1.0,
+            accuracy_upper=estimate.high if estimate else 1.0,
+            lasted_s=self._now() - alarm.opened_at,
+            policy=self._rules.retrain,
+        )
+        if decision.go:
+            self._stored.alarms.start_retrain(alarm, decision.why, self._now())
+
+    def _resume(self) -> None:
+        """Give the worker every retrain that has not ended: new ones, and those a restart interrupted."""
+        for retrain in self._stored.alarms.retrains():
+            if retrain.ended_at is None and retrain.id not in self._busy:
+                self._busy.add(retrain.id)
+                self._worker.submit(self._retrain, retrain)
+            elif retrain.state == "released" and retrain.id not in self._busy:
+                self._roll_out(retrain)
+
+    def _retrain(self, retrain: Retrain) -> None:
+        try:
+            labelled = [s for s in self._stored.samples.of_alarm(retrain.alarm or 0) if s.truth is not None]
+            base = self._running_version(retrain.station)
+            if self._carry_out(retrain, labelled, base, f"{base.partition('+')[0]}+r{retrain.id}"):
+                _log.info("retrain %d is released", retrain.id)
+            else:
+                _log.error("retrain %d failed; see its figures", retrain.id)
+        except Exception:  # noqa: BLE001 - the worker's outermost guard
+            # The worker must say why, and the retrain must not look as if it were still under way.
+            _log.exception("retrain %d broke", retrain.id)
+            self._stored.alarms.update_retrain(retrain.id, state="failed", ended_at=self._now())
+        finally:
+            self._busy.discard(retrain.id)
+
+    def _roll_out(self, retrain: Retrain) -> None:
+        rollouts = self._stored.rollouts.all()
+        if any(
+            r.version == retrain.version or r.state in (RolloutState.RUNNING, RolloutState.ABORTING) for r in rollouts
+        ):
+            return
+        self._start_rollout(retrain.version, (retrain.station,), "plumbline")
+
+    def _answer_done(self) -> None:
+        """Close an alarm once the version that answers it runs everywhere, and learn the station's new normal."""
+        done = {r.version for r in self._stored.rollouts.all() if r.state is RolloutState.DONE}
+        open_alarms = {alarm.id: alarm for alarm in self._stored.alarms.open()}
+        for retrain in self._stored.alarms.retrains():
+            alarm = open_alarms.get(retrain.alarm or 0)
+            if alarm is not None and retrain.version in done:
+                self.re_enrol(alarm.station, "plumbline", f"answered by {retrain.version}")
+
+    def _running_version(self, station: str) -> str:
+        """Return the version a station runs, else the newest one that was rolled out whole."""
+        for status in self._stored.stations.status():
+            if status.station == station and (release := self._releases.by_digest(status.bundle)) is not None:
+                return release.version
+        done = [r.version for r in self._stored.rollouts.all() if r.state is RolloutState.DONE]
+        return done[-1] if done else self._releases.all()[0].version

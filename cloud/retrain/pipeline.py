@@ -1,0 +1,89 @@
+"""An alarm answered: reviewed labels to a training set, then train, quantize, gate, release.
+
+Each step is a command of its own in a subprocess, so a step that runs out of memory does not take the aggregator with it.
+Every step's outcome is on record before the next begins; a restart begins the unfinished retrain again from its labels.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from cloud.ports.registry import ImageFiles
+from cloud.retrain.release_run import RunReleaser
+from cloud.store.alarms import Alarms, Retrain
+from cloud.store.samples import Sample
+from contract.errors import PlumblineError
+
+RunStep = Callable[[str, Sequence[str]], dict[str, Any]]
+"""Runs `plumbline-cloud STEP ARGUMENTS --json` and returns its answer; a failed step raises PlumblineError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """Carries retrains out, one at a time. `work` holds a folder for each."""
+
+    alarms: Alarms
+    images: ImageFiles
+    releaser: RunReleaser
+    work: Path
+    run_step: RunStep
+    now: Callable[[], float]
+
+    def carry_out(self, retrain: Retrain, labelled: Sequence[Sample], base_version: str, version: str) -> bool:
+        """Train from `base_version`'s run with the labelled samples, and release the result as `version`.
+
+        Returns whether a version was released; why not is in the retrain's row.
+        """
+        folder = self.work / f"retrain-{retrain.id}"
+        run, parent = folder / "run", self.releaser.run_of(base_version)
+        figures: dict[str, Any] = {"labels": len(labelled)}
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+            reviewed = self._export(labelled, folder / "reviewed")
+            self._note(retrain, "training", run, figures)
+            arguments = ["--parent", str(parent), "--reviewed", str(reviewed), "--out", str(run)]
+            figures["train"] = self.run_step("train", arguments)
+            self._note(retrain, "quantizing", run, figures)
+            figures["quantize"] = self.run_step("quantize", [str(run)])
+            self._note(retrain, "gating", run, figures)
+            figures["gate"] = self.run_step("gate", [str(run), "--incumbent", str(parent)])
+            self._note(retrain, "releasing", run, figures)
+            self.releaser.release(run, version)
+        except PlumblineError as error:
+            figures["trouble"] = error.one_line()
+            self._note(retrain, "failed", run, figures)
+            self.alarms.update_retrain(retrain.id, ended_at=self.now())
+            return False
+        self._note(retrain, "released", run, figures)
+        self.alarms.update_retrain(retrain.id, version=version, ended_at=self.now())
+        return True
+
+    def _export(self, labelled: Sequence[Sample], folder: Path) -> Path:
+        folder.mkdir(parents=True)
+        lines = []
+        for sample in labelled:
+            if sample.image_sha256 is None or sample.truth is None:
+                continue
+            name = f"{sample.sample}.png"
+            shutil.copyfile(self.images.path(sample.image_sha256), folder / name)
+            row = {
+                "file": name,
+                "label": sample.truth,
+                "part": sample.part or sample.sample,
+                "labeller": sample.labeller or "",
+                "source": sample.station,
+                "audit": sample.reason == "audit",
+                "inclusion": sample.inclusion,
+            }
+            lines.append(msgspec.json.encode(row))
+        (folder / "labels.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+        return folder
+
+    def _note(self, retrain: Retrain, state: str, run: Path, figures: dict[str, Any]) -> None:
+        self.alarms.update_retrain(retrain.id, state=state, run=str(run), figures=msgspec.json.encode(figures).decode())

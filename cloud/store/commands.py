@@ -1,0 +1,28 @@
+"""Commands sent to stations, and their answers."""
+
+from __future__ import annotations
+
+from sqlalchemy import update
+
+from cloud.store.database import Database
+from cloud.store.tables import commands
+from contract.messages import Command, CommandResult
+
+
+class Commands:
+    """The commands table."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def sent(self, command: Command, now: float) -> None:
+        """Record a command before it is sent."""
+        row = {"id": command.id, "station": command.station, "name": command.name}
+        with self._database.write() as connection:
+            connection.execute(commands.insert().values(sent_at=now, expires_at=command.expires_at, **row))
+
+    def answered(self, result: CommandResult) -> None:
+        """Record a station's answer; an answer to another station's command changes nothing."""
+        same = (commands.c.id == result.id, commands.c.station == result.station)
+        with self._database.write() as connection:
+            connection.execute(update(commands).where(*same).values(ok=result.ok, detail=result.detail))

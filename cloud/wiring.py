@@ -1,0 +1,331 @@
+"""Everything of the cloud put together: the one file that knows every part."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+
+from cloud.api.app import make_app
+from cloud.api.auth import Role
+from cloud.api.devices import device_routes
+from cloud.api.fleet import fleet_routes
+from cloud.api.review import review_routes
+from cloud.broker.mqtt import MqttLink
+from cloud.clock import SystemClock
+from cloud.dashboard.fleet_view import fleet_view
+from cloud.dashboard.pages import install_dashboard
+from cloud.improve_loop import ImproveLoop, ImproveRules, Stored
+from cloud.ingest_loop import Batch, IngestLoop
+from cloud.ports.link import Arrival
+from cloud.registry.bundle import open_bundle
+from cloud.registry.catalog import ReleasedVersion
+from cloud.registry.full_precision import FullPrecisionModels
+from cloud.registry.keys import ORDER, Keys, load_keys
+from cloud.registry.release import Registry
+from cloud.review.retrain_policy import RetrainPolicy
+from cloud.rollout.judge import RolloutPolicy
+from cloud.rollout_loop import RolloutLoop, RolloutSettings
+from cloud.settings import CloudSettings
+from cloud.store.alarms import Alarms
+from cloud.store.audit import AuditLog
+from cloud.store.commands import Commands
+from cloud.store.database import Database
+from cloud.store.rollouts import Rollouts
+from cloud.store.samples import Samples
+from cloud.store.stations import Stations
+from cloud.store.summaries import DeadLetter, ReceivedSummary, Summaries
+from contract.errors import AddressInUse, PlumblineError
+from contract.messages import Order
+from contract.signature import sign_order
+
+_log = logging.getLogger(__name__)
+
+# About a minute of 10,000 stations' summaries; beyond that the broker keeps them.
+_ARRIVALS = 2_000
+_TICK_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Every table, by what it is about."""
+
+    database: Database
+    stations: Stations
+    summaries: Summaries
+    samples: Samples
+    alarms: Alarms
+    rollouts: Rollouts
+    commands: Commands
+    audit: AuditLog
+
+
+def open_stores(settings: CloudSettings) -> Stores:
+    """Open the database."""
+    settings.path(".").mkdir(parents=True, exist_ok=True)
+    database = Database(settings.database_url())
+    return Stores(
+        database=database,
+        stations=Stations(database),
+        summaries=Summaries(database),
+        samples=Samples(database),
+        alarms=Alarms(database),
+        rollouts=Rollouts(database),
+        commands=Commands(database),
+        audit=AuditLog(database),
+    )
+
+
+def open_registry(settings: CloudSettings) -> Registry:
+    """Return the registry of released versions."""
+    return Registry(settings.path("registry"))
+
+
+@dataclass(frozen=True, slots=True)
+class KeySigner:
+    """Signs orders with the order key."""
+
+    keys: Keys
+
+    def sign(self, order: Order) -> str:
+        """Return the order in a signed DSSE envelope."""
+        return sign_order(order, self.keys.signer(ORDER))
+
+
+def make_releaser(settings: CloudSettings, keys: Keys) -> Any:
+    """Return what releases runs into the registry."""
+    from cloud.retrain.release_run import RunReleaser  # loads numpy and the run folder's reader
+
+    return RunReleaser(open_registry(settings), keys, settings.path("runs"), SystemClock().now)
+
+
+def release_run(settings: CloudSettings, run: Path, version: str, override_gate: str, actor: str) -> ReleasedVersion:
+    """Release a run and put it on record."""
+    releaser = make_releaser(settings, load_keys(settings.path(settings.keys)))
+    released: ReleasedVersion = releaser.release(run, version, override_gate)
+    stores = open_stores(settings)
+    why = f", gate overridden: {override_gate}" if override_gate else ""
+    stores.audit.append(SystemClock().now(), actor, "release", f"{version}: bundle {released.digest[:12]}{why}")
+    stores.database.close()
+    return released
+
+
+class Aggregator:
+    """The running cloud: loops in threads, and the HTTP application to be served by the caller."""
+
+    def __init__(self, settings: CloudSettings) -> None:
+        clock = SystemClock()
+        now = clock.now
+        keys = load_keys(settings.path(settings.keys))
+        registry = open_registry(settings)
+        stores = open_stores(settings)
+        arrivals: queue.Queue[Arrival] = queue.Queue(_ARRIVALS)
+        link = MqttLink(settings.broker.host, settings.broker.port, settings.broker.client_id, arrivals, now)
+        rollout = RolloutLoop(
+            rollouts=stores.rollouts,
+            stations=stores.stations,
+            releases=registry.catalog,
+            signer=KeySigner(keys),
+            link=link,
+            settings=RolloutSettings(
+                wave_shares=settings.rollout.wave_shares,
+                probation_frames=settings.rollout.probation_frames,
+                min_agreement=settings.rollout.min_agreement,
+                probation_timeout_s=settings.rollout.probation_timeout_s,
+                policy=RolloutPolicy(silence_s=settings.rollout.silence_s),
+            ),
+            now=now,
+        )
+        improve = make_improve_loop(settings, stores, registry, keys, link, rollout, clock)
+        self._ingest = IngestLoop(arrivals, link, _committer(stores), now, clock.sleep)
+        self._stores, self._link, self._improve = stores, link, improve
+        self._stop = threading.Event()
+        self._sleep = clock.sleep
+        self._threads = [
+            threading.Thread(target=self._ingest.run, name="ingest", daemon=True),
+            self._every(_TICK_S, "improve", improve.tick),
+            self._every(_TICK_S, "rollout", rollout.tick),
+            self._every(3600.0, "resign", lambda: registry.tuf(keys).refresh_online(now())),
+        ]
+        self.faults = 0
+        self.app = _make_app(settings, stores, registry, rollout, improve, now)
+
+    def start(self) -> None:
+        """Start the loops."""
+        self._link.start()
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Stop the loops and close the database."""
+        self._stop.set()
+        self._ingest.stop()
+        for thread in self._threads:
+            thread.join(10.0)
+        self._improve.close()
+        self._link.stop()
+        self._stores.database.close()
+
+    def _every(self, seconds: float, name: str, tick: Callable[[], object]) -> threading.Thread:
+        def work() -> None:
+            while not self._stop.is_set():
+                try:
+                    tick()
+                except PlumblineError as error:
+                    self.faults += 1
+                    _log.error("%s: %s", name, error.one_line())
+                except Exception:  # noqa: BLE001 - the loop's outermost guard
+                    # A fault in one tick must not end the loop for good; it is counted, and the log has all of it.
+                    self.faults += 1
+                    _log.exception("%s loop failed and goes on", name)
+                self._stop.wait(seconds)
+
+        return threading.Thread(target=work, name=name, daemon=True)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a bound socket for the HTTP server.
+
+    Raises:
+        AddressInUse: another program holds the port, or the address is not this machine's.
+    """
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        hint = "stop the other program, or set [api] host and port in cloud.toml"
+        raise AddressInUse(f"cannot listen on {host}:{port}: {error.strerror}", hint=hint) from error
+    return listener
+
+
+def make_improve_loop(
+    settings: CloudSettings,
+    stores: Stores,
+    registry: Registry,
+    keys: Keys,
+    link: MqttLink,
+    rollout: RolloutLoop,
+    clock: SystemClock,
+) -> ImproveLoop:
+    """Return the loop from drift to retrain."""
+    from cloud.retrain.pipeline import Pipeline
+    from cloud.retrain.step_process import run_step
+
+    releaser = make_releaser(settings, keys)
+    pipeline = Pipeline(stores.alarms, registry.blobs, releaser, settings.path("work"), run_step, clock.now)
+    rules = ImproveRules(
+        labels_per_alarm=settings.review.labels_per_alarm,
+        audit_share=settings.review.audit_share,
+        ask_again_s=settings.review.ask_again_s,
+        automatic=settings.retrain.automatic,
+        retrain=RetrainPolicy(
+            labels=settings.review.labels_per_alarm,
+            min_accuracy=settings.retrain.min_accuracy,
+            enough_anyway_s=settings.retrain.enough_anyway_s,
+        ),
+    )
+    return ImproveLoop(
+        stored=Stored(
+            stations=stores.stations,
+            summaries=stores.summaries,
+            alarms=stores.alarms,
+            samples=stores.samples,
+            commands=stores.commands,
+            rollouts=stores.rollouts,
+            audit=stores.audit,
+        ),
+        releases=registry.catalog,
+        carry_out=pipeline.carry_out,
+        start_rollout=rollout.start,
+        link=link,
+        policy=settings.drift_policy(),
+        rules=rules,
+        now=clock.now,
+    )
+
+
+def _make_app(
+    settings: CloudSettings,
+    stores: Stores,
+    registry: Registry,
+    rollout: RolloutLoop,
+    improve: ImproveLoop,
+    now: Callable[[], float],
+) -> FastAPI:
+    api = settings.api
+    tokens = {
+        Role.OPERATOR: settings.token(api.operator_token_file),
+        Role.INSPECTOR: settings.token(api.inspector_token_file),
+    }
+
+    def known_labels() -> list[str]:
+        newest = registry.catalog.all()
+        if not newest:
+            return []
+        manifest, _ = open_bundle(registry.blobs.path(newest[0].digest))
+        return [label.name for label in manifest.labels]
+
+    routers = [
+        device_routes(
+            tuf_folder=registry.tuf_folder,
+            is_token=stores.stations.is_token,
+            samples=stores.samples,
+            images=registry.blobs,
+            full_precision=FullPrecisionModels(registry),
+            now=now,
+        ),
+        review_routes(tokens=tokens, samples=stores.samples, images=registry.blobs, known_labels=known_labels, now=now),
+        fleet_routes(
+            tokens=tokens,
+            stations=stores.stations,
+            summaries=stores.summaries,
+            samples=stores.samples,
+            alarms=stores.alarms,
+            rollouts=stores.rollouts,
+            releases=registry.catalog,
+            audit=stores.audit,
+            control=rollout,
+            drift=improve,
+            now=now,
+        ),
+    ]
+    on_loopback = api.host in ("127.0.0.1", "::1", "localhost")
+    app = make_app(routers, None if on_loopback else tokens[Role.OPERATOR])
+    install_dashboard(
+        app,
+        lambda: fleet_view(
+            stations=stores.stations,
+            summaries=stores.summaries,
+            samples=stores.samples,
+            alarms=stores.alarms,
+            rollouts=stores.rollouts,
+            releases=registry.catalog,
+            audit=stores.audit,
+            drift_status=improve.drift_status,
+            now=now(),
+        ),
+    )
+    return app
+
+
+def _committer(stores: Stores) -> Callable[[Batch, float], int]:
+    def commit(batch: Batch, now: float) -> int:
+        received = [ReceivedSummary(summary, payload, now) for summary, payload in batch.summaries]
+        dead = [DeadLetter(name, reason, payload, now) for name, reason, payload in batch.dead]
+        new = stores.summaries.commit(received, dead) if received or dead else 0
+        if batch.states or batch.reports:
+            stores.stations.commit(batch.states, batch.reports)
+        for result in batch.results:
+            stores.commands.answered(result)
+        return new
+
+    return commit
