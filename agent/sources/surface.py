@@ -167,7 +167,7 @@ def _scratches(rng: np.random.Generator, image: F32, scale: float) -> None:
         across = ((y - cy) * np.cos(angle) - (x - cx) * np.sin(angle)).astype(np.float32)
         across += np.float32(bend) * along * along
         ends = np.clip((half - np.abs(along)) / 6, 0, 1)
-        lit = 1 if rng.random() < 0.75 else -1
+        lit = 1 if rng.random() < 0.85 else -1
         groove = np.clip(1.4 - np.abs(across), 0, 1) * rng.uniform(52, 75)
         burr = np.clip(1.1 - np.abs(across - 1.7 * rng.choice((-1, 1))), 0, 1) * rng.uniform(20, 38)
         image += ends * (groove - burr) * lit

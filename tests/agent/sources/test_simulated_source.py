@@ -96,6 +96,14 @@ def test_an_unreadable_scene_file_is_reported_and_the_line_goes_on(tmp_path: Pat
     assert sorted(outcomes) == ["00.png", "00.png", "bad.png", "bad.png"]
 
 
+def test_an_unplugged_camera_does_not_even_look_at_the_scene(tmp_path: Path, clock: Any) -> None:
+    folder = scene_folder(tmp_path / "scene", 0)
+    (folder / "bad.png").write_bytes(b"no image")
+    write_controls(tmp_path / "c.json", CameraSettings(unplugged=True))
+    with pytest.raises(CameraFault):
+        station(clock, scene=folder, controls=tmp_path / "c.json").read()
+
+
 def test_an_emptied_scene_folder_is_a_camera_fault(tmp_path: Path, clock: Any) -> None:
     folder = scene_folder(tmp_path / "scene", 1)
     source = station(clock, scene=folder)
