@@ -1,0 +1,43 @@
+"""./scripts/bench: measure against the budgets."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from importlib import import_module
+
+from contract.errors import PlumblineError
+from scripts.benches.budget import all_held, table
+
+_BENCHES = {
+    "loop": "the demo on the steel images under defocus (minutes)",
+    "sketch": "cost and size of sketches (seconds)",
+}
+
+
+def main() -> int:
+    """Run a benchmark and return the exit code: 0 every target held, 3 one did not, 1 error."""
+    parser = argparse.ArgumentParser(
+        prog="./scripts/bench",
+        description="Measure against the budgets.",
+        epilog="example: ./scripts/bench loop --json\n\nexit codes: 0 every target held, 3 one did not, 1 error",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("what", nargs="?", choices=sorted(_BENCHES), help="what to measure; none: list what there is")
+    parser.add_argument("--json", action="store_true", help="print one flat JSON object")
+    args = parser.parse_args()
+    if args.what is None:
+        print("\n".join(f"{name:<8} {what}" for name, what in _BENCHES.items()))
+        return 0
+    try:
+        figures: dict[str, float] = import_module(f"scripts.benches.{args.what}").measure()
+    except PlumblineError as error:
+        print(f"error: {error.one_line()}", file=sys.stderr)
+        return 1
+    print(json.dumps(figures, indent=2) if args.json else table(figures))
+    return 0 if all_held(figures) else 3
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""The budgets: what each figure should be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A bound that a figure should keep: `sense` is "<", "<=" or ">="."""
+
+    sense: str
+    bound: float
+
+    def holds(self, figure: float) -> bool:
+        """Return whether `figure` keeps the bound."""
+        return {"<": figure < self.bound, "<=": figure <= self.bound, ">=": figure >= self.bound}[self.sense]
+
+    def __str__(self) -> str:
+        return f"{self.sense} {self.bound:g}"
+
+
+TARGETS: dict[str, Target] = {
+    "sketch.us_per_frame": Target("<=", 20),
+    "sketch.features_us": Target("<=", 200),
+    "sketch.bytes": Target("<=", 8192),
+    "sketch.merge10k_s": Target("<=", 0.2),
+    "loop.before_acc": Target("<", 0.5),
+    "loop.after_over_oracle": Target(">=", 0.97),
+    "loop.labels": Target("<=", 120),
+    "loop.minutes": Target("<=", 5),
+}
+
+
+def table(figures: dict[str, float]) -> str:
+    """Return figures beside their targets, one a line."""
+    rows = [("key", "target", "figure", "held")]
+    for key, figure in figures.items():
+        target = TARGETS.get(key)
+        held = "" if target is None else "held" if target.holds(figure) else "NOT HELD"
+        rows.append((key, str(target or "-"), f"{figure:.4g}", held))
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def all_held(figures: dict[str, float]) -> bool:
+    """Return whether every figure that has a target keeps it."""
+    return all(TARGETS[key].holds(figure) for key, figure in figures.items() if key in TARGETS)
