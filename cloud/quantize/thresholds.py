@@ -1,0 +1,68 @@
+"""Thresholds with a guarantee: among parts that PASS by themselves, defects are rare (DESIGN 3).
+
+Fixed-sequence Learn-then-Test: candidates are tested from the strictest down, each by an exact binomial bound at the full
+level, and testing stops at the first that fails. The last one that held is used; no correction for their number is needed.
+Source: Angelopoulos, Bates, Candes, Jordan & Lei 2021, "Learn then Test", sections 1 and 4 (fixed-sequence testing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cloud.gate.binomial import upper_bound
+from contract.manifest import Label, LabelKind, Thresholds
+
+# Fixed before any data is seen, as the method demands; strictest first.
+_CANDIDATES = tuple(round(0.995 - 0.005 * i, 3) for i in range(100))
+
+
+def choose_thresholds(
+    probabilities: NDArray[np.float32],
+    truth: NDArray[np.int64],
+    labels: Sequence[Label],
+    *,
+    alpha: float = 0.02,
+    delta: float = 0.1,
+    reject_at: float = 0.5,
+) -> Thresholds:
+    """Return thresholds such that the share of defects among automatic PASSes is at most `alpha`, with confidence 1-`delta`.
+
+    Args:
+        probabilities: f32[N,K] of held-out images that the model never learnt from.
+        truth: i64[N], their labels.
+        labels: the K labels.
+        alpha, delta: the guarantee.
+        reject_at: confidence from which a defect is rejected rather than reviewed.
+    Returns: `pass_at` 1.0 (no part ever passes by itself short of certainty) when nothing qualifies; `method` says why.
+    """
+    is_good = np.array([label.kind is LabelKind.GOOD for label in labels])
+    promise = f"missed defects among automatic PASS <= {alpha:g} with confidence {1 - delta:g}"
+    if not is_good.any():
+        return Thresholds(1.0, reject_at, "no label means a good part: nothing passes automatically")
+    if len(truth) == 0:
+        return Thresholds(1.0, reject_at, "no calibration images: nothing passes automatically")
+    good_mass = probabilities[:, is_good].sum(1)
+    could_pass = is_good[probabilities.argmax(1)]
+    is_defect = ~is_good[truth]
+    chosen: tuple[float, int, int] | None = None
+    for candidate in _CANDIDATES:
+        passed = could_pass & (good_mass >= candidate)
+        missed, count = int((passed & is_defect).sum()), int(passed.sum())
+        if upper_bound(0, count, 1 - delta) > alpha:
+            # Too few pass to show anything, whatever they are. How many pass says nothing of whether they are right, so
+            # beginning further down leaves the sequence as fixed as it was.
+            continue
+        if upper_bound(missed, count, 1 - delta) > alpha:
+            break
+        chosen = (candidate, missed, count)
+    if chosen is None:
+        return Thresholds(
+            1.0, reject_at, f"Learn-then-Test on {len(truth)} images: no threshold shows {promise}; more are needed"
+        )
+    pass_at, missed, count = chosen
+    return Thresholds(
+        pass_at, reject_at, f"Learn-then-Test on {len(truth)} images: {promise} ({missed} of {count} passed)"
+    )

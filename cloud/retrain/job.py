@@ -1,0 +1,92 @@
+"""What to train, as a file: the one argument of the training script, whoever launches it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from cloud.retrain.run_folder import Recipe, publish
+from contract.errors import InvalidConfig
+
+
+class TrainJob(msgspec.Struct, frozen=True):
+    """A training job. Paths are text, because the job travels as JSON.
+
+    `data`: the base images; None takes those of `parent`. `parent`: a run to start from, with its labels, preprocessing and
+    splits. `reviewed`: labelled images to add. `exclude`: a text file of paths, relative to `data`, never to be read.
+    `input_px`: the model's input is this many pixels square. `threads`: CPU threads a process may use.
+    """
+
+    out: str
+    data: str | None = None
+    layout: str = "folders"
+    good: tuple[str, ...] | None = None
+    suffix: str | None = None
+    part_pattern: str | None = None
+    exclude: str | None = None
+    skip_unreadable: bool = False
+    reviewed: str | None = None
+    parent: str | None = None
+    holdout_share: float = 1 / 3
+    calibration_share: float = 0.1
+    drift_share: float = 0.25
+    seed: int = 0
+    input_px: int = 96
+    recipe: Recipe = Recipe()
+    threads: int = 2
+    resume: bool = False
+    simulated: bool = False
+
+
+def check_job(job: TrainJob) -> None:
+    """Check what can be checked before any image is read.
+
+    Raises:
+        InvalidConfig: a value that cannot work, or no images to learn from.
+    """
+    recipe = job.recipe
+    for name, value, least in (
+        ("--epochs", recipe.epochs, 1),
+        ("--steps", recipe.warm_steps, 1),
+        ("--batch-size", recipe.batch_size, 2),
+        ("--threads", job.threads, 1),
+        ("--size", job.input_px, 32),
+    ):
+        if value < least:
+            raise InvalidConfig(f"{name} {value} is too small", hint=f"use at least {least}")
+    if job.data is None and job.parent is None:
+        raise InvalidConfig("there are no images to train on", hint="give --data DIR, or --parent RUN")
+    if job.reviewed is not None and not Path(job.reviewed).is_dir():
+        raise InvalidConfig(f"{job.reviewed} is no folder", hint="--reviewed wants images and a labels.jsonl")
+
+
+def write_job(job: msgspec.Struct, file: Path) -> None:
+    """Write a job file.
+
+    Raises:
+        InvalidConfig: the folder cannot be written.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_suffix(".tmp")
+        temporary.write_bytes(msgspec.json.encode(job))
+        publish(temporary, file)
+    except OSError as error:
+        raise InvalidConfig(
+            f"cannot write in {file.parent}: {error.strerror}", hint="choose a folder you may write"
+        ) from error
+
+
+def read_job(file: Path) -> TrainJob:
+    """Return the job in a file.
+
+    Raises:
+        InvalidConfig: there is none, or it is damaged.
+    """
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=TrainJob)
+    except (OSError, msgspec.DecodeError) as error:
+        raise InvalidConfig(
+            f"{file} is no training job: {error}", hint="start training with 'plumbline-cloud train'"
+        ) from error

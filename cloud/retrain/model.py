@@ -1,0 +1,47 @@
+"""The default model: four plain convolutions, about 100,000 parameters at width 1.
+
+Convolution, batch norm and ReLU only: batch norm folds into the convolution at export, and ReLU's range starts at 0, which
+8 bits describe well (hard-swish and squeeze-excite do not, PITFALLS).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+_CHANNELS = (16, 32, 64, 128)
+# Above this many input pixels a side the stem takes every second pixel, so that cost stays near that of a 96x96 input.
+_LARGE_INPUT_PX = 128
+
+
+class SurfaceNet(nn.Module):
+    """Images f32[N,C,h,w] to logits f32[N,K]; any h and w of at least 32."""
+
+    def __init__(self, channels: int, classes: int, *, width: float = 1.0, input_px: int = 96) -> None:
+        super().__init__()
+        stages: list[nn.Module] = []
+        before = channels
+        for stage, base in enumerate(_CHANNELS):
+            after = max(8, round(base * width / 8) * 8)
+            stride = 2 if stage == 0 and input_px > _LARGE_INPUT_PX else 1
+            stages.append(
+                nn.Sequential(
+                    nn.Conv2d(before, after, 3, stride, 1, bias=False),
+                    nn.BatchNorm2d(after),
+                    nn.ReLU(),
+                    nn.MaxPool2d(2),
+                )
+            )
+            before = after
+        self.stages = nn.Sequential(*stages)
+        self.head = nn.Linear(before, classes)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return logits f32[N,K]."""
+        logits: torch.Tensor = self.head(self.stages(images).mean((2, 3)))
+        return logits
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Return how many numbers the model learns."""
+    return sum(p.numel() for p in model.parameters())

@@ -1,0 +1,126 @@
+"""Images that a person labelled after an alarm, merged into a training set.
+
+A reviewed folder holds images and `labels.jsonl`, one line an image:
+{"file": "a.png", "label": "scratch", "part": "p17", "labeller": "ann", "source": "line3-cam1", "audit": true, "inclusion": 0.02}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from cloud.retrain.dataset import Dataset, Sample
+from cloud.retrain.images import load_image
+from cloud.retrain.run_folder import DatasetEntry, Split
+from cloud.retrain.splits import split_parts
+from contract.errors import BadDataset, BadImage
+
+LABELS_FILE = "labels.jsonl"
+REVIEWED_SOURCE = "reviewed"
+
+
+class ReviewedLabel(msgspec.Struct, frozen=True):
+    """One line of labels.jsonl. `audit`: drawn at random, with probability `inclusion`."""
+
+    file: str
+    label: str
+    part: str = ""
+    labeller: str = ""
+    source: str = ""
+    audit: bool = False
+    inclusion: float = 1.0
+
+
+def add_reviewed(base: Dataset, folder: Path, *, drift_share: float = 0.25, seed: int = 0) -> Dataset:
+    """Return `base` with the reviewed images of `folder`, a share of them (by part) held out as the DRIFT split.
+
+    An image reviewed twice counts once, under its last label.
+
+    Raises:
+        BadDataset: no labels.jsonl, a line that is no label (its number is named), a label that the model does not have, an
+            image that is missing or unreadable.
+    """
+    lines = _read_lines(folder)
+    known = {label.name for label in base.labels}
+    present = {s.entry.sha256 for s in base.samples}
+    number_of_folder = len(base.folders)
+    images: dict[str, tuple[ReviewedLabel, Sample]] = {}
+    for number, line in lines:
+        where = f"{folder / LABELS_FILE} line {number}"
+        if line.label not in known:
+            raise BadDataset(
+                f"{where}: '{line.label}' is no label of this model",
+                hint=f"the labels are {', '.join(sorted(known))}; a new class needs a new base model",
+            )
+        file = folder / line.file
+        if not file.resolve().is_relative_to(folder.resolve()):
+            raise BadDataset(f"{where}: '{line.file}' lies outside the folder", hint="name files inside the folder")
+        try:
+            image = load_image(file)
+        except BadImage as error:
+            raise BadDataset(f"{where}: {error.message}", hint=error.hint) from error
+        if image.sha256 in present:
+            continue
+        entry = DatasetEntry(
+            line.file,
+            number_of_folder,
+            image.sha256,
+            line.label,
+            line.labeller,
+            f"{REVIEWED_SOURCE}:{line.source}" if line.source else REVIEWED_SOURCE,
+            Split.TRAIN,
+            line.part or f"reviewed/{Path(line.file).stem}",
+            line.audit,
+            line.inclusion,
+        )
+        images[image.sha256] = (line, Sample(image.pixels, entry))
+    fresh = [sample for _, sample in images.values()]
+    splits = _split(base, fresh, drift_share, seed)
+    merged = tuple(Sample(s.pixels, msgspec.structs.replace(s.entry, split=splits[s.entry.part])) for s in fresh)
+    return Dataset(base.labels, (*base.folders, folder.resolve()), base.samples + merged, base.warnings)
+
+
+def is_reviewed(entry: DatasetEntry) -> bool:
+    """Return whether a person labelled this image after an alarm."""
+    return entry.source.startswith(REVIEWED_SOURCE)
+
+
+def _split(base: Dataset, fresh: Sequence[Sample], drift_share: float, seed: int) -> dict[str, Split]:
+    if not 0 <= drift_share < 1:
+        raise BadDataset(f"a drift share of {drift_share:g} leaves nothing to learn", hint="use 0 to 0.9")
+    splits = split_parts({s.entry.part: s.entry.label for s in fresh}, ((Split.DRIFT, drift_share),), Split.TRAIN, seed)
+    # One part never sits in two splits (DESIGN 7): a part that the base dataset knows keeps its side of the wall.
+    base_split = {s.entry.part: s.entry.split for s in base.samples}
+    for part in splits:
+        if part in base_split:
+            splits[part] = Split.TRAIN if base_split[part] is Split.TRAIN else Split.DRIFT
+    return splits
+
+
+def _read_lines(folder: Path) -> list[tuple[int, ReviewedLabel]]:
+    file = folder / LABELS_FILE
+    try:
+        text = file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadDataset(
+            f"cannot read {file}: {getattr(error, 'strerror', None) or error}",
+            hint="a reviewed folder holds images and labels.jsonl",
+        ) from error
+    lines = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            label = msgspec.json.decode(line, type=ReviewedLabel)
+        except msgspec.DecodeError as error:
+            raise BadDataset(
+                f"{file} line {number} is no label: {error}", hint='a line is {"file": "a.png", "label": "..."}'
+            ) from error
+        if not 0 < label.inclusion <= 1:
+            raise BadDataset(f"{file} line {number}: inclusion {label.inclusion:g} is outside 0..1")
+        lines.append((number, label))
+    if not lines:
+        raise BadDataset(f"{file} holds no labels", hint="label at least one image first")
+    return lines

@@ -1,0 +1,259 @@
+"""A training run is a folder: what lies in it, and how each part is read and written.
+
+run.json         recipe, seed, labels, preprocessing, parent, figures of training
+dataset.json     every image by content hash, with label, labeller, source, split and part
+checkpoint.pt    weights (and, while training, what resuming needs)
+fp32.onnx        the exported model
+int8.onnx        the quantized one
+quantize.json    figures of each artefact, which one ships, thresholds
+golden.npz       pixels u8[N,H,W] or u8[N,H,W,C], scores f32[N,K] of the artefact that ships
+gate.json        the gate's report
+
+Everything is written whole or not at all (temporary file, fsync, rename), so a killed step leaves the run as it was.
+"""
+
+from __future__ import annotations
+
+import os
+from enum import Enum
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from cloud.gate.scorecard import GateReport
+from contract.errors import BadDataset, NotFound
+from contract.manifest import Label, Thresholds
+from contract.preprocess import PreprocessSpec
+
+RUN_VERSION = 1
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class Split(str, Enum):
+    """What an image is for.
+
+    TRAIN is learnt from; CALIBRATION chooses the quantization and the thresholds; HOLDOUT is the gate's base holdout; DRIFT is
+    the gate's slice of reviewed images of the drifted station.
+    """
+
+    TRAIN = "train"
+    CALIBRATION = "calibration"
+    HOLDOUT = "holdout"
+    DRIFT = "drift"
+
+
+class DatasetEntry(msgspec.Struct, frozen=True):
+    """An image of the dataset. `file` is relative to the manifest's folder number `folder`; `part` groups images of one part."""
+
+    file: str
+    folder: int
+    sha256: str
+    label: str
+    labeller: str
+    source: str
+    split: Split
+    part: str
+    audit: bool = False
+    inclusion: float = 1.0
+
+
+class DatasetManifest(msgspec.Struct, frozen=True):
+    """A dataset by content. `source` of an entry is "base" or "reviewed"."""
+
+    folders: tuple[str, ...]
+    entries: tuple[DatasetEntry, ...]
+
+
+class Recipe(msgspec.Struct, frozen=True):
+    """How a model is trained. A warm start (there is a parent) uses the `warm_` values.
+
+    `reviewed_share` is the share of each warm batch drawn from reviewed images; the rest replays base images, so that what
+    the parent knew is kept.
+    """
+
+    epochs: int = 26
+    warm_steps: int = 240
+    batch_size: int = 32
+    learning_rate: float = 3e-3
+    warm_learning_rate: float = 2e-3
+    weight_decay: float = 0.01
+    label_smoothing: float = 0.05
+    shift_px: int = 4
+    width: float = 1.0
+    reviewed_share: float = 0.5
+
+
+class RunFigures(msgspec.Struct, frozen=True):
+    """What training measured. Accuracies are of the full-precision model, 0..1; None where the slice has no images."""
+
+    seconds: float
+    steps: int
+    parameters: int
+    device: str
+    world_size: int
+    train_images: int
+    reviewed_images: int
+    train_accuracy: float
+    calibration_accuracy: float | None
+    holdout_accuracy: float | None
+    drift_accuracy: float | None
+
+
+class RunInfo(msgspec.Struct, frozen=True):
+    """What a run is: enough to repeat it. `parent` is a run folder or bundle digest, "" for a base model."""
+
+    recipe: Recipe
+    seed: int
+    labels: tuple[Label, ...]
+    preprocess: PreprocessSpec
+    parent: str
+    dataset_sha256: str
+    code: str
+    figures: RunFigures
+    warnings: tuple[str, ...] = ()
+    simulated: bool = False
+    run_version: int = RUN_VERSION
+
+
+class ArtefactFigures(msgspec.Struct, frozen=True):
+    """What one artefact does on this machine. Accuracies on the holdout and the drifted slice; latency: one thread, batch 1."""
+
+    file: str
+    precision: str
+    method: str
+    accuracy: float | None
+    drift_accuracy: float | None
+    agreement_with_fp32: float
+    size_bytes: int
+    median_ms: float
+
+
+class SweepFigures(msgspec.Struct, frozen=True):
+    """One calibration method tried, judged on the calibration split. `failure` says why it gave no model, else ""."""
+
+    method: str
+    agreement_with_fp32: float
+    accuracy: float
+    failure: str = ""
+
+
+class QuantizeReport(msgspec.Struct, frozen=True):
+    """What quantization made. `ships` is the file a device should run; `golden_max_abs_error` belongs to golden.npz."""
+
+    artefacts: tuple[ArtefactFigures, ...]
+    ships: str
+    thresholds: Thresholds
+    sweep: tuple[SweepFigures, ...]
+    golden_max_abs_error: float
+    seconds: float
+
+
+class RunFolder:
+    """The files of one run."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.checkpoint = root / "checkpoint.pt"
+        self.fp32 = root / "fp32.onnx"
+        self.int8 = root / "int8.onnx"
+        self.golden = root / "golden.npz"
+        self._info = root / "run.json"
+        self._dataset = root / "dataset.json"
+        self._quantize = root / "quantize.json"
+        self._gate = root / "gate.json"
+
+    def is_trained(self) -> bool:
+        """Return whether training finished here: run.json is written last."""
+        return self._info.exists()
+
+    def info(self) -> RunInfo:
+        """Return run.json.
+
+        Raises:
+            NotFound: this folder holds no finished run.
+            BadDataset: the file is damaged.
+        """
+        info = self._read(self._info, RunInfo, "train")
+        if info.run_version != RUN_VERSION:
+            raise BadDataset(f"{self._info} is of version {info.run_version}, not {RUN_VERSION}", hint="train again")
+        return info
+
+    def dataset(self) -> DatasetManifest:
+        """Return dataset.json. Raises: as `info`."""
+        return self._read(self._dataset, DatasetManifest, "train")
+
+    def quantize_report(self) -> QuantizeReport:
+        """Return quantize.json. Raises: as `info`."""
+        return self._read(self._quantize, QuantizeReport, "quantize")
+
+    def gate_report(self) -> GateReport:
+        """Return gate.json. Raises: as `info`."""
+        return self._read(self._gate, GateReport, "gate")
+
+    def save_info(self, info: RunInfo) -> None:
+        """Write run.json; call it last, it marks the run as trained."""
+        self._write(self._info, info)
+
+    def save_dataset(self, manifest: DatasetManifest) -> None:
+        """Write dataset.json."""
+        self._write(self._dataset, manifest)
+
+    def save_quantize_report(self, report: QuantizeReport) -> None:
+        """Write quantize.json."""
+        self._write(self._quantize, report)
+
+    def save_gate_report(self, report: GateReport) -> None:
+        """Write gate.json."""
+        self._write(self._gate, report)
+
+    def save_golden(self, pixels: NDArray[np.uint8], scores: NDArray[np.float32]) -> None:
+        """Write golden.npz: pixels u8[N,H,W] or u8[N,H,W,C], scores f32[N,K]."""
+        temporary = self.golden.with_suffix(".tmp.npz")
+        np.savez_compressed(temporary, pixels=pixels, scores=scores)
+        publish(temporary, self.golden)
+
+    def load_golden(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Return (pixels, scores) as `save_golden` took them.
+
+        Raises:
+            NotFound: there is no golden.npz.
+            BadDataset: it is damaged.
+        """
+        if not self.golden.exists():
+            raise NotFound(f"{self.golden} is not there", hint=f"run 'plumbline-cloud quantize {self.root}' first")
+        try:
+            with np.load(self.golden, allow_pickle=False) as arrays:
+                return np.asarray(arrays["pixels"], np.uint8), np.asarray(arrays["scores"], np.float32)
+        except (OSError, ValueError, KeyError) as error:
+            raise BadDataset(f"{self.golden} is damaged: {error}", hint="quantize the run again") from error
+
+    def _read(self, file: Path, kind: type[T], step: str) -> T:
+        try:
+            return msgspec.json.decode(file.read_bytes(), type=kind)
+        except FileNotFoundError as error:
+            raise NotFound(
+                f"{file} is not there",
+                hint=f"run 'plumbline-cloud {step}' for this folder first, or check the path",
+            ) from error
+        except (msgspec.DecodeError, OSError) as error:
+            raise BadDataset(f"{file} is damaged: {error}", hint=f"run 'plumbline-cloud {step}' again") from error
+
+    def _write(self, file: Path, value: msgspec.Struct) -> None:
+        temporary = file.with_suffix(".tmp")
+        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2))
+        publish(temporary, file)
+
+
+def publish(temporary: Path, final: Path) -> None:
+    """Make `temporary` durable under the name `final`: fsync, rename, fsync the folder."""
+    with temporary.open("rb") as handle:
+        os.fsync(handle.fileno())
+    temporary.replace(final)
+    folder = os.open(final.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
