@@ -14,7 +14,6 @@ from agent.slots.disk import Disk
 from contract.errors import BadBundle, LinkDown, NotFound
 from contract.ids import bundle_target
 
-_CHUNK = 1 << 18
 _SYNC_EVERY = 4 << 20
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)")
 
@@ -104,25 +103,31 @@ class HttpDownloader:
     def _pieces(
         self, response: httpx.Response, start: int, size_bytes: int, should_stop: Callable[[], bool]
     ) -> Iterator[list[bytes]]:
-        """Yield what arrives in pieces worth an fsync, so that a kill loses at most one of them."""
-        began, got, piece, piece_bytes = self._clock.monotonic(), 0, list[bytes](), 0
-        for chunk in response.iter_bytes(_CHUNK):
-            got += len(chunk)
-            if start + got > size_bytes:
-                raise BadBundle(f"the server sends more than the {size_bytes} bytes that were announced")
-            piece.append(chunk)
-            piece_bytes += len(chunk)
-            if piece_bytes >= _SYNC_EVERY:
-                yield piece
-                piece, piece_bytes = [], 0
-            if should_stop():
-                break
-            if self._rate:
-                ahead_s = got / self._rate - (self._clock.monotonic() - began)
-                if ahead_s > 0:
-                    self._clock.sleep(ahead_s)
+        """Yield what arrives in pieces worth an fsync, so that a kill loses at most one of them, and a break none."""
+        piece: list[bytes] = []
+        broken: httpx.TransportError | None = None
+        got, synced, began = start, start, self._clock.monotonic()
+        try:
+            for chunk in response.iter_raw():
+                got += len(chunk)
+                if got > size_bytes:
+                    raise BadBundle(f"the server sends more than the {size_bytes} bytes that were announced")
+                piece.append(chunk)
+                if got - synced >= _SYNC_EVERY:
+                    yield piece
+                    piece, synced = [], got
+                if should_stop():
+                    break
+                if self._rate:
+                    ahead_s = (got - start) / self._rate - (self._clock.monotonic() - began)
+                    if ahead_s > 0:
+                        self._clock.sleep(ahead_s)
+        except httpx.TransportError as error:
+            broken = error
         if piece:
             yield piece
+        if broken is not None:
+            raise broken
 
     def _start_of(self, response: httpx.Response, url: str, have: int) -> int:
         """Return the offset the response's body starts at, having checked its status."""

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from update_plant import NOW, bundle_content
+
+from agent.slots.selftest import SubprocessSelfTest
+from agent.slots.unpacked import open_archive
+from cloud.registry.bundle import BundleContent, build_bundle
+
+# `python -m agent selftest`, without the other commands of `agent.__main__`.
+COMMAND = (
+    sys.executable,
+    "-c",
+    "import argparse, sys; from agent.commands import selftest; p = argparse.ArgumentParser();"
+    " selftest.register(p.add_subparsers()); a = p.parse_args(); sys.exit(a.run(a))",
+    "selftest",
+)
+
+
+def unpacked(tmp_path: Path, content: BundleContent) -> Path:
+    archive, _ = build_bundle(content, tmp_path / "bundle.plb", NOW)
+    open_archive(archive, tmp_path / "slot")
+    return tmp_path / "slot"
+
+
+def script(text: str) -> tuple[str, ...]:
+    return (sys.executable, "-c", text)
+
+
+def test_true_bundle_passes_within_its_limits(tmp_path: Path) -> None:
+    assert SubprocessSelfTest(command=COMMAND).run(unpacked(tmp_path, bundle_content(tmp_path / "c", "1"))) == ""
+
+
+def test_bundle_whose_golden_scores_lie_fails_with_the_figures(tmp_path: Path) -> None:
+    folder = unpacked(tmp_path, bundle_content(tmp_path / "c", "1", golden_shift=0.5))
+    assert "0.5 off its golden scores" in SubprocessSelfTest(command=COMMAND).run(folder)
+
+
+def test_model_that_does_not_load_fails_in_words(tmp_path: Path) -> None:
+    content = bundle_content(tmp_path / "c", "1")
+    content.files["model.onnx"].write_bytes(b"not a model")
+    said = SubprocessSelfTest(command=COMMAND).run(unpacked(tmp_path, content))
+    assert "model.onnx" in said and "\n" not in said
+
+
+def test_changed_slot_fails(tmp_path: Path) -> None:
+    folder = unpacked(tmp_path, bundle_content(tmp_path / "c", "1"))
+    (folder / "model.onnx").write_bytes(b"changed")
+    assert "model.onnx" in SubprocessSelfTest(command=COMMAND).run(folder)
+
+
+@pytest.mark.parametrize("name", ["numpy.py", "onnxruntime.py"])
+def test_files_of_a_bundle_are_never_imported(tmp_path: Path, name: str) -> None:
+    content = bundle_content(tmp_path / "c", "1")
+    evil = tmp_path / "evil.py"
+    evil.write_text("raise SystemExit('imported')")
+    files = {**content.files, name: evil}
+    folder = unpacked(tmp_path, BundleContent(**{n: getattr(content, n) for n in content.__slots__} | {"files": files}))
+    assert SubprocessSelfTest(command=COMMAND).run(folder) == ""
+
+
+def test_hang_is_killed_with_its_children(tmp_path: Path) -> None:
+    mark = tmp_path / "alive"
+    child = f"import time, pathlib; time.sleep(1.5); pathlib.Path({str(mark)!r}).touch()"
+    hang = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {child!r}]); time.sleep(60)"
+    began = time.monotonic()
+    assert "hung" in SubprocessSelfTest(timeout_s=0.7, command=script(hang)).run(tmp_path)
+    assert time.monotonic() - began < 5
+    time.sleep(1.2)
+    assert not mark.exists()
+
+
+def test_crash_and_memory_hog_are_named(tmp_path: Path) -> None:
+    assert "SIGSEGV" in SubprocessSelfTest(command=script("import os; os.kill(os.getpid(), 11)")).run(tmp_path)
+    folder = unpacked(tmp_path, bundle_content(tmp_path / "c", "1"))
+    assert SubprocessSelfTest(command=COMMAND, memory_mib=120).run(folder) != ""
+
+
+def test_command_prints_one_json_object(tmp_path: Path) -> None:
+    import subprocess
+
+    folder = unpacked(tmp_path, bundle_content(tmp_path / "c", "1"))
+    done = subprocess.run((*COMMAND, str(folder), "--json"), capture_output=True, text=True, check=True)
+    answer = json.loads(done.stdout)
+    assert answer["ok"] and answer["inputs"] == 3 and answer["max_abs_error"] < 1e-3
+    done = subprocess.run((*COMMAND, str(tmp_path), "--json"), capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and not json.loads(done.stdout)["ok"] and len(done.stderr.splitlines()) == 1
