@@ -123,7 +123,7 @@ class RollingSketch:
         parts["histograms"] += np.bincount(bins.reshape(-1), minlength=N_STATISTICS * BINS)
 
         raw = project(self._thumbnails[:count], self.identity.seed)
-        standardised = (raw - self._projection_centre) * self._projection_scale
+        standardised = np.nan_to_num((raw - self._projection_centre) * self._projection_scale, copy=False)
         fixed = to_fixed(standardised)
         parts["projection"] += fixed.sum(axis=0)
         parts["projection2"] += (fixed * fixed).sum(axis=0)

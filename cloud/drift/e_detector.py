@@ -17,7 +17,7 @@ Example (prints the window that first passes 1/alpha after a step of 3 sd at win
     ...     if log_average((bank,)) > np.log(1000) and found is None:
     ...         found = index
     >>> found
-    102
+    103
 
 Source: Shin, Ramdas, Rinaldo 2022, "E-detectors: a nonparametric framework for sequential change detection".
 """

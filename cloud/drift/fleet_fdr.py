@@ -6,8 +6,8 @@ with K streams sorted by e-value, alarm for the k* largest, k* = max{k: e_(k) >=
 A cause that many stations share is one more stream: its null says that fewer than m members changed, and the average of the
 K - m + 1 smallest e-values is an e-value for it (partial conjunction).
 
-    >>> discoveries({"a": 9.0, "b": 1.0, "c": 8.0}, alpha=0.001)
-    frozenset({'a', 'c'})
+    >>> sorted(discoveries({"a": 9.0, "b": 1.0, "c": 8.0}, alpha=0.001))
+    ['a', 'c']
 
 Source: Wang and Ramdas 2022 (e-BH); Dandapanthula and Ramdas 2025, arXiv 2501.04130 (e-detectors).
 """

@@ -1,0 +1,86 @@
+"""What the statistics of a frame say of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.sketch.frame_stats import STATISTICS, FrameStats, frame_stats
+from contract.errors import BadImage
+
+
+def _texture(seed: int = 0, shape: tuple[int, ...] = (200, 200)) -> np.ndarray:
+    rng = np.random.Generator(np.random.PCG64(seed))
+    return np.clip(rng.normal(128, 25, shape), 0, 255).astype(np.uint8)
+
+
+def _value(stats: FrameStats, name: str) -> float:
+    return float(stats.values[STATISTICS.index(name)])
+
+
+@given(st.integers(1, 70), st.integers(1, 70), st.sampled_from([(), (3,)]), st.integers(0, 9))
+@settings(max_examples=60, deadline=None)
+def test_any_size_gives_finite_values_about_unit_range(height, width, channels, seed) -> None:
+    stats = frame_stats(
+        np.random.Generator(np.random.PCG64(seed)).integers(0, 256, (height, width, *channels), np.uint8)
+    )
+    assert np.isfinite(stats.values).all() and abs(stats.values).max() < 8
+    assert stats.thumbnail.shape == (32, 32) and stats.thumbnail.dtype == np.float32
+    assert stats.thumbnail.min() >= -1e-5 and stats.thumbnail.max() <= 1 + 1e-5
+    assert 0 <= stats.frame_hash < 1 << 64
+
+
+def test_levels_are_those_numpy_finds() -> None:
+    pixels = _texture()
+    stats = frame_stats(pixels)
+    assert _value(stats, "mean") == pytest.approx(pixels.mean() / 255)
+    assert _value(stats, "spread") == pytest.approx(pixels.std() / 255)
+    assert _value(stats, "median") == pytest.approx(np.median(pixels) / 255, abs=1 / 255)
+    assert _value(stats, "p05") == pytest.approx(np.percentile(pixels, 5) / 255, abs=1 / 255)
+    assert float(stats.thumbnail.mean()) == pytest.approx(pixels.mean() / 255, abs=0.01)
+
+
+def test_defocus_lowers_sharpness_and_grain_and_a_change_of_light_moves_grain_hardly() -> None:
+    pixels = _texture()
+    padded = np.pad(pixels.astype(float), 1, mode="edge")
+    blurred = sum(padded[y : y + 200, x : x + 200] for y in range(3) for x in range(3)) / 9
+    sharp, soft = frame_stats(pixels), frame_stats(blurred.astype(np.uint8))
+    dim = frame_stats((pixels * 0.7).astype(np.uint8))
+    assert _value(soft, "sharpness") < _value(sharp, "sharpness") - 0.3
+    assert _value(soft, "grain") < _value(sharp, "grain") - 0.1
+    assert abs(_value(dim, "grain") - _value(sharp, "grain")) < 0.02
+    assert _value(dim, "mean") < _value(sharp, "mean") - 0.1
+
+
+def test_uneven_light_shows_as_tilt_or_vignette() -> None:
+    flat = np.full((128, 128), 100, np.uint8)
+    ramp = np.tile(np.linspace(60, 140, 128).astype(np.uint8), (128, 1))
+    y, x = np.mgrid[-1:1:128j, -1:1:128j]
+    dark_corners = (140 - 40 * (x * x + y * y)).astype(np.uint8)
+    assert _value(frame_stats(flat), "tilt") == pytest.approx(0, abs=1e-4)
+    assert _value(frame_stats(ramp), "tilt") == pytest.approx(80 / 255, rel=0.05)
+    assert _value(frame_stats(ramp.T.copy()), "tilt") == pytest.approx(80 / 255, rel=0.05)
+    assert _value(frame_stats(dark_corners), "vignette") > 0.1
+
+
+def test_the_hash_is_equal_for_equal_frames_and_differs_by_one_pixel() -> None:
+    pixels = _texture(shape=(400, 500))
+    changed = pixels.copy()
+    changed[7, 11] ^= 1
+    assert frame_stats(pixels).frame_hash == frame_stats(pixels.copy()).frame_hash
+    assert frame_stats(pixels).frame_hash != frame_stats(changed).frame_hash
+
+
+def test_a_large_frame_keeps_its_sharpness_at_full_resolution() -> None:
+    large, small = frame_stats(_texture(1, (1080, 1920))), frame_stats(_texture(1, (400, 400)))
+    assert _value(large, "sharpness") == pytest.approx(_value(small, "sharpness"), abs=0.02)
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (5,), (4, 4, 2), (2, 2, 3, 1)])
+def test_what_is_no_image_is_refused(shape) -> None:
+    with pytest.raises(BadImage):
+        frame_stats(np.zeros(shape, np.uint8))
+    with pytest.raises(BadImage):
+        frame_stats(np.zeros((4, 4), np.float32))
