@@ -137,7 +137,7 @@ def test_an_order_alone_installs_nothing(here: Plant) -> None:
     stolen = here.release("1")
     for path in (here.registry.tuf_folder / "metadata").glob("*"):
         path.unlink()
-    here.registry.tuf(here.keys).create(NOW)  # a repository that vouches for nothing... by other keys' versions
+    here.registry.tuf(here.keys).create(NOW)  # a repository that vouches for nothing
     here.send(here.order(stolen))
     said = here.settle(here.loop(), ticks=400)
     assert said.update_state == "ROLLED_BACK"
