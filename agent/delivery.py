@@ -18,7 +18,7 @@ class Delivery:
         self._resend_after_s = resend_after_s
         self._last_id = 0
         self._credit = _FIRST_CREDIT
-        self._outstanding: dict[tuple[str, int], tuple[int, float]] = {}
+        self._outstanding: dict[tuple[str, int], float] = {}
 
     @property
     def outstanding(self) -> int:
@@ -38,7 +38,7 @@ class Delivery:
             now_s: monotonic seconds.
         """
         if self._outstanding:
-            oldest_s = min(sent_s for _, sent_s in self._outstanding.values())
+            oldest_s = next(iter(self._outstanding.values()))  # they are sent, and so held, in order of time
             if now_s - oldest_s >= self._resend_after_s:
                 # PUBACK is not delivery, and neither is silence: the oldest unacknowledged row and what follows go again.
                 self.reconnected()
@@ -47,13 +47,10 @@ class Delivery:
         limit = min(room, allowed)
         if limit <= 0:
             return []
-        rows = self._outbox.pending(limit, self._last_id)
-        if not rows:
-            return []
-        self._outbox.mark_sent([row.id for row in rows])
+        rows = self._outbox.take(limit, self._last_id)
         for row in rows:
-            self._outstanding[row.boot, row.seq] = (row.id, now_s)
-        self._last_id = rows[-1].id
+            self._outstanding[row.boot, row.seq] = now_s
+            self._last_id = row.id
         return rows
 
     def acknowledged(self, boot: str, ranges: Sequence[tuple[int, int]], credit: int, now: float) -> int:

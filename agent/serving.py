@@ -100,6 +100,11 @@ class Serving:
             return None
         return ShadowNote(self._trial.bundle.digest, self._trial.deployment, self._tally.compared, self._tally.agreed)
 
+    @property
+    def loading(self) -> bool:
+        """Whether a candidate is being loaded right now."""
+        return self._loading is not None and not self._loading.done()
+
     def at_frame_boundary(self) -> None:
         """Take up a trial that was offered, or a candidate whose loading ended; end a trial that is over."""
         if self._trial is None:

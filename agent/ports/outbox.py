@@ -22,11 +22,11 @@ class OutboxQueue(Protocol):
 
     boot: str
 
-    def pending(self, limit: int, after_id: int = 0) -> list[OutboxRow]:
-        """Return at most `limit` rows with an id above `after_id`, oldest first."""
+    def take(self, limit: int, after_id: int = 0) -> list[OutboxRow]:
+        """Return at most `limit` rows with an id above `after_id`, oldest first, durably marked as sent.
 
-    def mark_sent(self, ids: Sequence[int]) -> None:
-        """Note durably, before they are published, that these rows may reach the cloud: they are never merged away."""
+        From then on they may be in the cloud, so they are never merged away.
+        """
 
     def acknowledge(self, boot: str, ranges: Sequence[tuple[int, int]], now: float) -> int:
         """Delete the rows in these inclusive sequence ranges of `boot`; return how many."""

@@ -45,10 +45,21 @@ class Outbox:
             )
             return [OutboxRow(*row) for row in rows]
 
-    def mark_sent(self, ids: Sequence[int]) -> None:
-        """Note durably, before they are published, that these rows may reach the cloud: they are never merged away."""
-        with storage_faults("marking summaries as sent"), transaction(self._connection):
-            self._connection.executemany("UPDATE outbox SET sent = 1 WHERE id = ?", [(i,) for i in ids])
+    def take(self, limit: int, after_id: int = 0) -> list[OutboxRow]:
+        """Return at most `limit` rows with an id above `after_id`, oldest first, durably marked as sent.
+
+        Marked and read in one transaction: between the two, the recorder might merge a row that is about to be published,
+        and its frames would be counted twice.
+        """
+        with storage_faults("taking summaries to send"):
+            if self._connection.execute("SELECT 1 FROM outbox WHERE id > ? LIMIT 1", (after_id,)).fetchone() is None:
+                return []  # the usual case, many times a second: no write
+            with transaction(self._connection):
+                rows = self.pending(limit, after_id)
+                self._connection.executemany(
+                    "UPDATE outbox SET sent = 1 WHERE id = ? AND sent = 0", [(row.id,) for row in rows]
+                )
+        return rows
 
     def acknowledge(self, boot: str, ranges: Sequence[tuple[int, int]], now: float) -> int:
         """Delete the rows in these inclusive sequence ranges of `boot`; return how many."""

@@ -1,0 +1,147 @@
+"""Everything the frame loop touches, held in memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.ports.recorder import Result, Sample
+from agent.ports.slots import InstalledBundle
+from agent.ports.source import Frame
+from contract.decode import Prediction
+from contract.manifest import Manifest
+from contract.messages import Summary
+from tests.fakes.agent_clock import HandClock
+from tests.tiny_bundle import manifest_of
+
+
+class ListLog:
+    """Keeps what was said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+    def fault(self, key: str, text: str) -> None:
+        self.lines.append(f"{key}: {text}")
+
+
+class QueueSource:
+    """Gives what a test puts in: pixels, or an error to raise."""
+
+    simulated = False
+
+    def __init__(self, clock: HandClock) -> None:
+        self._clock = clock
+        self.queue: deque[NDArray[np.uint8] | Exception] = deque()
+        self.closed = False
+
+    def put(self, *items: NDArray[np.uint8] | Exception) -> None:
+        self.queue.extend(items)
+
+    def read(self) -> Frame | None:
+        if not self.queue:
+            return None
+        item = self.queue.popleft()
+        if isinstance(item, Exception):
+            raise item
+        return Frame(item, self._clock.now(), self._clock.monotonic(), "part")
+
+    def exhausted(self) -> bool:
+        return not self.queue
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class ListRecorder:
+    """Keeps what was recorded; `room` and `disk_ok` play a full queue and a broken disk."""
+
+    def __init__(self) -> None:
+        self.results: list[Result] = []
+        self.samples: list[Sample] = []
+        self.summaries: list[tuple[int, Summary]] = []
+        self.room = True
+        self.disk_ok = True
+
+    def record(self, result: Result, sample: Sample | None) -> bool:
+        if self.room:
+            self.results.append(result)
+            if sample is not None:
+                self.samples.append(sample)
+        return self.room
+
+    def close_window(self, window: int, summary: Summary) -> bool:
+        if self.room:
+            self.summaries.append((window, summary))
+        return self.room
+
+    def has_room(self) -> bool:
+        return self.room
+
+    def healthy(self) -> bool:
+        return self.disk_ok
+
+
+class DictMemory:
+    """Facts in a dict."""
+
+    def __init__(self) -> None:
+        self.facts: dict[str, str] = {}
+
+    def get(self, name: str) -> str | None:
+        return self.facts.get(name)
+
+    def put(self, name: str, value: str) -> None:
+        self.facts[name] = value
+
+
+class BrightRuntime:
+    """The tiny bundle's model in numpy; `act` may replace the scores or raise."""
+
+    def __init__(self, act: Callable[[NDArray[Any]], NDArray[np.float32]] | None = None) -> None:
+        self.act = act
+        self.closed = False
+
+    def run(self, tensor: NDArray[Any]) -> NDArray[np.float32]:
+        assert not self.closed, "a closed model was run"
+        if self.act is not None:
+            return self.act(tensor)
+        score = np.float32(20.0 * (float(tensor.mean()) - 0.5))
+        return np.array([score, -score], np.float32)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class CannedFallback:
+    """Answers every question the same way, after `takes_s`."""
+
+    def __init__(self, clock: HandClock, answer: Prediction | None, takes_s: float = 0.0) -> None:
+        self._clock = clock
+        self.answer = answer
+        self.takes_s = takes_s
+        self.asked = 0
+
+    def ask(self, frame: Frame, within_s: float) -> Prediction | None:
+        self.asked += 1
+        self._clock.forward(min(self.takes_s, within_s))
+        return self.answer if self.takes_s <= within_s else None
+
+
+def bundle(version: str, manifest: Manifest | None = None) -> InstalledBundle:
+    """Return an installed bundle that exists in name only; `version` is its digest too."""
+    return InstalledBundle(version * 8, Path("/nowhere") / version, manifest or manifest_of(b"model", version=version))
+
+
+def image(level: int, seed: int = 0) -> NDArray[np.uint8]:
+    """Return u8[16,16] around `level`, with a little noise so that no two seeds are equal."""
+    noise = np.random.default_rng(seed).integers(-4, 5, (16, 16))
+    return np.clip(level + noise, 0, 255).astype(np.uint8)
