@@ -1,0 +1,85 @@
+"""agent.toml: every mistake is one line with the key, its line and what was probably meant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.ports.policy import ImagesLeave
+from agent.settings import EXAMPLE, Settings, load_settings
+from contract.errors import InvalidConfig
+
+LEAST = 'station = "s1"\nhome = "state"\n'
+
+
+def load(folder: Path, text: str) -> Settings:
+    path = folder / "agent.toml"
+    path.write_text(text)
+    return load_settings(path)
+
+
+def test_the_example_in_the_help_holds_every_key_with_its_default(tmp_path: Path) -> None:
+    example = load(tmp_path, EXAMPLE)
+    defaults = load(tmp_path, f'station = "{example.station}"\nhome = "{example.home}"\n')
+    assert example == defaults
+    shown = msgspec.toml.decode(EXAMPLE.encode())
+    for field in msgspec.structs.fields(Settings):
+        value = getattr(defaults, field.name)
+        if isinstance(value, msgspec.Struct):
+            assert set(shown[field.name]) == set(value.__struct_fields__)
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    settings = load(tmp_path, LEAST)
+    assert settings.home_folder == tmp_path / "state"
+    assert settings.path("/abs") == Path("/abs")
+    assert settings.policy.images_leave is ImagesLeave.REQUESTED
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (LEAST + "[line]\nthreads = 1\ndedline_ms = 3\n", ["line 5", "line.dedline_ms", "did you mean 'deadline_ms'"]),
+        (LEAST + "[soruce]\n", ["line 3", "did you mean 'source'"]),
+        (LEAST + '[line]\ndeadline_ms = "soon"\n', ["line 4", "line.deadline_ms", "expected `float`"]),
+        ('home = "x"\n', ["station", 'station = "..."']),
+        (LEAST + '[policy]\nimages_leave = "maybe"\n', ["policy.images_leave", "maybe"]),
+        (LEAST + "[policy]\naudit_rate = 1.5\n", ["policy.audit_rate", "0 to 1"]),
+        (LEAST + "[windows]\nframes = 0\n", ["windows.frames", "above 0"]),
+        (LEAST + '[source]\nkind = "webcam"\n', ["source.kind", "webcam"]),
+        (LEAST + '[source]\nkind = "folder"\n', ["source.folder"]),
+        (LEAST + '[trust]\norder_keys = ["k"]\n', ["trust.root"]),
+        (LEAST + "[policy]\nfallback = true\n", ["cloud.url"]),
+        ('station = "Line 3"\nhome = "x"\n', ["no station id"]),
+        ("station = \n", ["no TOML"]),
+        (LEAST + "[broker]\nport = 70000\n", ["broker.port"]),
+    ],
+)
+def test_a_mistake_is_one_line_that_says_what_and_where(tmp_path: Path, text: str, words: list[str]) -> None:
+    with pytest.raises(InvalidConfig) as caught:
+        load(tmp_path, text)
+    line = caught.value.one_line()
+    assert "\n" not in line
+    for word in words:
+        assert word in line
+
+
+def test_a_missing_file_says_where_an_example_is(tmp_path: Path) -> None:
+    with pytest.raises(InvalidConfig, match="no config file"):
+        load_settings(tmp_path / "none.toml")
+    with pytest.raises(InvalidConfig, match="cannot be read"):
+        load_settings(tmp_path)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_settings_or_invalid_config(tmp_path_factory: pytest.TempPathFactory, payload: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.toml"
+    path.write_bytes(payload)
+    try:
+        load_settings(path)
+    except InvalidConfig as error:
+        assert "\n" not in error.one_line()
