@@ -17,18 +17,16 @@ from cloud.drift.causes import FAULTS, Cause
 from cloud.drift.fleet import DriftEvent, EventKind, FleetDrift
 from cloud.drift.observation import WindowRecord
 from cloud.drift.policy import DriftPolicy
+from cloud.ports.alarms import Alarm, AlarmBook, Opened, Retrain
 from cloud.ports.link import Link
+from cloud.ports.records import AuditLog, CommandLog, SummaryLog
 from cloud.ports.registry import Releases
+from cloud.ports.rollouts import RolloutBook
+from cloud.ports.samples import Sample, SampleBook
+from cloud.ports.stations import StationBook
 from cloud.review.choose import Candidate, choose_for_review
 from cloud.review.retrain_policy import RetrainPolicy, decide_retrain
 from cloud.rollout.rollout_states import RolloutState
-from cloud.store.alarms import Alarm, Alarms, Opened, Retrain
-from cloud.store.audit import AuditLog
-from cloud.store.commands import Commands
-from cloud.store.rollouts import Rollouts
-from cloud.store.samples import Sample, Samples
-from cloud.store.stations import Stations
-from cloud.store.summaries import Summaries
 from contract.codec import decode_summary, encode_control
 from contract.messages import Command
 from contract.sketches.wire import from_wire
@@ -55,12 +53,12 @@ class ImproveRules:
 class Stored:
     """The tables this loop reads and writes."""
 
-    stations: Stations
-    summaries: Summaries
-    alarms: Alarms
-    samples: Samples
-    commands: Commands
-    rollouts: Rollouts
+    stations: StationBook
+    summaries: SummaryLog
+    alarms: AlarmBook
+    samples: SampleBook
+    commands: CommandLog
+    rollouts: RolloutBook
     audit: AuditLog
 
 

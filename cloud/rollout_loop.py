@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 from cloud.ports.link import Link
 from cloud.ports.registry import OrderSigner, Releases
+from cloud.ports.rollouts import Rollout, RolloutBook, RolloutMember, StandingOrder
+from cloud.ports.stations import StationBook, StationStatus
 from cloud.rollout.cohort import plan_waves
 from cloud.rollout.judge import Member, RolloutPolicy, StepKind, next_step
 from cloud.rollout.rollout_states import MemberEvent, MemberState, RolloutEvent, RolloutState
-from cloud.store.rollouts import Rollout, RolloutMember, Rollouts, StandingOrder
-from cloud.store.stations import Stations, StationStatus
 from contract.codec import encode_control
 from contract.errors import NotFound
 from contract.messages import DesiredState, Order, Probation
@@ -40,8 +40,8 @@ class RolloutLoop:
     def __init__(
         self,
         *,
-        rollouts: Rollouts,
-        stations: Stations,
+        rollouts: RolloutBook,
+        stations: StationBook,
         releases: Releases,
         signer: OrderSigner,
         link: Link,

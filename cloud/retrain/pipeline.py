@@ -14,10 +14,10 @@ from typing import Any
 
 import msgspec
 
+from cloud.ports.alarms import AlarmBook, Retrain
 from cloud.ports.registry import ImageFiles
+from cloud.ports.samples import Sample
 from cloud.retrain.release_run import RunReleaser
-from cloud.store.alarms import Alarms, Retrain
-from cloud.store.samples import Sample
 from contract.errors import PlumblineError
 
 RunStep = Callable[[str, Sequence[str]], dict[str, Any]]
@@ -28,7 +28,7 @@ RunStep = Callable[[str, Sequence[str]], dict[str, Any]]
 class Pipeline:
     """Carries retrains out, one at a time. `work` holds a folder for each."""
 
-    alarms: Alarms
+    alarms: AlarmBook
     images: ImageFiles
     releaser: RunReleaser
     work: Path

@@ -3,57 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from sqlalchemy import Connection, select, update
 
+from cloud.ports.alarms import Alarm, Opened, Retrain
 from cloud.store.audit import write_audit
 from cloud.store.database import Database
 from cloud.store.tables import alarms, drift_cursor, drift_state, retrains
-
-
-@dataclass(frozen=True, slots=True)
-class Alarm:
-    """A station's drift alarm; open while `closed_at` is None.
-
-    `opened_at` is by the cloud's clock; `seen_at`, by the station's, is the end of the window that raised it.
-    """
-
-    id: int
-    station: str
-    opened_at: float
-    seen_at: float
-    closed_at: float | None
-    cause: str
-    sentence: str
-    closed_why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Retrain:
-    """An attempt to answer an alarm with a new model. `figures` is a JSON object of what the steps measured."""
-
-    id: int
-    alarm: int | None
-    station: str
-    state: str
-    reason: str
-    run: str
-    version: str
-    figures: str
-    started_at: float
-    ended_at: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """An alarm to be opened; times as in `Alarm`."""
-
-    station: str
-    at: float
-    seen_at: float
-    cause: str
-    sentence: str
 
 
 class Alarms:

@@ -3,58 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import msgspec
 from sqlalchemy import Connection, select, update
 
+from cloud.ports.rollouts import Rollout, RolloutMember, StandingOrder
 from cloud.rollout.rollout_states import MemberEvent, MemberState, RolloutEvent, RolloutState, step_member, step_rollout
 from cloud.store.audit import write_audit
 from cloud.store.database import Database
 from cloud.store.tables import desired, rollout_stations, rollouts
 from contract.errors import NotFound, RefusedError
-
-
-@dataclass(frozen=True, slots=True)
-class Rollout:
-    """A release on its way. `changed_stations`: those whose decisions it is meant to change."""
-
-    id: int
-    version: str
-    bundle: str
-    state: RolloutState
-    wave: int
-    wave_started_at: float
-    changed_stations: tuple[str, ...]
-    reason: str
-    created_at: float
-    ended_at: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class RolloutMember:
-    """A station within a rollout."""
-
-    rollout: int
-    station: str
-    wave: int
-    state: MemberState
-    deployment: str
-    previous_bundle: str
-    ordered_at: float | None
-    ended_at: float | None
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class StandingOrder:
-    """The newest order for a station; `published` once the broker took it."""
-
-    station: str
-    desired_seq: int
-    bundle: str
-    envelope: str
-    published: bool
 
 
 class Rollouts:

@@ -3,37 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from sqlalchemy import Select, func, select, update
 
+from cloud.ports.samples import Sample
 from cloud.store.audit import write_audit
 from cloud.store.database import Database
 from cloud.store.tables import samples
 from contract.errors import NotFound, RefusedError
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """A kept frame. `truth` is the inspector's label; `inclusion` the probability with which an audit sample was drawn."""
-
-    sample: str
-    station: str
-    captured_at: float
-    part: str
-    label: str
-    confidence: float
-    verdict: str
-    reason: str
-    inclusion: float
-    bundle: str
-    requested_at: float | None
-    image_sha256: str | None
-    received_at: float | None
-    alarm: int | None
-    truth: str | None
-    labeller: str | None
-    labelled_at: float | None
 
 
 class Samples:

@@ -5,36 +5,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from sqlalchemy import select
 
+from cloud.ports.stations import StationStatus
 from cloud.store.database import Database
 from cloud.store.tables import station_status, stations
 from contract.errors import InvalidConfig
 from contract.ids import check_station_id
 from contract.messages import ReportedState, StationState
-
-
-@dataclass(frozen=True, slots=True)
-class StationStatus:
-    """A station as the cloud last heard of it; times are Unix seconds, 0 for never."""
-
-    station: str
-    site: str
-    boot: str
-    online: bool
-    state_at: float
-    agent_version: str
-    simulated: bool
-    bundle: str
-    update_state: str
-    deployment: str
-    candidate: str
-    reason: str
-    desired_seq: int
-    reported_at: float
-    summary_at: float
 
 
 class Stations:

@@ -1,0 +1,79 @@
+"""Drift alarms and the retrains they lead to, as the loops see them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """A station's drift alarm; open while `closed_at` is None.
+
+    `opened_at` is by the cloud's clock; `seen_at`, by the station's, is the end of the window that raised it.
+    """
+
+    id: int
+    station: str
+    opened_at: float
+    seen_at: float
+    closed_at: float | None
+    cause: str
+    sentence: str
+    closed_why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retrain:
+    """An attempt to answer an alarm with a new model. `figures` is a JSON object of what the steps measured."""
+
+    id: int
+    alarm: int | None
+    station: str
+    state: str
+    reason: str
+    run: str
+    version: str
+    figures: str
+    started_at: float
+    ended_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An alarm to be opened; times as in `Alarm`."""
+
+    station: str
+    at: float
+    seen_at: float
+    cause: str
+    sentence: str
+
+
+class AlarmBook(Protocol):
+    """Alarms, the detectors' state and retrains."""
+
+    def load_state(self) -> tuple[int, list[bytes]]:
+        """Return (last summary row read, detectors' snapshot of each station)."""
+
+    def commit(
+        self,
+        cursor: int,
+        snapshots: Mapping[str, bytes],
+        opened: Sequence[Opened],
+        cleared: Sequence[tuple[str, float, str]],
+    ) -> None:
+        """Store the detectors' state with the alarms it opened and cleared (station, at, why), in one transaction."""
+
+    def open(self) -> list[Alarm]:
+        """Return the alarms that are open."""
+
+    def retrains(self) -> list[Retrain]:
+        """Return every retrain, oldest first."""
+
+    def start_retrain(self, alarm: Alarm, reason: str, now: float) -> int:
+        """Record that an alarm is to be answered by a new model; return the retrain's id."""
+
+    def update_retrain(self, retrain: int, **values: str | float) -> None:
+        """Change columns of a retrain."""

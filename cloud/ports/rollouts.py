@@ -1,0 +1,95 @@
+"""Rollouts and standing orders, as the loops see them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from cloud.rollout.rollout_states import MemberEvent, MemberState, RolloutEvent, RolloutState
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """A release on its way. `changed_stations`: those whose decisions it is meant to change."""
+
+    id: int
+    version: str
+    bundle: str
+    state: RolloutState
+    wave: int
+    wave_started_at: float
+    changed_stations: tuple[str, ...]
+    reason: str
+    created_at: float
+    ended_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutMember:
+    """A station within a rollout."""
+
+    rollout: int
+    station: str
+    wave: int
+    state: MemberState
+    deployment: str
+    previous_bundle: str
+    ordered_at: float | None
+    ended_at: float | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StandingOrder:
+    """The newest order for a station; `published` once the broker took it."""
+
+    station: str
+    desired_seq: int
+    bundle: str
+    envelope: str
+    published: bool
+
+
+class RolloutBook(Protocol):
+    """Every rollout, its stations, and the newest order of each station. Each call is one transaction."""
+
+    def create(
+        self, version: str, bundle: str, waves: Sequence[Sequence[str]], changed: Sequence[str], actor: str, now: float
+    ) -> int:
+        """Store a new rollout and return its id; RefusedError while another is under way."""
+
+    def all(self) -> list[Rollout]:
+        """Return every rollout, oldest first."""
+
+    def get(self, rollout: int) -> Rollout:
+        """Return one rollout; NotFound when there is none."""
+
+    def members(self, rollout: int) -> list[RolloutMember]:
+        """Return a rollout's stations, by wave and name."""
+
+    def next_seq(self, station: str) -> int:
+        """Return the desired_seq that the next order of `station` must bear."""
+
+    def order(
+        self, member: RolloutMember, event: MemberEvent, order: StandingOrder, previous_bundle: str, now: float
+    ) -> None:
+        """Store an order with the member's step that it carries out."""
+
+    def step_member(self, member: RolloutMember, event: MemberEvent, reason: str, now: float) -> None:
+        """Move a station of a rollout on."""
+
+    def advance(self, rollout: Rollout, now: float) -> None:
+        """Start the next wave."""
+
+    def step(self, rollout: Rollout, event: RolloutEvent, actor: str, reason: str, now: float) -> None:
+        """Move a rollout on."""
+
+    def unpublished(self) -> list[StandingOrder]:
+        """Return the orders that the broker has not taken yet."""
+
+    def mark_published(self, order: StandingOrder) -> None:
+        """Record that the broker took this very order."""
+
+    def republish_all(self) -> None:
+        """Mark every order as not yet taken."""

@@ -1,0 +1,43 @@
+"""Frames that stations kept, as the loops see them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A kept frame. `truth` is the inspector's label; `inclusion` the probability with which an audit sample was drawn."""
+
+    sample: str
+    station: str
+    captured_at: float
+    part: str
+    label: str
+    confidence: float
+    verdict: str
+    reason: str
+    inclusion: float
+    bundle: str
+    requested_at: float | None
+    image_sha256: str | None
+    received_at: float | None
+    alarm: int | None
+    truth: str | None
+    labeller: str | None
+    labelled_at: float | None
+
+
+class SampleBook(Protocol):
+    """Every kept frame that a summary told of."""
+
+    def of_alarm(self, alarm: int) -> list[Sample]:
+        """Return the samples asked for because of an alarm."""
+
+    def unasked(self, station: str, since: float) -> list[Sample]:
+        """Return samples of `station` captured at or after `since` whose pixels nobody asked for yet."""
+
+    def mark_requested(self, names: Sequence[str], alarm: int | None, now: float) -> None:
+        """Record that the pixels of these samples were asked for."""

@@ -1,0 +1,37 @@
+"""Stations, as the loops see them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class StationStatus:
+    """A station as the cloud last heard of it; times are Unix seconds, 0 for never."""
+
+    station: str
+    site: str
+    boot: str
+    online: bool
+    state_at: float
+    agent_version: str
+    simulated: bool
+    bundle: str
+    update_state: str
+    deployment: str
+    candidate: str
+    reason: str
+    desired_seq: int
+    reported_at: float
+    summary_at: float
+
+
+class StationBook(Protocol):
+    """Every station that was added."""
+
+    def names(self) -> list[str]:
+        """Return their names."""
+
+    def status(self) -> list[StationStatus]:
+        """Return each one's status, by name."""
