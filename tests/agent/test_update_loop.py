@@ -8,7 +8,6 @@ import pytest
 from update_plant import NOW, STATION, Plant, plant
 
 from cloud.registry.keys import init_keys
-from cloud.registry.orders import issue_order
 from contract.errors import LinkDown
 from contract.messages import DesiredState, ReportedState
 from contract.update_states import MAX_TRIES
@@ -164,26 +163,25 @@ def test_foreign_image_repository_installs_nothing(here: Plant, tmp_path: Path) 
 
 
 def test_image_repository_that_went_backwards_is_refused_even_with_the_cache_gone(here: Plant) -> None:
-    old = {path: path.read_bytes() for path in (here.registry.tuf_folder / "metadata").iterdir()}
-    first = here.deploy("1")
+    old = here.release("1")
+    served = {path: path.read_bytes() for path in (here.registry.tuf_folder / "metadata").iterdir()}
+    new = here.deploy("2", seed=1)
     for path in (here.home / "tuf").glob("*.json"):
         path.unlink()  # what python-tuf would lose in a power cut
-    for path, data in old.items():
+    for path, data in served.items():
         path.write_bytes(data)
-    second = issue_order(
-        here.keys,
-        station=STATION,
-        bundle="ab" * 32,
-        size_bytes=5,
-        deployment="old",
-        desired_seq=9,
-        probation=here.switch.offered[0].probation,
-        now=NOW,
-    )
-    here.send(second)
+    here.send(here.order(old))
     said = here.settle(here.loop(), ticks=400)
-    assert said.update_state == "ROLLED_BACK"
-    assert said.bundle == first.digest and here.floors().read().timestamp == 2
+    assert said.update_state == "ROLLED_BACK" and "backwards" in said.reason
+    assert said.bundle == new.digest and installed(here) == {new.digest}
+
+
+def test_order_and_image_repository_must_agree_on_the_size(here: Plant) -> None:
+    released = here.release("1")
+    here.send(here.order(released, size_bytes=released.size_bytes + 1))
+    said = here.settle(here.loop(), ticks=400)
+    assert said.update_state == "ROLLED_BACK" and "the image repository" in said.reason and not installed(here)
+    assert not any(".plb" in path for path, _ in here.server.seen)
 
 
 def test_clock_at_1970_neither_revives_an_expired_order_nor_blocks_a_fresh_one(here: Plant) -> None:

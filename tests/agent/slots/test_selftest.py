@@ -36,6 +36,11 @@ def test_true_bundle_passes_within_its_limits(tmp_path: Path) -> None:
     assert SubprocessSelfTest(command=COMMAND).run(unpacked(tmp_path, bundle_content(tmp_path / "c", "1"))) == ""
 
 
+def test_the_agents_own_command_is_what_runs(tmp_path: Path) -> None:
+    folder = unpacked(tmp_path, bundle_content(tmp_path / "c", "1", golden_shift=0.5))
+    assert "golden scores" in SubprocessSelfTest().run(folder)
+
+
 def test_bundle_whose_golden_scores_lie_fails_with_the_figures(tmp_path: Path) -> None:
     folder = unpacked(tmp_path, bundle_content(tmp_path / "c", "1", golden_shift=0.5))
     assert "0.5 off its golden scores" in SubprocessSelfTest(command=COMMAND).run(folder)
