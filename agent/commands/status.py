@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from contract.errors import BadMessage
+
+if TYPE_CHECKING:
+    from agent.settings import Settings
 
 _EXAMPLE = """\
 example:
@@ -45,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def read(settings: Any) -> dict[str, Any]:
+def read(settings: Settings) -> dict[str, Any]:
     """Return the status as plain values.
 
     Raises:
