@@ -203,6 +203,14 @@ def test_a_restart_at_any_window_changes_nothing(new_line) -> None:
     assert single.status("s1") == straight.status("s1")
 
 
+def test_an_enrolled_station_stores_its_baseline_and_not_the_windows_behind_it(new_line) -> None:
+    fleet, line = FleetDrift(DriftPolicy(reorder_windows=1)), new_line(seed=15)
+    _tell(fleet, line.records(23))
+    enrolling = len(fleet.snapshot_station("s1"))
+    _tell(fleet, line.records(7))
+    assert len(fleet.snapshot_station("s1")) < min(enrolling / 2, 12_000)
+
+
 def test_state_that_is_none_of_ours_is_refused() -> None:
     for payload in (b"", b"\x00", b"\x93\x01\x02\x03", b"not msgpack at all"):
         with pytest.raises(BadMessage):

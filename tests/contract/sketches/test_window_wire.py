@@ -75,6 +75,21 @@ def test_sums_that_so_few_frames_cannot_reach_are_bad_messages(make_window: Make
         from_wire(WindowWire(wire.identity, wire.frames, {**wire.sections, name: packed}))
 
 
+@pytest.mark.parametrize("frames", [127, 128, 255, 256, 65_535, 65_536])
+def test_counts_at_the_edge_of_a_width_survive(make_window: Maker, frames) -> None:
+    window = make_window(7, frames, labels=1)
+    assert window.label_counts().tolist() == [frames]
+    assert from_wire(to_wire(window)) == window
+
+
+def test_a_rank_no_hash_can_have_is_a_bad_message(make_window: Maker) -> None:
+    wire = to_wire(make_window(5, 20))
+    packed = bytearray(wire.sections["distinct"])
+    packed[1 + packed[1:].index(max(packed[1:]))] = 58
+    with pytest.raises(BadMessage, match="rank"):
+        from_wire(WindowWire(wire.identity, 20, {**wire.sections, "distinct": bytes(packed)}))
+
+
 def test_integers_past_63_bits_are_bad_messages(make_window: Maker) -> None:
     wire = to_wire(make_window(5, 20))
     with pytest.raises(BadMessage, match="63 bits"):
