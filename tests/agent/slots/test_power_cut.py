@@ -32,9 +32,20 @@ def update_until_cut(here: Plant, disk: ModelDisk, envelope: str) -> None:
     here.settle(process(here, disk))
 
 
-@pytest.mark.parametrize("power", [False, True], ids=["kill", "power cut"])
-@pytest.mark.parametrize("incumbent", [False, True], ids=["first bundle", "update"])
-def test_cut_before_every_step_boots_a_whole_bundle_and_finishes(here: Plant, power: bool, incumbent: bool) -> None:
+@pytest.mark.parametrize(
+    ("power", "incumbent", "stride"),
+    [
+        pytest.param(True, True, 1, id="power cut in an update"),
+        pytest.param(True, False, 3, id="power cut in the first installation"),
+        pytest.param(False, True, 3, id="kill in an update"),
+        pytest.param(False, False, 1, id="every kill in the first installation", marks=pytest.mark.long),
+        pytest.param(False, True, 1, id="every kill in an update", marks=pytest.mark.long),
+        pytest.param(True, False, 1, id="every power cut in the first installation", marks=pytest.mark.long),
+    ],
+)
+def test_cut_before_every_step_boots_a_whole_bundle_and_finishes(
+    here: Plant, power: bool, incumbent: bool, stride: int
+) -> None:
     old: ReleasedVersion | None = here.deploy("1") if incumbent else None
     here.home.mkdir(exist_ok=True)
     for name in ("bundles", "floors", "incoming"):
@@ -48,7 +59,7 @@ def test_cut_before_every_step_boots_a_whole_bundle_and_finishes(here: Plant, po
     update_until_cut(here, traced, envelope)
     assert len(traced.steps) > 30
     boots = set()
-    for cut_at in range(len(traced.steps)):
+    for cut_at in range(0, len(traced.steps), stride):
         shutil.rmtree(here.home)
         shutil.copytree(before, here.home, symlinks=True)
         disk = ModelDisk(here.home, cut_at)
