@@ -463,3 +463,22 @@ def test_accounting_closes_over_every_mix_of_frames_and_faults(
     for window, summary in bench.recorder.summaries:
         rows = [result for result in bench.recorder.results if result.window == window]
         assert len(rows) == summary.accounting.captured
+
+
+def test_a_fault_of_our_own_before_or_after_the_verdict_never_counts_a_frame_twice_or_not_at_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench(installed=bundle("a"), enrol_frames=1000)
+
+    def breaks(*_: object) -> None:
+        raise KeyError("ours")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.serving, "decided", breaks)
+        assert bench.feed(image(230)) == [PASS]
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.loop._window, "observe", breaks)
+        assert bench.feed(image(230, 1)) == [review("internal")]
+    assert bench.loop.faults == 2
+    (summary,) = bench.finish()
+    assert (summary.accounting.captured, summary.accounting.closes()) == (2, True)
