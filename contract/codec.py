@@ -1,6 +1,7 @@
 """Bytes to messages and back: msgpack for summaries, JSON for control.
 
-Typed msgspec maps: unknown fields are skipped (a newer sender is understood), a missing or ill-typed one is BadMessage.
+Typed msgspec maps: unknown fields are skipped (a newer sender is understood), a missing, ill-typed or out-of-bounds one is
+BadMessage.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from contract.errors import BadMessage
 from contract.messages import WIRE_VERSION, Summary
 
 M = TypeVar("M", bound=msgspec.Struct)
+
+# RecursionError: "[[[[..." in a field that nobody even reads.
+_UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)
 
 _pack = msgspec.msgpack.Encoder()
 _unpack_summary = msgspec.msgpack.Decoder(Summary)
@@ -32,7 +36,7 @@ def decode_summary(payload: bytes) -> Summary:
     """
     try:
         summary = _unpack_summary.decode(payload)
-    except (msgspec.DecodeError, ValueError) as error:
+    except _UNREADABLE as error:
         raise BadMessage(f"{len(payload)} bytes are no summary: {error}") from error
     _check_version(summary.header.v)
     return summary
@@ -51,7 +55,7 @@ def decode_control(payload: bytes, kind: type[M]) -> M:
     """
     try:
         message = msgspec.json.decode(payload, type=kind)
-    except (msgspec.DecodeError, ValueError) as error:
+    except _UNREADABLE as error:
         raise BadMessage(f"{len(payload)} bytes are no {kind.__name__}: {error}") from error
     _check_version(getattr(message, "v", WIRE_VERSION))
     return message

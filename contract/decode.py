@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from contract.errors import BadModel
 from contract.manifest import Label, LabelKind, OutputKind
 
+# Quantized probabilities are off by up to half a step of 1/256.
+_ROUNDING = 0.01
+
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
@@ -27,7 +30,9 @@ class Prediction:
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return probabilities f32[...,K] of `logits` f32[...,K]."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    # f64: the difference of two finite f32 may overflow an f32.
+    wide = np.asarray(logits, np.float64)
+    shifted = np.exp(wide - wide.max(axis=-1, keepdims=True))
     return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True), np.float32)
 
 
@@ -35,13 +40,25 @@ def decode(scores: NDArray[np.float32], labels: Sequence[Label], output: OutputK
     """Return the prediction in one frame's `scores` f32[K].
 
     Raises:
-        BadModel: the scores are not K finite numbers. "No answer because something broke" is never "no defect".
+        BadModel: the scores are not K finite numbers, or PROBABILITIES are not each 0 to 1 within rounding. "No answer
+            because something broke" is never "no defect".
     """
-    if scores.shape != (len(labels),):
+    if not labels or scores.shape != (len(labels),):
         raise BadModel(f"the model gave {list(scores.shape)} scores for {len(labels)} labels")
     if not np.isfinite(scores).all():
         raise BadModel("the model gave NaN or infinite scores")
     probabilities = softmax(scores) if output is OutputKind.LOGITS else scores
+    # Logits called probabilities would pass any threshold.
+    if probabilities.min() < -_ROUNDING or probabilities.max() > 1.0 + _ROUNDING:
+        raise BadModel(
+            f"the model gave 'probabilities' from {probabilities.min():.3g} to {probabilities.max():.3g}",
+            hint="its manifest should say that it gives logits",
+        )
     index = int(probabilities.argmax())
     good = sum(float(p) for p, label in zip(probabilities, labels, strict=True) if label.kind is LabelKind.GOOD)
-    return Prediction(index, labels[index], float(probabilities[index]), good)
+    # A sum of rounded shares may pass 1, and with it a threshold that says "never".
+    return Prediction(index, labels[index], _share(float(probabilities[index])), _share(good))
+
+
+def _share(value: float) -> float:
+    return min(max(value, 0.0), 1.0)

@@ -34,9 +34,9 @@ class PlumblineError(Exception):
         self.hint = hint
 
     def one_line(self) -> str:
-        """Return what went wrong and what to do, on one line."""
-        text = " ".join(self.message.split())
-        return f"{text} ({' '.join(self.hint.split())})" if self.hint else text
+        """Return what went wrong and what to do, on one line and with nothing that a terminal would obey."""
+        hint = _plain(self.hint)
+        return f"{_plain(self.message)} ({hint})" if hint else _plain(self.message)
 
 
 class TransientError(PlumblineError):
@@ -107,3 +107,8 @@ class AddressInUse(RefusedError):
 
 class NotFound(RefusedError):
     """A version, station or file that is not there."""
+
+
+def _plain(text: str) -> str:
+    # Messages quote names and bytes from outside: escape codes, and halves of characters that cannot even be printed.
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in " ".join(text.split()))

@@ -21,7 +21,7 @@ def check_station_id(text: str) -> str:
     """
     if _STATION.fullmatch(text) is None:
         raise InvalidConfig(
-            f"'{text}' is no station id",
+            f"'{text[:80]}' is no station id",
             hint="use 1 to 63 of a-z, 0-9, '-' and '_', starting with a letter or digit, e.g. 'line3-cam1'",
         )
     return text

@@ -7,14 +7,19 @@ The bundle's name everywhere (orders, headers, slots) is the SHA-256 of that arc
 from __future__ import annotations
 
 from enum import Enum
+from typing import Annotated
 
 import msgspec
 
+from contract.bounds import Count, Moment
 from contract.errors import BadBundle
+from contract.ids import is_digest
 from contract.preprocess import PreprocessSpec
+from contract.sketches.window import MAX_LABELS
 
 MANIFEST_NAME = "manifest.json"
 MANIFEST_VERSION = 1
+MAX_INPUT_PX = 8192
 
 
 class RuntimeKind(str, Enum):
@@ -50,7 +55,7 @@ class FileEntry(msgspec.Struct, frozen=True):
 
     name: str
     sha256: str
-    size_bytes: int
+    size_bytes: Count
 
 
 class Artefact(msgspec.Struct, frozen=True):
@@ -79,7 +84,7 @@ class Golden(msgspec.Struct, frozen=True):
     """Known inputs and the outputs they must give: an .npz with `pixels` u8[N,H,W,C] and `scores` f32[N,K]."""
 
     file: str
-    max_abs_error: float
+    max_abs_error: Annotated[float, msgspec.Meta(ge=0.0, le=1e6)]
 
 
 class Lineage(msgspec.Struct, frozen=True):
@@ -97,14 +102,14 @@ class Manifest(msgspec.Struct, frozen=True):
 
     name: str
     version: str
-    created_at: float
+    created_at: Moment
     labels: tuple[Label, ...]
     preprocess: PreprocessSpec
     artefacts: tuple[Artefact, ...]
     thresholds: Thresholds
     files: tuple[FileEntry, ...]
     golden: Golden | None = None
-    release_counter: int = 0
+    release_counter: Count = 0
     lineage: Lineage = Lineage()
     simulated: bool = False
     manifest_version: int = MANIFEST_VERSION
@@ -123,7 +128,7 @@ def decode_manifest(payload: bytes) -> Manifest:
     """
     try:
         manifest = msgspec.json.decode(payload, type=Manifest)
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise BadBundle(f"no bundle manifest: {error}") from error
     if manifest.manifest_version != MANIFEST_VERSION:
         raise BadBundle(
@@ -137,20 +142,48 @@ def _check(manifest: Manifest) -> None:
     names = [entry.name for entry in manifest.files]
     for name in names:
         # A name is a plain file of the archive's top level, so no archive can write outside its slot.
-        if not name or name in {".", "..", MANIFEST_NAME} or "/" in name or "\\" in name or "\0" in name:
+        if not name.isprintable() or name in {"", ".", "..", MANIFEST_NAME} or "/" in name or "\\" in name:
             raise BadBundle(f"'{name[:80]}' is no plain file name")
     if len(set(names)) != len(names):
         raise BadBundle("a file is listed twice")
-    if not manifest.labels:
-        raise BadBundle("the manifest lists no labels")
-    if len({label.name for label in manifest.labels}) != len(manifest.labels):
-        raise BadBundle("a label is listed twice")
+    for entry in manifest.files:
+        if not is_digest(entry.sha256):
+            raise BadBundle(f"'{entry.name}' is listed without a SHA-256 in lower-case hex")
     if not manifest.artefacts:
         raise BadBundle("the manifest lists no artefacts")
     needed = [artefact.file for artefact in manifest.artefacts] + ([manifest.golden.file] if manifest.golden else [])
     for file in needed:
         if file not in names:
-            raise BadBundle(f"the manifest needs '{file}' but does not list it")
+            raise BadBundle(f"the manifest needs '{file[:80]}' but does not list it")
     for value in (manifest.thresholds.pass_at, manifest.thresholds.reject_at):
         if not 0.0 <= value <= 1.0 + 1e-9:
             raise BadBundle(f"threshold {value} is outside 0..1")
+    _check_labels(manifest.labels)
+    _check_preprocess(manifest.preprocess)
+
+
+def _check_labels(labels: tuple[Label, ...]) -> None:
+    if not 1 <= len(labels) <= MAX_LABELS:
+        raise BadBundle(f"the manifest lists {len(labels)} labels" if labels else "the manifest lists no labels")
+    if len({label.name for label in labels}) != len(labels):
+        raise BadBundle("a label is listed twice")
+    for label in labels:
+        if not label.name or not label.name.isprintable():
+            raise BadBundle(f"'{label.name[:80]}' is no label that could be shown on one line")
+
+
+def _check_preprocess(spec: PreprocessSpec) -> None:
+    """Raise BadBundle for a spec that `preprocess` would guess at, stumble over or run out of memory with."""
+    if not (1 <= spec.height <= MAX_INPUT_PX and 1 <= spec.width <= MAX_INPUT_PX):
+        raise BadBundle(f"an input of {spec.height}x{spec.width} is not 1 to {MAX_INPUT_PX} pixels a side")
+    if spec.channels not in (1, 3) or spec.layout not in ("NCHW", "NHWC") or spec.dtype not in ("float32", "uint8"):
+        raise BadBundle(
+            f"no known input: {spec.channels} channels, '{spec.layout[:20]}', '{spec.dtype[:20]}'",
+            hint="update the agent",
+        )
+    if spec.dtype == "uint8":
+        return
+    if len(spec.mean) != spec.channels or len(spec.std) != spec.channels:
+        raise BadBundle(f"{len(spec.mean)} means and {len(spec.std)} stds for {spec.channels} channels")
+    if not all(-1e6 <= mean <= 1e6 for mean in spec.mean) or not all(1e-6 <= std <= 1e6 for std in spec.std):
+        raise BadBundle("a mean or std that no image could be scaled by")

@@ -2,7 +2,7 @@
 
 Summaries travel as msgpack, control messages as JSON (`contract.codec`). Every field added after version 1 has a default,
 so an old reader ignores it and a new reader fills it in; a field is never renamed or reused. Times named `*_at` are Unix
-seconds, UTC, as the sender's clock had them.
+seconds, UTC, as the sender's clock had them. Numbers out of their bounds (`contract.bounds`) do not decode.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from contract.bounds import Count, Moment, Seconds, Share
 from contract.sketches.window import WindowWire
 
 WIRE_VERSION = 1
@@ -33,10 +34,10 @@ class Header(msgspec.Struct, frozen=True):
 
     station: str
     boot: str
-    seq: int
-    started_at: float
-    ended_at: float
-    monotonic_s: float
+    seq: Count
+    started_at: Moment
+    ended_at: Moment
+    monotonic_s: Seconds
     clock_synced: bool
     bundle: str
     v: int = WIRE_VERSION
@@ -48,14 +49,14 @@ class Accounting(msgspec.Struct, frozen=True):
     `review` counts REVIEW verdicts by cause. `undecided` are frames captured whose verdict was never recorded (a crash).
     """
 
-    captured: int = 0
-    passed: int = 0
-    rejected: int = 0
-    review: dict[str, int] = {}
-    dropped: dict[str, int] = {}
-    undecided: int = 0
-    asked_cloud: int = 0
-    cloud_answers: int = 0
+    captured: Count = 0
+    passed: Count = 0
+    rejected: Count = 0
+    review: dict[str, Count] = {}
+    dropped: dict[str, Count] = {}
+    undecided: Count = 0
+    asked_cloud: Count = 0
+    cloud_answers: Count = 0
 
     @property
     def decided(self) -> int:
@@ -74,13 +75,13 @@ class SampleNote(msgspec.Struct, frozen=True):
     """
 
     sample: str
-    captured_at: float
+    captured_at: Moment
     part: str
     label: str
-    confidence: float
+    confidence: Share
     verdict: str
     reason: str
-    inclusion: float
+    inclusion: Share
 
 
 class ShadowNote(msgspec.Struct, frozen=True):
@@ -88,8 +89,8 @@ class ShadowNote(msgspec.Struct, frozen=True):
 
     bundle: str
     deployment: str
-    frames: int
-    agreed: int
+    frames: Count
+    agreed: Count
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -110,7 +111,7 @@ class StationState(msgspec.Struct, frozen=True):
     station: str
     boot: str
     online: bool
-    at: float
+    at: Moment
     agent_version: str = ""
     simulated: bool = False
     v: int = WIRE_VERSION
@@ -121,15 +122,15 @@ class ReportedState(msgspec.Struct, frozen=True):
 
     station: str
     boot: str
-    at: float
+    at: Moment
     bundle: str
     update_state: str
     deployment: str = ""
     candidate: str = ""
     reason: str = ""
-    desired_seq: int = 0
-    shadow_frames: int = 0
-    shadow_agreed: int = 0
+    desired_seq: Count = 0
+    shadow_frames: Count = 0
+    shadow_agreed: Count = 0
     v: int = WIRE_VERSION
 
 
@@ -140,9 +141,9 @@ class Probation(msgspec.Struct, frozen=True):
     thing known to be wrong (a station whose alarm this release answers).
     """
 
-    frames: int
-    min_agreement: float
-    timeout_s: float = 600.0
+    frames: Count
+    min_agreement: Share
+    timeout_s: Seconds = 600.0
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -150,12 +151,12 @@ class Order(msgspec.Struct, frozen=True):
 
     station: str
     bundle: str
-    size_bytes: int
+    size_bytes: Count
     deployment: str
-    desired_seq: int
-    release_counter: int
-    issued_at: float
-    expires_at: float
+    desired_seq: Count
+    release_counter: Count
+    issued_at: Moment
+    expires_at: Moment
     probation: Probation
     v: int = WIRE_VERSION
 
@@ -177,7 +178,7 @@ class Command(msgspec.Struct, frozen=True):
     id: str
     station: str
     name: str
-    expires_at: float
+    expires_at: Moment
     arguments: dict[str, Any] = {}
     v: int = WIRE_VERSION
 
@@ -197,8 +198,8 @@ class Ack(msgspec.Struct, frozen=True):
 
     station: str
     boot: str
-    ranges: tuple[tuple[int, int], ...]
-    credit: int
+    ranges: tuple[tuple[Count, Count], ...]
+    credit: Count
     v: int = WIRE_VERSION
 
 
@@ -206,5 +207,5 @@ class AggregatorState(msgspec.Struct, frozen=True):
     """Whether an aggregator is listening."""
 
     online: bool
-    at: float
+    at: Moment
     v: int = WIRE_VERSION

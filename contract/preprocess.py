@@ -43,7 +43,7 @@ def to_channels(pixels: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
         raise BadImage(f"pixels have {pixels.shape[2]} channels", hint="convert to grey or RGB")
     grey = pixels if pixels.ndim == 2 else pixels[:, :, 0] if pixels.shape[2] == 1 else None
     if channels == 1:
-        return grey if grey is not None else np.asarray(Image.fromarray(pixels, "RGB").convert("L"))
+        return grey if grey is not None else np.asarray(Image.fromarray(pixels).convert("L"))
     return np.repeat(grey[:, :, None], 3, axis=2) if grey is not None else pixels
 
 

@@ -71,7 +71,7 @@ def verify_order(envelope_text: str, keys: Sequence[OrderKey]) -> Order:
         signatures = {
             each.keyid: Signature(each.keyid, b64decode(each.sig, validate=True).hex()) for each in wire.signatures
         }
-    except (msgspec.DecodeError, binascii.Error, ValueError) as error:
+    except (msgspec.DecodeError, binascii.Error, ValueError, RecursionError) as error:
         raise BadOrder(f"no order envelope: {error}") from error
     # The type is inside what is signed, so an envelope signed for another purpose never counts as an order.
     if wire.payload_type != ORDER_TYPE:
@@ -81,7 +81,7 @@ def verify_order(envelope_text: str, keys: Sequence[OrderKey]) -> Order:
     _check_signature(Envelope(payload, wire.payload_type, signatures), keys)
     try:
         order = msgspec.json.decode(payload, type=Order)
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise BadOrder(f"a signed payload that is no order: {error}") from error
     if order.v != WIRE_VERSION:
         raise BadOrder(f"order version {order.v} is not {WIRE_VERSION}", hint="update the agent first")

@@ -55,7 +55,7 @@ def decode_reference(payload: bytes) -> Reference:
     """
     try:
         reference = msgspec.json.decode(payload, type=Reference)
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise BadMessage(f"no sketch reference: {error}", hint="enrol the station again") from error
     sizes = (N_STATISTICS, N_STATISTICS, PROJECTIONS, PROJECTIONS)
     parts = (reference.centre, reference.sd, reference.projection_centre, reference.projection_sd)
