@@ -181,9 +181,7 @@ class Station:
         if recovered:
             self._log.say(f"recovered {recovered} window(s) that a crash left open, from their results")
         self._next_window = last_closed_window(connection) + 1
-        return GroupRecorder(
-            connection, outbox, samples, self._clock, self._log, keep_rows=self._settings.limits.results_rows
-        )
+        return GroupRecorder(connection, outbox, samples, self._log, keep_rows=self._settings.limits.results_rows)
 
     def _make_http(self, stack: ExitStack) -> httpx.Client | None:
         cloud = self._settings.cloud

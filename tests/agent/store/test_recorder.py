@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.clock import SystemClock
 from agent.ports.recorder import Result, Sample
 from agent.store.database import claim_boot, open_database, transaction
 from agent.store.outbox import Outbox
@@ -38,7 +37,6 @@ class Store:
             self.connection,
             self.outbox,
             self.samples,
-            SystemClock(),
             self.log,
             queue_size=queue_size,
             linger_s=0.02,
