@@ -6,6 +6,7 @@ The bundle's name everywhere (orders, headers, slots) is the SHA-256 of that arc
 
 from __future__ import annotations
 
+import unicodedata
 from enum import Enum
 from typing import Annotated
 
@@ -168,7 +169,7 @@ def _check_labels(labels: tuple[Label, ...]) -> None:
     if len({label.name for label in labels}) != len(labels):
         raise BadBundle("a label is listed twice")
     for label in labels:
-        if not label.name or not label.name.isprintable():
+        if not label.name or any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in label.name):
             raise BadBundle(f"'{label.name[:80]}' is no label that could be shown on one line")
 
 
