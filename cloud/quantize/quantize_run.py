@@ -92,6 +92,20 @@ def quantize_run(job: QuantizeJob, clock: Clock, on_progress: OnProgress = ignor
     return report
 
 
+def parse_methods(text: str) -> tuple[Calibration, ...]:
+    """Return the calibrations in a comma-separated list.
+
+    Raises:
+        InvalidConfig: one of them does not exist.
+    """
+    try:
+        return tuple(Calibration(name.strip()) for name in text.split(","))
+    except ValueError as error:
+        raise InvalidConfig(
+            f"'{text}' names a calibration that does not exist", hint=f"use {', '.join(c.value for c in Calibration)}"
+        ) from error
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Quantize as the job file, the only argument, says."""
     given = sys.argv[1:] if arguments is None else arguments

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ def save_checkpoint(
     schedule: torch.optim.lr_scheduler.LRScheduler,
 ) -> None:
     """Write what resuming after `step` steps needs. `fingerprint` names the job that may resume it."""
-    temporary = file.with_suffix(".tmp")
+    # Into memory first: torch says RuntimeError where a plain write says which disk is full.
+    buffer = io.BytesIO()
     torch.save(
         {
             "fingerprint": fingerprint,
@@ -31,8 +33,10 @@ def save_checkpoint(
             "optimizer": optimizer.state_dict(),
             "schedule": schedule.state_dict(),
         },
-        temporary,
+        buffer,
     )
+    temporary = file.with_suffix(".tmp")
+    temporary.write_bytes(buffer.getvalue())
     publish(temporary, file)
 
 

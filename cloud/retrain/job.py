@@ -39,6 +39,11 @@ class TrainJob(msgspec.Struct, frozen=True):
     simulated: bool = False
 
 
+def make_recipe(**given: float | None) -> Recipe:
+    """Return the default recipe with the given fields replaced; None leaves a default."""
+    return msgspec.structs.replace(Recipe(), **{name: value for name, value in given.items() if value is not None})
+
+
 def check_job(job: TrainJob) -> None:
     """Check what can be checked before any image is read.
 
@@ -67,15 +72,25 @@ def write_job(job: msgspec.Struct, file: Path) -> None:
     Raises:
         InvalidConfig: the folder cannot be written.
     """
+    make_folder(file.parent)
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
         temporary = file.with_suffix(".tmp")
         temporary.write_bytes(msgspec.json.encode(job))
         publish(temporary, file)
     except OSError as error:
-        raise InvalidConfig(
-            f"cannot write in {file.parent}: {error.strerror}", hint="choose a folder you may write"
-        ) from error
+        raise InvalidConfig(f"cannot write {file}: {error.strerror}", hint="choose a folder you may write") from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, or do nothing when it is there.
+
+    Raises:
+        InvalidConfig: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidConfig(f"cannot make {folder}: {error.strerror}", hint="choose a folder you may write") from error
 
 
 def read_job(file: Path) -> TrainJob:

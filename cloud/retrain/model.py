@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 _CHANNELS = (16, 32, 64, 128)
-# Above this many input pixels a side the stem takes every second pixel, so that cost stays near that of a 96x96 input.
+# From this many input pixels a side the stem takes every second pixel, so that cost stays near that of a 96x96 input.
 _LARGE_INPUT_PX = 128
 
 
@@ -23,7 +23,7 @@ class SurfaceNet(nn.Module):
         before = channels
         for stage, base in enumerate(_CHANNELS):
             after = max(8, round(base * width / 8) * 8)
-            stride = 2 if stage == 0 and input_px > _LARGE_INPUT_PX else 1
+            stride = 2 if stage == 0 and input_px >= _LARGE_INPUT_PX else 1
             stages.append(
                 nn.Sequential(
                     nn.Conv2d(before, after, 3, stride, 1, bias=False),

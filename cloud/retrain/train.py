@@ -29,7 +29,7 @@ from cloud.retrain.checkpoint import load_checkpoint, load_weights, save_checkpo
 from cloud.retrain.dataset import Dataset
 from cloud.retrain.export import export_onnx
 from cloud.retrain.inputs import TrainingInputs, read_inputs
-from cloud.retrain.job import TrainJob, check_job, read_job
+from cloud.retrain.job import TrainJob, check_job, make_folder, read_job
 from cloud.retrain.model import SurfaceNet, parameter_count
 from cloud.retrain.progress import OnProgress, Progress, ignore_progress, print_progress, run_job
 from cloud.retrain.reviewed import is_reviewed
@@ -67,6 +67,7 @@ def train(job: TrainJob, clock: Clock, on_progress: OnProgress = ignore_progress
     run = RunFolder(Path(job.out))
     if run.is_trained():
         raise InvalidConfig(f"{run.root} holds a finished run", hint="choose another --out, or remove that folder")
+    make_folder(run.root)
     torch.set_num_threads(job.threads)
     with _place() as place:
         return _train(job, run, place, clock, on_progress if place.rank == 0 else ignore_progress)

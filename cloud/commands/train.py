@@ -1,0 +1,146 @@
+"""plumbline-cloud train: a model from a folder of labelled images, or a better one from reviewed images."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from cloud.commands.output import Subparsers, print_json
+
+_EPILOG = """example: plumbline-cloud train --data images --layout folders --out runs/base
+         plumbline-cloud train --parent runs/base --reviewed review --out runs/next
+
+then:    plumbline-cloud quantize runs/base"""
+
+
+def register(subparsers: Subparsers) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "train",
+        help="train a model from a folder of labelled images",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--out", metavar="RUN", required=True, help="run folder to make")
+    images = parser.add_argument_group("images")
+    images.add_argument("--data", metavar="DIR", help="folder of images; may be left out with --parent")
+    images.add_argument(
+        "--layout",
+        choices=("folders", "prefix"),
+        default="folders",
+        help="folders: one folder a label; prefix: LABEL_NUMBER.png in one folder (default %(default)s)",
+    )
+    images.add_argument(
+        "--good",
+        metavar="LABEL[,LABEL]",
+        help="labels that mean a good part (default: good, ok, free, pass or normal, by name)",
+    )
+    images.add_argument("--suffix", help="only files ending so, e.g. jpg where masks are png")
+    images.add_argument("--exclude", metavar="FILE", help="text file of paths relative to --data never to be read")
+    images.add_argument(
+        "--part-pattern",
+        metavar="REGEX",
+        help="the first group, found in a file's stem, names the part; images of a part stay in one split",
+    )
+    images.add_argument("--skip-unreadable", action="store_true", help="leave unreadable images out and count them")
+    images.add_argument("--holdout", type=float, default=1 / 3, help="share kept for the gate (default 1/3)")
+    images.add_argument(
+        "--calibration",
+        type=float,
+        default=0.1,
+        help="share kept for quantization and thresholds (default %(default)s)",
+    )
+    images.add_argument("--simulated", action="store_true", help="the images are simulated; every screen will say so")
+    again = parser.add_argument_group("from an earlier model")
+    again.add_argument("--parent", metavar="RUN", help="run to start from; its labels, preprocessing and splits hold")
+    again.add_argument("--reviewed", metavar="DIR", help="labelled images to add, with a labels.jsonl")
+    again.add_argument(
+        "--drift-share",
+        type=float,
+        default=0.25,
+        help="share of the reviewed images kept to judge the candidate by (default %(default)s)",
+    )
+    again.add_argument("--resume", action="store_true", help="continue a killed run of the same settings")
+    _add_recipe(parser)
+    parser.add_argument("--json", action="store_true", help="print what came of it as JSON")
+    parser.set_defaults(run=run)
+
+
+def _add_recipe(parser: argparse.ArgumentParser) -> None:
+    recipe = parser.add_argument_group("recipe")
+    recipe.add_argument("--size", type=int, default=96, help="the model's input, pixels a side (default %(default)s)")
+    recipe.add_argument("--epochs", type=int, help="passes over the images, without --parent")
+    recipe.add_argument("--steps", type=int, help="steps, with --parent")
+    recipe.add_argument("--batch-size", type=int)
+    recipe.add_argument("--learning-rate", type=float)
+    recipe.add_argument("--width", type=float, help="1 is about 100,000 parameters; cost grows with its square")
+    recipe.add_argument(
+        "--seed", type=int, default=0, help="another seed, another split and model (default %(default)s)"
+    )
+    recipe.add_argument("--threads", type=int, default=2, help="CPU threads (default %(default)s)")
+    recipe.add_argument("--gpus", type=int, help="GPUs to use (default: all of this machine)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train."""
+    # Here, so that --help does not load what training needs.
+    from cloud.retrain.job import TrainJob, make_recipe
+    from cloud.retrain.launch import launch_local
+    from cloud.retrain.progress import show_progress
+
+    job = TrainJob(
+        out=args.out,
+        data=args.data,
+        layout=args.layout,
+        good=tuple(label.strip() for label in args.good.split(",")) if args.good else None,
+        suffix=args.suffix,
+        part_pattern=args.part_pattern,
+        exclude=args.exclude,
+        skip_unreadable=args.skip_unreadable,
+        reviewed=args.reviewed,
+        parent=args.parent,
+        holdout_share=args.holdout,
+        calibration_share=args.calibration,
+        drift_share=args.drift_share,
+        seed=args.seed,
+        input_px=args.size,
+        recipe=make_recipe(
+            epochs=args.epochs,
+            warm_steps=args.steps,
+            batch_size=args.batch_size,
+            learning_rate=args.learning_rate,
+            width=args.width,
+        ),
+        threads=args.threads,
+        resume=args.resume,
+        simulated=args.simulated,
+    )
+    info = launch_local(job, show_progress, gpus=args.gpus)
+    for warning in info.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    figures = info.figures
+    if args.json:
+        print_json(
+            {
+                "run": args.out,
+                "seconds": figures.seconds,
+                "steps": figures.steps,
+                "parameters": figures.parameters,
+                "device": figures.device,
+                "train_images": figures.train_images,
+                "reviewed_images": figures.reviewed_images,
+                "train_accuracy": figures.train_accuracy,
+                "holdout_accuracy": figures.holdout_accuracy,
+                "drift_accuracy": figures.drift_accuracy,
+                "labels": {label.name: label.kind.value for label in info.labels},
+                "warnings": list(info.warnings),
+            }
+        )
+        return 0
+    print(f"trained {Path(args.out)} on {figures.train_images} images in {figures.seconds:.0f} s ({figures.device})")
+    for name, accuracy in (("holdout", figures.holdout_accuracy), ("drifted slice", figures.drift_accuracy)):
+        if accuracy is not None:
+            print(f"accuracy on the {name}: {accuracy:.3f}")
+    print(f"next: plumbline-cloud quantize {args.out}")
+    return 0
