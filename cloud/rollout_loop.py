@@ -51,6 +51,7 @@ class RolloutLoop:
         self._rollouts, self._stations, self._releases = rollouts, stations, releases
         self._signer, self._link, self._settings, self._now = signer, link, settings, now
         self._seen_connections = 0
+        self._linked_at = now()
 
     def start(self, version: str, changed: tuple[str, ...], actor: str) -> int:
         """Start a rollout of a released version to every station and return its id.
@@ -82,6 +83,9 @@ class RolloutLoop:
             # A broker that came back without its retained messages must get the orders again; the same order twice is one.
             self._rollouts.republish_all()
             self._seen_connections = connections
+            self._linked_at = self._now()
+        elif not self._link.connected():
+            self._linked_at = self._now()  # who cannot be heard is not silent
         status = {s.station: s for s in self._stations.status()}
         for rollout in self._rollouts.all():
             if rollout.state is RolloutState.RUNNING:
@@ -139,10 +143,9 @@ class RolloutLoop:
         if all(self._is_over(m, status.get(m.station)) for m in members):
             self._rollouts.step(rollout, RolloutEvent.ALL_BACK, "plumbline", rollout.reason, now)
 
-    @staticmethod
-    def _is_back(member: RolloutMember, said: StationStatus | None) -> bool:
-        if not member.previous_bundle:
-            return True  # it ran nothing before, so there is nothing to go back to
+    def _is_back(self, member: RolloutMember, said: StationStatus | None) -> bool:
+        if not self._has_way_back(member):
+            return True
         return said is not None and said.bundle == member.previous_bundle and said.deployment == _recall_name(member)
 
     @staticmethod
@@ -157,12 +160,17 @@ class RolloutLoop:
         order = self._signed(member.station, rollout.bundle, member.deployment, agreement)
         self._rollouts.order(member, MemberEvent.ORDER, order, said.bundle if said else "", self._now())
 
+    def _has_way_back(self, member: RolloutMember) -> bool:
+        # What came by a USB kit or is gone from the catalog cannot be ordered; it must not keep the others from going back.
+        return bool(member.previous_bundle) and self._releases.by_digest(member.previous_bundle) is not None
+
     def _recall(self, member: RolloutMember) -> None:
         # OTA-3: a rollback is a new order for old bytes. What it replaces is the thing known wrong: no agreement is asked.
-        if not member.previous_bundle:
-            self._rollouts.step_member(
-                member, MemberEvent.RECALL, member.reason or "there is no former bundle", self._now()
-            )
+        if not self._has_way_back(member):
+            why = f"former bundle '{member.previous_bundle[:12]}' is in no release: nothing to order back"
+            if not member.previous_bundle:
+                why = "there is no former bundle"
+            self._rollouts.step_member(member, MemberEvent.RECALL, member.reason or why, self._now())
             return
         order = self._signed(member.station, member.previous_bundle, _recall_name(member), 0.0)
         self._rollouts.order(member, MemberEvent.RECALL, order, member.previous_bundle, self._now())
@@ -191,11 +199,20 @@ class RolloutLoop:
             if self._link.publish(topic(order.station, Channel.DESIRED), message, qos=1, retain=True):
                 self._rollouts.mark_published(order)
 
-    @staticmethod
-    def _as_seen(member: RolloutMember, said: StationStatus | None, now: float) -> Member:
+    def _as_seen(self, member: RolloutMember, said: StationStatus | None, now: float) -> Member:
         ordered_s = None if member.ordered_at is None else now - member.ordered_at
-        online = said is not None and said.online
-        return Member(member.station, member.wave, member.state, ordered_s, online, member.reason)
+        if said is None:
+            return Member(member.station, member.wave, member.state, ordered_s, online=False, reason=member.reason)
+        return Member(
+            member.station,
+            member.wave,
+            member.state,
+            ordered_s,
+            said.online,
+            link_s=now - said.state_at,
+            said_s=now - max(self._linked_at, said.reported_at if said.deployment == member.deployment else 0.0),
+            reason=member.reason,
+        )
 
 
 def _recall_name(member: RolloutMember) -> str:

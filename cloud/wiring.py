@@ -42,7 +42,7 @@ from cloud.store.rollouts import Rollouts
 from cloud.store.samples import Samples
 from cloud.store.stations import Stations
 from cloud.store.summaries import DeadLetter, ReceivedSummary, Summaries
-from contract.errors import AddressInUse, PlumblineError
+from contract.errors import AddressInUse, InvalidConfig, PlumblineError
 from contract.messages import Order
 from contract.signature import sign_order
 
@@ -68,8 +68,16 @@ class Stores:
 
 
 def open_stores(settings: CloudSettings) -> Stores:
-    """Open the database."""
-    settings.path(".").mkdir(parents=True, exist_ok=True)
+    """Open the database.
+
+    Raises:
+        InvalidConfig: the home folder cannot be written, or the database cannot be opened.
+    """
+    try:
+        settings.path(".").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        hint = "set `home` in cloud.toml to a folder that may be written"
+        raise InvalidConfig(f"cannot write in {settings.path('.')}: {error.strerror}", hint=hint) from error
     database = Database(settings.database_url())
     return Stores(
         database=database,
@@ -149,7 +157,7 @@ class Aggregator:
         self._stop = threading.Event()
         self._sleep = clock.sleep
         self._threads = [
-            threading.Thread(target=self._ingest.run, name="ingest", daemon=True),
+            self._every(_TICK_S, "ingest", self._ingest.run),
             self._every(_TICK_S, "improve", improve.tick),
             self._every(_TICK_S, "rollout", rollout.tick),
             self._every(3600.0, "resign", lambda: registry.tuf(keys).refresh_online(now())),
@@ -218,10 +226,9 @@ def make_improve_loop(
 ) -> ImproveLoop:
     """Return the loop from drift to retrain."""
     from cloud.retrain.pipeline import Pipeline
-    from cloud.retrain.step_process import run_step
 
     releaser = make_releaser(settings, keys)
-    pipeline = Pipeline(stores.alarms, registry.blobs, releaser, settings.path("work"), run_step, clock.now)
+    pipeline = Pipeline(stores.alarms, registry.blobs, releaser, settings.path("work"), clock.now)
     rules = ImproveRules(
         labels_per_alarm=settings.review.labels_per_alarm,
         audit_share=settings.review.audit_share,
@@ -323,7 +330,7 @@ def _committer(stores: Stores) -> Callable[[Batch, float], int]:
         dead = [DeadLetter(name, reason, payload, now) for name, reason, payload in batch.dead]
         new = stores.summaries.commit(received, dead) if received or dead else 0
         if batch.states or batch.reports:
-            stores.stations.commit(batch.states, batch.reports)
+            stores.stations.commit(batch.states, batch.reports, now)
         for result in batch.results:
             stores.commands.answered(result)
         return new

@@ -8,7 +8,11 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class StationStatus:
-    """A station as the cloud last heard of it; times are Unix seconds, 0 for never."""
+    """A station as the cloud last heard of it.
+
+    Times are by the cloud's clock, Unix seconds, 0 for never: `state_at` when it last came or went, `reported_at` its last
+    report, `summary_at` its last summary.
+    """
 
     station: str
     site: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from sqlalchemy import Connection, select, update
@@ -12,7 +12,7 @@ from cloud.rollout.rollout_states import MemberEvent, MemberState, RolloutEvent,
 from cloud.store.audit import write_audit
 from cloud.store.database import Database
 from cloud.store.tables import desired, rollout_stations, rollouts
-from contract.errors import NotFound, RefusedError
+from contract.errors import IllegalTransition, NotFound, RefusedError
 
 
 class Rollouts:
@@ -111,23 +111,26 @@ class Rollouts:
             write_audit(connection, now, member.station, event.value, f"{member.deployment}: {reason or 'healthy'}")
 
     def advance(self, rollout: Rollout, now: float) -> None:
-        """Start the next wave."""
+        """Start the next wave.
+
+        Raises:
+            IllegalTransition: the rollout has moved on since it was read.
+        """
         with self._database.write() as connection:
-            values = {"wave": rollout.wave + 1, "wave_started_at": now}
-            connection.execute(update(rollouts).where(rollouts.c.id == rollout.id).values(**values))
+            _change(connection, rollout, {"wave": rollout.wave + 1, "wave_started_at": now})
             write_audit(connection, now, "plumbline", "wave", f"rollout {rollout.id} starts wave {rollout.wave + 1}")
 
     def step(self, rollout: Rollout, event: RolloutEvent, actor: str, reason: str, now: float) -> None:
         """Move a rollout on.
 
         Raises:
-            IllegalTransition: its state has no such step.
+            IllegalTransition: its state has no such step, or it has moved on since it was read.
         """
         state = step_rollout(rollout.state, event)
         ended = now if state in (RolloutState.DONE, RolloutState.ABORTED) else None
         with self._database.write() as connection:
             values = {"state": state.value, "reason": reason or rollout.reason, "ended_at": ended}
-            connection.execute(update(rollouts).where(rollouts.c.id == rollout.id).values(**values))
+            _change(connection, rollout, values)
             write_audit(connection, now, actor, event.value, f"rollout {rollout.id} ({rollout.version}): {reason}")
 
     def unpublished(self) -> list[StandingOrder]:
@@ -154,6 +157,14 @@ def _step(connection: Connection, member: RolloutMember, event: MemberEvent, ext
     table = rollout_stations
     same = (table.c.rollout == member.rollout, table.c.station == member.station)
     connection.execute(update(table).where(*same).values(state=state.value, **extra))
+
+
+def _change(connection: Connection, rollout: Rollout, values: Mapping[str, object]) -> None:
+    # A person's abort and the loop's next step may meet: whoever read the older state changes nothing.
+    table = rollouts
+    same = (table.c.id == rollout.id, table.c.state == rollout.state.value, table.c.wave == rollout.wave)
+    if connection.execute(update(table).where(*same).values(**values)).rowcount == 0:
+        raise IllegalTransition(f"rollout {rollout.id} has moved on meanwhile", hint="look at it again")
 
 
 def _rollout(row: object) -> Rollout:

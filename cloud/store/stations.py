@@ -51,8 +51,8 @@ class Stations:
         with self._database.read() as connection:
             return [_status(dict(row._mapping)) for row in connection.execute(query)]
 
-    def commit(self, states: Sequence[StationState], reports: Sequence[ReportedState]) -> None:
-        """Store births, Wills and reports, in the order they came."""
+    def commit(self, states: Sequence[StationState], reports: Sequence[ReportedState], now: float) -> None:
+        """Store births, Wills and reports, in the order they came, at `now` by the cloud's clock."""
         with self._database.write() as connection:
             for state in states:
                 query = select(station_status.c.boot, station_status.c.online).where(
@@ -66,9 +66,11 @@ class Stations:
                     "station": state.station,
                     "boot": state.boot,
                     "online": state.online,
-                    "state_at": state.at,
                     "simulated": state.simulated,
                 }
+                # Born again and again without ever going away is not a change: it would hide that the station is stuck.
+                if known is None or known.online != state.online:
+                    values["state_at"] = now
                 if state.agent_version:
                     values["agent_version"] = state.agent_version
                 connection.execute(self._database.upsert(station_status, "station", values))
@@ -81,7 +83,7 @@ class Stations:
                     "candidate": report.candidate,
                     "reason": report.reason,
                     "desired_seq": report.desired_seq,
-                    "reported_at": report.at,
+                    "reported_at": now,
                 }
                 connection.execute(self._database.upsert(station_status, "station", values))
 
