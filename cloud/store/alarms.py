@@ -42,6 +42,7 @@ class Alarms:
                     row = {
                         "station": alarm.station,
                         "opened_at": alarm.at,
+                        "seen_at": alarm.seen_at,
                         "cause": alarm.cause,
                         "sentence": alarm.sentence,
                     }

@@ -60,4 +60,4 @@ class AuditLog:
 
 
 def _chain(last: str, at: float, actor: str, act: str, detail: str) -> str:
-    return hashlib.sha256(msgspec.json.encode([last, at, actor, act, detail])).hexdigest()
+    return hashlib.sha256(msgspec.json.encode([last, float(at), actor, act, detail])).hexdigest()

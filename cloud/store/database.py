@@ -8,10 +8,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
 from cloud.store.tables import metadata
-from contract.errors import InvalidConfig, StorageFull
+from contract.errors import InvalidConfig, StorageFull, TransientError
 
 
 class Database:
@@ -23,7 +23,11 @@ class Database:
         Raises:
             InvalidConfig: the database cannot be opened.
         """
-        engine = create_engine(url)
+        try:
+            engine = create_engine(url)
+        except (ArgumentError, ImportError, ValueError) as error:
+            hint = 'use e.g. "sqlite:////var/lib/plumbline/cloud.db" or "postgresql+psycopg://USER@HOST/NAME"'
+            raise InvalidConfig(f"database = '{url}' is no database that can be used: {error}", hint=hint) from error
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _tune_sqlite)
             event.listen(engine, "begin", _begin)
@@ -32,7 +36,7 @@ class Database:
         try:
             metadata.create_all(self._writer)
         except OperationalError as error:
-            hint = "check [database] url, and that the folder exists and may be written"
+            hint = "check `database` in cloud.toml, and that the folder exists and may be written"
             raise InvalidConfig(f"cannot open the database {url}: {error.orig}", hint=hint) from error
         except DatabaseError as error:
             hint = "move the file away to start afresh, or restore a backup"
@@ -50,6 +54,7 @@ class Database:
 
         Raises:
             StorageFull: the disk is full; nothing was written.
+            TransientError: the database is locked or not reached; nothing was written.
         """
         try:
             with self._writer.begin() as connection:
@@ -58,7 +63,7 @@ class Database:
             if "disk is full" in str(error.orig):
                 hint = "free space; stations keep their summaries until it is there"
                 raise StorageFull("the database's disk is full", hint=hint) from error
-            raise
+            raise TransientError(f"the database did not take it: {error.orig}", hint="it is tried again") from error
 
     def insert_new(self, table: Table) -> Any:
         """Return INSERT ... ON CONFLICT DO NOTHING."""
