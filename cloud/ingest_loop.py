@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from cloud.ports.link import Arrival, Link
 from contract.codec import decode_control, decode_summary, encode_control
-from contract.errors import BadMessage, StorageFull
+from contract.errors import BadMessage, TransientError
 from contract.messages import Ack, CommandResult, ReportedState, StationState, Summary
 from contract.sketches.wire import from_wire
 from contract.topics import Channel, parse_topic, topic
@@ -57,8 +57,9 @@ def acks_for(summaries: Sequence[Summary], credit: int) -> list[Ack]:
 class IngestLoop:
     """Runs in one thread until `stop`.
 
-    `commit(batch, now)` is one transaction and returns how many summaries were new. A batch that cannot be committed is kept
-    and tried again: nothing is acknowledged meanwhile.
+    `commit(batch, now)` returns how many summaries were new; doing it again after a break in the middle changes nothing. A
+    batch that cannot be committed now is kept and tried again: nothing is acknowledged meanwhile. One that breaks the commit
+    is taken apart, and the message that does it is dead: it must not stop every other station.
     """
 
     def __init__(
@@ -90,16 +91,22 @@ class IngestLoop:
     def ingest(self, arrivals: Sequence[Arrival]) -> None:
         """Commit one batch, then acknowledge it."""
         batch = sort_arrivals(arrivals)
-        while True:
-            try:
-                new = self._commit(batch, self._now())
-                break
-            except StorageFull as error:
-                # Nothing is lost by waiting: the stations keep what is not acknowledged.
-                _log.error("cannot store summaries: %s", error.one_line())
-                if self._stopping:
-                    return
-                self._sleep(1.0)
+        try:
+            new = self._commit_patiently(batch)
+        except Exception as error:  # noqa: BLE001 - whatever a message does to the database, the loop must go on
+            if len(arrivals) > 1:
+                for arrival in arrivals:
+                    self.ingest([arrival])
+                return
+            _log.exception("a message on %s cannot be stored", arrivals[0].topic)
+            reason = f"it cannot be stored: {type(error).__name__}: {error}"
+            batch = Batch(
+                dead=[(arrivals[0].topic, reason[:500], arrivals[0].payload)],
+                refused=[summary for summary, _ in batch.summaries] + batch.refused,
+            )
+            new = self._commit_patiently(batch)
+        if new is None:
+            return
         for arrival in arrivals:
             arrival.done()
         for ack in acks_for([summary for summary, _ in batch.summaries] + batch.refused, CREDIT):
@@ -109,6 +116,18 @@ class IngestLoop:
         self.dead += len(batch.dead)
         for name, reason, _ in batch.dead:
             _log.warning("dead letter on %s: %s", name, reason)
+
+    def _commit_patiently(self, batch: Batch) -> int | None:
+        """Return how many summaries were new, None when the loop was stopped before they could be stored."""
+        while True:
+            try:
+                return self._commit(batch, self._now())
+            except TransientError as error:
+                # Nothing is lost by waiting: the stations keep what is not acknowledged.
+                _log.error("cannot store summaries: %s", error.one_line())
+                if self._stopping:
+                    return None
+                self._sleep(1.0)
 
     def _gather(self) -> list[Arrival]:
         try:
