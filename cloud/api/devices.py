@@ -35,9 +35,13 @@ def device_routes(
     # Update metadata and bundles need no token: their signatures protect them, and a USB kit has none either.
     @routes.get("/tuf/{path:path}")
     def tuf(path: str) -> FileResponse:
-        file = (tuf_folder / path).resolve()
-        if not file.is_relative_to(tuf_folder.resolve()) or not file.is_file():
-            raise HTTPException(404, f"no file '{path[:200]}' in the update repository")
+        missing = HTTPException(404, f"no file '{path[:200]}' in the update repository")
+        try:
+            file = (tuf_folder / path).resolve()
+            if not file.is_relative_to(tuf_folder.resolve()) or not file.is_file():
+                raise missing
+        except (OSError, ValueError) as error:  # a name that no file can have: too long, or with a NUL
+            raise missing from error
         return FileResponse(file, media_type="application/octet-stream")
 
     @routes.post("/fallback/{station}")
@@ -65,6 +69,8 @@ def device_routes(
         try:
             await run_in_threadpool(read_pixels, body)  # what the inspector could not see must not enter the queue
             known = await run_in_threadpool(samples.get, sample)
+            if known.station != name:
+                raise NotFound(f"station '{name}' reported no sample '{sample[:80]}'")
             if known.requested_at is None:
                 raise RefusedError(f"nobody asked for sample '{sample}'", hint="images leave a station only on request")
             digest = await run_in_threadpool(images.put, body)

@@ -127,7 +127,7 @@ def fleet_routes(
 
     @routes.get("/audit")
     def entries(
-        after: Annotated[int, Query(ge=0)] = 0, limit: Annotated[int, Query(ge=1, le=5000)] = 1000
+        after: Annotated[int, Query(ge=0, le=2**62)] = 0, limit: Annotated[int, Query(ge=1, le=5000)] = 1000
     ) -> dict[str, Any]:
         return {"entries": [asdict(e) for e in audit.entries(limit, after)], "first_broken": audit.first_broken()}
 

@@ -65,7 +65,7 @@ class Samples:
             connection.execute(update(samples).where(samples.c.sample.in_(list(names))).values(**values))
 
     def mark_received(self, sample: str, station: str, image_sha256: str, now: float) -> None:
-        """Record the pixels' hash.
+        """Record the pixels' hash; pixels that are there already stay.
 
         Raises:
             NotFound: this station has no such sample.
@@ -79,6 +79,8 @@ class Samples:
                 raise NotFound(f"station '{station}' reported no sample '{sample[:80]}'")
             if row.requested_at is None:
                 raise RefusedError(f"nobody asked for sample '{sample}'", hint="images leave a station only on request")
+            if row.image_sha256 is not None:
+                return  # sent twice; the first pixels stay, for a label may rest on them
             values = {"image_sha256": image_sha256, "received_at": now}
             connection.execute(update(samples).where(samples.c.sample == sample).values(**values))
 
