@@ -21,6 +21,11 @@ class ApiSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     operator_token_file: str = "secrets/operator.token"
     inspector_token_file: str = "secrets/inspector.token"
 
+    def url(self) -> str:
+        """Return the server's address for this machine."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
 
 class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The MQTT broker."""
@@ -98,7 +103,7 @@ class CloudSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         path = self.path(file)
         try:
             token = path.read_text().strip()
-        except OSError as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise InvalidConfig(
                 f"cannot read the token file {path}", hint="make it with: plumbline-cloud init"
             ) from error
@@ -118,6 +123,8 @@ def load_settings(file: Path) -> CloudSettings:
     except OSError as error:
         hint = "make one with: plumbline-cloud init --home DIR"
         raise InvalidConfig(f"cannot read the config {file}: {error.strerror}", hint=hint) from error
+    except UnicodeDecodeError as error:
+        raise InvalidConfig(f"{file} is no TOML: it is not UTF-8 text") from error
     try:
         settings = msgspec.toml.decode(text, type=CloudSettings)
     except msgspec.ValidationError as error:
@@ -143,6 +150,18 @@ def _check(settings: CloudSettings, file: Path) -> None:
     for key, port in (("api.port", settings.api.port), ("broker.port", settings.broker.port)):
         if not 0 < port < 65_536:
             raise InvalidConfig(f"{file}: {key} = {port} is no port", hint="use 1 to 65535")
+    if not all(0.0 < share <= 1.0 for share in settings.rollout.wave_shares):
+        raise InvalidConfig(f"{file}: rollout.wave_shares must each be above 0 and at most 1")
+    positive = (
+        ("review.labels_per_alarm", settings.review.labels_per_alarm),
+        ("review.ask_again_s", settings.review.ask_again_s),
+        ("rollout.probation_frames", settings.rollout.probation_frames),
+        ("rollout.probation_timeout_s", settings.rollout.probation_timeout_s),
+        ("rollout.silence_s", settings.rollout.silence_s),
+    )
+    for key, value in positive:
+        if not value > 0:
+            raise InvalidConfig(f"{file}: {key} = {value} must be above 0")
     if settings.drift.enrol_windows < 12:
         raise InvalidConfig(
             f"{file}: drift.enrol_windows = {settings.drift.enrol_windows}", hint="a baseline needs at least 12"

@@ -51,6 +51,9 @@ def run(args: argparse.Namespace) -> int:
     config = home / "cloud.toml"
     if config.exists():
         raise InvalidConfig(f"{config} is there already", hint="choose another --home, or edit that file")
+    for option, port in (("--api-port", args.api_port), ("--broker-port", args.broker_port)):
+        if not 0 < port < 65_536:
+            raise InvalidConfig(f"{option} {port} is no port", hint="use 1 to 65535")
     secrets_folder = home / "secrets"
     try:
         secrets_folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     aggregator = wiring.Aggregator(settings)
     config = uvicorn.Config(aggregator.app, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
     aggregator.start()
-    print(f"dashboard and API on http://{settings.api.host}:{settings.api.port}", flush=True)
+    print(f"dashboard and API on {settings.api.url()}", flush=True)
     try:
         uvicorn.Server(config).run(sockets=[listener])
     finally:

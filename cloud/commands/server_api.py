@@ -17,7 +17,7 @@ def ask_server(settings: CloudSettings, method: str, path: str, body: dict[str, 
         LinkDown: no server answers there.
         NotFound, RefusedError: it said no; the message is its own.
     """
-    url = f"http://{settings.api.host}:{settings.api.port}{path}"
+    url = f"{settings.api.url()}{path}"
     headers = {"Authorization": f"Bearer {settings.token(settings.api.operator_token_file)}"}
     try:
         response = httpx.request(method, url, json=body, headers=headers, timeout=30.0)
@@ -25,7 +25,11 @@ def ask_server(settings: CloudSettings, method: str, path: str, body: dict[str, 
         hint = "start it with: plumbline-cloud serve --config cloud.toml"
         raise LinkDown(f"no server answers at {url}: {error}", hint=hint) from error
     if response.is_success:
-        return response.json()
+        try:
+            return response.json()
+        except ValueError as error:
+            hint = "another program has that port; set [api] port in cloud.toml"
+            raise RefusedError(f"what answers at {url} is no Plumbline server", hint=hint) from error
     try:
         detail = str(response.json().get("detail", response.text))
     except ValueError:

@@ -66,13 +66,16 @@ def run(args: argparse.Namespace) -> int:
         raise InvalidConfig(f"{out / 'agent.toml'} is there already", hint="choose another --out")
     keys = load_keys(settings.path(settings.keys))
     root = Registry(settings.path("registry")).tuf(keys).root()
-    (out / "trust").mkdir(parents=True, exist_ok=True)
-    (out / "trust" / "root.json").write_bytes(root)
-    (out / "trust" / ORDER_KEY_FILE).write_bytes(msgspec.json.encode(keys.order_key()) + b"\n")
     token = secrets.token_urlsafe(32)
-    token_file = out / "station.token"
-    token_file.touch(mode=0o600)
-    token_file.write_text(token + "\n")
+    try:
+        (out / "trust").mkdir(parents=True, exist_ok=True)
+        (out / "trust" / "root.json").write_bytes(root)
+        (out / "trust" / ORDER_KEY_FILE).write_bytes(msgspec.json.encode(keys.order_key()) + b"\n")
+        token_file = out / "station.token"
+        token_file.touch(mode=0o600)
+        token_file.write_text(token + "\n")
+    except OSError as error:
+        raise InvalidConfig(f"cannot write in {out}: {error.strerror}", hint="choose a --out you may write") from error
     database = Database(settings.database_url())
     Stations(database).add(station, token, args.site, SystemClock().now())
     database.close()
@@ -89,6 +92,6 @@ def _agent_toml(settings: CloudSettings, station: str) -> str:
     values = {
         "station": station,
         "broker_host": settings.broker.host,
-        "url": f"http://{settings.api.host}:{settings.api.port}",
+        "url": settings.api.url(),
     }
     return _AGENT_TOML.format(broker_port=settings.broker.port, **{k: json.dumps(v) for k, v in values.items()})
