@@ -1,0 +1,85 @@
+"""The cloud's tables on a real SQLite file, and messages to fill them with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cloud.store.alarms import Alarms
+from cloud.store.audit import AuditLog
+from cloud.store.commands import Commands
+from cloud.store.database import Database
+from cloud.store.rollouts import Rollouts
+from cloud.store.samples import Samples
+from cloud.store.stations import Stations
+from cloud.store.summaries import ReceivedSummary, Summaries
+from contract.codec import encode_summary
+from contract.messages import Accounting, Header, SampleNote, StationState, Summary
+
+T0 = 1_795_200_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """Every table of one database."""
+
+    database: Database
+    stations: Stations
+    summaries: Summaries
+    samples: Samples
+    alarms: Alarms
+    rollouts: Rollouts
+    commands: Commands
+    audit: AuditLog
+
+    def add_online(self, *names: str, now: float = T0) -> None:
+        """Add stations that were just born."""
+        for name in names:
+            self.stations.add(name, f"token of {name}", "", now)
+        self.stations.commit([StationState(name, "b1", True, now) for name in names], [], now)
+
+
+def open_tables(path: Path) -> Tables:
+    """Open (or make) the database at `path`."""
+    database = Database(f"sqlite:///{path}")
+    return Tables(
+        database,
+        Stations(database),
+        Summaries(database),
+        Samples(database),
+        Alarms(database),
+        Rollouts(database),
+        Commands(database),
+        AuditLog(database),
+    )
+
+
+def summary(
+    station: str = "s1",
+    seq: int = 1,
+    *,
+    boot: str = "b1",
+    passed: int = 7,
+    rejected: int = 2,
+    samples: tuple[SampleNote, ...] = (),
+) -> Summary:
+    """Return a summary without sketches: passed + rejected + 1 REVIEW + 1 dropped frames."""
+    accounting = Accounting(
+        captured=passed + rejected + 2,
+        passed=passed,
+        rejected=rejected,
+        review={"unsure": 1},
+        dropped={"queue full": 1},
+    )
+    header = Header(station, boot, seq, T0 + seq, T0 + seq + 1, float(seq), True, "d" * 64)
+    return Summary(header, accounting, samples=samples)
+
+
+def received(*summaries: Summary, at: float = T0) -> list[ReceivedSummary]:
+    """Return summaries as ingest hands them to the table."""
+    return [ReceivedSummary(each, encode_summary(each), at) for each in summaries]
+
+
+def note(sample: str, *, at: float = T0, part: str = "", reason: str = "audit", confidence: float = 0.5) -> SampleNote:
+    """Return the note of a kept frame, answered "good"."""
+    return SampleNote(sample, at, part or f"part of {sample}", "good", confidence, "PASS", reason, 0.5)
