@@ -1,7 +1,7 @@
 """An alarm answered: reviewed labels to a training set, then train, quantize, gate, release.
 
-Each step is a command of its own in a subprocess, so a step that runs out of memory does not take the aggregator with it.
-Every step's outcome is on record before the next begins; a restart begins the unfinished retrain again from its labels.
+Each step runs in a process of its own, so one that runs out of memory does not take the aggregator with it. Every step's
+outcome is on record before the next begins; a restart begins the unfinished retrain again from its labels.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import msgspec
 from cloud.ports.alarms import AlarmBook, Retrain
 from cloud.ports.registry import ImageFiles
 from cloud.ports.samples import Sample
+from cloud.quantize.gate_run import GateJob
+from cloud.quantize.quantize_run import QuantizeJob
+from cloud.retrain.job import TrainJob
+from cloud.retrain.launch import launch_gate, launch_local, launch_quantize
 from cloud.retrain.release_run import RunReleaser
 from contract.errors import PlumblineError
-
-RunStep = Callable[[str, Sequence[str]], dict[str, Any]]
-"""Runs `plumbline-cloud STEP ARGUMENTS --json` and returns its answer; a failed step raises PlumblineError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,6 @@ class Pipeline:
     images: ImageFiles
     releaser: RunReleaser
     work: Path
-    run_step: RunStep
     now: Callable[[], float]
 
     def carry_out(self, retrain: Retrain, labelled: Sequence[Sample], base_version: str, version: str) -> bool:
@@ -47,12 +47,13 @@ class Pipeline:
             shutil.rmtree(folder, ignore_errors=True)
             reviewed = self._export(labelled, folder / "reviewed")
             self._note(retrain, "training", run, figures)
-            arguments = ["--parent", str(parent), "--reviewed", str(reviewed), "--out", str(run)]
-            figures["train"] = self.run_step("train", arguments)
+            info = launch_local(TrainJob(out=str(run), parent=str(parent), reviewed=str(reviewed), seed=retrain.id))
+            figures["train"] = msgspec.to_builtins(info.figures)
             self._note(retrain, "quantizing", run, figures)
-            figures["quantize"] = self.run_step("quantize", [str(run)])
+            figures["quantize"] = msgspec.to_builtins(launch_quantize(QuantizeJob(run=str(run))))
             self._note(retrain, "gating", run, figures)
-            figures["gate"] = self.run_step("gate", [str(run), "--incumbent", str(parent)])
+            report = launch_gate(GateJob(run=str(run), incumbent=str(parent)))
+            figures["gate"] = msgspec.to_builtins(report)
             self._note(retrain, "releasing", run, figures)
             self.releaser.release(run, version)
         except PlumblineError as error:
