@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -54,6 +56,9 @@ class TufClient:
                 hint="its metadata must be signed by the pinned root and not be expired",
             ) from error
         except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+                # A damaged cache must not stop updates for good; what may not go backwards is in the floors (OTA-2).
+                shutil.rmtree(self._folder, ignore_errors=True)
             raise StorageFull(
                 f"'{self._folder}' cannot be written: {error.strerror or error}", hint="free space, check the mount"
             ) from error

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -174,6 +175,24 @@ def test_image_repository_that_went_backwards_is_refused_even_with_the_cache_gon
     said = here.settle(here.loop(), ticks=400)
     assert said.update_state == "ROLLED_BACK" and "backwards" in said.reason
     assert said.bundle == new.digest and installed(here) == {new.digest}
+
+
+@pytest.mark.parametrize("name", ["timestamp.json", "snapshot.json", "targets.json", "root_history"])
+@pytest.mark.parametrize("damage", ["torn", "folder"])
+def test_damaged_metadata_cache_never_stops_updates_for_good(here: Plant, name: str, damage: str) -> None:
+    here.deploy("1")
+    path = here.home / "tuf" / name
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    if damage == "torn":
+        path.write_bytes(b'{"signed"')
+    else:
+        (path / "inside").mkdir(parents=True)
+    other = here.release("2", seed=1)
+    here.send(here.order(other))
+    assert here.settle(here.loop(), ticks=100).bundle == other.digest
 
 
 def test_order_and_image_repository_must_agree_on_the_size(here: Plant) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,18 +17,21 @@ class PowerCut(BaseException):
 class ModelDisk(Disk):
     """Counts persistent steps under `root` and loses power before step `cut_at`; `forget` then drops what was not durable.
 
-    Durability is tracked by inode: a file's bytes become durable by fsync, a folder's names by fsync of that folder.
+    Durability is tracked by inode: a file's bytes become durable by fsync, a folder's names by fsync of that folder. Every
+    inode is held open, or the file system would give its number to something new, which would then pass for the old, durable
+    thing. Close it when done.
     """
 
     def __init__(self, root: Path, cut_at: int | None = None) -> None:
         self._root, self._cut_at, self.steps = root, cut_at, list[str]()
         self._bytes: dict[int, bytes] = {}
         self._names: dict[int, dict[str, int]] = {}
+        self._held: dict[int, int] = {}
         for path in (root, *root.rglob("*")):
             if path.is_dir():
-                self._names[_ino(path)] = {each.name: _ino(each) for each in path.iterdir()}
+                self._names[self._ino(path)] = {each.name: self._ino(each) for each in path.iterdir()}
             else:
-                self._bytes[_ino(path)] = path.read_bytes()
+                self._bytes[self._ino(path)] = path.read_bytes()
 
     def _step(self, name: str, path: Path) -> None:
         if self._cut_at is not None and len(self.steps) >= self._cut_at:
@@ -37,16 +41,17 @@ class ModelDisk(Disk):
     def write(self, path: Path, chunks: Iterable[bytes], *, append: bool = False) -> None:
         self._step("append" if append else "write", path)
         super().write(path, chunks, append=append)
+        ino = self._ino(path)
         if not append:
-            self._bytes.pop(_ino(path), None)
+            self._bytes.pop(ino, None)
 
     def fsync(self, path: Path) -> None:
         self._step("fsync", path)
-        self._bytes[_ino(path)] = path.read_bytes()
+        self._bytes[self._ino(path)] = path.read_bytes()
 
     def fsync_folder(self, folder: Path) -> None:
         self._step("fsync folder", folder)
-        self._names[_ino(folder)] = {each.name: _ino(each) for each in folder.iterdir()}
+        self._names[self._ino(folder)] = {each.name: self._ino(each) for each in folder.iterdir()}
 
     def rename(self, source: Path, target: Path) -> None:
         self._step("rename", target)
@@ -57,7 +62,7 @@ class ModelDisk(Disk):
         new = not folder.exists()
         super().make_folder(folder)
         if new:
-            self._names[_ino(folder)] = {}
+            self._names[self._ino(folder)] = {}
 
     def remove(self, path: Path) -> None:
         self._step("remove", path)
@@ -67,7 +72,7 @@ class ModelDisk(Disk):
         """Make `root` what a disk holds after power was lost: torn files are empty, names not fsynced are the old ones."""
         aside = self._root.with_name(self._root.name + ".before")
         self._root.rename(aside)
-        kinds = {_ino(path): path.is_dir() for path in (aside, *aside.rglob("*"))}
+        kinds = {self._ino(path): path.is_dir() for path in (aside, *aside.rglob("*"))}
 
         def rebuild(ino: int, path: Path) -> None:
             if kinds.get(ino, ino in self._names):
@@ -77,9 +82,17 @@ class ModelDisk(Disk):
             else:
                 path.write_bytes(self._bytes.get(ino, b""))
 
-        rebuild(_ino(aside), self._root)
+        rebuild(self._ino(aside), self._root)
         shutil.rmtree(aside)
 
+    def close(self) -> None:
+        """Let go of every inode."""
+        for descriptor in self._held.values():
+            os.close(descriptor)
+        self._held.clear()
 
-def _ino(path: Path) -> int:
-    return path.stat().st_ino
+    def _ino(self, path: Path) -> int:
+        ino = path.stat().st_ino
+        if ino not in self._held:
+            self._held[ino] = os.open(path, os.O_RDONLY)
+        return ino

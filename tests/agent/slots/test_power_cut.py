@@ -57,6 +57,7 @@ def test_cut_before_every_step_boots_a_whole_bundle_and_finishes(
 
     traced = ModelDisk(here.home)
     update_until_cut(here, traced, envelope)
+    traced.close()
     assert len(traced.steps) > 30
     boots = set()
     for cut_at in range(0, len(traced.steps), stride):
@@ -68,8 +69,9 @@ def test_cut_before_every_step_boots_a_whole_bundle_and_finishes(
             update_until_cut(here, disk, envelope)
         if power:
             disk.forget()
+        disk.close()
         where = f"cut before step {cut_at}: {traced.steps[cut_at]}"
-        booted = here.slots(ModelDisk(here.home)).boot_bundle()
+        booted = here.slots().boot_bundle()
         digest = booted.digest if booted else ""
         assert digest in {old.digest if old else "", new.digest}, where
         boots.add(digest)
@@ -79,7 +81,8 @@ def test_cut_before_every_step_boots_a_whole_bundle_and_finishes(
         loop = process(here, recovered)
         for _ in range(30):
             loop.tick(1.0)
+        recovered.close()
         said = here.report.said[-1]
-        assert (said.update_state, said.bundle) == ("COMMITTED", new.digest), where
+        assert (said.update_state, said.bundle) == ("COMMITTED", new.digest), f"{where}; {said.reason}"
         assert sum(".plb" in path for path, _ in here.server.seen) - downloads <= 2, where
     assert len(boots) == 2, "cuts late in the update boot the new bundle"
