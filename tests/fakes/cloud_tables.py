@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from cloud.ingest_loop import Batch
 from cloud.store.alarms import Alarms
 from cloud.store.audit import AuditLog
 from cloud.store.commands import Commands
@@ -12,7 +13,7 @@ from cloud.store.database import Database
 from cloud.store.rollouts import Rollouts
 from cloud.store.samples import Samples
 from cloud.store.stations import Stations
-from cloud.store.summaries import ReceivedSummary, Summaries
+from cloud.store.summaries import DeadLetter, ReceivedSummary, Summaries
 from contract.codec import encode_summary
 from contract.messages import Accounting, Header, SampleNote, StationState, Summary
 
@@ -83,3 +84,14 @@ def received(*summaries: Summary, at: float = T0) -> list[ReceivedSummary]:
 def note(sample: str, *, at: float = T0, part: str = "", reason: str = "audit", confidence: float = 0.5) -> SampleNote:
     """Return the note of a kept frame, answered "good"."""
     return SampleNote(sample, at, part or f"part of {sample}", "good", confidence, "PASS", reason, 0.5)
+
+
+def commit_batch(tables: Tables, batch: Batch, now: float) -> int:
+    """Store what a run of arrivals says, as the wiring does."""
+    dead = [DeadLetter(name, reason, payload, now) for name, reason, payload in batch.dead]
+    fresh = [ReceivedSummary(each, payload, now) for each, payload in batch.summaries]
+    new = tables.summaries.commit(fresh, dead)
+    tables.stations.commit(batch.states, batch.reports, now)
+    for result in batch.results:
+        tables.commands.answered(result)
+    return new

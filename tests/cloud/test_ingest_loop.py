@@ -1,0 +1,224 @@
+"""Messages into the database: commit first, acknowledge after (P1)."""
+
+from __future__ import annotations
+
+import queue
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cloud.ingest_loop import Batch, IngestLoop
+from cloud.ports.link import Arrival
+from contract.codec import encode_control, encode_summary
+from contract.errors import StorageFull, TransientError
+from contract.messages import Accounting, Command, CommandResult, ReportedState, StationState, Summary
+from contract.topics import Channel, topic
+from tests.fakes.agent_clock import HandClock
+from tests.fakes.cloud_tables import T0, Tables, commit_batch, open_tables, summary
+from tests.fakes.link import RecordingLink
+
+
+class Desk:
+    """An ingest loop, what arrives at it, and what it says in return."""
+
+    def __init__(self, tables: Tables) -> None:
+        self.tables, self.link, self.clock = tables, RecordingLink(), HandClock()
+        self.queue: queue.Queue[Arrival] = queue.Queue()
+        self.done: list[str] = []
+        self.commit: Callable[[Batch, float], int] = lambda batch, now: commit_batch(tables, batch, now)
+        self.loop = IngestLoop(self.queue, self.link, lambda b, n: self.commit(b, n), self.clock.now, self.clock.sleep)
+
+    def arrival(self, name: str, payload: bytes) -> Arrival:
+        return Arrival(name, payload, lambda: self.done.append(name))
+
+    def sum(self, message: Summary, station: str = "") -> Arrival:
+        return self.arrival(topic(station or message.header.station, Channel.SUMMARY), encode_summary(message))
+
+    def say(
+        self, channel: Channel, message: StationState | ReportedState | CommandResult | Command, at: str = "s1"
+    ) -> Arrival:
+        return self.arrival(topic(at, channel), encode_control(message))
+
+    def dead(self) -> list[tuple[str, bytes]]:
+        with self.tables.database.read() as connection:
+            return [tuple(row) for row in connection.exec_driver_sql("SELECT reason, payload FROM dead_letters")]
+
+
+@pytest.fixture
+def desk(tables: Tables) -> Desk:
+    tables.add_online("s1", "s2")
+    return Desk(tables)
+
+
+def test_one_ack_a_station_and_boot_with_its_sequences_as_ranges(desk: Desk) -> None:
+    arriving = [summary("s1", seq) for seq in (5, 1, 2, 3, 5, 9)] + [summary("s2", 4), summary("s1", 1, boot="b2")]
+    desk.loop.ingest([desk.sum(each) for each in arriving])
+    assert [(a.station, a.boot, a.ranges) for a in desk.link.acks()] == [
+        ("s1", "b1", ((1, 3), (5, 5), (9, 9))), ("s2", "b1", ((4, 4),)), ("s1", "b2", ((1, 1),)),
+    ]  # fmt: skip
+    assert all(a.credit > 0 for a in desk.link.acks()) and len(desk.done) == 8
+    assert [(qos, retain) for _, _, qos, retain in desk.link.published] == [(0, False)] * 3
+    assert (desk.loop.committed, desk.loop.duplicates) == (7, 1)
+
+
+def test_a_duplicate_is_acknowledged_again_and_counted_once(desk: Desk) -> None:
+    for _ in range(3):
+        desk.loop.ingest([desk.sum(summary("s1", 1))])
+    assert [a.ranges for a in desk.link.acks()] == [((1, 1),)] * 3
+    assert desk.tables.summaries.totals()[0].summaries == 1
+
+
+@pytest.mark.parametrize("error", [StorageFull("the disk is full"), TransientError("database is locked")])
+def test_nothing_is_acknowledged_before_the_commit_and_a_commit_that_fails_is_tried_again(
+    desk: Desk, error: TransientError
+) -> None:
+    commit, failures = desk.commit, 3
+
+    def failing(batch: Batch, now: float) -> int:
+        nonlocal failures
+        assert desk.done == [] and desk.link.published == []
+        if failures:
+            failures -= 1
+            raise error
+        return commit(batch, now)
+
+    desk.commit = failing
+    desk.loop.ingest([desk.sum(summary("s1", 1))])
+    assert len(desk.done) == 1 and [a.ranges for a in desk.link.acks()] == [((1, 1),)]
+    assert desk.clock.now() == HandClock().now() + 3.0
+
+
+def test_a_loop_that_is_stopped_while_the_disk_is_full_acknowledges_nothing(desk: Desk) -> None:
+    def full(batch: Batch, now: float) -> int:
+        desk.loop.stop()
+        raise StorageFull("the disk is full")
+
+    desk.commit = full
+    desk.loop.ingest([desk.sum(summary("s1", 1))])
+    assert desk.done == [] and desk.link.published == []
+
+
+def test_a_message_that_breaks_the_commit_is_dead_and_the_others_are_stored(desk: Desk) -> None:
+    commit = desk.commit
+
+    def breaking(batch: Batch, now: float) -> int:
+        if any(s.header.seq == 2 for s, _ in batch.summaries):
+            raise OverflowError("Python int too large to convert to SQLite INTEGER")
+        return commit(batch, now)
+
+    desk.commit = breaking
+    desk.loop.ingest([desk.sum(summary("s1", seq)) for seq in (1, 2, 3)])
+    assert desk.tables.summaries.totals()[0].summaries == 2 and len(desk.done) == 3
+    assert [reason for reason, _ in desk.dead()] == [
+        "it cannot be stored: OverflowError: Python int too large to convert to SQLite INTEGER"
+    ]
+    assert sorted(r for a in desk.link.acks() for r in a.ranges) == [(1, 1), (2, 2), (3, 3)]
+
+
+@pytest.mark.parametrize(
+    "payload", [b"", b"\x00", b"\xff" * 100, b"{}", b"[]", msgspec.msgpack.encode({"header": {"station": "s1"}})]
+)
+def test_bytes_that_are_no_summary_become_a_dead_letter_and_the_broker_is_told_done(desk: Desk, payload: bytes) -> None:
+    desk.loop.ingest([desk.arrival(topic("s1", Channel.SUMMARY), payload), desk.sum(summary("s1", 1))])
+    assert [kept for _, kept in desk.dead()] == [payload] and len(desk.done) == 2
+    assert desk.tables.summaries.totals()[0].summaries == 1 and desk.loop.dead == 1
+
+
+def test_a_summary_that_does_not_account_for_every_frame_is_dead_but_acknowledged(desk: Desk) -> None:
+    """Its sender and sequence are known: without an ack the station would send it for ever."""
+    open_books = msgspec.structs.replace(summary("s1", 4), accounting=Accounting(captured=9, passed=1))
+    desk.loop.ingest([desk.sum(open_books)])
+    assert [a.ranges for a in desk.link.acks()] == [((4, 4),)]
+    assert desk.tables.summaries.totals() == [] and "does not account for every frame" in desk.dead()[0][0]
+
+
+def test_a_station_that_speaks_for_another_is_dead_and_not_acknowledged(desk: Desk) -> None:
+    forged = [
+        desk.sum(summary("s2", 1), station="s1"),
+        desk.say(Channel.STATE, StationState("s2", "b1", False, T0)),
+        desk.say(Channel.REPORTED, ReportedState("s2", "b1", T0, "f" * 64, "COMMITTED")),
+        desk.say(Channel.RESULT, CommandResult("c1", "s2", True)),
+    ]
+    desk.loop.ingest(forged)
+    assert len(desk.dead()) == 4 and len(desk.done) == 4 and desk.link.acks() == []
+    assert all("topic says it is from 's2'" in reason for reason, _ in desk.dead())
+    status = {s.station: s for s in desk.tables.stations.status()}
+    assert status["s2"].online and status["s2"].bundle == "" and desk.tables.summaries.totals() == []
+
+
+@pytest.mark.parametrize(
+    "name", ["pl/v1/d/s1/up/nothing", "pl/v1/d/S1/up/sum", "pl/v2/d/s1/up/sum", "x", "", topic("s1", Channel.COMMAND)]
+)
+def test_a_topic_that_is_none_of_ours_is_dead(desk: Desk, name: str) -> None:
+    desk.loop.ingest([desk.arrival(name, encode_summary(summary("s1", 1)))])
+    assert len(desk.dead()) == 1 and len(desk.done) == 1
+
+
+def test_a_newer_message_version_is_dead_and_says_which_side_to_update(desk: Desk) -> None:
+    newer = summary("s1", 1)
+    newer = msgspec.structs.replace(newer, header=msgspec.structs.replace(newer.header, v=2))
+    desk.loop.ingest([desk.sum(newer)])
+    assert "update this side first" in desk.dead()[0][0]
+
+
+def test_births_wills_and_reports_reach_the_status_and_a_stale_will_does_not(desk: Desk) -> None:
+    desk.loop.ingest(
+        [
+            desk.say(Channel.STATE, StationState("s1", "new", True, T0, "0.2", simulated=True)),
+            desk.say(Channel.STATE, StationState("s1", "b1", False, T0)),
+            desk.say(Channel.REPORTED, ReportedState("s1", "new", T0, "e" * 64, "COMMITTED", "r1-s1")),
+        ]
+    )
+    status = desk.tables.stations.status()[0]
+    assert (status.online, status.boot, status.simulated, status.bundle) == (True, "new", True, "e" * 64)
+    desk.loop.ingest([desk.say(Channel.STATE, StationState("s1", "new", False, T0))])
+    assert not desk.tables.stations.status()[0].online
+
+
+def test_the_thread_gathers_a_batch_and_stops_when_told(desk: Desk) -> None:
+    for seq in range(1, 451):
+        desk.queue.put(desk.sum(summary("s1", seq)))
+    sizes: list[int] = []
+    commit = desk.commit
+
+    def measure(batch: Batch, now: float) -> int:
+        sizes.append(len(batch.summaries))
+        if sum(sizes) == 450:
+            loop.stop()
+        return commit(batch, now)
+
+    loop = IngestLoop(desk.queue, desk.link, measure, time.monotonic, time.sleep)
+    thread = threading.Thread(target=loop.run)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive() and len(desk.done) == sum(sizes) == 450
+    assert max(sizes) <= 200 and len(sizes) < 45
+
+
+@settings(max_examples=10, deadline=None)
+@given(data=st.data())
+def test_any_arrival_order_repetition_and_crash_gives_the_same_totals(data: st.DataObject) -> None:
+    sent = [summary(s, seq, passed=seq) for s in ("s1", "s2") for seq in range(1, 6)]
+    waves = data.draw(st.lists(st.lists(st.sampled_from(sent), max_size=8), max_size=5))
+    acknowledged: set[tuple[str, int]] = set()
+    with tempfile.TemporaryDirectory() as folder:
+        tables = open_tables(Path(folder) / "cloud.db")
+        for wave in [*waves, data.draw(st.permutations(sent))]:
+            # Each wave meets a loop that was just started, as after a crash.
+            desk = Desk(tables)
+            desk.loop.ingest([desk.sum(each) for each in wave] + [desk.arrival("nonsense", b"?")])
+            for ack in desk.link.acks():
+                acknowledged |= {(ack.station, s) for first, last in ack.ranges for s in range(first, last + 1)}
+            stored = {(t.station, t.summaries) for t in tables.summaries.totals()}
+            assert all(sum(a == station for a, _ in acknowledged) <= count for station, count in stored)
+        totals = tables.summaries.totals()
+        tables.database.close()
+    assert [(t.summaries, t.passed, t.missing_seqs) for t in totals] == [(5, 15, 0)] * 2
+    assert len(acknowledged) == 10
