@@ -35,6 +35,12 @@ def test_softmax_does_not_see_a_shift(values: NDArray[np.float32], shift: float)
     np.testing.assert_allclose(softmax(values + np.float32(shift)), softmax(values), atol=1e-4)
 
 
+def test_softmax_bears_the_widest_logits_there_are() -> None:
+    # Their difference overflows an f32: a warning a frame, and warnings are errors here.
+    widest = np.array([np.finfo(np.float32).max, np.finfo(np.float32).min], np.float32)
+    assert softmax(widest).tolist() == [1.0, 0.0]
+
+
 def test_softmax_works_on_each_row() -> None:
     rows = np.array([[0.0, 1.0], [1000.0, -1000.0]], np.float32)
     np.testing.assert_allclose(softmax(rows), [[0.26894, 0.73106], [1.0, 0.0]], atol=1e-5)

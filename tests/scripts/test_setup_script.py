@@ -126,7 +126,8 @@ def test_when_apt_has_no_mosquitto_it_says_so_and_where_to_look(machine: BareMac
 @pytest.mark.parametrize("old", [False, True], ids=["no Python", "an old Python"])
 def test_without_a_python_it_says_how_to_get_one(machine: BareMachine, old: bool) -> None:
     if old:
-        machine.add_program("python3")  # answers the version question with "no"
+        pretends = "import sys; code = sys.argv[1]; sys.version_info = (3, 9, 18); exec(code)"
+        machine.add_program("python3", f"#!/bin/sh\nexec '{sys.executable}' -c '{pretends}' \"$2\"\n")
     done = machine.set_up()
     assert done.returncode == 1
     assert "error: no Python >= 3.10 on PATH (install one, e.g. 'apt-get install python3" in done.stderr
