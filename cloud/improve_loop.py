@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -36,6 +37,8 @@ from contract.topics import Channel, topic
 _log = logging.getLogger(__name__)
 
 _BATCH = 500
+# A version made by a retrain is named after its base, "v1" -> "v1.r7", and so is its successor, "v1.r9".
+_RETRAINED = re.compile(r"\.r\d+$")
 _COMMAND_VALID_S = 300.0
 
 
@@ -226,7 +229,12 @@ class ImproveLoop:
         try:
             labelled = [s for s in self._stored.samples.of_alarm(retrain.alarm or 0) if s.truth is not None]
             base = self._running_version(retrain.station)
-            if self._carry_out(retrain, labelled, base, f"{base.partition('+')[0]}+r{retrain.id}"):
+            version = f"{_RETRAINED.sub('', base)[:60]}.r{retrain.id}"
+            if any(release.version == version for release in self._releases.all()):
+                # The process ended between the release and its record; its name is taken, so it cannot be made again.
+                now = self._now()
+                self._stored.alarms.update_retrain(retrain.id, state="released", version=version, ended_at=now)
+            elif self._carry_out(retrain, labelled, base, version):
                 _log.info("retrain %d is released", retrain.id)
             else:
                 _log.error("retrain %d failed; see its figures", retrain.id)
