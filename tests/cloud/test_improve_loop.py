@@ -1,0 +1,403 @@
+"""From drift to a better model, over a real database and the real detectors; every step survives a restart."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from cloud.drift.policy import DriftPolicy
+from cloud.improve_loop import ImproveLoop, ImproveRules, Stored
+from cloud.ports.alarms import Retrain
+from cloud.ports.samples import Sample
+from cloud.registry.catalog import check_version
+from cloud.review.retrain_policy import RetrainPolicy
+from cloud.rollout.rollout_states import RolloutEvent
+from contract.codec import encode_summary
+from contract.errors import StorageFull
+from contract.messages import Accounting, Header, ReportedState, Summary
+from contract.sketches.wire import to_wire
+from tests.cloud.drift.conftest import StationLine
+from tests.fakes.agent_clock import HandClock
+from tests.fakes.cloud_fleet import FakeRelease, FakeReleases
+from tests.fakes.cloud_tables import Tables, note, received
+from tests.fakes.link import RecordingLink
+
+BUNDLE, BETTER = "a" * 64, "b" * 64
+LABELS = 12
+RULES = ImproveRules(
+    labels_per_alarm=LABELS,
+    audit_share=0.5,
+    ask_again_s=30.0,
+    automatic=True,
+    retrain=RetrainPolicy(labels=LABELS, min_accuracy=0.9, enough_anyway_s=1e9, min_audit=4),
+)
+
+
+class Fleet:
+    """Two stations that send windows, people who label, a trainer; `restart` makes a new loop on the same database."""
+
+    def __init__(self, tables: Tables) -> None:
+        self.tables, self.clock, self.link = tables, HandClock(), RecordingLink()
+        self.lines = {name: StationLine(name, seed=n) for n, name in enumerate(("s1", "s2"))}
+        tables.add_online(*self.lines, now=self.clock.now())
+        for name in self.lines:
+            tables.stations.commit([], [ReportedState(name, "b", 0.0, BUNDLE, "COMMITTED")], self.clock.now())
+        self.releases = FakeReleases(FakeRelease("v1", BUNDLE))
+        self.retrained: list[tuple[int, int, str, str]] = []
+        self.rollouts: list[tuple[str, tuple[str, ...]]] = []
+        self.may_train = threading.Event()
+        self.may_train.set()
+        self.rules = RULES
+        self.loop = self._new_loop()
+
+    def _new_loop(self) -> ImproveLoop:
+        t = self.tables
+        return ImproveLoop(
+            stored=Stored(t.stations, t.summaries, t.alarms, t.samples, t.commands, t.rollouts, t.audit),
+            releases=self.releases,
+            carry_out=self._train,
+            start_rollout=self._roll_out,
+            link=self.link,
+            policy=DriftPolicy(),
+            rules=self.rules,
+            now=self.clock.now,
+        )
+
+    def restart(self) -> None:
+        self.loop.close()
+        self.loop = self._new_loop()
+
+    def _train(self, retrain: Retrain, labelled: Sequence[Sample], base: str, version: str) -> bool:
+        self.may_train.wait(10)
+        self.retrained.append((retrain.id, len(labelled), base, check_version(version)))
+        self.releases.releases.append(FakeRelease(version, BETTER))
+        self.tables.alarms.update_retrain(retrain.id, state="released", version=version, ended_at=self.clock.now())
+        return True
+
+    def _roll_out(self, version: str, changed: tuple[str, ...], actor: str) -> int:
+        self.rollouts.append((version, changed))
+        release = self.releases.get(version)
+        return self.tables.rollouts.create(version, release.digest, [["s2"], ["s1"]], changed, actor, self.clock.now())
+
+    def send(self, windows: int, *stations: str, notes: int = 0) -> None:
+        """Each station sends windows, each with the notes of some kept frames."""
+        for name in stations or self.lines:
+            line = self.lines[name]
+            for _ in range(windows):
+                r = line.record()
+                kept = tuple(
+                    note(f"{name}-{r.seq}-{n}", at=r.ended_at, reason=("audit", "hard")[n % 2]) for n in range(notes)
+                )
+                header = Header(name, r.boot, r.seq, r.started_at, r.ended_at, 0.0, True, BUNDLE)
+                frames = Accounting(captured=r.window.frames, passed=r.window.frames)
+                self.tables.summaries.commit(received(Summary(header, frames, to_wire(r.window), kept)), [])
+        self.loop.tick()
+
+    def drift(self, **by_sd: float) -> None:
+        """Enrol both stations, then change what s1 sees until its alarm is open."""
+        self.send(30)
+        self.lines["s1"].shift_by(**(by_sd or {"sharpness": -6.0}))
+        self.send(6)
+
+    def asked(self) -> list[list[str]]:
+        return [command.arguments["samples"] for command in self.link.commands()]
+
+    def upload(self, names: Sequence[str]) -> None:
+        for name in names:
+            self.tables.samples.mark_received(name, "s1", "e" * 64, self.clock.now())
+
+    def label(self, names: Sequence[str], truth: str = "scratch") -> None:
+        for name in names:
+            self.tables.samples.label(name, truth, "eva", self.clock.now())
+
+    def until(self, what: Callable[[], Any], within_s: float = 10.0) -> None:
+        end = time.monotonic() + within_s
+        while not what():
+            assert time.monotonic() < end, "it did not happen in time"
+            time.sleep(0.01)
+
+    def finish_rollout(self) -> None:
+        (rollout,) = self.tables.rollouts.all()
+        self.tables.rollouts.step(rollout, RolloutEvent.ALL_WAVES_COMMITTED, "plumbline", "", self.clock.now())
+
+
+@pytest.fixture
+def fleet(tables: Tables) -> Iterator[Fleet]:
+    made = Fleet(tables)
+    yield made
+    made.may_train.set()
+    made.loop._worker.shutdown(wait=True)
+
+
+def test_a_shift_opens_one_alarm_on_that_station_and_on_no_other(fleet: Fleet) -> None:
+    fleet.drift()
+    fleet.send(10)
+    (alarm,) = fleet.tables.alarms.all()
+    assert (alarm.station, alarm.cause, alarm.closed_at) == ("s1", "covariate_shift", None)
+    assert alarm.sentence.startswith("lens: sharpness -") and alarm.opened_at == fleet.clock.now()
+    assert 1_000_000 < alarm.seen_at <= fleet.lines["s1"].at + 60, "by the station's clock"
+    assert fleet.loop.drift_status("s1")["phase"] == "alarmed"
+    assert fleet.loop.drift_status("s2")["sentence"] == "within the enrolled range"
+
+
+def test_people_are_asked_for_half_audit_half_hard_frames_seen_since_the_alarm(fleet: Fleet) -> None:
+    fleet.send(2, notes=4)
+    fleet.drift()
+    assert fleet.asked() == []
+    fleet.send(5, notes=4)
+    (asked,) = fleet.asked()
+    assert len(asked) == LABELS == len(set(asked))
+    reasons = [fleet.tables.samples.get(name).reason for name in asked]
+    assert reasons.count("audit") == 6 and all(name.startswith("s1-") for name in asked)
+    (command,) = fleet.link.commands()
+    assert (command.station, command.name, command.expires_at) == ("s1", "upload_samples", fleet.clock.now() + 300.0)
+    seen_at = fleet.tables.alarms.open()[0].seen_at
+    assert all(fleet.tables.samples.get(name).captured_at >= seen_at for name in asked)
+    fleet.send(5, notes=4)
+    assert len(fleet.asked()) == 1, "the budget is spent"
+
+
+def test_frames_that_do_not_come_are_replaced_or_asked_for_again(fleet: Fleet) -> None:
+    fleet.drift()
+    fleet.send(3, notes=4)
+    (first,) = fleet.asked()
+    fleet.upload(first[:5])
+    fleet.clock.forward(29.0)
+    fleet.loop.tick()
+    assert len(fleet.asked()) == 1, "an upload may take its time"
+    fleet.clock.forward(2.0)
+    fleet.loop.tick()
+    assert sorted(fleet.asked()[1]) == sorted(first[5:]), "there is nothing else to ask for"
+    fleet.clock.forward(31.0)
+    fleet.send(2, notes=4)
+    third = fleet.asked()[2]
+    assert len(third) == 7 and not set(third) & set(first), "frames the station lost do not block new ones"
+
+
+def test_nothing_is_asked_for_while_the_broker_is_away(fleet: Fleet) -> None:
+    fleet.link.up = False
+    fleet.drift()
+    fleet.send(3, notes=4)
+    assert fleet.tables.samples.of_alarm(1) == []
+    fleet.link.reconnect()
+    fleet.loop.tick()
+    assert len(fleet.asked()[0]) == LABELS
+
+
+def test_the_whole_way_from_labels_to_a_closed_alarm(fleet: Fleet) -> None:
+    fleet.drift()
+    fleet.send(3, notes=4)
+    (asked,) = fleet.asked()
+    fleet.upload(asked)
+    fleet.label(asked[:-1])
+    fleet.loop.tick()
+    assert fleet.tables.alarms.retrains() == [], "one label is missing"
+    fleet.label(asked[-1:])
+    fleet.loop.tick()
+    fleet.until(lambda: fleet.retrained)
+    assert fleet.retrained == [(1, LABELS, "v1", "v1.r1")]
+    (retrain,) = fleet.tables.alarms.retrains()
+    assert "accuracy on 6 random parts is 0.000" in retrain.reason
+    fleet.until(lambda: fleet.loop.tick() or fleet.rollouts)
+    fleet.loop.tick()
+    assert fleet.rollouts == [("v1.r1", ("s1",))] and len(fleet.retrained) == 1
+    assert fleet.tables.alarms.open() != []
+    fleet.finish_rollout()
+    fleet.loop.tick()
+    (closed,) = fleet.tables.alarms.all()
+    assert closed.closed_why == "answered by v1.r1"
+    assert fleet.loop.drift_status("s1")["phase"] == "enrolling"
+    fleet.send(60)
+    assert fleet.tables.alarms.open() == [], "the new normal is learnt"
+    assert (len(fleet.retrained), len(fleet.rollouts)) == (1, 1)
+    assert fleet.tables.audit.first_broken() is None
+
+
+def test_labels_that_say_the_model_still_holds_start_nothing(fleet: Fleet) -> None:
+    fleet.drift()
+    fleet.send(3, notes=4)
+    fleet.upload(fleet.asked()[0])
+    fleet.label(fleet.asked()[0], "good")
+    fleet.loop.tick()
+    assert fleet.tables.alarms.retrains() == [] and len(fleet.tables.alarms.open()) == 1
+
+
+def test_a_fault_of_the_camera_never_retrains(fleet: Fleet) -> None:
+    fleet.send(30)
+    fleet.lines["s1"].frozen = True
+    fleet.send(6, notes=6)
+    (alarm,) = fleet.tables.alarms.open()
+    assert alarm.cause == "frozen" and "the same frame again and again" in alarm.sentence
+    fleet.upload(fleet.asked()[0])
+    fleet.label(fleet.asked()[0])
+    fleet.clock.forward(1e9)
+    fleet.loop.tick()
+    assert fleet.tables.alarms.retrains() == []
+
+
+def test_nothing_is_retrained_where_a_person_must_start_it(fleet: Fleet) -> None:
+    fleet.rules = ImproveRules(LABELS, 0.5, 30.0, automatic=False, retrain=RULES.retrain)
+    fleet.restart()
+    fleet.drift()
+    fleet.send(3, notes=4)
+    fleet.upload(fleet.asked()[0])
+    fleet.label(fleet.asked()[0])
+    fleet.loop.tick()
+    assert fleet.tables.alarms.retrains() == []
+
+
+def test_a_restart_at_every_step_goes_on_as_if_nothing_had_happened(fleet: Fleet) -> None:
+    fleet.send(15)
+    fleet.restart()
+    fleet.send(15)
+    fleet.restart()
+    fleet.lines["s1"].shift_by(sharpness=-6.0)
+    for _ in range(6):
+        fleet.send(1)
+        fleet.restart()
+    assert [a.station for a in fleet.tables.alarms.all()] == ["s1"]
+    fleet.send(3, notes=4)
+    fleet.restart()
+    fleet.loop.tick()
+    (asked,) = fleet.asked()
+    fleet.upload(asked)
+    fleet.label(asked)
+    fleet.restart()
+    fleet.may_train.clear()
+    fleet.loop.tick()
+    fleet.loop.tick()
+    assert [r.state for r in fleet.tables.alarms.retrains()] == ["queued"]
+    fleet.may_train.set()
+    fleet.until(lambda: fleet.retrained)
+    fleet.until(lambda: fleet.tables.alarms.retrains()[0].ended_at)
+    fleet.restart()
+    fleet.loop.tick()
+    assert fleet.rollouts == [("v1.r1", ("s1",))]
+    fleet.restart()
+    fleet.loop.tick()
+    fleet.finish_rollout()
+    fleet.restart()
+    fleet.loop.tick()
+    assert fleet.tables.alarms.open() == [] and len(fleet.retrained) == len(fleet.rollouts) == 1
+    fleet.restart()
+    assert fleet.loop.drift_status("s1")["phase"] == "enrolling"
+
+
+def _labelled_alarm(fleet: Fleet) -> None:
+    fleet.drift()
+    fleet.send(3, notes=4)
+    fleet.upload(fleet.asked()[0])
+    fleet.label(fleet.asked()[0])
+
+
+def test_a_retrain_that_a_restart_interrupted_is_begun_again(fleet: Fleet) -> None:
+    _labelled_alarm(fleet)
+    alarm = fleet.tables.alarms.open()[0]
+    key = fleet.tables.alarms.start_retrain(alarm, "accuracy 0.3", fleet.clock.now())
+    fleet.tables.alarms.update_retrain(key, state="training", run="work/retrain-1/run")
+    fleet.restart()
+    fleet.loop.tick()
+    fleet.until(lambda: fleet.retrained)
+    assert fleet.retrained == [(1, LABELS, "v1", "v1.r1")]
+
+
+def test_a_release_whose_record_was_lost_is_not_made_twice(fleet: Fleet) -> None:
+    """The process ended after the release and before the row said so: its version name is taken."""
+    _labelled_alarm(fleet)
+    fleet.tables.alarms.start_retrain(fleet.tables.alarms.open()[0], "accuracy 0.3", fleet.clock.now())
+    fleet.releases.releases.append(FakeRelease("v1.r1", BETTER))
+    fleet.restart()
+    fleet.until(lambda: fleet.loop.tick() or fleet.rollouts)
+    assert fleet.rollouts == [("v1.r1", ("s1",))] and fleet.retrained == []
+
+
+def test_a_second_retrain_is_named_after_the_first_ones_base(fleet: Fleet) -> None:
+    fleet.releases.releases.append(FakeRelease("v1.r7", BETTER))
+    fleet.tables.stations.commit([], [ReportedState("s1", "b", 0.0, BETTER, "COMMITTED")], fleet.clock.now())
+    _labelled_alarm(fleet)
+    fleet.loop.tick()
+    fleet.until(lambda: fleet.retrained)
+    assert fleet.retrained == [(1, LABELS, "v1.r7", "v1.r1")]
+
+
+def test_a_retrain_that_breaks_is_marked_as_failed_and_not_repeated(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> bool:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(fleet.loop, "_carry_out", broken)
+    _labelled_alarm(fleet)
+    fleet.loop.tick()
+    fleet.until(lambda: fleet.tables.alarms.retrains() and fleet.tables.alarms.retrains()[0].ended_at)
+    for _ in range(3):
+        fleet.loop.tick()
+    (retrain,) = fleet.tables.alarms.retrains()
+    assert retrain.state == "failed" and fleet.rollouts == []
+
+
+def test_a_rollout_under_way_is_waited_for(fleet: Fleet) -> None:
+    _labelled_alarm(fleet)
+    other = fleet.tables.rollouts.create("v1", BUNDLE, [["s1"]], [], "operator", fleet.clock.now())
+    fleet.loop.tick()
+    fleet.until(lambda: fleet.tables.alarms.retrains()[0].ended_at)
+    fleet.loop.tick()
+    assert fleet.rollouts == []
+    found = fleet.tables.rollouts.get(other)
+    fleet.tables.rollouts.step(found, RolloutEvent.ALL_WAVES_COMMITTED, "plumbline", "", fleet.clock.now())
+    fleet.until(lambda: fleet.loop.tick() or fleet.rollouts)
+
+
+def test_an_alarm_that_could_not_be_stored_is_raised_again(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet.send(30)
+    fleet.lines["s1"].shift_by(sharpness=-6.0)
+
+    def full(*_: object) -> None:
+        raise StorageFull("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(fleet.tables.alarms), "commit", full)
+        for _ in range(2):
+            with pytest.raises(StorageFull):
+                fleet.send(5)
+    assert fleet.tables.alarms.all() == []
+    fleet.loop.tick()
+    assert [a.station for a in fleet.tables.alarms.open()] == ["s1"]
+
+
+def test_a_stored_summary_that_nobody_can_read_does_not_end_the_watch(fleet: Fleet) -> None:
+    fleet.send(30)
+    with fleet.tables.database.write() as connection:
+        connection.exec_driver_sql("UPDATE summaries SET payload = x'ff00' WHERE id = (SELECT max(id) FROM summaries)")
+    fleet.restart()
+    with fleet.tables.database.write() as connection:
+        connection.exec_driver_sql("DELETE FROM drift_cursor")
+        connection.exec_driver_sql("DELETE FROM drift_state")
+    fleet.restart()
+    fleet.lines["s1"].shift_by(sharpness=-6.0)
+    fleet.send(6)
+    assert [a.station for a in fleet.tables.alarms.open()] == ["s1"]
+
+
+def test_a_person_can_have_a_station_learnt_anew(fleet: Fleet) -> None:
+    fleet.drift()
+    fleet.loop.re_enrol("s1", "operator", "lamp replaced")
+    assert fleet.tables.alarms.open() == [] and fleet.loop.drift_status("s1")["enrolled"] == 0
+    assert ("operator", "re-enrol", "s1: lamp replaced") in [
+        (e.actor, e.act, e.detail) for e in fleet.tables.audit.entries()
+    ]
+    fleet.restart()
+    assert fleet.loop.drift_status("s1")["enrolled"] == 0
+    assert fleet.loop.drift_status("never heard of")["phase"] == "enrolling"
+
+
+def test_a_window_without_sketches_is_counted_and_not_judged(fleet: Fleet) -> None:
+    header = Header("s1", "boot1", 1, 1.0, 2.0, 0.0, True, BUNDLE)
+    lost = Summary(header, Accounting(captured=3, undecided=3), None, note="the process ended")
+    assert fleet.tables.summaries.commit(received(lost), []) == 1 and encode_summary(lost)
+    fleet.loop.tick()
+    assert fleet.loop.drift_status("s1")["enrolled"] == 0
