@@ -30,6 +30,7 @@ def device_routes(
 ) -> APIRouter:
     """Return the routes under /v1 that stations use."""
     routes = APIRouter(prefix="/v1")
+    # As a default and not in the annotation: FastAPI reads annotations by the module's names and would not find this one.
     station = Depends(station_guard(is_token))
 
     # Update metadata and bundles need no token: their signatures protect them, and a USB kit has none either.
@@ -46,7 +47,7 @@ def device_routes(
 
     @routes.post("/fallback/{station}")
     async def fallback(
-        request: Request, name: Annotated[str, station], x_plumbline_bundle: Annotated[str, Header()] = ""
+        request: Request, name: str = station, x_plumbline_bundle: Annotated[str, Header()] = ""
     ) -> dict[str, str | float]:
         body = await _body(request)
         try:
@@ -64,7 +65,7 @@ def device_routes(
         }
 
     @routes.post("/samples/{station}/{sample}", status_code=204)
-    async def upload(request: Request, sample: str, name: Annotated[str, station]) -> Response:
+    async def upload(request: Request, sample: str, name: str = station) -> Response:
         body = await _body(request)
         try:
             await run_in_threadpool(read_pixels, body)  # what the inspector could not see must not enter the queue
