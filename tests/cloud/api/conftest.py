@@ -1,0 +1,141 @@
+"""The HTTP API behind a real uvicorn on a free port of loopback."""
+
+from __future__ import annotations
+
+import io
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from numpy.typing import NDArray
+from PIL import Image
+
+from cloud.api.app import make_app
+from cloud.api.auth import Role
+from cloud.api.devices import device_routes
+from cloud.api.fleet import fleet_routes
+from cloud.api.review import review_routes
+from cloud.registry.blobs import Blobs
+from cloud.rollout_loop import RolloutLoop, RolloutSettings
+from contract.decode import Prediction
+from contract.errors import NotFound
+from contract.manifest import Label, LabelKind
+from tests.fakes.cloud_fleet import FakeRelease, FakeReleases, PlainSigner
+from tests.fakes.cloud_tables import T0, Tables, note, received, summary
+from tests.fakes.link import RecordingLink
+
+OPERATOR, INSPECTOR = "the operator's token", "the inspector's token"
+TOKENS = {Role.OPERATOR: OPERATOR, Role.INSPECTOR: INSPECTOR}
+
+
+class BrightModel:
+    """`cloud.ports.registry.FullPrecision`: bright is good."""
+
+    def predict(self, bundle: str, pixels: NDArray[np.uint8]) -> tuple[Prediction, str]:
+        if bundle != "d" * 64:
+            raise NotFound(f"bundle '{bundle[:12]}' is in no release")
+        good = float(pixels.mean() / 255)
+        return Prediction(0, Label("good", LabelKind.GOOD), good, good), "large fp32"
+
+
+class CalmDrift:
+    """Nothing ever drifts; remembers who asked to learn a station anew."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, str]] = []
+
+    def drift_status(self, station: str) -> dict[str, Any]:
+        return {"station": station, "phase": "quiet", "sentence": "within the enrolled range"}
+
+    def re_enrol(self, station: str, actor: str, reason: str) -> None:
+        self.asked.append((station, actor, reason))
+
+
+def serve(app: FastAPI) -> Iterator[str]:
+    """Serve `app` until the generator is closed; yield its address."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(app, log_level="error", access_log=False, lifespan="off", ws="none")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.005)
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    server.should_exit = True
+    thread.join(10)
+    listener.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """The API and what is behind it. `get` and `post` take a path and a token."""
+
+    url: str
+    tables: Tables
+    tuf: Path
+    drift: CalmDrift
+    labels: list[str]
+    client: httpx.Client
+
+    def get(self, path: str, token: str | None = OPERATOR, **more: Any) -> httpx.Response:
+        return self.client.get(self.url + path, headers=self._headers(token, more), **more)
+
+    def post(self, path: str, token: str | None = OPERATOR, **more: Any) -> httpx.Response:
+        return self.client.post(self.url + path, headers=self._headers(token, more), **more)
+
+    @staticmethod
+    def _headers(token: str | None, more: dict[str, Any]) -> dict[str, str]:
+        headers: dict[str, str] = more.pop("headers", {})
+        return headers if token is None else {**headers, "Authorization": f"Bearer {token}"}
+
+
+@pytest.fixture
+def png() -> Callable[..., bytes]:
+    def make(level: int = 200, side: int = 16, kind: str = "PNG") -> bytes:
+        buffer = io.BytesIO()
+        Image.fromarray(np.full((side, side), level, np.uint8)).save(buffer, kind)
+        return buffer.getvalue()
+
+    return make
+
+
+@pytest.fixture
+def api(tables: Tables, tmp_path: Path) -> Iterator[Api]:
+    tables.add_online("s1", "s2")
+    notes = tuple(note(f"x{n}", at=T0 + n) for n in range(3))
+    tables.summaries.commit(received(summary("s1", 1, samples=notes)), [])
+    tuf, images, drift = tmp_path / "registry" / "tuf", Blobs(tmp_path / "blobs"), CalmDrift()
+    tuf.mkdir(parents=True)
+    (tmp_path / "registry" / "secret.pem").write_text("a private key")
+    releases = FakeReleases(FakeRelease("v1", "d" * 64))
+    labels = ["good", "scratch"]
+    now = lambda: T0 + 100.0  # noqa: E731
+    control = RolloutLoop(
+        rollouts=tables.rollouts, stations=tables.stations, releases=releases, signer=PlainSigner(),
+        link=RecordingLink(), settings=RolloutSettings(), now=now,
+    )  # fmt: skip
+    routers = [
+        device_routes(
+            tuf_folder=tuf, is_token=tables.stations.is_token, samples=tables.samples, images=images,
+            full_precision=BrightModel(), now=now,
+        ),
+        review_routes(tokens=TOKENS, samples=tables.samples, images=images, known_labels=lambda: labels, now=now),
+        fleet_routes(
+            tokens=TOKENS, stations=tables.stations, summaries=tables.summaries, samples=tables.samples,
+            alarms=tables.alarms, rollouts=tables.rollouts, releases=releases, audit=tables.audit,
+            control=control, drift=drift, now=now,
+        ),
+    ]  # fmt: skip
+    with httpx.Client(timeout=20.0) as client:
+        served = serve(make_app(routers, None))
+        yield Api(next(served), tables, tuf, drift, labels, client)
+        next(served, None)

@@ -1,0 +1,130 @@
+"""What inspectors and operators do over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from cloud.ports.alarms import Opened
+from tests.cloud.api.conftest import INSPECTOR, Api
+from tests.fakes.cloud_tables import T0
+
+
+@pytest.fixture
+def waiting(api: Api, png: Callable[..., bytes]) -> Api:
+    """x0 and x1 wait for a label; x2 was asked for and has not come."""
+    api.tables.samples.mark_requested(["x0", "x1", "x2"], 1, T0)
+    for name in ("x0", "x1"):
+        api.post(f"/v1/samples/s1/{name}", "token of s1", content=png())
+    return api
+
+
+def test_the_queue_does_not_tell_what_the_model_answered(waiting: Api) -> None:
+    queue = waiting.get("/v1/review/queue", INSPECTOR).json()
+    assert (queue["waiting"], queue["labelled"], queue["labels"]) == (2, 0, ["good", "scratch"])
+    assert [item["sample"] for item in queue["items"]] == ["x0", "x1"]
+    assert set(queue["items"][0]) == {"sample", "station", "part", "captured_at", "reason"}
+    assert len(waiting.get("/v1/review/queue?limit=1", INSPECTOR).json()["items"]) == 1
+    for limit in ("0", "-1", "501", "many"):
+        assert waiting.get(f"/v1/review/queue?limit={limit}", INSPECTOR).status_code == 422
+
+
+def test_the_pixels_are_those_that_the_station_sent(waiting: Api, png: Callable[..., bytes]) -> None:
+    assert waiting.get("/v1/review/x0/image", INSPECTOR).content == png()
+    for name in ("x2", "nothing"):
+        assert waiting.get(f"/v1/review/{name}/image", INSPECTOR).status_code == 404
+
+
+def test_a_label_is_stored_with_who_gave_it(waiting: Api) -> None:
+    answer = waiting.post("/v1/review/x0", INSPECTOR, json={"label": "scratch", "labeller": "eva"})
+    assert answer.json() == {"sample": "x0", "label": "scratch"}
+    found = waiting.tables.samples.get("x0")
+    assert (found.truth, found.labeller, found.labelled_at) == ("scratch", "eva", T0 + 100)
+    assert waiting.get("/v1/review/queue", INSPECTOR).json()["waiting"] == 1
+
+
+def test_a_label_that_is_none_changes_nothing(waiting: Api) -> None:
+    bodies: list[Any] = [
+        {"label": "dent", "labeller": "eva"},
+        {"label": "", "labeller": "eva"},
+        {"label": "good", "labeller": ""},
+        {"label": "good"},
+        {"label": "good", "labeller": "eva", "confidence": 1},
+        {"label": ["good"], "labeller": "eva"},
+        {"label": "good", "labeller": "e" * 121},
+        "good",
+    ]
+    assert {waiting.post("/v1/review/x0", INSPECTOR, json=body).status_code for body in bodies} == {422}
+    assert waiting.tables.samples.get("x0").truth is None
+
+
+def test_an_unknown_label_is_told_which_there_are(waiting: Api) -> None:
+    answer = waiting.post("/v1/review/x0", INSPECTOR, json={"label": "dent", "labeller": "eva"})
+    assert answer.json()["detail"] == "'dent' is no label of the running model; use one of: good, scratch"
+    assert waiting.post("/v1/review/none", INSPECTOR, json={"label": "good", "labeller": "eva"}).status_code == 404
+
+
+def test_the_fleet_in_one_answer(waiting: Api) -> None:
+    fleet = waiting.get("/v1/fleet").json()
+    first, second = fleet["stations"]
+    assert (first["station"], first["online"], first["totals"]["captured"]) == ("s1", True, 11)
+    assert first["drift"]["sentence"] == "within the enrolled range" and second["totals"] is None
+    assert (fleet["review"], fleet["dead_letters"]) == ({"waiting": 2, "labelled": 0}, 0)
+
+
+def test_a_rollout_is_started_listed_and_stopped(api: Api) -> None:
+    started = api.post("/v1/rollouts", json={"version": "v1"})
+    assert (started.status_code, started.json()) == (201, {"rollout": 1})
+    again = api.post("/v1/rollouts", json={"version": "v1"})
+    assert again.status_code == 409 and "rollout 1 is still under way" in again.json()["detail"]
+    (listed,) = api.get("/v1/rollouts").json()
+    assert (listed["version"], listed["state"]) == ("v1", "RUNNING")
+    assert [(s["station"], s["state"]) for s in listed["stations"]] == [("s1", "PLANNED"), ("s2", "PLANNED")]
+    assert api.post("/v1/rollouts/1/abort", json={"reason": "wrong lamp"}).status_code == 202
+    assert api.post("/v1/rollouts/1/abort", json={"reason": "again"}).status_code == 409
+    assert api.post("/v1/rollouts/9/abort", json={"reason": "x"}).status_code == 404
+    assert api.get("/v1/rollouts").json()[0]["reason"] == "wrong lamp"
+
+
+def test_a_rollout_request_that_is_none_is_422(api: Api) -> None:
+    bodies: list[Any] = [{}, {"version": ""}, {"version": "v1", "force": True}, {"version": 7}, [], "v1"]
+    assert {api.post("/v1/rollouts", json=body).status_code for body in bodies} == {422}
+    assert api.tables.rollouts.all() == []
+
+
+def test_an_unknown_version_is_404_and_a_reason_is_needed(api: Api) -> None:
+    assert api.post("/v1/rollouts", json={"version": "v9"}).status_code == 404
+    assert api.post("/v1/drift/s1/re-enrol", json={"reason": ""}).status_code == 422
+    assert api.post("/v1/rollouts/x/abort", json={"reason": "x"}).status_code == 422
+
+
+def test_drift_of_a_station_and_learning_it_anew(api: Api) -> None:
+    assert api.get("/v1/drift/s1").json()["phase"] == "quiet"
+    assert api.post("/v1/drift/s1/re-enrol", json={"reason": "lamp replaced"}).status_code == 202
+    assert api.drift.asked == [("s1", "operator", "lamp replaced")]
+    for name in ("nobody", "S1", "%2e%2e"):
+        answer = api.get(f"/v1/drift/{name}")
+        assert answer.status_code in (404, 409) and "\n" not in answer.json()["detail"]
+
+
+def test_alarms_retrains_versions_and_the_audit_log(api: Api) -> None:
+    api.tables.alarms.commit(1, {}, [Opened("s1", T0, T0, "frozen", "camera: the same frame")], [])
+    api.tables.alarms.start_retrain(api.tables.alarms.open()[0], "accuracy 0.3", T0)
+    assert api.get("/v1/alarms").json()[0]["sentence"] == "camera: the same frame"
+    assert api.get("/v1/retrains").json()[0]["state"] == "queued"
+    assert api.get("/v1/versions").json()[0]["version"] == "v1"
+    log = api.get("/v1/audit").json()
+    assert [e["act"] for e in log["entries"]] == ["drift alarm", "retrain"] and log["first_broken"] is None
+    assert [e["act"] for e in api.get("/v1/audit?after=1").json()["entries"]] == ["retrain"]
+    for bad in ("after=-1", f"after={2**70}", "limit=0", "limit=5001", "after=x"):
+        assert api.get(f"/v1/audit?{bad}").status_code == 422
+
+
+def test_an_audit_log_that_was_tampered_with_says_where(api: Api) -> None:
+    for number in range(3):
+        api.tables.audit.append(T0, "operator", "act", f"detail {number}")
+    with api.tables.database.write() as connection:
+        connection.exec_driver_sql("UPDATE audit SET actor = 'somebody else' WHERE id = 2")
+    assert api.get("/v1/audit").json()["first_broken"] == 2
