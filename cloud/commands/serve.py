@@ -31,13 +31,13 @@ def run(args: argparse.Namespace) -> int:
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    listener = wiring.listen(settings.api.host, settings.api.port)
-    aggregator = wiring.Aggregator(settings)
-    config = uvicorn.Config(aggregator.app, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
-    aggregator.start()
-    print(f"dashboard and API on {settings.api.url()}", flush=True)
-    try:
-        uvicorn.Server(config).run(sockets=[listener])
-    finally:
-        aggregator.stop()
+    with wiring.listen(settings.api.host, settings.api.port) as listener:
+        aggregator = wiring.Aggregator(settings)
+        config = uvicorn.Config(aggregator.app, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
+        aggregator.start()
+        print(f"dashboard and API on {settings.api.url()}", flush=True)
+        try:
+            uvicorn.Server(config).run(sockets=[listener])
+        finally:
+            aggregator.stop()
     return 0
