@@ -82,7 +82,7 @@ class Thresholds(msgspec.Struct, frozen=True):
 
 
 class Golden(msgspec.Struct, frozen=True):
-    """Known inputs and the outputs they must give: an .npz with `pixels` u8[N,H,W,C] and `scores` f32[N,K]."""
+    """Known inputs and the outputs they must give: an .npz with `pixels` u8[N,H,W] or u8[N,H,W,C] and `scores` f32[N,K]."""
 
     file: str
     max_abs_error: Annotated[float, msgspec.Meta(ge=0.0, le=1e6)]

@@ -59,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
     from agent.sources.image_file import read_image
     from agent.wiring import open_bundle
     from contract.decode import decode
+    from contract.messages import Verdict
     from contract.preprocess import preprocess
 
     clock, failed = SystemClock(), False
@@ -77,7 +78,8 @@ def run(args: argparse.Namespace) -> int:
                 ms = (clock.monotonic() - started) * 1e3
             except PlumblineError as error:
                 failed = True
-                _print(_Line(str(path), "", "", 0.0, 0.0, name, error.one_line()), args.json)
+                # P6: what could not be judged is for a person, never "no defect".
+                _print(_Line(str(path), Verdict.REVIEW.value, "", 0.0, 0.0, name, error.one_line()), args.json)
                 continue
             decision = decide(prediction, manifest.thresholds)
             line = _Line(
@@ -108,6 +110,7 @@ def _print(line: _Line, as_json: bool) -> None:
             del shown["error"]
         print(msgspec.json.encode(shown).decode(), flush=True)
     elif line.error:
+        print(f"{line.image}  {line.verdict}", flush=True)
         print(f"error: {line.error}", file=sys.stderr, flush=True)
     else:
         print(

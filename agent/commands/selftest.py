@@ -109,7 +109,7 @@ def _golden_vectors(folder: Path, manifest: Manifest) -> tuple[NDArray[np.uint8]
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise BadBundle(f"'{manifest.golden.file}' holds no golden vectors: {error}") from error
     expected = (len(pixels), len(manifest.labels))
-    if pixels.dtype != np.uint8 or pixels.ndim != 4 or not len(pixels) or scores.shape != expected:
+    if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or not len(pixels) or scores.shape != expected:
         raise BadBundle(f"'{manifest.golden.file}' holds {pixels.dtype}{list(pixels.shape)} and {list(scores.shape)}")
     return pixels, np.asarray(scores, np.float32)
 

@@ -61,6 +61,8 @@ class Story:
         self._wait_online()
         rollout = self._roll_out("v1", 90.0)
         step.promise("every station installed v1 over the air", rollout["state"] == "DONE")
+        if rollout["state"] != "DONE":
+            raise StepFailed(f"the rollout stopped: {rollout['reason']}")
         seconds = wait_until("every station has its baseline", self._all_enrolled, 120.0, self.plant.processes())
         step.figures |= {"enrol_s": seconds, "windows": ENROL_WINDOWS}
         step.promise("no alarm while enrolling", not self.plant.get("/v1/alarms"))
@@ -99,7 +101,7 @@ class Story:
     def label(self, step: Step) -> None:
         """5: flagged and audit-drawn parts go before an inspector."""
         wait_until("a retrain that the labels called for", self._retrain_is_there, 90.0, self.plant.processes())
-        retrain = self.plant.get("/v1/retrains")[0]
+        retrain = self._retrain()
         step.figures |= {
             "labels": self._inspector.labelled,
             "distinct_parts": len(self._inspector.parts),
@@ -114,7 +116,7 @@ class Story:
         """6: retrained, quantized, gated, signed; canary, then everyone."""
 
         def rolled_out() -> bool:
-            retrain = self.plant.get("/v1/retrains")[0]
+            retrain = self._retrain()
             if retrain["state"] == "failed":
                 raise StepFailed(
                     f"the retrain failed: {json.loads(retrain['figures']).get('trouble', 'see cloud.log')}"
@@ -125,7 +127,7 @@ class Story:
             return bool(rollouts) and rollouts[0]["state"] in ("DONE", "ABORTED")
 
         wait_until("the new version is rolled out", rolled_out, 180.0, self.plant.processes())
-        retrain = self.plant.get("/v1/retrains")[0]
+        retrain = self._retrain()
         rollout = next(r for r in self.plant.get("/v1/rollouts") if r["version"] == retrain["version"])
         self.good_version = retrain["version"]
         waves = {m["station"]: m["wave"] for m in rollout["stations"]}
@@ -286,6 +288,13 @@ class Story:
 
     def _all_enrolled(self) -> bool:
         return all(s["drift"]["phase"] == "quiet" for s in self.plant.fleet().values())
+
+    def _retrain(self) -> dict[str, Any]:
+        retrains = self.plant.get("/v1/retrains")
+        if not retrains:
+            raise StepFailed("there is no retrain")
+        first: dict[str, Any] = retrains[0]
+        return first
 
     def _retrain_is_there(self) -> bool:
         return bool(self.plant.get("/v1/retrains"))
