@@ -163,7 +163,7 @@ class Aggregator:
             self._every(3600.0, "resign", lambda: registry.tuf(keys).refresh_online(now())),
         ]
         self.faults = 0
-        self.app = _make_app(settings, stores, registry, rollout, improve, now)
+        self.app = _make_app(settings, stores, registry, link, rollout, improve, now)
 
     def start(self) -> None:
         """Start the loops."""
@@ -264,6 +264,7 @@ def _make_app(
     settings: CloudSettings,
     stores: Stores,
     registry: Registry,
+    link: MqttLink,
     rollout: RolloutLoop,
     improve: ImproveLoop,
     now: Callable[[], float],
@@ -302,6 +303,7 @@ def _make_app(
             audit=stores.audit,
             control=rollout,
             drift=improve,
+            broker_connected=link.connected,
             now=now,
         ),
     ]

@@ -68,6 +68,7 @@ def fleet_routes(
     audit: AuditLog,
     control: RolloutControl,
     drift: DriftControl,
+    broker_connected: Callable[[], bool],
     now: Callable[[], float],
 ) -> APIRouter:
     """Return the operator's routes under /v1."""
@@ -83,6 +84,7 @@ def fleet_routes(
         waiting, labelled = samples.counts()
         return {
             "at": now(),
+            "broker_connected": broker_connected(),
             "stations": rows,
             "review": {"waiting": waiting, "labelled": labelled},
             "dead_letters": summaries.dead_letter_count(),

@@ -41,7 +41,7 @@ class MqttLink:
         self._client.on_connect = self._on_connect
         self._client.on_message = self._on_message
         self._client.on_disconnect = self._on_disconnect
-        self._client.reconnect_delay_set(min_delay=1, max_delay=30)
+        self._client.reconnect_delay_set(min_delay=1, max_delay=5)
         gone = encode_control(AggregatorState(online=False, at=now()))
         self._client.will_set(AGGREGATOR_STATE, gone, qos=1, retain=True)
 

@@ -23,7 +23,7 @@ FOGGED = "line2"
 # Windows of a second or two instead of minutes: the same code on a faster clock.
 WINDOW_FRAMES = 32
 ENROL_WINDOWS = 24
-FRAMES_PER_S = 24
+FRAMES_PER_S = 25
 
 _CLOUD_TABLES = f"""
 [drift]
@@ -48,7 +48,7 @@ frames = {window_frames}
 seconds = 10.0
 
 [enrol]
-frames = 256
+frames = 128
 
 [policy]
 images_leave = "requested"
@@ -122,6 +122,14 @@ class Plant:
             raise StepFailed(f"GET {path}: {response.status_code} {response.text[:200]}")
         return response.json()
 
+    def broker_connected(self) -> bool:
+        """Return whether the cloud reaches the broker."""
+        return bool(self.get("/v1/fleet")["broker_connected"])
+
+    def digest(self, version: str) -> str:
+        """Return the bundle of a released version."""
+        return str(next(v["digest"] for v in self.get("/v1/versions") if v["version"] == version))
+
     def fleet(self) -> dict[str, dict[str, Any]]:
         """Return every station as the operator sees it, by name."""
         return {s["station"]: s for s in self.get("/v1/fleet")["stations"]}
@@ -139,11 +147,11 @@ class Plant:
         captured, passed, rejected = sum(verdicts.values()), verdicts.get("PASS", 0), verdicts.get("REJECT", 0)
         return StationAccount(captured, passed, rejected, waiting)
 
-    def recent_results(self, station: str, rows: int) -> list[tuple[str, str]]:
-        """Return the latest (part, label) that a station judged, from its own database."""
-        query = "SELECT part, label FROM results WHERE label <> '' ORDER BY id DESC LIMIT ?"
+    def latest_answers(self, station: str, bundle: str, most: int) -> list[tuple[str, str]]:
+        """Return the latest (part, label) that a station judged with a bundle, from its own database."""
+        query = "SELECT part, label FROM results WHERE label <> '' AND bundle = ? ORDER BY id DESC LIMIT ?"
         with closing(self._database(station)) as connection:
-            return [(part, label) for part, label in connection.execute(query, (rows,))]
+            return [(part, label) for part, label in connection.execute(query, (bundle, most))]
 
     def _database(self, station: str) -> sqlite3.Connection:
         file = self.work / station / "state" / FILE_NAME

@@ -132,7 +132,8 @@ def api(tables: Tables, tmp_path: Path) -> Iterator[Api]:
         fleet_routes(
             tokens=TOKENS, stations=tables.stations, summaries=tables.summaries, samples=tables.samples,
             alarms=tables.alarms, rollouts=tables.rollouts, releases=releases, audit=tables.audit,
-            control=control, drift=drift, now=now,
+            control=control, drift=drift, broker_connected=lambda: True,
+            now=now,
         ),
     ]  # fmt: skip
     with httpx.Client(timeout=20.0) as client:
