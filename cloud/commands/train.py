@@ -69,7 +69,9 @@ def register(subparsers: Subparsers) -> None:
 
 def _add_recipe(parser: argparse.ArgumentParser) -> None:
     recipe = parser.add_argument_group("recipe")
-    recipe.add_argument("--size", type=int, default=96, help="the model's input, pixels a side (default %(default)s)")
+    recipe.add_argument(
+        "--size", type=int, default=0, help="the model's input, pixels a side (default: the images' own, up to 224)"
+    )
     recipe.add_argument("--epochs", type=int, help="passes over the images, without --parent")
     recipe.add_argument("--steps", type=int, help="steps, with --parent")
     recipe.add_argument("--batch-size", type=int)

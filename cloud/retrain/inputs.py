@@ -9,7 +9,7 @@ from cloud.retrain.dataset import Dataset, FolderSource, join, read_dataset, rel
 from cloud.retrain.job import TrainJob
 from cloud.retrain.reviewed import add_reviewed, is_reviewed
 from cloud.retrain.run_folder import RunFolder, RunInfo, Split
-from cloud.retrain.tensors import choose_spec
+from cloud.retrain.tensors import choose_spec, native_px
 from contract.errors import BadDataset, InvalidConfig
 from contract.preprocess import PreprocessSpec
 
@@ -34,7 +34,8 @@ def read_inputs(job: TrainJob) -> TrainingInputs:
     if job.parent is None:
         dataset = _with_reviewed(_read_folder(job, {}), job)
         samples = dataset.of_split(Split.TRAIN)
-        return TrainingInputs(dataset, choose_spec(samples, job.input_px, dataset.channels()), None)
+        spec = choose_spec(samples, job.input_px or native_px(samples), dataset.channels())
+        return TrainingInputs(dataset, spec, None)
     parent = RunFolder(Path(job.parent))
     info = parent.info()
     dataset = _with_reviewed(_base_of(job, parent, info), job)

@@ -9,13 +9,17 @@ import msgspec
 from cloud.retrain.run_folder import Recipe, publish
 from contract.errors import InvalidConfig
 
+# Four stages halve an image four or five times; less than this leaves no pixels.
+_SMALLEST_INPUT_PX = 32
+
 
 class TrainJob(msgspec.Struct, frozen=True):
     """A training job. Paths are text, because the job travels as JSON.
 
     `data`: the base images; None takes those of `parent`. `parent`: a run to start from, with its labels, preprocessing and
     splits. `reviewed`: labelled images to add. `exclude`: a text file of paths, relative to `data`, never to be read.
-    `input_px`: the model's input is this many pixels square. `threads`: CPU threads a process may use.
+    `input_px`: the model's input is this many pixels square; 0
+    takes the images' own size, up to 224. `threads`: CPU threads a process may use.
     """
 
     out: str
@@ -32,7 +36,7 @@ class TrainJob(msgspec.Struct, frozen=True):
     calibration_share: float = 0.1
     drift_share: float = 0.25
     seed: int = 0
-    input_px: int = 96
+    input_px: int = 0
     recipe: Recipe = Recipe()
     threads: int = 2
     resume: bool = False
@@ -56,7 +60,7 @@ def check_job(job: TrainJob) -> None:
         ("--steps", recipe.warm_steps, 1),
         ("--batch-size", recipe.batch_size, 2),
         ("--threads", job.threads, 1),
-        ("--size", job.input_px, 32),
+        ("--size", job.input_px or _SMALLEST_INPUT_PX, _SMALLEST_INPUT_PX),
     ):
         if value < least:
             raise InvalidConfig(f"{name} {value} is too small", hint=f"use at least {least}")

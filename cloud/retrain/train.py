@@ -102,7 +102,9 @@ def _train(job: TrainJob, run: RunFolder, place: Place, clock: Clock, on_progres
     model = SurfaceNet(spec.channels, len(dataset.labels), width=job.recipe.width, input_px=spec.height)
     if inputs.parent is not None:
         load_weights(model, inputs.parent.checkpoint)
-    steps = job.recipe.warm_steps if inputs.parent else job.recipe.epochs * plan.steps_per_epoch()
+    steps = max(job.recipe.min_steps, job.recipe.epochs * plan.steps_per_epoch())
+    if inputs.parent is not None:
+        steps = job.recipe.warm_steps
     model = model.to(place.device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     _Fitting(job, run, place, clock, on_progress, spec).fit(model, tensors, plan, steps)
