@@ -14,12 +14,16 @@ from cloud.store.samples import Samples
 from cloud.store.stations import Stations
 from cloud.store.summaries import Summaries
 
+# A page is read by a person: older alarms and rollouts are behind the API.
+_NEWEST = 20
+
 
 @dataclass(frozen=True, slots=True)
 class FleetView:
-    """One moment of the fleet; each table is a list of rows keyed by column."""
+    """One moment of the fleet; each table is a list of rows keyed by column. `simulated` names stations without a camera."""
 
-    simulated: bool
+    simulated: list[str]
+    online: int
     alarms_open: int
     review_waiting: int
     review_labelled: int
@@ -56,6 +60,7 @@ def fleet_view(
                 "model": names.get(s.bundle, s.bundle[:12]) or "none yet",
                 "update": s.update_state + (f": {s.reason}" if s.reason else ""),
                 "drift": drift["sentence"],
+                "phase": drift["phase"],
                 "frames": t.captured if t else 0,
                 "pass": t.passed if t else 0,
                 "reject": t.rejected if t else 0,
@@ -66,8 +71,10 @@ def fleet_view(
         )
     waiting, labelled = samples.counts()
     every_alarm = alarms.all()
+    answers = {r.alarm: f"{r.state} {r.version}".strip() for r in alarms.retrains()}
     return FleetView(
-        simulated=any(s.simulated for s in status),
+        simulated=[s.station for s in status if s.simulated],
+        online=sum(s.online for s in status),
         alarms_open=sum(a.closed_at is None for a in every_alarm),
         review_waiting=waiting,
         review_labelled=labelled,
@@ -80,8 +87,9 @@ def fleet_view(
                 "since": _ago(now, a.opened_at),
                 "state": "open" if a.closed_at is None else f"closed: {a.closed_why}",
                 "what": a.sentence,
+                "answer": answers.get(a.id, "none yet" if a.closed_at is None else "none"),
             }
-            for a in reversed(every_alarm)
+            for a in every_alarm[: -_NEWEST - 1 : -1]
         ],
         rollouts=[
             {
@@ -91,7 +99,7 @@ def fleet_view(
                 "stations": ", ".join(f"{m.station} {m.state.value.lower()}" for m in rollouts.members(r.id)),
                 "why": r.reason,
             }
-            for r in reversed(rollouts.all())
+            for r in rollouts.all()[: -_NEWEST - 1 : -1]
         ],
         acts=[
             {"id": e.id, "when": _ago(now, e.at), "who": e.actor, "act": e.act, "detail": e.detail}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,8 @@ from fastapi import FastAPI
 from nicegui import run, ui
 
 from cloud.dashboard.fleet_view import FleetView
+
+_log = logging.getLogger(__name__)
 
 REFRESH_S = 1.0
 
@@ -32,6 +35,7 @@ _TABLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("since", "Opened"),
         ("state", "State"),
         ("what", "What was seen"),
+        ("answer", "Retrain"),
     ),
     "rollouts": (
         ("rollout", "Rollout"),
@@ -42,11 +46,26 @@ _TABLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "acts": (("id", "#"), ("when", "When"), ("who", "Who"), ("act", "Act"), ("detail", "Detail")),
 }
+_NUMBERS = frozenset({"frames", "pass", "reject", "review", "missing"})
+_TITLES = {"stations": "Stations", "alarms": "Drift alarms", "rollouts": "Rollouts", "acts": "Audit log, newest first"}
 _EMPTY = {
     "stations": "No station yet: plumbline-cloud station add NAME --out FOLDER",
     "alarms": "No alarm so far.",
     "rollouts": "No rollout so far: plumbline-cloud rollout start --version V",
     "acts": "Nothing was done yet.",
+}
+
+# Colour says at a glance what the words beside it say too. Vue expressions over a row; see Quasar's QTable slots.
+_COLOURS = {
+    ("stations", "link"): "props.row.link == 'online' ? 'text-green-800' : 'text-red-800 font-bold'",
+    ("stations", "drift"): "props.row.phase == 'alarmed' ? 'text-red-800 font-bold' : ''",
+    ("stations", "update"): "props.row.update.startsWith('ROLLED_BACK') ? 'text-red-800' : ''",
+    ("stations", "missing"): "props.row.missing > 0 ? 'text-red-800 font-bold' : ''",
+    ("alarms", "state"): "props.row.state == 'open' ? 'text-red-800 font-bold' : 'text-gray-600'",
+    ("rollouts", "state"): (
+        "({DONE: 'text-green-800', RUNNING: 'text-blue-800 font-bold', ABORTING: 'text-red-800 font-bold',"
+        " ABORTED: 'text-red-800'})[props.row.state]"
+    ),
 }
 
 
@@ -60,23 +79,30 @@ def install_dashboard(app: FastAPI, view: Callable[[], FleetView]) -> None:
             with ui.row().classes("items-baseline gap-4"):
                 ui.label("Plumbline").classes("text-2xl font-bold")
                 headline = ui.label().classes("text-lg")
-            simulated = ui.label("Images on this fleet are simulated.").classes(
-                "bg-amber-200 px-3 py-1 rounded font-medium"
-            )
-            tables = {name: _table(name, title) for name, title in _titles().items()}
+            trouble = ui.label().classes("trouble w-full bg-red-100 text-red-900 px-3 py-2 rounded font-medium")
+            trouble.set_visibility(False)
+            simulated = ui.label().classes("simulated w-full bg-amber-200 px-3 py-2 rounded font-medium")
+            simulated.set_visibility(False)
+            tables = {name: _table(name) for name in _TABLES}
 
         async def refresh() -> None:
-            found = await run.io_bound(view)
+            try:
+                found = await run.io_bound(view)
+            except Exception as error:  # noqa: BLE001 - the page's outermost guard: shown, logged, and tried again
+                _log.exception("the fleet page cannot read its data")
+                reason = " ".join(str(error).split())[:300] or type(error).__name__
+                trouble.set_text(f"The fleet's data cannot be read; what is below may be old. {reason}")
+                trouble.set_visibility(True)
+                return
             if found is None:  # NiceGUI answers None while the server shuts down
                 return
-            alarms = f"{found.alarms_open} open alarm{'s' if found.alarms_open != 1 else ''}"
-            review = f"{found.review_waiting} parts wait for an inspector, {found.review_labelled} labelled"
-            dead = f", {found.dead_letters} dead letters" if found.dead_letters else ""
-            headline.set_text(f"{len(found.stations)} stations, {alarms}, {review}{dead}")
-            simulated.set_visibility(found.simulated)
+            trouble.set_visibility(False)
+            headline.set_text(_headline(found))
+            simulated.set_text(_simulated(found))
+            simulated.set_visibility(bool(found.simulated))
             for name, table in tables.items():
-                table.rows = getattr(found, name)
-                table.update()
+                if table.rows != (rows := getattr(found, name)):
+                    table.rows = rows
 
         await refresh()
         ui.timer(REFRESH_S, refresh)
@@ -84,12 +110,37 @@ def install_dashboard(app: FastAPI, view: Callable[[], FleetView]) -> None:
     ui.run_with(app, title="Plumbline", show_welcome_message=False)
 
 
-def _titles() -> dict[str, str]:
-    return {"stations": "Stations", "alarms": "Drift alarms", "rollouts": "Rollouts", "acts": "Audit log, newest first"}
+def _headline(found: FleetView) -> str:
+    stations = f"{found.online} of {_count(len(found.stations), 'station')} online"
+    review = f"{_count(found.review_waiting, 'part')} waiting for an inspector, {found.review_labelled} labelled"
+    dead = f" · {_count(found.dead_letters, 'dead letter')}" if found.dead_letters else ""
+    return f"{stations} · {_count(found.alarms_open, 'open alarm')} · {review}{dead}"
 
 
-def _table(name: str, title: str) -> ui.table:
-    columns: list[dict[str, Any]] = [{"name": k, "label": t, "field": k, "align": "left"} for k, t in _TABLES[name]]
-    table = ui.table(columns=columns, rows=[], row_key=_TABLES[name][0][0], title=title)
-    table.props(f'dense flat bordered wrap-cells no-data-label="{_EMPTY[name]}"').classes(f"w-full table-{name}")
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _simulated(found: FleetView) -> str:
+    names = found.simulated
+    who = ", ".join(names) if len(names) <= 8 else f"{len(names)} stations"
+    return f"SIMULATED: {who} {'sees' if len(names) == 1 else 'see'} generated images; there is no camera."
+
+
+def _table(name: str) -> ui.table:
+    table = ui.table(columns=[_column(k, t) for k, t in _TABLES[name]], rows=[], row_key=_TABLES[name][0][0])
+    table.props("dense flat bordered wrap-cells").classes(f"w-full table-{name}")
+    table.add_slot("no-data", f'<div class="text-gray-600 py-1">{_EMPTY[name]}</div>')
+    table.props(f'title="{_TITLES[name]}"')
+    for (owner, key), colour in _COLOURS.items():
+        if owner == name:
+            cell = f'<q-td :props="props" :class="{colour}">{{{{ props.value }}}}</q-td>'
+            table.add_slot(f"body-cell-{key}", cell)
     return table
+
+
+def _column(key: str, title: str) -> dict[str, Any]:
+    column: dict[str, Any] = {"name": key, "label": title, "field": key, "align": "left"}
+    if key in _NUMBERS:
+        column |= {"align": "right", ":format": "value => value.toLocaleString('en')"}
+    return column
