@@ -12,7 +12,7 @@ import pytest
 
 from contract.messages import ReportedState, StationState
 from tests.browser.chromium import HOW_TO_INSTALL, Chromium, find_chromium
-from tests.browser.cloud_plant import CloudPlant
+from tests.fakes.cloud_plant import CloudPlant
 from tests.fakes.cloud_tables import Tables, open_tables, received, summary
 
 pytestmark = [

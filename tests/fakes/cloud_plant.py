@@ -70,6 +70,17 @@ class CloudPlant:
         self._process = None
         return code
 
+    @property
+    def running(self) -> bool:
+        return self._process is not None
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        self._process = None
+
     def live_a_little(self) -> None:
         """Three stations; line2's lens loses focus; v1 is everywhere, v2 stopped itself."""
         tables = open_tables(self.home / "cloud.db")
