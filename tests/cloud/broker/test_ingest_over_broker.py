@@ -131,6 +131,22 @@ def test_five_hundred_summaries_with_duplicates_and_a_crash_in_the_middle_are_co
     assert 150 <= first.loop.committed < 500 and first.loop.committed + second.loop.committed == 500
 
 
+def test_what_a_worker_took_and_did_not_commit_comes_again_without_being_sent_again(
+    broker: Broker, tables: Tables
+) -> None:
+    first = Worker(broker, tables, dies_after=0)
+    wait_for(lambda: first.link.connections() == 1)
+    station = Station(broker, "s1", 50)
+    station.send(twice=0)
+    wait_for(lambda: first.dead)
+    first.die()
+    second = Worker(broker, tables)
+    wait_for(lambda: not station.outbox)
+    station.close()
+    second.stop()
+    assert (first.loop.committed, second.loop.committed, second.loop.duplicates) == (0, 50, 0)
+
+
 def test_the_link_mends_itself_when_the_broker_dies_and_comes_back(broker: Broker, tables: Tables) -> None:
     worker = Worker(broker, tables)
     wait_for(worker.link.connected)
