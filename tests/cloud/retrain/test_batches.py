@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cloud.retrain.batches import BatchPlan
+
+
+@given(st.integers(1, 40), st.integers(1, 16), st.integers(0, 1000))
+def test_every_image_is_seen_equally_often(rows: int, batch: int, seed: int) -> None:
+    plan = BatchPlan(torch.arange(rows), torch.arange(0), batch, 0.5, seed)
+    seen = torch.cat([plan.batch(step) for step in range(rows)])  # rows batches are exactly `batch` whole decks
+    assert torch.bincount(seen, minlength=rows).tolist() == [batch] * rows
+
+
+@given(st.integers(1, 200), st.integers(1, 30), st.integers(2, 32), st.floats(0.01, 0.99), st.integers(0, 50))
+def test_reviewed_images_get_their_share_however_few(
+    base: int, reviewed: int, batch: int, share: float, step: int
+) -> None:
+    plan = BatchPlan(torch.arange(base), torch.arange(base, base + reviewed), batch, share, 0)
+    rows = plan.batch(step)
+    expected = min(batch - 1, max(1, round(batch * share)))
+    assert len(rows) == batch and int((rows >= base).sum()) == expected
+    assert torch.equal(rows, plan.batch(step))
