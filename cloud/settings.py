@@ -14,10 +14,14 @@ from contract.errors import InvalidConfig
 
 
 class ApiSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the HTTP API and the dashboard listen. Off loopback, the dashboard asks for the operator's token."""
+    """Where the HTTP API and the dashboard listen. Off loopback, the dashboard asks for the operator's token.
+
+    `public_url` is how stations reach it, e.g. "http://10.0.0.5:8080"; "" where `host` is an address they can use.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8080
+    public_url: str = ""
     operator_token_file: str = "secrets/operator.token"
     inspector_token_file: str = "secrets/inspector.token"
 

@@ -64,6 +64,9 @@ def run(args: argparse.Namespace) -> int:
     station, out = check_station_id(args.station), args.out
     if (out / "agent.toml").exists():
         raise InvalidConfig(f"{out / 'agent.toml'} is there already", hint="choose another --out")
+    if not settings.api.public_url and settings.api.host in ("0.0.0.0", "::"):
+        hint = 'set [api] public_url in cloud.toml, e.g. "http://10.0.0.5:8080"'
+        raise InvalidConfig(f"a station cannot reach the address {settings.api.host}", hint=hint)
     keys = load_keys(settings.path(settings.keys))
     root = Registry(settings.path("registry")).tuf(keys).root()
     token = secrets.token_urlsafe(32)
@@ -92,6 +95,6 @@ def _agent_toml(settings: CloudSettings, station: str) -> str:
     values = {
         "station": station,
         "broker_host": settings.broker.host,
-        "url": settings.api.url(),
+        "url": settings.api.public_url or settings.api.url(),
     }
     return _AGENT_TOML.format(broker_port=settings.broker.port, **{k: json.dumps(v) for k, v in values.items()})

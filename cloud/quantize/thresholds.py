@@ -48,12 +48,14 @@ def choose_thresholds(
     could_pass = is_good[probabilities.argmax(1)]
     is_defect = ~is_good[truth]
     chosen: tuple[float, int, int] | None = None
+    # Where only just enough pass, a single miss among them would end the sequence; three times as many can bear one or two.
+    # How many pass says nothing of whether they are right, so beginning further down leaves the sequence as fixed as it was.
+    enough = _fewest(alpha, delta)
+    begin_at = 3 * enough if int((could_pass & (good_mass >= _CANDIDATES[-1])).sum()) >= 3 * enough else enough
     for candidate in _CANDIDATES:
         passed = could_pass & (good_mass >= candidate)
         missed, count = int((passed & is_defect).sum()), int(passed.sum())
-        if upper_bound(0, count, 1 - delta) > alpha:
-            # Too few pass to show anything, whatever they are. How many pass says nothing of whether they are right, so
-            # beginning further down leaves the sequence as fixed as it was.
+        if count < begin_at:
             continue
         if upper_bound(missed, count, 1 - delta) > alpha:
             break
@@ -66,3 +68,11 @@ def choose_thresholds(
     return Thresholds(
         pass_at, reject_at, f"Learn-then-Test on {len(truth)} images: {promise} ({missed} of {count} passed)"
     )
+
+
+def _fewest(alpha: float, delta: float) -> int:
+    """Return how many parts must pass, all rightly, before they show anything."""
+    count = 1
+    while upper_bound(0, count, 1 - delta) > alpha:
+        count += 1
+    return count

@@ -60,22 +60,30 @@ class Catalog:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    def check_free(self, released: ReleasedVersion) -> bool:
+        """Return whether the version name is new; False when this very bundle has it already.
+
+        Raises:
+            InvalidConfig: another bundle has that version name.
+        """
+        if not self._path(released.version).exists():
+            return True
+        known = self.get(released.version)
+        if known.digest != released.digest:
+            raise InvalidConfig(
+                f"version '{released.version}' is another bundle ({known.digest[:12]})",
+                hint="choose a new version name",
+            )
+        return False
+
     def add(self, released: ReleasedVersion) -> None:
         """Keep a new version; the same one again changes nothing.
 
         Raises:
             InvalidConfig: another bundle has that version name.
         """
-        path = self._path(released.version)
-        if path.exists():
-            known = self.get(released.version)
-            if known.digest != released.digest:
-                raise InvalidConfig(
-                    f"version '{released.version}' is another bundle ({known.digest[:12]})",
-                    hint="choose a new version name",
-                )
-            return
-        write_durably(path, (_encode(released),))
+        if self.check_free(released):
+            write_durably(self._path(released.version), (_encode(released),))
 
     def set_state(self, version: str, state: ReleaseState) -> ReleasedVersion:
         """Change whether a version may be ordered; return it as it is now.

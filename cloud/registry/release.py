@@ -104,9 +104,10 @@ def release_archive(
         release_counter=manifest.release_counter,
         simulated=manifest.simulated,
     )
-    # The name is claimed before the bundle is vouched for: a clash publishes nothing.
-    registry.catalog.add(released)
+    # A clash publishes nothing; and what is listed, stations can find: the list comes last.
+    registry.catalog.check_free(released)
     repository = registry.tuf(keys)
     repository.create(now)
     repository.publish(stored, {"name": manifest.name, "version": released.version}, now)
+    registry.catalog.add(released)
     return registry.catalog.get(released.version)

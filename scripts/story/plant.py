@@ -25,6 +25,9 @@ WINDOW_FRAMES = 32
 ENROL_WINDOWS = 24
 FRAMES_PER_S = 25
 
+# glibc gives image-sized blocks back to the kernel after every frame and faults them in again: half the cost of statistics.
+_STATION_ENVIRONMENT = {"MALLOC_TRIM_THRESHOLD_": "100000000", "MALLOC_MMAP_THRESHOLD_": "100000000"}
+
 _CLOUD_TABLES = f"""
 [drift]
 enrol_windows = {ENROL_WINDOWS}

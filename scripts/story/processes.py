@@ -28,8 +28,11 @@ def free_port() -> int:
 class Process:
     """A long-running process in a group of its own, its output in a file."""
 
-    def __init__(self, name: str, command: list[str], log: Path) -> None:
+    def __init__(
+        self, name: str, command: list[str], log: Path, extra_environment: dict[str, str] | None = None
+    ) -> None:
         self.name, self._command, self._log = name, command, log
+        self._environment = {**os.environ, **(extra_environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
         self._output: IO[bytes] | None = None
 

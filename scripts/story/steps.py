@@ -38,7 +38,9 @@ class Story:
             self.base_run = self._base
         else:
             arguments = ["--data", str(self.pictures.data), "--layout", self.pictures.layout]
-            arguments += ["--exclude", str(self.pictures.excluded), "--out", str(self.base_run)]
+            arguments += ["--exclude", str(self.pictures.excluded)]
+            # The exam is apart already, so the gate may do with less.
+            arguments += ["--holdout", "0.15", "--out", str(self.base_run)]
             if self.pictures.simulated:
                 arguments += ["--simulated"]
             self._step_command("train", *arguments)

@@ -276,3 +276,15 @@ def test_releasing_what_is_no_run_is_one_line(home: Path, tmp_path: Path, cli: C
     config = home / "cloud.toml"
     refused(cli("release", tmp_path / "no-run", "--version", "v1", "--config", config))
     refused(cli("release", tmp_path, "--version", "v 1!", "--config", config), "is no version name")
+
+
+def test_station_of_a_cloud_that_listens_everywhere_needs_the_address_to_call(cli: Cli, tmp_path: Path) -> None:
+    assert cli("init", "--home", tmp_path / "home")[0] == 0
+    config = tmp_path / "home" / "cloud.toml"
+    config.write_text(config.read_text().replace('host = "127.0.0.1"\nport = 8080', 'host = "0.0.0.0"\nport = 8080'))
+    code, _, err = cli("station", "add", "line1", "--out", tmp_path / "line1", "--config", config)
+    assert code == 1
+    assert "public_url" in err and err.count("\n") == 1
+    config.write_text(config.read_text().replace("port = 8080", 'port = 8080\npublic_url = "http://10.0.0.5:8080"'))
+    assert cli("station", "add", "line1", "--out", tmp_path / "line1", "--config", config)[0] == 0
+    assert load_agent_settings(tmp_path / "line1" / "agent.toml").cloud.url == "http://10.0.0.5:8080"

@@ -24,7 +24,9 @@ def _review(folder: Path, lines: list[dict[str, Any]]) -> Path:
     for number, line in enumerate(lines):
         name = line.get("file", f"{number}.png")
         if "/" not in name:
-            Image.fromarray(picture(line["true"] if "true" in line else line["label"], 500 + number)).save(folder / name)
+            Image.fromarray(picture(line["true"] if "true" in line else line["label"], 500 + number)).save(
+                folder / name
+            )
         line.setdefault("file", name)
         line.pop("true", None)
     (folder / "labels.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -32,7 +34,9 @@ def _review(folder: Path, lines: list[dict[str, Any]]) -> Path:
 
 
 def test_reviewed_images_join_with_a_share_held_out_by_part(base: Dataset, tmp_path: Path) -> None:
-    lines = [{"label": LABELS[i % 3], "part": f"p{i // 6}-{i % 3}", "audit": i % 2 == 0, "inclusion": 0.1} for i in range(24)]
+    lines = [
+        {"label": LABELS[i % 3], "part": f"p{i // 6}-{i % 3}", "audit": i % 2 == 0, "inclusion": 0.1} for i in range(24)
+    ]
     merged = add_reviewed(base, _review(tmp_path / "r", lines), drift_share=0.25, seed=1)
     fresh = [s.entry for s in merged.samples if is_reviewed(s.entry)]
     assert len(fresh) == 24 and {e.split for e in fresh} == {Split.TRAIN, Split.DRIFT}

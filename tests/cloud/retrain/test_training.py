@@ -122,7 +122,10 @@ def test_killed_training_resumes_to_the_same_weights(tmp_path: Path) -> None:
 
 def test_retrain_learns_the_drift_and_keeps_the_parents_splits(base: RunFolder, tmp_path: Path) -> None:
     job = msgspec.structs.replace(
-        quick_job(tmp_path, tmp_path / "next"), data=None, parent=str(base.root), reviewed=str(_reviewed(tmp_path / "r", 36))
+        quick_job(tmp_path, tmp_path / "next"),
+        data=None,
+        parent=str(base.root),
+        reviewed=str(_reviewed(tmp_path / "r", 36)),
     )
     figures = train(job, SystemClock())
     run = RunFolder(tmp_path / "next")
