@@ -75,17 +75,17 @@ class Recipe(msgspec.Struct, frozen=True):
     the parent knew is kept.
     """
 
-    epochs: int = 14
+    epochs: int = 20
     min_steps: int = 300
-    warm_steps: int = 160
+    warm_steps: int = 200
     batch_size: int = 32
     learning_rate: float = 3e-3
-    warm_learning_rate: float = 1e-3
+    warm_learning_rate: float = 2e-3
     weight_decay: float = 0.01
     label_smoothing: float = 0.05
     shift_px: int = 4
     width: float = 1.0
-    reviewed_share: float = 0.5
+    reviewed_share: float = 0.4
 
 
 class RunFigures(msgspec.Struct, frozen=True):

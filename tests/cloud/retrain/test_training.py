@@ -159,7 +159,7 @@ def test_bad_jobs_say_what_to_do(base: RunFolder, tmp_path: Path) -> None:
         train(msgspec.structs.replace(job, parent=str(tmp_path / "nowhere")), SystemClock())
     with pytest.raises(InvalidConfig, match="--epochs 0"):
         train(msgspec.structs.replace(job, recipe=msgspec.structs.replace(QUICK, epochs=0)), SystemClock())
-    with pytest.raises(InvalidConfig, match="cannot read .*gone"):
+    with pytest.raises(InvalidConfig, match=r"cannot read .*gone"):
         train(msgspec.structs.replace(job, exclude=str(tmp_path / "gone.txt")), SystemClock())
     folder = write_folders(tmp_path / "d", 4)
     (folder / "stain").rename(folder / "dent")

@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from cloud.clock import SystemClock
+from cloud.gate.corruptions import mean_blur
+from cloud.gate.scorecard import GateReport
+from cloud.quantize import quantize_run as quantize_module
+from cloud.quantize.artefact_runner import ArtefactRunner
+from cloud.quantize.gate_run import GateJob, gate_run
+from cloud.quantize.int8 import Calibration, quantize_int8
+from cloud.quantize.measure import accuracy_under
+from cloud.quantize.quantize_run import QuantizeJob, parse_methods, quantize_run
+from cloud.retrain.run_folder import QuantizeReport, RunFolder, Split
+from cloud.retrain.train import train
+from contract.errors import BadDataset, BadModel, InvalidConfig, NotFound
+from contract.manifest import (
+    Artefact,
+    FileEntry,
+    Golden,
+    Manifest,
+    OutputKind,
+    RuntimeKind,
+    encode_manifest,
+)
+from contract.preprocess import preprocess
+from tests.cloud.retrain.pictures import LABELS, picture, quick_job, write_folders
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    folder = tmp_path_factory.mktemp("quantized")
+    train(quick_job(write_folders(folder / "data", 36), folder / "run"), SystemClock())
+    quantize_run(QuantizeJob(str(folder / "run"), images=24, threads=1, alpha=0.3), SystemClock())
+    return RunFolder(folder / "run")
+
+
+@pytest.fixture
+def run(trained: RunFolder, tmp_path: Path) -> RunFolder:
+    return RunFolder(shutil.copytree(trained.root, tmp_path / "run"))
+
+
+def _report(run: RunFolder) -> QuantizeReport:
+    return run.quantize_report()
+
+
+def test_int8_is_small_close_to_fp32_and_ships(trained: RunFolder) -> None:
+    report = _report(trained)
+    fp32, int8 = report.artefacts
+    assert report.ships == "int8.onnx" and (fp32.precision, int8.precision) == ("fp32", "int8")
+    assert fp32.accuracy is not None and int8.accuracy is not None and abs(fp32.accuracy - int8.accuracy) <= 0.03
+    assert int8.agreement_with_fp32 >= 0.95 and int8.size_bytes < 0.4 * fp32.size_bytes
+    assert int8.median_ms > 0 and {s.method for s in report.sweep} == {"minmax", "entropy", "percentile"}
+    assert sorted(p.name for p in trained.root.iterdir() if "tmp" in p.name) == []
+
+
+def test_int8_model_is_u8s8_per_channel_with_room_in_16_bits(trained: RunFolder) -> None:
+    graph = onnx.load(str(trained.int8)).graph
+    weights = {i.name: numpy_helper.to_array(i) for i in graph.initializer if i.name.endswith("weight_quantized")}
+    assert weights and all(w.dtype == np.int8 and np.abs(w.astype(int)).max() <= 64 for w in weights.values())
+    scales = [numpy_helper.to_array(i).size for i in graph.initializer if i.name.endswith("weight_scale")]
+    assert max(scales) == 128
+    zero_points = [numpy_helper.to_array(i) for i in graph.initializer if i.name.endswith("zero_point")]
+    assert any(z.dtype == np.uint8 for z in zero_points)
+
+
+def test_golden_scores_are_those_of_the_artefact_that_ships(trained: RunFolder) -> None:
+    pixels, scores = trained.load_golden()
+    assert pixels.dtype == np.uint8 and pixels.shape[0] == scores.shape[0] == 16 and scores.shape[1] == len(LABELS)
+    again = ArtefactRunner(trained.int8, trained.info().preprocess, threads=1).scores(list(pixels))
+    assert np.abs(again - scores).max() <= 1e-4 < _report(trained).golden_max_abs_error
+
+
+def test_thresholds_come_from_calibration_images(trained: RunFolder) -> None:
+    thresholds = _report(trained).thresholds
+    assert thresholds.method.startswith("Learn-then-Test on 21 images") and 0.5 <= thresholds.pass_at < 1
+
+
+def test_calibration_that_gives_up_is_noted_and_the_others_go_on(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_many_bins(fp32: Path, int8: Path, tensors: object, method: Calibration) -> None:
+        if method is not Calibration.MINMAX:
+            raise BadModel(f"{method.value} calibration failed: Too many bins for data range")
+        quantize_int8(fp32, int8, tensors, method)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(quantize_module, "quantize_int8", too_many_bins)
+    report = quantize_run(QuantizeJob(str(run.root), images=12, threads=1), SystemClock())
+    assert report.artefacts[1].method == "minmax"
+    assert sum("Too many bins" in s.failure for s in report.sweep) == 2
+
+
+def test_near_constant_input_fails_calibration_as_a_named_error_or_quantizes(run: RunFolder, tmp_path: Path) -> None:
+    # ONNX Runtime's Percentile and Entropy choke on tensors that hardly vary; whatever they raise is a BadModel here.
+    spec = run.info().preprocess
+    tensors = [preprocess(np.full((40, 40), 110, np.uint8), spec)] * 3
+    for method in Calibration:
+        try:
+            quantize_int8(run.fp32, tmp_path / "int8.onnx", tensors, method)
+        except BadModel as error:
+            assert method.value in error.message
+
+
+def test_int8_that_loses_accuracy_does_not_ship(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ruin(fp32: Path, int8: Path, tensors: object, method: Calibration) -> None:
+        quantize_int8(fp32, int8, tensors, method)  # type: ignore[arg-type]
+        _swap_first_two_labels(int8)
+
+    monkeypatch.setattr(quantize_module, "quantize_int8", ruin)
+    report = quantize_run(QuantizeJob(str(run.root), (Calibration.MINMAX,), images=12, threads=1), SystemClock())
+    assert report.ships == "fp32.onnx"
+    pixels, scores = run.load_golden()
+    fp32 = ArtefactRunner(run.fp32, run.info().preprocess, threads=1)
+    assert np.abs(fp32.scores(list(pixels)) - scores).max() <= 1e-4
+
+
+def _swap_first_two_labels(file: Path) -> None:
+    """Make a model that decides wrongly by exchanging two rows of its head."""
+    model = onnx.load(str(file))
+    for initializer in model.graph.initializer:
+        if initializer.name.startswith("head."):
+            values = numpy_helper.to_array(initializer).copy()
+            if values.ndim and values.shape[0] == len(LABELS):
+                values[[0, 1]] = values[[1, 0]]
+                initializer.CopyFrom(numpy_helper.from_array(values, initializer.name))
+    onnx.save(model, str(file))
+
+
+def _gate(run: RunFolder, incumbent: Path | None) -> GateReport:
+    job = GateJob(str(run.root), str(incumbent) if incumbent else None, corruption_images=9, threads=1)
+    # The tiny holdout of this test cannot show a difference of 3 points.
+    rules = msgspec.structs.replace(job.rules, margin=0.2, latency_slack_ms=50.0, min_recall_bound=0.3)
+    return gate_run(msgspec.structs.replace(job, rules=rules), SystemClock())
+
+
+def test_good_run_passes_alone_and_against_itself(run: RunFolder, trained: RunFolder) -> None:
+    alone = _gate(run, None)
+    assert alone.passed, alone.failures()
+    report = _gate(run, trained.root)
+    assert report.passed, report.failures()
+    assert run.gate_report() == report and report.card.passed > 0
+    assert len(report.card.corruptions) >= 12
+
+
+def test_artefact_that_decides_wrongly_fails(run: RunFolder, trained: RunFolder) -> None:
+    _swap_first_two_labels(run.int8)
+    failed = {check.name for check in _gate(run, trained.root).failures()}
+    assert {"accuracy", "int8 against fp32", "not worse on the base holdout", "golden vectors"} <= failed
+
+
+def test_unpacked_bundle_is_an_incumbent_even_with_other_label_order(run: RunFolder, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    info, report = run.info(), _report(run)
+    shutil.copy(run.int8, bundle / "int8.onnx")
+    shutil.copy(run.golden, bundle / "golden.npz")
+    # The same model with two labels exchanged in head and list: the same answers in another order.
+    _swap_first_two_labels(bundle / "int8.onnx")
+    pixels, scores = run.load_golden()
+    np.savez(bundle / "golden.npz", pixels=pixels, scores=scores[:, [1, 0, 2]])
+    labels = (info.labels[1], info.labels[0], info.labels[2])
+    files = tuple(FileEntry(name, "0" * 64, 1) for name in ("int8.onnx", "golden.npz"))
+    artefact = Artefact("int8.onnx", RuntimeKind.ONNX, "int8", OutputKind.LOGITS)
+    golden = Golden("golden.npz", report.golden_max_abs_error)
+    manifest = Manifest("m", "v1", 0.0, labels, info.preprocess, (artefact,), report.thresholds, files, golden)
+    (bundle / "manifest.json").write_bytes(encode_manifest(manifest))
+    gated = _gate(run, bundle)
+    assert gated.passed, gated.failures()
+    assert gated.incumbent_card is not None and gated.incumbent_card.base == gated.card.base
+
+
+def test_gate_wants_a_quantized_run_a_holdout_and_unchanged_images(run: RunFolder, tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match=r"run\.json"):
+        _gate(run, tmp_path / "nowhere")
+    manifest = run.dataset()
+    run.save_dataset(
+        msgspec.structs.replace(manifest, entries=tuple(e for e in manifest.entries if e.split is not Split.HOLDOUT))
+    )
+    with pytest.raises(BadDataset, match="no images back to judge on"):
+        _gate(run, None)
+    (run.root / "quantize.json").unlink()
+    with pytest.raises(NotFound, match=r"quantize\.json is not there") as caught:
+        _gate(run, None)
+    assert "plumbline-cloud quantize" in caught.value.hint
+
+
+def test_runner_names_missing_and_broken_models(run: RunFolder, tmp_path: Path) -> None:
+    spec = run.info().preprocess
+    with pytest.raises(BadModel, match="is not there"):
+        ArtefactRunner(tmp_path / "none.onnx", spec)
+    (tmp_path / "torn.onnx").write_bytes(run.int8.read_bytes()[:500])
+    with pytest.raises(BadModel, match="does not load"):
+        ArtefactRunner(tmp_path / "torn.onnx", spec)
+    other = ArtefactRunner(
+        run.int8, msgspec.structs.replace(spec, height=24, width=24, channels=3, mean=(0.5,) * 3, std=(0.2,) * 3)
+    )
+    with pytest.raises(BadModel, match="refused its input"):
+        other.scores([picture("good", 1)])
+
+
+def test_accuracy_under_a_transform(trained: RunFolder) -> None:
+    runner = ArtefactRunner(trained.int8, trained.info().preprocess, threads=1)
+    images = [picture(label, 700 + n) for n in range(5) for label in LABELS]
+    truth = [0, 1, 2] * 5
+    assert accuracy_under(runner, images, truth) >= 0.8
+    assert accuracy_under(runner, images, truth, lambda image: np.zeros_like(image)) <= 0.34
+    assert 0 <= accuracy_under(runner, images, truth, lambda image: mean_blur(image, 3)) <= 1
+
+
+def test_unknown_calibration_is_refused() -> None:
+    assert parse_methods("minmax, percentile") == (Calibration.MINMAX, Calibration.PERCENTILE)
+    with pytest.raises(InvalidConfig, match="magic"):
+        parse_methods("magic")
