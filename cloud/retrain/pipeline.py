@@ -80,8 +80,9 @@ class Pipeline:
                 "labeller": sample.labeller or "",
                 "source": sample.station,
                 "audit": sample.reason == "audit",
-                "inclusion": sample.inclusion,
             }
+            if sample.reason == "audit":
+                row["inclusion"] = sample.inclusion  # the others were picked: they have no probability of being drawn
             lines.append(msgspec.json.encode(row))
         (folder / "labels.jsonl").write_bytes(b"\n".join(lines) + b"\n")
         return folder

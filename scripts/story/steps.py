@@ -31,6 +31,7 @@ class Story:
         self._inspector = Inspector(plant.url, plant.inspector_token, pictures.truth)
         self._bundles: dict[str, Path] = {}
         self.figures: dict[str, Any] = {}
+        self.good_version = ""
 
     def train_and_release(self, step: Step) -> None:
         """1: a base model, trained, quantized, gated, signed."""
@@ -163,6 +164,7 @@ class Story:
 
     def release_badly(self, step: Step) -> None:
         """8: a bad release stops itself, and a second one too."""
+        self._bundle(self.good_version)
         good = self.plant.home / "runs" / self.good_version
         makers = (("wrong", with_shuffled_labels), ("torn", with_torn_model))
         for name, make in makers:
@@ -235,6 +237,8 @@ class Story:
         return json.loads(run_tool([tool("plumbline-cloud"), *arguments, "--json"]))
 
     def _bundle(self, version: str) -> Path:
+        if not version:
+            raise StepFailed("there is no such version: an earlier step did not come to its end")
         if version not in self._bundles:
             digest = self.plant.digest(version)
             self._bundles[version] = next((self.plant.home / "registry" / "tuf" / "targets").rglob(f"*{digest}*.plb"))
