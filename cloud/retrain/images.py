@@ -26,7 +26,7 @@ class LoadedImage:
 
 
 def load_image(file: Path) -> LoadedImage:
-    """Return one image; anything with colour is RGB, all else grey. 16-bit grey is scaled to 8 bits.
+    """Return one image: grey unless some pixel has colour, whatever mode the file says. 16-bit grey is scaled to 8 bits.
 
     Raises:
         BadImage: the file cannot be read, or is no image.
@@ -59,5 +59,10 @@ def _pixels(image: Image.Image) -> NDArray[np.uint8]:
         if wide.dtype == np.uint16 or (wide.min() >= 0 and 255 < wide.max() <= 65535):
             return np.asarray(wide.astype(np.uint32) >> 8, np.uint8)
         return np.asarray(np.clip(wide, 0, 255), np.uint8)
-    grey = image.mode in {"1", "L", "LA"}
-    return np.asarray(image.convert("L" if grey else "RGB"), np.uint8)
+    if image.mode in {"1", "L", "LA"}:
+        return np.asarray(image.convert("L"), np.uint8)
+    pixels = np.asarray(image.convert("RGB"), np.uint8)
+    # Many grey cameras save three equal channels; a model with one is smaller and sees the same.
+    if (pixels[:, :, 0] == pixels[:, :, 1]).all() and (pixels[:, :, 0] == pixels[:, :, 2]).all():
+        return np.ascontiguousarray(pixels[:, :, 0])
+    return pixels

@@ -173,6 +173,15 @@ def test_one_colour_image_makes_the_dataset_rgb(tmp_path: Path) -> None:
     assert read_dataset(FolderSource(folder)).channels() == 3
 
 
+def test_grey_saved_as_three_equal_channels_is_grey(tmp_path: Path) -> None:
+    folder = write_folders(tmp_path / "d", 4)
+    Image.fromarray(np.repeat(picture("stain", 88)[:, :, None], 3, axis=2)).save(folder / "stain" / "rgb.png")
+    dataset = read_dataset(FolderSource(folder))
+    assert dataset.channels() == 1
+    rgb = next(s for s in dataset.samples if s.entry.file == "stain/rgb.png")
+    assert (rgb.pixels == picture("stain", 88)).all()
+
+
 def test_sixteen_bit_grey_is_scaled_to_eight(tmp_path: Path) -> None:
     folder = write_folders(tmp_path / "d", 4)
     Image.fromarray(np.full((40, 40), 0x8000, np.uint16)).save(folder / "stain" / "deep.png")
