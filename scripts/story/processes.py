@@ -56,6 +56,11 @@ class Process:
         if self._process is not None and (code := self._process.poll()) is not None:
             raise StepFailed(f"{self.name} ended with code {code}: {self.tail()}", hint=f"its output is in {self._log}")
 
+    def wait(self) -> int:
+        """Wait for its end and return its exit code."""
+        process = self._process
+        return 0 if process is None else process.wait()
+
     def kill(self) -> None:
         """Kill -9: no goodbye, no flush."""
         self._signal(signal.SIGKILL, within_s=10.0)

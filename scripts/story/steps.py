@@ -12,6 +12,7 @@ from scripts.story.bad_releases import with_shuffled_labels, with_torn_model
 from scripts.story.exam import accuracy_on, defocused_copy
 from scripts.story.images import Pictures
 from scripts.story.inspector import MAX_LABELS, Inspector
+from scripts.story.oracle import Oracle
 from scripts.story.plant import ENROL_WINDOWS, FOGGED, STATIONS, Plant
 from scripts.story.processes import Process, StepFailed, run_tool, tool, wait_until
 from scripts.story.telling import Step, Telling
@@ -32,6 +33,7 @@ class Story:
         self._bundles: dict[str, Path] = {}
         self.figures: dict[str, Any] = {}
         self.good_version = ""
+        self._oracle: Oracle | None = None
 
     def train_and_release(self, step: Step) -> None:
         """1: a base model, trained, quantized, gated, signed."""
@@ -41,7 +43,7 @@ class Story:
             arguments = ["--data", str(self.pictures.data), "--layout", self.pictures.layout]
             arguments += ["--exclude", str(self.pictures.excluded)]
             # The exam is apart already, so the gate may do with less.
-            arguments += ["--holdout", "0.15", "--out", str(self.base_run)]
+            arguments += ["--holdout", "0.15", "--epochs", "12", "--out", str(self.base_run)]
             if self.pictures.simulated:
                 arguments += ["--simulated"]
             self._step_command("train", *arguments)
@@ -54,6 +56,7 @@ class Story:
         step.promise(f"int8 is within {_INT8_WITHIN_PT} point of fp32", (fp32 - int8) * 100 <= _INT8_WITHIN_PT)
         released = self.plant.cloud_command("release", str(self.base_run), "--version", "v1")
         step.promise("the release is signed and listed", len(released["bundle"]) == 64)
+        self._oracle = Oracle(self.pictures, self.base_run, self.work)
 
     def install_and_enrol(self, step: Step) -> None:
         """2: over the air onto every station; then each learns its normal."""
@@ -145,7 +148,7 @@ class Story:
         after = accuracy_on(bundle, self.work / "exam-defocused", self.pictures.truth)
         sharp = accuracy_on(bundle, self.pictures.exam, self.pictures.truth)
         live = self._live_accuracy(FOGGED, self.good_version)
-        oracle = self._oracle()
+        oracle = self._oracle_accuracy()
         self.figures |= {"after_acc": after, "oracle_acc": oracle, "after_over_oracle": after / oracle}
         step.figures |= {
             "defocused_acc": after,
@@ -212,7 +215,9 @@ class Story:
             step.promise(f"{station}: every frame once ({counts})", same)
 
     def close(self) -> None:
-        """End the inspector's shift."""
+        """End the inspector's shift and the oracle's training."""
+        if self._oracle is not None:
+            self._oracle.close()
         if self._inspector.labelled:
             self._inspector.stop()
 
@@ -244,26 +249,10 @@ class Story:
             self._bundles[version] = next((self.plant.home / "registry" / "tuf" / "targets").rglob(f"*{digest}*.plb"))
         return self._bundles[version]
 
-    def _oracle(self) -> float:
-        """Return the exam accuracy of a model taught with every training image as the defocused lens sees it, all labelled."""
-        reviewed, run = self.work / "oracle-labels", self.work / "oracle"
-        names = list(self.pictures.train)
-        defocused_copy(self.pictures.data, names, reviewed)
-        rows = [
-            {
-                "file": f"{name}.png",
-                "label": self.pictures.truth[name],
-                "part": name,
-                "labeller": "oracle",
-                "source": "oracle",
-                "audit": False,
-                "inclusion": 1.0,
-            }
-            for name in names
-        ]
-        (reviewed / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        self._step_command("train", "--parent", str(self.base_run), "--reviewed", str(reviewed), "--out", str(run))
-        self._step_command("quantize", str(run))
+    def _oracle_accuracy(self) -> float:
+        if self._oracle is None:
+            raise StepFailed("there is no oracle: the first step did not come to its end")
+        run = self._oracle.run(within_s=120.0)
         self.plant.cloud_command(
             "release", str(run), "--version", "oracle", "--override-gate", "measured only, never rolled out"
         )
