@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from cloud.gate.binomial import lower_bound, upper_bound
+from cloud.gate.binomial import lower_bound
+from cloud.gate.paired import chance_of_lead, worse_by_at_most
 from cloud.gate.scorecard import (
     CorruptionFigures,
     GateCheck,
@@ -44,16 +45,6 @@ def gate(candidate: Scorecard, incumbent: Incumbent | None, rules: GateRules) ->
         card=candidate,
         incumbent_card=incumbent.card if incumbent else None,
     )
-
-
-def worse_by_at_most(pairs: PairedFigures, confidence: float) -> float:
-    """Return the upper bound on how much less accurate the candidate is than the incumbent; negative when it is better.
-
-    The difference is the share that only the incumbent names right less the share that only the candidate does. Each is
-    bounded exactly at half the level (Clopper & Pearson 1934), so the bound holds by Bonferroni for any number of images.
-    """
-    each = 1 - (1 - confidence) / 2
-    return upper_bound(pairs.only_incumbent, pairs.images, each) - lower_bound(pairs.only_candidate, pairs.images, each)
 
 
 def _accuracy(card: Scorecard, rules: GateRules) -> GateCheck:
@@ -147,7 +138,7 @@ def _not_worse(pairs: PairedFigures, rules: GateRules) -> GateCheck:
 
 
 def _better_on_drift(pairs: PairedFigures, incumbent_accuracy: float, rules: GateRules) -> GateCheck:
-    chance = _chance_of_lead(pairs)
+    chance = chance_of_lead(pairs)
     lead = chance <= rules.drift_level
     # Where the incumbent has nearly nothing left to mend, holding its level is enough.
     no_room = incumbent_accuracy >= 1 - rules.margin and pairs.only_candidate >= pairs.only_incumbent
@@ -163,13 +154,6 @@ def _better_on_drift(pairs: PairedFigures, incumbent_accuracy: float, rules: Gat
             "chance": chance,
         },
     )
-
-
-def _chance_of_lead(pairs: PairedFigures) -> float:
-    """Return how likely so large a lead is when both are equally good: McNemar's test, exact and one-sided."""
-    discordant = pairs.only_candidate + pairs.only_incumbent
-    ways = sum(math.comb(discordant, k) for k in range(pairs.only_candidate, discordant + 1))
-    return ways / (1 << discordant)
 
 
 def _corruptions(candidate: Scorecard, incumbent: Scorecard, rules: GateRules) -> GateCheck:

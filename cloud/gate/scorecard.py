@@ -84,7 +84,7 @@ class GateRules(msgspec.Struct, frozen=True):
     """
 
     confidence: float = 0.95
-    margin: float = 0.03
+    margin: float = 0.04
     drift_level: float = 0.05
     min_accuracy: float = 0.8
     min_recall: float = 0.75

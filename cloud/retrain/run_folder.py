@@ -75,7 +75,7 @@ class Recipe(msgspec.Struct, frozen=True):
     the parent knew is kept.
     """
 
-    epochs: int = 20
+    epochs: int = 14
     min_steps: int = 300
     warm_steps: int = 200
     batch_size: int = 32
