@@ -23,6 +23,7 @@ from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, 
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from cloud.quantize.calibration import TensorReader
+from cloud.quantize.weight_rounding import round_convolutions
 from cloud.retrain.run_folder import publish
 from contract.errors import BadModel
 
@@ -42,6 +43,10 @@ _METHODS = {
 }
 
 
+# What ONNX Runtime makes of the largest weight of a channel when it may use 7 bits (`reduce_range`).
+_WEIGHT_STEPS = 64
+
+
 def quantize_int8(fp32: Path, int8: Path, tensors: Sequence[NDArray[Any]], method: Calibration) -> None:
     """Write the int8 version of `fp32` as `int8`.
 
@@ -55,7 +60,10 @@ def quantize_int8(fp32: Path, int8: Path, tensors: Sequence[NDArray[Any]], metho
         prepared, result = Path(scratch) / "prepared.onnx", Path(scratch) / "int8.onnx"
         try:
             quant_pre_process(str(fp32), str(prepared))
-            name = onnx.load(str(prepared), load_external_data=False).graph.input[0].name
+            model = onnx.load(str(prepared))
+            round_convolutions(model, _WEIGHT_STEPS)
+            onnx.save(model, str(prepared))
+            name = model.graph.input[0].name
             quantize_static(
                 str(prepared),
                 str(result),

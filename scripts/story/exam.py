@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,9 @@ from PIL import Image
 
 from agent.sources.camera_model import CameraModel, CameraSettings
 from agent.sources.image_file import read_image
+from cloud.quantize.artefact_runner import ArtefactRunner
+from cloud.quantize.measure import accuracy_under
+from cloud.retrain.run_folder import RunFolder
 from scripts.story.processes import run_tool, tool
 
 DEFOCUS = CameraSettings(defocus_px=1)
@@ -24,6 +27,19 @@ def defocused_copy(folder: Path, names: list[str], into: Path) -> None:
         target = into / f"{name}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.asarray(pixels)).save(target)
+
+
+def precision_accuracies(run: Path, folders: Sequence[Path], truth: Mapping[str, str]) -> dict[str, float]:
+    """Return the share of the images below `folders` that a run's artefacts name rightly, by precision ("fp32", "int8")."""
+    info, report = RunFolder(run).info(), RunFolder(run).quantize_report()
+    places = {label.name: place for place, label in enumerate(info.labels)}
+    found = [
+        (p, p.relative_to(folder).as_posix()) for folder in folders for p in sorted(folder.rglob("*")) if p.is_file()
+    ]
+    images = [read_image(path.read_bytes(), name) for path, name in found]
+    labels = [places[truth[name]] for _, name in found]
+    runners = {a.precision: ArtefactRunner(run / a.file, info.preprocess) for a in report.artefacts}
+    return {precision: accuracy_under(runner, images, labels) for precision, runner in runners.items()}
 
 
 def accuracy_on(bundle: Path, folder: Path, truth: Mapping[str, str]) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.story.bad_releases import with_shuffled_labels, with_torn_model
-from scripts.story.exam import accuracy_on, defocused_copy
+from scripts.story.exam import accuracy_on, defocused_copy, precision_accuracies
 from scripts.story.images import Pictures
 from scripts.story.inspector import MAX_LABELS, Inspector
 from scripts.story.oracle import Oracle
@@ -49,10 +49,10 @@ class Story:
             self._step_command("train", *arguments)
             self._step_command("quantize", str(self.base_run))
             self._step_command("gate", str(self.base_run))
-        quantized = json.loads((self.base_run / "quantize.json").read_text())
-        by_precision = {a["precision"]: a for a in quantized["artefacts"]}
-        fp32, int8 = by_precision["fp32"]["accuracy"], by_precision["int8"]["accuracy"]
+        tested = precision_accuracies(self.base_run, (self.pictures.line, self.pictures.exam), self.pictures.truth)
+        fp32, int8 = tested["fp32"], tested["int8"]
         step.figures |= {"fp32_acc": fp32, "int8_acc": int8, "reused": self._base is not None}
+        self.figures |= {"fp32_acc": fp32, "int8_acc": int8}
         step.promise(f"int8 is within {_INT8_WITHIN_PT} point of fp32", (fp32 - int8) * 100 <= _INT8_WITHIN_PT)
         released = self.plant.cloud_command("release", str(self.base_run), "--version", "v1")
         step.promise("the release is signed and listed", len(released["bundle"]) == 64)
