@@ -58,7 +58,7 @@ def register(subparsers: Subparsers) -> None:
     again.add_argument(
         "--drift-share",
         type=float,
-        default=0.25,
+        default=0.15,
         help="share of the reviewed images kept to judge the candidate by (default %(default)s)",
     )
     again.add_argument("--resume", action="store_true", help="continue a killed run of the same settings")

@@ -39,7 +39,7 @@ def round_keeping_sums(weights: NDArray[np.float32], steps: int) -> NDArray[np.f
     ups = np.rint(remainder.sum(axis=2)).astype(np.int64)
     rank = np.argsort(np.argsort(-remainder, axis=2, kind="stable"), axis=2, kind="stable")
     rounded = np.clip(floor + (rank < ups[:, :, None]), -steps, steps)
-    return (rounded * step).astype(np.float32).reshape(weights.shape)
+    return np.asarray((rounded * step).reshape(weights.shape), np.float32)
 
 
 def round_convolutions(model: onnx.ModelProto, steps: int) -> None:

@@ -75,9 +75,9 @@ class Recipe(msgspec.Struct, frozen=True):
     the parent knew is kept.
     """
 
-    epochs: int = 14
+    epochs: int = 12
     min_steps: int = 300
-    warm_steps: int = 200
+    warm_steps: int = 400
     batch_size: int = 32
     learning_rate: float = 3e-3
     warm_learning_rate: float = 2e-3
@@ -85,7 +85,7 @@ class Recipe(msgspec.Struct, frozen=True):
     label_smoothing: float = 0.05
     shift_px: int = 4
     width: float = 1.0
-    reviewed_share: float = 0.4
+    reviewed_share: float = 0.5
 
 
 class RunFigures(msgspec.Struct, frozen=True):

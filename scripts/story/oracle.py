@@ -11,8 +11,6 @@ from scripts.story.exam import defocused_copy
 from scripts.story.images import Pictures
 from scripts.story.processes import Process, StepFailed, tool
 
-_STEPS = 400
-
 
 class Oracle:
     """Trains in the background, at low priority and on one thread, while the story goes on."""
@@ -49,8 +47,8 @@ class Oracle:
         try:
             reviewed, run = self._label_everything(), str(self._work / "oracle")
             start = ["--parent", str(self._base_run), "--reviewed", str(reviewed), "--out", run]
-            self._carry_out("train", *start, "--steps", str(_STEPS), "--threads", "1")
-            self._carry_out("quantize", run, "--threads", "1")
+            self._carry_out("train", *start, "--drift-share", "0", "--threads", "1")
+            self._carry_out("quantize", run)
         except PlumblineError as error:
             self._trouble = error.one_line()
 

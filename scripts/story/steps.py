@@ -43,7 +43,7 @@ class Story:
             arguments = ["--data", str(self.pictures.data), "--layout", self.pictures.layout]
             arguments += ["--exclude", str(self.pictures.excluded)]
             # The exam is apart already, so the gate may do with less.
-            arguments += ["--holdout", "0.15", "--epochs", "12", "--out", str(self.base_run)]
+            arguments += ["--holdout", "0.15", "--out", str(self.base_run)]
             if self.pictures.simulated:
                 arguments += ["--simulated"]
             self._step_command("train", *arguments)
