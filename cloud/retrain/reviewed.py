@@ -33,7 +33,7 @@ class ReviewedLabel(msgspec.Struct, frozen=True):
     inclusion: float = 1.0
 
 
-def add_reviewed(base: Dataset, folder: Path, *, drift_share: float, seed: int = 0) -> Dataset:
+def add_reviewed(base: Dataset, folder: Path, *, drift_share: float = 0.15, seed: int = 0) -> Dataset:
     """Return `base` with the reviewed images of `folder`, a share of them (by part) held out as the DRIFT split.
 
     An image reviewed twice counts once, under its last label.
