@@ -140,7 +140,7 @@ def test_retrain_learns_the_drift_and_keeps_the_parents_splits(base: RunFolder, 
     again = msgspec.structs.replace(job, parent=str(run.root), reviewed=None, out=str(tmp_path / "third"))
     assert train(again, SystemClock()).reviewed_images == 30
     drift = [e.sha256 for e in RunFolder(tmp_path / "third").dataset().entries if e.split is Split.DRIFT]
-    assert len(drift) == 9
+    assert len(drift) == 6
 
 
 def test_retrain_on_the_folder_again_never_learns_from_the_parents_holdout(base: RunFolder, tmp_path: Path) -> None:
