@@ -118,6 +118,14 @@ def test_what_a_station_says_is_text_and_never_markup(plant: CloudPlant, chromiu
     assert chromium.run("document.title") == "Plumbline fleet"
 
 
+def test_the_server_ends_when_told_and_its_log_has_no_traceback(plant: CloudPlant, tmp_path: Path) -> None:
+    # Before the test that takes a table away: its faults are in the log, as they should be.
+    assert plant.stop() == 130
+    log = plant.log.read_text()
+    plant.start()
+    assert "Traceback" not in log and "Warning" not in log, log
+
+
 def test_the_page_says_when_the_data_cannot_be_read_and_recovers(
     plant: CloudPlant, chromium: Chromium, tables: Tables
 ) -> None:
@@ -152,11 +160,3 @@ def test_off_loopback_nobody_sees_the_page_without_the_token(empty_plant: CloudP
         assert httpx.get(empty_plant.url + path).status_code == 401
         assert httpx.get(empty_plant.url + path, auth=("operator", "wrong")).status_code == 401
     assert httpx.get(empty_plant.url + "/healthz").status_code == 200
-
-
-def test_the_server_ends_when_told_and_its_log_has_no_traceback(plant: CloudPlant, tmp_path: Path) -> None:
-    assert plant.stop() == 130
-    log = plant.log.read_text()
-    plant.start()
-    expected = log.split("the fleet page cannot read its data")
-    assert "Traceback" not in expected[0] and "Warning" not in expected[0], expected[0]
