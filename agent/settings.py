@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import re
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,12 @@ order_keys = []               # pinned order keys
 
 [bundle]
 path = ""                     # a .plb to start with
+
+[api]
+host = "127.0.0.1"            # where the local API listens; beyond loopback it needs token_file
+port = "auto"                 # "auto": 8081 where that is free; a number: that one, or no start; 0: no local API
+token_file = ""               # whoever asks must send it: Authorization: Bearer TOKEN
+max_body_mib = 16             # of an image sent to /v1/infer
 
 [limits]
 outbox_mib = 64
@@ -162,6 +169,25 @@ class BundleSettings(_Section, frozen=True):
     path: str = ""
 
 
+class ApiSettings(_Section, frozen=True):
+    """[api]: the local REST API."""
+
+    host: str = "127.0.0.1"
+    port: int | str = "auto"
+    token_file: str = ""
+    max_body_mib: int = 16
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only programs on this machine can reach it."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
 class LimitSettings(_Section, frozen=True):
     """[limits]: of the disk."""
 
@@ -183,6 +209,7 @@ class _File(_Section, frozen=True):
     policy: PolicySettings = PolicySettings()
     trust: TrustSettings = TrustSettings()
     bundle: BundleSettings = BundleSettings()
+    api: ApiSettings = ApiSettings()
     limits: LimitSettings = LimitSettings()
 
 
@@ -260,8 +287,23 @@ def _check(settings: Settings, path: Path) -> None:
         problems.append("trust.order_keys needs trust.root and cloud.url too")
     if policy.fallback and not settings.cloud.url:
         problems.append("policy.fallback needs cloud.url")
+    problems += _api_problems(settings.api)
     if problems:
         raise InvalidConfig(f"'{path}': {problems[0]}", hint="plumbline-agent run --help shows every key")
+
+
+def _api_problems(api: ApiSettings) -> list[str]:
+    problems = []
+    if isinstance(api.port, str):
+        if api.port != "auto":
+            problems.append(f"api.port must be \"auto\" or a number, not '{api.port[:40]}'")
+    elif not 0 <= api.port <= 65535:
+        problems.append(f"api.port must be 0 to 65535, not {api.port}")
+    if not 0 < api.max_body_mib <= 256:
+        problems.append(f"api.max_body_mib must be 1 to 256, not {api.max_body_mib}")
+    if api.port != 0 and not api.on_loopback and not api.token_file:
+        problems.append(f"api.host = '{api.host[:80]}' can be reached from other machines, so api.token_file must be set")
+    return problems
 
 
 def _explain(text: str, path: Path, source: str) -> InvalidConfig:

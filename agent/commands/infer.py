@@ -1,27 +1,34 @@
-"""`plumbline-agent infer`: judge image files with a bundle, one line an image."""
+"""`plumbline-agent infer`: judge image files, whole folders, or images from a pipe, with a bundle."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import msgspec
+from contract.errors import BadImage, InvalidConfig, NotFound, PlumblineError
 
-from contract.errors import BadImage, NotFound, PlumblineError
+if TYPE_CHECKING:
+    from agent.commands.batch import Scored, Sheet
+    from agent.ports.slots import InstalledBundle
 
 _EXAMPLE = """\
-Each line: image, verdict, label, confidence, milliseconds, bundle. REVIEW means unsure. The exit code is 1 when an
-image could not be judged; the others are judged all the same.
+Each line: image, verdict, label, confidence, milliseconds, bundle. REVIEW means unsure, or that the image could not be
+judged. The exit code is 1 when an image could not be judged; the others are judged all the same.
+
+--out FILE scores in bulk: CSV for a name that ends in .csv, else JSON lines. The file appears under its name when it is
+complete; until then it is FILE.part, and the same command goes on where a stopped one left off. Progress is on stderr.
 
 example:
   plumbline-agent infer --bundle steel.plb parts/*.png
   plumbline-agent infer --bundle steel.plb --json parts/0001.png | jq .verdict
+  plumbline-agent infer --bundle steel.plb archive/2026-10 --out october.csv
 """
+_MAX_PIPED_BYTES = 256 << 20
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -29,91 +36,59 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = subparsers.add_parser(
         "infer",
         help="judge image files with a bundle",
-        description="Judge image files with a bundle, exactly as the station would.",
+        description="Judge image files and folders with a bundle, exactly as the station would.",
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--bundle", required=True, type=Path, metavar="B", help="a .plb archive or an unpacked bundle")
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads the runtime may use (1)")
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write .csv or JSON lines to FILE instead of printing")
+    parser.add_argument("--blank-sd", type=float, default=0.0, metavar="SD", help="less spread, in grey levels, is REVIEW as blank (0: never)")
+    parser.add_argument("--nice", type=int, default=0, metavar="N", help="give way to other programs by N, 0 to 19")
+    parser.add_argument(
+        "--stdin",
+        action="store_true",
+        help="for programs: read images from stdin, each as 4 bytes of length (big-endian) and its file's bytes",
+    )
+    parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="image files, or folders of them")
     parser.set_defaults(run=run)
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
-    image: str
-    verdict: str
-    label: str
-    confidence: float
-    ms: float
-    bundle: str
-    error: str = ""
-
-
 def run(args: argparse.Namespace) -> int:
-    """Print one line an image; return 1 when an image could not be judged."""
-    from agent.clock import SystemClock
-    from agent.decide.thresholds import decide
+    """Judge; return 1 when an image could not be judged."""
+    from agent.commands.batch import Judge, Paper, Sheet
     from agent.runtime.load import load_first
-    from agent.sources.image_file import read_image
     from agent.wiring import open_bundle
-    from contract.decode import decode
-    from contract.messages import Verdict
-    from contract.preprocess import preprocess
 
-    clock, failed = SystemClock(), False
+    if bool(args.images) == args.stdin:
+        raise InvalidConfig("nothing to judge" if not args.images else "images are named, and --stdin too",
+                            hint="name image files or folders, or use --stdin")  # fmt: skip
+    if args.nice > 0:
+        os.nice(min(args.nice, 19))
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="plumbline-infer-")))
         bundle = open_bundle(args.bundle, scratch)
-        manifest, name = bundle.manifest, f"{bundle.manifest.name} {bundle.manifest.version} {bundle.digest[:12]}"
-        runtime, artefact = load_first(Path(bundle.folder), manifest, threads=max(1, args.threads))
+        runtime, artefact = load_first(Path(bundle.folder), bundle.manifest, threads=max(1, args.threads))
         stack.callback(runtime.close)
-        for path in args.images:
-            try:
-                pixels = read_image(_bytes_of(path), str(path))
-                started = clock.monotonic()
-                scores = runtime.run(preprocess(pixels, manifest.preprocess))
-                prediction = decode(scores, manifest.labels, artefact.output)
-                ms = (clock.monotonic() - started) * 1e3
-            except PlumblineError as error:
-                failed = True
-                # P6: what could not be judged is for a person, never "no defect".
-                _print(_Line(str(path), Verdict.REVIEW.value, "", 0.0, 0.0, name, error.one_line()), args.json)
-                continue
-            decision = decide(prediction, manifest.thresholds)
-            line = _Line(
-                str(path),
-                decision.verdict.value,
-                prediction.label.name,
-                round(prediction.confidence, 4),
-                round(ms, 2),
-                name,
-            )
-            _print(line, args.json)
-    return 1 if failed else 0
-
-
-def _bytes_of(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise NotFound(f"no file '{path}'", hint="check the path") from error
-    except OSError as error:
-        raise BadImage(f"'{path}' cannot be read: {error.strerror or error}") from error
-
-
-def _print(line: _Line, as_json: bool) -> None:
-    if as_json:
-        shown: dict[str, Any] = msgspec.to_builtins(line)
-        if not line.error:
-            del shown["error"]
-        print(msgspec.json.encode(shown).decode(), flush=True)
-    elif line.error:
-        print(f"{line.image}  {line.verdict}", flush=True)
-        print(f"error: {line.error}", file=sys.stderr, flush=True)
-    else:
-        print(
-            f"{line.image}  {line.verdict:<6}  {line.label}  {line.confidence:.3f}  {line.ms:.1f} ms  {line.bundle}",
-            flush=True,
+        judge = Judge(bundle.manifest, runtime, artefact.output, blank_sd=args.blank_sd)
+        if args.stdin:
+            return _serve(judge, bundle)
+        if args.out is None and not any(path.is_dir() for path in args.images):
+            return _print_each(args, judge, bundle)
+        sheet: Sheet | Paper = (
+            Sheet(args.out, _name(bundle)) if args.out is not None else Paper(_name(bundle), as_json=args.json)
         )
+        with sheet:
+            return _score_all(args.images, judge, sheet)
+
+
+def _print_each(args: argparse.Namespace, judge: Judge, bundle: InstalledBundle) -> int:
+    from agent.commands.batch import Paper
+
+    paper, failed = Paper(_name(bundle), as_json=args.json), False
+    for path in args.images:
+        scored = judge.score_file(path)
+        failed = failed or bool(scored.error)
+        paper.add(scored)
+    return 1 if failed else 0

@@ -61,3 +61,14 @@ def _results_outbox_samples(db: Database) -> None:
         )""",
     ):
         db.execute(statement)
+
+
+@migrations(name="0002_asked_for_and_drops")
+def _asked_for_and_drops(db: Database) -> None:
+    for statement in (
+        # An image the cloud has asked for and does not have yet is worth more than any other.
+        "ALTER TABLE samples ADD COLUMN asked INTEGER NOT NULL DEFAULT 0",
+        # What was let go, by cause; `untold` of them the cloud was not told of yet.
+        "CREATE TABLE drops (cause TEXT PRIMARY KEY, total INTEGER NOT NULL, untold INTEGER NOT NULL)",
+    ):
+        db.execute(statement)

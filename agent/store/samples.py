@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,13 @@ from contract.errors import StorageFull
 from contract.messages import SampleNote
 
 _COLUMNS = "sample, captured_at, part, label, confidence, verdict, reason, inclusion"
+# Files take whole blocks.
+_ON_DISK = "(bytes + 4095) / 4096 * 4096"
+_WHY = "CASE WHEN uploaded THEN 'uploaded' WHEN asked THEN 'asked-for' ELSE reason END"
+_BY_VALUE = (
+    "CASE WHEN uploaded THEN 0 WHEN asked THEN 4 WHEN reason = 'hard' THEN 3 WHEN reason = 'audit' THEN 2 ELSE 1 END,"
+    " captured_at"
+)
 _PLAIN = re.compile(r"[a-z0-9_-]{1,80}")
 
 
@@ -86,25 +94,54 @@ class Samples:
         with storage_faults("noting an upload"):
             self._connection.execute("UPDATE samples SET uploaded = 1 WHERE sample = ?", (sample,))
 
-    def evict(self) -> list[str]:
-        """Delete the rows over budget; return their names. Delete the files (`remove`) once that is committed.
+    def mark_asked(self, names: Sequence[str]) -> None:
+        """Note that the cloud has asked for these images: they stay until it has them, as long as anything else can go."""
+        with storage_faults("noting a request"):
+            self._connection.executemany("UPDATE samples SET asked = 1 WHERE sample = ? AND asked = 0", [(n,) for n in names])
 
-        What the cloud already has goes first, then frames kept for doubt, then the random audit; oldest first in each.
+    def evict(self, *, max_bytes: int | None = None) -> list[str]:
+        """Delete the rows over budget; return their names. Delete the files (`remove`) once that is committed."""
+        return [name for name, _ in self.evict_by_value(max_bytes=max_bytes)]
+
+    def evict_by_value(self, *, max_bytes: int | None = None) -> list[tuple[str, str]]:
+        """Delete the rows over budget; return (name, why it was kept). The caller holds the transaction.
+
+        By value, oldest first in each: what the cloud already has (and people may have labelled there) loses nothing by going;
+        then frames kept for a fault; then the random audit; then frames the model was unsure of, the hard ones; last those
+        the cloud has asked for and does not have yet.
         """
-        count, size = self._connection.execute("SELECT COUNT(*), COALESCE(SUM(bytes), 0) FROM samples").fetchone()
-        if count <= self._max_count and size <= self._max_bytes:
+        limit = self._max_bytes if max_bytes is None else min(self._max_bytes, max_bytes)
+        count, size = self._connection.execute(f"SELECT COUNT(*), COALESCE(SUM({_ON_DISK}), 0) FROM samples").fetchone()
+        if count <= self._max_count and size <= limit:
             return []
-        gone: list[str] = []
-        rows = self._connection.execute(
-            "SELECT sample, bytes FROM samples ORDER BY uploaded DESC, reason = 'audit', captured_at LIMIT 256"
-        )
-        for sample, size_bytes in rows.fetchall():
-            if count <= self._max_count and size <= self._max_bytes:
+        gone: list[tuple[str, str]] = []
+        rows = self._connection.execute(f"SELECT sample, {_ON_DISK}, {_WHY} FROM samples ORDER BY {_BY_VALUE} LIMIT 256")
+        for sample, size_bytes, why in rows.fetchall():
+            if count <= self._max_count and size <= limit:
                 break
-            gone.append(sample)
+            gone.append((sample, why))
             count, size = count - 1, size - size_bytes
-        self._connection.executemany("DELETE FROM samples WHERE sample = ?", [(s,) for s in gone])
+        self._connection.executemany("DELETE FROM samples WHERE sample = ?", [(name,) for name, _ in gone])
         return gone
+
+    def used_bytes(self) -> int:
+        """Return what the kept images take on the disk."""
+        return int(self._connection.execute(f"SELECT COALESCE(SUM({_ON_DISK}), 0) FROM samples").fetchone()[0])
+
+    def shed(self, size_bytes: int) -> int:
+        """Delete the least valued files, about `size_bytes` of them, without writing to a database that has no room.
+
+        Their rows say what went at the next start (`sweep`) or when they are looked up. Returns how many bytes were freed.
+        """
+        freed = 0
+        for sample, size in self._connection.execute(f"SELECT sample, {_ON_DISK} FROM samples ORDER BY {_BY_VALUE}"):
+            if freed >= size_bytes:
+                break
+            path = self._path(sample)
+            if path.exists():
+                path.unlink()
+                freed += size
+        return freed
 
     def remove(self, names: list[str]) -> None:
         """Delete the files of evicted samples."""
