@@ -20,8 +20,8 @@ station = "line3-cam1"
 home = "state"                # where results, bundles and kept images live
 
 [source]
-kind = "simulated"            # or "folder"
-fps = 20.0                    # 0: as fast as it goes
+kind = "simulated"            # or "folder", "v4l2", "rtsp", "gstreamer"
+fps = 20.0                    # 0: as fast as it goes; a camera keeps its own rate
 seed = 1                      # simulated: which parts; folder: which order when shuffled
 folder = ""                   # folder: images to read
 shuffle = false               # folder: anew on each lap
@@ -29,8 +29,15 @@ loop = true                   # folder: begin again at the end
 watch = false                 # folder: wait for new files (then loop = false)
 scene = ""                    # simulated: a folder of real images, instead of generated surfaces
 controls = ""                 # simulated: a file of exposure, defocus, ..., followed while running
-height = 128
+height = 128                  # simulated and v4l2
 width = 128
+device = ""                   # v4l2: best a link below /dev/v4l/by-id
+pixel_format = ""             # v4l2: "GREY", "YUYV", "MJPG", "BGR3" or "RGB3"; "": the first of them that it has
+url = ""                      # rtsp: e.g. "rtsp://user:password@10.0.0.20:554/stream1"
+pipeline = ""                 # gstreamer: as for gst-launch-1.0, e.g. "nvarguscamerasrc ! nvvidconv ! video/x-raw"
+gst_python = "/usr/bin/python3"  # gstreamer: the Python that has gi, which pip cannot install
+hardware_trigger = false      # v4l2, gstreamer: each image is a trigger; silence is no fault
+stall_s = 5.0                 # cameras: silent for this long is lost; 0: never
 
 [line]
 deadline_ms = 200.0           # a later verdict is REVIEW
@@ -77,10 +84,12 @@ token_file = ""               # whoever asks must send it: Authorization: Bearer
 max_body_mib = 16             # of an image sent to /v1/infer
 
 [limits]
-outbox_mib = 64
+disk_mib = 512                # results, waiting summaries and kept images together; least valued go first
+outbox_mib = 64               # of it, at most a quarter
 samples = 2000
-samples_mib = 256
+samples_mib = 256             # of it, at most half
 results_rows = 1000000
+commit_s = 1.0                # what a crash may lose, told as undecided; shorter wears flash out sooner
 """
 
 _PATH = re.compile(r" - at `\$(.*?)`$")
@@ -105,6 +114,13 @@ class SourceSettings(_Section, frozen=True):
     controls: str = ""
     height: int = 128
     width: int = 128
+    device: str = ""
+    pixel_format: str = ""
+    url: str = ""
+    pipeline: str = ""
+    gst_python: str = "/usr/bin/python3"
+    hardware_trigger: bool = False
+    stall_s: float = 5.0
 
 
 class LineSettings(_Section, frozen=True):
@@ -191,10 +207,12 @@ class ApiSettings(_Section, frozen=True):
 class LimitSettings(_Section, frozen=True):
     """[limits]: of the disk."""
 
+    disk_mib: int = 512
     outbox_mib: int = 64
     samples: int = 2_000
     samples_mib: int = 256
     results_rows: int = 1_000_000
+    commit_s: float = 1.0
 
 
 class _File(_Section, frozen=True):
@@ -269,14 +287,15 @@ def _check(settings: Settings, path: Path) -> None:
         "limits.samples": settings.limits.samples,
         "limits.samples_mib": settings.limits.samples_mib,
         "limits.results_rows": settings.limits.results_rows,
+        "limits.disk_mib": settings.limits.disk_mib,
+        "limits.commit_s": settings.limits.commit_s,
     }
     problems = [f"{key} must be above 0, not {value:g}" for key, value in positive.items() if not value > 0]
+    if 0 < settings.limits.disk_mib < 16:
+        problems.append(f"limits.disk_mib must be 16 or more, not {settings.limits.disk_mib}")
     if not settings.home:
         problems.append("home must name a folder")
-    if source.kind not in ("simulated", "folder"):
-        problems.append(f"source.kind must be 'simulated' or 'folder', not '{source.kind}'")
-    if source.kind == "folder" and not source.folder:
-        problems.append("source.folder must name a folder of images")
+    problems += _source_problems(source)
     if not source.fps >= 0:
         problems.append(f"source.fps must be 0 or more, not {source.fps:g}")
     if not 0 <= policy.audit_rate <= 1:
@@ -302,7 +321,32 @@ def _api_problems(api: ApiSettings) -> list[str]:
     if not 0 < api.max_body_mib <= 256:
         problems.append(f"api.max_body_mib must be 1 to 256, not {api.max_body_mib}")
     if api.port != 0 and not api.on_loopback and not api.token_file:
-        problems.append(f"api.host = '{api.host[:80]}' can be reached from other machines, so api.token_file must be set")
+        problems.append(
+            f"api.host = '{api.host[:80]}' can be reached from other machines, so api.token_file must be set"
+        )
+    return problems
+
+
+def _source_problems(source: SourceSettings) -> list[str]:
+    # What each kind needs, and what is said when it is missing.
+    needs = {
+        "simulated": ("kind", ""),
+        "folder": ("folder", "must name a folder of images"),
+        "v4l2": ("device", "must name a camera, e.g. /dev/v4l/by-id/..."),
+        "rtsp": ("url", "must be the camera's rtsp:// address"),
+        "gstreamer": ("pipeline", "must hold a pipeline, as for gst-launch-1.0"),
+    }
+    if source.kind not in needs:
+        *most, last = (f"'{kind}'" for kind in needs)
+        return [f"source.kind must be {', '.join(most)} or {last}, not '{source.kind}'"]
+    problems = []
+    key, what = needs[source.kind]
+    if not getattr(source, key):
+        problems.append(f"source.{key} {what}")
+    if source.hardware_trigger and source.kind not in ("v4l2", "gstreamer"):
+        problems.append(f"source.hardware_trigger is for 'v4l2' and 'gstreamer', not '{source.kind}'")
+    if not 0 <= source.stall_s <= 3600:
+        problems.append(f"source.stall_s must be 0 to 3600 seconds, not {source.stall_s:g}")
     return problems
 
 

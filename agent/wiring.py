@@ -341,6 +341,39 @@ def open_source(settings: Settings, clock: Clock) -> FrameSource:
             fps=source.fps or None,
             seed=source.seed if source.shuffle else None,
         )
+    rng = np.random.default_rng()
+
+    def roll() -> float:
+        return float(rng.random())
+
+    if source.kind == "v4l2":
+        from agent.sources.v4l2 import open_v4l2
+
+        return open_v4l2(
+            settings.path(source.device),
+            clock,
+            roll,
+            width=source.width,
+            height=source.height,
+            pixel_format=source.pixel_format,
+            hardware_trigger=source.hardware_trigger,
+            stall_s=source.stall_s,
+        )
+    if source.kind == "rtsp":
+        from agent.sources.rtsp import open_rtsp
+
+        return open_rtsp(source.url, clock, roll, stall_s=source.stall_s)
+    if source.kind == "gstreamer":
+        from agent.sources.gstreamer import open_gstreamer
+
+        return open_gstreamer(
+            source.pipeline,
+            clock,
+            roll,
+            python=source.gst_python,
+            hardware_trigger=source.hardware_trigger,
+            stall_s=source.stall_s,
+        )
     from agent.sources.simulated import SimulatedSource
 
     return SimulatedSource(
