@@ -82,6 +82,11 @@ class ReportBox:
             self._taken = True
             return self._state
 
+    def current(self) -> ReportedState | None:
+        """Local API: return the newest state, taken or not."""
+        with self._lock:
+            return self._state
+
     def reset(self) -> None:
         """Uplink loop: forget what was returned, so that a new connection sends it again."""
         with self._lock:

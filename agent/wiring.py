@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from agent.api.meter import LineMeter
+from agent.api.provenance import Manifests
 from agent.chores import Chores
 from agent.decide.budget import Budget
 from agent.decide.frame_faults import FrameFaults
@@ -26,6 +28,7 @@ from agent.mailboxes import Inbox, ReportBox, Switch
 from agent.ports.clock import Clock
 from agent.ports.fallback import Fallback
 from agent.ports.log import Log
+from agent.ports.runtime import Runtime
 from agent.ports.slots import InstalledBundle
 from agent.ports.source import FrameSource
 from agent.runtime.load import load_first
@@ -41,11 +44,13 @@ from agent.store.recovery import last_closed_window, recover
 from agent.store.samples import Samples
 from agent.uplink_loop import UplinkLoop, UplinkRules
 from contract.errors import InvalidConfig
+from contract.manifest import Artefact, Manifest
 from contract.messages import StationState
 
 if TYPE_CHECKING:
     import httpx
 
+    from agent.api_wiring import LocalApi
     from agent.update_loop import UpdateLoop
 
 AGENT_VERSION = "0.1.0"
@@ -75,12 +80,14 @@ class Station:
             self.boot = self._claim()
             self.source = open_source(settings, clock)
             stack.callback(self.source.close)
+            self._meter = LineMeter(clock)
+            self._manifests = Manifests(home / "manifests", clock)
             self._slots = Slots(home / "bundles")
             boot_bundles = self._boot_bundles()
             switch = Switch()
             self._recorder = self._make_recorder(stack)
             self._serving = Serving(
-                lambda folder, manifest: load_first(folder, manifest, threads=settings.line.threads),
+                self._load,
                 switch,
                 clock,
                 log,
@@ -97,6 +104,7 @@ class Station:
             inbox, report = Inbox(), ReportBox()
             self.uplink_loop = self._make_uplink(stack, inbox, report)
             self.update_loop = self._make_update(inbox, report, switch)
+            self._api = self._open_api(stack, report)
             self._closing = stack.pop_all()
 
     def run(self, stop: threading.Event) -> bool:
@@ -121,6 +129,8 @@ class Station:
             )
         for thread in threads:
             thread.start()
+        if self._api is not None:
+            self._api.start()
         while not line_done.wait(0.5):
             pass
         # The line first, then the disk, then the network: what was judged is stored, and what is stored may still be sent.
@@ -201,14 +211,14 @@ class Station:
         settings = self._settings
         policy, line = settings.policy, settings.line
         return FrameLoop(
-            self.source,
+            self._meter.source(self.source),
             self._serving,
             self._enrolled,
             Sampler(self._rng, audit_rate=policy.audit_rate, doubtful_per_window=policy.doubtful_per_window),
             FrameFaults(blank_sd=line.blank_sd, frozen_after=line.frozen_after),
             self._make_fallback(),
             Budget.full(policy.fallback_burst, policy.fallback_per_s, self._clock.monotonic()),
-            self._recorder,
+            self._meter.recorder(self._recorder),
             self._clock,
             self._log,
             LineRules(
@@ -221,6 +231,49 @@ class Station:
             next_window=self._next_window,
             clock_synced=lambda: clock_synced(self._clock.now()),
         )
+
+    def _load(self, folder: Path, manifest: Manifest) -> tuple[Runtime, Artefact]:
+        runtime, artefact = load_first(folder, manifest, threads=self._settings.line.threads)
+        try:
+            self._manifests.keep(folder.name, manifest, artefact.file)
+        except OSError as error:
+            # P9 is then "not known", which is said; it is no reason not to judge parts.
+            self._log.fault("manifests", f"what ran here cannot be noted: {error}")
+        return runtime, artefact
+
+    def _open_api(self, stack: ExitStack, report: ReportBox) -> LocalApi | None:
+        if self._settings.api.port == 0:
+            return None
+        from agent.api.station_metrics import StationFigures
+        from agent.api_wiring import StationFacts, open_api
+
+        def in_charge() -> InstalledBundle | None:
+            model = self._serving.in_charge
+            return model.bundle if model else None
+
+        def figures() -> StationFigures:
+            loops = {"frames": self.frame_loop, "uplink": self.uplink_loop, "update": self.update_loop}
+            reported = report.current()
+            return StationFigures(
+                AGENT_VERSION,
+                self._recorder.healthy(),
+                reported.update_state if reported else "",
+                {name: loop.faults for name, loop in loops.items() if loop is not None},
+            )
+
+        view = StationFacts(
+            self._settings,
+            self._clock,
+            self._meter,
+            self._slots,
+            in_charge=in_charge,
+            stored=self._recorder.healthy,
+            figures=figures,
+        )
+        api = open_api(self._settings, self._clock, self._log, view, self._meter, self._manifests)
+        if api is not None:
+            stack.callback(api.stop, 2.0)
+        return api
 
     def _make_fallback(self) -> Fallback | None:
         policy = self._settings.policy

@@ -10,11 +10,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from contract.errors import BadImage, InvalidConfig, NotFound, PlumblineError
+from contract.errors import InvalidConfig, PlumblineError
 
 if TYPE_CHECKING:
-    from agent.commands.batch import Scored, Sheet
-    from agent.ports.slots import InstalledBundle
+    from collections import Counter
+
+    from agent.commands.batch import Judge
 
 _EXAMPLE = """\
 Each line: image, verdict, label, confidence, milliseconds, bundle. REVIEW means unsure, or that the image could not be
@@ -44,7 +45,13 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads the runtime may use (1)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write .csv or JSON lines to FILE instead of printing")
-    parser.add_argument("--blank-sd", type=float, default=0.0, metavar="SD", help="less spread, in grey levels, is REVIEW as blank (0: never)")
+    parser.add_argument(
+        "--blank-sd",
+        type=float,
+        default=0.0,
+        metavar="SD",
+        help="less spread, in grey levels, is REVIEW as blank (0: never)",
+    )
     parser.add_argument("--nice", type=int, default=0, metavar="N", help="give way to other programs by N, 0 to 19")
     parser.add_argument(
         "--stdin",
@@ -57,38 +64,86 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Judge; return 1 when an image could not be judged."""
-    from agent.commands.batch import Judge, Paper, Sheet
+    from agent.commands.batch import Judge
     from agent.runtime.load import load_first
     from agent.wiring import open_bundle
 
-    if bool(args.images) == args.stdin:
-        raise InvalidConfig("nothing to judge" if not args.images else "images are named, and --stdin too",
-                            hint="name image files or folders, or use --stdin")  # fmt: skip
+    if bool(args.images) is args.stdin:
+        what = "images are named, and --stdin too" if args.stdin else "no image is named"
+        raise InvalidConfig(what, hint="name image files or folders, or use --stdin")
     if args.nice > 0:
         os.nice(min(args.nice, 19))
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="plumbline-infer-")))
         bundle = open_bundle(args.bundle, scratch)
-        runtime, artefact = load_first(Path(bundle.folder), bundle.manifest, threads=max(1, args.threads))
+        manifest, name = bundle.manifest, f"{bundle.manifest.name} {bundle.manifest.version} {bundle.digest[:12]}"
+        runtime, artefact = load_first(Path(bundle.folder), manifest, threads=max(1, args.threads))
         stack.callback(runtime.close)
-        judge = Judge(bundle.manifest, runtime, artefact.output, blank_sd=args.blank_sd)
+        judge = Judge(manifest, runtime, artefact.output, name, blank_sd=args.blank_sd)
         if args.stdin:
-            return _serve(judge, bundle)
-        if args.out is None and not any(path.is_dir() for path in args.images):
-            return _print_each(args, judge, bundle)
-        sheet: Sheet | Paper = (
-            Sheet(args.out, _name(bundle)) if args.out is not None else Paper(_name(bundle), as_json=args.json)
-        )
-        with sheet:
-            return _score_all(args.images, judge, sheet)
+            return _serve(judge)
+        if args.out is not None:
+            return _into_file(args, judge, name)
+        return _onto_terminal(args, judge)
 
 
-def _print_each(args: argparse.Namespace, judge: Judge, bundle: InstalledBundle) -> int:
-    from agent.commands.batch import Paper
+def _onto_terminal(args: argparse.Namespace, judge: Judge) -> int:
+    from agent.commands.batch import Paper, score_all
 
-    paper, failed = Paper(_name(bundle), as_json=args.json), False
-    for path in args.images:
-        scored = judge.score_file(path)
-        failed = failed or bool(scored.error)
-        paper.add(scored)
-    return 1 if failed else 0
+    paper = Paper(as_json=args.json)
+    in_bulk = any(path.is_dir() for path in args.images)
+    took_s = score_all(args.images, judge, paper, progress=False)
+    if in_bulk:
+        print(_summary(paper.done, took_s, sum(paper.done.values())), file=sys.stderr)
+    return 1 if paper.done["failed"] else 0
+
+
+def _into_file(args: argparse.Namespace, judge: Judge, name: str) -> int:
+    import msgspec
+
+    from agent.commands.batch import Sheet, score_all
+
+    sheet = Sheet(args.out, name)
+    before = sum(sheet.done.values())
+    try:
+        if before:
+            print(f"going on after {before} images of an earlier run", file=sys.stderr)
+        took_s = score_all(args.images, judge, sheet, progress=True)
+        sheet.finish()
+    finally:
+        sheet.close()
+    judged = sum(sheet.done.values()) - before
+    print(_summary(sheet.done, took_s, judged), file=sys.stderr)
+    if args.json:
+        counts = {key: sheet.done[key] for key in ("PASS", "REJECT", "REVIEW", "failed")}
+        speed = round(judged / took_s, 1) if judged else 0.0
+        shown = {"out": str(args.out), "n": sum(sheet.done.values()), **counts, "images_per_s": speed}
+        print(msgspec.json.encode(shown).decode())
+    return 1 if sheet.done["failed"] else 0
+
+
+def _summary(done: Counter[str], took_s: float, judged: int) -> str:
+    counts = ", ".join(f"{done[key]} {key}" for key in ("PASS", "REJECT", "REVIEW", "failed"))
+    speed = f"{judged / took_s:.1f} images/s" if judged and took_s > 0 else "nothing was left to do"
+    return f"{sum(done.values())} images: {counts}; {speed}"
+
+
+def _serve(judge: Judge) -> int:
+    """Answer images from stdin with a JSON line each, until it ends."""
+    import msgspec
+
+    stdin, stdout = sys.stdin.buffer, sys.stdout.buffer
+    while len(head := stdin.read(4)) == 4:
+        length = int.from_bytes(head, "big")
+        if length > _MAX_PIPED_BYTES:
+            raise InvalidConfig(f"an image of {length} bytes was announced", hint="send smaller ones")
+        data = stdin.read(length)
+        if len(data) != length:
+            break
+        try:
+            scored = judge.score(data, "the image")
+        except PlumblineError as error:
+            scored = judge.failed("the image", error)
+        stdout.write(msgspec.json.encode(scored) + b"\n")
+        stdout.flush()
+    return 0

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from contract.errors import BadMessage
-
 if TYPE_CHECKING:
     from agent.settings import Settings
 
@@ -54,47 +52,9 @@ def read(settings: Settings) -> dict[str, Any]:
     Raises:
         NotFound: the station never ran.
     """
-    from agent.health.home_lock import is_locked
-    from agent.slots.ab_slots import Slots
-    from agent.store.database import FILE_NAME, open_read_only
-    from agent.store.status import read_status
-    from contract.sketches.reference import decode_reference
+    from agent.station_status import station_status
 
-    home = settings.home_folder
-    connection = open_read_only(home / FILE_NAME)
-    try:
-        store = read_status(connection)
-    finally:
-        connection.close()
-    slots = Slots(home / "bundles")
-    bundle, last, trial = slots.boot_bundle(), slots.last(), slots.trial()
-    try:
-        enrolled_frames = decode_reference(store.reference.encode()).frames if store.reference else 0
-    except BadMessage:
-        enrolled_frames = 0
-    return {
-        "station": settings.station,
-        "running": is_locked(home),
-        "source": settings.source.kind,
-        "simulated": settings.source.kind == "simulated",
-        "bundle": bundle.digest if bundle else "",
-        "bundle_name": f"{bundle.manifest.name} {bundle.manifest.version}" if bundle else "",
-        "trial": trial.order.bundle if trial else "",
-        "last_update": ("kept" if last.kept else f"rolled back: {last.reason}") if last else "",
-        "boot": store.boot,
-        "captured": store.captured,
-        "passed": store.passed,
-        "rejected": store.rejected,
-        "review": store.review,
-        "review_causes": store.review_causes,
-        "windows": store.windows,
-        "outbox": store.outbox,
-        "outbox_bytes": store.outbox_bytes,
-        "acked_at": store.acked_at,
-        "samples": store.samples,
-        "samples_bytes": store.samples_bytes,
-        "enrolled_frames": enrolled_frames,
-    }
+    return station_status(settings.home_folder, settings.station, settings.source.kind)
 
 
 def _in_words(name: str, value: object) -> str:

@@ -1,0 +1,147 @@
+"""Counts what goes in at the line's start and comes out at its end, for /metrics and /healthz.
+
+It stands around the source and the recorder, so it counts what happened and not what somebody meant to count. The line's
+threads write plain integers and wait for nobody; readers copy. Counts begin with the process.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+from agent.decide.causes import Cause
+from agent.ports.clock import Clock
+from agent.ports.recorder import Recorder, Result, Sample
+from agent.ports.source import Frame, FrameSource
+from contract.messages import Summary
+
+# Upper bounds in milliseconds; the last bin has none.
+LATENCY_BOUNDS_MS = (1.0, 2.0, 5.0, 10.0, 20.0, 35.0, 50.0, 75.0, 100.0, 150.0, 200.0, 350.0, 500.0, 1000.0, 2500.0)
+_CAMERA_FAULTS_IN_A_ROW = 5
+_SMOOTH = 1 / 8
+# Their results carry no latency: nothing was captured that one could be measured from.
+_WITHOUT_LATENCY = (Cause.CAMERA_FAULT.value,)
+
+
+class LineMeter:
+    """The counts of one line."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.decided: dict[tuple[str, str], int] = {}
+        self.dropped: dict[str, int] = {}
+        self.undecided = 0
+        self.windows = 0
+        self.asked_cloud = 0
+        self.cloud_answers = 0
+        self.latency_bins = [0] * (len(LATENCY_BOUNDS_MS) + 1)
+        self.latency_sum_ms = 0.0
+        self.recent_latency_ms = 0.0
+        self._camera_faults_in_a_row = 0
+        self._turned_s = clock.monotonic()
+        self._waiting_since_s: float | None = None
+
+    @property
+    def camera_faults(self) -> int:
+        """Frames that were due and could not be captured."""
+        return sum(n for (_, cause), n in self.decided.copy().items() if cause == Cause.CAMERA_FAULT.value)
+
+    def source(self, source: FrameSource) -> FrameSource:
+        """Return `source`, watched."""
+        return _MeteredSource(source, self)
+
+    def recorder(self, recorder: Recorder) -> Recorder:
+        """Return `recorder`, watched."""
+        return _MeteredRecorder(recorder, self)
+
+    def why_stalled(self, within_s: float) -> str:
+        """Return "" while the line turns: it reads, and what it reads comes out decided; else what is wrong."""
+        now_s, waiting_s = self._clock.monotonic(), self._waiting_since_s
+        if waiting_s is not None and now_s - waiting_s > within_s:
+            return f"no frame has come out of the line for {now_s - waiting_s:.0f} s though one went in"
+        if now_s - self._turned_s > within_s:
+            return f"the camera has not answered for {now_s - self._turned_s:.0f} s"
+        if self._camera_faults_in_a_row >= _CAMERA_FAULTS_IN_A_ROW:
+            return f"the camera failed {self._camera_faults_in_a_row} times in a row"
+        return ""
+
+    def read_returned(self, frame: Frame | None) -> None:
+        """Note that the source answered."""
+        self._turned_s = self._clock.monotonic()
+        if frame is not None and self._waiting_since_s is None:
+            self._waiting_since_s = self._turned_s
+
+    def came_out(self, result: Result, *, recorded: bool) -> None:
+        """Count one frame that has its verdict; `recorded` False: the recorder had no room for it."""
+        self._turned_s = self._clock.monotonic()
+        self._waiting_since_s = None
+        self._camera_faults_in_a_row = (
+            self._camera_faults_in_a_row + 1 if result.cause == Cause.CAMERA_FAULT.value else 0
+        )
+        if recorded:
+            key = (result.verdict, result.cause)
+            self.decided[key] = self.decided.get(key, 0) + 1
+        else:
+            self.undecided += 1
+        self.asked_cloud += result.asked_cloud
+        self.cloud_answers += result.cloud_answer
+        if result.cause not in _WITHOUT_LATENCY:
+            self.latency_bins[bisect_left(LATENCY_BOUNDS_MS, result.latency_ms)] += 1
+            self.latency_sum_ms += result.latency_ms
+            self.recent_latency_ms += _SMOOTH * (result.latency_ms - self.recent_latency_ms)
+
+    def window_closed(self, summary: Summary) -> None:
+        """Count one window's end, and the frames dropped in it: the line counts those by window."""
+        self.windows += 1
+        for cause, n in summary.accounting.dropped.items():
+            self.dropped[cause] = self.dropped.get(cause, 0) + n
+
+
+class _MeteredSource:
+    def __init__(self, source: FrameSource, meter: LineMeter) -> None:
+        self._source = source
+        self._meter = meter
+        self.simulated = source.simulated
+
+    def read(self) -> Frame | None:
+        """Return the next frame; see `FrameSource`."""
+        frame = None
+        try:
+            frame = self._source.read()
+        finally:
+            self._meter.read_returned(frame)
+        return frame
+
+    def exhausted(self) -> bool:
+        """Return whether no frame will ever come again."""
+        return self._source.exhausted()
+
+    def close(self) -> None:
+        """Let go of the device."""
+        self._source.close()
+
+
+class _MeteredRecorder:
+    def __init__(self, recorder: Recorder, meter: LineMeter) -> None:
+        self._recorder = recorder
+        self._meter = meter
+
+    def record(self, result: Result, sample: Sample | None) -> bool:
+        """Queue one result and its sample; see `Recorder`."""
+        recorded = self._recorder.record(result, sample)
+        self._meter.came_out(result, recorded=recorded)
+        return recorded
+
+    def close_window(self, window: int, summary: Summary) -> bool:
+        """Queue the end of `window`; see `Recorder`."""
+        taken = self._recorder.close_window(window, summary)
+        if taken:
+            self._meter.window_closed(summary)
+        return taken
+
+    def has_room(self) -> bool:
+        """Return whether the next item will be taken."""
+        return self._recorder.has_room()
+
+    def healthy(self) -> bool:
+        """Return whether the last commit reached the disk."""
+        return self._recorder.healthy()

@@ -1,0 +1,126 @@
+"""The station's figures as Prometheus reads them: what was counted or can be read now. What cannot is left out, not 0."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.api.exposition import Exposition
+from agent.api.meter import LATENCY_BOUNDS_MS, LineMeter
+from agent.ports.slots import InstalledBundle
+from contract.errors import PlumblineError
+from contract.update_states import UpdateState
+
+
+@dataclass(frozen=True, slots=True)
+class StationFigures:
+    """What the loops count themselves. `update_state` "": this station follows no orders, or has not said yet."""
+
+    version: str
+    stored: bool
+    update_state: str
+    faults: Mapping[str, int]
+
+
+def station_metrics(
+    meter: LineMeter,
+    figures: StationFigures,
+    bundle: InstalledBundle | None,
+    *,
+    home: Path,
+    database: Path,
+    connect: Callable[[], sqlite3.Connection],
+    station: str,
+    simulated: bool,
+) -> str:
+    """Return every figure as text."""
+    out = Exposition()
+    about = {"station": station, "version": figures.version, "bundle": bundle.digest if bundle else ""}
+    about["model"] = f"{bundle.manifest.name} {bundle.manifest.version}" if bundle else ""
+    out.add("plumbline_info", "gauge", "Which station this is and what decides on it.", 1, **about)
+    out.add("plumbline_simulated", "gauge", "1: its images are generated, no camera took them.", simulated)
+    _add_line(out, meter)
+    out.add("plumbline_results_stored", "gauge", "1: the last commit of results reached the disk.", figures.stored)
+    faults = [({"loop": loop}, n) for loop, n in figures.faults.items()]
+    out.add_all(
+        "plumbline_faults_total", "counter", "Errors nothing foresaw, by the loop that went on after them.", faults
+    )
+    if figures.update_state:
+        states = [({"state": state.value}, float(state.value == figures.update_state)) for state in UpdateState]
+        out.add_all("plumbline_update_state", "gauge", "1 for the state of the last or current update.", states)
+    readable = _add_store(out, connect)
+    out.add("plumbline_database_readable", "gauge", "0: what the database says is missing from this answer.", readable)
+    _add_disk(out, home, database)
+    return out.text()
+
+
+def _add_line(out: Exposition, meter: LineMeter) -> None:
+    frames = [({"verdict": verdict, "cause": cause}, n) for (verdict, cause), n in sorted(meter.decided.copy().items())]
+    out.add_all(
+        "plumbline_frames_total", "counter", "Frames decided since the start, by verdict and REVIEW's cause.", frames
+    )
+    dropped = [({"cause": cause}, n) for cause, n in sorted(meter.dropped.copy().items())]
+    out.add_all(
+        "plumbline_frames_dropped_total",
+        "counter",
+        "Frames dropped before a verdict, counted as their window closes.",
+        dropped,
+    )
+    out.add(
+        "plumbline_frames_undecided_total", "counter", "Frames whose verdict could not be recorded.", meter.undecided
+    )
+    out.add("plumbline_camera_faults_total", "counter", "Frames that were due and not captured.", meter.camera_faults)
+    out.add("plumbline_windows_total", "counter", "Windows closed since the start.", meter.windows)
+    out.add("plumbline_cloud_asked_total", "counter", "Frames the cloud was asked about.", meter.asked_cloud)
+    out.add("plumbline_cloud_answers_total", "counter", "Answers of the cloud that came in time.", meter.cloud_answers)
+    bounds = [bound / 1e3 for bound in LATENCY_BOUNDS_MS]
+    what = "Capture to verdict in seconds, of every frame that was captured."
+    out.add_histogram("plumbline_latency_seconds", what, bounds, list(meter.latency_bins), meter.latency_sum_ms / 1e3)
+
+
+def _add_store(out: Exposition, connect: Callable[[], sqlite3.Connection]) -> bool:
+    try:
+        with closing(connect()) as connection:
+            outbox, outbox_bytes = connection.execute("SELECT COUNT(*), COALESCE(SUM(bytes), 0) FROM outbox").fetchone()
+            samples, samples_bytes = connection.execute(
+                "SELECT COUNT(*), COALESCE(SUM(bytes), 0) FROM samples"
+            ).fetchone()
+            acked = connection.execute("SELECT value FROM memory WHERE name = 'acked_at'").fetchone()
+    except (sqlite3.Error, PlumblineError):
+        return False
+    out.add("plumbline_outbox_summaries", "gauge", "Summaries the cloud has not acknowledged.", outbox)
+    out.add("plumbline_outbox_bytes", "gauge", "Bytes of those summaries.", outbox_bytes)
+    out.add("plumbline_samples", "gauge", "Images kept for review.", samples)
+    out.add("plumbline_samples_bytes", "gauge", "Bytes of those images.", samples_bytes)
+    if acked is not None:
+        what = "When the cloud last acknowledged a summary, Unix seconds."
+        out.add("plumbline_acknowledged_timestamp_seconds", "gauge", what, float(acked[0]))
+    return True
+
+
+def _add_disk(out: Exposition, home: Path, database: Path) -> None:
+    try:
+        usage = shutil.disk_usage(home)
+    except OSError:
+        pass
+    else:
+        out.add("plumbline_disk_free_bytes", "gauge", "Free bytes on the disk of the station's home.", usage.free)
+        out.add("plumbline_disk_size_bytes", "gauge", "Size of that disk.", usage.total)
+    size = 0
+    for path in (database, database.with_name(f"{database.name}-wal")):
+        try:
+            size += path.stat().st_size
+        except OSError:
+            continue
+    if size:
+        out.add("plumbline_database_bytes", "gauge", "Bytes of the database and its log.", size)
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return
+    out.add("process_resident_memory_bytes", "gauge", "Memory of the agent.", pages * os.sysconf("SC_PAGE_SIZE"))

@@ -1,0 +1,63 @@
+"""How a station stands, from its files: what `plumbline-agent status` prints and /v1/status answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from agent.health.home_lock import is_locked
+from agent.ports.slots import InstalledBundle
+from agent.slots.ab_slots import Slots
+from agent.store.database import FILE_NAME, open_read_only
+from agent.store.status import read_status
+from contract.errors import BadMessage
+from contract.sketches.reference import decode_reference
+
+
+def station_status(
+    home: Path,
+    station: str,
+    source_kind: str,
+    slots: Slots | None = None,
+    boot_bundle: Callable[[], InstalledBundle | None] | None = None,
+) -> dict[str, Any]:
+    """Return the status of the station whose files are in `home`, as plain values.
+
+    Args:
+        boot_bundle: how to find the bundle that boots; None reads and hashes it, which takes a while for a large one.
+    Raises:
+        NotFound: the station never ran.
+    """
+    with closing(open_read_only(home / FILE_NAME)) as connection:
+        store = read_status(connection)
+    slots = slots or Slots(home / "bundles")
+    bundle, last, trial = (boot_bundle or slots.boot_bundle)(), slots.last(), slots.trial()
+    try:
+        enrolled_frames = decode_reference(store.reference.encode()).frames if store.reference else 0
+    except BadMessage:
+        enrolled_frames = 0
+    return {
+        "station": station,
+        "running": is_locked(home),
+        "source": source_kind,
+        "simulated": source_kind == "simulated",
+        "bundle": bundle.digest if bundle else "",
+        "bundle_name": f"{bundle.manifest.name} {bundle.manifest.version}" if bundle else "",
+        "trial": trial.order.bundle if trial else "",
+        "last_update": ("kept" if last.kept else f"rolled back: {last.reason}") if last else "",
+        "boot": store.boot,
+        "captured": store.captured,
+        "passed": store.passed,
+        "rejected": store.rejected,
+        "review": store.review,
+        "review_causes": store.review_causes,
+        "windows": store.windows,
+        "outbox": store.outbox,
+        "outbox_bytes": store.outbox_bytes,
+        "acked_at": store.acked_at,
+        "samples": store.samples,
+        "samples_bytes": store.samples_bytes,
+        "enrolled_frames": enrolled_frames,
+    }
