@@ -80,6 +80,7 @@ class Chores:
             return self._result(command, False, "refused: no image leaves this station (images_leave = 'never')")
         if self._sender is None:
             return self._result(command, False, "refused: no [cloud] url is configured")
+        self._mark_asked(names)
         sent, gone = 0, 0
         refused: list[str] = []
         for name in names:
@@ -102,6 +103,12 @@ class Chores:
             sent += 1
         detail = f"{sent} sent, {gone} no longer kept, {len(refused)} refused"
         return self._result(command, sent > 0 or not refused, f"{detail}: {refused[0]}" if refused else detail)
+
+    def _mark_asked(self, names: list[str]) -> None:
+        try:
+            self._samples.mark_asked(names)
+        except PlumblineError as error:
+            self._log.fault("samples", error.one_line())
 
     def _mark(self, name: str) -> None:
         try:

@@ -23,6 +23,7 @@ from agent.delivery import Delivery
 from agent.enrolled import Enrolled
 from agent.frame_loop import FrameLoop, LineRules
 from agent.health.clock_sync import clock_synced
+from agent.health.disk import disk_room
 from agent.health.home_lock import HomeLock
 from agent.mailboxes import Inbox, ReportBox, Switch
 from agent.ports.clock import Clock
@@ -39,8 +40,12 @@ from agent.slots.unpacked import open_archive, open_folder
 from agent.store.database import FILE_NAME, claim_boot, open_database
 from agent.store.memory import SqliteMemory
 from agent.store.outbox import Outbox
+from agent.store.quarantine import kept, start_sound
 from agent.store.recorder import GroupRecorder
-from agent.store.recovery import last_closed_window, recover
+from agent.store.recovery import last_closed_window, recover, tell_of_quarantine
+from agent.store.retention import DiskShares, Retention
+from agent.store.running_mark import FILE_NAME as MARK_NAME
+from agent.store.running_mark import RunningMark, read_mark
 from agent.store.samples import Samples
 from agent.uplink_loop import UplinkLoop, UplinkRules
 from contract.errors import InvalidConfig
@@ -132,9 +137,13 @@ class Station:
         if self._api is not None:
             self._api.start()
         while not line_done.wait(0.5):
-            pass
+            if self._recorder.corrupt and not stop.is_set():
+                self._log.say("the database is damaged: stopping, so that the next start can put it aside")
+                stop.set()
         # The line first, then the disk, then the network: what was judged is stored, and what is stored may still be sent.
         stored = self._recorder.stop(10.0)
+        if stored:
+            self._mark.goodbye()
         uplink_stop.set()
         for thread in threads:
             thread.join(8.0)
@@ -146,6 +155,14 @@ class Station:
         self._closing.close()
 
     def _claim(self) -> str:
+        self._left = read_mark(self._database.with_name(MARK_NAME))
+        self._quarantined = start_sound(
+            self._database,
+            unclean=self._left.unclean,
+            now=self._clock.now(),
+            monotonic=self._clock.monotonic,
+            keep_bytes=(self._settings.limits.disk_mib << 20) // 4,
+        )
         connection = open_database(self._database)
         try:
             return claim_boot(connection, self._database)
@@ -165,21 +182,39 @@ class Station:
             self._slots.install_local(self._settings.path(provisioned))
         return list(islice(self._slots.boot_bundles(), 2))
 
-    def _samples(self, connection: sqlite3.Connection) -> Samples:
+    def _shares(self) -> DiskShares:
         limits = self._settings.limits
+        return DiskShares.of(
+            limits.disk_mib << 20, outbox_bytes=limits.outbox_mib << 20, samples_bytes=limits.samples_mib << 20
+        )
+
+    def _samples(self, connection: sqlite3.Connection) -> Samples:
         return Samples(
             connection,
             self._settings.home_folder / "samples",
-            max_count=limits.samples,
-            max_bytes=limits.samples_mib << 20,
+            max_count=self._settings.limits.samples,
+            max_bytes=self._shares().samples_bytes,
         )
 
     def _outbox(self, connection: sqlite3.Connection) -> Outbox:
-        return Outbox(connection, boot=self.boot, max_bytes=self._settings.limits.outbox_mib << 20)
+        return Outbox(connection, boot=self.boot, max_bytes=self._shares().outbox_bytes)
 
     def _make_recorder(self, stack: ExitStack) -> GroupRecorder:
         connection = self._open(stack)
         outbox, samples = self._outbox(connection), self._samples(connection)
+        limits, home = self._settings.limits, self._settings.home_folder
+        if self._quarantined is not None:
+            note = tell_of_quarantine(
+                connection,
+                outbox,
+                self._quarantined,
+                station=self._settings.station,
+                now=self._clock.now(),
+                monotonic_s=self._clock.monotonic(),
+                simulated=self.source.simulated,
+                left=self._left,
+            )
+            self._log.say(note)
         recovered = recover(
             connection,
             outbox,
@@ -187,11 +222,38 @@ class Station:
             station=self._settings.station,
             monotonic_s=self._clock.monotonic(),
             simulated=self.source.simulated,
+            left=self._left,
         )
         if recovered:
             self._log.say(f"recovered {recovered} window(s) that a crash left open, from their results")
         self._next_window = last_closed_window(connection) + 1
-        return GroupRecorder(connection, outbox, samples, self._log, keep_rows=self._settings.limits.results_rows)
+        # Only now: what the last process left behind is told, so it may be written over.
+        self._mark = RunningMark(home / MARK_NAME, self.boot)
+        stack.callback(self._mark.close)
+
+        def free_bytes() -> int:
+            room = disk_room(home)
+            return room.free_bytes if room else 0
+
+        retention = Retention(
+            connection,
+            outbox,
+            samples,
+            keep_rows=limits.results_rows,
+            shares=self._shares(),
+            free_bytes=free_bytes,
+            evidence=lambda: list(kept(self._database)),
+        )
+        return GroupRecorder(
+            connection,
+            outbox,
+            samples,
+            self._log,
+            batch=256,
+            linger_s=limits.commit_s,
+            retention=retention,
+            mark=self._mark,
+        )
 
     def _make_http(self, stack: ExitStack) -> httpx.Client | None:
         cloud = self._settings.cloud

@@ -62,6 +62,10 @@ class Collector:
     def captured(self) -> int:
         return sum(summary.accounting.captured for summary in self.summaries.values())
 
+    @property
+    def decided(self) -> int:
+        return sum(summary.accounting.decided for summary in self.summaries.values())
+
     def close(self) -> None:
         self.client.disconnect()
         self.client.loop_stop()
@@ -79,7 +83,7 @@ class Station:
         self.config.write_text(
             f'station = "{STATION}"\nhome = "state"\n[source]\nfps = 200.0\nheight = 32\nwidth = 32\n'
             "[windows]\nframes = 60\nseconds = 1.0\n[enrol]\nframes = 10\n[line]\ndeadline_ms = 5000.0\n"
-            f"[broker]\nport = {port}\nresend_after_s = 1.0\nreconnect_max_s = 0.5\n{extra}"
+            f"[limits]\ncommit_s = 0.1\n[broker]\nport = {port}\nresend_after_s = 1.0\nreconnect_max_s = 0.5\n{extra}"
         )
         self.log = (folder / "agent.log").open("ab")
         self.process: subprocess.Popen[bytes] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from contract.messages import SampleNote
@@ -12,6 +13,9 @@ class SampleStore(Protocol):
 
     def find(self, sample: str) -> tuple[SampleNote, bytes] | None:
         """Return a kept sample's note and its PNG, or None: never kept, or evicted since."""
+
+    def mark_asked(self, names: Sequence[str]) -> None:
+        """Note that the cloud has asked for these images: they are the last to go when room runs out."""
 
     def mark_uploaded(self, sample: str) -> None:
         """Note that the cloud has this image."""

@@ -12,7 +12,15 @@ from agent.ports.outbox import OutboxRow
 from agent.store.database import storage_faults, transaction
 from agent.store.memory import put_fact
 from contract.codec import decode_summary, encode_summary
+from contract.errors import BadMessage, SketchMismatch
 from contract.messages import Summary
+from contract.sketches.window import merge
+from contract.sketches.wire import from_wire, to_wire
+
+# Drift is judged hour by hour at the coarsest; beyond that a window says too little about when.
+_COARSEST_S = 3600.0
+_GAP = "gap: summaries "
+_MERGED = "merged: summaries "
 
 
 class Outbox:
@@ -21,6 +29,7 @@ class Outbox:
     def __init__(self, connection: sqlite3.Connection, *, boot: str, max_bytes: int = 64 << 20) -> None:
         self._connection = connection
         self._max_bytes = max_bytes
+        self._merges: dict[str, int] = {}
         self.boot = boot
 
     def add(self, summary: Summary, window: int) -> int:
@@ -79,34 +88,107 @@ class Outbox:
         """Return the number of rows."""
         return int(self._connection.execute("SELECT COUNT(*) FROM outbox").fetchone()[0])
 
-    def _keep_within_budget(self) -> None:
-        """Merge the oldest rows that were never sent into one gap record: their counts survive, their sketches do not.
+    def shrink(self, by_bytes: int) -> int:
+        """Free about `by_bytes` of rows that were never sent; return how many. The caller holds the transaction.
 
-        A row that was sent may already be counted in the cloud, so it is never merged.
+        First neighbouring windows are merged into coarser ones, up to an hour, which keeps their sketches, counts and notes
+        of samples; then the oldest into a gap record, which keeps the counts. A row that was sent may already be counted in
+        the cloud, so it is never merged; the newest row, the one just added, stays whole.
         """
+        freed = self._coarsen(by_bytes)
+        return freed if freed >= by_bytes else freed + self._merge_into_gap(by_bytes - freed)
+
+    def take_merges(self) -> dict[str, int]:
+        """Return how many windows were merged since the last call, by what was lost."""
+        merges, self._merges = self._merges, {}
+        return merges
+
+    def _keep_within_budget(self) -> None:
         (used,) = self._connection.execute("SELECT SUM(bytes) FROM outbox").fetchone()
-        if used <= self._max_bytes:
-            return
-        to_free = used - int(self._max_bytes * 0.9)
-        merged: list[tuple[int, int, bytes]] = []
-        # The newest row is the one just added: it stays whole unless it is alone.
+        if used > self._max_bytes:
+            self.shrink(used - int(self._max_bytes * 0.9))
+
+    def _unsent(self) -> list[tuple[int, int, int]]:
         rows = self._connection.execute(
-            "SELECT id, window, payload, bytes FROM outbox WHERE sent = 0 AND boot = ? ORDER BY id", (self.boot,)
-        ).fetchall()[:-1]
-        for row_id, window, payload, size in rows:
-            merged.append((row_id, window, payload))
-            to_free -= size
-            if to_free <= 0 and len(merged) > 1:
+            "SELECT id, window, bytes FROM outbox WHERE sent = 0 AND boot = ? ORDER BY id", (self.boot,)
+        )
+        return [(int(row_id), int(window), int(size)) for row_id, window, size in rows][:-1]
+
+    def _load(self, row_id: int) -> Summary:
+        # One payload at a time: the whole outbox may be larger than the memory we promised to stay in.
+        (payload,) = self._connection.execute("SELECT payload FROM outbox WHERE id = ?", (row_id,)).fetchone()
+        return decode_summary(payload)
+
+    def _coarsen(self, by_bytes: int) -> int:
+        freed = 0
+        group: list[tuple[int, int, int]] = []
+        merged: Summary | None = None
+        for row in self._unsent():
+            if freed >= by_bytes:
                 break
-        if len(merged) < 2:
-            return
-        summaries = [decode_summary(payload) for _, _, payload in merged]
-        keep_id, payload = merged[-1][0], encode_summary(_gap_record(summaries))
-        self._connection.executemany("DELETE FROM outbox WHERE id = ?", [(row_id,) for row_id, _, _ in merged[:-1]])
+            summary = self._load(row[0])
+            joined = _coarser(merged, summary) if merged is not None else None
+            if joined is None:
+                freed += self._replace(group, merged, "sketches merged, none lost")
+                group, merged = [row], summary
+            else:
+                group, merged = [*group, row], joined
+                # Enough is counted as it comes: the last group need not be a whole hour.
+                if freed + sum(size for _, _, size in group[:-1]) >= by_bytes:
+                    break
+        return freed + self._replace(group, merged, "sketches merged, none lost")
+
+    def _merge_into_gap(self, by_bytes: int) -> int:
+        group: list[tuple[int, int, int]] = []
+        size = 0
+        for row in self._unsent():
+            group.append(row)
+            size += row[2]
+            if size >= by_bytes and len(group) > 1:
+                break
+        if len(group) < 2:
+            return 0
+        return self._replace(group, _gap_record([self._load(row_id) for row_id, _, _ in group]), "sketches lost")
+
+    def _replace(self, group: Sequence[tuple[int, int, int]], merged: Summary | None, outcome: str) -> int:
+        if len(group) < 2 or merged is None:
+            return 0
+        payload = encode_summary(merged)
+        self._connection.executemany("DELETE FROM outbox WHERE id = ?", [(row_id,) for row_id, _, _ in group[:-1]])
         self._connection.execute(
             "UPDATE outbox SET payload = ?, bytes = ?, window = ? WHERE id = ?",
-            (payload, len(payload), merged[0][1], keep_id),
+            (payload, len(payload), group[0][1], group[-1][0]),
         )
+        self._merges[outcome] = self._merges.get(outcome, 0) + len(group)
+        return sum(size for _, _, size in group) - len(payload)
+
+
+def _coarser(first: Summary, second: Summary) -> Summary | None:
+    """Return one summary of the frames of both, or None where they cannot be one without losing something."""
+    old, new = first.header, second.header
+    if first.window is None or second.window is None or old.bundle != new.bundle:
+        return None
+    if new.ended_at - old.started_at > _COARSEST_S or first.window.identity != second.window.identity:
+        return None
+    try:
+        window = to_wire(merge(from_wire(first.window), from_wire(second.window)))
+    except (BadMessage, SketchMismatch):
+        return None
+    told = "; ".join(dict.fromkeys(filter(None, (_beyond_merge(first.note), _beyond_merge(second.note)))))
+    return Summary(
+        header=msgspec.structs.replace(new, started_at=min(old.started_at, new.started_at)),
+        accounting=add_up((first.accounting, second.accounting)),
+        window=window,
+        samples=(*first.samples, *second.samples),
+        shadow=second.shadow or first.shadow,
+        simulated=first.simulated or second.simulated,
+        note=f"{_MERGED}{_first_seq(first, old.seq)}-{new.seq} in one window for lack of room"
+        + (f"; {told}" if told else ""),
+    )
+
+
+def _beyond_merge(note: str) -> str:
+    return (note.partition("; ")[2] if note.startswith(_MERGED) else note)[:400]
 
 
 def _gap_record(summaries: Sequence[Summary]) -> Summary:
@@ -116,11 +198,14 @@ def _gap_record(summaries: Sequence[Summary]) -> Summary:
         header=header,
         accounting=add_up(s.accounting for s in summaries),
         simulated=any(s.simulated for s in summaries),
-        note=f"gap: summaries {_first_seq(summaries[0], first.seq)}-{last.seq} merged for lack of room; their sketches are lost",
+        note=f"{_GAP}{_first_seq(summaries[0], first.seq)}-{last.seq} merged for lack of room; their sketches are lost",
     )
 
 
 def _first_seq(summary: Summary, otherwise: int) -> int:
-    # A gap record merged again keeps the start of its range.
-    head = summary.note.removeprefix("gap: summaries ").split("-")[0]
-    return int(head) if summary.note.startswith("gap: ") and head.isdigit() else otherwise
+    # A record merged again keeps the start of its range.
+    for prefix in (_GAP, _MERGED):
+        head = summary.note.removeprefix(prefix).split("-")[0]
+        if summary.note.startswith(prefix) and head.isdigit():
+            return int(head)
+    return otherwise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import queue
 import sqlite3
 import threading
@@ -15,8 +16,11 @@ from agent.ports.log import Log
 from agent.ports.recorder import Result, Sample
 from agent.store.database import transaction
 from agent.store.outbox import Outbox
+from agent.store.quarantine import is_corruption
 from agent.store.recovery import set_last_closed_window
-from agent.store.results import add_results, forget_old
+from agent.store.results import add_results
+from agent.store.retention import Retention
+from agent.store.running_mark import RunningMark
 from agent.store.samples import Samples
 from contract.errors import StorageFull
 from contract.messages import SampleNote, Summary
@@ -56,7 +60,10 @@ class GroupRecorder:
         batch: int = 64,
         linger_s: float = 0.1,
         keep_rows: int = 1_000_000,
+        retention: Retention | None = None,
+        mark: RunningMark | None = None,
     ) -> None:
+        """`linger_s` is what a crash may lose: those frames are told as undecided when `mark` counts them."""
         self._connection = connection
         self._outbox = outbox
         self._samples = samples
@@ -66,8 +73,16 @@ class GroupRecorder:
         self._sample_room = queue_size // 2
         self._batch = batch
         self._linger_s = linger_s
-        self._keep_rows = keep_rows
+        self._retention = retention or Retention(connection, outbox, samples, keep_rows=keep_rows)
+        self._mark = mark
         self._healthy = True
+        self._shed = False
+        self._images_refused = 0
+        # The producer's count, and what the recorder's thread has told of it.
+        self._images_crowded_out = 0
+        self._crowded_out_told = 0
+        self.corrupt = False
+        """Whether SQLite found the file itself damaged: only a restart, which quarantines it, can help."""
         self._stopping = threading.Event()
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
@@ -85,7 +100,10 @@ class GroupRecorder:
 
     def record(self, result: Result, sample: Sample | None) -> bool:
         """Queue one result and its sample; False when there is no room: count the frame as undecided."""
+        if self._mark is not None:
+            self._mark.count(result.window, result.captured_at)
         if sample is not None and self._queue.qsize() >= self._sample_room:
+            self._images_crowded_out += 1
             sample = None
         return self._put(_Recorded(result, sample))
 
@@ -143,28 +161,57 @@ class GroupRecorder:
             self._commit(items)
         except (sqlite3.Error, OSError) as error:
             self._healthy = False
+            self.corrupt = self.corrupt or is_corruption(error)
             self._log.fault("recorder", f"results cannot be stored, every verdict is REVIEW until they can: {error}")
+            self._make_emergency_room(error)
             return False
+        self._shed = False
         if not self._healthy:
             self._healthy = True
             self._log.say("results are stored again")
         return True
 
+    def _make_emergency_room(self, error: sqlite3.Error | OSError) -> None:
+        """Give images up for results, once an outage: what fills the disk may be others, and they would take it all."""
+        if self._shed or not ("full" in str(error) or getattr(error, "errno", None) == errno.ENOSPC):
+            return
+        self._shed = True
+        try:
+            freed = self._retention.shed()
+        except (sqlite3.Error, OSError) as failed:
+            self._log.fault("recorder", f"no room could be made: {failed}")
+            return
+        if freed:
+            self._log.say(f"the disk is full: {freed >> 10} KiB of the least valued images were given up for results")
+
     def _commit(self, items: Sequence[_Item]) -> None:
         kept = self._write_samples([item for item in items if isinstance(item, _Recorded)])
+        closed = [item for item in items if isinstance(item, _Closed)]
         gone: list[str] = []
+        refused, crowded_out = self._images_refused, self._images_crowded_out
         with transaction(self._connection):
             add_results(self._connection, [item.result for item in items if isinstance(item, _Recorded)])
             for note, window, size_bytes in kept:
                 self._samples.add(note, window, size_bytes)
-            for item in items:
-                if isinstance(item, _Closed):
-                    notes = self._samples.notes_of(item.window)
-                    self._outbox.add(msgspec.structs.replace(item.summary, samples=notes), item.window)
+            if closed:
+                self._retention.count("images (the disk refused them)", refused)
+                self._retention.count("images (the queue was full)", crowded_out - self._crowded_out_told)
+                for item in closed:
+                    self._outbox.add(self._complete(item), item.window)
                     set_last_closed_window(self._connection, item.window)
-                    forget_old(self._connection, keep_rows=self._keep_rows)
-                    gone = self._samples.evict()
+                gone = self._retention.make_room()
         self._samples.remove(gone)
+        if closed:
+            self._images_refused -= refused
+            self._crowded_out_told = crowded_out
+        if self._mark is not None:
+            for item in closed:
+                self._mark.closed(item.window, self._outbox.depth())
+
+    def _complete(self, item: _Closed) -> Summary:
+        told = self._retention.tell()
+        note = "; ".join(filter(None, (item.summary.note, told)))
+        return msgspec.structs.replace(item.summary, samples=self._samples.notes_of(item.window), note=note)
 
     def _write_samples(self, items: Sequence[_Recorded]) -> list[tuple[SampleNote, int, int]]:
         kept: list[tuple[SampleNote, int, int]] = []
@@ -176,6 +223,7 @@ class GroupRecorder:
             except StorageFull as error:
                 # An image we could not keep is not worth a verdict.
                 self._log.fault("samples", error.one_line())
+                self._images_refused += 1
                 continue
             kept.append((item.sample.note, item.result.window, size_bytes))
         return kept

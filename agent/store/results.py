@@ -69,3 +69,16 @@ def forget_old(connection: sqlite3.Connection, *, keep_rows: int, at_most: int =
         (newest - keep_rows, shipped_below, at_most),
     )
     return cursor.rowcount
+
+
+def forget_closed(connection: sqlite3.Connection, at_most: int) -> int:
+    """Delete the oldest `at_most` rows of closed windows, acknowledged or not; return how many.
+
+    Their counts are in the outbox; what is lost is which part was which.
+    """
+    cursor = connection.execute(
+        "DELETE FROM results WHERE id IN (SELECT id FROM results WHERE window <= (SELECT COALESCE((SELECT"
+        " CAST(value AS INTEGER) FROM memory WHERE name = 'closed_window'), 0)) ORDER BY id LIMIT ?)",
+        (at_most,),
+    )
+    return cursor.rowcount

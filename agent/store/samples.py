@@ -97,7 +97,9 @@ class Samples:
     def mark_asked(self, names: Sequence[str]) -> None:
         """Note that the cloud has asked for these images: they stay until it has them, as long as anything else can go."""
         with storage_faults("noting a request"):
-            self._connection.executemany("UPDATE samples SET asked = 1 WHERE sample = ? AND asked = 0", [(n,) for n in names])
+            self._connection.executemany(
+                "UPDATE samples SET asked = 1 WHERE sample = ? AND asked = 0", [(n,) for n in names]
+            )
 
     def evict(self, *, max_bytes: int | None = None) -> list[str]:
         """Delete the rows over budget; return their names. Delete the files (`remove`) once that is committed."""
@@ -115,7 +117,9 @@ class Samples:
         if count <= self._max_count and size <= limit:
             return []
         gone: list[tuple[str, str]] = []
-        rows = self._connection.execute(f"SELECT sample, {_ON_DISK}, {_WHY} FROM samples ORDER BY {_BY_VALUE} LIMIT 256")
+        rows = self._connection.execute(
+            f"SELECT sample, {_ON_DISK}, {_WHY} FROM samples ORDER BY {_BY_VALUE} LIMIT 256"
+        )
         for sample, size_bytes, why in rows.fetchall():
             if count <= self._max_count and size <= limit:
                 break
@@ -149,14 +153,13 @@ class Samples:
             self._path(name).unlink(missing_ok=True)
 
     def sweep(self) -> int:
-        """Delete files without a row (a crash between file and commit); return how many."""
-        if not self._folder.is_dir():
-            return 0
-        known = {row[0] for row in self._connection.execute("SELECT sample FROM samples")}
-        orphans = [path for path in self._folder.glob("*.png") if path.stem not in known]
-        for path in orphans:
-            path.unlink(missing_ok=True)
-        return len(orphans)
+        """Delete files without a row (a crash between file and commit), and rows without a file; return how many files."""
+        files = {path.stem: path for path in self._folder.glob("*.png")} if self._folder.is_dir() else {}
+        known = {str(row[0]) for row in self._connection.execute("SELECT sample FROM samples")}
+        for name in files.keys() - known:
+            files[name].unlink(missing_ok=True)
+        self._connection.executemany("DELETE FROM samples WHERE sample = ?", [(n,) for n in known - files.keys()])
+        return len(files.keys() - known)
 
     def _path(self, sample: str) -> Path:
         # Names are ours, but a request for one comes over the wire.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from agent.chores import Chores
@@ -21,6 +23,9 @@ class Kept:
         if sample not in ("audit", "hard"):
             return None
         return SampleNote(sample, 1.0, "p", "good", 0.5, "PASS", sample, 0.1), b"png"
+
+    def mark_asked(self, names: Sequence[str]) -> None:
+        self.asked = list(names)
 
     def mark_uploaded(self, sample: str) -> None:
         self.uploaded.append(sample)

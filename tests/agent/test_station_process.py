@@ -64,13 +64,13 @@ def test_kill_9_then_restart_accounts_for_every_recorded_frame_once(station: Sta
     wait_for(lambda: station.rows() > rows)
     assert station.said().count("recovered") == 3
     assert station.end(signal.SIGTERM) == 0
-    wait_for(lambda: collector.captured >= station.rows())
-    assert collector.captured == station.rows()
+    wait_for(lambda: collector.decided >= station.rows())
+    assert collector.decided == station.rows()
     assert all(summary.accounting.closes() for summary in collector.summaries.values())
     assert len({boot for boot, _ in collector.summaries}) == 1
     recovered = [summary for summary in collector.summaries.values() if summary.window is None]
     assert recovered
-    assert all(summary.note == "recovered after a crash" for summary in recovered)
+    assert all(summary.note.startswith("recovered after a crash") for summary in recovered)
 
 
 def test_a_broker_killed_and_restarted_loses_nothing_and_doubles_nothing(

@@ -180,22 +180,32 @@ def test_old_rows_go_only_when_their_window_was_acknowledged_and_totals_stay(mak
     assert read_status(store.reader).captured == 30
 
 
-def test_samples_over_budget_go_uploaded_first_then_doubtful_and_the_audit_last(make: Callable[..., Store]) -> None:
+def test_samples_over_budget_go_uploaded_first_then_faults_then_the_audit_then_hard_then_asked_for(
+    make: Callable[..., Store],
+) -> None:
     store = make(max_samples=3)
     pixels = np.zeros((8, 8), np.uint8)
-    notes = [note("audit", 1.0, "audit"), note("old", 2.0), note("new", 4.0), note("sent", 3.0, "audit")]
+    notes = [
+        note("asked", 0.0, "review"),
+        note("hard", 1.0, "hard"),
+        note("old-audit", 2.0, "audit"),
+        note("new-audit", 3.0, "audit"),
+        note("blank", 4.0, "review"),
+        note("sent", 5.0, "hard"),
+    ]
     with transaction(store.connection):
         for each in notes:
             store.samples.add(each, 1, store.samples.write(each, pixels))
+    store.samples.mark_asked(["asked", "sent", "gone"])
     store.samples.mark_uploaded("sent")
-    with transaction(store.connection):
-        assert store.samples.evict() == ["sent"]
-    small = Samples(store.connection, store.path.parent / "samples", max_count=1)
-    with transaction(store.connection):
-        gone = small.evict()
-    small.remove([*gone, "sent"])
-    assert gone == ["old", "new"]
-    assert [path.name for path in (store.path.parent / "samples").iterdir()] == ["audit.png"]
+    gone: list[str] = []
+    for most in (5, 4, 3, 2, 1):
+        fewer = Samples(store.connection, store.path.parent / "samples", max_count=most)
+        with transaction(store.connection):
+            gone += fewer.evict()
+    assert gone == ["sent", "blank", "old-audit", "new-audit", "hard"]
+    store.samples.remove(gone)
+    assert [path.name for path in (store.path.parent / "samples").iterdir()] == ["asked.png"]
 
 
 def test_files_without_a_row_are_swept_at_start(make: Callable[..., Store]) -> None:

@@ -1,0 +1,135 @@
+"""What a process leaves behind when it dies: that it was running, and how many frames each open window had seen (P1).
+
+Results are committed in groups, so a `kill -9` loses the last of them. Their number is known all the same: every frame is
+counted here with one small write into the page cache, which outlives the process though not the machine. Nothing is flushed
+per frame; the kernel writes the one block now and then. Not memory-mapped: a full disk would then be a fatal signal (SIGBUS).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+from dataclasses import dataclass, field
+from pathlib import Path
+
+FILE_NAME = "running.mark"
+
+_MAGIC = 0x504C4D41524B0001
+_HEAD = struct.Struct("=QQQ16s36s")  # magic, running, outbox rows + 1 (0: unknown), boot id, the kernel's boot id
+_SLOT = struct.Struct("=QQd")  # window, frames, the first one's captured_at
+_FIRST_SLOT = 128
+_SLOTS = 16
+_SIZE = _FIRST_SLOT + _SLOTS * _SLOT.size
+_KERNEL_BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCount:
+    """A window that was open: the frames it had seen, and when the first of them was captured (Unix seconds)."""
+
+    frames: int
+    started_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class LeftBehind:
+    """What the last process left.
+
+    `unclean`: it never said goodbye. `exact`: the machine has not restarted since, so `windows` lack nothing. `outbox`: rows
+    it knew to be waiting, None when it did not know.
+    """
+
+    unclean: bool
+    exact: bool = True
+    boot: str = ""
+    outbox: int | None = None
+    windows: dict[int, OpenCount] = field(default_factory=dict)
+
+
+def read_mark(path: Path) -> LeftBehind:
+    """Return what lies at `path`; a file that is absent or none of ours says nothing, and counts as a clean end."""
+    try:
+        payload = path.read_bytes()
+    except OSError:
+        return LeftBehind(False)
+    if len(payload) < _SIZE:
+        return LeftBehind(False)
+    magic, running, outbox, boot, kernel = _HEAD.unpack_from(payload)
+    if magic != _MAGIC:
+        return LeftBehind(False)
+    windows: dict[int, OpenCount] = {}
+    for slot in range(_SLOTS):
+        window, frames, started_at = _SLOT.unpack_from(payload, _FIRST_SLOT + slot * _SLOT.size)
+        if frames:
+            windows[window] = OpenCount(frames, started_at)
+    return LeftBehind(
+        unclean=bool(running),
+        exact=kernel == _kernel_boot(),
+        boot=boot.rstrip(b"\0").decode("ascii", "replace"),
+        outbox=outbox - 1 if outbox else None,
+        windows=windows,
+    )
+
+
+class RunningMark:
+    """The mark of this process. `count` belongs to the recording thread's caller, the rest to the recorder.
+
+    A disk that refuses is no reason to stop: what cannot be counted here is merely not told after a crash.
+    """
+
+    def __init__(self, path: Path, boot: str) -> None:
+        """Say that a process of this `boot` is running; durable when it returns, if the disk allows."""
+        self._windows: dict[int, tuple[int, float]] = {}
+        self._file = -1
+        head = _HEAD.pack(_MAGIC, 1, 0, boot.encode("ascii")[:16], _kernel_boot())
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            os.pwrite(self._file, head.ljust(_SIZE, b"\0"), 0)
+            os.fsync(self._file)
+        except OSError:
+            self._let_go()
+
+    def count(self, window: int, captured_at: float) -> None:
+        """Count one captured frame of `window`."""
+        frames, started_at = self._windows.get(window, (0, captured_at))
+        self._windows[window] = (frames + 1, started_at)
+        self._write(_FIRST_SLOT + window % _SLOTS * _SLOT.size, _SLOT.pack(window, frames + 1, started_at))
+
+    def closed(self, window: int, outbox_rows: int) -> None:
+        """Note that `window` is stored whole, and how many summaries wait."""
+        self._windows.pop(window, None)
+        self._write(_FIRST_SLOT + window % _SLOTS * _SLOT.size, _SLOT.pack(window, 0, 0.0))
+        self._write(16, struct.pack("=Q", outbox_rows + 1))
+
+    def goodbye(self) -> None:
+        """Say that everything judged is stored, and let go."""
+        self._write(8, struct.pack("=Q", 0))
+        if self._file >= 0:
+            with contextlib.suppress(OSError):  # the next start then checks the database in full: slower, never wrong
+                os.fsync(self._file)
+        self._let_go()
+
+    def close(self) -> None:
+        """Let go without a goodbye, as a crash would."""
+        self._let_go()
+
+    def _write(self, offset: int, payload: bytes) -> None:
+        if self._file < 0:
+            return
+        try:
+            os.pwrite(self._file, payload, offset)
+        except OSError:
+            return
+
+    def _let_go(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+def _kernel_boot() -> bytes:
+    try:
+        return _KERNEL_BOOT.read_bytes().strip()[:36].ljust(36, b"\0")
+    except OSError:
+        return b"\0" * 36
