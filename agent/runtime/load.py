@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+from agent.ports.clock import Clock
 from agent.ports.runtime import Runtime
-from contract.errors import BadModel
+from agent.runtime.providers import Choice, Provider, available_providers, choose_provider
+from agent.runtime.tensorrt_build import BuildState, EngineBuilds
+from agent.runtime.tensorrt_cache import EngineCache
+from contract.errors import BadModel, PlumblineError
 from contract.manifest import Artefact, Manifest, RuntimeKind
 
+_CPU = Choice(Provider.CPU, Provider.CPU)
 
-def load_runtime(folder: Path, manifest: Manifest, artefact: Artefact, *, threads: int = 1) -> Runtime:
+
+def load_runtime(
+    folder: Path, manifest: Manifest, artefact: Artefact, *, threads: int = 1, provider: Provider = Provider.CPU
+) -> Runtime:
     """Return `artefact` loaded from `folder` (an unpacked bundle), checked against `manifest` and run once.
 
     Raises:
@@ -23,22 +32,116 @@ def load_runtime(folder: Path, manifest: Manifest, artefact: Artefact, *, thread
     if artefact.runtime is RuntimeKind.ONNX:
         from agent.runtime.onnx import OnnxRuntime
 
-        return OnnxRuntime(path, manifest.preprocess, labels, threads=threads)
+        return OnnxRuntime(
+            path, manifest.preprocess, labels, threads=threads, provider=provider, precision=artefact.precision
+        )
     from agent.runtime.tflite import TfliteRuntime
 
     return TfliteRuntime(path, manifest.preprocess, labels, threads=threads)
 
 
 def load_first(folder: Path, manifest: Manifest, *, threads: int = 1) -> tuple[Runtime, Artefact]:
-    """Return the first artefact of `manifest` that loads, and which it is.
+    """Return the first artefact of `manifest` that loads on the CPU, and which it is.
 
     Raises:
         BadModel: none does; the message is the first one's.
     """
+    return _first(manifest, lambda artefact: load_runtime(folder, manifest, artefact, threads=threads))
+
+
+class ModelLoader:
+    """Loads a station's models on the provider its settings ask for; what could not be had is said, once a load."""
+
+    def __init__(
+        self,
+        say: Callable[[str], None],
+        clock: Clock,
+        *,
+        threads: int = 1,
+        provider: str = "auto",
+        engines: Path,
+        engines_max_bytes: int = 512 << 20,
+        build_within_s: float = 1800.0,
+    ) -> None:
+        """`provider` is one of providers.WANTED; `engines` the folder of TensorRT engines, made when first needed."""
+        self._say = say
+        self._clock = clock
+        self._threads = threads
+        self._provider = provider
+        self._engines = engines
+        self._engines_max_bytes = engines_max_bytes
+        self._build_within_s = build_within_s
+        self._builds: EngineBuilds | None = None
+
+    def load(self, folder: Path, manifest: Manifest) -> tuple[Runtime, Artefact]:
+        """Return the first artefact of `manifest` that loads, and which it is.
+
+        Raises:
+            BadModel: none does; the message is the first one's.
+        """
+        return _first(manifest, lambda artefact: self._load(folder, manifest, artefact))
+
+    def engine_states(self) -> dict[str, BuildState]:
+        """Return how the TensorRT engines of late stand, by key."""
+        return self._builds.states() if self._builds is not None else {}
+
+    def close(self) -> None:
+        """Stop building."""
+        if self._builds is not None:
+            self._builds.close()
+
+    def _load(self, folder: Path, manifest: Manifest, artefact: Artefact) -> Runtime:
+        choice = _CPU
+        if artefact.runtime is RuntimeKind.ONNX and self._provider != "cpu":
+            choice = choose_provider(self._provider, available_providers(), artefact)
+        runtime = load_runtime(folder, manifest, artefact, threads=self._threads, provider=choice.meanwhile)
+        why = choice.why or str(getattr(runtime, "why", ""))
+        if why:
+            self._say(f"'{artefact.file}' runs on {getattr(runtime, 'provider', Provider.CPU).value}: {why}")
+        if choice.provider is not Provider.TENSORRT:
+            return runtime
+        return self._on_tensorrt(folder, manifest, artefact, runtime)
+
+    def _on_tensorrt(self, folder: Path, manifest: Manifest, artefact: Artefact, runtime: Runtime) -> Runtime:
+        from agent.runtime.device_facts import read_engine_facts
+        from agent.runtime.onnx import OnnxRuntime
+        from agent.runtime.upgrading import UpgradingRuntime
+
+        path = folder / artefact.file
+        try:
+            if self._builds is None:
+                cache = EngineCache(self._engines, max_bytes=self._engines_max_bytes)
+                self._builds = EngineBuilds(cache, self._clock, self._say, within_s=self._build_within_s)
+            facts = read_engine_facts(path, artefact.precision)
+        except (PlumblineError, OSError) as error:
+            self._say(f"no TensorRT for '{artefact.file}': {error}")
+            return runtime
+        serving = UpgradingRuntime(runtime, self._say)
+
+        def take_up(engines: Path) -> None:
+            faster = OnnxRuntime(
+                path,
+                manifest.preprocess,
+                len(manifest.labels),
+                threads=self._threads,
+                provider=Provider.TENSORRT,
+                precision=artefact.precision,
+                engines=engines,
+            )
+            if faster.provider is not Provider.TENSORRT:
+                faster.close()
+                raise BadModel(faster.why)
+            serving.upgrade(faster)
+
+        self._builds.request(facts.key(), path, artefact.precision, take_up)
+        return serving
+
+
+def _first(manifest: Manifest, load: Callable[[Artefact], Runtime]) -> tuple[Runtime, Artefact]:
     first: BadModel | None = None
     for artefact in manifest.artefacts:
         try:
-            return load_runtime(folder, manifest, artefact, threads=threads), artefact
+            return load(artefact), artefact
         except BadModel as error:
             first = first or error
     raise first or BadModel("the bundle has no artefact")

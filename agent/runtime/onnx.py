@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU, at a fixed number of threads."""
+"""An ONNX artefact in ONNX Runtime: checked against its manifest, buffers bound once."""
 
 from __future__ import annotations
 
@@ -8,66 +8,57 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.runtime.providers import Provider, brief, open_session, session_faults
 from contract.errors import BadModel
 from contract.preprocess import PreprocessSpec
 
 _DTYPES = {"float32": "tensor(float)", "uint8": "tensor(uint8)"}
-_FAULTS = (
-    "Fail",
-    "InvalidArgument",
-    "NoSuchFile",
-    "NoModel",
-    "EngineError",
-    "RuntimeException",
-    "InvalidProtobuf",
-    "ModelLoaded",
-    "NotImplemented",
-    "InvalidGraph",
-    "EPFail",
-)
 
 
 class OnnxRuntime:
-    """One ONNX artefact in an ONNX Runtime session, checked against its manifest and warmed by one run on zeros."""
+    """One ONNX artefact in an ONNX Runtime session, checked against its manifest and warmed by one run on zeros.
 
-    def __init__(self, path: Path, spec: PreprocessSpec, labels: int, *, threads: int = 1) -> None:
-        """Load `path`.
+    `provider` is the one it truly runs on, and `why` why that is not the one asked for ("" when it is).
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        spec: PreprocessSpec,
+        labels: int,
+        *,
+        threads: int = 1,
+        provider: Provider = Provider.CPU,
+        precision: str = "fp32",
+        engines: Path | None = None,
+    ) -> None:
+        """Load `path` on `provider`, or else on the CPU; `engines` is a folder of TensorRT engines built for it.
 
         Raises:
             BadModel: ONNX Runtime is missing, the file is no model, or its input or output is not what the manifest says.
         """
-        try:
-            import onnxruntime
-            from onnxruntime.capi import onnxruntime_pybind11_state as state
-        except ImportError as error:
-            raise BadModel(
-                f"'{path.name}' needs ONNX Runtime, which does not import: {error}",
-                hint="pip install 'plumbline-edge[agent]'",
-            ) from error
-        # ONNX Runtime's exceptions share no base but Exception.
-        named = (getattr(state, name, None) for name in _FAULTS)
-        self._faults: tuple[type[Exception], ...] = (RuntimeError, ValueError, *(f for f in named if f is not None))
+        self._faults = session_faults(path.name)
         self._name = path.name
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        # A spinning pool burns a whole core between frames; a station has other work for it.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 4
-        try:
-            self._session: Any = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except self._faults as error:
-            raise BadModel(f"'{path.name}' does not load: {_brief(error)}", hint="export the model again") from error
+        opened = open_session(path, provider, threads=threads, precision=precision, engines=engines)
+        self._session: Any = opened.session
+        self.provider, self.why = opened.provider, opened.why
+        self._bound: _Bound | None = None
         self._input, self._output = self._check_input(spec), self._session.get_outputs()[0].name
-        shape = input_shape(spec)
-        scores = self.run(np.zeros(shape, np.dtype(spec.dtype)))
-        if scores.shape != (labels,):
+        self._dtype, shape = np.dtype(spec.dtype), input_shape(spec)
+        zeros = np.zeros(shape, self._dtype)
+        raw = self._run_plain(zeros)
+        if raw.size != labels:
             raise BadModel(
-                f"'{path.name}' gives {scores.size} scores, the manifest has {labels} labels",
+                f"'{path.name}' gives {raw.size} scores, the manifest has {labels} labels",
                 hint="make the bundle with the labels the model was trained on",
             )
+        self._shape = shape
+        if raw.dtype == np.float32:
+            bound = _Bound(self._session, self._input, self._output, raw.shape)
+            # Seen to be filled in place, rather than trusted to be: a buffer nobody writes would answer the same for ever.
+            bound.scores.fill(np.nan)
+            if np.array_equal(bound.run(zeros), raw.reshape(-1), equal_nan=bool(np.isnan(raw).any())):
+                self._bound = bound
 
     def run(self, tensor: NDArray[Any]) -> NDArray[np.float32]:
         """Return scores f32[K] for one preprocessed frame.
@@ -77,15 +68,30 @@ class OnnxRuntime:
         """
         if self._session is None:
             raise BadModel(f"'{self._name}' is closed")
+        # A bound input is read as it lies in memory, so what is not exactly the manifest's tensor goes the checked way.
+        if (
+            self._bound is None
+            or tensor.shape != self._shape
+            or tensor.dtype != self._dtype
+            or not tensor.flags.c_contiguous
+        ):
+            return np.asarray(self._run_plain(tensor), np.float32).reshape(-1)
         try:
-            (scores,) = self._session.run([self._output], {self._input: tensor})
+            return self._bound.run(tensor)
         except self._faults as error:
-            raise BadModel(f"'{self._name}' failed: {_brief(error)}") from error
-        return np.asarray(scores, np.float32).reshape(-1)
+            raise BadModel(f"'{self._name}' failed: {brief(error)}") from error
 
     def close(self) -> None:
         """Free the model's memory."""
+        self._bound = None
         self._session = None
+
+    def _run_plain(self, tensor: NDArray[Any]) -> NDArray[Any]:
+        try:
+            (scores,) = self._session.run([self._output], {self._input: tensor})
+        except self._faults as error:
+            raise BadModel(f"'{self._name}' failed: {brief(error)}") from error
+        return np.asarray(scores)
 
     def _check_input(self, spec: PreprocessSpec) -> str:
         inputs = self._session.get_inputs()
@@ -103,12 +109,31 @@ class OnnxRuntime:
         return str(given.name)
 
 
+class _Bound:
+    """A session's output written into one buffer for good, its input read where it lies.
+
+    Measured on 2 x86 cores, one thread, microseconds a run without and with it: a small 96x96 CNN 17.3 and 16.6, a larger one 53.8
+    and 52.5, a light 224x224x3 one 26.8 and 25.4. Copying the input into a bound buffer instead took 35 there, so it is not copied.
+    """
+
+    def __init__(self, session: Any, input_name: str, output_name: str, output_shape: tuple[int, ...]) -> None:
+        import onnxruntime
+
+        self._session = session
+        self._input = input_name
+        self.scores = np.zeros(output_shape, np.float32)
+        self._output = onnxruntime.OrtValue.ortvalue_from_numpy(self.scores)
+        self._binding = session.io_binding()
+        self._binding.bind_ortvalue_output(output_name, self._output)
+
+    def run(self, tensor: NDArray[Any]) -> NDArray[np.float32]:
+        self._binding.bind_cpu_input(self._input, tensor)
+        self._session.run_with_iobinding(self._binding)
+        return self.scores.reshape(-1).copy()
+
+
 def input_shape(spec: PreprocessSpec) -> tuple[int, int, int, int]:
     """Return the shape of `preprocess`'s answer for `spec`."""
     if spec.layout == "NCHW":
         return (1, spec.channels, spec.height, spec.width)
     return (1, spec.height, spec.width, spec.channels)
-
-
-def _brief(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
