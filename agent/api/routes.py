@@ -20,9 +20,9 @@ from urllib.parse import parse_qs
 import msgspec
 
 from agent.api.decisions import MAX_ROWS, Decisions
+from agent.api.exchange import Request, Response, error_response, json_response
 from agent.api.exposition import CONTENT_TYPE
 from agent.api.provenance import Manifests, provenance
-from agent.api.server import Request, Response, error_response, json_response
 from agent.ports.local_view import ImageJudge, StationView
 from contract.errors import BadImage, PlumblineError, TransientError
 from contract.messages import Verdict

@@ -13,55 +13,20 @@ import io
 import queue
 import socket
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-import msgspec
-
+from agent.api.exchange import Answer, Request, Response, error_response
+from agent.api.request_reader import MAX_HEAD_BYTES, HeadTooLarge, RequestReader
 from agent.ports.clock import Clock
 from agent.ports.log import Log
 from contract.errors import AddressInUse, InvalidConfig
 
 MAX_LINE_BYTES = 8 << 10
-MAX_HEAD_BYTES = 32 << 10
 _LINGER_S = 1.0
 _LINGER_BYTES = 4 << 20
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A whole request; `path` as it was sent, `query` without its question mark."""
-
-    method: str
-    path: str
-    query: str
-    body: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """An answer: its status code and its body."""
-
-    code: int
-    body: bytes
-    content_type: str = "application/json"
-    headers: dict[str, str] = field(default_factory=dict)
-
-
-def json_response(code: int, value: object, **headers: str) -> Response:
-    """Return `value` as JSON."""
-    return Response(code, msgspec.json.encode(value) + b"\n", headers=headers)
-
-
-def error_response(code: int, error: str, hint: str = "", **headers: str) -> Response:
-    """Return an error as JSON: what is wrong, and what to do."""
-    return json_response(code, {"error": error} | ({"hint": hint} if hint else {}), **headers)
-
-
-Answer = Callable[[Request], Response]
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,34 +151,6 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-class _HeadTooLarge(Exception):
-    """More came before the end of the headers than any of our requests needs."""
-
-
-class _Reader(io.RawIOBase):
-    """Reads a socket until an absolute deadline, and at most `budget` bytes."""
-
-    def __init__(self, connection: socket.socket, clock: Clock, within_s: float) -> None:
-        self._connection, self._clock = connection, clock
-        self.until_s = clock.monotonic() + within_s
-        self.budget = MAX_HEAD_BYTES
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        left_s = self.until_s - self._clock.monotonic()
-        if left_s <= 0:
-            raise TimeoutError("the request did not come in time")
-        if self.budget <= 0:
-            raise _HeadTooLarge
-        # A timeout on each read alone would let a client drip one byte at a time for ever.
-        self._connection.settimeout(left_s)
-        got = self._connection.recv_into(buffer)
-        self.budget -= got
-        return got
-
-
 class _Handler(BaseHTTPRequestHandler):
     """One connection, one request."""
 
@@ -223,7 +160,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def __init__(self, connection: socket.socket, server: HttpServer) -> None:
         self._http = server
-        self._reader = _Reader(connection, server.clock, server.rules.head_within_s)
+        self._reader = RequestReader(connection, server.clock, server.rules.head_within_s)
         self._connection = connection
         super().__init__(connection, ("", 0), server)  # type: ignore[arg-type]  # it only keeps it
 
@@ -244,7 +181,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             if not self.parse_request():
                 return  # it has sent why
-        except _HeadTooLarge:
+        except HeadTooLarge:
             self._send(error_response(431, f"the request's head is over {MAX_HEAD_BYTES >> 10} KiB"))
             return
         if self.command == "GET":
