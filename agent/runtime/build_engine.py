@@ -16,7 +16,7 @@ from contract.errors import PlumblineError
 def main(arguments: list[str]) -> int:
     """Build MODEL at PRECISION into FOLDER; 0 when engines lie there."""
     model, precision, folder = Path(arguments[0]), arguments[1], Path(arguments[2])
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    end_with_parent()
     os.nice(10)
     if Provider.TENSORRT.value not in available_providers():
         sys.stderr.write("this ONNX Runtime has no TensorRT\n")
@@ -41,8 +41,12 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _die_with_parent() -> None:
-    # The station holds the other end of stdin: it closes however the station ends, kill -9 included.
+def end_with_parent() -> None:
+    """Watch stdin, whose other end the station holds: it closes however the station ends, kill -9 included."""
+    threading.Thread(target=_watch_stdin, daemon=True).start()
+
+
+def _watch_stdin() -> None:
     while os.read(0, 1):
         pass
     os._exit(1)

@@ -107,7 +107,7 @@ def _cases(draw: st.DrawFn) -> tuple[PreprocessSpec, np.ndarray[Any, np.dtype[np
 
 
 @given(_cases(), st.booleans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_the_kernels_run_on_the_host_give_contract_preprocess_bit_for_bit(
     library: ctypes.CDLL, case: tuple[PreprocessSpec, np.ndarray[Any, np.dtype[np.uint8]]], integrated: bool
 ) -> None:

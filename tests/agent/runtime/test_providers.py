@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -126,16 +125,16 @@ def test_bound_buffers_answer_as_unbound_runs_do_and_answers_do_not_change_later
     runtime.run(tensor)
 
 
-def test_a_session_waits_and_does_not_spin_between_frames(tmp_path: Path) -> None:
-    runtime = OnnxRuntime(write(tmp_path, model_bytes()), SPEC, len(LABELS), threads=2)
-    process, tensor = psutil.Process(), np.zeros((1, 1, 8, 8), np.float32)
-    runtime.run(tensor)
-    before, pause = process.cpu_times(), threading.Event()
-    for _ in range(10):
-        runtime.run(tensor)
-        pause.wait(0.05)
-    after = process.cpu_times()
-    assert (after.user + after.system) - (before.user + before.system) < 0.25  # a spinning thread would burn 0.5 s
+def test_a_session_has_its_pinned_threads_and_does_not_spin(tmp_path: Path) -> None:
+    given: list[Any] = []
+
+    def make(path: str, options: Any, **_: Any) -> Any:
+        given.append(options)
+        return onnxruntime.InferenceSession(path, options, providers=[Provider.CPU.value])
+
+    open_session(write(tmp_path, model_bytes()), Provider.CPU, threads=2, make=make)
+    assert (given[0].intra_op_num_threads, given[0].inter_op_num_threads) == (2, 1)
+    assert given[0].get_session_config_entry("session.intra_op.allow_spinning") == "0"
 
 
 def test_memory_threads_and_descriptors_return_after_200_reloads_failed_ones_included(tmp_path: Path) -> None:
