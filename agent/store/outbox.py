@@ -91,8 +91,8 @@ class Outbox:
     def shrink(self, by_bytes: int) -> int:
         """Free about `by_bytes` of rows that were never sent; return how many. The caller holds the transaction.
 
-        First neighbouring windows are merged into coarser ones, up to an hour, which keeps their sketches, counts and notes
-        of samples; then the oldest into a gap record, which keeps the counts. A row that was sent may already be counted in
+        First neighbouring windows are merged into coarser ones, up to an hour, which keeps their sketches, counts and the notes
+        of images that are still kept; then the oldest into a gap record, which keeps the counts. A row that was sent may already be counted in
         the cloud, so it is never merged; the newest row, the one just added, stays whole.
         """
         freed = self._coarsen(by_bytes)
@@ -123,10 +123,13 @@ class Outbox:
         freed = 0
         group: list[tuple[int, int, int]] = []
         merged: Summary | None = None
+        kept = {str(row[0]) for row in self._connection.execute("SELECT sample FROM samples")}
         for row in self._unsent():
             if freed >= by_bytes:
                 break
             summary = self._load(row[0])
+            # The cloud cannot ask for an image that went: its note is only weight.
+            summary = msgspec.structs.replace(summary, samples=tuple(n for n in summary.samples if n.sample in kept))
             joined = _coarser(merged, summary) if merged is not None else None
             if joined is None:
                 freed += self._replace(group, merged, "sketches merged, none lost")

@@ -22,6 +22,8 @@ _MIB = 1 << 20
 _UNBOUNDED = 1 << 60
 # Measured: 173 bytes a row with its index entry and a 64-character bundle digest.
 _ROW_BYTES = 160
+# A page is only free once it is empty, so fewer at a time free nothing; more at a time hold the line's rows up.
+_LEAST_ROWS, _MOST_ROWS = 128, 20_000
 # The write-ahead log is cut back to 4 MiB; a reader that holds an old snapshot makes it longer for a while.
 _LOG_BYTES = 8 * _MIB
 # Room left to everybody else on the disk: ours are the first to make place.
@@ -112,15 +114,22 @@ class Retention:
             over = self._over_bytes()
         if over <= 0:
             return
-        wanted = over // _ROW_BYTES + 1
-        self.count("result rows (acknowledged)", forget_old(self._connection, keep_rows=0, at_most=min(wanted, 20_000)))
-        over = self._over_bytes()
-        if over > 0:
-            wanted = over // _ROW_BYTES + 1
-            self.count("result rows (counted, not acknowledged)", forget_closed(self._connection, min(wanted, 20_000)))
-        over = self._over_bytes()
+        over -= self._forget_rows(
+            over, "acknowledged", lambda most: forget_old(self._connection, keep_rows=0, at_most=most)
+        )
+        over -= self._forget_rows(over, "counted, not acknowledged", lambda most: forget_closed(self._connection, most))
         if over > 0:
             self._outbox.shrink(over)
+
+    def _forget_rows(self, over: int, which: str, forget: Callable[[int], int]) -> int:
+        """Delete rows until `over` bytes of pages are free or there are no more; return the bytes freed."""
+        before = self._over_bytes()
+        left, deleted = over, 0
+        while left > 0 and (gone := forget(min(left // _ROW_BYTES + _LEAST_ROWS, _MOST_ROWS))):
+            deleted += gone
+            left = over - (before - self._over_bytes())
+        self.count(f"result rows ({which})", deleted)
+        return before - self._over_bytes()
 
     def _over_bytes(self) -> int:
         """Return how far the database is above nine tenths of its share: the rest is for what comes until the next window."""
