@@ -69,6 +69,7 @@ class RtspCamera:
         self._clock = clock
         self._name = f"the camera at {without_password(url)}"
         self._timing = StreamTiming()
+        self._begun = False
         self._awaits_key = True
         self._skipped = 0
         options = {
@@ -157,23 +158,27 @@ class RtspCamera:
         try:
             images = self._stream.codec_context.decode(packet)
         except (self._av.error.FFmpegError, OSError, ValueError) as error:
-            if self._awaits_key and not packet.is_keyframe:
-                self._skipped += 1  # tuned in amid a group of pictures: nothing is torn, there is just no beginning
-                return None
+            if not self._begun and not packet.is_keyframe:
+                return self._before_the_beginning()
             self._awaits_key = True
             raise BadImage(f"{self._name} sent a damaged frame: {_why(error)}", hint="check the network") from error
         if not images:
             return None
         image = images[-1]
         self._skipped += len(images) - 1
-        if image.key_frame:
-            self._awaits_key = False
-        if packet.is_corrupt or image.is_corrupt or self._awaits_key:
-            self._awaits_key = self._awaits_key or not image.key_frame
+        self._begun = self._begun or image.key_frame
+        if not self._begun:
+            return self._before_the_beginning()
+        self._awaits_key = packet.is_corrupt or image.is_corrupt or (self._awaits_key and not image.key_frame)
+        if self._awaits_key:
             raise BadImage(
                 f"{self._name} sent a frame that builds on a damaged or missing one", hint="check the network"
             )
         return image
+
+    def _before_the_beginning(self) -> None:
+        # We tuned in amid a group of pictures: nothing is torn, but what these build on was never sent to us.
+        self._skipped += 1
 
     def _framed(self, image: Any, complete_at: float) -> Frame:
         kind = "gray" if image.format.name.startswith("gray") else "rgb24"
