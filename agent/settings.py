@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from agent.ports.policy import ImagesLeave
+from agent.runtime.providers import WANTED
 from contract.errors import InvalidConfig
 from contract.ids import check_station_id
 
@@ -44,6 +45,11 @@ deadline_ms = 200.0           # a later verdict is REVIEW
 threads = 1                   # of the model's runtime
 blank_sd = 0.5                # grey levels; less spread is a blank frame
 frozen_after = 5              # identical frames in a row; 0: never
+
+[runtime]
+provider = "auto"             # "cpu", "cuda", "tensorrt", or "auto": the fastest that is there and that the bundle allows
+engines_mib = 512             # TensorRT engines kept beside those in use
+engine_build_s = 1800.0       # a TensorRT build that takes longer is killed; the present session serves meanwhile
 
 [windows]
 frames = 256
@@ -130,6 +136,14 @@ class LineSettings(_Section, frozen=True):
     threads: int = 1
     blank_sd: float = 0.5
     frozen_after: int = 5
+
+
+class RuntimeSettings(_Section, frozen=True):
+    """[runtime]: where models run."""
+
+    provider: str = "auto"
+    engines_mib: int = 512
+    engine_build_s: float = 1800.0
 
 
 class WindowSettings(_Section, frozen=True):
@@ -220,6 +234,7 @@ class _File(_Section, frozen=True):
     home: str
     source: SourceSettings = SourceSettings()
     line: LineSettings = LineSettings()
+    runtime: RuntimeSettings = RuntimeSettings()
     windows: WindowSettings = WindowSettings()
     enrol: EnrolSettings = EnrolSettings()
     broker: BrokerSettings = BrokerSettings()
@@ -276,6 +291,8 @@ def _check(settings: Settings, path: Path) -> None:
     positive = {
         "line.deadline_ms": line.deadline_ms,
         "line.threads": line.threads,
+        "runtime.engines_mib": settings.runtime.engines_mib,
+        "runtime.engine_build_s": settings.runtime.engine_build_s,
         "windows.frames": settings.windows.frames,
         "windows.seconds": settings.windows.seconds,
         "enrol.frames": settings.enrol.frames,
@@ -295,6 +312,8 @@ def _check(settings: Settings, path: Path) -> None:
         problems.append(f"limits.disk_mib must be 16 or more, not {settings.limits.disk_mib}")
     if not settings.home:
         problems.append("home must name a folder")
+    if settings.runtime.provider not in WANTED:
+        problems.append(f"runtime.provider must be one of {', '.join(WANTED)}, not '{settings.runtime.provider[:40]}'")
     problems += _source_problems(source)
     if not source.fps >= 0:
         problems.append(f"source.fps must be 0 or more, not {source.fps:g}")

@@ -32,7 +32,7 @@ from agent.ports.log import Log
 from agent.ports.runtime import Runtime
 from agent.ports.slots import InstalledBundle
 from agent.ports.source import FrameSource
-from agent.runtime.load import load_first
+from agent.runtime.load import ModelLoader
 from agent.serving import Serving
 from agent.settings import Settings
 from agent.slots.ab_slots import Slots
@@ -91,6 +91,7 @@ class Station:
             boot_bundles = self._boot_bundles()
             switch = Switch()
             self._recorder = self._make_recorder(stack)
+            self._models = self._make_loader(stack)
             self._serving = Serving(
                 self._load,
                 switch,
@@ -294,8 +295,22 @@ class Station:
             clock_synced=lambda: clock_synced(self._clock.now()),
         )
 
+    def _make_loader(self, stack: ExitStack) -> ModelLoader:
+        runtime = self._settings.runtime
+        loader = ModelLoader(
+            self._log.say,
+            self._clock,
+            threads=self._settings.line.threads,
+            provider=runtime.provider,
+            engines=self._settings.home_folder / "engines",
+            engines_max_bytes=runtime.engines_mib << 20,
+            build_within_s=runtime.engine_build_s,
+        )
+        stack.callback(loader.close)
+        return loader
+
     def _load(self, folder: Path, manifest: Manifest) -> tuple[Runtime, Artefact]:
-        runtime, artefact = load_first(folder, manifest, threads=self._settings.line.threads)
+        runtime, artefact = self._models.load(folder, manifest)
         try:
             self._manifests.keep(folder.name, manifest, artefact.file)
         except OSError as error:

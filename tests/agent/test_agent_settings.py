@@ -50,6 +50,8 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
         (LEAST + '[policy]\nimages_leave = "maybe"\n', ["policy.images_leave", "maybe"]),
         (LEAST + "[policy]\naudit_rate = 1.5\n", ["policy.audit_rate", "0 to 1"]),
         (LEAST + "[windows]\nframes = 0\n", ["windows.frames", "above 0"]),
+        (LEAST + '[runtime]\nprovider = "gpu"\n', ["runtime.provider", "tensorrt", "not 'gpu'"]),
+        (LEAST + '[runtime]\nproviders = "cpu"\n', ["runtime.providers", "did you mean 'provider'"]),
         (LEAST + '[source]\nkind = "webcam"\n', ["source.kind", "webcam"]),
         (LEAST + '[source]\nkind = "folder"\n', ["source.folder"]),
         (LEAST + '[trust]\norder_keys = ["k"]\n', ["trust.root"]),
