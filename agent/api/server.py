@@ -256,6 +256,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self._http.answer(Request(self.command, path, query, body))
 
     def _send(self, response: Response) -> None:
+        self.request_version = self.protocol_version  # what could not be parsed is answered in full all the same
         self.send_response(response.code)
         self.send_header("Content-Type", response.content_type)
         self.send_header("Content-Length", str(len(response.body)))
