@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -61,19 +63,18 @@ class CudaPreprocess:
             self.device = str(device.name())
             # On a Jetson the GPU reads the camera's memory itself; across PCIe one copy is faster than many small reads.
             self._shares_memory = bool(device.get_attribute(driver.device_attribute.INTEGRATED))
-            # The primary context is the one that ONNX Runtime uses too: a second one would cost memory and time slices.
-            self._context: Any = device.retain_primary_context()
-            with self._pushed():
-                module = driver.module_from_file(str(cubin))
-                self._module = module
-                self._kernels = {
-                    name: module.get_function(name)
-                    for name in ("luma", "resize_across", "resize_down", "to_float", "to_bytes")
-                }
-                self._stream = driver.Stream()
-                self._scale, self._shift = self._upload(scale), self._upload(shift)
+            self._context: Any = _primary_context(driver)
         except driver.Error as error:
             raise BadModel(f"CUDA does not start: {error}", hint="check the NVIDIA driver") from error
+        with self._pushed(), self._failing("CUDA does not start"):
+            module = driver.module_from_file(str(cubin))
+            self._module = module
+            self._kernels = {
+                name: module.get_function(name)
+                for name in ("luma", "resize_across", "resize_down", "to_float", "to_bytes")
+            }
+            self._stream = driver.Stream()
+            self._scale, self._shift = self._upload(scale), self._upload(shift)
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
         """Return what `contract.preprocess.preprocess(pixels, spec)` returns.
@@ -89,18 +90,15 @@ class CudaPreprocess:
         if pixels.ndim == 3 and pixels.shape[2] not in (1, 3):
             raise BadImage(f"pixels have {pixels.shape[2]} channels", hint="convert to grey or RGB")
         shape = (pixels.shape[0], pixels.shape[1], pixels.shape[2] if pixels.ndim == 3 else 1)
-        try:
-            with self._pushed():
-                plan = self._plan
-                if plan is None or plan.shape != shape:
-                    self._plan = None  # the old buffers go first: there may be no room for both
-                    plan = self._plan = self._make_plan(shape)
-                return self._run(plan, pixels.reshape(shape))
-        except self._driver.Error as error:
-            raise BadModel(f"CUDA preprocessing failed: {error}") from error
+        with self._pushed(), self._failing("CUDA preprocessing failed"):
+            plan = self._plan
+            if plan is None or plan.shape != shape:
+                self._plan = None  # the old buffers go first: there may be no room for both
+                plan = self._plan = self._make_plan(shape)
+            return self._run(plan, pixels.reshape(shape))
 
     def close(self) -> None:
-        """Free the device's memory and let go of the context."""
+        """Free the device's memory."""
         if self._context is None:
             return
         with self._pushed():
@@ -108,7 +106,6 @@ class CudaPreprocess:
             self._plan = None
             self._kernels = {}
             self._module = self._scale = self._shift = self._stream = None
-        self._context.detach()
         self._context = None
 
     @contextmanager
@@ -118,6 +115,18 @@ class CudaPreprocess:
             yield
         finally:
             self._driver.Context.pop()
+
+    @contextmanager
+    def _failing(self, what: str) -> Iterator[None]:
+        why = ""
+        try:
+            yield
+        except self._driver.Error as error:
+            why = f"{what}: {error}"
+            # The traceback holds buffers; pycuda can free them only inside the context, so it ends here and not at the caller.
+            traceback.clear_frames(error.__traceback__)
+        if why:
+            raise BadModel(why, hint="check the NVIDIA driver; the CPU serves")
 
     def _run(self, plan: _Plan, pixels: NDArray[np.uint8]) -> NDArray[Any]:
         np.copyto(plan.host_in, pixels)
@@ -196,6 +205,16 @@ class CudaPreprocess:
         memory = self._driver.mem_alloc(values.nbytes)
         self._driver.memcpy_htod(memory, np.ascontiguousarray(values))
         return memory
+
+
+@cache
+def _primary_context(driver: Any) -> Any:
+    """Return the context that ONNX Runtime uses too (a second one would cost memory and time slices), retained once a process.
+
+    It is never let go of: pycuda's `detach` of a primary context leaves it pushed on the thread (cuda.hpp: "pop is implicit in
+    detach", which is so for other contexts only).
+    """
+    return driver.Device(0).retain_primary_context()
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,6 +97,7 @@ class Memory:
         return bool(np.all(self.bytes[:_GUARD] == 0xA5) and np.all(self.bytes[_GUARD + self.size :] == 0xA5))
 
     def __del__(self) -> None:
+        self._driver.freed_outside += not self._driver.pushed()
         self._driver.live_bytes -= self.size
         self._driver.torn += not self.intact()
 
@@ -125,6 +126,7 @@ class HostDriver:
         self._stacks = threading.local()
         self.live_bytes = 0
         self.torn = 0
+        self.freed_outside = 0
         self.contexts = 0
         self.launched: list[str] = []
         self.fail = ""
@@ -163,14 +165,11 @@ class HostDriver:
     def Device(self, index: int) -> SimpleNamespace:
         def retain() -> SimpleNamespace:
             self.contexts += 1
-            return SimpleNamespace(push=lambda: self._stack().append(1), detach=self._detach)
+            return SimpleNamespace(push=lambda: self._stack().append(1))
 
         return SimpleNamespace(
             name=lambda: "host", get_attribute=lambda _: int(self._integrated), retain_primary_context=retain
         )
-
-    def _detach(self) -> None:
-        self.contexts -= 1
 
     def module_from_file(self, _path: str) -> SimpleNamespace:
         self.check("module_from_file")
