@@ -43,7 +43,7 @@ def open_v4l2(
     """
     if importlib.util.find_spec("linuxpy") is None:
         raise InvalidConfig(
-            "V4L2 needs the package 'linuxpy', which is not installed", hint="pip install 'plumbline-edge[camera]'"
+            "V4L2 needs the package 'linuxpy', which is not installed", hint="pip install 'plumbline-edge[v4l2]'"
         )
     if pixel_format and pixel_format not in PIXEL_FORMATS:
         raise InvalidConfig(

@@ -147,7 +147,7 @@ def test_a_missing_package_is_named_with_how_to_install_it(monkeypatch: pytest.M
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(InvalidConfig, match="linuxpy") as caught:
         open_v4l2(Path("/dev/null"), SystemClock(), lambda: 1.0, **OPTIONS)
-    assert "plumbline-edge[camera]" in caught.value.hint
+    assert "plumbline-edge[v4l2]" in caught.value.hint
 
 
 def test_a_device_of_somebody_else_is_named_with_the_group_to_join(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,7 +284,7 @@ def test_a_camera_pulled_out_is_a_fault_and_used_again_when_it_is_back(clock: An
 
 
 def test_the_constants_are_those_of_linuxpy() -> None:
-    raw = pytest.importorskip("linuxpy.video.raw", reason="pip install 'plumbline-edge[camera]'")
+    raw = pytest.importorskip("linuxpy.video.raw", reason="pip install 'plumbline-edge[v4l2]'")
     assert v4l2._TORN == raw.BufferFlag.ERROR
     assert v4l2._STAMP_MASK == raw.BufferFlag.TIMESTAMP_MASK
     assert v4l2._STAMP_MONOTONIC == raw.BufferFlag.TIMESTAMP_MONOTONIC
