@@ -1,4 +1,4 @@
-"""On a machine with a GPU and pycuda: the compiled kernels themselves, against contract.preprocess. Skipped, and said, elsewhere."""
+"""Where there is a GPU and pycuda: the kernels themselves, against contract.preprocess. Skipped, and said, elsewhere."""
 
 from __future__ import annotations
 
