@@ -6,6 +6,7 @@ from collections import OrderedDict
 
 import msgspec
 
+from agent.ports.drift import DriftNotice
 from agent.ports.enrolment import ReEnrolment
 from agent.ports.log import Log
 from agent.ports.memory import Memory
@@ -31,6 +32,7 @@ class Chores:
         policy: ImagesLeave,
         enrolment: ReEnrolment,
         log: Log,
+        drift: DriftNotice | None = None,
     ) -> None:
         self._station = station
         self._memory = memory
@@ -39,6 +41,7 @@ class Chores:
         self._policy = policy
         self._enrolment = enrolment
         self._log = log
+        self._drift = drift
         kept = memory.get(_NAME)
         answers = msgspec.json.decode(kept, type=list[CommandResult]) if kept else []
         self._answered = OrderedDict((answer.id, answer) for answer in answers)
@@ -70,7 +73,18 @@ class Chores:
             return self._result(command, True, "enrolling anew")
         if command.name == "upload_samples":
             return self._upload(command)
+        if command.name == "drift" and self._drift is not None:
+            return self._notice_drift(command, self._drift)
         return self._result(command, False, f"this agent knows no command '{command.name[:40]}'")
+
+    def _notice_drift(self, command: Command, drift: DriftNotice) -> CommandResult:
+        alarmed, why = command.arguments.get("alarmed"), command.arguments.get("why", "")
+        if not isinstance(alarmed, bool) or not isinstance(why, str):
+            return self._result(command, False, "'alarmed' must be true or false, and 'why' text")
+        drift.notice_drift(alarmed, why)
+        return self._result(
+            command, True, "guarantee void: nothing passes by itself" if alarmed else "guarantee in force"
+        )
 
     def _upload(self, command: Command) -> CommandResult:
         names = command.arguments.get("samples")

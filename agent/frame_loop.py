@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import msgspec
+
 from agent.decide.budget import Budget
 from agent.decide.causes import Cause
 from agent.decide.escalation import may_ask, settle
@@ -17,6 +19,7 @@ from agent.decide.frame_faults import FrameFaults
 from agent.decide.sampling import Sampler
 from agent.decide.thresholds import Decision, decide, review
 from agent.enrolled import Enrolled
+from agent.guarantee import Guarantee
 from agent.open_window import OpenWindow
 from agent.ports.clock import Clock
 from agent.ports.fallback import Fallback
@@ -77,6 +80,7 @@ class FrameLoop:
         *,
         next_window: int,
         clock_synced: Callable[[], bool],
+        guarantee: Guarantee | None = None,
     ) -> None:
         self._source = source
         self._serving = serving
@@ -90,6 +94,7 @@ class FrameLoop:
         self._log = log
         self._rules = rules
         self._clock_synced = clock_synced
+        self._guarantee = guarantee
         self._window = OpenWindow(next_window, serving.in_charge, enrolled.reference, clock)
         self.frames = 0
         self.faults = 0
@@ -179,6 +184,7 @@ class FrameLoop:
             else:
                 prediction = self._window.model.predict(frame)
                 local = review(seen) if seen else decide(prediction, self._window.model.bundle.manifest.thresholds)
+                local = self._guarantee.apply(local) if self._guarantee else local
         except BadImage as error:
             local, fault = review(Cause.BAD_IMAGE), error.one_line()
         except BadModel as error:
@@ -292,6 +298,9 @@ class FrameLoop:
             shadow=self._serving.shadow,
             simulated=self._source.simulated,
         )
+        if self._guarantee is not None and self._guarantee.note:
+            told = "; ".join(filter(None, (summary.note, self._guarantee.note)))
+            summary = msgspec.structs.replace(summary, note=told)
         return self._recorder.close_window(self._window.number, summary)
 
     def _open_window(self, after: int) -> None:

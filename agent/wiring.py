@@ -22,6 +22,7 @@ from agent.decide.sampling import Sampler
 from agent.delivery import Delivery
 from agent.enrolled import Enrolled
 from agent.frame_loop import FrameLoop, LineRules
+from agent.guarantee import Guarantee
 from agent.health.clock_sync import clock_synced
 from agent.health.disk import disk_room
 from agent.health.home_lock import HomeLock
@@ -29,6 +30,7 @@ from agent.mailboxes import Inbox, ReportBox, Switch
 from agent.ports.clock import Clock
 from agent.ports.fallback import Fallback
 from agent.ports.log import Log
+from agent.ports.policy import ImagesLeave
 from agent.ports.runtime import Runtime
 from agent.ports.slots import InstalledBundle
 from agent.ports.source import FrameSource
@@ -105,6 +107,9 @@ class Station:
             else:
                 log.say("no bundle is installed yet: every frame is REVIEW until one is")
             self._enrolled = Enrolled(SqliteMemory(self._open(stack)), log, frames_needed=settings.enrol.frames)
+            self._guarantee = Guarantee(
+                SqliteMemory(self._open(stack)), log, ask=settings.policy.images_leave is ImagesLeave.REQUESTED
+            )
             self._http = self._make_http(stack)
             self.frame_loop = self._make_frame_loop()
             inbox, report = Inbox(), ReportBox()
@@ -293,6 +298,7 @@ class Station:
             ),
             next_window=self._next_window,
             clock_synced=lambda: clock_synced(self._clock.now()),
+            guarantee=self._guarantee,
         )
 
     def _make_loader(self, stack: ExitStack) -> ModelLoader:
@@ -389,6 +395,7 @@ class Station:
             settings.policy.images_leave,
             self._enrolled,
             self._log,
+            self._guarantee,
         )
         return UplinkLoop(
             link,

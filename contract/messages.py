@@ -170,7 +170,8 @@ class DesiredState(msgspec.Struct, frozen=True):
 
 
 class Command(msgspec.Struct, frozen=True):
-    """Something to do once: `name` is "upload_samples" (arguments: samples, a list of ids) or "re_enrol" (none).
+    """Something to do once: `name` is "upload_samples" (arguments: samples, a list of ids) or "re_enrol" (none), or
+    "drift" (alarmed, a bool; why, text: the thresholds' guarantee is void, or holds again).
 
     `id` makes it idempotent: a station answers a repeated id with the first answer.
     """

@@ -6,9 +6,10 @@ from enum import Enum
 
 
 class Cause(str, Enum):
-    """What kept a frame from PASS and REJECT. UNSURE is the only one that more evidence can settle in time."""
+    """What kept a frame from PASS and REJECT. Only UNSURE and DRIFTED can be settled in time, by more evidence."""
 
     UNSURE = "unsure"
+    DRIFTED = "drifted"
     LATE = "late"
     BROKEN_MODEL = "broken_model"
     NO_MODEL = "no_model"

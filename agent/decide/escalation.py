@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from agent.decide.budget import Budget
-from agent.decide.thresholds import Decision, decide
+from agent.decide.causes import Cause
+from agent.decide.thresholds import Decision, decide, review
 from contract.decode import Prediction
 from contract.manifest import Thresholds
+from contract.messages import Verdict
+
+_DRIFTED = Decision(Verdict.REVIEW, escalate=True, why=Cause.DRIFTED)
 
 
 def may_ask(
@@ -19,6 +23,16 @@ def may_ask(
     if not decision.escalate or time_left_s < least_s:
         return False, budget
     return budget.spend(now_s)
+
+
+def without_guarantee(decision: Decision, *, ask: bool) -> Decision:
+    """Return the decision where the thresholds' guarantee is void: a PASS becomes REVIEW, and the cloud is asked if `ask`.
+
+    A REJECT stands: the guarantee is about defects that pass.
+    """
+    if decision.verdict is not Verdict.PASS:
+        return decision
+    return _DRIFTED if ask else review(Cause.DRIFTED)
 
 
 def settle(local: Decision, cloud: Prediction | None, thresholds: Thresholds) -> Decision:

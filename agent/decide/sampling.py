@@ -7,6 +7,7 @@ from enum import Enum
 
 import numpy as np
 
+from agent.decide.causes import Cause
 from agent.decide.thresholds import Decision
 from contract.messages import Verdict
 
@@ -51,4 +52,4 @@ class Sampler:
         if local.verdict is not Verdict.REVIEW or self._doubtful >= self._doubtful_per_window:
             return None
         self._doubtful += 1
-        return Keep(KeepReason.HARD if local.escalate else KeepReason.REVIEW, 0.0)
+        return Keep(KeepReason.HARD if local.why is Cause.UNSURE else KeepReason.REVIEW, 0.0)

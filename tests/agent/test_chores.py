@@ -89,6 +89,34 @@ def test_unsure_lets_only_unsure_frames_leave() -> None:
     assert "1 refused" in result.detail
 
 
+class Notices:
+    def __init__(self) -> None:
+        self.seen: list[tuple[bool, str]] = []
+
+    def notice_drift(self, alarmed: bool, why: str) -> None:
+        self.seen.append((alarmed, why))
+
+
+def test_a_drift_notice_reaches_the_line_once_and_a_malformed_one_never() -> None:
+    notices = Notices()
+    worker = Chores("s1", DictMemory(), Kept(), None, ImagesLeave.NEVER, Enrolment(), ListLog(), notices)
+    command = Command("d1", "s1", "drift", 100.0, {"alarmed": True, "why": "lens"})
+    for _ in range(2):
+        result = worker.do(command, 1.0)
+        assert result is not None and result.ok and "void" in result.detail
+    for n, arguments in enumerate(({}, {"alarmed": 1}, {"alarmed": True, "why": 3})):
+        wrong = worker.do(Command(f"x{n}", "s1", "drift", 100.0, arguments), 1.0)
+        assert wrong is not None and not wrong.ok
+    assert notices.seen == [(True, "lens")]
+
+
+def test_images_the_cloud_asks_for_are_marked_before_they_are_sent() -> None:
+    kept, sender = Kept(), Sender(LinkDown("gone"))
+    with pytest.raises(LinkDown):
+        chores(sender=sender, kept=kept).do(upload("hard", "audit"), 1.0)
+    assert kept.asked == ["hard", "audit"]
+
+
 def test_a_repeated_id_is_answered_from_memory_even_after_a_restart() -> None:
     memory, enrolment = DictMemory(), Enrolment()
     command = Command("c9", "s1", "re_enrol", 100.0)

@@ -19,6 +19,7 @@ from agent.decide.frame_faults import FrameFaults
 from agent.decide.sampling import Sampler
 from agent.enrolled import Enrolled
 from agent.frame_loop import FrameLoop, LineRules
+from agent.guarantee import Guarantee
 from agent.mailboxes import Switch
 from agent.ports.runtime import Runtime
 from agent.ports.slots import InstalledBundle, Trial, TrialOutcome
@@ -55,12 +56,14 @@ class Bench:
         window_frames: int = 8,
         enrol_frames: int = 4,
         audit_rate: float = 0.0,
+        memory: DictMemory | None = None,
     ) -> None:
         self.clock = HandClock()
         self.log = ListLog()
         self.source = QueueSource(self.clock)
         self.recorder = ListRecorder()
-        self.memory = DictMemory()
+        self.memory = memory or DictMemory()
+        self.guarantee = Guarantee(self.memory, self.log, ask=True)
         self.switch = Switch()
         self.runtimes: dict[str, BrightRuntime] = {}
         self.models: dict[str, Callable[[NDArray[Any]], NDArray[np.float32]]] = {}
@@ -85,6 +88,7 @@ class Bench:
             LineRules("s1", "b0", deadline_ms=100.0, window_frames=window_frames, window_s=60.0),
             next_window=1,
             clock_synced=lambda: True,
+            guarantee=self.guarantee,
         )
 
     def _load(self, folder: Path, manifest: Manifest) -> tuple[Runtime, Artefact]:
@@ -482,3 +486,24 @@ def test_a_fault_of_our_own_before_or_after_the_verdict_never_counts_a_frame_twi
     assert bench.loop.faults == 2
     (summary,) = bench.finish()
     assert (summary.accounting.captured, summary.accounting.closes()) == (2, True)
+
+
+def test_while_a_drift_alarm_is_open_nothing_passes_by_itself_and_every_summary_says_so() -> None:
+    bench = Bench(installed=bundle("v1"))
+    assert bench.feed(image(230, 1))[0] == ("PASS", "")
+    bench.guarantee.notice_drift(True, "lens: sharpness -8.2 sd")
+    assert bench.feed(image(230, 2), image(20, 3)) == [("REVIEW", "drifted"), ("REJECT", "")]
+    restarted = Bench(installed=bundle("v1"), memory=bench.memory)
+    assert restarted.feed(image(230, 4)) == [("REVIEW", "drifted")], "a restart does not mend a lens"
+    assert restarted.finish()[-1].note == "guarantee void: lens: sharpness -8.2 sd"
+    bench.guarantee.notice_drift(False, "")
+    assert bench.feed(image(230, 5)) == [("PASS", "")]
+    assert bench.finish()[-1].note == ""
+
+
+def test_a_part_that_would_have_passed_is_shown_to_the_cloud_while_drifted() -> None:
+    sure = Prediction(1, LABELS[1], 0.99, 0.01)
+    bench = Bench(installed=bundle("v1"), fallback_answer=sure, fallback_takes_s=0.0)
+    bench.guarantee.notice_drift(True, "")
+    assert bench.feed(image(230, 1)) == [("REJECT", "")]
+    assert bench.fallback is not None and bench.fallback.asked == 1

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from agent.decide.accounting import Tally, add_up
 from agent.decide.budget import Budget
 from agent.decide.causes import Cause
-from agent.decide.escalation import may_ask, settle
+from agent.decide.escalation import may_ask, settle, without_guarantee
 from agent.decide.frame_faults import FrameFaults
 from agent.decide.sampling import KeepReason, Sampler
 from agent.decide.thresholds import Decision, decide, review
@@ -77,6 +77,14 @@ def test_the_cloud_settles_only_what_it_is_sure_of() -> None:
     assert settle(UNSURE, None, RULES) == UNSURE
     assert settle(UNSURE, Prediction(0, GOOD, 0.6, 0.6), RULES) == UNSURE
     assert settle(UNSURE, Prediction(1, DEFECT, 0.95, 0.05), RULES).verdict is Verdict.REJECT
+
+
+def test_without_the_guarantee_only_a_pass_changes() -> None:
+    for ask in (True, False):
+        passed = without_guarantee(Decision(Verdict.PASS), ask=ask)
+        assert (passed.verdict, passed.why, passed.escalate) == (Verdict.REVIEW, Cause.DRIFTED, ask)
+    for decision in (Decision(Verdict.REJECT), UNSURE, review(Cause.LATE)):
+        assert without_guarantee(decision, ask=True) is decision
 
 
 def test_blank_frozen_and_nan_frames_are_named() -> None:
@@ -161,3 +169,10 @@ def test_a_tally_closes() -> None:
     closed = tally.close()
     assert closed == Accounting(5, 1, 1, {"late": 1}, {"queue": 1}, 1, 2, 1)
     assert closed.closes()
+
+
+def test_a_frame_kept_because_of_drift_is_not_called_one_the_model_was_unsure_of() -> None:
+    # P8: a policy that lets only unsure frames leave must not let these go.
+    sampler = Sampler(np.random.default_rng(1), audit_rate=0.0, doubtful_per_window=2)
+    kept = sampler.draw(without_guarantee(Decision(Verdict.PASS), ask=True))
+    assert kept is not None and kept.reason is KeepReason.REVIEW
