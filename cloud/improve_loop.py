@@ -6,7 +6,7 @@ import logging
 import re
 import secrets
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +15,7 @@ import msgspec
 
 from cloud.drift.accuracy import AuditLabel, accuracy
 from cloud.drift.causes import FAULTS, Cause
-from cloud.drift.fleet import DriftEvent, EventKind, FleetDrift
+from cloud.drift.fleet import DriftEvent, EventKind, FleetDrift, StationPhase
 from cloud.drift.observation import WindowRecord
 from cloud.drift.policy import DriftPolicy
 from cloud.ports.alarms import Alarm, AlarmBook, Opened, Retrain
@@ -89,11 +89,14 @@ class ImproveLoop:
         # One retrain at a time: training takes the machine, and the next one should start from the last one's model.
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="retrain")
         self._busy: set[int] = set()
+        # What each station was told of its drift, on which connection of whose: told again when any of it changes.
+        self._told: dict[str, tuple[bool, float, int]] = {}
 
     def tick(self) -> None:
         """Read what came in, then move every open alarm one step further."""
         self._watch()
         self._answer_done()
+        self._tell_of_drift()
         for alarm in self._stored.alarms.open():
             self._ask_people(alarm)
             self._judge(alarm)
@@ -161,6 +164,45 @@ class ImproveLoop:
     ) -> None:
         snapshots = {station: self._fleet.snapshot_station(station) for station in stations}
         self._stored.alarms.commit(self._cursor, snapshots, opened, cleared)
+
+    def _tell_of_drift(self) -> None:
+        """Tell each station that ever drifted whether its alarm is open: while it is, its thresholds promise nothing.
+
+        Said again when the station, the broker or this process comes back; the station takes the same notice twice for one.
+        """
+        if not self._link.connected():
+            return
+        online = {s.station: s.state_at for s in self._stored.stations.status() if s.online}
+        now, alarms = self._now(), self._stored.alarms.all()
+        drifted = self._drifted(alarms, online.keys())
+        # An alarm of a cohort or the fleet stands for its stations, which have none of their own.
+        concerned = {alarm.station for alarm in alarms}
+        everybody = bool(concerned - set(self._stored.stations.names()))
+        for station in sorted(online.keys() if everybody else online.keys() & concerned):
+            why = drifted.get(station, "")
+            news = (station in drifted, online[station], self._link.connections())
+            if self._told.get(station) == news:
+                continue
+            command = Command(
+                id=secrets.token_hex(16),
+                station=station,
+                name="drift",
+                expires_at=now + _COMMAND_VALID_S,
+                arguments={"alarmed": station in drifted, "why": why},
+            )
+            self._stored.commands.sent(command, now)
+            if self._link.publish(topic(station, Channel.COMMAND), encode_control(command), qos=1, retain=False):
+                self._told[station] = news
+
+    def _drifted(self, alarms: Sequence[Alarm], stations: Set[str]) -> dict[str, str]:
+        """Return the stations that drift now, with a sentence each: by an alarm of their own, or by one that they share."""
+        open_alarms = {alarm.station: alarm.sentence for alarm in alarms if alarm.closed_at is None}
+        drifted = {station: sentence for station, sentence in open_alarms.items() if station in stations}
+        if open_alarms.keys() - set(self._stored.stations.names()):
+            with self._lock:
+                statuses = [self._fleet.status(station) for station in sorted(stations - drifted.keys())]
+            drifted |= {s.station: s.sentence for s in statuses if s.phase is StationPhase.ALARMED}
+        return drifted
 
     def _ask_people(self, alarm: Alarm) -> None:
         """Ask the station for pixels until as many parts as the budget allows are before people."""

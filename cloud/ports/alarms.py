@@ -66,6 +66,9 @@ class AlarmBook(Protocol):
     ) -> None:
         """Store the detectors' state with the alarms it opened and cleared (station, at, why), in one transaction."""
 
+    def all(self) -> list[Alarm]:
+        """Return every alarm, oldest first."""
+
     def open(self) -> list[Alarm]:
         """Return the alarms that are open."""
 

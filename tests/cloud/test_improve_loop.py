@@ -18,7 +18,7 @@ from cloud.review.retrain_policy import RetrainPolicy
 from cloud.rollout.rollout_states import RolloutEvent
 from contract.codec import encode_summary
 from contract.errors import StorageFull
-from contract.messages import Accounting, Header, ReportedState, Summary
+from contract.messages import Accounting, Command, Header, ReportedState, StationState, Summary
 from contract.sketches.wire import to_wire
 from tests.cloud.drift.conftest import StationLine
 from tests.fakes.agent_clock import HandClock
@@ -104,7 +104,13 @@ class Fleet:
         self.send(6)
 
     def asked(self) -> list[list[str]]:
-        return [command.arguments["samples"] for command in self.link.commands()]
+        return [command.arguments["samples"] for command in self.uploads()]
+
+    def uploads(self) -> list[Command]:
+        return [command for command in self.link.commands() if command.name == "upload_samples"]
+
+    def told_of_drift(self) -> list[tuple[str, bool]]:
+        return [(c.station, c.arguments["alarmed"]) for c in self.link.commands() if c.name == "drift"]
 
     def upload(self, names: Sequence[str]) -> None:
         for name in names:
@@ -153,7 +159,7 @@ def test_people_are_asked_for_half_audit_half_hard_frames_seen_since_the_alarm(f
     assert len(asked) == LABELS == len(set(asked))
     reasons = [fleet.tables.samples.get(name).reason for name in asked]
     assert reasons.count("audit") == 6 and all(name.startswith("s1-") for name in asked)
-    (command,) = fleet.link.commands()
+    (command,) = fleet.uploads()
     assert (command.station, command.name, command.expires_at) == ("s1", "upload_samples", fleet.clock.now() + 300.0)
     seen_at = fleet.tables.alarms.open()[0].seen_at
     assert all(fleet.tables.samples.get(name).captured_at >= seen_at for name in asked)
@@ -401,3 +407,36 @@ def test_a_window_without_sketches_is_counted_and_not_judged(fleet: Fleet) -> No
     assert fleet.tables.summaries.commit(received(lost), []) == 1 and encode_summary(lost)
     fleet.loop.tick()
     assert fleet.loop.drift_status("s1")["enrolled"] == 0
+
+
+def test_a_station_is_told_once_that_its_alarm_opened_and_once_that_it_closed(fleet: Fleet) -> None:
+    fleet.drift()
+    fleet.send(3)
+    assert fleet.told_of_drift() == [("s1", True)], "the other station is quiet"
+    (command,) = fleet.link.commands()
+    assert command.arguments["why"].startswith("lens: sharpness")
+    fleet.loop.re_enrol("s1", "eva", "new lens")
+    fleet.loop.tick()
+    fleet.loop.tick()
+    assert fleet.told_of_drift() == [("s1", True), ("s1", False)]
+
+
+def test_a_station_is_told_of_its_drift_again_when_anybody_comes_back(fleet: Fleet) -> None:
+    fleet.link.up = False
+    fleet.drift()
+    assert fleet.told_of_drift() == []
+    fleet.link.reconnect()
+    fleet.loop.tick()
+    fleet.clock.forward(5.0)
+    fleet.tables.stations.commit([StationState("s1", "b1", False, 0.0)], [], fleet.clock.now())
+    fleet.link.reconnect()
+    fleet.loop.tick()
+    assert len(fleet.told_of_drift()) == 1, "a station that is away is told when it is back"
+    fleet.tables.stations.commit([StationState("s1", "b1", True, 0.0)], [], fleet.clock.now())
+    fleet.loop.tick()
+    fleet.link.reconnect()
+    fleet.loop.tick()
+    fleet.restart()
+    fleet.loop.tick()
+    fleet.loop.tick()
+    assert fleet.told_of_drift() == [("s1", True)] * 4
