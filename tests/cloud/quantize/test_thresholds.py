@@ -55,3 +55,14 @@ def test_without_good_labels_or_images_nothing_passes() -> None:
     assert choose_thresholds(probabilities, np.zeros(400, np.int64), defects).pass_at == 1.0
     empty = choose_thresholds(np.zeros((0, 2), np.float32), np.zeros(0, np.int64), LABELS)
     assert empty.pass_at == 1.0 and "no calibration images" in empty.method
+
+
+def test_calibration_without_a_defect_says_what_its_promise_is_worth() -> None:
+    probabilities = np.tile(np.array([[0.99, 0.01]], np.float32), (400, 1))
+    thresholds = choose_thresholds(probabilities, np.zeros(400, np.int64), LABELS)
+    assert thresholds.pass_at < 1.0 and "none of them shows a defect" in thresholds.method
+
+
+def test_a_model_that_is_sure_and_always_wrong_passes_nothing() -> None:
+    probabilities = np.tile(np.array([[0.999, 0.001], [0.001, 0.999]], np.float32), (400, 1))
+    assert choose_thresholds(probabilities, np.tile([1, 0], 400), LABELS).pass_at == 1.0
