@@ -91,9 +91,9 @@ class Outbox:
     def shrink(self, by_bytes: int) -> int:
         """Free about `by_bytes` of rows that were never sent; return how many. The caller holds the transaction.
 
-        First neighbouring windows are merged into coarser ones, up to an hour, which keeps their sketches, counts and the notes
-        of images that are still kept; then the oldest into a gap record, which keeps the counts. A row that was sent may already be counted in
-        the cloud, so it is never merged; the newest row, the one just added, stays whole.
+        First neighbouring windows are merged into coarser ones, up to an hour, which keeps their sketches, counts and the
+        notes of images that are still kept; then the oldest into a gap record, which keeps the counts. A row that was sent
+        may already be counted in the cloud, so it is never merged; the newest row, the one just added, stays whole.
         """
         freed = self._coarsen(by_bytes)
         return freed if freed >= by_bytes else freed + self._merge_into_gap(by_bytes - freed)
