@@ -112,8 +112,8 @@ class OnnxRuntime:
 class _Bound:
     """A session's output written into one buffer for good, its input read where it lies.
 
-    Measured on 2 x86 cores, one thread, microseconds a run without and with it: a small 96x96 CNN 17.3 and 16.6, a larger one 53.8
-    and 52.5, a light 224x224x3 one 26.8 and 25.4. Copying the input into a bound buffer instead took 35 there, so it is not copied.
+    Measured on 2 x86 cores, one thread, microseconds a run without and with it: a small 96x96 CNN 17.3 and 16.6, a
+    light 224x224x3 one 26.8 and 25.4. Copying the input into a bound buffer instead took 35 there, so it is not copied.
     """
 
     def __init__(self, session: Any, input_name: str, output_name: str, output_shape: tuple[int, ...]) -> None:
