@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
+import sqlite3
 import sys
 from collections.abc import Sequence
 
@@ -32,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in COMMANDS:
         importlib.import_module(f"agent.commands.{name}").register(subparsers)
     args = parser.parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may be no text
     try:
         return int(args.run(args))
     except InvalidConfig as error:
@@ -46,6 +51,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # `plumbline-agent infer ... | head`: the reader has seen enough.
         sys.stderr.close()
         return 0
+    except sqlite3.DatabaseError as error:
+        hint = "the station mends it when it starts again: plumbline-agent run"
+        print(f"error: the station's database cannot be read: {error} ({hint})", file=sys.stderr)
+        return 1
+    except OSError as error:
+        # A disk that is full, read-only or broken: for a person to mend, and the system's words name the file.
+        print(f"error: {error}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -40,6 +40,8 @@ _BATCH = 500
 # A version made by a retrain is named after its base, "v1" -> "v1.r7", and so is its successor, "v1.r9".
 _RETRAINED = re.compile(r"\.r\d+$")
 _COMMAND_VALID_S = 300.0
+_RETRY_AFTER_S = 3_600.0
+_MOST_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +239,11 @@ class ImproveLoop:
 
     def _judge(self, alarm: Alarm) -> None:
         """Start a retrain when the labels call for one."""
-        if not self._rules.automatic or any(r.alarm == alarm.id for r in self._stored.alarms.retrains()):
+        retrains = [r for r in self._stored.alarms.retrains() if r.alarm == alarm.id]
+        failed = [r for r in retrains if r.state == "failed"]
+        # A full disk or a killed trainer passes; what fails three times needs a person.
+        rest = not failed or self._now() - (failed[-1].ended_at or 0.0) < _RETRY_AFTER_S or len(failed) >= _MOST_TRIES
+        if not self._rules.automatic or (retrains and rest) or len(retrains) > len(failed):
             return
         labelled = [s for s in self._stored.samples.of_alarm(alarm.id) if s.truth is not None]
         audit = [s for s in labelled if s.reason == "audit"]

@@ -38,6 +38,7 @@ from cloud.store.alarms import Alarms
 from cloud.store.audit import AuditLog
 from cloud.store.commands import Commands
 from cloud.store.database import Database
+from cloud.store.home_lock import HomeLock
 from cloud.store.rollouts import Rollouts
 from cloud.store.samples import Samples
 from cloud.store.stations import Stations
@@ -51,6 +52,8 @@ _log = logging.getLogger(__name__)
 # About a minute of 10,000 stations' summaries; beyond that the broker keeps them.
 _ARRIVALS = 2_000
 _TICK_S = 0.5
+# Enough to see what was sent; a sender gone wild must not fill the disk.
+_DEAD_LETTER_BYTES = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,15 @@ class Stores:
     rollouts: Rollouts
     commands: Commands
     audit: AuditLog
+
+
+def lock_home(settings: CloudSettings) -> HomeLock:
+    """Take the home for this aggregator alone.
+
+    Raises:
+        InvalidConfig: another one has it, or it cannot be written.
+    """
+    return HomeLock(settings.path("."))
 
 
 def open_stores(settings: CloudSettings) -> Stores:
@@ -320,6 +332,7 @@ def _make_app(
             releases=registry.catalog,
             audit=stores.audit,
             drift_status=improve.drift_status,
+            broker_connected=link.connected(),
             now=now(),
         ),
     )
@@ -329,7 +342,7 @@ def _make_app(
 def _committer(stores: Stores) -> Callable[[Batch, float], int]:
     def commit(batch: Batch, now: float) -> int:
         received = [ReceivedSummary(summary, payload, now) for summary, payload in batch.summaries]
-        dead = [DeadLetter(name, reason, payload, now) for name, reason, payload in batch.dead]
+        dead = [DeadLetter(name, reason, payload[:_DEAD_LETTER_BYTES], now) for name, reason, payload in batch.dead]
         new = stores.summaries.commit(received, dead) if received or dead else 0
         if batch.states or batch.reports:
             stores.stations.commit(batch.states, batch.reports, now)

@@ -41,6 +41,8 @@ class MqttLink:
         self._client.on_connect = self._on_connect
         self._client.on_message = self._on_message
         self._client.on_disconnect = self._on_disconnect
+        self._client.on_connect_fail = self._on_connect_fail
+        self._told_absent = False
         self._client.reconnect_delay_set(min_delay=1, max_delay=5)
         gone = encode_control(AggregatorState(online=False, at=now()))
         self._client.will_set(AGGREGATOR_STATE, gone, qos=1, retain=True)
@@ -85,7 +87,16 @@ class MqttLink:
             AGGREGATOR_STATE, encode_control(AggregatorState(online=True, at=self._now())), qos=1, retain=True
         )
         self._connections += 1
+        self._told_absent = False
         _log.info("connected to broker %s:%d", self._host, self._port)
+
+    def _on_connect_fail(self, _client: paho.Client, _data: Any) -> None:
+        if not self._told_absent:  # once; it is tried every few seconds
+            self._told_absent = True
+            where = f"{self._host}:{self._port}"
+            _log.error(
+                "no broker answers at %s; trying on (start mosquitto there, or set [broker] in cloud.toml)", where
+            )
 
     def _on_disconnect(self, _client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         if not self._stopping.is_set():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +51,15 @@ def _start(args: argparse.Namespace) -> int:
     if not args.wait:
         print_json({"rollout": rollout}) if args.json else print(f"rollout {rollout} of {args.version} has started")
         return 0
+    last = ""
     while True:
         found = _find(ask_server(settings, "GET", "/v1/rollouts"), rollout)
         if found["state"] in ("DONE", "ABORTED"):
             break
+        now = ", ".join(f"{m['station']} {m['state'].lower()}" for m in found["stations"])
+        if now != last:
+            print(f"rollout {rollout}, wave {found['wave']}: {now}", file=sys.stderr, flush=True)
+            last = now
         SystemClock().sleep(1.0)
     print_json(found) if args.json else print(f"rollout {rollout}: {found['state']} ({found['reason']})")
     return 0 if found["state"] == "DONE" else 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from contextlib import closing
 from pathlib import Path
 
 from cloud.commands.output import Subparsers
@@ -31,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    with wiring.listen(settings.api.host, settings.api.port) as listener:
+    with wiring.listen(settings.api.host, settings.api.port) as listener, closing(wiring.lock_home(settings)):
         aggregator = wiring.Aggregator(settings)
         config = uvicorn.Config(aggregator.app, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
         aggregator.start()

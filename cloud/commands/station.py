@@ -52,6 +52,7 @@ def register(subparsers: Subparsers) -> None:
     add = actions.add_parser("add", help="add a station and write its config, token and trust anchors to a folder")
     add.add_argument("station", help="its id: a-z, 0-9, '-' and '_'")
     add.add_argument("--out", type=Path, required=True, help="folder to make, to be copied to the device")
+    add.add_argument("--replace", action="store_true", help="give a known station a new token; its old one ends")
     add.add_argument("--site", default="", help="where it stands, e.g. 'plant 2'")
     add.add_argument("--config", type=Path, default=Path("cloud.toml"), help="cloud.toml (default %(default)s)")
     add.add_argument("--json", action="store_true", help="print JSON")
@@ -67,6 +68,12 @@ def run(args: argparse.Namespace) -> int:
     if not settings.api.public_url and settings.api.host in ("0.0.0.0", "::"):
         hint = 'set [api] public_url in cloud.toml, e.g. "http://10.0.0.5:8080"'
         raise InvalidConfig(f"a station cannot reach the address {settings.api.host}", hint=hint)
+    database = Database(settings.database_url())
+    stations = Stations(database)
+    if station in stations.names() and not args.replace:
+        database.close()
+        hint = "--replace gives it a new token, and its old one ends"
+        raise InvalidConfig(f"station '{station}' is there already", hint=hint)
     keys = load_keys(settings.path(settings.keys))
     root = Registry(settings.path("registry")).tuf(keys).root()
     token = secrets.token_urlsafe(32)
@@ -79,8 +86,7 @@ def run(args: argparse.Namespace) -> int:
         token_file.write_text(token + "\n")
     except OSError as error:
         raise InvalidConfig(f"cannot write in {out}: {error.strerror}", hint="choose a --out you may write") from error
-    database = Database(settings.database_url())
-    Stations(database).add(station, token, args.site, SystemClock().now())
+    stations.add(station, token, args.site, SystemClock().now())
     database.close()
     (out / "agent.toml").write_text(_agent_toml(settings, station))
     if args.json:

@@ -23,6 +23,7 @@ class FleetView:
     """One moment of the fleet; each table is a list of rows keyed by column. `simulated` names stations without a camera."""
 
     simulated: list[str]
+    broker_connected: bool
     online: int
     alarms_open: int
     review_waiting: int
@@ -44,6 +45,7 @@ def fleet_view(
     releases: Releases,
     audit: AuditLog,
     drift_status: Callable[[str], dict[str, Any]],
+    broker_connected: bool,
     now: float,
 ) -> FleetView:
     """Return the fleet as it is now."""
@@ -74,6 +76,7 @@ def fleet_view(
     answers = {r.alarm: f"{r.state} {r.version}".strip() for r in alarms.retrains()}
     return FleetView(
         simulated=[s.station for s in status if s.simulated],
+        broker_connected=broker_connected,
         online=sum(s.online for s in status),
         alarms_open=sum(a.closed_at is None for a in every_alarm),
         review_waiting=waiting,

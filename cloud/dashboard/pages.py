@@ -81,6 +81,9 @@ def install_dashboard(app: FastAPI, view: Callable[[], FleetView]) -> None:
                 headline = ui.label().classes("text-lg")
             trouble = ui.label().classes("trouble w-full bg-red-100 text-red-900 px-3 py-2 rounded font-medium")
             trouble.set_visibility(False)
+            broker = ui.label("The broker is not reached: nothing comes in. Start it, or set [broker] in cloud.toml.")
+            broker.classes("broker w-full bg-red-200 px-3 py-2 rounded font-medium")
+            broker.set_visibility(False)
             simulated = ui.label().classes("simulated w-full bg-amber-200 px-3 py-2 rounded font-medium")
             simulated.set_visibility(False)
             tables = {name: _table(name) for name in _TABLES}
@@ -100,6 +103,7 @@ def install_dashboard(app: FastAPI, view: Callable[[], FleetView]) -> None:
             headline.set_text(_headline(found))
             simulated.set_text(_simulated(found))
             simulated.set_visibility(bool(found.simulated))
+            broker.set_visibility(not found.broker_connected)
             for name, table in tables.items():
                 if table.rows != (rows := getattr(found, name)):
                     table.rows = rows
@@ -124,7 +128,7 @@ def _count(number: int, what: str) -> str:
 def _simulated(found: FleetView) -> str:
     names = found.simulated
     who = ", ".join(names) if len(names) <= 8 else f"{len(names)} stations"
-    return f"SIMULATED: {who} {'sees' if len(names) == 1 else 'see'} generated images; there is no camera."
+    return f"SIMULATED: {who} {'has' if len(names) == 1 else 'have'} no camera; what they see is simulated."
 
 
 def _table(name: str) -> ui.table:

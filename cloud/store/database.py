@@ -38,9 +38,9 @@ class Database:
         except OperationalError as error:
             hint = "check `database` in cloud.toml, and that the folder exists and may be written"
             raise InvalidConfig(f"cannot open the database {url}: {error.orig}", hint=hint) from error
-        except DatabaseError as error:
+        except (DatabaseError, UnicodeDecodeError) as error:
             hint = "move the file away to start afresh, or restore a backup"
-            raise InvalidConfig(f"{url} is no usable database: {error.orig}", hint=hint) from error
+            raise InvalidConfig(f"{url} is no usable database: {getattr(error, 'orig', error)}", hint=hint) from error
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -24,6 +25,8 @@ exit codes: 0 every step held, 1 a step did not hold, 2 wrong usage"""
 def main() -> int:
     """Tell the story and return the exit code."""
     args = _parse()
+    for stop in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(stop, signal.default_int_handler)  # whoever ends the demo, it leaves no process behind
     telling = Telling()
     work = Path(tempfile.mkdtemp(prefix="plumbline-demo-"))
     plant: Plant | None = None

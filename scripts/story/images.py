@@ -34,8 +34,12 @@ class Pictures:
 
 
 def label_of(relative: Path, layout: str) -> str:
-    """Return the label that an image's place gives it: its folder, or its stem up to the last "_"."""
-    return relative.parent.name if layout == "folders" else relative.stem.rpartition("_")[0]
+    """Return the label that an image's place gives it: its topmost folder, or its stem up to the last "_"."""
+    return (
+        (relative.parts[0] if len(relative.parts) > 1 else "")
+        if layout == "folders"
+        else relative.stem.rpartition("_")[0]
+    )
 
 
 def real_pictures(data: Path, layout: str, work: Path, seed: int) -> Pictures:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import sqlite3
 from contextlib import closing
@@ -80,6 +81,7 @@ class Plant:
         self.api_port, self.broker_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.api_port}"
         self.broker = start_broker(work / "broker", self.broker_port)
+        atexit.register(self.broker.kill)  # should anything below fail
         init = [tool("plumbline-cloud"), "init", "--home", str(self.home), "--api-port", str(self.api_port)]
         run_tool([*init, "--broker-port", str(self.broker_port)])
         with self.config.open("a") as file:
@@ -131,7 +133,10 @@ class Plant:
 
     def digest(self, version: str) -> str:
         """Return the bundle of a released version."""
-        return str(next(v["digest"] for v in self.get("/v1/versions") if v["version"] == version))
+        found = [str(v["digest"]) for v in self.get("/v1/versions") if v["version"] == version]
+        if not found:
+            raise StepFailed(f"version '{version}' was never released: an earlier step did not come to its end")
+        return found[0]
 
     def fleet(self) -> dict[str, dict[str, Any]]:
         """Return every station as the operator sees it, by name."""
@@ -149,6 +154,17 @@ class Plant:
             waiting = connection.execute("SELECT count(*) FROM outbox").fetchone()[0]
         captured, passed, rejected = sum(verdicts.values()), verdicts.get("PASS", 0), verdicts.get("REJECT", 0)
         return StationAccount(captured, passed, rejected, waiting)
+
+    def asked_for(self) -> int:
+        """Return how many frames the cloud has asked people to look at, from its own database."""
+        with closing(sqlite3.connect(f"file:{self.home / 'cloud.db'}?mode=ro", uri=True, timeout=10.0)) as connection:
+            return int(connection.execute("SELECT count(*) FROM samples WHERE requested_at IS NOT NULL").fetchone()[0])
+
+    def vouched_for(self, digest: str) -> bool:
+        """Return whether the newest signed targets metadata lists a bundle."""
+        files = (self.home / "registry" / "tuf" / "metadata").glob("*.targets.json")
+        newest = max(files, key=lambda file: int(file.name.partition(".")[0]))
+        return digest in newest.read_text()
 
     def latest_answers(self, station: str, bundle: str, most: int) -> list[tuple[str, str]]:
         """Return the latest (part, label) that a station judged with a bundle, from its own database."""

@@ -70,7 +70,7 @@ def test_an_operator_sees_the_whole_fleet_at_a_glance(plant: CloudPlant, chromiu
     chromium.open(plant.url)
     text = chromium.wait_for("lens: sharpness -")
     assert "2 of 3 stations online · 1 open alarm · 3 parts waiting for an inspector, 1 labelled" in text
-    assert "SIMULATED: line1, line2 see generated images; there is no camera." in text
+    assert "SIMULATED: line1, line2 have no camera; what they see is simulated." in text
     first, second, third = _rows(chromium, "stations")
     assert first[:9] == [
         "line1", "online", "v1", "within the enrolled range", "ROLLED_BACK: agreed on 41 % of frames",

@@ -18,6 +18,7 @@ from agent.settings import load_settings as load_agent_settings
 from cloud.__main__ import main
 from cloud.settings import load_settings
 from cloud.store.database import Database
+from cloud.store.home_lock import HomeLock
 from cloud.store.stations import Stations
 from contract.errors import InvalidConfig
 from contract.signature import OrderKey
@@ -288,3 +289,24 @@ def test_station_of_a_cloud_that_listens_everywhere_needs_the_address_to_call(cl
     config.write_text(config.read_text().replace("port = 8080", 'port = 8080\npublic_url = "http://10.0.0.5:8080"'))
     assert cli("station", "add", "line1", "--out", tmp_path / "line1", "--config", config)[0] == 0
     assert load_agent_settings(tmp_path / "line1" / "agent.toml").cloud.url == "http://10.0.0.5:8080"
+
+
+def test_known_station_keeps_its_token_unless_it_is_to_be_replaced(cli: Cli, tmp_path: Path) -> None:
+    assert cli("init", "--home", tmp_path / "home")[0] == 0
+    config = tmp_path / "home" / "cloud.toml"
+    assert cli("station", "add", "line1", "--out", tmp_path / "a", "--config", config)[0] == 0
+    code, _, err = cli("station", "add", "line1", "--out", tmp_path / "b", "--config", config)
+    assert code == 1 and "--replace" in err
+    token = (tmp_path / "a" / "station.token").read_text().strip()
+    stations = Stations(Database(load_settings(config).database_url()))
+    assert stations.is_token("line1", token)
+    assert cli("station", "add", "line1", "--out", tmp_path / "b", "--config", config, "--replace")[0] == 0
+    assert not stations.is_token("line1", token)
+
+
+def test_two_servers_cannot_share_a_home(cli: Cli, tmp_path: Path) -> None:
+    assert cli("init", "--home", tmp_path / "home", "--api-port", free_port())[0] == 0
+    lock = HomeLock(tmp_path / "home")
+    code, _, err = cli("serve", "--config", tmp_path / "home" / "cloud.toml")
+    lock.close()
+    assert code == 1 and "another plumbline-cloud serves from" in err and err.count("\n") == 1

@@ -20,7 +20,8 @@ def _view(tables: Tables, now: float = T0) -> FleetView:
     return fleet_view(
         stations=tables.stations, summaries=tables.summaries, samples=tables.samples, alarms=tables.alarms,
         rollouts=tables.rollouts, releases=FakeReleases(FakeRelease("v1", "d" * 64)), audit=tables.audit,
-        drift_status=drift, now=now,
+        drift_status=drift, broker_connected=True,
+        now=now,
     )  # fmt: skip
 
 
