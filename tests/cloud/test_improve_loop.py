@@ -346,6 +346,23 @@ def test_a_retrain_that_breaks_is_marked_as_failed_and_not_repeated(
     assert retrain.state == "failed" and fleet.rollouts == []
 
 
+def test_a_failed_retrain_is_tried_again_after_an_hour_and_three_times_at_most(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> bool:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(fleet.loop, "_carry_out", broken)
+    _labelled_alarm(fleet)
+    for tries in (1, 2, 3, 3):
+        fleet.loop.tick()
+        fleet.loop.tick()
+        found = fleet.tables.alarms.retrains
+        fleet.until(lambda: found() and all(r.ended_at for r in found()))
+        assert len(found()) == tries
+        fleet.clock.sleep(3_601.0)
+
+
 def test_a_rollout_under_way_is_waited_for(fleet: Fleet) -> None:
     _labelled_alarm(fleet)
     other = fleet.tables.rollouts.create("v1", BUNDLE, [["s1"]], [], "operator", fleet.clock.now())
