@@ -120,7 +120,7 @@ def test_what_a_station_says_is_text_and_never_markup(plant: CloudPlant, chromiu
 
 def test_the_server_ends_when_told_and_its_log_has_no_traceback(plant: CloudPlant, tmp_path: Path) -> None:
     # Before the test that takes a table away: its faults are in the log, as they should be.
-    assert plant.stop() == 130
+    assert plant.stop() in (0, 130)  # 0 where the shell that started us ignores SIGINT, as for a job in the background
     log = plant.log.read_text()
     plant.start()
     assert "Traceback" not in log and "Warning" not in log, log

@@ -107,7 +107,7 @@ def test_summaries_reports_and_orders_go_all_the_way_and_survive_kill_9(plant: t
     assert station.orders == []
     for wire in (station, canary):
         wire.close()
-    assert cloud.stop() == 130
+    assert cloud.stop() in (0, 130)  # 0 where SIGINT was ignored from the start, as for a job in the background
     tables = open_tables(cloud.home / "cloud.db")
     assert tables.summaries.dead_letter_count() == 1 and tables.audit.first_broken() is None
     tables.database.close()

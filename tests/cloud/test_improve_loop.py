@@ -354,10 +354,10 @@ def test_a_failed_retrain_is_tried_again_after_an_hour_and_three_times_at_most(
 
     monkeypatch.setattr(fleet.loop, "_carry_out", broken)
     _labelled_alarm(fleet)
+    found = fleet.tables.alarms.retrains
     for tries in (1, 2, 3, 3):
         fleet.loop.tick()
         fleet.loop.tick()
-        found = fleet.tables.alarms.retrains
         fleet.until(lambda: found() and all(r.ended_at for r in found()))
         assert len(found()) == tries
         fleet.clock.sleep(3_601.0)
