@@ -157,5 +157,5 @@ def test_first_install_then_a_bad_release_is_turned_down_then_a_good_one_takes_o
     wait_for(lambda: house.station.rows() > rows)
     assert house.station.status()["bundle"] == third.digest
     assert house.station.end(signal.SIGTERM) == 0
-    wait_for(lambda: collector.captured == house.station.rows())
+    wait_for(lambda: collector.decided == house.station.rows())
     assert {s.header.bundle for s in collector.summaries.values()} >= {"", first.digest, third.digest}
