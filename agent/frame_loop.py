@@ -295,7 +295,7 @@ class FrameLoop:
         summary = self._window.summary(
             self._rules.station,
             clock_synced=self._clock_synced(),
-            shadow=self._serving.shadow,
+            shadow=self._serving.take_shadow(),
             simulated=self._source.simulated,
         )
         if self._guarantee is not None and self._guarantee.note:

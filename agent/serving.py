@@ -73,6 +73,7 @@ class Serving:
         self._trial: Trial | None = None
         self._tally: TrialTally | None = None
         self._candidate: Model | None = None
+        self._ended_shadow: ShadowNote | None = None
         self.in_charge: Model | None = None
 
     def begin(self, bundle: InstalledBundle) -> None:
@@ -93,12 +94,12 @@ class Serving:
             return
         self._log.say("no bundle loads: every frame is REVIEW until one is installed")
 
-    @property
-    def shadow(self) -> ShadowNote | None:
-        """What the candidate on trial did beside the one in charge so far."""
-        if self._trial is None or self._tally is None or not self._tally.compared:
-            return None
-        return ShadowNote(self._trial.bundle.digest, self._trial.deployment, self._tally.compared, self._tally.agreed)
+    def take_shadow(self) -> ShadowNote | None:
+        """Return what the candidate did beside the one in charge: of the trial under way, else of one that ended, once."""
+        if self._trial is not None and self._tally is not None and self._tally.compared:
+            return _note(self._trial, self._tally)
+        ended, self._ended_shadow = self._ended_shadow, None
+        return ended
 
     @property
     def loading(self) -> bool:
@@ -198,6 +199,9 @@ class Serving:
         trial, tally, candidate = self._trial, self._tally, self._candidate
         if trial is None:
             return
+        if tally is not None and tally.compared:
+            # A trial may begin and end within one window: its summary must still tell of it.
+            self._ended_shadow = _note(trial, tally)
         self._trial = self._tally = self._candidate = None
         if kept and candidate is not None:
             self._previous = self.in_charge.bundle if self.in_charge else None
@@ -229,6 +233,10 @@ class Serving:
         runtime, artefact = self._load(Path(bundle.folder), bundle.manifest)
         sha256 = next(entry.sha256 for entry in bundle.manifest.files if entry.name == artefact.file)
         return Model(bundle, runtime, artefact, sha256)
+
+
+def _note(trial: Trial, tally: TrialTally) -> ShadowNote:
+    return ShadowNote(trial.bundle.digest, trial.deployment, tally.compared, tally.agreed)
 
 
 class _Loading:
