@@ -275,7 +275,9 @@ def score_all(images: Sequence[Path], judge: Judge, taker: Taker, *, progress: b
 
 def _csv_line(values: Sequence[Any]) -> bytes:
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerow(values)
+    # The writer quotes the line end it was given, but a reader also ends a line at a bare carriage return.
+    quoting = csv.QUOTE_ALL if any("\r" in str(value) for value in values) else csv.QUOTE_MINIMAL
+    csv.writer(text, lineterminator="\n", quoting=quoting).writerow(values)
     return text.getvalue().encode()
 
 
