@@ -276,8 +276,10 @@ def score_all(images: Sequence[Path], judge: Judge, taker: Taker, *, progress: b
 def _csv_line(values: Sequence[Any]) -> bytes:
     text = io.StringIO(newline="")
     # The writer quotes the line end it was given, but a reader also ends a line at a bare carriage return.
-    quoting = csv.QUOTE_ALL if any("\r" in str(value) for value in values) else csv.QUOTE_MINIMAL
-    csv.writer(text, lineterminator="\n", quoting=quoting).writerow(values)
+    if any("\r" in str(value) for value in values):
+        csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL).writerow(values)
+    else:
+        csv.writer(text, lineterminator="\n").writerow(values)
     return text.getvalue().encode()
 
 
