@@ -22,6 +22,8 @@ from contract.errors import BadImage, CameraFault, InvalidConfig
 OPEN_WITHIN_S = 8.0
 STALE_S = 0.1
 _AT_ONCE_S = 0.002  # a packet that was there this quickly had been waiting in the socket
+_SLACK_S = 0.02  # a call can take this long for other reasons: another thread has the interpreter, a core is busy
+_CONFIRM = 3  # so many images in a row must come late by the same time until the stream is believed to have become slower
 
 
 def open_rtsp(url: str, clock: Clock, roll: Callable[[], float], *, stall_s: float) -> LiveSource:
@@ -110,7 +112,7 @@ class RtspCamera:
                 return None
             arrived_at = self._clock.monotonic()
             pts_s = None if packet.pts is None else float(packet.pts * packet.time_base)
-            self._timing.arrived(arrived_at, pts_s, waited=arrived_at - asked_at >= _AT_ONCE_S)
+            self._timing.arrived(arrived_at, pts_s, waited_s=arrived_at - asked_at)
             decoded = self._decode(packet)
             if decoded is not None:
                 pts_s = None if decoded.pts is None else float(decoded.pts * decoded.time_base)
@@ -194,22 +196,41 @@ class StreamTiming:
     A packet that had to be waited for arrived when the wait ended: it ties the stream's clock to ours. One that was there at once
     had been waiting for as long as the stream's clock has moved less than ours since. Cameras whose timestamps drift from real
     time do no harm: the tie is renewed whenever the reader has caught up. A delay on the way here cannot be seen.
+
+    A reader that comes back late and then waits a moment proves nothing: the call itself may have been slow. Such a packet renews
+    the tie only if it was asked for by the time it was due; else once `_CONFIRM` in a row were late by the same time, which a
+    backlog being read faster than it came never is.
     """
 
     def __init__(self) -> None:
         self._tie: float | None = None  # our monotonic seconds minus the stream's
         self._last_pts_s = 0.0
+        self._late_tie = 0.0
+        self._late_count = 0
 
-    def arrived(self, at: float, pts_s: float | None, *, waited: bool) -> None:
-        """Note that the packet with timestamp `pts_s` was read at monotonic `at`, after a wait or at once."""
+    def arrived(self, at: float, pts_s: float | None, *, waited_s: float) -> None:
+        """Note that the packet with timestamp `pts_s` was read at monotonic `at`, by a call that took `waited_s`."""
         if pts_s is None:
             return
         if pts_s < self._last_pts_s:
             self._tie = None  # the stream's clock was set back
-        self._last_pts_s = pts_s
+        gap_s, self._last_pts_s = pts_s - self._last_pts_s, pts_s
         tie = at - pts_s
         # A server may begin with a burst of old pictures: the least difference seen is the live one.
-        self._tie = tie if waited or self._tie is None else min(self._tie, tie)
+        if self._tie is None or tie <= self._tie or self._renews(tie, gap_s, waited_s):
+            self._tie, self._late_count = tie, 0
+
+    def _renews(self, tie: float, gap_s: float, waited_s: float) -> bool:
+        assert self._tie is not None
+        if waited_s < _AT_ONCE_S:
+            self._late_count = 0
+            return False
+        if tie - self._tie <= waited_s + _SLACK_S:
+            return True
+        as_late = self._late_count > 0 and tie > self._late_tie - gap_s / 2
+        self._late_count = self._late_count + 1 if as_late else 1
+        self._late_tie = tie
+        return self._late_count >= _CONFIRM
 
     def complete_at(self, at: float, pts_s: float | None) -> float:
         """Return the monotonic second, at most `at`, when the image with timestamp `pts_s` was here as a whole."""

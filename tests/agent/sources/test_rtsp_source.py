@@ -227,26 +227,47 @@ def test_pictures_that_were_waited_for_are_as_old_as_their_arrival(gaps: list[fl
     for gap in gaps:
         pts += gap
         at = offset + pts * 1.004  # this camera's timestamps drift from real time, as cheap ones do
-        timing.arrived(at, pts, waited=True)
+        timing.arrived(at, pts, waited_s=gap)
         assert timing.complete_at(at, pts) == pytest.approx(at)
 
 
 @given(st.integers(1, 100), st.floats(0.5, 10))
 def test_pictures_that_lay_waiting_are_as_old_as_the_stream_says(count: int, delay_s: float) -> None:
     timing = StreamTiming()
-    timing.arrived(50.0, 7.0, waited=True)
+    timing.arrived(50.0, 7.0, waited_s=0.05)
     read_at = 50.0 + count * 0.05 + delay_s
     for number in range(1, count + 1):
-        timing.arrived(read_at, 7.0 + number * 0.05, waited=False)
+        timing.arrived(read_at, 7.0 + number * 0.05, waited_s=0.0)
         assert timing.complete_at(read_at, 7.0 + number * 0.05) == pytest.approx(50.0 + number * 0.05)
+
+
+@given(st.integers(5, 40), st.floats(0.0021, 0.02))
+def test_a_slow_call_makes_no_old_picture_new(backlog: int, call_s: float) -> None:
+    """Reading a backlog while another thread has the interpreter: each call takes milliseconds, and none of it is waiting."""
+    timing = StreamTiming()
+    timing.arrived(50.0, 7.0, waited_s=0.05)
+    read_at = 50.0 + backlog * 0.05
+    for number in range(1, backlog):
+        read_at += call_s
+        timing.arrived(read_at, 7.0 + number * 0.05, waited_s=call_s)
+        assert timing.complete_at(read_at, 7.0 + number * 0.05) == pytest.approx(50.0 + number * 0.05)
+
+
+def test_a_stream_that_has_become_slower_is_believed_after_three_pictures() -> None:
+    timing = StreamTiming()
+    timing.arrived(50.0, 7.0, waited_s=0.05)
+    for number in range(1, 4):  # the reader was away for 2 s, and from then on the camera is .5 s late for good
+        at = 52.0 + number * 0.05
+        timing.arrived(at, 8.5 + number * 0.05, waited_s=0.04)
+        assert timing.complete_at(at, 8.5 + number * 0.05) == pytest.approx(at if number == 3 else at - 0.5)
 
 
 def test_a_burst_of_old_pictures_at_the_start_and_a_clock_set_back_are_no_age() -> None:
     timing = StreamTiming()
     for number in range(50):
-        timing.arrived(100.0, number * 0.04, waited=number == 0)
+        timing.arrived(100.0, number * 0.04, waited_s=0.04 if number == 0 else 0.0)
     assert timing.complete_at(100.0, 49 * 0.04) == pytest.approx(100.0)
-    timing.arrived(100.01, 0.5, waited=False)
+    timing.arrived(100.01, 0.5, waited_s=0.0)
     assert timing.complete_at(100.01, 0.5) == pytest.approx(100.01)
-    timing.arrived(100.02, None, waited=False)
+    timing.arrived(100.02, None, waited_s=0.0)
     assert timing.complete_at(100.02, None) == 100.02
