@@ -23,7 +23,9 @@ OPEN_WITHIN_S = 8.0
 STALE_S = 0.1
 _AT_ONCE_S = 0.002  # a packet that was there this quickly had been waiting in the socket
 _SLACK_S = 0.02  # a call can take this long for other reasons: another thread has the interpreter, a core is busy
-_CONFIRM = 3  # so many images in a row must come late by the same time until the stream is believed to have become slower
+_CONFIRM = (
+    3  # so many images in a row must come late by the same time until the stream is believed to have become slower
+)
 
 
 def open_rtsp(url: str, clock: Clock, roll: Callable[[], float], *, stall_s: float) -> LiveSource:
