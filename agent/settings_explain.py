@@ -1,0 +1,62 @@
+"""A mistake in agent.toml in a person's words: the key, its line, and the key that was probably meant."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from agent.settings_keys import File
+from contract.errors import InvalidConfig
+
+_PATH = re.compile(r" - at `\$(.*?)`$")
+_UNKNOWN = re.compile(r"unknown field `(.+?)`")
+
+
+def explain(text: str, path: Path, source: str) -> InvalidConfig:
+    """Return msgspec's complaint in a person's words: the key, its line, and the key that was probably meant."""
+    match = _PATH.search(text)
+    section = match[1].lstrip(".") if match else ""
+    what = _PATH.sub("", text)
+    unknown = _UNKNOWN.search(text)
+    if unknown is None:
+        missing = re.search(r"missing required field `(.+?)`", text)
+        where = f" (line {_line_of(source, section)})" if section and _line_of(source, section) else ""
+        message = f"'{path}'{where}: {section + ': ' if section else ''}{what[0].lower() + what[1:]}"
+        hint = f'add it, e.g. {missing[1]} = "..."' if missing else "plumbline-agent run --help shows every key"
+        return InvalidConfig(message, hint=hint)
+    key = unknown[1]
+    known = _keys_of(section)
+    nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    full = f"{section}.{key}" if section else key
+    line = _line_of(source, full)
+    hint = f"did you mean '{nearest[0]}'?" if nearest else f"the keys here are {', '.join(sorted(known))}"
+    return InvalidConfig(f"'{path}'{f' line {line}' if line else ''}: unknown key '{full}'", hint=hint)
+
+
+def _keys_of(section: str) -> list[str]:
+    kind: Any = File
+    for name in filter(None, section.split(".")):
+        found = [field.type for field in msgspec.structs.fields(kind) if field.name == name]
+        if not found or not isinstance(found[0], type) or not issubclass(found[0], msgspec.Struct):
+            return []
+        kind = found[0]
+    return [field.name for field in msgspec.structs.fields(kind)]
+
+
+def _line_of(source: str, full: str) -> int:
+    """Return the line of key `a.b` (or section `a`) in TOML text, 0 when it is not found."""
+    section, _, key = full.rpartition(".")
+    current = ""
+    for number, line in enumerate(source.splitlines(), 1):
+        header = re.match(r"\s*\[+\s*([^\]]+?)\s*\]+", line)
+        if header:
+            current = header[1]
+            if current == full:
+                return number
+        elif current == section and re.match(rf"\s*['\"]?{re.escape(key)}['\"]?\s*[=.]", line):
+            return number
+    return 0
