@@ -15,10 +15,12 @@ _NAME = "reference"
 
 
 class Enrolled:
-    """The frame loop's thread calls everything but `request_enrolment`."""
+    """The frame loop's thread calls everything but `request_enrolment` and `save`: it never waits for the disk."""
 
-    def __init__(self, memory: Memory, log: Log, *, frames_needed: int) -> None:
+    def __init__(self, memory: Memory, log: Log, *, frames_needed: int, camera: str = "") -> None:
         self._memory = memory
+        self._name = f"{_NAME}:{camera}" if camera else _NAME
+        self._unsaved: str | None = None
         self._log = log
         self._frames_needed = frames_needed
         self._forget = threading.Event()
@@ -32,7 +34,7 @@ class Enrolled:
     def at_frame_boundary(self) -> None:
         """Forget the reference if that was asked for."""
         if self._forget.is_set():
-            self._memory.put(_NAME, "")
+            self._unsaved = ""
             self._forget.clear()
             self._enrolment = Enrolment(self._frames_needed)
             self.reference = None
@@ -45,11 +47,24 @@ class Enrolled:
         self._enrolment.add(stats)
         if self._enrolment.ready:
             self.reference = self._enrolment.reference()
-            self._memory.put(_NAME, encode_reference(self.reference).decode())
+            self._unsaved = encode_reference(self.reference).decode()
             self._log.say(f"enrolled on {self.reference.frames} frames")
 
+    def save(self) -> None:
+        """Make what was learnt or forgotten durable, if it is not yet. Any other thread, now and then.
+
+        Raises:
+            TransientError: the disk refused; it is tried again by the next call.
+        """
+        unsaved = self._unsaved
+        if unsaved is None:
+            return
+        self._memory.put(self._name, unsaved)
+        if self._unsaved is unsaved:
+            self._unsaved = None
+
     def _read(self) -> Reference | None:
-        kept = self._memory.get(_NAME)
+        kept = self._memory.get(self._name)
         if not kept:
             return None
         try:

@@ -1,269 +1,305 @@
-"""The frame line (DESIGN 2): read, preprocess, run, decode, decide, ask, observe, roll, record.
+"""The frame line (DESIGN 2): take, judge, decide, ask, observe, roll, record. The second stage of the pipeline.
 
-Every captured frame gets exactly one verdict, and whatever goes wrong on the way the verdict is REVIEW with its cause, never
-PASS (P6). A frame captured while no model is installed is REVIEW too (`no_model`): the trigger has fired, a part is there.
+Every captured frame gets exactly one verdict or is counted as dropped by its cause, and whatever goes wrong on the way the
+verdict is REVIEW with its cause, never PASS (P6). A frame captured while no model is installed is REVIEW too (`no_model`): the
+trigger has fired, a part is there. Nothing here waits for disk or network: cameras are read ahead of it (`agent.capture`), the
+cloud answers beside it (`agent.asking`), the recorder commits after it.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import msgspec
-
-from agent.decide.budget import Budget
+from agent.asking import Asking
+from agent.camera_line import CameraLine
 from agent.decide.causes import Cause
-from agent.decide.escalation import may_ask, settle
-from agent.decide.frame_faults import FrameFaults
-from agent.decide.sampling import Sampler
 from agent.decide.thresholds import Decision, decide, review
-from agent.enrolled import Enrolled
-from agent.guarantee import Guarantee
-from agent.open_window import OpenWindow
+from agent.judging import Judged, judge
 from agent.ports.clock import Clock
-from agent.ports.fallback import Fallback
+from agent.ports.frames import Captured, FrameQueue
 from agent.ports.log import Log
 from agent.ports.recorder import Recorder, Result, Sample
-from agent.ports.source import Frame, FrameSource
-from agent.serving import Serving
-from agent.sketch.frame_stats import FrameStats, frame_stats
+from agent.ports.source import Frame
+from agent.serving import Model, Serving
+from agent.windows import WindowRules, Windows
 from contract.decode import Prediction
-from contract.errors import BadImage, BadModel, CameraFault
+from contract.errors import BadImage
 from contract.messages import SampleNote
 
-_LEVELS = 255.0
-_SPREAD = 1  # its place in FrameStats.values
+_WAIT_S = 0.05
+_DRAIN_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class LineRules:
-    """What the line asks of the station. `ask_least_s`: with less of the deadline left, the cloud is not asked."""
+    """What the line asks of the station."""
 
-    station: str
     boot: str
     deadline_ms: float
-    window_frames: int
-    window_s: float
-    ask_least_s: float = 0.02
+    windows: WindowRules
 
 
-@dataclass(slots=True)
-class _Judged:
-    """One frame on its way down the line. Reused from frame to frame."""
+@dataclass(frozen=True, slots=True)
+class _InHand:
+    """A frame that a model is looking at, and since when (monotonic); `decided`: only a candidate still looks at it."""
 
-    decision: Decision
-    local: Decision
-    prediction: Prediction | None
-    stats: FrameStats | None
-    fault: str = ""
-    asked: bool = False
-    answered: bool = False
+    camera: str
+    frame: Frame
+    since_s: float
+    decided: bool = False
 
 
 class FrameLoop:
-    """Reads frames until told to stop, or the source is exhausted. Runs on one thread."""
+    """Judges frames until told to stop, or until no frame will ever come again. `run` is one thread.
+
+    A model may hang in native code, where no thread can be ended. `replace` then takes the loop away from that thread, which
+    finds, should it ever come back, that its turn is over. So everything but the models' own work happens under `_lock`.
+    """
 
     def __init__(
         self,
-        source: FrameSource,
+        frames: FrameQueue,
+        cameras: Sequence[CameraLine],
         serving: Serving,
-        enrolled: Enrolled,
-        sampler: Sampler,
-        faults: FrameFaults,
-        fallback: Fallback | None,
-        budget: Budget,
+        asking: Asking,
         recorder: Recorder,
         clock: Clock,
         log: Log,
         rules: LineRules,
         *,
-        next_window: int,
-        clock_synced: Callable[[], bool],
-        guarantee: Guarantee | None = None,
+        beside: Callable[[str], tuple[Model, ...]] = lambda _camera: (),
     ) -> None:
-        self._source = source
+        """`beside`: the models that look at the frames of a camera beside the one in charge."""
+        self._queue = frames
+        self._cameras = {camera.name: camera for camera in cameras}
         self._serving = serving
-        self._enrolled = enrolled
-        self._sampler = sampler
-        self._faults = faults
-        self._fallback = fallback
-        self._budget = budget
+        self._asking = asking
         self._recorder = recorder
         self._clock = clock
         self._log = log
         self._rules = rules
-        self._clock_synced = clock_synced
-        self._guarantee = guarantee
-        self._window = OpenWindow(next_window, serving.in_charge, enrolled.reference, clock)
+        self._beside = beside
+        self._windows = {
+            camera.name: Windows(camera, serving.in_charge, recorder, clock, rules.windows) for camera in cameras
+        }
+        self._told_dropped: dict[tuple[str, str], int] = {}
+        self._lock = threading.Lock()
+        self._turn = 0
+        self._in_hand: _InHand | None = None
+        self._turned_s = clock.monotonic()
         self.frames = 0
         self.faults = 0
+        self.done = threading.Event()
+        """Set when the line has ended and its last window is with the recorder."""
 
     def run(self, stop: threading.Event) -> None:
-        """Judge frames until `stop` is set or the source is exhausted; then close the open window."""
-        while not stop.is_set() and not self._source.exhausted():
-            try:
-                self.step()
-            except Exception as error:  # noqa: BLE001 - the station outlives its own faults; they are counted and said
-                self.faults += 1
-                self._log.fault("frame loop", f"between two frames: {type(error).__name__}: {error}")
-                self._clock.sleep(0.1)
-        self._close_window(patiently=True)
-        self._serving.close()
-        self._source.close()
+        """Judge frames until `stop` is set or none will come any more; then judge what waits and close every window."""
+        mine = self._turn
+        while not stop.is_set() and not self._over():
+            if not self._guarded_step(mine, _WAIT_S):
+                return
+        # What was captured before the stop has a right to its verdict; there are few of them.
+        until_s = self._clock.monotonic() + _DRAIN_S
+        while not self._queue.exhausted() and self._clock.monotonic() < until_s:
+            if not self._guarded_step(mine, _WAIT_S):
+                return
+        with self._lock:
+            if mine == self._turn:
+                self._finish()
 
-    def step(self) -> None:
+    def step(self, within_s: float = 0.0) -> None:
         """Judge at most one frame: the part between two frame boundaries."""
-        self._at_frame_boundary()
+        self._step(self._turn, within_s)
+
+    def why_stalled(self, within_s: float) -> str:
+        """Return "" while the loop turns, else what it hangs in."""
+        in_hand, now_s = self._in_hand, self._clock.monotonic()
+        if in_hand is not None and now_s - in_hand.since_s > within_s:
+            return f"the model has not answered for {now_s - in_hand.since_s:.0f} s"
+        if now_s - self._turned_s > within_s and not self.done.is_set():
+            return f"the frame loop has not turned for {now_s - self._turned_s:.0f} s"
+        return ""
+
+    def replace(self, within_s: float = 1.0) -> bool:
+        """Take the loop away from a thread that hangs in a model; return whether that could be done: then `run` it anew.
+
+        The frame in hand is REVIEW (`late`), as the line saw it; the model that hangs is given up (see `Serving.hung`).
+        """
+        if not self._lock.acquire(timeout=within_s):
+            return False
         try:
-            frame = self._source.read()
-        except CameraFault as error:
-            self._without_pixels(Cause.CAMERA_FAULT, error.one_line())
-            self._clock.sleep(0.01)  # a dead camera must not spin a core
-        except BadImage as error:
-            self._without_pixels(Cause.BAD_IMAGE, error.one_line())
-        except Exception as error:  # noqa: BLE001 - P6: whatever a camera driver throws is REVIEW, counted and said
-            self._without_pixels(Cause.CAMERA_FAULT, f"{type(error).__name__}: {error}")
-            self._clock.sleep(0.01)
-        else:
-            if frame is not None:
-                self._guarded_line(frame)
-        self._roll()
+            self._turn += 1
+            in_hand, self._in_hand = self._in_hand, None
+            self._turned_s = self._clock.monotonic()
+            self._serving.hung()
+            if in_hand is not None and not in_hand.decided:
+                self._without_answer(in_hand.camera, Cause.LATE, "the model hangs", in_hand.frame)
+        finally:
+            self._lock.release()
+        return True
+
+    def _guarded_step(self, mine: int, within_s: float) -> bool:
+        """Return whether this thread's turn goes on."""
+        try:
+            return self._step(mine, within_s)
+        except Exception as error:  # noqa: BLE001 - the station outlives its own faults; they are counted and said
+            self.faults += 1
+            self._log.fault("frame loop", f"between two frames: {type(error).__name__}: {error}")
+            self._clock.sleep(0.1)
+            return mine == self._turn
+
+    def _step(self, mine: int, within_s: float) -> bool:
+        captured = self._queue.take(self._patience_s(within_s))
+        with self._lock:
+            if mine != self._turn:
+                return False
+            self._turned_s = self._clock.monotonic()
+            self._at_frame_boundary()
+            if captured is None:
+                return True
+            if captured.frame is None:
+                self._take_fault(captured)
+                self._roll(captured.camera)
+                return True
+            camera, frame = self._cameras[captured.camera], captured.frame
+            window = self._windows[camera.name].open
+            self._in_hand = _InHand(camera.name, frame, self._turned_s)
+        judged = judge(frame, camera, window, self._beside(camera.name))
+        with self._lock:
+            if mine != self._turn:
+                return False
+            self._in_hand = _InHand(camera.name, frame, self._clock.monotonic(), decided=True)
+            before = self.frames
+            try:
+                self._decide(judged, camera)
+            except Exception as error:  # noqa: BLE001 - P6: a captured frame has its verdict even when we are the ones at fault
+                self._own_fault(error, camera.name, frame, decided=self.frames > before)
+        shadowed = self._serving.shadow(frame) if window.model is not None else None
+        with self._lock:
+            if mine != self._turn:
+                return False
+            self._in_hand = None
+            try:
+                if window.model is not None:
+                    by_itself = self._by_thresholds(judged.prediction, window.model)
+                    self._serving.decided(judged.prediction, by_itself, self._elapsed_ms(frame), shadowed)
+            except Exception as error:  # noqa: BLE001 - the frame has its verdict; what else was to be done with it is said
+                self._own_fault(error, camera.name, frame, decided=True)
+            self._roll(camera.name)
+        return True
+
+    def _over(self) -> bool:
+        return self._queue.exhausted() and self._asking.next_due_s() is None
+
+    def _patience_s(self, within_s: float) -> float:
+        due_s = self._asking.next_due_s()
+        return within_s if due_s is None else min(within_s, max(0.0, due_s - self._clock.monotonic()))
 
     def _at_frame_boundary(self) -> None:
+        self._settle()
         self._serving.at_frame_boundary()
-        self._enrolled.at_frame_boundary()
-        stale = self._window.model is not self._serving.in_charge or self._reference_changed()
-        # Frames of two bundles, or of two references, never share a window: their sketches must not be merged.
-        if stale and (self._window.frames == 0 or self._close_window()):
-            self._open_window(self._window.number)
+        for name, camera in self._cameras.items():
+            camera.enrolled.at_frame_boundary()
+            self._roll(name)
+            self._count_dropped(name)
 
-    def _guarded_line(self, frame: Frame) -> None:
-        before = self.frames
-        try:
-            self._line(frame)
-        except Exception as error:  # noqa: BLE001 - P6: a captured frame has its verdict even when we are the ones at fault
-            self.faults += 1
-            why = f"{type(error).__name__}: {error}"
-            if self.frames == before:
-                self._without_pixels(Cause.INTERNAL, why)
-            else:
-                self._log.fault("after the verdict", why)
+    def _roll(self, camera: str) -> None:
+        self._windows[camera].at_frame_boundary(self._serving.in_charge)
 
-    def _line(self, frame: Frame) -> None:
-        judged = self._judge(frame)
+    def _count_dropped(self, camera: str) -> None:
+        for cause, total in self._queue.dropped(camera).items():
+            told = self._told_dropped.get((camera, cause), 0)
+            if total > told:
+                self._windows[camera].open.drop(cause, total - told)
+                self._told_dropped[camera, cause] = total
+
+    def _take_fault(self, captured: Captured) -> None:
+        fault = captured.fault
+        cause = Cause.BAD_IMAGE if isinstance(fault, BadImage) else Cause.CAMERA_FAULT
+        said = getattr(fault, "one_line", None)
+        self._without_answer(captured.camera, cause, said() if said else f"{type(fault).__name__}: {fault}")
+
+    def _decide(self, judged: Judged, camera: CameraLine) -> None:
         if judged.fault:
             self._log.fault(f"{judged.decision.why}", f"REVIEW: {judged.fault}")
-        latency_ms = self._elapsed_ms(frame)
+        if judged.model_failed:
+            self._serving.failed(judged.fault)
+        latency_ms = self._elapsed_ms(judged.frame)
+        if judged.stats is not None and judged.window.model is not None:
+            judged.window.observe(judged.stats, judged.prediction, latency_ms * 1e3)
+            if judged.local.why not in (Cause.BLANK_FRAME, Cause.FROZEN_FRAME):
+                camera.enrolled.add(judged.stats)
         if latency_ms > self._rules.deadline_ms:
             # The line did not wait for us: whatever we would have said, the part went by undecided.
             judged.decision = judged.local = review(Cause.LATE)
-        elif judged.local.escalate and self._fallback is not None:
-            self._ask(frame, judged, self._fallback)
-            latency_ms = self._elapsed_ms(frame)
-        if not self._recorder.healthy():
-            judged.decision = review(Cause.BROKEN_DISK)
-        if judged.stats is not None and self._window.model is not None:
-            self._window.observe(judged.stats, judged.prediction, latency_ms * 1e3)
-            if judged.local.why not in (Cause.BLANK_FRAME, Cause.FROZEN_FRAME):
-                self._enrolled.add(judged.stats)
-        self._record(frame, judged, latency_ms)
-        if self._window.model is not None:
-            self._serving.decided(frame, judged.prediction, self._by_thresholds(judged.prediction), latency_ms)
-
-    def _judge(self, frame: Frame) -> _Judged:
-        """Return the local answer; every failure on the way is REVIEW with its cause."""
-        prediction: Prediction | None = None
-        stats: FrameStats | None = None
-        fault = ""
-        try:
-            stats = frame_stats(frame.pixels)
-            seen = self._faults.look(float(stats.values[_SPREAD]) * _LEVELS, stats.frame_hash)
-            if self._window.model is None:
-                local = review(Cause.NO_MODEL)
-            else:
-                prediction = self._window.model.predict(frame)
-                local = review(seen) if seen else decide(prediction, self._window.model.bundle.manifest.thresholds)
-                local = self._guarantee.apply(local) if self._guarantee else local
-        except BadImage as error:
-            local, fault = review(Cause.BAD_IMAGE), error.one_line()
-        except BadModel as error:
-            local, fault = review(Cause.BROKEN_MODEL), error.one_line()
-            self._serving.failed(fault)
-        except Exception as error:  # noqa: BLE001 - P6: a fault of ours is REVIEW too, counted and said
-            local, fault = review(Cause.INTERNAL), f"{type(error).__name__}: {error}"
-            self._serving.failed(fault)
-        return _Judged(local, local, prediction, stats, fault)
-
-    def _ask(self, frame: Frame, judged: _Judged, fallback: Fallback) -> None:
-        model = self._window.model
-        left_s = self._rules.deadline_ms / 1e3 - self._elapsed_ms(frame) / 1e3
-        judged.asked, self._budget = may_ask(
-            judged.local,
-            self._budget,
-            now_s=self._clock.monotonic(),
-            time_left_s=left_s,
-            least_s=self._rules.ask_least_s,
-        )
-        if not judged.asked or model is None:
+        elif self._asking.ask(judged):
+            judged.window.parked += 1
             return
-        opinion = fallback.ask(frame, left_s)
-        judged.answered = opinion is not None
-        judged.decision = settle(judged.local, opinion, model.bundle.manifest.thresholds)
-        if self._elapsed_ms(frame) > self._rules.deadline_ms:
-            judged.decision = review(Cause.LATE)
+        self._record(judged)
 
-    def _by_thresholds(self, prediction: Prediction | None) -> Decision | None:
-        model = self._window.model
-        return decide(prediction, model.bundle.manifest.thresholds) if model and prediction else None
+    def _settle(self) -> None:
+        for judged in self._asking.settled():
+            judged.window.parked -= 1
+            self._record(judged)
 
-    def _without_pixels(self, cause: Cause, why: str) -> None:
+    def _own_fault(self, error: Exception, camera: str, frame: Frame, *, decided: bool) -> None:
+        self.faults += 1
+        why = f"{type(error).__name__}: {error}"
+        if decided:
+            self._log.fault("after the verdict", why)
+        else:
+            self._without_answer(camera, Cause.INTERNAL, why, frame)
+
+    def _without_answer(self, camera: str, cause: Cause, why: str, frame: Frame | None = None) -> None:
+        """Record REVIEW for a frame that has no pixels, or that no model answered."""
         self._log.fault(cause.value, f"REVIEW: {why}")
         self.frames += 1
-        decision = review(cause)
-        result = self._result(decision, None, self._clock.now(), "", 0.0)
-        self._window.count(decision, recorded=self._recorder.record(result, None))
-
-    def _record(self, frame: Frame, judged: _Judged, latency_ms: float) -> None:
-        self.frames += 1
-        result = self._result(
-            judged.decision, judged.prediction, frame.captured_at, frame.part, latency_ms, judged.asked, judged.answered
+        window, decision = self._windows[camera].open, review(cause)
+        result = Result(
+            window=window.number,
+            captured_at=frame.captured_at if frame else self._clock.now(),
+            part=frame.part if frame else "",
+            verdict=decision.verdict.value,
+            cause=cause.value,
+            label="",
+            confidence=0.0,
+            latency_ms=self._elapsed_ms(frame) if frame else 0.0,
+            bundle=window.bundle,
         )
-        recorded = self._recorder.record(result, self._sample(frame, judged))
-        self._window.count(judged.decision, recorded=recorded, asked=judged.asked, answered=judged.answered)
+        window.count(decision, recorded=self._recorder.record(result, None))
 
-    def _result(
-        self,
-        decision: Decision,
-        prediction: Prediction | None,
-        captured_at: float,
-        part: str,
-        latency_ms: float,
-        asked: bool = False,
-        answered: bool = False,
-    ) -> Result:
-        return Result(
-            window=self._window.number,
-            captured_at=captured_at,
-            part=part,
+    def _record(self, judged: Judged) -> None:
+        self.frames += 1
+        if not self._recorder.healthy():
+            judged.decision = review(Cause.BROKEN_DISK)
+        frame, window, decision, seen = judged.frame, judged.window, judged.decision, judged.seen
+        result = Result(
+            window=window.number,
+            captured_at=frame.captured_at,
+            part=frame.part,
             verdict=decision.verdict.value,
             cause=decision.why.value if decision.why else "",
-            label=prediction.label.name if prediction else "",
-            confidence=prediction.confidence if prediction else 0.0,
-            latency_ms=latency_ms,
-            bundle=self._window.bundle,
-            asked_cloud=asked,
-            cloud_answer=answered,
+            label=seen.label.name if seen else "",
+            confidence=seen.confidence if seen else 0.0,
+            latency_ms=self._elapsed_ms(frame),
+            bundle=judged.by.bundle.digest if judged.by else window.bundle,
+            asked_cloud=judged.asked,
+            cloud_answer=judged.answered,
         )
+        recorded = self._recorder.record(result, self._sample(judged))
+        window.count(decision, recorded=recorded, asked=judged.asked, answered=judged.answered)
 
-    def _sample(self, frame: Frame, judged: _Judged) -> Sample | None:
+    def _sample(self, judged: Judged) -> Sample | None:
+        frame, window = judged.frame, judged.window
         if judged.prediction is None:
             return None
-        keep = self._sampler.draw(judged.local)
+        keep = self._cameras[window.camera].sampler.draw(judged.local)
         if keep is None:
             return None
         note = SampleNote(
-            sample=f"{self._rules.boot}-{self._window.number}-{self._window.frames}",
+            sample="-".join(filter(None, (self._rules.boot, window.camera, f"{window.number}", f"{window.frames}"))),
             captured_at=frame.captured_at,
             part=frame.part,
             label=judged.prediction.label.name,
@@ -274,39 +310,18 @@ class FrameLoop:
         )
         return Sample(note, frame.pixels)
 
-    def _roll(self) -> None:
-        if self._window.is_due(self._rules.window_frames, self._rules.window_s) and self._close_window():
-            self._open_window(self._window.number)
+    def _by_thresholds(self, prediction: Prediction | None, model: Model) -> Decision | None:
+        return decide(prediction, model.bundle.manifest.thresholds) if prediction else None
 
-    def _reference_changed(self) -> bool:
-        return self._window.reference is not self._enrolled.reference
-
-    def _close_window(self, *, patiently: bool = False) -> bool:
-        """Queue the open window's end; False when the recorder has no room: the window stays open."""
-        if self._window.frames == 0:
-            return True
-        if not self._recorder.has_room():
-            if not patiently:
-                return False
-            for _ in range(50):
-                if self._recorder.has_room():
-                    break
-                self._clock.sleep(0.1)
-        summary = self._window.summary(
-            self._rules.station,
-            clock_synced=self._clock_synced(),
-            shadow=self._serving.take_shadow(),
-            simulated=self._source.simulated,
-        )
-        if self._guarantee is not None and self._guarantee.note:
-            told = "; ".join(filter(None, (summary.note, self._guarantee.note)))
-            summary = msgspec.structs.replace(summary, note=told)
-        return self._recorder.close_window(self._window.number, summary)
-
-    def _open_window(self, after: int) -> None:
-        number = after + 1 if self._window.frames else after
-        self._window = OpenWindow(number, self._serving.in_charge, self._enrolled.reference, self._clock)
-        self._sampler.new_window()
+    def _finish(self) -> None:
+        for judged in self._asking.abandon():
+            judged.window.parked -= 1
+            self._record(judged)
+        for name, windows in self._windows.items():
+            self._count_dropped(name)
+            windows.close(patiently=True)
+        self._serving.close()
+        self.done.set()
 
     def _elapsed_ms(self, frame: Frame) -> float:
         return (self._clock.monotonic() - frame.captured_monotonic) * 1e3

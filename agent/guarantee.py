@@ -17,13 +17,14 @@ _NAME = "drift_alarm"
 class Guarantee:
     """`notice_drift` is the chore thread's, the rest the frame loop's; one reference is swapped, so no lock is needed."""
 
-    def __init__(self, memory: Memory, log: Log, *, ask: bool) -> None:
+    def __init__(self, memory: Memory, log: Log, *, ask: bool, camera: str = "") -> None:
         """`ask`: whether a frame the model was sure of may be shown to the cloud (P8)."""
+        self._name = f"{_NAME}:{camera}" if camera else _NAME
         self._ask = ask
         self._memory = memory
         self._log = log
         # A restart does not mend a lens.
-        self._void_because = memory.get(_NAME) or ""
+        self._void_because = memory.get(self._name) or ""
 
     @property
     def note(self) -> str:
@@ -39,7 +40,7 @@ class Guarantee:
         because = (why[:200] or "drift alarm") if alarmed else ""
         if because == self._void_because:
             return
-        self._memory.put(_NAME, because)
+        self._memory.put(self._name, because)
         was_void, self._void_because = bool(self._void_because), because
         if because and not was_void:
             self._log.say(f"the thresholds' guarantee is void, nothing passes by itself: {because}")

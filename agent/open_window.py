@@ -21,13 +21,21 @@ NO_MODEL = "no model was installed"
 class OpenWindow:
     """Frames of one bundle and one reference, from the first until `summary`. One thread's."""
 
-    def __init__(self, number: int, model: Model | None, reference: Reference | None, clock: Clock) -> None:
+    def __init__(
+        self, number: int, model: Model | None, reference: Reference | None, clock: Clock, camera: str = ""
+    ) -> None:
         self.number = number
+        self.camera = camera
         self.model = model
         self.reference = reference
         self.started_at = clock.now()
         self.started_s = clock.monotonic()
+        self.parked = 0
+        """Frames of it that wait for the cloud's opinion: it cannot close before they have their verdict."""
+        self.told: Summary | None = None
+        """Its summary, once made: sketches close once."""
         self._clock = clock
+        self._ended: tuple[float, float] | None = None
         self._tally = Tally()
         self._note = NO_MODEL if model is None else ""
         self._sketch = self._make_sketch(model, reference)
@@ -55,6 +63,14 @@ class OpenWindow:
         else:
             self._tally.count_unrecorded(asked=asked, answered=answered)
 
+    def drop(self, cause: str, count: int) -> None:
+        """Count frames that were captured and dropped before anybody looked at them."""
+        self._tally.count_dropped(cause, count)
+
+    def end(self) -> None:
+        """Note that no frame will join it any more."""
+        self._ended = (self._clock.now(), self._clock.monotonic())
+
     def is_due(self, max_frames: int, max_s: float) -> bool:
         """Return whether it holds enough frames, or is old enough and not empty."""
         if self.frames >= max_frames:
@@ -63,13 +79,14 @@ class OpenWindow:
 
     def summary(self, station: str, *, clock_synced: bool, shadow: ShadowNote | None, simulated: bool) -> Summary:
         """Return what is shipped of this window; call it once. The outbox fills in `boot`, `seq` and `samples`."""
+        ended_at, monotonic_s = self._ended or (self._clock.now(), self._clock.monotonic())
         header = Header(
             station=station,
             boot="",
             seq=0,
             started_at=self.started_at,
-            ended_at=self._clock.now(),
-            monotonic_s=self._clock.monotonic(),
+            ended_at=ended_at,
+            monotonic_s=monotonic_s,
             clock_synced=clock_synced,
             bundle=self.bundle,
         )

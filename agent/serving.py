@@ -46,6 +46,16 @@ class Model:
         return decode(scores, manifest.labels, self.artefact.output)
 
 
+@dataclass(frozen=True, slots=True)
+class Shadow:
+    """What a candidate, `by`, made of a frame beside the model in charge; no `prediction`: the `failure` says why."""
+
+    by: Model
+    prediction: Prediction | None
+    latency_ms: float
+    failure: str = ""
+
+
 class Serving:
     """Which model decides. The frame loop's thread calls everything; only loading happens elsewhere.
 
@@ -70,6 +80,7 @@ class Serving:
         self._previous = previous
         self._failures = 0
         self._loading: _Loading | None = None
+        self._rescue: _Loading | None = None
         self._trial: Trial | None = None
         self._tally: TrialTally | None = None
         self._candidate: Model | None = None
@@ -103,11 +114,13 @@ class Serving:
 
     @property
     def loading(self) -> bool:
-        """Whether a candidate is being loaded right now."""
-        return self._loading is not None and not self._loading.done()
+        """Whether a candidate, or a bundle to fall back to, is being loaded right now."""
+        return any(each is not None and not each.done() for each in (self._loading, self._rescue))
 
     def at_frame_boundary(self) -> None:
         """Take up a trial that was offered, or a candidate whose loading ended; end a trial that is over."""
+        if self._rescue is not None and self._rescue.done():
+            self._finish_rescue(self._rescue)
         if self._trial is None:
             self._take_up()
         elif self._loading is not None:
@@ -117,10 +130,26 @@ class Serving:
             if verdict is not None:
                 self._conclude(kept=verdict.kept, reason=verdict.reason)
 
+    def shadow(self, frame: Frame) -> Shadow | None:
+        """Return what the candidate on trial makes of `frame`; None without one. Changes nothing, and may take its time."""
+        candidate = self._candidate
+        if candidate is None:
+            return None
+        started_s, prediction, failure = self._clock.monotonic(), None, ""
+        try:
+            prediction = candidate.predict(frame)
+        except BadImage:
+            return None  # an unusable image says nothing about the candidate
+        except BadModel as error:
+            failure = error.one_line()
+        except Exception as error:  # noqa: BLE001 - whatever a candidate throws ends its trial, not the station
+            failure = f"{type(error).__name__}: {error}"
+        return Shadow(candidate, prediction, (self._clock.monotonic() - started_s) * 1e3, failure)
+
     def decided(
-        self, frame: Frame, prediction: Prediction | None, decision: Decision | None, latency_ms: float
+        self, prediction: Prediction | None, decision: Decision | None, latency_ms: float, shadow: Shadow | None
     ) -> None:
-        """Tell the trial what the model in charge made of `frame` (None: it failed), and run the candidate on it."""
+        """Tell the trial what the model in charge made of a frame (None: it failed), and what the candidate did."""
         self._failures = 0 if prediction is not None else self._failures
         if self._tally is None:
             return
@@ -129,22 +158,16 @@ class Serving:
             if prediction is not None:
                 self._tally.saw(latency_ms, agreed=None)
             return
-        started_s = self._clock.monotonic()
-        try:
-            shadow = self._candidate.predict(frame)
-        except BadImage:
-            return  # an unusable image says nothing about the candidate
-        except BadModel as error:
-            self._tally.failed(error.one_line())
+        if shadow is None or shadow.by is not self._candidate:
             return
-        except Exception as error:  # noqa: BLE001 - whatever a candidate throws ends its trial, not the station
-            self._tally.failed(f"{type(error).__name__}: {error}")
+        if shadow.prediction is None:
+            self._tally.failed(shadow.failure)
             return
-        mine = decide(shadow, self._candidate.bundle.manifest.thresholds)
+        mine = decide(shadow.prediction, self._candidate.bundle.manifest.thresholds)
         agreed = None
         if prediction is not None and decision is not None:
-            agreed = mine.verdict is decision.verdict and shadow.label.name == prediction.label.name
-        self._tally.saw((self._clock.monotonic() - started_s) * 1e3, agreed=agreed)
+            agreed = mine.verdict is decision.verdict and shadow.prediction.label.name == prediction.label.name
+        self._tally.saw(shadow.latency_ms, agreed=agreed)
 
     def failed(self, why: str) -> None:
         """Note that the model in charge failed on a frame; after a few in a row, fall back to the previous bundle."""
@@ -153,18 +176,31 @@ class Serving:
         self._failures += 1
         if self._failures < FAILURES_BEFORE_FALLBACK or self._previous is None or self.in_charge is None:
             return
-        previous, self._previous = self._previous, None
-        self._log.say(
-            f"bundle {self.in_charge.bundle.digest[:12]} failed {self._failures} times in a row:"
-            f" falling back to {previous.digest[:12]}"
-        )
-        try:
-            model = self._load_model(previous)
-        except PlumblineError as error:
-            self._log.say(f"the previous bundle does not load either: {error.one_line()}; every frame is REVIEW")
+        self._log.say(f"bundle {self.in_charge.bundle.digest[:12]} failed {self._failures} times in a row")
+        self._fall_back(self._previous)
+
+    def hung(self) -> None:
+        """Give up the model that hangs in native code. It cannot be freed: a thread is still inside it."""
+        if self._candidate is not None and self._tally is not None:
+            # It may be the incumbent's fault; then the next hang finds it alone.
+            self._tally.failed("a model hung while it was on trial")
+            self._conclude(kept=False, reason="a model hung while it was on trial", free=False)
             return
+        if self._tally is not None:
+            self._tally.failed("it hung")
+        hung, self.in_charge = self.in_charge, None
+        if hung is None:
+            return
+        self._log.say(f"bundle {hung.bundle.digest[:12]} hangs: it is given up")
+        self._fall_back(self._previous or hung.bundle)
+
+    def _fall_back(self, bundle: InstalledBundle) -> None:
+        """Load `bundle` beside the line, and put it in charge once it is loaded."""
+        if bundle is self._previous:
+            self._previous = None
+        self._log.say(f"falling back to {bundle.digest[:12]}")
         self._failures = 0
-        self._put_in_charge(model)
+        self._rescue = _Loading(lambda: self._load_model(bundle))
 
     def close(self) -> None:
         """Free every model."""
@@ -195,7 +231,14 @@ class Serving:
         else:
             self._candidate = loading.model
 
-    def _conclude(self, *, kept: bool, reason: str) -> None:
+    def _finish_rescue(self, rescue: _Loading) -> None:
+        self._rescue = None
+        if rescue.model is None:
+            self._log.say(f"the bundle to fall back to does not load: {rescue.error}; every frame is REVIEW")
+        else:
+            self._put_in_charge(rescue.model)
+
+    def _conclude(self, *, kept: bool, reason: str, free: bool = True) -> None:
         trial, tally, candidate = self._trial, self._tally, self._candidate
         if trial is None:
             return
@@ -208,7 +251,8 @@ class Serving:
             self._put_in_charge(candidate)
         elif not kept:
             if candidate is not None:
-                candidate.runtime.close()
+                if free:
+                    candidate.runtime.close()
             elif self.in_charge is not None and self.in_charge.bundle.digest == trial.bundle.digest:
                 self.in_charge.runtime.close()
                 self.in_charge = None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ from agent.settings_keys import EXAMPLE, ApiSettings, File, Settings, SourceSett
 from contract.errors import InvalidConfig
 from contract.ids import check_station_id
 
-__all__ = ["EXAMPLE", "Settings", "load_settings"]
+__all__ = ["EXAMPLE", "NO_SERVICE", "ServiceEnvironment", "Settings", "load_settings", "service_environment"]
 
 
 def load_settings(path: Path) -> Settings:
@@ -40,12 +43,32 @@ def load_settings(path: Path) -> Settings:
     return settings
 
 
+@dataclass(frozen=True, slots=True)
+class ServiceEnvironment:
+    """What systemd tells a service: where to send notices ("": nowhere), and the watchdog's period (0: none)."""
+
+    notify_socket: str = ""
+    watchdog_s: float = 0.0
+
+
+NO_SERVICE = ServiceEnvironment()
+
+
+def service_environment(environment: Mapping[str, str] = os.environ) -> ServiceEnvironment:
+    """Return it from the environment; a period that is no number, or is meant for another process, is none."""
+    microseconds, pid = environment.get("WATCHDOG_USEC", ""), environment.get("WATCHDOG_PID", "")
+    mine = microseconds.isdecimal() and pid in ("", str(os.getpid()))
+    return ServiceEnvironment(environment.get("NOTIFY_SOCKET", ""), int(microseconds) / 1e6 if mine else 0.0)
+
+
 def _check(settings: Settings, path: Path) -> None:
     check_station_id(settings.station)
     source, line, policy = settings.source, settings.line, settings.policy
     positive = {
         "line.deadline_ms": line.deadline_ms,
         "line.threads": line.threads,
+        "line.queue": line.queue,
+        "line.wedged_s": line.wedged_s,
         "runtime.engines_mib": settings.runtime.engines_mib,
         "runtime.engine_build_s": settings.runtime.engine_build_s,
         "windows.frames": settings.windows.frames,

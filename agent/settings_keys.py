@@ -39,6 +39,8 @@ deadline_ms = 200.0           # a later verdict is REVIEW
 threads = 1                   # of the model's runtime
 blank_sd = 0.5                # grey levels; less spread is a blank frame
 frozen_after = 5              # identical frames in a row; 0: never
+queue = 2                     # frames of a camera that may wait for the model; then the oldest gives way
+wedged_s = 10.0               # a camera or a model that does not answer for so long is restarted
 
 [runtime]
 provider = "auto"             # "cpu", "cuda", "tensorrt", or "auto": the fastest that is there and that the bundle allows
@@ -127,6 +129,8 @@ class LineSettings(Section, frozen=True):
     threads: int = 1
     blank_sd: float = 0.5
     frozen_after: int = 5
+    queue: int = 2
+    wedged_s: float = 10.0
 
 
 class RuntimeSettings(Section, frozen=True):

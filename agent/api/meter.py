@@ -101,6 +101,7 @@ class _MeteredSource:
         self._source = source
         self._meter = meter
         self.simulated = source.simulated
+        self.waits = source.waits
 
     def read(self) -> Frame | None:
         """Return the next frame; see `FrameSource`."""

@@ -133,7 +133,7 @@ def camera(settings: Settings, *, running: bool) -> Finding:
     kind = settings.source.kind
     if running and kind not in ("simulated", "folder"):
         return _newest_result(settings)
-    from agent.wiring import open_source
+    from agent.source_wiring import open_source
 
     system = SystemClock()
     source = open_source(settings, system)

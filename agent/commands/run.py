@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
     from agent.clock import SystemClock
     from agent.health.log import StderrLog
-    from agent.settings import load_settings
+    from agent.settings import load_settings, service_environment
     from agent.wiring import Station
 
     settings = load_settings(args.config)
@@ -61,9 +61,9 @@ def run(args: argparse.Namespace) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
-    station = Station(settings, clock, log)
+    station = Station(settings, clock, log, service_environment())
     try:
-        if station.source.simulated:
+        if station.simulated:
             log.say("SIMULATED: this station's images are generated, no camera is connected")
         return 0 if station.run(stop) else 1
     finally:

@@ -37,10 +37,10 @@ class Tally:
             cause = (decision.why or Cause.INTERNAL).value
             self._review[cause] = self._review.get(cause, 0) + 1
 
-    def count_dropped(self, cause: str) -> None:
-        """Count one captured frame that was dropped before it was decided."""
-        self._captured += 1
-        self._dropped[cause] = self._dropped.get(cause, 0) + 1
+    def count_dropped(self, cause: str, count: int = 1) -> None:
+        """Count captured frames that were dropped before they were decided."""
+        self._captured += count
+        self._dropped[cause] = self._dropped.get(cause, 0) + count
 
     def count_unrecorded(self, *, asked: bool = False, answered: bool = False) -> None:
         """Count one captured frame whose verdict could not be recorded."""

@@ -19,3 +19,16 @@ class Cause(str, Enum):
     FROZEN_FRAME = "frozen_frame"
     BROKEN_DISK = "broken_disk"
     INTERNAL = "internal"
+
+
+class Drop(str, Enum):
+    """Why a captured frame was dropped before anybody looked at it: the line moves on, and a newer one was there.
+
+    BACKLOG: the model was still busy. SUPERSEDED: the camera's own buffer held a newer one. MISSED_TRIGGER: the camera's count
+    of triggers jumped, a part was never seen. SKIPPED: the station is degraded and judges one frame in so many.
+    """
+
+    BACKLOG = "backlog"
+    SUPERSEDED = "superseded"
+    MISSED_TRIGGER = "missed_trigger"
+    SKIPPED = "skipped"

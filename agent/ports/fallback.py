@@ -1,4 +1,4 @@
-"""The cloud's full-precision model, asked under a deadline."""
+"""The cloud's full-precision model, asked about single frames."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ from contract.decode import Prediction
 
 
 class Fallback(Protocol):
-    """A second opinion. Never raises: no answer in time is None, and the local answer stands."""
+    """Asked by the frame loop's thread; whatever takes time happens on another."""
 
-    def ask(self, frame: Frame, within_s: float) -> Prediction | None:
-        """Return the cloud's prediction, or None: not in time, not reachable, circuit open, or policy keeps images here."""
+    def submit(self, frame: Frame, within_s: float) -> int | None:
+        """Ask about `frame`; return the ticket of the question, or None: it cannot be asked now. Never waits."""
+
+    def answers(self) -> list[tuple[int, Prediction | None]]:
+        """Return the answers that came since the last call, by ticket; None: there is none to be had. Never waits."""
+
+    def give_up(self, ticket: int) -> None:
+        """Say that the answer to `ticket` did not come in time; it is not wanted any more."""

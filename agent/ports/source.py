@@ -31,6 +31,8 @@ class FrameSource(Protocol):
     """A camera, a folder, or the simulated station. Used by one thread."""
 
     simulated: bool
+    waits: bool
+    """Whether it can wait for the line (a folder): nothing of it is dropped when the model is busy. A camera cannot."""
 
     def read(self) -> Frame | None:
         """Return the next frame, waiting for it at most about a second; None when there is none yet.

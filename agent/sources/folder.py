@@ -21,6 +21,7 @@ class FolderSource:
     """The image files below a folder, one frame each. The part id is the path relative to the folder."""
 
     simulated = False
+    waits = True
 
     def __init__(
         self, folder: Path, clock: Clock, *, loop: bool, watch: bool, fps: float | None, seed: int | None

@@ -44,6 +44,7 @@ class LiveSource:
     """
 
     simulated = False
+    waits = False
 
     def __init__(
         self,

@@ -60,6 +60,7 @@ class SimulatedSource:
             raise InvalidConfig(f"seed {seed} and first part {first} must not be negative", hint="use 0 or more")
         self._clock, self._seed = clock, seed
         self._pacer = Pacer(clock, fps)
+        self.waits = fps is None  # as fast as it goes is a generator, not a line
         self._controls = Controls(controls, clock) if controls is not None else None
         self._camera = CameraModel(seed)
         self._scene, self._height, self._width = scene, height, width

@@ -56,7 +56,9 @@ class HttpFallback:
         log: Log,
         *,
         circuit: Circuit | None = None,
+        on_answer: Callable[[], None] = lambda: None,
     ) -> None:
+        """`on_answer` is called on another thread when there is something for `answers` to return."""
         self._client = client
         self._url = f"{url.rstrip('/')}/v1/fallback/{station}"
         self._served = served
@@ -65,12 +67,14 @@ class HttpFallback:
         self._circuit = circuit or Circuit(trip_after=3, rest_s=10.0)
         self._requests: queue.Queue[tuple[int, Frame, ServedBundle, float]] = queue.Queue(1)
         self._answers: queue.Queue[tuple[int, Prediction | None]] = queue.Queue()
+        self._on_answer = on_answer
         self._number = 0
+        self._given_up = 0
         self._busy = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def ask(self, frame: Frame, within_s: float) -> Prediction | None:
-        """Return the cloud's prediction, or None: not in time, not reachable, circuit open, or no bundle is served."""
+    def submit(self, frame: Frame, within_s: float) -> int | None:
+        """Return the ticket of the question, or None: one is still under way, the circuit is open, or no bundle is served."""
         bundle = self._served()
         if bundle is None or within_s <= 0 or self._busy.is_set() or not self._circuit.allows(self._clock.monotonic()):
             return None
@@ -80,18 +84,25 @@ class HttpFallback:
         self._number += 1
         self._busy.set()
         self._requests.put((self._number, frame, bundle, within_s))
-        until_s = self._clock.monotonic() + within_s
-        answer: Prediction | None = None
-        while (left_s := until_s - self._clock.monotonic()) > 0:
+        return self._number
+
+    def answers(self) -> list[tuple[int, Prediction | None]]:
+        """Return the answers that came since the last call; one to a question given up on is left out."""
+        came: list[tuple[int, Prediction | None]] = []
+        while True:
             try:
-                number, answer = self._answers.get(timeout=left_s)
+                number, answer = self._answers.get_nowait()
             except queue.Empty:
-                break
-            if number == self._number:
-                break
-            answer = None  # a late answer to an earlier frame
-        self._circuit = self._circuit.succeeded() if answer else self._circuit.failed(self._clock.monotonic())
-        return answer
+                return came
+            if number == self._given_up:
+                continue
+            self._circuit = self._circuit.succeeded() if answer else self._circuit.failed(self._clock.monotonic())
+            came.append((number, answer))
+
+    def give_up(self, ticket: int) -> None:
+        """Take no answer in time for a failure of the cloud's."""
+        self._given_up = ticket
+        self._circuit = self._circuit.failed(self._clock.monotonic())
 
     def _work(self) -> None:
         while True:
@@ -101,8 +112,9 @@ class HttpFallback:
                 answer = self._request(frame, bundle, within_s)
             except (httpx.HTTPError, OSError, ValueError, RuntimeError) as error:  # RuntimeError: the client was closed
                 self._log.fault("fallback", f"the cloud's opinion was not had: {error or type(error).__name__}")
-            self._busy.clear()
             self._answers.put((number, answer))
+            self._busy.clear()
+            self._on_answer()
 
     def _request(self, frame: Frame, bundle: ServedBundle, within_s: float) -> Prediction | None:
         response = self._client.post(

@@ -43,7 +43,7 @@ def test_sigterm_ships_the_open_window_and_says_goodbye(station: Station, collec
     station.start()
     wait_for(lambda: station.rows() > 70)
     assert station.end(signal.SIGTERM) == 0
-    wait_for(lambda: collector.captured == station.rows())
+    wait_for(lambda: collector.decided == station.rows())
     status = station.status()
     assert (status["outbox"], status["captured"], status["running"]) == (0, station.rows(), False)
     assert status["enrolled_frames"] == 10
@@ -85,7 +85,7 @@ def test_a_broker_killed_and_restarted_loses_nothing_and_doubles_nothing(
     shipped = collector.captured
     wait_for(lambda: collector.captured > shipped + 100)
     assert station.end(signal.SIGTERM) == 0
-    wait_for(lambda: collector.captured == station.rows())
+    wait_for(lambda: collector.decided == station.rows())
 
 
 def test_what_is_not_acknowledged_stays_in_the_outbox_and_is_sent_again(station: Station, collector: Collector) -> None:
@@ -97,7 +97,7 @@ def test_what_is_not_acknowledged_stays_in_the_outbox_and_is_sent_again(station:
     collector.acking = True
     wait_for(lambda: collector.captured > 100)
     assert station.end(signal.SIGTERM) == 0
-    wait_for(lambda: collector.captured == station.rows())
+    wait_for(lambda: collector.decided == station.rows())
 
 
 def test_a_repeated_command_gets_its_first_answer(station: Station, collector: Collector) -> None:

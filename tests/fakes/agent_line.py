@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.ports.frames import Captured
 from agent.ports.recorder import Result, Sample
 from agent.ports.slots import InstalledBundle
 from agent.ports.source import Frame
@@ -37,6 +38,7 @@ class QueueSource:
     """Gives what a test puts in: pixels, or an error to raise."""
 
     simulated = False
+    waits = False
 
     def __init__(self, clock: HandClock) -> None:
         self._clock = clock
@@ -59,6 +61,27 @@ class QueueSource:
 
     def close(self) -> None:
         self.closed = True
+
+
+class StraightQueue:
+    """Frames of one source as the frame loop takes them, with no thread between; `drops` plays what the capture stage dropped."""
+
+    def __init__(self, source: QueueSource) -> None:
+        self._source = source
+        self.drops: dict[str, int] = {}
+
+    def take(self, within_s: float) -> Captured | None:
+        try:
+            frame = self._source.read()
+        except Exception as fault:
+            return Captured("", fault=fault)
+        return Captured("", frame) if frame is not None else None
+
+    def dropped(self, camera: str) -> Mapping[str, int]:
+        return self.drops
+
+    def exhausted(self) -> bool:
+        return self._source.exhausted()
 
 
 class ListRecorder:
@@ -122,18 +145,30 @@ class BrightRuntime:
 
 
 class CannedFallback:
-    """Answers every question the same way, after `takes_s`."""
+    """Answers every question the same way, `takes_s` after it was asked."""
 
     def __init__(self, clock: HandClock, answer: Prediction | None, takes_s: float = 0.0) -> None:
         self._clock = clock
         self.answer = answer
         self.takes_s = takes_s
         self.asked = 0
+        self.given_up: list[int] = []
+        self._due: dict[int, float] = {}
 
-    def ask(self, frame: Frame, within_s: float) -> Prediction | None:
+    def submit(self, frame: Frame, within_s: float) -> int | None:
         self.asked += 1
-        self._clock.forward(min(self.takes_s, within_s))
-        return self.answer if self.takes_s <= within_s else None
+        self._due[self.asked] = self._clock.monotonic() + self.takes_s
+        return self.asked
+
+    def answers(self) -> list[tuple[int, Prediction | None]]:
+        ready = [ticket for ticket, due in self._due.items() if due <= self._clock.monotonic()]
+        for ticket in ready:
+            del self._due[ticket]
+        return [(ticket, self.answer) for ticket in ready]
+
+    def give_up(self, ticket: int) -> None:
+        self.given_up.append(ticket)
+        self._due.pop(ticket, None)
 
 
 def bundle(version: str, manifest: Manifest | None = None) -> InstalledBundle:

@@ -16,9 +16,9 @@ import pytest
 from agent.clock import SystemClock
 from agent.ports.source import Frame, FrameSource
 from agent.settings import load_settings
+from agent.source_wiring import open_source
 from agent.sources import gst_worker
 from agent.sources.gstreamer import SYSTEM_PYTHON, open_gstreamer
-from agent.wiring import open_source
 from contract.errors import CameraFault, InvalidConfig
 
 OPTIONS: dict[str, Any] = {"python": SYSTEM_PYTHON, "hardware_trigger": False, "stall_s": 5.0}

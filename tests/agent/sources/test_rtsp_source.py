@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from agent.clock import SystemClock
 from agent.ports.source import Frame, FrameSource
 from agent.settings import load_settings
+from agent.source_wiring import open_source
 from agent.sources.rtsp import StreamTiming, open_rtsp, without_password
-from agent.wiring import open_source
 from contract.errors import BadImage, CameraFault, InvalidConfig, PlumblineError
 from tests.fakes.rtsp_server import FPS, GROUP, HEIGHT, WIDTH, RtspServer, number_in
 

@@ -25,11 +25,11 @@ from PIL import Image
 
 from agent.clock import SystemClock
 from agent.settings import load_settings
+from agent.source_wiring import open_source
 from agent.sources import v4l2
 from agent.sources.live import LiveSource
 from agent.sources.pixel_formats import PIXEL_FORMATS, to_pixels
 from agent.sources.v4l2 import V4l2Camera, list_cameras, open_v4l2
-from agent.wiring import open_source
 from contract.errors import BadImage, CameraFault, InvalidConfig
 
 SHAPES = st.tuples(st.integers(1, 9), st.integers(1, 9).map(lambda half: 2 * half), st.just(3))

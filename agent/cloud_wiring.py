@@ -1,0 +1,169 @@
+"""Puts together what of a station talks to the cloud: second opinions, the uplink, updates. Each is there only if configured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from agent.chores import Chores
+from agent.delivery import Delivery
+from agent.mailboxes import Inbox, ReportBox, Switch
+from agent.ports.clock import Clock
+from agent.ports.fallback import Fallback
+from agent.ports.log import Log
+from agent.ports.samples import SampleSender
+from agent.ports.slots import InstalledBundle
+from agent.settings import Settings
+from agent.slots.ab_slots import Slots
+from agent.store_wiring import Store, read_bytes
+from agent.uplink_loop import UplinkLoop, UplinkRules
+from contract.errors import InvalidConfig
+from contract.messages import StationState
+
+if TYPE_CHECKING:
+    import httpx
+
+    from agent.update_loop import UpdateLoop
+
+AGENT_VERSION = "0.1.0"
+_HTTP_TIMEOUT_S = 10.0
+
+
+class CloudSide:
+    """The station's side of the cloud."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        log: Log,
+        store: Store,
+        stack: ExitStack,
+        *,
+        roll: Callable[[], float],
+        simulated: bool,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._log = log
+        self._store = store
+        self._stack = stack
+        self._roll = roll
+        self._simulated = simulated
+        self._http = self._make_http()
+
+    def fallback(self, in_charge: Callable[[], InstalledBundle | None], wake: Callable[[], None]) -> Fallback | None:
+        """Return the cloud's model as a second opinion, or None: `wake` is called on another thread when it has answered."""
+        policy = self._settings.policy
+        # P8: without permission there is nothing that could send an image.
+        if self._http is None or not policy.fallback or not policy.images_leave.allows_fallback():
+            return None
+        from agent.uplink.fallback import HttpFallback, ServedBundle
+
+        def served() -> ServedBundle | None:
+            bundle = in_charge()
+            return ServedBundle(bundle.digest, bundle.manifest.labels) if bundle else None
+
+        url, station = self._settings.cloud.url, self._settings.station
+        return HttpFallback(self._http, url, station, served, self._clock, self._log, on_answer=wake)
+
+    def uplink(
+        self, inbox: Inbox, report: ReportBox, make_chores: Callable[[Store, SampleSender | None], Chores]
+    ) -> UplinkLoop | None:
+        """Return the loop that ships summaries and takes commands."""
+        settings = self._settings
+        if not settings.broker.host:
+            return None
+        from agent.uplink.mqtt import MqttLink
+
+        sender = None
+        # P8: as above.
+        if self._http is not None and settings.policy.images_leave.value != "never":
+            from agent.uplink.samples_upload import HttpSampleSender
+
+            sender = HttpSampleSender(self._http, settings.cloud.url, settings.station)
+        link = MqttLink(settings.broker.host, settings.broker.port, settings.station, self._birth(), self._clock)
+        store = self._store
+        return UplinkLoop(
+            link,
+            Delivery(store.outbox(store.connect()), resend_after_s=settings.broker.resend_after_s),
+            make_chores(store, sender),
+            inbox,
+            report,
+            self._clock,
+            self._log,
+            UplinkRules(settings.station, reconnect_max_s=settings.broker.reconnect_max_s),
+            roll=self._roll,
+        )
+
+    def _birth(self) -> Callable[[bool], StationState]:
+        def state(online: bool) -> StationState:
+            return StationState(
+                station=self._settings.station,
+                boot=self._store.boot,
+                online=online,
+                at=self._clock.now(),
+                agent_version=AGENT_VERSION,
+                simulated=self._simulated,
+            )
+
+        return state
+
+    def updates(self, inbox: Inbox, report: ReportBox, switch: Switch, slots: Slots) -> UpdateLoop | None:
+        """Return the loop that follows signed orders."""
+        trust = self._settings.trust
+        if self._http is None or not trust.order_keys:
+            return None
+        from agent.slots.download import HttpDownloader
+        from agent.slots.floors_file import FloorsFile
+        from agent.slots.selftest import SubprocessSelfTest
+        from agent.slots.tuf_client import TufClient
+        from agent.update_loop import UpdateLoop
+        from contract.signature import OrderKey
+
+        keys = []
+        for name in trust.order_keys:
+            try:
+                keys.append(
+                    msgspec.json.decode(read_bytes(self._settings.path(name), "trust.order_keys"), type=OrderKey)
+                )
+            except msgspec.DecodeError as error:
+                raise InvalidConfig(
+                    f"'{name}' is no order key: {error}", hint="copy it from the cloud again"
+                ) from error
+        home, repository_url = self._settings.home_folder, f"{self._settings.cloud.url.rstrip('/')}/v1/tuf"
+        root = read_bytes(self._settings.path(trust.root), "trust.root")
+        return UpdateLoop(
+            self._settings.station,
+            self._store.boot,
+            keys,
+            inbox=inbox,
+            report=report,
+            repository=TufClient(self._http, repository_url, home / "tuf", root),
+            downloader=HttpDownloader(self._http, repository_url, home / "downloads", self._clock),
+            slots=slots,
+            floors=FloorsFile(home / "floors"),
+            selftest=SubprocessSelfTest(),
+            switch=switch,
+            clock=self._clock,
+            roll=self._roll,
+        )
+
+    def _make_http(self) -> httpx.Client | None:
+        cloud = self._settings.cloud
+        if not cloud.url:
+            return None
+        import httpx
+
+        headers = {}
+        if cloud.token_file:
+            token = (
+                read_bytes(self._settings.path(cloud.token_file), "cloud.token_file").decode(errors="replace").strip()
+            )
+            headers["Authorization"] = f"Bearer {token}"
+        client = httpx.Client(headers=headers, timeout=_HTTP_TIMEOUT_S)
+        self._stack.callback(client.close)
+        return client

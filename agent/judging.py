@@ -1,0 +1,91 @@
+"""One frame to the local answer. Every failure on the way is REVIEW with its cause, never PASS (P6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agent.camera_line import CameraLine
+from agent.decide.causes import Cause
+from agent.decide.combine import combine
+from agent.decide.thresholds import Decision, decide, review
+from agent.open_window import OpenWindow
+from agent.ports.source import Frame
+from agent.serving import Model
+from agent.sketch.frame_stats import FrameStats, frame_stats
+from contract.decode import Prediction
+from contract.errors import BadImage, BadModel
+
+_LEVELS = 255.0
+_SPREAD = 1  # its place in FrameStats.values
+
+
+@dataclass(slots=True)
+class Judged:
+    """One frame on its way down the line, with the window it belongs to.
+
+    `local` is the station's own answer and `decision` the one that is given. `by` is the model that decided; it is not the
+    window's where a model beside it objected, and `seen` is then what that one saw.
+    """
+
+    frame: Frame
+    window: OpenWindow
+    decision: Decision
+    local: Decision
+    prediction: Prediction | None
+    stats: FrameStats | None
+    by: Model | None = None
+    seen: Prediction | None = None
+    fault: str = ""
+    model_failed: bool = False
+    asked: bool = False
+    answered: bool = False
+
+
+def judge(frame: Frame, camera: CameraLine, window: OpenWindow, beside: tuple[Model, ...] = ()) -> Judged:
+    """Return the local answer to `frame` by the window's model and those `beside` it. Holds no lock: models take their time."""
+    judged = Judged(frame, window, _INTERNAL, _INTERNAL, None, None)
+    try:
+        judged.local = _judge(judged, camera, beside)
+    except BadImage as error:
+        judged.local, judged.fault = review(Cause.BAD_IMAGE), error.one_line()
+    except BadModel as error:
+        judged.local, judged.fault, judged.model_failed = review(Cause.BROKEN_MODEL), error.one_line(), True
+    except Exception as error:  # noqa: BLE001 - P6: a fault of ours is REVIEW too, counted and said
+        judged.fault, judged.model_failed = f"{type(error).__name__}: {error}", True
+        judged.local = _INTERNAL
+    judged.decision = judged.local
+    return judged
+
+
+def _judge(judged: Judged, camera: CameraLine, beside: tuple[Model, ...]) -> Decision:
+    frame, model = judged.frame, judged.window.model
+    judged.stats = stats = frame_stats(frame.pixels)
+    wrong = camera.faults.look(float(stats.values[_SPREAD]) * _LEVELS, stats.frame_hash)
+    if model is None:
+        return review(Cause.NO_MODEL)
+    judged.by = model
+    judged.prediction = judged.seen = model.predict(frame)
+    local = review(wrong) if wrong else decide(judged.prediction, model.bundle.manifest.thresholds)
+    local = camera.guarantee.apply(local) if camera.guarantee else local
+    for other in beside:
+        local = _with(judged, local, other)
+    return local
+
+
+def _with(judged: Judged, local: Decision, other: Model) -> Decision:
+    """Return the decision with what `other` says of the same frame: its failure is REVIEW, and no failure of the window's model."""
+    try:
+        seen = other.predict(judged.frame)
+        combined = combine(local, decide(seen, other.bundle.manifest.thresholds))
+    except BadModel as error:
+        judged.fault = error.one_line()
+        return combine(local, review(Cause.BROKEN_MODEL))
+    except Exception as error:  # noqa: BLE001 - P6
+        judged.fault = f"{type(error).__name__}: {error}"
+        return combine(local, _INTERNAL)
+    if combined is not local:
+        judged.by, judged.seen = other, seen
+    return combined
+
+
+_INTERNAL = review(Cause.INTERNAL)

@@ -1,0 +1,140 @@
+"""Watches the stages of the pipeline by what gets through, and restarts what hangs, within a budget.
+
+No stage has a timer of its own: a stage is wedged when frames went in and nothing came out. A camera that hangs is opened
+afresh; a model that hangs is given up and the next one loaded. When the budget is spent the station ends with an error and
+leaves the rest to the service manager, whose watchdog is fed from the same progress.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+
+from agent.capture import Captures
+from agent.decide.budget import Budget
+from agent.frame_loop import FrameLoop
+from agent.health.watchdog import ServiceManager
+from agent.ports.clock import Clock
+from agent.ports.log import Log
+from contract.errors import PlumblineError
+
+# So many restarts at once, and one more for each such time; what hangs more often is not mended by opening it again.
+RESTARTS = 5
+RESTARTS_PER_S = 1 / 600.0
+_EVERY_S = 0.25
+
+
+class Supervisor:
+    """Owns the frame loop's thread. `run` is the station's main thread."""
+
+    def __init__(
+        self,
+        captures: Captures,
+        frame_loop: FrameLoop,
+        service: ServiceManager,
+        clock: Clock,
+        log: Log,
+        *,
+        wedged_s: float,
+        chores: Iterable[Callable[[], None]] = (),
+        why_unsound: Callable[[], str] = lambda: "",
+    ) -> None:
+        """`wedged_s`: no progress for so long is a hang. `chores` are done each turn. `why_unsound`: a reason to end, or ""."""
+        self._captures = captures
+        self._frame_loop = frame_loop
+        self._service = service
+        self._clock = clock
+        self._log = log
+        self._wedged_s = wedged_s
+        self._chores = tuple(chores)
+        self._why_unsound = why_unsound
+        self._budgets = {capture.name: self._full() for capture in captures}
+        self._loop_budget = self._full()
+        self._given_up: set[str] = set()
+        self._thread: threading.Thread | None = None
+        self.restarts = 0
+        self.failed = ""
+        """Why the station ended by itself; "" when it did not."""
+
+    def run(self, stop: threading.Event) -> None:
+        """Run the pipeline until `stop`, until every source is exhausted, or until it cannot go on."""
+        self._captures.start()
+        self._start_loop(stop)
+        self._service.ready()
+        while not self._frame_loop.done.wait(_EVERY_S):
+            if stop.is_set():
+                break
+            self.look(stop)
+        self._service.stopping()
+        self._captures.stop()
+        # The loop closes its windows; one that hangs is left behind, and what it held is told as undecided by the next start.
+        self._frame_loop.done.wait(15.0)
+        self._do_chores()
+        self._captures.close()
+
+    def look(self, stop: threading.Event) -> None:
+        """Look once: restart what hangs, feed the watchdog if all goes on."""
+        self._do_chores()
+        failed = self._why_unsound() or self._look_at_loop(stop) or self._look_at_cameras()
+        if failed:
+            self._log.say(f"stopping: {failed}")
+            self.failed = failed
+            stop.set()
+        elif not self._why_stalled():
+            self._service.progressed()
+            self._service.status(f"{self._frame_loop.frames} frames judged")
+
+    def _start_loop(self, stop: threading.Event) -> None:
+        self._thread = threading.Thread(target=self._frame_loop.run, args=(stop,), name="frames", daemon=True)
+        self._thread.start()
+
+    def _why_stalled(self) -> str:
+        return self._frame_loop.why_stalled(self._wedged_s) or "; ".join(
+            filter(None, (capture.why_stalled(self._wedged_s) for capture in self._captures))
+        )
+
+    def _look_at_loop(self, stop: threading.Event) -> str:
+        dead = self._thread is not None and not self._thread.is_alive() and not self._frame_loop.done.is_set()
+        why = "its thread died" if dead else self._frame_loop.why_stalled(self._wedged_s)
+        if not why:
+            return ""
+        paid, self._loop_budget = self._loop_budget.spend(self._clock.monotonic())
+        if not paid:
+            return f"the frame loop was restarted too often; {why}"
+        if not self._frame_loop.replace():
+            return f"the frame loop hangs beyond help; {why}"
+        self._log.say(f"the frame loop is restarted: {why}")
+        self.restarts += 1
+        self._start_loop(stop)
+        return ""
+
+    def _look_at_cameras(self) -> str:
+        for capture in self._captures:
+            why = capture.why_stalled(self._wedged_s)
+            if not why or capture.name in self._given_up:
+                continue
+            name = f"camera '{capture.name}'" if capture.name else "the camera"
+            paid, self._budgets[capture.name] = self._budgets[capture.name].spend(self._clock.monotonic())
+            if not paid:
+                self._given_up.add(capture.name)
+                self._log.say(f"{name} was restarted too often and is given up: {why}")
+                continue
+            self._log.say(f"{name} is opened afresh: {why}")
+            self.restarts += 1
+            try:
+                capture.restart()
+            except PlumblineError as error:
+                self._log.fault(f"restart {capture.name}", error.one_line())
+        if self._given_up and len(self._given_up) == len(self._budgets):
+            return "no camera can be read any more"
+        return ""
+
+    def _do_chores(self) -> None:
+        for chore in self._chores:
+            try:
+                chore()
+            except PlumblineError as error:
+                self._log.fault("chore", error.one_line())
+
+    def _full(self) -> Budget:
+        return Budget.full(RESTARTS, RESTARTS_PER_S, self._clock.monotonic())

@@ -1,0 +1,95 @@
+"""One camera's windows: the open one, and those that end as soon as every frame of theirs has its verdict."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from agent.camera_line import CameraLine
+from agent.open_window import OpenWindow
+from agent.ports.clock import Clock
+from agent.ports.recorder import Recorder
+from agent.serving import Model
+from contract.messages import ShadowNote, Summary
+
+# Ended windows wait for frames that the cloud was asked about, at most one deadline; more than this many wait for the disk.
+_MOST_ENDING = 4
+
+
+@dataclass(frozen=True, slots=True)
+class WindowRules:
+    """When a window ends, and what its summary says of the station. `notes` are asked as it ends."""
+
+    station: str
+    frames: int
+    seconds: float
+    clock_synced: Callable[[], bool]
+    shadow: Callable[[], ShadowNote | None]
+    notes: Callable[[], str]
+
+
+class Windows:
+    """The frame loop's thread calls everything."""
+
+    def __init__(
+        self, camera: CameraLine, model: Model | None, recorder: Recorder, clock: Clock, rules: WindowRules
+    ) -> None:
+        self._camera = camera
+        self._recorder = recorder
+        self._clock = clock
+        self._rules = rules
+        self._ending: deque[OpenWindow] = deque()
+        self.open = OpenWindow(camera.next_window, model, camera.enrolled.reference, clock, camera.name)
+
+    def at_frame_boundary(self, model: Model | None) -> None:
+        """End what is due. Frames of two models, or of two references, never share a window: their sketches must not merge."""
+        if (
+            self.open.model is not model
+            or self.open.reference is not self._camera.enrolled.reference
+            or (self.open.is_due(self._rules.frames, self._rules.seconds) and self._recorder.has_room())
+        ):
+            self._end(model)
+        self._close_ended()
+
+    def close(self, *, patiently: bool) -> None:
+        """End the open window and hand on every one; `patiently` waits for the recorder up to 5 s."""
+        self._end(self.open.model)
+        for _ in range(50 if patiently else 1):
+            self._close_ended()
+            if not self._ending:
+                return
+            self._clock.sleep(0.1)
+
+    def _end(self, model: Model | None) -> None:
+        window = self.open
+        if window.frames or window.parked:
+            if len(self._ending) >= _MOST_ENDING:
+                return  # the recorder has no room: the window stays open
+            window.end()
+            self._ending.append(window)
+        number = window.number + 1 if window.frames or window.parked else window.number
+        self.open = OpenWindow(number, model, self._camera.enrolled.reference, self._clock, self._camera.name)
+        self._camera.sampler.new_window()
+
+    def _close_ended(self) -> None:
+        while self._ending and not self._ending[0].parked and self._recorder.has_room():
+            window = self._ending[0]
+            if not self._recorder.close_window(window.number, self._summary(window)):
+                return
+            self._ending.popleft()
+
+    def _summary(self, window: OpenWindow) -> Summary:
+        if window.told is None:
+            window.told = window.summary(
+                self._rules.station,
+                clock_synced=self._rules.clock_synced(),
+                shadow=self._rules.shadow(),
+                simulated=self._camera.simulated,
+            )
+            guarantee = self._camera.guarantee.note if self._camera.guarantee else ""
+            note = "; ".join(filter(None, (window.told.note, guarantee, self._rules.notes())))
+            window.told = msgspec.structs.replace(window.told, note=note)
+        return window.told
