@@ -9,10 +9,11 @@ cloud answers beside it (`agent.asking`), the recorder commits after it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agent.asking import Asking
+from agent.beside import BesideModels
 from agent.camera_line import CameraLine
 from agent.decide.causes import Cause
 from agent.decide.thresholds import Decision, decide, review
@@ -69,9 +70,8 @@ class FrameLoop:
         log: Log,
         rules: LineRules,
         *,
-        beside: Callable[[str], tuple[Model, ...]] = lambda _camera: (),
+        beside: BesideModels | None = None,
     ) -> None:
-        """`beside`: the models that look at the frames of a camera beside the one in charge."""
         self._queue = frames
         self._cameras = {camera.name: camera for camera in cameras}
         self._serving = serving
@@ -166,7 +166,7 @@ class FrameLoop:
             camera, frame = self._cameras[captured.camera], captured.frame
             window = self._windows[camera.name].open
             self._in_hand = _InHand(camera.name, frame, self._turned_s)
-        judged = judge(frame, camera, window, self._beside(camera.name))
+        judged = judge(frame, camera, window, self._beside.of(camera.name) if self._beside else ())
         with self._lock:
             if mine != self._turn:
                 return False
@@ -200,6 +200,8 @@ class FrameLoop:
     def _at_frame_boundary(self) -> None:
         self._settle()
         self._serving.at_frame_boundary()
+        if self._beside is not None:
+            self._beside.at_frame_boundary()
         for name, camera in self._cameras.items():
             camera.enrolled.at_frame_boundary()
             self._roll(name)
@@ -321,6 +323,8 @@ class FrameLoop:
             self._count_dropped(name)
             windows.close(patiently=True)
         self._serving.close()
+        if self._beside is not None:
+            self._beside.close()
         self.done.set()
 
     def _elapsed_ms(self, frame: Frame) -> float:

@@ -41,8 +41,11 @@ class Judged:
     answered: bool = False
 
 
-def judge(frame: Frame, camera: CameraLine, window: OpenWindow, beside: tuple[Model, ...] = ()) -> Judged:
-    """Return the local answer to `frame` by the window's model and those `beside` it. Holds no lock: models take their time."""
+def judge(frame: Frame, camera: CameraLine, window: OpenWindow, beside: tuple[Model | None, ...] = ()) -> Judged:
+    """Return the local answer to `frame` by the window's model and those `beside` it (None: one that is not there yet).
+
+    Holds no lock: models take their time.
+    """
     judged = Judged(frame, window, _INTERNAL, _INTERNAL, None, None)
     try:
         judged.local = _judge(judged, camera, beside)
@@ -57,7 +60,7 @@ def judge(frame: Frame, camera: CameraLine, window: OpenWindow, beside: tuple[Mo
     return judged
 
 
-def _judge(judged: Judged, camera: CameraLine, beside: tuple[Model, ...]) -> Decision:
+def _judge(judged: Judged, camera: CameraLine, beside: tuple[Model | None, ...]) -> Decision:
     frame, model = judged.frame, judged.window.model
     judged.stats = stats = frame_stats(frame.pixels)
     wrong = camera.faults.look(float(stats.values[_SPREAD]) * _LEVELS, stats.frame_hash)
@@ -68,7 +71,7 @@ def _judge(judged: Judged, camera: CameraLine, beside: tuple[Model, ...]) -> Dec
     local = review(wrong) if wrong else decide(judged.prediction, model.bundle.manifest.thresholds)
     local = camera.guarantee.apply(local) if camera.guarantee else local
     for other in beside:
-        local = _with(judged, local, other)
+        local = _with(judged, local, other) if other else combine(local, review(Cause.NO_MODEL))
     return local
 
 

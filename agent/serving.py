@@ -274,9 +274,18 @@ class Serving:
             old.runtime.close()
 
     def _load_model(self, bundle: InstalledBundle) -> Model:
-        runtime, artefact = self._load(Path(bundle.folder), bundle.manifest)
-        sha256 = next(entry.sha256 for entry in bundle.manifest.files if entry.name == artefact.file)
-        return Model(bundle, runtime, artefact, sha256)
+        return load_model(self._load, bundle)
+
+
+def load_model(load: Load, bundle: InstalledBundle) -> Model:
+    """Return `bundle` loaded by `load`.
+
+    Raises:
+        BadModel: no artefact of it loads.
+    """
+    runtime, artefact = load(Path(bundle.folder), bundle.manifest)
+    sha256 = next(entry.sha256 for entry in bundle.manifest.files if entry.name == artefact.file)
+    return Model(bundle, runtime, artefact, sha256)
 
 
 def _note(trial: Trial, tally: TrialTally) -> ShadowNote:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,9 @@ def service_environment(environment: Mapping[str, str] = os.environ) -> ServiceE
     return ServiceEnvironment(environment.get("NOTIFY_SOCKET", ""), int(microseconds) / 1e6 if mine else 0.0)
 
 
+_NAME = re.compile(r"[a-z0-9-]{1,32}")
+
+
 def _check(settings: Settings, path: Path) -> None:
     check_station_id(settings.station)
     source, line, policy = settings.source, settings.line, settings.policy
@@ -74,8 +78,6 @@ def _check(settings: Settings, path: Path) -> None:
         "windows.frames": settings.windows.frames,
         "windows.seconds": settings.windows.seconds,
         "enrol.frames": settings.enrol.frames,
-        "source.height": source.height,
-        "source.width": source.width,
         "broker.resend_after_s": settings.broker.resend_after_s,
         "broker.reconnect_max_s": settings.broker.reconnect_max_s,
         "limits.outbox_mib": settings.limits.outbox_mib,
@@ -92,9 +94,8 @@ def _check(settings: Settings, path: Path) -> None:
         problems.append("home must name a folder")
     if settings.runtime.provider not in WANTED:
         problems.append(f"runtime.provider must be one of {', '.join(WANTED)}, not '{settings.runtime.provider[:40]}'")
-    problems += _source_problems(source)
-    if not source.fps >= 0:
-        problems.append(f"source.fps must be 0 or more, not {source.fps:g}")
+    problems += _source_problems(source, "source")
+    problems += _camera_problems(settings)
     if not 0 <= policy.audit_rate <= 1:
         problems.append(f"policy.audit_rate must be a share, 0 to 1, not {policy.audit_rate:g}")
     if not 1 <= settings.broker.port <= 65535:
@@ -124,7 +125,7 @@ def _api_problems(api: ApiSettings) -> list[str]:
     return problems
 
 
-def _source_problems(source: SourceSettings) -> list[str]:
+def _source_problems(source: SourceSettings, section: str) -> list[str]:
     # What each kind needs, and what is said when it is missing.
     needs = {
         "simulated": ("kind", ""),
@@ -135,13 +136,38 @@ def _source_problems(source: SourceSettings) -> list[str]:
     }
     if source.kind not in needs:
         *most, last = (f"'{kind}'" for kind in needs)
-        return [f"source.kind must be {', '.join(most)} or {last}, not '{source.kind}'"]
+        return [f"{section}.kind must be {', '.join(most)} or {last}, not '{source.kind}'"]
     problems = []
     key, what = needs[source.kind]
     if not getattr(source, key):
-        problems.append(f"source.{key} {what}")
+        problems.append(f"{section}.{key} {what}")
     if source.hardware_trigger and source.kind not in ("v4l2", "gstreamer"):
-        problems.append(f"source.hardware_trigger is for 'v4l2' and 'gstreamer', not '{source.kind}'")
+        problems.append(f"{section}.hardware_trigger is for 'v4l2' and 'gstreamer', not '{source.kind}'")
     if not 0 <= source.stall_s <= 3600:
-        problems.append(f"source.stall_s must be 0 to 3600 seconds, not {source.stall_s:g}")
+        problems.append(f"{section}.stall_s must be 0 to 3600 seconds, not {source.stall_s:g}")
+    if not source.fps >= 0:
+        problems.append(f"{section}.fps must be 0 or more, not {source.fps:g}")
+    if source.height <= 0 or source.width <= 0:
+        problems.append(f"{section}.height and width must be above 0, not {source.height} and {source.width}")
+    return problems
+
+
+def _camera_problems(settings: Settings) -> list[str]:
+    problems, names = [], [""]
+    for camera in settings.cameras:
+        if not _NAME.fullmatch(camera.name):
+            problems.append(f"cameras.name must be 1 to 32 of a-z, 0-9 and '-', not '{camera.name[:40]}'")
+        names.append(camera.name)
+        problems += _source_problems(camera, f"cameras '{camera.name}'")
+    if len(set(names)) < len(names):
+        problems.append("two cameras have the same name")
+    for model in settings.models:
+        if not _NAME.fullmatch(model.name):
+            problems.append(f"models.name must be 1 to 32 of a-z, 0-9 and '-', not '{model.name[:40]}'")
+        if not model.bundle:
+            problems.append(f"model '{model.name}' names no bundle")
+        if model.camera not in ("*", *names):
+            problems.append(f"model '{model.name}' looks through camera '{model.camera}', which is not there")
+    if len({model.name for model in settings.models}) < len(settings.models):
+        problems.append("two models have the same name")
     return problems

@@ -79,6 +79,18 @@ order_keys = []               # pinned order keys
 [bundle]
 path = ""                     # a .plb to start with
 
+# More cameras of this station: the keys of [source], and a name. The first camera is [source] itself.
+#[[cameras]]
+#name = "left"
+#kind = "rtsp"
+#url = "rtsp://10.0.0.21/stream1"
+
+# Models that look on beside the bundle in charge; a part passes when all of them pass it. `plumbline-agent reload` reads them anew.
+#[[models]]
+#name = "foreign-parts"
+#bundle = "foreign.plb"
+#camera = "*"                 # every camera, or the name of one ("" is the first)
+
 [api]
 host = "127.0.0.1"            # where the local API listens; beyond loopback it needs token_file
 port = "auto"                 # "auto": 8081 where that is free; a number: that one, or no start; 0: no local API
@@ -120,6 +132,20 @@ class SourceSettings(Section, frozen=True):
     gst_python: str = "/usr/bin/python3"
     hardware_trigger: bool = False
     stall_s: float = 5.0
+
+
+class CameraSettings(SourceSettings, frozen=True, kw_only=True):
+    """[[cameras]]: one more camera."""
+
+    name: str
+
+
+class ModelSettings(Section, frozen=True):
+    """[[models]]: one more model."""
+
+    name: str
+    bundle: str
+    camera: str = "*"
 
 
 class LineSettings(Section, frozen=True):
@@ -228,6 +254,8 @@ class File(Section, frozen=True):
     station: str
     home: str
     source: SourceSettings = SourceSettings()
+    cameras: tuple[CameraSettings, ...] = ()
+    models: tuple[ModelSettings, ...] = ()
     line: LineSettings = LineSettings()
     runtime: RuntimeSettings = RuntimeSettings()
     windows: WindowSettings = WindowSettings()

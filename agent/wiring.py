@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -13,6 +15,7 @@ import numpy as np
 from agent.api.meter import LineMeter
 from agent.api.provenance import Manifests
 from agent.asking import Asking
+from agent.beside import BesideModels, Wanted
 from agent.camera_line import CameraLine
 from agent.capture import Capture, Captures
 from agent.chores import Chores
@@ -35,7 +38,7 @@ from agent.ports.samples import SampleSender
 from agent.ports.slots import InstalledBundle
 from agent.ports.source import FrameSource
 from agent.runtime.load import ModelLoader
-from agent.serving import Serving
+from agent.serving import Model, Serving, load_model
 from agent.settings import NO_SERVICE, ServiceEnvironment, Settings
 from agent.settings_keys import SourceSettings
 from agent.slots.ab_slots import Slots
@@ -44,6 +47,7 @@ from agent.source_wiring import open_source
 from agent.store_wiring import Store
 from agent.supervisor import Supervisor
 from agent.windows import WindowRules
+from contract.errors import InvalidConfig
 from contract.manifest import Artefact, Manifest
 
 if TYPE_CHECKING:
@@ -55,8 +59,16 @@ _ASK_LEAST_S = 0.02
 class Station:
     """A station, put together and not yet running."""
 
-    def __init__(self, settings: Settings, clock: Clock, log: Log, service: ServiceEnvironment = NO_SERVICE) -> None:
-        """Open everything `settings` names.
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        log: Log,
+        service: ServiceEnvironment = NO_SERVICE,
+        *,
+        reread: Callable[[], Settings] | None = None,
+    ) -> None:
+        """Open everything `settings` names; `reread` returns them anew when `reload_asked` is set.
 
         Raises:
             InvalidConfig: a path, a source or a key in it cannot be used, or another agent runs on this home.
@@ -67,12 +79,16 @@ class Station:
         self._log = log
         self._rng = np.random.default_rng()
         self._roll_rng = np.random.default_rng()
+        self._reread = reread
+        self.reload_asked = threading.Event()
+        """Set by a signal handler: [[models]] are read again."""
         self._closing = ExitStack()
         with ExitStack() as stack:
             home = settings.home_folder
             stack.callback(HomeLock(home).release)
             self._meter = LineMeter(clock)
-            self._captures = Captures([self._capture("", settings.source, stack)], clock)
+            sources = {"": settings.source, **{camera.name: camera for camera in settings.cameras}}
+            self._captures = Captures([self._capture(*each, stack) for each in sources.items()], clock)
             self.simulated = any(capture.simulated for capture in self._captures)
             self._store = Store(settings, clock, log, stack, simulated=self.simulated)
             self.boot = self._store.boot
@@ -81,6 +97,8 @@ class Station:
             self._models = self._make_loader(stack)
             switch, inbox, report = Switch(), Inbox(), ReportBox()
             self._serving = self._make_serving(switch)
+            self._beside = BesideModels(self._load_beside, log)
+            self._want_models(settings)
             self._cameras = [self._camera_line(capture) for capture in self._captures]
             cloud = CloudSide(
                 settings,
@@ -104,7 +122,7 @@ class Station:
                 clock,
                 log,
                 wedged_s=settings.line.wedged_s,
-                chores=[camera.enrolled.save for camera in self._cameras],
+                chores=[*(camera.enrolled.save for camera in self._cameras), self._reload],
                 why_unsound=self._why_unsound,
             )
             self._closing = stack.pop_all()
@@ -141,6 +159,24 @@ class Station:
 
     def _why_unsound(self) -> str:
         return "the database is damaged; the next start puts it aside" if self._store.recorder.corrupt else ""
+
+    def _reload(self) -> None:
+        if self._reread is None or not self.reload_asked.is_set():
+            return
+        self.reload_asked.clear()
+        try:
+            self._want_models(self._reread())
+        except InvalidConfig as error:
+            self._log.say(f"nothing is reloaded: {error.one_line()}")
+
+    def _want_models(self, settings: Settings) -> None:
+        self._beside.want([Wanted(m.name, str(settings.path(m.bundle)), m.camera) for m in settings.models])
+
+    def _load_beside(self, wanted: Wanted) -> Model:
+        # Unlinked, not written over: the model that is being replaced may still have its file mapped.
+        folder = self._settings.home_folder / "models" / wanted.name
+        shutil.rmtree(folder, ignore_errors=True)
+        return load_model(self._load, open_archive(Path(wanted.bundle), folder))
 
     def _capture(self, name: str, source: SourceSettings, stack: ExitStack) -> Capture:
         def opened() -> FrameSource:
@@ -212,6 +248,7 @@ class Station:
             self._clock,
             self._log,
             LineRules(self.boot, deadline_ms, windows),
+            beside=self._beside,
         )
 
     def _make_chores(self, store: Store, sender: SampleSender | None) -> Chores:

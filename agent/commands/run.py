@@ -61,7 +61,8 @@ def run(args: argparse.Namespace) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
-    station = Station(settings, clock, log, service_environment())
+    station = Station(settings, clock, log, service_environment(), reread=lambda: load_settings(args.config))
+    signal.signal(signal.SIGHUP, lambda _number, _frame: station.reload_asked.set())
     try:
         if station.simulated:
             log.say("SIMULATED: this station's images are generated, no camera is connected")

@@ -32,10 +32,22 @@ class HomeLock:
             raise InvalidConfig(
                 f"another agent is running on '{home}'", hint="stop it, or give this one its own home"
             ) from error
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
         """Let go."""
         os.close(self._file)
+
+
+def holder_of(home: Path) -> int | None:
+    """Return the process that runs on `home`, None when there is none."""
+    if not is_locked(home):
+        return None
+    try:
+        return int((home / "lock").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
 
 
 def is_locked(home: Path) -> bool:

@@ -1,0 +1,126 @@
+"""Models that look at a camera's frames beside the one in charge: a detector of foreign parts beside a classifier.
+
+They are named in agent.toml, not rolled out, and may be loaded and unloaded while the line runs. One that is wanted and not
+there yet, or does not load, says "I have not looked": then nothing passes, for a part that nobody looked at is not good.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from agent.ports.log import Log
+from agent.serving import Model
+from contract.errors import PlumblineError
+
+EVERY_CAMERA = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A model to run: `bundle` is the path of a .plb, `camera` the camera it looks through, or EVERY_CAMERA."""
+
+    name: str
+    bundle: str
+    camera: str = EVERY_CAMERA
+
+
+class BesideModels:
+    """`want` is any thread's; `of` and `at_frame_boundary` are the frame loop's. Loading has a thread of its own."""
+
+    def __init__(self, load: Callable[[Wanted], Model], log: Log) -> None:
+        """`load` returns the model; it is called on the loading thread and takes its time."""
+        self._load = load
+        self._log = log
+        self._lock = threading.Lock()
+        self._wanted: tuple[Wanted, ...] = ()
+        self._loaded: dict[Wanted, Model] = {}
+        self._errors: dict[Wanted, str] = {}
+        # What the frame loop sees; replaced as a whole, so that it needs no lock.
+        self._serving: dict[Wanted, Model | None] = {}
+        self._retired: list[Model] = []
+        self._worker: threading.Thread | None = None
+
+    def want(self, wanted: Sequence[Wanted]) -> None:
+        """Run exactly these from now on: unload what is not among them, load what is new, and try again what did not load."""
+        with self._lock:
+            self._wanted = tuple(wanted)
+            self._errors = {}
+            for gone in self._loaded.keys() - set(self._wanted):
+                self._retired.append(self._loaded.pop(gone))
+                self._log.say(f"model '{gone.name}' is unloaded")
+            self._publish()
+            if self._worker is None and self._missing():
+                self._worker = threading.Thread(target=self._work, name="models", daemon=True)
+                self._worker.start()
+
+    def of(self, camera: str) -> tuple[Model | None, ...]:
+        """Return the models that look at `camera`'s frames; None stands for one that is wanted and not there."""
+        serving = self._serving
+        if not serving:
+            return ()
+        return tuple(model for wanted, model in serving.items() if wanted.camera in (EVERY_CAMERA, camera))
+
+    def at_frame_boundary(self) -> None:
+        """Free what was unloaded: no frame is in it now."""
+        if not self._retired:
+            return
+        with self._lock:
+            retired, self._retired = self._retired, []
+        for model in retired:
+            model.runtime.close()
+
+    def states(self) -> dict[str, str]:
+        """Return how each wanted model stands, by name: "loaded", "loading", or why it does not load."""
+        with self._lock:
+            return {
+                wanted.name: "loaded" if wanted in self._loaded else self._errors.get(wanted, "loading")
+                for wanted in self._wanted
+            }
+
+    def settle(self, within_s: float) -> bool:
+        """Wait until nothing is being loaded; return whether that was within `within_s`."""
+        worker = self._worker
+        if worker is not None:
+            worker.join(within_s)
+        return self._worker is None
+
+    def close(self) -> None:
+        """Free every model. The line has ended."""
+        self.want(())
+        self.at_frame_boundary()
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                missing = self._missing()
+                if not missing:
+                    self._worker = None
+                    return
+            self._load_one(missing[0])
+
+    def _load_one(self, wanted: Wanted) -> None:
+        model, error = None, ""
+        try:
+            model = self._load(wanted)
+        except PlumblineError as refused:
+            error = refused.one_line()
+        except Exception as broken:  # noqa: BLE001 - whatever a loader throws: the model is not there, and that is said
+            error = f"{type(broken).__name__}: {broken}"
+        with self._lock:
+            if model is None:
+                self._errors[wanted] = error
+                self._log.say(f"model '{wanted.name}' does not load, nothing passes until it does: {error}")
+            elif wanted in self._wanted:
+                self._loaded[wanted] = model
+                self._log.say(f"model '{wanted.name}' looks on: {model.bundle.digest[:12]}")
+            else:
+                self._retired.append(model)
+            self._publish()
+
+    def _missing(self) -> list[Wanted]:
+        return [wanted for wanted in self._wanted if wanted not in self._loaded and wanted not in self._errors]
+
+    def _publish(self) -> None:
+        self._serving = {wanted: self._loaded.get(wanted) for wanted in self._wanted}
