@@ -68,7 +68,7 @@ class Supervisor:
         self._service.stopping()
         self._captures.stop()
         # The loop closes its windows; one that hangs is left behind, and what it held is told as undecided by the next start.
-        self._frame_loop.done.wait(15.0)
+        self._frame_loop.done.wait(0.5 if self._frame_loop.why_stalled(self._wedged_s) else 15.0)
         self._do_chores()
         self._captures.close()
 

@@ -6,6 +6,8 @@ import socket
 
 from agent.ports.clock import Clock
 
+_STATUS_EVERY_S = 5.0
+
 
 class ServiceManager:
     """Talks to the socket that systemd named; without one every call does nothing. One thread's.
@@ -20,6 +22,7 @@ class ServiceManager:
         self._clock = clock
         self._fed_s = float("-inf")
         self._status = ""
+        self._said_s = float("-inf")
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) if address else None
         if self._socket is not None:
             self._socket.setblocking(False)
@@ -36,9 +39,10 @@ class ServiceManager:
             self._send("WATCHDOG=1")
 
     def status(self, text: str) -> None:
-        """Show one line in `systemctl status`; said again only when it changes."""
-        if text != self._status:
-            self._status = text
+        """Show one line in `systemctl status`; a change is said at most every few seconds, for the socket's queue is short."""
+        now_s = self._clock.monotonic()
+        if text != self._status and now_s - self._said_s >= _STATUS_EVERY_S:
+            self._status, self._said_s = text, now_s
             self._send("STATUS=" + " ".join(text.split()))
 
     def stopping(self) -> None:

@@ -1,0 +1,286 @@
+"""The pipeline under its supervisor: what hangs is found by what gets through, and restarted within a budget."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from agent.asking import Asking
+from agent.camera_line import CameraLine
+from agent.capture import Capture, Captures
+from agent.clock import SystemClock
+from agent.decide.budget import Budget
+from agent.decide.frame_faults import FrameFaults
+from agent.decide.sampling import Sampler
+from agent.enrolled import Enrolled
+from agent.frame_loop import FrameLoop, LineRules
+from agent.health.watchdog import ServiceManager
+from agent.mailboxes import Switch
+from agent.ports.runtime import Runtime
+from agent.ports.slots import InstalledBundle, Trial
+from agent.ports.source import Frame
+from agent.serving import Serving
+from agent.supervisor import RESTARTS, Supervisor
+from agent.windows import WindowRules
+from contract.manifest import Artefact, Manifest
+from contract.messages import Probation
+from tests.fakes.agent_line import BrightRuntime, DictMemory, ListLog, ListRecorder, bundle, image
+
+CLOCK = SystemClock()
+WEDGED_S = 0.4
+
+
+class Parts:
+    """A camera that sees `total` bright parts; `act` may hang, raise or end the thread before the n-th."""
+
+    simulated = False
+    waits = True
+
+    def __init__(self, total: int, act: Callable[[int], None] = lambda _n: None) -> None:
+        self.total, self.act, self.at = total, act, 0
+
+    def read(self) -> Frame | None:
+        self.act(self.at)
+        self.at += 1
+        return Frame(image(230, self.at), CLOCK.now(), CLOCK.monotonic(), str(self.at))
+
+    def exhausted(self) -> bool:
+        return self.at >= self.total
+
+    def close(self) -> None:
+        pass
+
+
+class Line:
+    """A whole pipeline on one camera, real threads, real clock; `hooks` are run by the model of a bundle, by version."""
+
+    def __init__(
+        self,
+        *sources: Parts,
+        installed: InstalledBundle | None = None,
+        previous: InstalledBundle | None = None,
+        service: str = "",
+    ) -> None:
+        self.log = ListLog()
+        self.recorder = ListRecorder()
+        self.switch = Switch()
+        self.hooks: dict[str, Callable[[], None]] = {}
+        self.unsound = ""
+        fresh = iter(sources)
+        stage = Capture("", next(fresh), lambda: next(fresh), CLOCK, self.log)
+        self.captures = Captures([stage], CLOCK)
+        self.serving = Serving(self._load, self.switch, CLOCK, self.log, deadline_ms=5_000.0, previous=previous)
+        self.serving.begin(installed or bundle("a"))
+        memory = DictMemory()
+        camera = CameraLine(
+            "",
+            Enrolled(memory, self.log, frames_needed=1000),
+            Sampler(np.random.default_rng(0), audit_rate=0.0, doubtful_per_window=2),
+            FrameFaults(),
+        )
+        self.loop = FrameLoop(
+            self.captures,
+            [camera],
+            self.serving,
+            Asking(None, Budget.full(1, 0.0, 0.0), CLOCK, deadline_ms=5_000.0, least_s=0.02),
+            self.recorder,
+            CLOCK,
+            self.log,
+            LineRules("b0", 5_000.0, WindowRules("s1", 50, 60.0, lambda: True, self.serving.take_shadow, lambda: "")),
+        )
+        self.service = ServiceManager(service, 1.0, CLOCK)
+        self.supervisor = Supervisor(
+            self.captures,
+            self.loop,
+            self.service,
+            CLOCK,
+            self.log,
+            wedged_s=WEDGED_S,
+            why_unsound=lambda: self.unsound,
+        )
+        self.stop = threading.Event()
+
+    def _load(self, folder: Path, manifest: Manifest) -> tuple[Runtime, Artefact]:
+        def act(tensor: NDArray[Any]) -> NDArray[np.float32]:
+            self.hooks.get(manifest.version, lambda: None)()
+            return np.array([9, -9], np.float32)
+
+        return BrightRuntime(act), manifest.artefacts[0]
+
+    def run(self, within_s: float = 60.0) -> None:
+        thread = threading.Thread(target=self.supervisor.run, args=(self.stop,), daemon=True)
+        thread.start()
+        thread.join(within_s)
+        assert not thread.is_alive(), self.log.lines
+        self.service.close()
+
+    def verdicts(self) -> list[tuple[str, str]]:
+        return [(result.verdict, result.cause) for result in self.recorder.results]
+
+    def accounted(self) -> tuple[int, int]:
+        """Return (captured, decided) of all summaries, each of which closes."""
+        accounts = [summary.accounting for _, summary in self.recorder.summaries]
+        assert all(account.closes() for account in accounts)
+        return sum(a.captured for a in accounts), sum(a.decided for a in accounts)
+
+
+def hang_at(*numbers: int) -> tuple[Callable[[], None], threading.Event]:
+    """Return what hangs (until the event is set) the n-th times it is called, and the event."""
+    released, calls = threading.Event(), iter(range(1_000_000))
+
+    def hang() -> None:
+        if next(calls) in numbers:
+            released.wait(60)
+
+    return hang, released
+
+
+def test_every_part_gets_its_verdict_and_every_window_closes() -> None:
+    line = Line(Parts(120))
+    line.run()
+    assert line.verdicts() == [("PASS", "")] * 120
+    assert line.accounted() == (120, 120)
+    assert [summary.accounting.captured for _, summary in line.recorder.summaries] == [50, 50, 20]
+    assert line.supervisor.restarts == 0
+
+
+def test_a_model_that_hangs_costs_one_frame_and_the_previous_bundle_goes_on() -> None:
+    line = Line(Parts(30), installed=bundle("new"), previous=bundle("old"))
+    line.hooks["new"], released = hang_at(5)
+    line.run()
+    released.set()
+    verdicts = line.verdicts()
+    assert len(verdicts) == 30
+    assert verdicts[:6] == [("PASS", "")] * 5 + [("REVIEW", "late")]
+    # While the previous bundle is loaded nobody can judge; then it does.
+    assert set(verdicts[6:]) <= {("REVIEW", "no_model"), ("PASS", "")}
+    assert line.accounted() == (30, 30)
+    assert line.supervisor.restarts == 1
+    time.sleep(0.1)
+    assert len(line.verdicts()) == 30, "the thread that hung has no say any more"
+
+
+def test_a_candidate_that_hangs_is_turned_down_and_the_incumbent_goes_on() -> None:
+    line = Line(Parts(100_000), installed=bundle("a"))
+    line.hooks["bad"], released = hang_at(3)
+    line.switch.offer(Trial(bundle("bad"), "d1", Probation(frames=50, min_agreement=0.0)))
+    runner = threading.Thread(target=line.supervisor.run, args=(line.stop,), daemon=True)
+    runner.start()
+    outcome = line.switch.next_outcome(30.0)
+    assert outcome is not None and not outcome.kept
+    assert "hung" in outcome.reason
+    before = len(line.recorder.results)
+    until = time.monotonic() + 20
+    while len(line.recorder.results) < before + 20 and time.monotonic() < until:
+        time.sleep(0.01)
+    line.stop.set()
+    runner.join(30)
+    released.set()
+    assert set(line.verdicts()) == {("PASS", "")}
+    assert line.accounted()[0] == len(line.verdicts()) >= before + 20
+
+
+def test_a_model_that_hangs_again_and_again_ends_the_station_with_an_error() -> None:
+    line = Line(Parts(1000))
+    line.hooks["a"], released = hang_at(*range(1000))
+    line.run()
+    released.set()
+    assert "restarted too often" in line.supervisor.failed
+    assert line.supervisor.restarts == RESTARTS
+    assert line.verdicts().count(("REVIEW", "late")) >= RESTARTS
+    assert ("PASS", "") not in line.verdicts()
+
+
+def test_a_camera_that_hangs_is_opened_afresh() -> None:
+    released = threading.Event()
+
+    def hang(n: int) -> None:
+        if n == 4:
+            released.wait(60)
+
+    line = Line(Parts(10, hang), Parts(7))
+    line.run()
+    released.set()
+    assert line.verdicts() == [("PASS", "")] * 11
+    assert line.supervisor.restarts == 1
+    assert any("opened afresh" in said for said in line.log.lines)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_camera_that_kills_its_thread_again_and_again_ends_the_station_with_an_error() -> None:
+    def dies(_n: int) -> None:
+        raise SystemExit
+
+    line = Line(*(Parts(10, dies) for _ in range(RESTARTS + 1)))
+    line.run()
+    assert line.supervisor.failed == "no camera can be read any more"
+    assert line.supervisor.restarts == RESTARTS
+
+
+def test_an_unsound_store_ends_the_station_with_everything_judged_handed_over() -> None:
+    line = Line(Parts(1_000_000))
+    threading.Timer(0.3, lambda: setattr(line, "unsound", "the database is damaged")).start()
+    line.run()
+    assert line.supervisor.failed == "the database is damaged"
+    captured, decided = line.accounted()
+    assert captured == decided == len(line.verdicts()) > 0
+
+
+@pytest.fixture
+def notices(tmp_path: Path) -> Iterator[tuple[str, socket.socket]]:
+    path = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(path)
+        listener.settimeout(0.05)
+        yield path, listener
+
+
+def said_to(listener: socket.socket) -> list[str]:
+    said = []
+    while True:
+        try:
+            said.append(listener.recv(4096).decode())
+        except TimeoutError:
+            return said
+
+
+def test_systemd_is_told_and_its_watchdog_fed_while_frames_get_through(notices: tuple[str, socket.socket]) -> None:
+    path, listener = notices
+    line = Line(Parts(1_000_000), service=path)
+    threading.Timer(1.5, line.stop.set).start()
+    line.run()
+    said = said_to(listener)
+    assert said[0] == "READY=1"
+    assert said[-1] == "STOPPING=1"
+    assert 2 <= said.count("WATCHDOG=1") <= 8
+    assert any(text.startswith("STATUS=") and "frames judged" in text for text in said)
+
+
+def test_the_watchdog_is_not_fed_while_nothing_gets_through(notices: tuple[str, socket.socket]) -> None:
+    path, listener = notices
+    line = Line(Parts(1_000_000), service=path)
+    line.hooks["a"], released = hang_at(*range(1000))
+    line.run()
+    released.set()
+    # At most once before each hang is noticed, and never while it lasts: five hangs of .4 s would be eight feeds of a timer.
+    assert said_to(listener).count("WATCHDOG=1") <= RESTARTS + 1
+    assert line.supervisor.failed
+
+
+def test_without_systemd_nothing_is_sent_and_nothing_fails() -> None:
+    silent = ServiceManager("", 0.0, CLOCK)
+    silent.ready()
+    silent.progressed()
+    silent.stopping()
+    silent.close()
+    gone = ServiceManager("/nowhere/notify", 1.0, CLOCK)
+    gone.ready()
+    gone.close()
