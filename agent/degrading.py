@@ -111,13 +111,16 @@ class Degrading:
             self._log.say("no longer degraded")
 
     def _dropped_share(self, now_s: float, captured: int, dropped: int) -> float:
-        """Return the share dropped within the last `climb_after_s`: one second of a slow line is too few frames to tell."""
+        """Return the share dropped of late: one second of a slow line is too few frames to tell.
+
+        "Of late" is half of `climb_after_s`, so that one bad moment is forgotten before the ladder could climb for it.
+        """
         looks = self._looks
         if looks and (now_s < looks[-1][0] or captured < looks[-1][1] or dropped < looks[-1][2]):
             # The clock or the counters began anew.
             looks.clear()
         looks.append((now_s, captured, dropped))
-        while len(looks) > 2 and now_s - looks[1][0] >= self._rules.climb_after_s:
+        while len(looks) > 2 and now_s - looks[1][0] >= self._rules.climb_after_s / 2:
             looks.popleft()
         seen = captured - looks[0][1]
         return (dropped - looks[0][2]) / seen if seen > 0 else 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,5 +57,13 @@ def limit_c(zone: Zone, rules: HeatRules) -> float:
 
 
 def hottest(zones: Iterable[Zone], rules: HeatRules) -> Zone | None:
-    """Return the zone with the least left to its own limit, which need not be the one of the highest figure; None of none."""
+    """Return the zone with the least left to its limit, which need not be the one of the highest figure; None of none.
+
+    A zone without trip points takes the machine's highest: an Orin's tj-thermal is the hottest of its other zones, and has none.
+    """
+    zones = tuple(zones)
+    known = [zone.throttle_c for zone in zones if zone.throttle_c is not None]
+    if known:
+        own = (zone.throttle_c is not None or zone.critical_c is not None for zone in zones)
+        zones = tuple(z if has else replace(z, throttle_c=max(known)) for z, has in zip(zones, own, strict=True))
     return max(zones, key=lambda zone: zone.temp_c - limit_c(zone, rules), default=None)
