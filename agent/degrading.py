@@ -11,6 +11,9 @@ from agent.decide.degrade import Ladder, LadderRules, Pressure, Rung, next_rung
 from agent.decide.heat import Heat, Zone, hottest
 from agent.ports.log import Log
 
+# A look costs about half a millisecond on a board with nine zones.
+_EVERY_S = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class DegradeFigures:
@@ -79,13 +82,15 @@ class Degrading:
         return worst.note
 
     def tick(self, now_s: float, captured: int, dropped: int) -> None:
-        """Look at the sensors and move the ladder; about once a second.
+        """Look at the sensors and move the ladder, if a second has passed since the last look: call it as often as you like.
 
         Args:
             now_s: monotonic seconds.
             captured: frames captured since the start, the dropped ones included.
             dropped: those of them that were dropped because the line could not keep up.
         """
+        if self._looks and 0.0 <= now_s - self._looks[-1][0] < _EVERY_S:
+            return
         heat = self._heat()
         zone = hottest(heat.zones, self._rules.heat)
         trouble = self._power_trouble(now_s)

@@ -127,6 +127,21 @@ def test_counters_or_a_clock_that_begin_anew_do_no_harm(tmp_path: Path) -> None:
     assert station.degrading.note == ""
 
 
+def test_it_looks_once_a_second_however_often_it_is_called(tmp_path: Path) -> None:
+    looks = 0
+
+    def trouble(now_s: float) -> str:
+        nonlocal looks
+        looks += 1
+        return ""
+
+    bare = ThermalSensors(tmp_path / "none", tmp_path / "none")
+    degrading = Degrading(RULES, ListLog(), heat=bare.look, power_trouble=trouble)
+    for quarter in range(41):
+        degrading.tick(quarter / 4, quarter, 0)
+    assert looks == 11
+
+
 def test_low_power_is_told_with_its_reason(tmp_path: Path) -> None:
     station = Station(tmp_path)
     put(tmp_path / "supply/BAT0", type="Battery", status="Discharging", capacity=12)
