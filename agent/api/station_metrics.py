@@ -12,6 +12,7 @@ from pathlib import Path
 
 from agent.api.exposition import Exposition
 from agent.api.meter import LATENCY_BOUNDS_MS, LineMeter
+from agent.degrading import DegradeFigures
 from agent.ports.slots import InstalledBundle
 from contract.errors import PlumblineError
 from contract.update_states import UpdateState
@@ -37,8 +38,9 @@ def station_metrics(
     connect: Callable[[], sqlite3.Connection],
     station: str,
     simulated: bool,
+    degrade: DegradeFigures | None = None,
 ) -> str:
-    """Return every figure as text."""
+    """Return every figure as text. `degrade` None: this station has no degrade ladder."""
     out = Exposition()
     about = {"station": station, "version": figures.version, "bundle": bundle.digest if bundle else ""}
     about["model"] = f"{bundle.manifest.name} {bundle.manifest.version}" if bundle else ""
@@ -53,6 +55,8 @@ def station_metrics(
     if figures.update_state:
         states = [({"state": state.value}, float(state.value == figures.update_state)) for state in UpdateState]
         out.add_all("plumbline_update_state", "gauge", "1 for the state of the last or current update.", states)
+    if degrade is not None:
+        _add_degrade(out, degrade)
     readable = _add_store(out, connect)
     out.add("plumbline_database_readable", "gauge", "0: what the database says is missing from this answer.", readable)
     _add_disk(out, home, database)
@@ -81,6 +85,27 @@ def _add_line(out: Exposition, meter: LineMeter) -> None:
     bounds = [bound / 1e3 for bound in LATENCY_BOUNDS_MS]
     what = "Capture to verdict in seconds, of every frame that was captured."
     out.add_histogram("plumbline_latency_seconds", what, bounds, list(meter.latency_bins), meter.latency_sum_ms / 1e3)
+
+
+def _add_degrade(out: Exposition, degrade: DegradeFigures) -> None:
+    what = "What is given up: 0 nothing, 1 second opinions, 2 shadow too, 3 smaller artefact, 4 to 6 one frame in 2, 4, 8 judged."
+    out.add("plumbline_agent_degrade_step", "gauge", what, degrade.rung)
+    out.add("plumbline_agent_degrade_changes_total", "counter", "Steps up and down that ladder.", degrade.changes)
+    out.add(
+        "plumbline_agent_throttled", "gauge", "1: the machine slows itself down because of heat.", degrade.throttled
+    )
+    out.add("plumbline_agent_low_power", "gauge", "1: the supply gives less than is needed.", degrade.low_power)
+    zone = degrade.zone
+    if zone is None:
+        return
+    about = {"zone": zone.name}
+    what = "Temperature of the thermal zone nearest to its limit."
+    out.add("plumbline_agent_hottest_celsius", "gauge", what, zone.temp_c, **about)
+    trips = [({"zone": zone.name, "trip": name}, c) for name, c in zone.trips if c is not None]
+    if trips:
+        out.add_all(
+            "plumbline_agent_hottest_trip_celsius", "gauge", "Where that zone throttles or switches off.", trips
+        )
 
 
 def _add_store(out: Exposition, connect: Callable[[], sqlite3.Connection]) -> bool:

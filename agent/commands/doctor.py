@@ -19,8 +19,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Add the command."""
     parser = subparsers.add_parser(
         "doctor",
-        help="check camera, model, clock, disk, broker, cloud, trust and GPU",
-        description="Check what a station needs: config, disk, database, clock, camera, model, runtimes, broker, cloud, trust.",
+        help="check camera, model, clock, disk, heat, power, broker, cloud, trust and GPU",
+        description="Check what a station needs: config, disk, clock, heat, power, camera, model, runtimes, broker, cloud, trust.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

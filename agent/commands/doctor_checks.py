@@ -43,6 +43,7 @@ class Finding(msgspec.Struct, frozen=True):
 def examine(settings: Settings) -> Iterator[Finding]:
     """Yield what is found, one after the other; a look that breaks is a FAIL with its words."""
     from agent.commands import doctor_links as links
+    from agent.commands import doctor_surroundings as surroundings
     from agent.health.home_lock import is_locked
 
     running = is_locked(settings.home_folder)
@@ -50,6 +51,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
         ("disk", lambda: disk(settings)),
         ("database", lambda: database(settings)),
         ("clock", clock),
+        ("heat", surroundings.heat),
+        ("power", surroundings.power),
         ("camera", lambda: camera(settings, running=running)),
         ("model", lambda: model(settings)),
         ("runtimes", lambda: runtimes(settings)),
