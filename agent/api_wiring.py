@@ -15,6 +15,7 @@ from agent.api.provenance import Manifests
 from agent.api.routes import Routes
 from agent.api.server import HttpRules, HttpServer
 from agent.api.station_metrics import StationFigures, station_metrics
+from agent.degrading import DegradeFigures
 from agent.ports.clock import Clock
 from agent.ports.log import Log
 from agent.ports.slots import InstalledBundle
@@ -46,12 +47,13 @@ class StationFacts:
         in_charge: Callable[[], InstalledBundle | None],
         stored: Callable[[], bool],
         figures: Callable[[], StationFigures],
+        degrade: Callable[[], DegradeFigures],
     ) -> None:
         self.station = settings.station
         self.simulated = settings.source.kind == "simulated"
         self.in_charge = in_charge
         self._settings, self._clock, self._meter, self._slots = settings, clock, meter, slots
-        self._stored, self._figures = stored, figures
+        self._stored, self._figures, self._degrade = stored, figures, degrade
         self._boot: InstalledBundle | None = None
 
     def status(self) -> Mapping[str, Any]:
@@ -86,6 +88,7 @@ class StationFacts:
             connect=lambda: open_read_only(home / FILE_NAME),
             station=self.station,
             simulated=self.simulated,
+            degrade=self._degrade(),
         )
 
     def _boot_bundle(self) -> InstalledBundle | None:

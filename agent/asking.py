@@ -6,6 +6,7 @@ given when the answer comes, or by the local answer shortly before the deadline.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from agent.decide.budget import Budget
@@ -31,9 +32,17 @@ class Asking:
     """The frame loop's thread calls everything."""
 
     def __init__(
-        self, fallback: Fallback | None, budget: Budget, clock: Clock, *, deadline_ms: float, least_s: float
+        self,
+        fallback: Fallback | None,
+        budget: Budget,
+        clock: Clock,
+        *,
+        deadline_ms: float,
+        least_s: float,
+        allowed: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`least_s`: with less of the deadline left the cloud is not asked."""
+        """`least_s`: with less of the deadline left the cloud is not asked; nor while it is not `allowed`."""
+        self._allowed = allowed
         self._fallback = fallback
         self._budget = budget
         self._clock = clock
@@ -43,7 +52,7 @@ class Asking:
 
     def ask(self, judged: Judged) -> bool:
         """Return whether the cloud was asked: the frame is set aside until `settled` gives it back."""
-        if self._fallback is None or not judged.local.escalate:
+        if self._fallback is None or not judged.local.escalate or not self._allowed():
             return False
         until_s = judged.frame.captured_monotonic + self._deadline_s - _MARGIN_S
         now_s = self._clock.monotonic()

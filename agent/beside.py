@@ -10,8 +10,8 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from agent.loading import Model
 from agent.ports.log import Log
-from agent.serving import Model
 from contract.errors import PlumblineError
 
 EVERY_CAMERA = "*"

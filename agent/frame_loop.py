@@ -18,12 +18,13 @@ from agent.camera_line import CameraLine
 from agent.decide.causes import Cause
 from agent.decide.thresholds import Decision, decide, review
 from agent.judging import Judged, judge
+from agent.loading import Model
 from agent.ports.clock import Clock
 from agent.ports.frames import Captured, FrameQueue
 from agent.ports.log import Log
 from agent.ports.recorder import Recorder, Result, Sample
 from agent.ports.source import Frame
-from agent.serving import Model, Serving
+from agent.serving import Serving
 from agent.windows import WindowRules, Windows
 from contract.decode import Prediction
 from contract.errors import BadImage

@@ -6,6 +6,7 @@ itself: each would-be PASS is REVIEW (`drifted`) and the cloud is asked where it
 
 from __future__ import annotations
 
+from agent.decide.causes import Cause
 from agent.decide.escalation import without_guarantee
 from agent.decide.thresholds import Decision
 from agent.ports.log import Log
@@ -50,3 +51,7 @@ class Guarantee:
     def apply(self, decision: Decision) -> Decision:
         """Return the decision as it may be given now."""
         return without_guarantee(decision, ask=self._ask) if self._void_because else decision
+
+    def void(self, decision: Decision, why: Cause) -> Decision:
+        """Return the decision of a model that the guarantee is not about, whatever the images."""
+        return without_guarantee(decision, ask=self._ask, why=why)

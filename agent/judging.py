@@ -8,9 +8,9 @@ from agent.camera_line import CameraLine
 from agent.decide.causes import Cause
 from agent.decide.combine import combine
 from agent.decide.thresholds import Decision, decide, review
+from agent.loading import Model
 from agent.open_window import OpenWindow
 from agent.ports.source import Frame
-from agent.serving import Model
 from agent.sketch.frame_stats import FrameStats, frame_stats
 from contract.decode import Prediction
 from contract.errors import BadImage, BadModel
@@ -69,7 +69,8 @@ def _judge(judged: Judged, camera: CameraLine, beside: tuple[Model | None, ...])
     judged.by = model
     judged.prediction = judged.seen = model.predict(frame)
     local = review(wrong) if wrong else decide(judged.prediction, model.bundle.manifest.thresholds)
-    local = camera.guarantee.apply(local) if camera.guarantee else local
+    if camera.guarantee is not None:
+        local = camera.guarantee.apply(local) if model.guaranteed else camera.guarantee.void(local, Cause.DEGRADED)
     for other in beside:
         local = _with(judged, local, other) if other else combine(local, review(Cause.NO_MODEL))
     return local

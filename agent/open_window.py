@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from agent.decide.accounting import Tally
 from agent.decide.thresholds import Decision
+from agent.loading import Model
 from agent.ports.clock import Clock
-from agent.serving import Model
 from agent.sketch.frame_stats import FrameStats
 from agent.sketch.rolling import DEFAULT_SEED, RollingSketch
 from contract.decode import Prediction

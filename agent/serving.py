@@ -2,48 +2,23 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from pathlib import Path
 
+from agent.decide.smaller import smaller_artefact
 from agent.decide.thresholds import Decision, decide
 from agent.decide.trial import TrialTally
+from agent.loading import Load, Loading, Model, load_model
 from agent.ports.clock import Clock
 from agent.ports.log import Log
-from agent.ports.runtime import Runtime
 from agent.ports.slots import BundleSwitch, InstalledBundle, Trial, TrialOutcome
 from agent.ports.source import Frame
-from contract.decode import Prediction, decode
+from contract.decode import Prediction
 from contract.errors import BadImage, BadModel, PlumblineError
-from contract.manifest import Artefact, Manifest
+from contract.manifest import Artefact, RuntimeKind
 from contract.messages import ShadowNote
-from contract.preprocess import preprocess
-
-Load = Callable[[Path, Manifest], tuple[Runtime, Artefact]]
 
 FAILURES_BEFORE_FALLBACK = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A loaded bundle. `artefact_sha256` names the file whose outputs are sketched."""
-
-    bundle: InstalledBundle
-    runtime: Runtime
-    artefact: Artefact
-    artefact_sha256: str
-
-    def predict(self, frame: Frame) -> Prediction:
-        """Return the prediction for one frame.
-
-        Raises:
-            BadModel: the runtime failed, or its scores are no numbers.
-            BadImage: the frame's pixels are of no usable shape.
-        """
-        manifest = self.bundle.manifest
-        scores = self.runtime.run(preprocess(frame.pixels, manifest.preprocess))
-        return decode(scores, manifest.labels, self.artefact.output)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +46,18 @@ class Serving:
         *,
         deadline_ms: float,
         previous: InstalledBundle | None,
+        shadow_allowed: Callable[[], bool] = lambda: True,
+        smaller_wanted: Callable[[], bool] = lambda: False,
+        runtimes: Collection[RuntimeKind] = tuple(RuntimeKind),
     ) -> None:
+        """`shadow_allowed` and `smaller_wanted` say what a degraded station gives up; `runtimes` are those it has."""
+        self._shadow_allowed = shadow_allowed
+        self._smaller_wanted = smaller_wanted
+        self._runtimes = runtimes
+        self._held_s: float | None = None
+        # The artefact that the bundle in charge runs when nothing is given up; None while it runs.
+        self._full: Artefact | None = None
+        self._tried_smaller: str | None = None
         self._load = load
         self._switch = switch
         self._clock = clock
@@ -79,8 +65,8 @@ class Serving:
         self._deadline_ms = deadline_ms
         self._previous = previous
         self._failures = 0
-        self._loading: _Loading | None = None
-        self._rescue: _Loading | None = None
+        self._loading: Loading | None = None
+        self._rescue: Loading | None = None
         self._trial: Trial | None = None
         self._tally: TrialTally | None = None
         self._candidate: Model | None = None
@@ -121,6 +107,8 @@ class Serving:
         """Take up a trial that was offered, or a candidate whose loading ended; end a trial that is over."""
         if self._rescue is not None and self._rescue.done():
             self._finish_rescue(self._rescue)
+        self._hold_trial()
+        self._fit_artefact()
         if self._trial is None:
             self._take_up()
         elif self._loading is not None:
@@ -133,7 +121,7 @@ class Serving:
     def shadow(self, frame: Frame) -> Shadow | None:
         """Return what the candidate on trial makes of `frame`; None without one. Changes nothing, and may take its time."""
         candidate = self._candidate
-        if candidate is None:
+        if candidate is None or not self._shadow_allowed():
             return None
         started_s, prediction, failure = self._clock.monotonic(), None, ""
         try:
@@ -198,9 +186,10 @@ class Serving:
         """Load `bundle` beside the line, and put it in charge once it is loaded."""
         if bundle is self._previous:
             self._previous = None
+        self._full = None
         self._log.say(f"falling back to {bundle.digest[:12]}")
         self._failures = 0
-        self._rescue = _Loading(lambda: self._load_model(bundle))
+        self._rescue = Loading(lambda: self._load_model(bundle))
 
     def close(self) -> None:
         """Free every model."""
@@ -215,10 +204,10 @@ class Serving:
             return
         self._trial = trial
         # Loading takes up to seconds; the model in charge keeps deciding meanwhile.
-        self._loading = _Loading(lambda: self._load_model(trial.bundle))
+        self._loading = Loading(lambda: self._load_model(trial.bundle))
         self._log.say(f"bundle {trial.bundle.digest[:12]} is on trial for {trial.probation.frames} frames")
 
-    def _finish_loading(self, trial: Trial, loading: _Loading) -> None:
+    def _finish_loading(self, trial: Trial, loading: Loading) -> None:
         if not loading.done():
             return
         self._loading = None
@@ -231,10 +220,45 @@ class Serving:
         else:
             self._candidate = loading.model
 
-    def _finish_rescue(self, rescue: _Loading) -> None:
+    def _hold_trial(self) -> None:
+        """Stop a trial's clock while its candidate may not run."""
+        now_s = self._clock.monotonic()
+        if self._tally is not None and self._candidate is not None and not self._shadow_allowed():
+            if self._held_s is not None:
+                self._tally.hold(now_s - self._held_s)
+            self._held_s = now_s
+        else:
+            self._held_s = None
+
+    def _fit_artefact(self) -> None:
+        """Under pressure load the bundle's smaller artefact beside the line, and the full one again when it has gone."""
+        model = self.in_charge
+        if model is None or self._rescue is not None or self._trial is not None:
+            return
+        if not self._smaller_wanted():
+            self._tried_smaller = None
+            if self._full is not None:
+                full, self._full = self._full, None
+                self._log.say(f"going back to the artefact '{full.file}'")
+                self._rescue = Loading(lambda: load_model(self._load, model.bundle, full))
+            return
+        if self._full is not None or self._tried_smaller == model.bundle.digest:
+            return
+        self._tried_smaller = model.bundle.digest
+        smaller = smaller_artefact(model.bundle.manifest, model.artefact, self._runtimes)
+        if smaller is None:
+            return
+        self._full = model.artefact
+        self._log.say(f"taking the smaller artefact '{smaller.artefact.file}'")
+        self._rescue = Loading(
+            lambda: load_model(self._load, model.bundle, smaller.artefact, guaranteed=smaller.guaranteed)
+        )
+
+    def _finish_rescue(self, rescue: Loading) -> None:
         self._rescue = None
         if rescue.model is None:
-            self._log.say(f"the bundle to fall back to does not load: {rescue.error}; every frame is REVIEW")
+            self._full = None
+            self._log.say(f"what was to take over does not load: {rescue.error}")
         else:
             self._put_in_charge(rescue.model)
 
@@ -248,6 +272,7 @@ class Serving:
         self._trial = self._tally = self._candidate = None
         if kept and candidate is not None:
             self._previous = self.in_charge.bundle if self.in_charge else None
+            self._full = None
             self._put_in_charge(candidate)
         elif not kept:
             if candidate is not None:
@@ -277,38 +302,5 @@ class Serving:
         return load_model(self._load, bundle)
 
 
-def load_model(load: Load, bundle: InstalledBundle) -> Model:
-    """Return `bundle` loaded by `load`.
-
-    Raises:
-        BadModel: no artefact of it loads.
-    """
-    runtime, artefact = load(Path(bundle.folder), bundle.manifest)
-    sha256 = next(entry.sha256 for entry in bundle.manifest.files if entry.name == artefact.file)
-    return Model(bundle, runtime, artefact, sha256)
-
-
 def _note(trial: Trial, tally: TrialTally) -> ShadowNote:
     return ShadowNote(trial.bundle.digest, trial.deployment, tally.compared, tally.agreed)
-
-
-class _Loading:
-    """A model being loaded on a thread of its own."""
-
-    def __init__(self, load: Callable[[], Model]) -> None:
-        self.model: Model | None = None
-        self.error = ""
-        self._load = load
-        self._thread = threading.Thread(target=self._work, name="model-loader", daemon=True)
-        self._thread.start()
-
-    def done(self) -> bool:
-        return not self._thread.is_alive()
-
-    def _work(self) -> None:
-        try:
-            self.model = self._load()
-        except PlumblineError as error:
-            self.error = error.one_line()
-        except Exception as error:  # noqa: BLE001 - a candidate that breaks its loader is turned down, with its words
-            self.error = f"{type(error).__name__}: {error}"

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from agent.decide.degrade import LadderRules
 from agent.runtime.providers import WANTED
 from agent.settings_explain import explain
 from agent.settings_keys import EXAMPLE, ApiSettings, File, Settings, SourceSettings
@@ -62,6 +63,7 @@ def service_environment(environment: Mapping[str, str] = os.environ) -> ServiceE
     return ServiceEnvironment(environment.get("NOTIFY_SOCKET", ""), int(microseconds) / 1e6 if mine else 0.0)
 
 
+_RELIEF_SHARE = LadderRules().backlog_relief_share
 _NAME = re.compile(r"[a-z0-9-]{1,32}")
 
 
@@ -80,6 +82,8 @@ def _check(settings: Settings, path: Path) -> None:
         "enrol.frames": settings.enrol.frames,
         "broker.resend_after_s": settings.broker.resend_after_s,
         "broker.reconnect_max_s": settings.broker.reconnect_max_s,
+        "degrade.climb_s": settings.degrade.climb_s,
+        "degrade.relief_s": settings.degrade.relief_s,
         "limits.outbox_mib": settings.limits.outbox_mib,
         "limits.samples": settings.limits.samples,
         "limits.samples_mib": settings.limits.samples_mib,
@@ -104,6 +108,8 @@ def _check(settings: Settings, path: Path) -> None:
         problems.append("trust.order_keys needs trust.root and cloud.url too")
     if policy.fallback and not settings.cloud.url:
         problems.append("policy.fallback needs cloud.url")
+    if not _RELIEF_SHARE < settings.degrade.backlog < 1:
+        problems.append(f"degrade.backlog must be a share, {_RELIEF_SHARE:g} to 1, not {settings.degrade.backlog:g}")
     problems += _api_problems(settings.api)
     if problems:
         raise InvalidConfig(f"'{path}': {problems[0]}", hint="plumbline-agent run --help shows every key")

@@ -79,6 +79,14 @@ order_keys = []               # pinned order keys
 [bundle]
 path = ""                     # a .plb to start with
 
+[degrade]
+enabled = true                # give things up step by step under heat, low power or backlog, rather than fail at once
+hot_c = 0.0                   # 0: by the board's own trip points, 4 degrees before it slows itself down
+climb_s = 10.0                # pressure for so long gives up one thing more
+relief_s = 60.0               # none for so long takes one back
+backlog = 0.05                # share of frames dropped because the model is busy
+battery = 0.3                 # discharging below this share is low power
+
 # More cameras of this station: the keys of [source], and a name. The first camera is [source] itself.
 #[[cameras]]
 #name = "left"
@@ -207,6 +215,17 @@ class PolicySettings(Section, frozen=True):
     fallback_burst: int = 10
 
 
+class DegradeSettings(Section, frozen=True):
+    """[degrade]: what is given up when, in the order of agent.decide.degrade.Rung."""
+
+    enabled: bool = True
+    hot_c: float = 0.0
+    climb_s: float = 10.0
+    relief_s: float = 60.0
+    backlog: float = 0.05
+    battery: float = 0.3
+
+
 class TrustSettings(Section, frozen=True):
     """[trust]: whose bundles and orders are followed."""
 
@@ -263,6 +282,7 @@ class File(Section, frozen=True):
     broker: BrokerSettings = BrokerSettings()
     cloud: CloudSettings = CloudSettings()
     policy: PolicySettings = PolicySettings()
+    degrade: DegradeSettings = DegradeSettings()
     trust: TrustSettings = TrustSettings()
     bundle: BundleSettings = BundleSettings()
     api: ApiSettings = ApiSettings()

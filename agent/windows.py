@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import msgspec
 
 from agent.camera_line import CameraLine
+from agent.loading import Model
 from agent.open_window import OpenWindow
 from agent.ports.clock import Clock
 from agent.ports.recorder import Recorder
-from agent.serving import Model
 from contract.messages import ShadowNote, Summary
 
 # Ended windows wait for frames that the cloud was asked about, at most one deadline; more than this many wait for the disk.

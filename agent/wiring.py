@@ -21,14 +21,21 @@ from agent.capture import Capture, Captures
 from agent.chores import Chores
 from agent.cloud_wiring import AGENT_VERSION, CloudSide
 from agent.decide.budget import Budget
+from agent.decide.causes import Drop
+from agent.decide.degrade import LadderRules
 from agent.decide.frame_faults import FrameFaults
+from agent.decide.heat import HeatRules
 from agent.decide.sampling import Sampler
+from agent.degrading import Degrading
 from agent.enrolled import Enrolled
 from agent.frame_loop import FrameLoop, LineRules
 from agent.guarantee import Guarantee
 from agent.health.clock_sync import clock_synced
 from agent.health.home_lock import HomeLock
+from agent.health.power import PowerSensors
+from agent.health.thermal import ThermalSensors
 from agent.health.watchdog import ServiceManager
+from agent.loading import Model, load_model
 from agent.mailboxes import Inbox, ReportBox, Switch
 from agent.ports.clock import Clock
 from agent.ports.log import Log
@@ -38,7 +45,7 @@ from agent.ports.samples import SampleSender
 from agent.ports.slots import InstalledBundle
 from agent.ports.source import FrameSource
 from agent.runtime.load import ModelLoader
-from agent.serving import Model, Serving, load_model
+from agent.serving import Serving
 from agent.settings import NO_SERVICE, ServiceEnvironment, Settings
 from agent.settings_keys import SourceSettings
 from agent.slots.ab_slots import Slots
@@ -87,6 +94,7 @@ class Station:
             home = settings.home_folder
             stack.callback(HomeLock(home).release)
             self._meter = LineMeter(clock)
+            self._degrading = self._make_degrading()
             sources = {"": settings.source, **{camera.name: camera for camera in settings.cameras}}
             self._captures = Captures([self._capture(*each, stack) for each in sources.items()], clock)
             self.simulated = any(capture.simulated for capture in self._captures)
@@ -122,7 +130,7 @@ class Station:
                 clock,
                 log,
                 wedged_s=settings.line.wedged_s,
-                chores=[*(camera.enrolled.save for camera in self._cameras), self._reload],
+                chores=[*(camera.enrolled.save for camera in self._cameras), self._reload, self._degrade],
                 why_unsound=self._why_unsound,
             )
             self._closing = stack.pop_all()
@@ -182,9 +190,35 @@ class Station:
         def opened() -> FrameSource:
             return self._meter.source(open_source(self._settings, self._clock, source))
 
-        capture = Capture(name, opened(), opened, self._clock, self._log, room=self._settings.line.queue)
+        capture = Capture(
+            name,
+            opened(),
+            opened,
+            self._clock,
+            self._log,
+            room=self._settings.line.queue,
+            judge_one_in=lambda: self._degrading.judge_one_in,
+        )
         stack.callback(capture.close, 2.0)
         return capture
+
+    def _make_degrading(self) -> Degrading:
+        keys = self._settings.degrade
+        rules = LadderRules(
+            climb_after_s=keys.climb_s,
+            relief_s=keys.relief_s,
+            backlog_share=keys.backlog,
+            heat=HeatRules(hot_c=keys.hot_c),
+        )
+        power = PowerSensors(low_battery=keys.battery)
+        return Degrading(rules, self._log, heat=ThermalSensors().look, power_trouble=power.trouble)
+
+    def _degrade(self) -> None:
+        if not self._settings.degrade.enabled:
+            return
+        counts = [capture.dropped() for capture in self._captures]
+        dropped = sum(c.get(Drop.BACKLOG.value, 0) + c.get(Drop.SUPERSEDED.value, 0) for c in counts)
+        self._degrading.tick(self._clock.monotonic(), self.frame_loop.frames + dropped, dropped)
 
     def _camera_line(self, capture: Capture) -> CameraLine:
         settings, name = self._settings, capture.name
@@ -208,6 +242,8 @@ class Station:
             self._log,
             deadline_ms=self._settings.line.deadline_ms,
             previous=boot_bundles[1] if len(boot_bundles) > 1 else None,
+            shadow_allowed=lambda: self._degrading.shadow,
+            smaller_wanted=lambda: self._degrading.smaller_artefact,
         )
         if boot_bundles:
             serving.begin(boot_bundles[0])
@@ -230,6 +266,7 @@ class Station:
             self._clock,
             deadline_ms=deadline_ms,
             least_s=_ASK_LEAST_S,
+            allowed=lambda: self._degrading.second_opinions,
         )
         windows = WindowRules(
             station=settings.station,
@@ -237,7 +274,7 @@ class Station:
             seconds=settings.windows.seconds,
             clock_synced=lambda: clock_synced(self._clock.now()),
             shadow=self._serving.take_shadow,
-            notes=lambda: "",
+            notes=self._degrading.note_of_window if len(self._cameras) == 1 else lambda: self._degrading.note,
         )
         return FrameLoop(
             self._captures,
@@ -316,6 +353,7 @@ class Station:
             in_charge=self._in_charge,
             stored=self._store.recorder.healthy,
             figures=figures,
+            degrade=lambda: self._degrading.figures,
         )
         api = open_api(self._settings, self._clock, self._log, view, self._meter, self._manifests)
         if api is not None:

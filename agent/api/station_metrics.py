@@ -89,23 +89,19 @@ def _add_line(out: Exposition, meter: LineMeter) -> None:
 
 def _add_degrade(out: Exposition, degrade: DegradeFigures) -> None:
     what = "What is given up: 0 nothing, 1 second opinions, 2 shadow too, 3 smaller artefact, 4 to 6 one frame in 2, 4, 8 judged."
-    out.add("plumbline_agent_degrade_step", "gauge", what, degrade.rung)
-    out.add("plumbline_agent_degrade_changes_total", "counter", "Steps up and down that ladder.", degrade.changes)
-    out.add(
-        "plumbline_agent_throttled", "gauge", "1: the machine slows itself down because of heat.", degrade.throttled
-    )
-    out.add("plumbline_agent_low_power", "gauge", "1: the supply gives less than is needed.", degrade.low_power)
+    out.add("plumbline_degrade_step", "gauge", what, degrade.rung)
+    out.add("plumbline_degrade_changes_total", "counter", "Steps up and down that ladder.", degrade.changes)
+    out.add("plumbline_throttled", "gauge", "1: the machine slows itself down because of heat.", degrade.throttled)
+    out.add("plumbline_low_power", "gauge", "1: the supply gives less than is needed.", degrade.low_power)
     zone = degrade.zone
     if zone is None:
         return
     about = {"zone": zone.name}
     what = "Temperature of the thermal zone nearest to its limit."
-    out.add("plumbline_agent_hottest_celsius", "gauge", what, zone.temp_c, **about)
+    out.add("plumbline_hottest_celsius", "gauge", what, zone.temp_c, **about)
     trips = [({"zone": zone.name, "trip": name}, c) for name, c in zone.trips if c is not None]
     if trips:
-        out.add_all(
-            "plumbline_agent_hottest_trip_celsius", "gauge", "Where that zone throttles or switches off.", trips
-        )
+        out.add_all("plumbline_hottest_trip_celsius", "gauge", "Where that zone throttles or switches off.", trips)
 
 
 def _add_store(out: Exposition, connect: Callable[[], sqlite3.Connection]) -> bool:

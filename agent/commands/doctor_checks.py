@@ -44,15 +44,17 @@ def examine(settings: Settings) -> Iterator[Finding]:
     """Yield what is found, one after the other; a look that breaks is a FAIL with its words."""
     from agent.commands import doctor_links as links
     from agent.commands import doctor_surroundings as surroundings
+    from agent.decide.heat import HeatRules
     from agent.health.home_lock import is_locked
+    from agent.health.power import PowerSensors
 
     running = is_locked(settings.home_folder)
     checks: list[tuple[str, Callable[[], Finding]]] = [
         ("disk", lambda: disk(settings)),
         ("database", lambda: database(settings)),
         ("clock", clock),
-        ("heat", surroundings.heat),
-        ("power", surroundings.power),
+        ("heat", lambda: surroundings.heat(rules=HeatRules(hot_c=settings.degrade.hot_c))),
+        ("power", lambda: surroundings.power(PowerSensors(low_battery=settings.degrade.battery))),
         ("camera", lambda: camera(settings, running=running)),
         ("model", lambda: model(settings)),
         ("runtimes", lambda: runtimes(settings)),

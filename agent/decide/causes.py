@@ -6,10 +6,14 @@ from enum import Enum
 
 
 class Cause(str, Enum):
-    """What kept a frame from PASS and REJECT. Only UNSURE and DRIFTED can be settled in time, by more evidence."""
+    """What kept a frame from PASS and REJECT. Only UNSURE, DRIFTED and DEGRADED can be settled in time, by more evidence.
+
+    DEGRADED: a smaller artefact judged, under heat or load, and the thresholds' guarantee is not about its scores.
+    """
 
     UNSURE = "unsure"
     DRIFTED = "drifted"
+    DEGRADED = "degraded"
     LATE = "late"
     BROKEN_MODEL = "broken_model"
     NO_MODEL = "no_model"

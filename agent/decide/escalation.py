@@ -9,8 +9,6 @@ from contract.decode import Prediction
 from contract.manifest import Thresholds
 from contract.messages import Verdict
 
-_DRIFTED = Decision(Verdict.REVIEW, escalate=True, why=Cause.DRIFTED)
-
 
 def may_ask(
     decision: Decision, budget: Budget, *, now_s: float, time_left_s: float, least_s: float
@@ -25,14 +23,14 @@ def may_ask(
     return budget.spend(now_s)
 
 
-def without_guarantee(decision: Decision, *, ask: bool) -> Decision:
+def without_guarantee(decision: Decision, *, ask: bool, why: Cause = Cause.DRIFTED) -> Decision:
     """Return the decision where the thresholds' guarantee is void: a PASS becomes REVIEW, and the cloud is asked if `ask`.
 
     A REJECT stands: the guarantee is about defects that pass.
     """
     if decision.verdict is not Verdict.PASS:
         return decision
-    return _DRIFTED if ask else review(Cause.DRIFTED)
+    return Decision(Verdict.REVIEW, escalate=True, why=why) if ask else review(why)
 
 
 def settle(local: Decision, cloud: Prediction | None, thresholds: Thresholds) -> Decision:

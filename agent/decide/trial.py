@@ -42,6 +42,10 @@ class TrialTally:
         self.frames += 1
         self.failure = self.failure or why
 
+    def hold(self, for_s: float) -> None:
+        """Let a time pass in which the candidate saw nothing because the station is degraded: it is not its fault."""
+        self._started_s += for_s
+
     def judge(self, now_s: float) -> TrialVerdict | None:
         """Return the verdict, or None while the trial goes on.
 

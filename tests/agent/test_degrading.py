@@ -175,10 +175,10 @@ def test_metrics_show_the_step_and_the_zone_nearest_to_its_limit(tmp_path: Path)
     station.heat(97_000)
     station.seconds(25)
     text = metrics(tmp_path, station.degrading)
-    assert "\nplumbline_agent_degrade_step 2\n" in text
-    assert '\nplumbline_agent_hottest_celsius{zone="gpu-thermal"} 97\n' in text
-    assert '\nplumbline_agent_hottest_trip_celsius{zone="gpu-thermal",trip="throttle"} 99\n' in text
-    assert "\nplumbline_agent_low_power 0\n" in text
+    assert "\nplumbline_degrade_step 2\n" in text
+    assert '\nplumbline_hottest_celsius{zone="gpu-thermal"} 97\n' in text
+    assert '\nplumbline_hottest_trip_celsius{zone="gpu-thermal",trip="throttle"} 99\n' in text
+    assert "\nplumbline_low_power 0\n" in text
 
 
 def test_metrics_of_a_machine_without_sensors_name_no_temperature(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_metrics_of_a_machine_without_sensors_name_no_temperature(tmp_path: Path
     degrading = Degrading(RULES, ListLog(), heat=bare.look, power_trouble=lambda now_s: "")
     degrading.tick(0.0, 0, 0)
     text = metrics(tmp_path, degrading)
-    assert "\nplumbline_agent_degrade_step 0\n" in text
+    assert "\nplumbline_degrade_step 0\n" in text
     assert "celsius" not in text
     assert "plumbline_agent_" not in metrics(tmp_path, None)
 

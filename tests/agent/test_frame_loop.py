@@ -65,6 +65,8 @@ class Bench:
     ) -> None:
         self.clock = HandClock()
         self.notes: list[str] = []
+        # What a degraded station gives up.
+        self.second_opinions, self.shadow, self.smaller = True, True, False
         self.log = ListLog()
         self.source = QueueSource(self.clock)
         self.recorder = ListRecorder()
@@ -77,7 +79,16 @@ class Bench:
         self.fallback = (
             CannedFallback(self.clock, fallback_answer, fallback_takes_s) if fallback_takes_s is not None else None
         )
-        self.serving = Serving(self._load, self.switch, self.clock, self.log, deadline_ms=100.0, previous=previous)
+        self.serving = Serving(
+            self._load,
+            self.switch,
+            self.clock,
+            self.log,
+            deadline_ms=100.0,
+            previous=previous,
+            shadow_allowed=lambda: self.shadow,
+            smaller_wanted=lambda: self.smaller,
+        )
         if installed is not None:
             self.serving.begin(installed)
         self.frames = StraightQueue(self.source)
@@ -99,6 +110,7 @@ class Bench:
                 self.clock,
                 deadline_ms=100.0,
                 least_s=0.02,
+                allowed=lambda: self.second_opinions,
             ),
             self.recorder,
             self.clock,

@@ -1,0 +1,81 @@
+"""A loaded bundle, and loading one beside the line."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from agent.ports.runtime import Runtime
+from agent.ports.slots import InstalledBundle
+from agent.ports.source import Frame
+from contract.decode import Prediction, decode
+from contract.errors import PlumblineError
+from contract.manifest import Artefact, Manifest
+from contract.preprocess import preprocess
+
+Load = Callable[[Path, Manifest], tuple[Runtime, Artefact]]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A loaded bundle. `artefact_sha256` names the file whose outputs are sketched.
+
+    `guaranteed`: whether the thresholds were chosen on this artefact's scores (agent.decide.smaller).
+    """
+
+    bundle: InstalledBundle
+    runtime: Runtime
+    artefact: Artefact
+    artefact_sha256: str
+    guaranteed: bool = True
+
+    def predict(self, frame: Frame) -> Prediction:
+        """Return the prediction for one frame.
+
+        Raises:
+            BadModel: the runtime failed, or its scores are no numbers.
+            BadImage: the frame's pixels are of no usable shape.
+        """
+        manifest = self.bundle.manifest
+        scores = self.runtime.run(preprocess(frame.pixels, manifest.preprocess))
+        return decode(scores, manifest.labels, self.artefact.output)
+
+
+def load_model(load: Load, bundle: InstalledBundle, only: Artefact | None = None, *, guaranteed: bool = True) -> Model:
+    """Return `bundle` loaded by `load`: its first artefact that loads, or `only` this one.
+
+    Raises:
+        BadModel: no artefact of it loads.
+    """
+    manifest = bundle.manifest
+    if only is not None:
+        manifest = msgspec.structs.replace(manifest, artefacts=(only,))
+    runtime, artefact = load(Path(bundle.folder), manifest)
+    sha256 = next(entry.sha256 for entry in manifest.files if entry.name == artefact.file)
+    return Model(bundle, runtime, artefact, sha256, guaranteed)
+
+
+class Loading:
+    """A model being loaded on a thread of its own."""
+
+    def __init__(self, load: Callable[[], Model]) -> None:
+        self.model: Model | None = None
+        self.error = ""
+        self._load = load
+        self._thread = threading.Thread(target=self._work, name="model-loader", daemon=True)
+        self._thread.start()
+
+    def done(self) -> bool:
+        return not self._thread.is_alive()
+
+    def _work(self) -> None:
+        try:
+            self.model = self._load()
+        except PlumblineError as error:
+            self.error = error.one_line()
+        except Exception as error:  # noqa: BLE001 - a candidate that breaks its loader is turned down, with its words
+            self.error = f"{type(error).__name__}: {error}"
