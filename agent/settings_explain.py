@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -39,22 +40,27 @@ def explain(text: str, path: Path, source: str) -> InvalidConfig:
 
 def _keys_of(section: str) -> list[str]:
     kind: Any = File
-    for name in filter(None, section.split(".")):
+    for name in filter(None, re.sub(r"\[\d*\]", "", section).split(".")):
         found = [field.type for field in msgspec.structs.fields(kind) if field.name == name]
-        if not found or not isinstance(found[0], type) or not issubclass(found[0], msgspec.Struct):
+        # An array of tables is tuple[Table, ...].
+        table = (*get_args(found[0]), found[0])[0] if found else None
+        if not isinstance(table, type) or not issubclass(table, msgspec.Struct):
             return []
-        kind = found[0]
+        kind = table
     return [field.name for field in msgspec.structs.fields(kind)]
 
 
 def _line_of(source: str, full: str) -> int:
-    """Return the line of key `a.b` (or section `a`) in TOML text, 0 when it is not found."""
+    """Return the line of key `a.b`, or `a[1].b` of the second [[a]] (or of section `a`) in TOML text, 0 when it is not found."""
     section, _, key = full.rpartition(".")
-    current = ""
+    current, arrays = "", Counter[str]()
     for number, line in enumerate(source.splitlines(), 1):
-        header = re.match(r"\s*\[+\s*([^\]]+?)\s*\]+", line)
+        header = re.match(r"\s*(\[+)\s*([^\]]+?)\s*\]+", line)
         if header:
-            current = header[1]
+            current = header[2]
+            if header[1] == "[[":
+                arrays[header[2]] += 1
+                current = f"{header[2]}[{arrays[header[2]] - 1}]"
             if current == full:
                 return number
         elif current == section and re.match(rf"\s*['\"]?{re.escape(key)}['\"]?\s*[=.]", line):

@@ -123,6 +123,33 @@ class Station:
         finally:
             connection.close()
 
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        """Return the rows of a SELECT on the station's database; none while it has none."""
+        path = self.folder / "state/agent.sqlite"
+        if not path.exists():
+            return []
+        connection = sqlite3.connect(path, timeout=10.0)
+        try:
+            return connection.execute(statement).fetchall()
+        except sqlite3.OperationalError:
+            return []
+        finally:
+            connection.close()
+
+    def last_id(self) -> int:
+        """Return the id of the newest result, 0 for none."""
+        rows = self.query("SELECT COALESCE(MAX(id), 0) FROM results")
+        return int(rows[0][0]) if rows else 0
+
+    def command(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `plumbline-agent NAME --config ... ARGUMENTS`."""
+        return subprocess.run(
+            (sys.executable, "-m", "agent", name, "--config", str(self.config), *arguments),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
     def said(self) -> str:
         return (self.folder / "agent.log").read_text()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import msgspec
@@ -85,3 +86,32 @@ def test_any_bytes_are_settings_or_invalid_config(tmp_path_factory: pytest.TempP
         load_settings(path)
     except InvalidConfig as error:
         assert "\n" not in error.one_line()
+
+
+def test_more_cameras_and_models_are_read_and_their_mistakes_are_named(tmp_path: Path) -> None:
+    cameras = '[[cameras]]\nname = "left"\nkind = "folder"\nfolder = "img"\n[[cameras]]\nname = "top"\nfps = 5\n'
+    settings = load(tmp_path, f'{LEAST}{cameras}[[models]]\nname = "foreign"\nbundle = "f.plb"\ncamera = "left"\n')
+    assert [(camera.name, camera.kind, camera.fps) for camera in settings.cameras] == [
+        ("left", "folder", 20.0),
+        ("top", "simulated", 5.0),
+    ]
+    assert settings.models[0].camera == "left"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[[cameras]]\nname = "a"\n[[cameras]]\nname = "b"\nfsp = 2\n', "line 7: unknown key 'cameras[1].fsp'"),
+        ('[[cameras]]\nname = "Left!"\n', "cameras.name must be"),
+        ('[[cameras]]\nname = "a"\n[[cameras]]\nname = "a"\n', "two cameras have the same name"),
+        ('[[cameras]]\nname = "a"\nkind = "folder"\n', "cameras 'a'.folder must name a folder"),
+        ('[[models]]\nname = "m"\nbundle = "m.plb"\ncamera = "left"\n', "camera 'left', which is not there"),
+        ('[[models]]\nname = "m"\nbundle = ""\n', "model 'm' names no bundle"),
+        ('[[models]]\nname = "m"\nbundle = "a"\n[[models]]\nname = "m"\nbundle = "b"\n', "two models have the same"),
+        ("[degrade]\nbacklog = 0.0\n", "degrade.backlog must be a share"),
+        ("[line]\nqueue = 0\n", "line.queue must be above 0"),
+    ],
+)
+def test_a_mistake_in_an_array_of_tables_is_one_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InvalidConfig, match=re.escape(message)):
+        load(tmp_path, LEAST + text)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from agent.asking import Asking
+from agent.beside import BesideModels
 from agent.camera_line import CameraLine
 from agent.decide.budget import Budget
 from agent.decide.frame_faults import FrameFaults
@@ -62,6 +63,7 @@ class Bench:
         enrol_frames: int = 4,
         audit_rate: float = 0.0,
         memory: DictMemory | None = None,
+        beside: BesideModels | None = None,
     ) -> None:
         self.clock = HandClock()
         self.notes: list[str] = []
@@ -122,6 +124,7 @@ class Bench:
                     "s1", window_frames, 60.0, lambda: True, self.serving.take_shadow, lambda: "; ".join(self.notes)
                 ),
             ),
+            beside=beside,
         )
 
     def _load(self, folder: Path, manifest: Manifest) -> tuple[Runtime, Artefact]:
