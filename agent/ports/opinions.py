@@ -40,7 +40,7 @@ class OpinionQueue(Protocol):
         """Return the oldest frame that may be asked about at `now` (Unix seconds), or None."""
 
     def answered(self, waiting: Waiting, opinion: Opinion, now: float) -> None:
-        """Store the opinion; nothing changes if the frame is gone meanwhile."""
+        """Store the opinion, unless it was noted and told meanwhile that the frame gets none."""
 
     def gone(self, waiting: Waiting, why: Gone, detail: str, now: float) -> None:
         """Note that the frame gets none."""

@@ -101,12 +101,18 @@ class Opinions:
         return Waiting(row[0], row[1], row[2], bool(row[3]), row[4]) if row else None
 
     def answered(self, waiting: Waiting, opinion: Opinion, now: float) -> None:
-        """Store the opinion; nothing changes if the frame is gone meanwhile."""
+        """Store the opinion.
+
+        Also where the frame made room for others while it was asked about, as long as the cloud was not told so: where
+        many wait, the oldest is the next to be asked about and the next to go, and most answers would come to nothing.
+        """
         said = opinion.prediction
         self._end(
-            "state = ?, label = ?, confidence = ?, good = ?, model = ?, verdict = ?, agreed = ?, ended_at = ? WHERE id = ?",
+            "state = ?, label = ?, confidence = ?, good = ?, model = ?, verdict = ?, agreed = ?, gone = '', ended_at = ?"
+            " WHERE id = ?",
             (_ANSWERED, said.label.name, said.confidence, said.good, opinion.model[:_MAX_DETAIL], opinion.verdict.value,
              opinion.agreed, now, waiting.id),
+            while_=f"(state = '{_WAITING}' OR told < 2 AND gone IN ('{Gone.EVICTED.value}', '{Gone.CROWDED_OUT.value}'))",
         )  # fmt: skip
 
     def gone(self, waiting: Waiting, why: Gone, detail: str, now: float) -> None:
@@ -137,10 +143,9 @@ class Opinions:
             for cause in causes
         )  # fmt: skip
 
-    def _end(self, change: str, values: tuple[object, ...]) -> int:
-        # Only what still waits: the recorder may have let it go while it was asked about.
+    def _end(self, change: str, values: tuple[object, ...], *, while_: str = f"state = '{_WAITING}'") -> int:
         with storage_faults("storing a second opinion"), transaction(self._connection):
-            cursor = self._connection.execute(f"UPDATE second_opinions SET {change} AND state = '{_WAITING}'", values)
+            cursor = self._connection.execute(f"UPDATE second_opinions SET {change} AND {while_}", values)
         return cursor.rowcount
 
     def _forget_oldest(self) -> None:

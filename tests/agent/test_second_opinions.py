@@ -38,7 +38,9 @@ class Asker:
         self.clock, self.log = HandClock(), ListLog()
         self.manifests: dict[str, Manifest] = {BUNDLE: manifest_of(b"model")}
         self.line_is_pressed = False
-        self.rules = OpinionRules(**({"policy": plant.policy, "per_hour": 1_000.0, "bytes_per_day": 64.0 * MIB} | rules))
+        self.rules = OpinionRules(
+            **({"policy": plant.policy, "per_hour": 1_000.0, "bytes_per_day": 64.0 * MIB} | rules)
+        )
         self.client = client
         self.start()
 
@@ -275,7 +277,7 @@ def test_a_bundle_that_the_cloud_does_not_know_costs_one_image_an_hour(make: Cal
     record(asker, "later")
     asker.for_s(60.0)
     assert len(asker.cloud.requests) == 1
-    assert {row for row in asker.plant.rows("state, gone")} == {("gone", "no_bundle")}
+    assert set(asker.plant.rows("state, gone")) == {("gone", "no_bundle")}
     asker.clock.forward(3_600.0)
     asker.cloud.status = 200
     record(asker, "much later")

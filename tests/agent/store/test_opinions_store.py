@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.decide.opinions import Gone, add_up_opinions
-from agent.ports.opinions import Opinion
+from agent.ports.opinions import Opinion, Waiting
 from agent.ports.policy import ImagesLeave
 from agent.ports.recorder import Result
 from agent.store.database import FILE_NAME, open_database, transaction
@@ -23,10 +23,13 @@ from agent.store.status import read_status
 from contract.codec import decode_summary
 from contract.decode import Prediction
 from contract.messages import OpinionsNote, SampleNote, Summary, Verdict
+from contract.sketches.window import FEATURES_VERSION, SketchIdentity, empty_window
+from contract.sketches.wire import to_wire
 from tests.agent.opinions_plant import BUNDLE, OpinionsPlant, summary
 from tests.fakes.agent_line import image
 from tests.tiny_bundle import LABELS
 
+SKETCH = to_wire(empty_window(SketchIdentity(FEATURES_VERSION, 1, "", "a" * 64, 4)))
 AGREES = Opinion(Prediction(0, LABELS[0], 0.99, 0.99), Verdict.PASS, True, "large")
 REJECTS = Opinion(Prediction(1, LABELS[1], 0.99, 0.01), Verdict.REJECT, False, "large")
 UNSURE = Opinion(Prediction(0, LABELS[0], 0.6, 0.6), Verdict.REVIEW, True, "large")
@@ -134,7 +137,28 @@ def test_a_row_whose_file_was_lost_goes_with_the_sweep_at_start(make: Callable[.
     assert plant.rows("state, gone") == [("gone", "evicted")]
 
 
-def test_an_answer_that_comes_after_the_image_went_changes_nothing(make: Callable[..., OpinionsPlant]) -> None:
+def test_an_answer_counts_although_the_frame_made_room_meanwhile_unless_that_was_told(
+    make: Callable[..., OpinionsPlant],
+) -> None:
+    plant = make(max_waiting=1)
+    plant.frame("first")
+    plant.commit()
+    first = plant.queue.next_due(2_000.0)
+    plant.frame("second")
+    plant.commit()
+    assert first is not None and plant.rows("gone") == [("crowded_out",), ("",)]
+    plant.queue.answered(first, AGREES, 3_000.0)
+    second = plant.queue.next_due(2_000.0)
+    plant.frame("third")
+    plant.close_window()
+    plant.commit()
+    assert second is not None
+    plant.queue.answered(second, AGREES, 3_001.0)
+    assert plant.rows("state, gone") == [("answered", ""), ("gone", "crowded_out"), ("waiting", "")]
+    assert plant.told() == [OpinionsNote(queued=3, answered=1, passed=1, agreed=1, gone={"crowded_out": 1})]
+
+
+def test_a_frame_that_was_given_up_stays_given_up(make: Callable[..., OpinionsPlant]) -> None:
     plant = make()
     plant.frame("x")
     plant.commit()
@@ -213,13 +237,27 @@ def test_a_database_from_before_gains_the_table_and_keeps_its_samples(tmp_path: 
     plant.close()
 
 
+def test_windows_merged_into_hours_keep_what_they_told(tmp_path: Path) -> None:
+    plant = OpinionsPlant(tmp_path, outbox_bytes=20_000)
+    for window in range(1, 41):
+        with transaction(plant.connection):
+            note = SampleNote(f"x{window}", 1.0, "p", "good", 0.6, "REVIEW", "hard", 0.0)
+            plant.samples.add(note, window, plant.samples.write(note, image(128)))
+            plant.opinions.queue(window, _unsure(), note)
+            plant.outbox.add(msgspec.structs.replace(_told(plant), window=SKETCH, note=""), window)
+    merged = [decode_summary(row.payload) for row in plant.outbox.pending(100)]
+    plant.close()
+    assert len(merged) < 40 and all(summary.window for summary in merged), "merged, none of it into gap records"
+    assert sum(summary.opinions.queued for summary in merged if summary.opinions) == 40
+
+
 class PowerCut(Exception):
     pass
 
 
 STEPS = st.lists(
     st.sampled_from(["frame", "frame", "close", "close", "cut", "cut frame", "pass", "reject", "unsure", "refuse", "fail",
-                     "bundle", "evict", "send", "ack", "restart"]),
+                     "bundle", "ask", "answer", "evict", "send", "ack", "restart"]),
     max_size=60,
 )  # fmt: skip
 
@@ -246,6 +284,7 @@ def test_every_opinion_is_told_in_exactly_one_summary_through_crashes_and_merges
             for row in plant.outbox.take(3):
                 delivered.setdefault((row.boot, row.seq), decode_summary(row.payload).opinions)
 
+        asked: Waiting | None = None
         opinions = {"pass": AGREES, "reject": REJECTS, "unsure": UNSURE}
         for number, step in enumerate(steps, 1):
             if step == "frame":
@@ -272,7 +311,11 @@ def test_every_opinion_is_told_in_exactly_one_summary_through_crashes_and_merges
                 deliver()
             elif step == "ack":
                 plant.outbox.acknowledge(plant.outbox.boot, [(seq, seq) for _, seq in delivered], 1.0)
-            elif (waiting := plant.queue.next_due(9_000.0)) is not None:
+            elif step == "ask":
+                asked = plant.queue.next_due(9_000.0)
+            elif step == "answer" and asked is not None:
+                plant.queue.answered(asked, AGREES, 9_000.0)
+            elif step != "answer" and (waiting := plant.queue.next_due(9_000.0)) is not None:
                 if step == "refuse":
                     plant.queue.gone(waiting, Gone.REFUSED, "no", 9_000.0)
                 elif step == "bundle":

@@ -114,7 +114,8 @@ def test_a_refusal_is_no_failure_of_the_cloud(cloud: OpinionCloud, client: httpx
 @pytest.mark.parametrize(
     ("text", "rest_s"),
     [
-        ("120", 120.0), ("999999999999", 3_600.0), ("soon", 0.0), ("-5", 0.0), ("1e9", 0.0), ("\u0665".encode().decode("latin1"), 0.0),
+        ("120", 120.0), ("999999999999", 3_600.0), ("soon", 0.0), ("-5", 0.0), ("1e9", 0.0),
+        ("\u0665".encode().decode("latin1"), 0.0),
         (formatdate(1_795_200_000.0 + 90.0, usegmt=True), 90.0), (formatdate(1_000.0, usegmt=True), 0.0),
         ("Fri, 31 Dec 9999 23:59:59 GMT", 3_600.0),
     ],
