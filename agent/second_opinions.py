@@ -108,8 +108,6 @@ class SecondOpinions:
         Raises:
             TransientError: the disk refused.
         """
-        if self._rules.policy is ImagesLeave.NEVER:
-            return self._rules.idle_s
         if self._pressed():
             return self._rules.idle_s
         rest_s = self._source.rest_s()

@@ -269,7 +269,7 @@ def test_every_opinion_is_told_in_exactly_one_summary_through_crashes_and_merges
     ended: Counter[str] = Counter()
     delivered: dict[tuple[str, int], OpinionsNote | None] = {}
     with tempfile.TemporaryDirectory() as folder:
-        plant = OpinionsPlant(Path(folder), max_waiting=4, outbox_bytes=3_000)
+        plant = OpinionsPlant(Path(folder), max_waiting=4, outbox_bytes=1_200)
 
         def add_frame(number: int) -> None:
             note = SampleNote(f"x{number}", 1.0, "p", "good", 0.6, "REVIEW", "hard", 0.0)
@@ -306,7 +306,7 @@ def test_every_opinion_is_told_in_exactly_one_summary_through_crashes_and_merges
                     plant.connection.execute("DELETE FROM samples WHERE sample = (SELECT MIN(sample) FROM samples)")
             elif step == "restart":
                 plant.close()
-                plant = OpinionsPlant(Path(folder), max_waiting=4, outbox_bytes=3_000)
+                plant = OpinionsPlant(Path(folder), max_waiting=4, outbox_bytes=1_200)
             elif step == "send":
                 deliver()
             elif step == "ack":
