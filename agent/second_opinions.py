@@ -127,13 +127,13 @@ class SecondOpinions:
         found = self._samples.find(waiting.sample)
         if found is None:
             return self._give_up(waiting, Gone.EVICTED, "")
-        note, png = found
+        _, png = found
         wait_s = self._pay(len(png))
         if wait_s == float("inf"):
             return self._give_up(waiting, Gone.TOO_LARGE, f"{len(png)} bytes are more than may be sent at once")
-        return wait_s if wait_s > 0 else self._ask(waiting, png, note.label, manifest)
+        return wait_s if wait_s > 0 else self._ask(waiting, png, manifest)
 
-    def _ask(self, waiting: Waiting, png: bytes, local_label: str, manifest: Manifest) -> float:
+    def _ask(self, waiting: Waiting, png: bytes, manifest: Manifest) -> float:
         failures, self._link_failures = self._link_failures, 0
         try:
             prediction, model = self._source.ask(png, waiting.bundle, manifest.labels)
@@ -155,7 +155,7 @@ class SecondOpinions:
             return self._give_up(waiting, Gone.REFUSED, error.one_line())
         # By the thresholds of the bundle that judged, whatever is in charge now: they answer the same question.
         verdict = decide(prediction, manifest.thresholds).verdict
-        opinion = Opinion(prediction, verdict, prediction.label.name == local_label, model)
+        opinion = Opinion(prediction, verdict, prediction.label.name == waiting.label, model)
         self._queue.answered(waiting, opinion, self._clock.now())
         return 0.0
 

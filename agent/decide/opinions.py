@@ -36,9 +36,9 @@ def wants_opinion(verdict: str, cause: str, kept_for: str, answered: bool) -> Ca
 
     Args:
         kept_for: why its image was kept; "hard" is a frame the model was unsure of, whatever became of it then (late).
-        answered: the cloud was asked in time and said what it had to say.
+        answered: the cloud was asked at once and said what it had to say; where that came too late, it went unheard.
     """
-    if verdict != Verdict.REVIEW.value or answered:
+    if verdict != Verdict.REVIEW.value or (answered and cause != Cause.LATE.value):
         return None
     if cause == Cause.UNSURE.value or kept_for == "hard":
         return Cause.UNSURE

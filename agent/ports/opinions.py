@@ -14,11 +14,12 @@ from contract.messages import Verdict
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A frame to ask about. `bundle` judged it; `unsure`: it was, else its answer was void for drift; `tries` made so far."""
+    """A frame to ask about. `bundle` judged it as `label`; `unsure`: it was, else its answer was void for drift."""
 
     id: int
     sample: str
     bundle: str
+    label: str
     unsure: bool
     tries: int
 

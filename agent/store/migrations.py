@@ -84,6 +84,7 @@ def _second_opinions(db: Database) -> None:
             result INTEGER NOT NULL,
             bundle TEXT NOT NULL,
             cause TEXT NOT NULL,
+            local_label TEXT NOT NULL,
             state TEXT NOT NULL DEFAULT 'waiting',
             queued_at REAL NOT NULL,
             tries INTEGER NOT NULL DEFAULT 0,

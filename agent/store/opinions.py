@@ -45,8 +45,9 @@ class Opinions:
         if cause is None or not result.bundle or not self._policy.allows_opinion(cause.value == "unsure"):
             return
         self._connection.execute(
-            "INSERT OR IGNORE INTO second_opinions (sample, result, bundle, cause, queued_at) VALUES (?, ?, ?, ?, ?)",
-            (note.sample, row_id, result.bundle, cause.value, result.captured_at),
+            "INSERT OR IGNORE INTO second_opinions (sample, result, bundle, cause, local_label, queued_at)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (note.sample, row_id, result.bundle, cause.value, result.label, result.captured_at),
         )
         waiting = f"FROM second_opinions WHERE state = '{_WAITING}'"
         over = self._connection.execute(f"SELECT COUNT(*) {waiting}").fetchone()[0] - self._max_waiting
@@ -94,11 +95,14 @@ class Opinions:
         """
         with storage_faults("looking for a frame to ask about"):
             row = self._connection.execute(
-                f"SELECT id, sample, bundle, cause = 'unsure', tries FROM second_opinions WHERE state = '{_WAITING}'"
+                f"SELECT id, sample, bundle, local_label, cause = 'unsure', tries FROM second_opinions WHERE state = '{_WAITING}'"
                 " AND NOT (next_try_at > ? AND next_try_at <= ?) ORDER BY id LIMIT 1",
                 (now, now + _FAR_AHEAD_S),
             ).fetchone()
-        return Waiting(row[0], row[1], row[2], bool(row[3]), row[4]) if row else None
+        if row is None:
+            return None
+        row_id, sample, bundle, label, unsure, tries = row
+        return Waiting(row_id, sample, bundle, label, bool(unsure), tries)
 
     def answered(self, waiting: Waiting, opinion: Opinion, now: float) -> None:
         """Store the opinion.

@@ -23,6 +23,7 @@ from tests.golden.any_message import any_of
         ("REVIEW", "unsure", "audit", False, Cause.UNSURE),
         ("REVIEW", "late", "hard", False, Cause.UNSURE),
         ("REVIEW", "drifted", "review", False, Cause.DRIFTED),
+        ("REVIEW", "late", "hard", True, Cause.UNSURE),
         ("REVIEW", "unsure", "hard", True, None),
         ("REVIEW", "late", "review", False, None),
         ("REVIEW", "blank_frame", "review", False, None),
