@@ -53,6 +53,7 @@ def station_status(
         "rejected": store.rejected,
         "review": store.review,
         "review_causes": store.review_causes,
+        "second_opinions": store.opinions,
         "windows": store.windows,
         "outbox": store.outbox,
         "outbox_bytes": store.outbox_bytes,

@@ -93,6 +93,24 @@ class ShadowNote(msgspec.Struct, frozen=True):
     agreed: Count
 
 
+class OpinionsNote(msgspec.Struct, frozen=True):
+    """Second opinions that came after their verdicts, since the summary before that told of any (DESIGN 3).
+
+    `queued` frames were put aside to be asked about; `answered` were judged by the cloud's full-precision model, by the
+    thresholds of the bundle that had judged them: it would have `passed`, `rejected`, or been `unsure` itself, and it named
+    the same label as the station for `agreed` of them; `gone` got no opinion, by reason. Verdicts already given stand, and
+    the accounting does not change. Over all summaries of a station queued == answered + sum(gone) + those still waiting.
+    """
+
+    queued: Count = 0
+    answered: Count = 0
+    passed: Count = 0
+    rejected: Count = 0
+    unsure: Count = 0
+    agreed: Count = 0
+    gone: dict[str, Count] = {}
+
+
 class Summary(msgspec.Struct, frozen=True):
     """What a station ships of its windows. `window` is None when the sketches were lost with the process (`note` says so)."""
 
@@ -103,6 +121,7 @@ class Summary(msgspec.Struct, frozen=True):
     shadow: ShadowNote | None = None
     simulated: bool = False
     note: str = ""
+    opinions: OpinionsNote | None = None
 
 
 class StationState(msgspec.Struct, frozen=True):

@@ -29,6 +29,7 @@ FORBIDDEN = [
     (PURE, "cloud.drift.intruder", "sqlite3"),
     (PURE, "cloud.gate.intruder", "subprocess"),
     (AGENT, "agent.frame_loop", "agent.store"),
+    (AGENT, "agent.second_opinions", "agent.uplink"),
     (AGENT, "agent.sources.intruder", "agent.runtime"),
     (AGENT, "agent.decide.intruder", "agent.ports"),
     (AGENT, "agent.ports.intruder", "agent.clock"),

@@ -12,6 +12,7 @@ from contract.errors import DeadlinePassed, TransientError
 
 MAX_ROWS = 500
 _STEPS_BETWEEN_LOOKS = 10_000
+_OPINION = "state, sample, queued_at, tries, verdict, label, confidence, good, agreed, model, ended_at, gone, detail"
 
 
 class Decisions:
@@ -33,6 +34,22 @@ class Decisions:
         """
         rows = self._ask("SELECT * FROM results WHERE id = ?", (row_id,))
         return rows[0] if rows else None
+
+    def opinion_of(self, row_id: int) -> dict[str, Any] | None:
+        """Return the second opinion on one decision that came, or is to come, after it; None when none was asked for.
+
+        Raises: as `find`.
+        """
+        rows = self._ask(f"SELECT {_OPINION} FROM second_opinions WHERE result = ?", (row_id,))
+        if not rows:
+            return None
+        row = rows[0]
+        shown = ["state", "sample", "queued_at", "tries"]
+        if row["state"] == "answered":
+            shown += ["verdict", "label", "confidence", "good", "agreed", "model", "ended_at"]
+        elif row["state"] == "gone":
+            shown += ["gone", "detail"]
+        return {name: row[name] for name in shown}
 
     def of_part(self, part: str | None, limit: int) -> list[dict[str, Any]]:
         """Return at most `limit` decisions, newest first: those of `part`, or of any for None.
@@ -65,4 +82,4 @@ class Decisions:
 
 def _typed(row: dict[str, Any]) -> dict[str, Any]:
     # SQLite knows no truth values.
-    return row | {name: bool(row[name]) for name in ("asked_cloud", "cloud_answer") if name in row}
+    return row | {name: bool(row[name]) for name in ("asked_cloud", "cloud_answer", "agreed") if name in row}

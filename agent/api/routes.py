@@ -2,7 +2,7 @@
 
 POST /v1/infer                  image bytes -> verdict by the bundle in charge; not recorded, and never at the line's cost
 GET  /v1/status                 what `plumbline-agent status --json` prints
-GET  /v1/decisions/{id}         one verdict with all its provenance (P9)
+GET  /v1/decisions/{id}         one verdict with all its provenance (P9), and the second opinion that came later, if any
 GET  /v1/decisions?part=&limit= the newest verdicts, of one part or of all
 GET  /healthz                   200 while frames get through and are stored, else 503 with the reason
 GET  /metrics                   Prometheus text
@@ -97,7 +97,9 @@ class Routes:
         row = self._decisions.find(int(match[1])) if match else None
         if row is None:
             return error_response(404, "no such decision is kept", "GET /v1/decisions lists the newest")
-        return json_response(200, {"station": self._view.station, **provenance(row, self._manifests)})
+        # Beside the verdict, never in its place: the line has long acted on that.
+        later = {"second_opinion": self._decisions.opinion_of(row["id"])}
+        return json_response(200, {"station": self._view.station, **provenance(row, self._manifests), **later})
 
     def _of_part(self, request: Request) -> Response:
         try:

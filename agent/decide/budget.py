@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,13 @@ class Budget:
     def full(cls, capacity: float, per_s: float, now_s: float) -> Budget:
         """Return a full bucket."""
         return cls(capacity, per_s, capacity, now_s)
+
+    def wait_s(self, now_s: float, cost: float = 1.0) -> float:
+        """Return how long until `cost` could be paid, 0 for now, infinity for never."""
+        missing = cost - min(self.capacity, self.tokens + max(0.0, now_s - self.at_s) * self.per_s)
+        if missing <= 0:
+            return 0.0
+        return missing / self.per_s if self.per_s > 0 and cost <= self.capacity else inf
 
     def spend(self, now_s: float, cost: float = 1.0) -> tuple[bool, Budget]:
         """Return whether `cost` could be paid at `now_s`, and the bucket afterwards (only refilled when it could not).

@@ -72,3 +72,40 @@ def _asked_for_and_drops(db: Database) -> None:
         "CREATE TABLE drops (cause TEXT PRIMARY KEY, total INTEGER NOT NULL, untold INTEGER NOT NULL)",
     ):
         db.execute(statement)
+
+
+@migrations(name="0004_second_opinions")
+def _second_opinions(db: Database) -> None:
+    for statement in (
+        # `told` counts how much of a row the cloud knows: 1 that it was queued, 2 how it ended.
+        """CREATE TABLE second_opinions (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            sample TEXT NOT NULL UNIQUE,
+            result INTEGER NOT NULL,
+            bundle TEXT NOT NULL,
+            cause TEXT NOT NULL,
+            local_label TEXT NOT NULL,
+            state TEXT NOT NULL DEFAULT 'waiting',
+            queued_at REAL NOT NULL,
+            tries INTEGER NOT NULL DEFAULT 0,
+            next_try_at REAL NOT NULL DEFAULT 0,
+            label TEXT NOT NULL DEFAULT '',
+            confidence REAL NOT NULL DEFAULT 0,
+            good REAL NOT NULL DEFAULT 0,
+            model TEXT NOT NULL DEFAULT '',
+            verdict TEXT NOT NULL DEFAULT '',
+            agreed INTEGER NOT NULL DEFAULT 0,
+            gone TEXT NOT NULL DEFAULT '',
+            detail TEXT NOT NULL DEFAULT '',
+            ended_at REAL NOT NULL DEFAULT 0,
+            told INTEGER NOT NULL DEFAULT 0
+        )""",
+        "CREATE INDEX second_opinions_result ON second_opinions (result)",
+        "CREATE INDEX second_opinions_waiting ON second_opinions (id) WHERE state = 'waiting'",
+        "CREATE INDEX second_opinions_untold ON second_opinions (told) WHERE told < 2",
+        # Whatever deletes an image's row, in whatever transaction: nothing waits for an image that is not there.
+        """CREATE TRIGGER samples_gone AFTER DELETE ON samples BEGIN
+            UPDATE second_opinions SET state = 'gone', gone = 'evicted' WHERE sample = OLD.sample AND state = 'waiting';
+        END""",
+    ):
+        db.execute(statement)

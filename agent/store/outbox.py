@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from functools import reduce
 
 import msgspec
 
 from agent.decide.accounting import add_up
+from agent.decide.opinions import add_up_opinions
 from agent.ports.outbox import OutboxRow
 from agent.store.database import storage_faults, transaction
 from agent.store.memory import put_fact
@@ -187,6 +189,7 @@ def _coarser(first: Summary, second: Summary) -> Summary | None:
         simulated=first.simulated or second.simulated,
         note=f"{_MERGED}{_first_seq(first, old.seq)}-{new.seq} in one window for lack of room"
         + (f"; {told}" if told else ""),
+        opinions=add_up_opinions(first.opinions, second.opinions),
     )
 
 
@@ -202,6 +205,7 @@ def _gap_record(summaries: Sequence[Summary]) -> Summary:
         accounting=add_up(s.accounting for s in summaries),
         simulated=any(s.simulated for s in summaries),
         note=f"{_GAP}{_first_seq(summaries[0], first.seq)}-{last.seq} merged for lack of room; their sketches are lost",
+        opinions=reduce(add_up_opinions, (s.opinions for s in summaries)),
     )
 
 

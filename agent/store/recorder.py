@@ -15,6 +15,7 @@ import msgspec
 from agent.ports.log import Log
 from agent.ports.recorder import Result, Sample
 from agent.store.database import transaction
+from agent.store.opinions import Opinions
 from agent.store.outbox import Outbox
 from agent.store.quarantine import is_corruption
 from agent.store.recovery import set_last_closed_window
@@ -62,8 +63,12 @@ class GroupRecorder:
         keep_rows: int = 1_000_000,
         retention: Retention | None = None,
         mark: RunningMark | None = None,
+        opinions: Opinions | None = None,
     ) -> None:
-        """`linger_s` is what a crash may lose: those frames are told as undecided when `mark` counts them."""
+        """`linger_s` is what a crash may lose: those frames are told as undecided when `mark` counts them.
+
+        `opinions`: where kept frames wait for a second opinion.
+        """
         self._connection = connection
         self._outbox = outbox
         self._samples = samples
@@ -75,6 +80,7 @@ class GroupRecorder:
         self._linger_s = linger_s
         self._retention = retention or Retention(connection, outbox, samples, keep_rows=keep_rows)
         self._mark = mark
+        self._opinions = opinions
         self._healthy = True
         self._shed = False
         self._images_refused = 0
@@ -185,14 +191,18 @@ class GroupRecorder:
             self._log.say(f"the disk is full: {freed >> 10} KiB of the least valued images were given up for results")
 
     def _commit(self, items: Sequence[_Item]) -> None:
-        kept = self._write_samples([item for item in items if isinstance(item, _Recorded)])
+        recorded = [item for item in items if isinstance(item, _Recorded)]
+        kept = self._write_samples(recorded)
         closed = [item for item in items if isinstance(item, _Closed)]
         gone: list[str] = []
         refused, crowded_out = self._images_refused, self._images_crowded_out
         with transaction(self._connection):
-            add_results(self._connection, [item.result for item in items if isinstance(item, _Recorded)])
-            for note, window, size_bytes in kept:
-                self._samples.add(note, window, size_bytes)
+            ids = add_results(self._connection, [item.result for item in recorded])
+            for place, note, size_bytes in kept:
+                result = recorded[place].result
+                self._samples.add(note, result.window, size_bytes)
+                if self._opinions is not None:
+                    self._opinions.queue(ids[place], result, note)
             if closed:
                 self._retention.count("images (the disk refused them)", refused)
                 self._retention.count("images (the queue was full)", crowded_out - self._crowded_out_told)
@@ -211,11 +221,17 @@ class GroupRecorder:
     def _complete(self, item: _Closed) -> Summary:
         told = self._retention.tell()
         note = "; ".join(filter(None, (item.summary.note, told)))
-        return msgspec.structs.replace(item.summary, samples=self._samples.notes_of(item.window), note=note)
+        return msgspec.structs.replace(
+            item.summary,
+            samples=self._samples.notes_of(item.window),
+            note=note,
+            opinions=self._opinions.tell() if self._opinions is not None else None,
+        )
 
-    def _write_samples(self, items: Sequence[_Recorded]) -> list[tuple[SampleNote, int, int]]:
-        kept: list[tuple[SampleNote, int, int]] = []
-        for item in items:
+    def _write_samples(self, items: Sequence[_Recorded]) -> list[tuple[int, SampleNote, int]]:
+        """Write the images; return (place in `items`, note, size in bytes) of each that could be."""
+        kept: list[tuple[int, SampleNote, int]] = []
+        for place, item in enumerate(items):
             if item.sample is None:
                 continue
             try:
@@ -225,5 +241,5 @@ class GroupRecorder:
                 self._log.fault("samples", error.one_line())
                 self._images_refused += 1
                 continue
-            kept.append((item.sample.note, item.result.window, size_bytes))
+            kept.append((place, item.sample.note, size_bytes))
         return kept

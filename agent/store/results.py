@@ -12,8 +12,8 @@ from contract.messages import Accounting, Verdict
 _DAY_S = 86_400
 
 
-def add_results(connection: sqlite3.Connection, results: Sequence[Result]) -> None:
-    """Insert `results` and count them into their days' totals. The caller holds the transaction."""
+def add_results(connection: sqlite3.Connection, results: Sequence[Result]) -> range:
+    """Insert `results`, count them into their days' totals, and return their ids. The caller holds the transaction."""
     connection.executemany(
         "INSERT INTO results (window, captured_at, part, verdict, cause, label, confidence, latency_ms, bundle, asked_cloud,"
         " cloud_answer) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -23,6 +23,7 @@ def add_results(connection: sqlite3.Connection, results: Sequence[Result]) -> No
             for r in results
         ],
     )  # fmt: skip
+    (last,) = connection.execute("SELECT last_insert_rowid()").fetchone()
     days: Counter[tuple[int, str]] = Counter((int(r.captured_at // _DAY_S), r.verdict) for r in results)
     for day in sorted({day for day, _ in days}):
         passed, rejected = days[day, Verdict.PASS.value], days[day, Verdict.REJECT.value]
@@ -32,6 +33,8 @@ def add_results(connection: sqlite3.Connection, results: Sequence[Result]) -> No
             " passed = passed + excluded.passed, rejected = rejected + excluded.rejected, review = review + excluded.review",
             (day, passed + rejected + review, passed, rejected, review),
         )
+    # AUTOINCREMENT within one transaction of the only writer of rows: each id is one above the last.
+    return range(last - len(results) + 1, last + 1)
 
 
 def count_window(connection: sqlite3.Connection, window: int) -> Accounting:

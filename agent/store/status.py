@@ -23,10 +23,11 @@ class StoreStatus:
     samples: int
     samples_bytes: int
     reference: str
+    opinions: dict[str, int]
 
 
 def read_status(connection: sqlite3.Connection) -> StoreStatus:
-    """Return the status in a station's database. `review_causes` counts the rows still kept."""
+    """Return the status in a station's database. `review_causes` and `opinions` count the rows still kept."""
     facts = {
         str(name): str(value)
         for name, value in connection.execute(
@@ -54,4 +55,17 @@ def read_status(connection: sqlite3.Connection) -> StoreStatus:
         samples=samples,
         samples_bytes=samples_bytes,
         reference=facts.get("reference", ""),
+        opinions=_opinions(connection),
     )
+
+
+def _opinions(connection: sqlite3.Connection) -> dict[str, int]:
+    # A station that was updated and not started since has no such table.
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'second_opinions'").fetchone() is None:
+        return {}
+    names = ("waiting", "answered", "agreed", "would_pass", "would_reject", "unsure_too", "gone")
+    counts = connection.execute(
+        "SELECT SUM(state = 'waiting'), SUM(state = 'answered'), SUM(agreed), SUM(verdict = 'PASS'),"
+        " SUM(verdict = 'REJECT'), SUM(verdict = 'REVIEW'), SUM(state = 'gone') FROM second_opinions"
+    ).fetchone()
+    return {name: int(count or 0) for name, count in zip(names, counts, strict=True)}

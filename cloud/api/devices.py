@@ -12,9 +12,10 @@ from fastapi.responses import FileResponse
 
 from cloud.api.auth import station_guard
 from cloud.api.images import read_pixels
+from cloud.api.lines_first import RETRY_AFTER_S, LinesFirst
 from cloud.ports.registry import FullPrecision, ImageFiles
 from cloud.store.samples import Samples
-from contract.errors import BadImage, NotFound, RefusedError
+from contract.errors import BadImage, NotFound, RefusedError, TransientError
 
 MAX_IMAGE_BYTES = 16 * 1024 * 1024
 
@@ -45,14 +46,22 @@ def device_routes(
             raise missing from error
         return FileResponse(file, media_type="application/octet-stream")
 
+    lines_first = LinesFirst()
+
     @routes.post("/fallback/{station}")
     async def fallback(
-        request: Request, name: str = station, x_plumbline_bundle: Annotated[str, Header()] = ""
+        request: Request,
+        name: str = station,
+        x_plumbline_bundle: Annotated[str, Header()] = "",
+        x_plumbline_deferred: Annotated[str, Header()] = "",
     ) -> dict[str, str | float]:
         body = await _body(request)
         try:
-            pixels = await run_in_threadpool(read_pixels, body)
-            prediction, model = await run_in_threadpool(full_precision.predict, x_plumbline_bundle, pixels)
+            async with lines_first.turn(deferred=bool(x_plumbline_deferred)):
+                pixels = await run_in_threadpool(read_pixels, body)
+                prediction, model = await run_in_threadpool(full_precision.predict, x_plumbline_bundle, pixels)
+        except TransientError as error:
+            raise HTTPException(503, error.one_line(), headers={"Retry-After": str(RETRY_AFTER_S)}) from error
         except NotFound as error:
             raise HTTPException(404, error.one_line()) from error
         except BadImage as error:

@@ -17,12 +17,13 @@ from contract.errors import BadModel, NotFound
 from contract.manifest import Manifest, OutputKind
 from contract.preprocess import preprocess
 
-# Stations run the running version and, during a rollout, the one before.
-_KEPT = 2
+# Stations run the running version and, during a rollout, the one before; deferred second opinions may be about one older
+# still, and must not push out what a line waits for.
+_KEPT = 3
 
 
 class FullPrecisionModels:
-    """Loads the model of the release a station runs, and keeps the last two. Thread-safe."""
+    """Loads the model of the release a station runs, and keeps the last three. Thread-safe."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry

@@ -34,6 +34,7 @@ from contract.messages import (
     CommandResult,
     DesiredState,
     Header,
+    OpinionsNote,
     Order,
     Probation,
     ReportedState,
@@ -115,6 +116,7 @@ def summary() -> Summary:
         shadow=ShadowNote(CANDIDATE, "roll-7", 128, 120),
         simulated=True,
         note="Überlauf: 2 frames",
+        opinions=OpinionsNote(6, 4, 2, 1, 1, 3, {"evicted": 1}),
     )
 
 
