@@ -104,6 +104,10 @@ def _check(settings: Settings, path: Path) -> None:
         problems.append("trust.order_keys needs trust.root and cloud.url too")
     if policy.fallback and not settings.cloud.url:
         problems.append("policy.fallback needs cloud.url")
+    if policy.deferred_per_hour < 2:
+        problems.append(f"policy.deferred_per_hour must be 2 or more, not {policy.deferred_per_hour}")
+    if policy.deferred_mib_per_day < 1:
+        problems.append(f"policy.deferred_mib_per_day must be 1 or more, not {policy.deferred_mib_per_day}")
     problems += _api_problems(settings.api)
     if problems:
         raise InvalidConfig(f"'{path}': {problems[0]}", hint="plumbline-agent run --help shows every key")
