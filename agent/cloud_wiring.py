@@ -14,13 +14,16 @@ from agent.mailboxes import Inbox, ReportBox, Switch
 from agent.ports.clock import Clock
 from agent.ports.fallback import Fallback
 from agent.ports.log import Log
+from agent.ports.policy import ImagesLeave
 from agent.ports.samples import SampleSender
 from agent.ports.slots import InstalledBundle
+from agent.second_opinions import OpinionRules, SecondOpinions
 from agent.settings import Settings
 from agent.slots.ab_slots import Slots
 from agent.store_wiring import Store, read_bytes
 from agent.uplink_loop import UplinkLoop, UplinkRules
 from contract.errors import InvalidConfig
+from contract.manifest import Manifest
 from contract.messages import StationState
 
 if TYPE_CHECKING:
@@ -69,6 +72,30 @@ class CloudSide:
 
         url, station = self._settings.cloud.url, self._settings.station
         return HttpFallback(self._http, url, station, served, self._clock, self._log, on_answer=wake)
+
+    def second_opinions(
+        self, manifest_of: Callable[[str], Manifest | None], pressed: Callable[[], bool]
+    ) -> SecondOpinions | None:
+        """Return the loop that asks about kept frames after their verdict."""
+        policy, store = self._settings.policy, self._store
+        # P8: as above.
+        if self._http is None or not policy.deferred or policy.images_leave is ImagesLeave.NEVER:
+            return None
+        from agent.uplink.deferred import HttpOpinions
+
+        connection = store.connect()
+        return SecondOpinions(
+            store.opinions(connection),
+            store.samples(connection),
+            HttpOpinions(self._http, self._settings.cloud.url, self._settings.station, self._clock),
+            manifest_of,
+            store.memory(),
+            self._clock,
+            self._log,
+            OpinionRules(policy.images_leave, policy.deferred_per_hour, policy.deferred_mib_per_day << 20),
+            roll=self._roll,
+            pressed=pressed,
+        )
 
     def uplink(
         self, inbox: Inbox, report: ReportBox, make_chores: Callable[[Store, SampleSender | None], Chores]

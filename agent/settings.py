@@ -110,6 +110,10 @@ def _check(settings: Settings, path: Path) -> None:
         problems.append("policy.fallback needs cloud.url")
     if not _RELIEF_SHARE < settings.degrade.backlog < 1:
         problems.append(f"degrade.backlog must be a share, {_RELIEF_SHARE:g} to 1, not {settings.degrade.backlog:g}")
+    if policy.deferred_per_hour < 2:
+        problems.append(f"policy.deferred_per_hour must be 2 or more, not {policy.deferred_per_hour}")
+    if policy.deferred_mib_per_day < 1:
+        problems.append(f"policy.deferred_mib_per_day must be 1 or more, not {policy.deferred_mib_per_day}")
     problems += _api_problems(settings.api)
     if problems:
         raise InvalidConfig(f"'{path}': {problems[0]}", hint="plumbline-agent run --help shows every key")

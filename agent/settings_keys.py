@@ -71,6 +71,9 @@ doubtful_per_window = 16      # most unsure and REVIEW frames kept of a window
 fallback = false              # ask the cloud's model about unsure frames
 fallback_per_s = 2.0
 fallback_burst = 10
+deferred = true               # with a [cloud] url: ask it later about kept frames that were unsure; the verdict stands
+deferred_per_hour = 60        # most images asked about in any hour
+deferred_mib_per_day = 64     # most that they may weigh in any day, a quarter of it at once
 
 [trust]
 root = ""                     # pinned TUF root.json
@@ -213,6 +216,9 @@ class PolicySettings(Section, frozen=True):
     fallback: bool = False
     fallback_per_s: float = 2.0
     fallback_burst: int = 10
+    deferred: bool = True
+    deferred_per_hour: int = 60
+    deferred_mib_per_day: int = 64
 
 
 class DegradeSettings(Section, frozen=True):

@@ -9,9 +9,11 @@ from pathlib import Path
 from agent.health.disk import disk_room
 from agent.ports.clock import Clock
 from agent.ports.log import Log
+from agent.ports.policy import ImagesLeave
 from agent.settings import Settings
 from agent.store.database import FILE_NAME, claim_boot, open_database
 from agent.store.memory import SqliteMemory
+from agent.store.opinions import Opinions
 from agent.store.outbox import Outbox
 from agent.store.quarantine import kept, start_sound
 from agent.store.recorder import GroupRecorder
@@ -72,6 +74,13 @@ class Store:
         """Return the outbox."""
         return Outbox(connection, boot=self.boot, max_bytes=self._shares().outbox_bytes)
 
+    def opinions(self, connection: sqlite3.Connection) -> Opinions:
+        """Return the second opinions that are waited for."""
+        settings = self._settings
+        asks = settings.policy.deferred and bool(settings.cloud.url)
+        # P8: what may not leave, and what nobody would be asked about, never waits.
+        return Opinions(connection, settings.policy.images_leave if asks else ImagesLeave.NEVER)
+
     def stop(self, within_s: float) -> bool:
         """Commit what is queued; return whether everything was committed in time."""
         stored = self.recorder.stop(within_s)
@@ -117,6 +126,8 @@ class Store:
             free_bytes=free_bytes,
             evidence=lambda: list(kept(self.database)),
         )
+        opinions = self.opinions(connection)
+        opinions.forget_forbidden(self._clock.now())
         return GroupRecorder(
             connection,
             outbox,
@@ -126,6 +137,7 @@ class Store:
             linger_s=limits.commit_s,
             retention=retention,
             mark=self._mark,
+            opinions=opinions,
         )
 
     def _tell_of_the_last_process(self, connection: sqlite3.Connection, outbox: Outbox, samples: Samples) -> None:

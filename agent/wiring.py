@@ -61,6 +61,8 @@ if TYPE_CHECKING:
     from agent.api_wiring import LocalApi
 
 _ASK_LEAST_S = 0.02
+# Of the deadline: beyond it the line needs every core for itself.
+_PRESSED_SHARE = 0.5
 
 
 class Station:
@@ -120,6 +122,7 @@ class Station:
             self.frame_loop = self._make_frame_loop(cloud)
             self.uplink_loop = cloud.uplink(inbox, report, self._make_chores)
             self.update_loop = cloud.updates(inbox, report, switch, self._slots)
+            self.opinions = cloud.second_opinions(self._manifest_of, self._line_is_pressed)
             self._api = self._open_api(stack, report)
             notices = ServiceManager(service.notify_socket, service.watchdog_s, clock)
             stack.callback(notices.close)
@@ -142,7 +145,7 @@ class Station:
         """
         self._store.recorder.start()
         uplink_stop = threading.Event()
-        loops = {"uplink": self.uplink_loop, "update": self.update_loop}
+        loops = {"uplink": self.uplink_loop, "update": self.update_loop, "opinions": self.opinions}
         threads = [
             threading.Thread(target=loop.run, args=(uplink_stop,), name=name, daemon=True)
             for name, loop in loops.items()
@@ -302,6 +305,13 @@ class Station:
             first.guarantee,
         )
 
+    def _manifest_of(self, digest: str) -> Manifest | None:
+        found = self._manifests.find(digest)
+        return found[0] if found else None
+
+    def _line_is_pressed(self) -> bool:
+        return self._meter.recent_latency_ms > self._settings.line.deadline_ms * _PRESSED_SHARE
+
     def _in_charge(self) -> InstalledBundle | None:
         model = self._serving.in_charge
         return model.bundle if model else None
@@ -336,7 +346,12 @@ class Station:
         from agent.api_wiring import StationFacts, open_api
 
         def figures() -> StationFigures:
-            loops = {"frames": self.frame_loop, "uplink": self.uplink_loop, "update": self.update_loop}
+            loops = {
+                "frames": self.frame_loop,
+                "uplink": self.uplink_loop,
+                "update": self.update_loop,
+                "opinions": self.opinions,
+            }
             reported = report.current()
             return StationFigures(
                 AGENT_VERSION,
