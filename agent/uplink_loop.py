@@ -184,4 +184,7 @@ class UplinkLoop:
                     break
         except PlumblineError as error:
             self._log.say(f"leaving with summaries unsent, they are kept: {error.one_line()}")
+        except Exception as error:  # noqa: BLE001 - the outermost guard here too: the broker still gets its goodbye
+            self.faults += 1
+            self._log.fault("uplink", f"leaving: {type(error).__name__}: {error}")
         self._link.close(1.0)
