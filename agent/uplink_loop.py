@@ -174,6 +174,8 @@ class UplinkLoop:
                     if result is not None:
                         self._results.put(result)
                     break
+            else:
+                self._log.say(f"command {command.id[:40]} ({command.name[:40]}) is given up until the cloud asks again")
 
     def _say_goodbye(self) -> None:
         until_s = self._clock.monotonic() + 2.0
