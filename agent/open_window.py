@@ -16,6 +16,8 @@ from contract.sketches.window import FEATURES_VERSION, SketchIdentity
 from contract.sketches.wire import to_wire
 
 NO_MODEL = "no model was installed"
+# A clock that differs by more from the time that passed was set, or the machine slept.
+_SET_S = 1.0
 
 
 class OpenWindow:
@@ -79,12 +81,20 @@ class OpenWindow:
 
     def summary(self, station: str, *, clock_synced: bool, shadow: ShadowNote | None, simulated: bool) -> Summary:
         """Return what is shipped of this window; call it once. The outbox fills in `boot`, `seq` and `samples`."""
+        started_at = self.started_at
         ended_at, monotonic_s = self._ended or (self._clock.now(), self._clock.monotonic())
+        lasted_s = monotonic_s - self.started_s
+        set_by_s = ended_at - started_at - lasted_s
+        if abs(set_by_s) > _SET_S:
+            # The window lasted as long as it lasted; of two clocks the later is believed, as a dead battery means 1970.
+            clock_synced = False
+            started_at = max(started_at, ended_at - lasted_s)
+            ended_at = started_at + lasted_s
         header = Header(
             station=station,
             boot="",
             seq=0,
-            started_at=self.started_at,
+            started_at=started_at,
             ended_at=ended_at,
             monotonic_s=monotonic_s,
             clock_synced=clock_synced,

@@ -174,6 +174,8 @@ class UplinkLoop:
                     if result is not None:
                         self._results.put(result)
                     break
+            else:
+                self._log.say(f"command {command.id[:40]} ({command.name[:40]}) is given up until the cloud asks again")
 
     def _say_goodbye(self) -> None:
         until_s = self._clock.monotonic() + 2.0
@@ -184,4 +186,7 @@ class UplinkLoop:
                     break
         except PlumblineError as error:
             self._log.say(f"leaving with summaries unsent, they are kept: {error.one_line()}")
+        except Exception as error:  # noqa: BLE001 - the outermost guard here too: the broker still gets its goodbye
+            self.faults += 1
+            self._log.fault("uplink", f"leaving: {type(error).__name__}: {error}")
         self._link.close(1.0)

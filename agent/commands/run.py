@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         settings = msgspec.structs.replace(settings, source=msgspec.structs.replace(settings.source, kind=args.source))
     clock = SystemClock()
     log = StderrLog(sys.stderr, clock, name=settings.station)
-    _forward_logging(log)
+    forward_logging(log)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
@@ -88,7 +88,8 @@ class _Forward(logging.Handler):
             self._log.say(text)
 
 
-def _forward_logging(log: StderrLog) -> None:
+def forward_logging(log: StderrLog) -> None:
+    """Send what the agent's modules log to `log`."""
     logger = logging.getLogger("agent")
     logger.setLevel(logging.INFO)
     logger.propagate = False

@@ -173,7 +173,8 @@ def _coarser(first: Summary, second: Summary) -> Summary | None:
     old, new = first.header, second.header
     if first.window is None or second.window is None or old.bundle != new.bundle:
         return None
-    if new.ended_at - old.started_at > _COARSEST_S or first.window.identity != second.window.identity:
+    # abs: the clock was set back between the two.
+    if abs(new.ended_at - old.started_at) > _COARSEST_S or first.window.identity != second.window.identity:
         return None
     try:
         window = to_wire(merge(from_wire(first.window), from_wire(second.window)))
@@ -181,7 +182,11 @@ def _coarser(first: Summary, second: Summary) -> Summary | None:
         return None
     told = "; ".join(dict.fromkeys(filter(None, (_beyond_merge(first.note), _beyond_merge(second.note)))))
     return Summary(
-        header=msgspec.structs.replace(new, started_at=min(old.started_at, new.started_at)),
+        header=msgspec.structs.replace(
+            new,
+            started_at=min(old.started_at, new.started_at),
+            clock_synced=old.clock_synced and new.clock_synced,
+        ),
         accounting=add_up((first.accounting, second.accounting)),
         window=window,
         samples=(*first.samples, *second.samples),
@@ -199,7 +204,11 @@ def _beyond_merge(note: str) -> str:
 
 def _gap_record(summaries: Sequence[Summary]) -> Summary:
     first, last = summaries[0].header, summaries[-1].header
-    header = msgspec.structs.replace(last, started_at=min(s.header.started_at for s in summaries))
+    header = msgspec.structs.replace(
+        last,
+        started_at=min(s.header.started_at for s in summaries),
+        clock_synced=all(s.header.clock_synced for s in summaries),
+    )
     return Summary(
         header=header,
         accounting=add_up(s.accounting for s in summaries),

@@ -40,6 +40,10 @@ class _Closed:
 
 
 _MOST_AT_ONCE = 512
+# What a disk does, or a machine without memory: the same batch is tried until it is taken.
+_CIRCUMSTANCES = (OSError, MemoryError, sqlite3.OperationalError, sqlite3.InternalError)
+_TRIES_BEFORE_BLAMING_AN_ITEM = 3
+_BARE = "sketches and notes of this window could not be stored: see the station's journal"
 
 _Item: TypeAlias = "_Recorded | _Closed"
 
@@ -48,6 +52,7 @@ class GroupRecorder:
     """Commits every `batch` results or `linger_s`, whichever is first; a window's end commits at once.
 
     While the disk refuses, it keeps its batch and tries again: the queue fills, `record` says False, `healthy` says False.
+    What no disk explains is held to be one item's fault: the batch is stored without it, which is counted and said.
     """
 
     def __init__(
@@ -84,6 +89,10 @@ class GroupRecorder:
         self._healthy = True
         self._shed = False
         self._images_refused = 0
+        self._unstorable = 0
+        self._disk_refuses = False
+        self.faults = 0
+        """Errors that nothing here foresaw, counted by the outermost guard."""
         # The producer's count, and what the recorder's thread has told of it.
         self._images_crowded_out = 0
         self._crowded_out_told = 0
@@ -141,8 +150,13 @@ class GroupRecorder:
                 if self._stopping.is_set():
                     return
                 continue
-            while not self._try_commit(items):
-                if self._stopping.wait(0.5):
+            tries = 0
+            while items and not self._try_commit(items):
+                tries += 1
+                stopping = self._stopping.wait(0.5)
+                if not self._disk_refuses and (stopping or tries >= _TRIES_BEFORE_BLAMING_AN_ITEM):
+                    items = self._without_the_unstorable(items)
+                if items and stopping:
                     # One more try, then the process may end: what is lost here was never acknowledged to anyone.
                     self._try_commit(items)
                     return
@@ -165,19 +179,45 @@ class GroupRecorder:
     def _try_commit(self, items: Sequence[_Item]) -> bool:
         try:
             self._commit(items)
-        except (sqlite3.Error, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - P6: a recorder that died would lose every verdict from then on
             self._healthy = False
+            # SQLite's plain DatabaseError is what it says when it has no better word.
+            self._disk_refuses = isinstance(error, _CIRCUMSTANCES) or type(error) is sqlite3.DatabaseError
             self.corrupt = self.corrupt or is_corruption(error)
-            self._log.fault("recorder", f"results cannot be stored, every verdict is REVIEW until they can: {error}")
-            self._make_emergency_room(error)
+            self.faults += not self._disk_refuses
+            what = f"{error}" if self._disk_refuses else f"{type(error).__name__}: {error}"
+            self._log.fault("recorder", f"results cannot be stored, every verdict is REVIEW until they can: {what}")
+            if self._disk_refuses:
+                self._make_emergency_room(error)
             return False
-        self._shed = False
+        self._shed = self._disk_refuses = False
         if not self._healthy:
             self._healthy = True
             self._log.say("results are stored again")
         return True
 
-    def _make_emergency_room(self, error: sqlite3.Error | OSError) -> None:
+    def _without_the_unstorable(self, items: Sequence[_Item]) -> list[_Item]:
+        """Store `items` one by one and let go of a result that fails alone; return those still to be stored, in order.
+
+        A window's end is never let go of: it carries the counts of every frame in it, and is at worst stored bare.
+        """
+        for at, item in enumerate(items):
+            bare: _Item
+            if isinstance(item, _Closed):
+                bare = _Closed(item.window, msgspec.structs.replace(item.summary, window=None, note=_BARE))
+            else:
+                bare = _Recorded(item.result, None)
+            if self._try_commit([item]):
+                continue
+            if not self._disk_refuses and self._try_commit([bare]):
+                self._unstorable += isinstance(item, _Recorded)
+                continue
+            if self._disk_refuses or isinstance(item, _Closed):
+                return list(items[at:])
+            self._unstorable += 1
+        return []
+
+    def _make_emergency_room(self, error: Exception) -> None:
         """Give images up for results, once an outage: what fills the disk may be others, and they would take it all."""
         if self._shed or not ("full" in str(error) or getattr(error, "errno", None) == errno.ENOSPC):
             return
@@ -192,10 +232,10 @@ class GroupRecorder:
 
     def _commit(self, items: Sequence[_Item]) -> None:
         recorded = [item for item in items if isinstance(item, _Recorded)]
-        kept = self._write_samples(recorded)
+        kept, refused = self._write_samples(recorded)
         closed = [item for item in items if isinstance(item, _Closed)]
         gone: list[str] = []
-        refused, crowded_out = self._images_refused, self._images_crowded_out
+        refused, crowded_out, unstorable = self._images_refused + refused, self._images_crowded_out, self._unstorable
         with transaction(self._connection):
             ids = add_results(self._connection, [item.result for item in recorded])
             for place, note, size_bytes in kept:
@@ -206,14 +246,17 @@ class GroupRecorder:
             if closed:
                 self._retention.count("images (the disk refused them)", refused)
                 self._retention.count("images (the queue was full)", crowded_out - self._crowded_out_told)
+                self._retention.count("result rows (they could not be stored)", unstorable)
                 for item in closed:
                     self._outbox.add(self._complete(item), item.window)
                     set_last_closed_window(self._connection, item.window)
                 gone = self._retention.make_room()
         self._samples.remove(gone)
+        # Only what was committed is told, and a batch that is tried again refuses its images again.
+        self._images_refused = 0 if closed else refused
         if closed:
-            self._images_refused -= refused
             self._crowded_out_told = crowded_out
+            self._unstorable -= unstorable
         if self._mark is not None:
             for item in closed:
                 self._mark.closed(item.window, self._outbox.depth())
@@ -228,18 +271,19 @@ class GroupRecorder:
             opinions=self._opinions.tell() if self._opinions is not None else None,
         )
 
-    def _write_samples(self, items: Sequence[_Recorded]) -> list[tuple[int, SampleNote, int]]:
-        """Write the images; return (place in `items`, note, size in bytes) of each that could be."""
+    def _write_samples(self, items: Sequence[_Recorded]) -> tuple[list[tuple[int, SampleNote, int]], int]:
+        """Return (place in `items`, note, size in bytes) of each image written, and how many could not be."""
         kept: list[tuple[int, SampleNote, int]] = []
+        refused = 0
         for place, item in enumerate(items):
             if item.sample is None:
                 continue
             try:
                 size_bytes = self._samples.write(item.sample.note, item.sample.pixels)
-            except StorageFull as error:
-                # An image we could not keep is not worth a verdict.
-                self._log.fault("samples", error.one_line())
-                self._images_refused += 1
+            except Exception as error:  # noqa: BLE001 - an image we could not keep is not worth a verdict
+                said = error.one_line() if isinstance(error, StorageFull) else f"{type(error).__name__}: {error}"
+                self._log.fault("samples", f"an image is not kept: {said}")
+                refused += 1
                 continue
             kept.append((place, item.sample.note, size_bytes))
-        return kept
+        return kept, refused
