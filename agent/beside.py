@@ -69,7 +69,7 @@ class BesideModels:
         with self._lock:
             retired, self._retired = self._retired, []
         for model in retired:
-            model.runtime.close()
+            model.close()
 
     def states(self) -> dict[str, str]:
         """Return how each wanted model stands, by name: "loaded", "loading", or why it does not load."""

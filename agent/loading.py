@@ -9,15 +9,16 @@ from pathlib import Path
 
 import msgspec
 
-from agent.ports.runtime import Runtime
+from agent.ports.runtime import Prepare, Runtime
 from agent.ports.slots import InstalledBundle
 from agent.ports.source import Frame
 from contract.decode import Prediction, decode
 from contract.errors import PlumblineError
 from contract.manifest import Artefact, Manifest
-from contract.preprocess import preprocess
+from contract.preprocess import PreprocessSpec, preprocess
 
 Load = Callable[[Path, Manifest], tuple[Runtime, Artefact]]
+PrepareFor = Callable[[PreprocessSpec], "Prepare | None"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,14 @@ class Model:
     artefact: Artefact
     artefact_sha256: str
     guaranteed: bool = True
+    prepare: Prepare | None = None
+    """Where preprocessing runs, if not plainly on the CPU."""
+
+    def close(self) -> None:
+        """Free the model's memory."""
+        self.runtime.close()
+        if self.prepare is not None:
+            self.prepare.close()
 
     def predict(self, frame: Frame) -> Prediction:
         """Return the prediction for one frame.
@@ -41,11 +50,20 @@ class Model:
             BadImage: the frame's pixels are of no usable shape.
         """
         manifest = self.bundle.manifest
-        scores = self.runtime.run(preprocess(frame.pixels, manifest.preprocess))
+        pixels = frame.pixels
+        tensor = self.prepare(pixels) if self.prepare else preprocess(pixels, manifest.preprocess)
+        scores = self.runtime.run(tensor)
         return decode(scores, manifest.labels, self.artefact.output)
 
 
-def load_model(load: Load, bundle: InstalledBundle, only: Artefact | None = None, *, guaranteed: bool = True) -> Model:
+def load_model(
+    load: Load,
+    bundle: InstalledBundle,
+    only: Artefact | None = None,
+    *,
+    guaranteed: bool = True,
+    prepare_for: PrepareFor = lambda _spec: None,
+) -> Model:
     """Return `bundle` loaded by `load`: its first artefact that loads, or `only` this one.
 
     Raises:
@@ -56,7 +74,7 @@ def load_model(load: Load, bundle: InstalledBundle, only: Artefact | None = None
         manifest = msgspec.structs.replace(manifest, artefacts=(only,))
     runtime, artefact = load(Path(bundle.folder), manifest)
     sha256 = next(entry.sha256 for entry in manifest.files if entry.name == artefact.file)
-    return Model(bundle, runtime, artefact, sha256, guaranteed)
+    return Model(bundle, runtime, artefact, sha256, guaranteed, prepare_for(manifest.preprocess))
 
 
 class Loading:

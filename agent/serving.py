@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from agent.decide.smaller import smaller_artefact
 from agent.decide.thresholds import Decision, decide
 from agent.decide.trial import TrialTally
-from agent.loading import Load, Loading, Model, load_model
+from agent.loading import Load, Loading, Model, PrepareFor, load_model
 from agent.ports.clock import Clock
 from agent.ports.log import Log
 from agent.ports.slots import BundleSwitch, InstalledBundle, Trial, TrialOutcome
@@ -49,11 +49,13 @@ class Serving:
         shadow_allowed: Callable[[], bool] = lambda: True,
         smaller_wanted: Callable[[], bool] = lambda: False,
         runtimes: Collection[RuntimeKind] = tuple(RuntimeKind),
+        prepare_for: PrepareFor = lambda _spec: None,
     ) -> None:
         """`shadow_allowed` and `smaller_wanted` say what a degraded station gives up; `runtimes` are those it has."""
         self._shadow_allowed = shadow_allowed
         self._smaller_wanted = smaller_wanted
         self._runtimes = runtimes
+        self._prepare_for = prepare_for
         self._held_s: float | None = None
         # The artefact that the bundle in charge runs when nothing is given up; None while it runs.
         self._full: Artefact | None = None
@@ -195,7 +197,7 @@ class Serving:
         """Free every model."""
         for model in (self.in_charge, self._candidate):
             if model is not None:
-                model.runtime.close()
+                model.close()
         self.in_charge = self._candidate = None
 
     def _take_up(self) -> None:
@@ -240,7 +242,9 @@ class Serving:
             if self._full is not None:
                 full, self._full = self._full, None
                 self._log.say(f"going back to the artefact '{full.file}'")
-                self._rescue = Loading(lambda: load_model(self._load, model.bundle, full))
+                self._rescue = Loading(
+                    lambda: load_model(self._load, model.bundle, full, prepare_for=self._prepare_for)
+                )
             return
         if self._full is not None or self._tried_smaller == model.bundle.digest:
             return
@@ -251,7 +255,13 @@ class Serving:
         self._full = model.artefact
         self._log.say(f"taking the smaller artefact '{smaller.artefact.file}'")
         self._rescue = Loading(
-            lambda: load_model(self._load, model.bundle, smaller.artefact, guaranteed=smaller.guaranteed)
+            lambda: load_model(
+                self._load,
+                model.bundle,
+                smaller.artefact,
+                guaranteed=smaller.guaranteed,
+                prepare_for=self._prepare_for,
+            )
         )
 
     def _finish_rescue(self, rescue: Loading) -> None:
@@ -277,9 +287,9 @@ class Serving:
         elif not kept:
             if candidate is not None:
                 if free:
-                    candidate.runtime.close()
+                    candidate.close()
             elif self.in_charge is not None and self.in_charge.bundle.digest == trial.bundle.digest:
-                self.in_charge.runtime.close()
+                self.in_charge.close()
                 self.in_charge = None
         self._log.say(f"bundle {trial.bundle.digest[:12]} {'is in charge' if kept else f'was turned down: {reason}'}")
         self._switch.conclude(
@@ -296,10 +306,10 @@ class Serving:
     def _put_in_charge(self, model: Model) -> None:
         old, self.in_charge = self.in_charge, model
         if old is not None:
-            old.runtime.close()
+            old.close()
 
     def _load_model(self, bundle: InstalledBundle) -> Model:
-        return load_model(self._load, bundle)
+        return load_model(self._load, bundle, prepare_for=self._prepare_for)
 
 
 def _note(trial: Trial, tally: TrialTally) -> ShadowNote:

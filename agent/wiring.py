@@ -187,7 +187,7 @@ class Station:
         # Unlinked, not written over: the model that is being replaced may still have its file mapped.
         folder = self._settings.home_folder / "models" / wanted.name
         shutil.rmtree(folder, ignore_errors=True)
-        return load_model(self._load, open_archive(Path(wanted.bundle), folder))
+        return load_model(self._load, open_archive(Path(wanted.bundle), folder), prepare_for=self._models.prepare_for)
 
     def _capture(self, name: str, source: SourceSettings, stack: ExitStack) -> Capture:
         def opened() -> FrameSource:
@@ -247,6 +247,7 @@ class Station:
             previous=boot_bundles[1] if len(boot_bundles) > 1 else None,
             shadow_allowed=lambda: self._degrading.shadow,
             smaller_wanted=lambda: self._degrading.smaller_artefact,
+            prepare_for=self._models.prepare_for,
         )
         if boot_bundles:
             serving.begin(boot_bundles[0])

@@ -8,6 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+class Prepare(Protocol):
+    """Pixels u8[H,W] or u8[H,W,C] to the input of one model; used by one thread at a time."""
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
+        """Return what contract.preprocess.preprocess returns.
+
+        Raises:
+            BadImage: the pixels have another dtype or shape.
+        """
+
+    def close(self) -> None:
+        """Free what it holds."""
+
+
 class Runtime(Protocol):
     """One artefact, loaded; used by one thread at a time."""
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from agent.ports.clock import Clock
-from agent.ports.runtime import Runtime
+from agent.ports.runtime import Prepare, Runtime
 from agent.runtime.providers import Choice, Provider, available_providers, choose_provider
 from agent.runtime.tensorrt_build import BuildState, EngineBuilds
 from agent.runtime.tensorrt_cache import EngineCache
 from contract.errors import BadModel, PlumblineError
 from contract.manifest import Artefact, Manifest, RuntimeKind
+from contract.preprocess import PreprocessSpec
 
 _CPU = Choice(Provider.CPU, Provider.CPU)
 
@@ -84,6 +88,25 @@ class ModelLoader:
     def engine_states(self) -> dict[str, BuildState]:
         """Return how the TensorRT engines of late stand, by key."""
         return self._builds.states() if self._builds is not None else {}
+
+    def prepare_for(self, spec: PreprocessSpec) -> Prepare | None:
+        """Return what prepares frames where the station may use a GPU; None: plainly on the CPU."""
+        gpu = {"CUDAExecutionProvider", "TensorrtExecutionProvider"} & set(available_providers())
+        if self._provider == "cpu" or not gpu:
+            return None
+        from agent.runtime.cuda_preprocess import open_cuda_preprocess
+        from agent.runtime.preparing import MeasuredPreprocess
+        from agent.runtime.preprocess_choice import ChoiceFile, ChosenPreprocess, choose_preprocess
+
+        kept = self._engines.parent / "preprocess"
+
+        def choose(pixels: NDArray[np.uint8]) -> ChosenPreprocess:
+            choices = ChoiceFile(kept / "choices.json")
+            return choose_preprocess(
+                spec, lambda: open_cuda_preprocess(spec, kept), choices, pixels, self._clock, self._say
+            )
+
+        return MeasuredPreprocess(spec, choose, self._say)
 
     def close(self) -> None:
         """Stop building."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from agent.runtime.preparing import MeasuredPreprocess
 from agent.runtime.preprocess_choice import (
     ChoiceFile,
     ChosenPreprocess,
@@ -16,7 +19,7 @@ from agent.runtime.preprocess_choice import (
     bench_preprocess,
     choose_preprocess,
 )
-from contract.errors import BadModel
+from contract.errors import BadImage, BadModel
 from contract.preprocess import PreprocessSpec, preprocess
 from tests.fakes.agent_clock import HandClock
 
@@ -141,3 +144,59 @@ def test_a_bench_survives_its_file(tmp_path: Path) -> None:
     choices.put("Orin", SPEC, (2, 3), bench)
     assert choices.get("Orin", SPEC, (2, 3)) == bench
     assert choices.get("Orin", msgspec.structs.replace(SPEC, mean=(0.4,)), (2, 3)) is None
+
+
+def test_the_line_is_served_from_the_first_frame_while_the_gpu_is_measured_beside_it() -> None:
+    clock, measured = Ticking(), threading.Event()
+    gpu = Gpu(clock)
+
+    def choose(pixels: NDArray[np.uint8]) -> ChosenPreprocess:
+        assert measured.wait(20)
+        return ChosenPreprocess(SPEC, gpu, said.append)
+
+    said: list[str] = []
+    prepare = MeasuredPreprocess(SPEC, choose, said.append)
+    assert np.array_equal(prepare(PIXELS), preprocess(PIXELS, SPEC))
+    assert np.array_equal(prepare(PIXELS), preprocess(PIXELS, SPEC))
+    assert gpu.calls == 0
+    measured.set()
+    assert prepare.settle(20)
+    assert np.array_equal(prepare(PIXELS), preprocess(PIXELS, SPEC))
+    assert gpu.calls == 1
+    prepare.close()
+    assert gpu.closed == 1
+
+
+def test_a_gpu_that_breaks_in_another_way_leaves_the_cpu_and_says_so() -> None:
+    def choose(pixels: NDArray[np.uint8]) -> ChosenPreprocess:
+        raise OSError("libcuda.so.1: cannot open shared object file")
+
+    said: list[str] = []
+    prepare = MeasuredPreprocess(SPEC, choose, said.append)
+    prepare(PIXELS)
+    assert prepare.settle(20)
+    assert np.array_equal(prepare(PIXELS), preprocess(PIXELS, SPEC))
+    assert "libcuda" in said[0]
+
+
+def test_a_model_closed_while_the_gpu_is_measured_frees_it() -> None:
+    clock, measured = Ticking(), threading.Event()
+    gpu = Gpu(clock)
+
+    def choose(pixels: NDArray[np.uint8]) -> ChosenPreprocess:
+        assert measured.wait(20)
+        return ChosenPreprocess(SPEC, gpu, lambda _text: None)
+
+    prepare = MeasuredPreprocess(SPEC, choose, lambda _text: None)
+    prepare(PIXELS)
+    prepare.close()
+    measured.set()
+    prepare.settle(20)
+    assert gpu.closed == 1
+
+
+def test_a_frame_that_cannot_be_prepared_starts_no_measuring() -> None:
+    prepare = MeasuredPreprocess(SPEC, lambda _pixels: pytest.fail("measured"), lambda _text: None)
+    with pytest.raises(BadImage):
+        prepare(np.zeros((2, 2, 4), np.uint8))
+    assert not prepare.settle(0.0)
