@@ -7,6 +7,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from agent.health.home_lock import is_locked
 from agent.ports.slots import InstalledBundle
 from agent.slots.ab_slots import Slots
@@ -45,6 +47,7 @@ def station_status(
         "simulated": source_kind == "simulated",
         "bundle": bundle.digest if bundle else "",
         "bundle_name": f"{bundle.manifest.name} {bundle.manifest.version}" if bundle else "",
+        "models": _models(store.models),
         "trial": trial.order.bundle if trial else "",
         "last_update": ("kept" if last.kept else f"rolled back: {last.reason}") if last else "",
         "boot": store.boot,
@@ -62,3 +65,11 @@ def station_status(
         "samples_bytes": store.samples_bytes,
         "enrolled_frames": enrolled_frames,
     }
+
+
+def _models(kept: str) -> dict[str, str]:
+    """Return how the models beside the one in charge stood when the station last said so, by name."""
+    try:
+        return msgspec.json.decode(kept, type=dict[str, str]) if kept else {}
+    except msgspec.DecodeError:
+        return {}

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 from agent.api.meter import LineMeter
@@ -107,6 +108,8 @@ class Station:
             self._models = self._make_loader(stack)
             switch, inbox, report = Switch(), Inbox(), ReportBox()
             self._serving = self._make_serving(switch)
+            self._memory = self._store.memory()
+            self._told_models: dict[str, str] | None = None
             self._beside = BesideModels(self._load_beside, log)
             self._want_models(settings)
             self._cameras = [self._camera_line(capture) for capture in self._captures]
@@ -133,7 +136,12 @@ class Station:
                 clock,
                 log,
                 wedged_s=settings.line.wedged_s,
-                chores=[*(camera.enrolled.save for camera in self._cameras), self._reload, self._degrade],
+                chores=[
+                    *(camera.enrolled.save for camera in self._cameras),
+                    self._reload,
+                    self._tell_models,
+                    self._degrade,
+                ],
                 why_unsound=self._why_unsound,
             )
             self._closing = stack.pop_all()
@@ -182,6 +190,12 @@ class Station:
 
     def _want_models(self, settings: Settings) -> None:
         self._beside.want([Wanted(m.name, str(settings.path(m.bundle)), m.camera) for m in settings.models])
+
+    def _tell_models(self) -> None:
+        states = self._beside.states()
+        if states != self._told_models:
+            self._memory.put("models", msgspec.json.encode(states).decode())
+            self._told_models = states
 
     def _load_beside(self, wanted: Wanted) -> Model:
         # Unlinked, not written over: the model that is being replaced may still have its file mapped.
@@ -359,6 +373,8 @@ class Station:
                 self._store.recorder.healthy(),
                 reported.update_state if reported else "",
                 {name: loop.faults for name, loop in loops.items() if loop is not None},
+                self._supervisor.restarts,
+                self._beside.states(),
             )
 
         view = StationFacts(

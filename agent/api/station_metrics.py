@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.api.exposition import Exposition
@@ -20,12 +20,17 @@ from contract.update_states import UpdateState
 
 @dataclass(frozen=True, slots=True)
 class StationFigures:
-    """What the loops count themselves. `update_state` "": this station follows no orders, or has not said yet."""
+    """What the loops count themselves. `update_state` "": this station follows no orders, or has not said yet.
+
+    `models`: how those beside the one in charge stand, "loaded" or why not.
+    """
 
     version: str
     stored: bool
     update_state: str
     faults: Mapping[str, int]
+    restarts: int = 0
+    models: Mapping[str, str] = field(default_factory=dict)
 
 
 def station_metrics(
@@ -52,6 +57,10 @@ def station_metrics(
     out.add_all(
         "plumbline_faults_total", "counter", "Errors nothing foresaw, by the loop that went on after them.", faults
     )
+    out.add("plumbline_restarts_total", "counter", "Cameras and models that hung and were restarted.", figures.restarts)
+    models = [({"model": name}, float(state == "loaded")) for name, state in sorted(figures.models.items())]
+    if models:
+        out.add_all("plumbline_model_loaded", "gauge", "1: this model looks on beside the one in charge.", models)
     if figures.update_state:
         states = [({"state": state.value}, float(state.value == figures.update_state)) for state in UpdateState]
         out.add_all("plumbline_update_state", "gauge", "1 for the state of the last or current update.", states)

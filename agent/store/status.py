@@ -24,6 +24,7 @@ class StoreStatus:
     samples_bytes: int
     reference: str
     opinions: dict[str, int]
+    models: str
 
 
 def read_status(connection: sqlite3.Connection) -> StoreStatus:
@@ -31,7 +32,7 @@ def read_status(connection: sqlite3.Connection) -> StoreStatus:
     facts = {
         str(name): str(value)
         for name, value in connection.execute(
-            "SELECT name, value FROM memory WHERE name IN ('boot', 'closed_window', 'acked_at', 'reference')"
+            "SELECT name, value FROM memory WHERE name IN ('boot', 'closed_window', 'acked_at', 'reference', 'models')"
         )
     }
     captured, passed, rejected, review = connection.execute(
@@ -56,6 +57,7 @@ def read_status(connection: sqlite3.Connection) -> StoreStatus:
         samples_bytes=samples_bytes,
         reference=facts.get("reference", ""),
         opinions=_opinions(connection),
+        models=facts.get("models", ""),
     )
 
 

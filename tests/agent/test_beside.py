@@ -191,6 +191,7 @@ def test_a_running_station_loads_and_unloads_a_model_on_reload(tmp_path: Path, b
         station.config.write_text(f"{alone}\n{models}")
         assert station.command("reload").returncode == 0
         wait_for(lambda: "model 'backwards' looks on" in station.said())
+        wait_for(lambda: station.status()["models"] == {"backwards": "loaded"})
         mark = station.last_id()
         wait_for(lambda: station.last_id() > mark + 300)
         # What one passes the other rejects, and the other way round.
@@ -205,6 +206,7 @@ def test_a_running_station_loads_and_unloads_a_model_on_reload(tmp_path: Path, b
         station.config.write_text(alone)
         assert station.command("reload").returncode == 0
         wait_for(lambda: "model 'backwards' is unloaded" in station.said())
+        wait_for(lambda: station.status()["models"] == {})
         mark = station.last_id()
         wait_for(lambda: "PASS" in verdicts(mark))
         assert station.end(signal.SIGTERM) == 0
