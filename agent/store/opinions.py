@@ -25,7 +25,7 @@ class Opinions:
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, policy: ImagesLeave, *, max_waiting: int = 1_000, max_rows: int = 10_000
+        self, connection: sqlite3.Connection, policy: ImagesLeave, *, max_waiting: int = 1_000, max_rows: int = 2_000
     ) -> None:
         """`policy`: NEVER also where nobody is to be asked. `max_rows` bounds the ended ones that are kept to be shown."""
         self._connection = connection
