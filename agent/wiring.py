@@ -50,7 +50,7 @@ from agent.store.running_mark import FILE_NAME as MARK_NAME
 from agent.store.running_mark import RunningMark, read_mark
 from agent.store.samples import Samples
 from agent.uplink_loop import UplinkLoop, UplinkRules
-from contract.errors import InvalidConfig
+from contract.errors import BadBundle, InvalidConfig
 from contract.manifest import Artefact, Manifest
 from contract.messages import StationState
 
@@ -531,7 +531,10 @@ def open_bundle(path: Path, scratch: Path) -> InstalledBundle:
         NotFound: there is none.
         BadBundle: it is torn, or does not match its hashes.
     """
-    return open_folder(path) if path.is_dir() else open_archive(path, scratch / "bundle")
+    try:
+        return open_folder(path) if path.is_dir() else open_archive(path, scratch / "bundle")
+    except BadBundle as error:
+        raise BadBundle(f"bundle '{path}': {error.message}", hint=error.hint or "fetch or make it again") from error
 
 
 def _read(path: Path, key: str) -> bytes:
