@@ -14,7 +14,6 @@ from agent.mailboxes import Inbox, ReportBox, Switch
 from agent.ports.clock import Clock
 from agent.ports.fallback import Fallback
 from agent.ports.log import Log
-from agent.ports.policy import ImagesLeave
 from agent.ports.samples import SampleSender
 from agent.ports.slots import InstalledBundle
 from agent.second_opinions import OpinionRules, SecondOpinions
@@ -79,7 +78,7 @@ class CloudSide:
         """Return the loop that asks about kept frames after their verdict."""
         policy, store = self._settings.policy, self._store
         # P8: as above.
-        if self._http is None or not policy.deferred or policy.images_leave is ImagesLeave.NEVER:
+        if self._http is None or not policy.asks_later:
             return None
         from agent.uplink.deferred import HttpOpinions
 

@@ -68,10 +68,10 @@ token_file = ""
 images_leave = "requested"    # "never", "unsure" or "requested"
 audit_rate = 0.02             # share of frames kept at random for review
 doubtful_per_window = 16      # most unsure and REVIEW frames kept of a window
-fallback = false              # ask the cloud's model about unsure frames
+fallback = false              # ask the cloud's model about unsure frames: they leave without being requested
 fallback_per_s = 2.0
 fallback_burst = 10
-deferred = true               # with a [cloud] url: ask it later about kept frames that were unsure; the verdict stands
+deferred = true               # with fallback: ask it later too, about kept frames it had no time for; the verdict stands
 deferred_per_hour = 60        # most images asked about in any hour
 deferred_mib_per_day = 64     # most that they may weigh in any day, a quarter of it at once
 
@@ -219,6 +219,11 @@ class PolicySettings(Section, frozen=True):
     deferred: bool = True
     deferred_per_hour: int = 60
     deferred_mib_per_day: int = 64
+
+    @property
+    def asks_later(self) -> bool:
+        """Whether kept images may leave for a later opinion: only where a second opinion is wanted at all (P8)."""
+        return self.fallback and self.deferred and self.images_leave is not ImagesLeave.NEVER
 
 
 class DegradeSettings(Section, frozen=True):

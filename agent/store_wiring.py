@@ -77,7 +77,7 @@ class Store:
     def opinions(self, connection: sqlite3.Connection) -> Opinions:
         """Return the second opinions that are waited for."""
         settings = self._settings
-        asks = settings.policy.deferred and bool(settings.cloud.url)
+        asks = settings.policy.asks_later and bool(settings.cloud.url)
         # P8: what may not leave, and what nobody would be asked about, never waits.
         return Opinions(connection, settings.policy.images_leave if asks else ImagesLeave.NEVER)
 

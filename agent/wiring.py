@@ -55,7 +55,7 @@ from agent.source_wiring import open_source
 from agent.store_wiring import Store
 from agent.supervisor import Supervisor
 from agent.windows import WindowRules
-from contract.errors import InvalidConfig
+from contract.errors import BadBundle, InvalidConfig
 from contract.manifest import Artefact, Manifest
 
 if TYPE_CHECKING:
@@ -325,7 +325,8 @@ class Station:
         return found[0] if found else None
 
     def _line_is_pressed(self) -> bool:
-        return self._meter.recent_latency_ms > self._settings.line.deadline_ms * _PRESSED_SHARE
+        pressed = self._meter.recent_latency_ms > self._settings.line.deadline_ms * _PRESSED_SHARE
+        return pressed or not self._degrading.second_opinions
 
     def _in_charge(self) -> InstalledBundle | None:
         model = self._serving.in_charge
@@ -400,4 +401,7 @@ def open_bundle(path: Path, scratch: Path) -> InstalledBundle:
         NotFound: there is none.
         BadBundle: it is torn, or does not match its hashes.
     """
-    return open_folder(path) if path.is_dir() else open_archive(path, scratch / "bundle")
+    try:
+        return open_folder(path) if path.is_dir() else open_archive(path, scratch / "bundle")
+    except BadBundle as error:
+        raise BadBundle(f"bundle '{path}': {error.message}", hint=error.hint or "fetch or make it again") from error

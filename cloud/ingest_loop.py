@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import queue
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from cloud.ports.link import Arrival, Link
-from contract.codec import decode_control, decode_summary, encode_control
+from contract.codec import SummaryKey, decode_control, decode_summary, decode_summary_key, encode_control
 from contract.errors import BadMessage, TransientError
 from contract.messages import Ack, CommandResult, ReportedState, StationState, Summary
 from contract.sketches.wire import from_wire
@@ -20,6 +20,8 @@ BATCH_SIZE = 200
 BATCH_WINDOW_S = 0.1
 # How many summaries a station may send before the next ack; issue 6 lets load decide.
 CREDIT = 100
+# What nobody can acknowledge comes again every few seconds, for ever: it is told and stored once, not each time (P5).
+_DEAD_REMEMBERED = 1000
 
 
 @dataclass(slots=True)
@@ -32,7 +34,11 @@ class Batch:
     results: list[CommandResult] = field(default_factory=list)
     dead: list[tuple[str, str, bytes]] = field(default_factory=list)
     # Dead letters whose sender and sequence are known: acknowledged, or the station would send them for ever.
-    refused: list[Summary] = field(default_factory=list)
+    refused: list[SummaryKey] = field(default_factory=list)
+
+    def keys(self) -> list[SummaryKey]:
+        """Return what to acknowledge once the batch is committed."""
+        return [_key(summary) for summary, _ in self.summaries] + self.refused
 
 
 def sort_arrivals(arrivals: Sequence[Arrival]) -> Batch:
@@ -46,11 +52,11 @@ def sort_arrivals(arrivals: Sequence[Arrival]) -> Batch:
     return batch
 
 
-def acks_for(summaries: Sequence[Summary], credit: int) -> list[Ack]:
+def acks_for(keys: Iterable[SummaryKey], credit: int) -> list[Ack]:
     """Return one ack a (station, boot), its sequences as ranges."""
     seqs: dict[tuple[str, str], set[int]] = {}
-    for summary in summaries:
-        seqs.setdefault((summary.header.station, summary.header.boot), set()).add(summary.header.seq)
+    for key in keys:
+        seqs.setdefault((key.station, key.boot), set()).add(key.seq)
     return [Ack(station, boot, _ranges(sorted(found)), credit) for (station, boot), found in seqs.items()]
 
 
@@ -76,6 +82,7 @@ class IngestLoop:
         self.committed = 0
         self.duplicates = 0
         self.dead = 0
+        self._told_dead: dict[int, None] = {}
 
     def run(self) -> None:
         """Ingest until stopped."""
@@ -91,6 +98,7 @@ class IngestLoop:
     def ingest(self, arrivals: Sequence[Arrival]) -> None:
         """Commit one batch, then acknowledge it."""
         batch = sort_arrivals(arrivals)
+        batch.dead = [letter for letter in batch.dead if hash(letter) not in self._told_dead]
         try:
             new = self._commit_patiently(batch)
         except Exception as error:  # noqa: BLE001 - whatever a message does to the database, the loop must go on
@@ -102,20 +110,23 @@ class IngestLoop:
             reason = f"it cannot be stored: {type(error).__name__}: {error}"
             batch = Batch(
                 dead=[(arrivals[0].topic, reason[:500], arrivals[0].payload)],
-                refused=[summary for summary, _ in batch.summaries] + batch.refused,
+                refused=batch.keys(),
             )
             new = self._commit_patiently(batch)
         if new is None:
             return
         for arrival in arrivals:
             arrival.done()
-        for ack in acks_for([summary for summary, _ in batch.summaries] + batch.refused, CREDIT):
+        for ack in acks_for(batch.keys(), CREDIT):
             self._link.publish(topic(ack.station, Channel.ACK), encode_control(ack), qos=0, retain=False)
         self.committed += new
         self.duplicates += len(batch.summaries) - new
         self.dead += len(batch.dead)
-        for name, reason, _ in batch.dead:
-            _log.warning("dead letter on %s: %s", name, reason)
+        for letter in batch.dead:
+            _log.warning("dead letter on %s: %s", letter[0], letter[1])
+            self._told_dead[hash(letter)] = None
+        while len(self._told_dead) > _DEAD_REMEMBERED:
+            del self._told_dead[next(iter(self._told_dead))]
 
     def _commit_patiently(self, batch: Batch) -> int | None:
         """Return how many summaries were new, None when the loop was stopped before they could be stored."""
@@ -147,15 +158,16 @@ def _sort_one(arrival: Arrival, batch: Batch) -> None:
     station, channel = parse_topic(arrival.topic)
     said_by: str
     if channel is Channel.SUMMARY:
-        summary = decode_summary(arrival.payload)
-        said_by = summary.header.station
-        if said_by == station:
-            try:
+        try:
+            summary = decode_summary(arrival.payload)
+            said_by = summary.header.station
+            if said_by == station:
                 _check_summary(summary)
-            except BadMessage:
-                batch.refused.append(summary)
-                raise
-            batch.summaries.append((summary, arrival.payload))
+                batch.summaries.append((summary, arrival.payload))
+        except BadMessage:
+            if (key := decode_summary_key(arrival.payload)) is not None and key.station == station:
+                batch.refused.append(key)
+            raise
     elif channel is Channel.STATE:
         state = decode_control(arrival.payload, StationState)
         said_by = state.station
@@ -183,6 +195,10 @@ def _check_summary(summary: Summary) -> None:
         raise BadMessage(f"summary {summary.header.seq} of '{summary.header.station}' does not account for every frame")
     if summary.window is not None:
         from_wire(summary.window)
+
+
+def _key(summary: Summary) -> SummaryKey:
+    return SummaryKey(summary.header.station, summary.header.boot, summary.header.seq)
 
 
 def _ranges(seqs: Sequence[int]) -> tuple[tuple[int, int], ...]:

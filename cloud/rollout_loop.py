@@ -170,7 +170,8 @@ class RolloutLoop:
             why = f"former bundle '{member.previous_bundle[:12]}' is in no release: nothing to order back"
             if not member.previous_bundle:
                 why = "there is no former bundle"
-            self._rollouts.step_member(member, MemberEvent.RECALL, member.reason or why, self._now())
+            # Left standing, the bad order would be obeyed by a station that was away, whenever it comes back.
+            self._rollouts.withdraw(member, member.reason or why, self._now())
             return
         order = self._signed(member.station, member.previous_bundle, _recall_name(member), 0.0)
         self._rollouts.order(member, MemberEvent.RECALL, order, member.previous_bundle, self._now())
@@ -195,7 +196,8 @@ class RolloutLoop:
 
     def _publish(self) -> None:
         for order in self._rollouts.unpublished():
-            message = encode_control(DesiredState(order.station, order.envelope))
+            # An empty retained message clears what the broker keeps.
+            message = encode_control(DesiredState(order.station, order.envelope)) if order.envelope else b""
             if self._link.publish(topic(order.station, Channel.DESIRED), message, qos=1, retain=True):
                 self._rollouts.mark_published(order)
 

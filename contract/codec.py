@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
+from contract.bounds import Count
 from contract.errors import BadMessage
 from contract.messages import WIRE_VERSION, Summary
 
@@ -18,8 +19,23 @@ M = TypeVar("M", bound=msgspec.Struct)
 # RecursionError: "[[[[..." in a field that nobody even reads.
 _UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)
 
+
+class SummaryKey(msgspec.Struct, frozen=True):
+    """Which summary of whom: the part of a header that an acknowledgement is made of."""
+
+    station: str
+    boot: str
+    seq: Count
+    v: int = WIRE_VERSION
+
+
+class _Keyed(msgspec.Struct):
+    header: SummaryKey
+
+
 _pack = msgspec.msgpack.Encoder()
 _unpack_summary = msgspec.msgpack.Decoder(Summary)
+_unpack_key = msgspec.msgpack.Decoder(_Keyed)
 _to_json = msgspec.json.Encoder()
 
 
@@ -40,6 +56,18 @@ def decode_summary(payload: bytes) -> Summary:
         raise BadMessage(f"{len(payload)} bytes are no summary: {error}") from error
     _check_version(summary.header.v)
     return summary
+
+
+def decode_summary_key(payload: bytes) -> SummaryKey | None:
+    """Return which summary `payload` is, though the rest of it be unreadable; None where even that cannot be told.
+
+    Of another version it is never told: a station keeps what this side cannot read yet, until it is updated.
+    """
+    try:
+        key = _unpack_key.decode(payload).header
+    except _UNREADABLE:
+        return None
+    return key if key.v == WIRE_VERSION else None
 
 
 def encode_control(message: msgspec.Struct) -> bytes:

@@ -86,6 +86,7 @@ def fleet_routes(
             "at": now(),
             "broker_connected": broker_connected(),
             "stations": rows,
+            "strangers": stations.strangers(),
             "review": {"waiting": waiting, "labelled": labelled},
             "dead_letters": summaries.dead_letter_count(),
         }

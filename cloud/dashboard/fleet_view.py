@@ -20,9 +20,13 @@ _NEWEST = 20
 
 @dataclass(frozen=True, slots=True)
 class FleetView:
-    """One moment of the fleet; each table is a list of rows keyed by column. `simulated` names stations without a camera."""
+    """One moment of the fleet; each table is a list of rows keyed by column. `simulated` names stations without a camera.
+
+    `strangers` names who speaks on the broker and was never added.
+    """
 
     simulated: list[str]
+    strangers: list[str]
     broker_connected: bool
     online: int
     alarms_open: int
@@ -76,6 +80,7 @@ def fleet_view(
     answers = {r.alarm: f"{r.state} {r.version}".strip() for r in alarms.retrains()}
     return FleetView(
         simulated=[s.station for s in status if s.simulated],
+        strangers=stations.strangers(),
         broker_connected=broker_connected,
         online=sum(s.online for s in status),
         alarms_open=sum(a.closed_at is None for a in every_alarm),

@@ -86,6 +86,8 @@ def install_dashboard(app: FastAPI, view: Callable[[], FleetView]) -> None:
             broker.set_visibility(False)
             simulated = ui.label().classes("simulated w-full bg-amber-200 px-3 py-2 rounded font-medium")
             simulated.set_visibility(False)
+            strangers = ui.label().classes("strangers w-full bg-amber-100 px-3 py-2 rounded font-medium")
+            strangers.set_visibility(False)
             tables = {name: _table(name) for name in _TABLES}
 
         async def refresh() -> None:
@@ -103,6 +105,8 @@ def install_dashboard(app: FastAPI, view: Callable[[], FleetView]) -> None:
             headline.set_text(_headline(found))
             simulated.set_text(_simulated(found))
             simulated.set_visibility(bool(found.simulated))
+            strangers.set_text(_strangers(found))
+            strangers.set_visibility(bool(found.strangers))
             broker.set_visibility(not found.broker_connected)
             for name, table in tables.items():
                 if table.rows != (rows := getattr(found, name)):
@@ -127,8 +131,19 @@ def _count(number: int, what: str) -> str:
 
 def _simulated(found: FleetView) -> str:
     names = found.simulated
-    who = ", ".join(names) if len(names) <= 8 else f"{len(names)} stations"
-    return f"SIMULATED: {who} {'has' if len(names) == 1 else 'have'} no camera; what they see is simulated."
+    return f"SIMULATED: {_who(names)} {'has' if len(names) == 1 else 'have'} no camera; what they see is simulated."
+
+
+def _strangers(found: FleetView) -> str:
+    names = found.strangers
+    return (
+        f"{_who(names)} {'speaks' if len(names) == 1 else 'speak'} on the broker without having been added: what comes is"
+        " kept, no order goes out. plumbline-cloud station add NAME, or take away the access to the broker."
+    )
+
+
+def _who(names: list[str]) -> str:
+    return ", ".join(names) if len(names) <= 8 else f"{len(names)} stations"
 
 
 def _table(name: str) -> ui.table:

@@ -42,7 +42,7 @@ class RolloutMember:
 
 @dataclass(frozen=True, slots=True)
 class StandingOrder:
-    """The newest order for a station; `published` once the broker took it."""
+    """The newest order for a station; `published` once the broker took it. An empty `envelope`: it was withdrawn."""
 
     station: str
     desired_seq: int
@@ -75,6 +75,9 @@ class RolloutBook(Protocol):
         self, member: RolloutMember, event: MemberEvent, order: StandingOrder, previous_bundle: str, now: float
     ) -> None:
         """Store an order with the member's step that it carries out."""
+
+    def withdraw(self, member: RolloutMember, reason: str, now: float) -> None:
+        """Recall a station that has nothing to go back to: no order stands for it any more."""
 
     def step_member(self, member: RolloutMember, event: MemberEvent, reason: str, now: float) -> None:
         """Move a station of a rollout on."""

@@ -107,6 +107,8 @@ def open_bundle(path: Path) -> tuple[Manifest, str]:
         raise NotFound(f"no bundle '{path}'", hint="check the path") from error
     except OSError as error:
         raise BadBundle(f"'{path}' cannot be read: {error.strerror or error}") from error
+    except BadBundle as error:
+        raise BadBundle(f"bundle '{path}': {error.message}", hint=error.hint or "fetch or make it again") from error
     return reader.manifest, sha256_of(path)
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from contract.errors import StorageFull
+from contract.errors import InvalidConfig, StorageFull
 
 
 def write_durably(path: Path, chunks: Iterable[bytes], *, mode: int = 0o644) -> None:
@@ -14,7 +14,10 @@ def write_durably(path: Path, chunks: Iterable[bytes], *, mode: int = 0o644) -> 
 
     Raises:
         StorageFull: it cannot be written.
+        InvalidConfig: there is a folder or a device of that name, which would be replaced.
     """
+    if path.exists() and not path.is_file():
+        raise InvalidConfig(f"'{path}' is there and is no plain file", hint="choose another name")
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

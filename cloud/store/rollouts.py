@@ -104,6 +104,14 @@ class Rollouts:
             detail = f"{order.station}: bundle {order.bundle[:12]}, desired_seq {order.desired_seq}"
             write_audit(connection, now, "plumbline", event.value, detail)
 
+    def withdraw(self, member: RolloutMember, reason: str, now: float) -> None:
+        """Recall a station that has nothing to go back to: no order stands for it any more. Its desired_seq stays."""
+        none = {"bundle": "", "envelope": "", "published": False}
+        with self._database.write() as connection:
+            connection.execute(update(desired).where(desired.c.station == member.station).values(**none))
+            _step(connection, member, MemberEvent.RECALL, {"ended_at": now, "reason": reason})
+            write_audit(connection, now, "plumbline", "withdraw", f"{member.deployment}: {reason}")
+
     def step_member(self, member: RolloutMember, event: MemberEvent, reason: str, now: float) -> None:
         """Move a station of a rollout on."""
         with self._database.write() as connection:

@@ -51,6 +51,12 @@ class Stations:
         with self._database.read() as connection:
             return [_status(dict(row._mapping)) for row in connection.execute(query)]
 
+    def strangers(self) -> list[str]:
+        """Return who speaks on the broker and was never added, by name."""
+        query = select(station_status.c.station).where(station_status.c.station.not_in(select(stations.c.station)))
+        with self._database.read() as connection:
+            return list(connection.execute(query.order_by(station_status.c.station)).scalars())
+
     def commit(self, states: Sequence[StationState], reports: Sequence[ReportedState], now: float) -> None:
         """Store births, Wills and reports, in the order they came, at `now` by the cloud's clock."""
         with self._database.write() as connection:

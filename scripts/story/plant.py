@@ -42,8 +42,8 @@ ask_again_s = 15.0
 wave_shares = []
 probation_frames = 96
 min_agreement = 0.8
-probation_timeout_s = 60.0
-silence_s = 60.0
+probation_timeout_s = 300.0
+silence_s = 300.0
 """
 
 _AGENT_TABLES = """

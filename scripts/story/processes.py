@@ -157,5 +157,5 @@ def start_broker(folder: Path, port: int) -> Process:
             probe.settimeout(0.5)
             return probe.connect_ex(("127.0.0.1", port)) == 0
 
-    wait_until("the broker answers", answers, 10.0, [broker])
+    wait_until("the broker answers", answers, 60.0, [broker])
     return broker

@@ -49,6 +49,15 @@ def test_silence_sends_them_again() -> None:
     assert seqs(delivery.next_rows(20, 5.0)) == [1, 3]
 
 
+def test_a_row_that_is_never_acknowledged_does_not_hold_up_the_others() -> None:
+    outbox = ListOutbox(60)
+    delivery = Delivery(outbox, resend_after_s=5.0)
+    for turn in range(8):
+        sent = seqs(delivery.next_rows(20, turn * 6.0))
+        delivery.acknowledged("b", [(seq, seq) for seq in sent if seq != 3], 20, 0.0)
+    assert list(outbox.rows) == [3] and seqs(delivery.next_rows(20, 60.0)) == [3]
+
+
 def test_a_new_connection_starts_over() -> None:
     delivery = Delivery(ListOutbox(3), resend_after_s=5.0)
     delivery.next_rows(20, 0.0)

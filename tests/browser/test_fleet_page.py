@@ -108,6 +108,15 @@ def test_the_page_follows_the_fleet_without_a_reload(plant: CloudPlant, chromium
     assert "3 of 3 stations online" in text
 
 
+def test_who_was_never_added_is_named_with_what_to_do(plant: CloudPlant, chromium: Chromium, tables: Tables) -> None:
+    chromium.open(plant.url)
+    chromium.wait_for("stations online")
+    assert "without having been added" not in chromium.text()
+    tables.summaries.commit(received(summary("ghost", 1), at=time.time()), [])
+    text = chromium.wait_for("ghost speaks on the broker without having been added")
+    assert "plumbline-cloud station add NAME" in text
+
+
 def test_what_a_station_says_is_text_and_never_markup(plant: CloudPlant, chromium: Chromium, tables: Tables) -> None:
     chromium.open(plant.url)
     evil = "<img src=x onerror=\"document.title='owned'\"> {{ 6*7 }} </td><b>bold</b>"

@@ -166,6 +166,28 @@ def test_a_newer_message_version_is_dead_and_says_which_side_to_update(desk: Des
     newer = msgspec.structs.replace(newer, header=msgspec.structs.replace(newer.header, v=2))
     desk.loop.ingest([desk.sum(newer)])
     assert "update this side first" in desk.dead()[0][0]
+    assert desk.link.acks() == [], "the station keeps it until this side is updated"
+
+
+def test_a_summary_that_cannot_be_read_but_says_which_it_is_is_dead_and_acknowledged(desk: Desk) -> None:
+    """A count out of its bounds, say: whoever sends it would send it for ever."""
+    fields = msgspec.msgpack.decode(encode_summary(summary("s1", 7)))
+    fields["accounting"]["captured"] = -1
+    unreadable = desk.arrival(topic("s1", Channel.SUMMARY), msgspec.msgpack.encode(fields))
+    of_another = desk.arrival(topic("s2", Channel.SUMMARY), msgspec.msgpack.encode(fields))
+    desk.loop.ingest([unreadable, of_another])
+    assert [(a.station, a.ranges) for a in desk.link.acks()] == [("s1", ((7, 7),))]
+    assert len(desk.dead()) == 2 and desk.tables.summaries.totals() == []
+
+
+def test_what_cannot_be_acknowledged_and_comes_again_and_again_is_one_dead_letter(desk: Desk) -> None:
+    for _ in range(5):
+        desk.loop.ingest([desk.arrival(topic("s1", Channel.SUMMARY), b"rotten"), desk.arrival("x", b"rotten")])
+    assert len(desk.dead()) == 2 and desk.loop.dead == 2 and len(desk.done) == 10
+    for number in range(1200):  # what is remembered is bounded
+        desk.loop.ingest([desk.arrival("x", b"%d" % number)])
+    desk.loop.ingest([desk.arrival("x", b"rotten")])
+    assert desk.loop.dead == 1203
 
 
 def test_births_wills_and_reports_reach_the_status_and_a_stale_will_does_not(desk: Desk) -> None:

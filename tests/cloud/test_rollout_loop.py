@@ -316,6 +316,27 @@ def test_a_station_without_a_way_back_does_not_keep_the_others_from_going_back(p
     assert stuck.state is MemberState.BACK and ("no former bundle" in stuck.reason or "in no release" in stuck.reason)
 
 
+def test_a_station_without_a_way_back_that_was_away_finds_no_bad_order_on_its_return(plant: Plant) -> None:
+    plant.fleet.install("", "s2")
+    plant.fleet.go("s2")
+    rollout = plant.loop.start("v2", ("s1", "s3", "s4"), "operator")
+    plant.turns(3)
+    name = topic("s2", Channel.DESIRED)
+    assert NEW in plant.link.retained(name).decode(), "it is the canary, and its order waits for it"
+    plant.loop.abort(rollout, "eva", "wrong lamp")
+    plant.turns(3)
+    assert plant.rollout(rollout)[0] is RolloutState.ABORTED and plant.link.retained(name) == b""
+    assert ("plumbline", "withdraw") in [(e.actor, e.act) for e in plant.tables.audit.entries()]
+    plant.link.reconnect()
+    plant.turns(2)
+    assert plant.link.retained(name) == b"", "nor does a broker that forgot everything get it again"
+    plant.fleet.come("s2")
+    again = plant.loop.start("v1", (), "operator")
+    plant.turns(20)
+    assert plant.rollout(again)[0] is RolloutState.DONE and plant.fleet.running["s2"] == OLD
+    assert [o.desired_seq for o in plant.fleet.orders if o.station == "s2"] == [1, 2], "and its next order counts on"
+
+
 def test_an_abort_that_meets_the_last_step_wins(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     rollout = plant.loop.start("v2", (), "operator")
     step: Callable[..., None] = type(plant.tables.rollouts).step

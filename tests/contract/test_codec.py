@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract.codec import decode_control, decode_summary, encode_control, encode_summary
+from contract.codec import decode_control, decode_summary, decode_summary_key, encode_control, encode_summary
 from contract.errors import BadMessage
 from contract.messages import (
     Ack,
@@ -46,6 +46,24 @@ def version_1(message: Any) -> Any:
 @given(any_of(Summary).map(version_1))
 def test_a_decoded_summary_is_the_one_encoded(summary: Summary) -> None:
     assert decode_summary(encode_summary(summary)) == summary
+
+
+@given(any_of(Summary).map(version_1), st.sampled_from(["accounting", "window", "samples", "note"]))
+def test_which_summary_it_is_can_be_told_though_the_rest_is_unreadable(summary: Summary, broken: str) -> None:
+    fields = msgspec.msgpack.decode(encode_summary(summary))
+    fields[broken] = 1.5
+    fields["header"]["started_at"] = -1.0
+    payload = msgspec.msgpack.encode(fields)
+    with pytest.raises(BadMessage):
+        decode_summary(payload)
+    key = decode_summary_key(payload)
+    assert key is not None
+    assert (key.station, key.boot, key.seq) == (summary.header.station, summary.header.boot, summary.header.seq)
+
+
+@given(st.binary(max_size=400))
+def test_arbitrary_bytes_have_no_key_and_are_no_error(payload: bytes) -> None:
+    assert decode_summary_key(payload) is None
 
 
 @pytest.mark.parametrize("kind", CONTROL)

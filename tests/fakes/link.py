@@ -37,7 +37,12 @@ class RecordingLink:
         return [decode_control(payload, Command) for payload in self._on(Channel.COMMAND)]
 
     def desired(self) -> list[DesiredState]:
-        return [decode_control(payload, DesiredState) for payload in self._on(Channel.DESIRED)]
+        return [decode_control(payload, DesiredState) for payload in self._on(Channel.DESIRED) if payload]
+
+    def retained(self, topic: str) -> bytes:
+        """Return what a station that subscribes now would be given; empty for nothing."""
+        kept = [payload for name, payload, _, retain in self.published if name == topic and retain]
+        return kept[-1] if kept else b""
 
     def _on(self, channel: Channel) -> list[bytes]:
         return [payload for name, payload, _, _ in self.published if parse_topic(name)[1] is channel]

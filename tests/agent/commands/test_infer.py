@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,16 @@ def test_an_unpacked_bundle_judges_as_its_archive_does(folder: Path, capsys: pyt
     archive = infer(capsys, "--json", "--bundle", folder / "tiny.plb", folder / "bright.png")
     unpacked = infer(capsys, "--json", "--bundle", folder / "open", folder / "bright.png")
     assert json.loads(archive[1][0])["bundle"] == json.loads(unpacked[1][0])["bundle"]
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-3000], lambda b: b[: len(b) // 2] + b"X" + b[len(b) // 2 + 1 :]])
+def test_a_corrupt_bundle_is_one_line_that_names_it_and_says_what_to_do(
+    folder: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[bytes], bytes]
+) -> None:
+    (folder / "corrupt.plb").write_bytes(damage((folder / "tiny.plb").read_bytes()))
+    code, out, err = infer(capsys, "--bundle", folder / "corrupt.plb", folder / "bright.png")
+    assert (code, out, len(err)) == (1, [], 1)
+    assert f"bundle '{folder / 'corrupt.plb'}': " in err[0] and "again)" in err[0]
 
 
 @pytest.mark.parametrize("bundle", ["none.plb", "bright.png", "."])

@@ -44,6 +44,13 @@ def test_the_verdicts_of_a_station_add_up_to_what_it_decided(tables: Tables) -> 
     assert view.simulated == ["s2"] and view.online == 2
 
 
+def test_who_was_never_added_is_named_and_has_no_row(tables: Tables) -> None:
+    tables.add_online("s1")
+    tables.summaries.commit(received(summary("ghost", 1)), [])
+    view = _view(tables)
+    assert view.strangers == ["ghost"] and [row["station"] for row in view.stations] == ["s1"]
+
+
 def test_a_bundle_of_no_release_is_shown_by_its_digest(tables: Tables) -> None:
     tables.add_online("s1")
     tables.stations.commit([], [ReportedState("s1", "b1", T0, "abc123" * 10 + "abcd", "IDLE")], T0)

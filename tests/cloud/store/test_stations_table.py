@@ -6,7 +6,7 @@ import pytest
 
 from contract.errors import InvalidConfig
 from contract.messages import Command, CommandResult, ReportedState, StationState
-from tests.fakes.cloud_tables import T0, Tables
+from tests.fakes.cloud_tables import T0, Tables, received, summary
 
 
 def test_a_token_is_its_stations_and_is_not_stored(tables: Tables) -> None:
@@ -42,6 +42,17 @@ def test_a_station_that_never_spoke_has_a_blank_status(tables: Tables) -> None:
         0,
         0,
     )
+
+
+def test_who_speaks_without_having_been_added_is_a_stranger_until_it_is_added(tables: Tables) -> None:
+    tables.add_online("s1")
+    tables.stations.commit([StationState("guest", "b", True, T0)], [], T0)
+    tables.summaries.commit(received(summary("ghost", 1)), [])
+    assert tables.stations.strangers() == ["ghost", "guest"]
+    assert [s.station for s in tables.stations.status()] == ["s1"] == tables.stations.names()
+    tables.stations.add("guest", "t", "", T0)
+    assert tables.stations.strangers() == ["ghost"]
+    assert [(s.station, s.online) for s in tables.stations.status()] == [("guest", True), ("s1", True)]
 
 
 def test_a_will_of_an_earlier_boot_does_not_take_a_reborn_station_offline(tables: Tables) -> None:
