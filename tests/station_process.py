@@ -159,7 +159,7 @@ class Station:
         self.log.close()
 
 
-def wait_for(what: Callable[[], bool], within_s: float = 20.0) -> None:
+def wait_for(what: Callable[[], bool], within_s: float = 60.0) -> None:
     until = time.monotonic() + within_s
     while not what():
         assert time.monotonic() < until, "it never came to be"

@@ -81,9 +81,11 @@ def disk(settings: Settings) -> Finding:
     place = home
     while not place.exists() and place != place.parent:
         place = place.parent
+    room = disk_room(home)
+    if room is not None and room.read_only:
+        return Finding("disk", Level.FAIL, f"'{place}' may not be written", disk_trouble(room, 0))
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         return Finding("disk", Level.FAIL, f"'{place}' may not be written", "give this user write access to it")
-    room = disk_room(home)
     trouble = disk_trouble(room, 64 << 20)
     if trouble:
         return Finding("disk", Level.FAIL, f"the disk of '{home}'", trouble)

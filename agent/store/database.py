@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import sqlite3
 from collections.abc import Iterator
@@ -44,7 +45,10 @@ def open_read_only(path: Path) -> sqlite3.Connection:
         raise NotFound(
             f"no station data at '{path}'", hint="start it once with: plumbline-agent run --config agent.toml"
         )
-    connection = sqlite3.connect(path, isolation_level=None, timeout=10.0)
+    # On a file system that died and came back read-only no log can be made; without one nothing is missing from the file.
+    unchanging = not path.with_name(f"{path.name}-wal").exists() and not os.access(path.parent, os.W_OK)
+    address = f"{path.absolute().as_uri()}{'?immutable=1' if unchanging else ''}"
+    connection = sqlite3.connect(address, uri=True, isolation_level=None, timeout=10.0)
     connection.execute("PRAGMA query_only = 1")
     return connection
 

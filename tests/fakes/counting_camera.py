@@ -16,7 +16,7 @@ if sys.argv[3] == "--check":
     sys.exit(0)
 head, side, pause_s = struct.Struct("<cIIIQQI"), 32, {pause_s!r}
 seen = os.open({seen!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-count, due = os.fstat(seen).st_size, time.monotonic()
+count, due = 0, time.monotonic()
 while os.read(0, 1):
     due = max(due + pause_s, time.monotonic())
     time.sleep(due - time.monotonic() if due > time.monotonic() else 0)

@@ -113,7 +113,7 @@ def test_results_summaries_samples_and_commands_survive_a_clock_that_jumps(
         station.close()
     told = list(collector.summaries.values())
     assert all(summary.accounting.closes() for summary in told)
-    assert sum(summary.accounting.captured for summary in told) == station.rows()
+    assert sum(summary.accounting.decided for summary in told) == station.rows()
     headers = [summary.header for summary in told]
     assert all(0.0 <= h.ended_at - h.started_at < 60.0 for h in headers), "a window lasts as long as it lasted"
     assert not any(h.clock_synced for h in headers if h.started_at < YEAR_2026)

@@ -18,6 +18,8 @@ from agent.store.outbox import Outbox
 from contract.codec import decode_summary
 from contract.errors import InvalidConfig, NotFound
 from contract.messages import Accounting, Header, Summary
+from contract.sketches.window import FEATURES_VERSION, SketchIdentity, WindowWire, empty_window
+from contract.sketches.wire import to_wire
 
 
 def summary(captured: int) -> Summary:
@@ -155,3 +157,42 @@ def test_a_row_that_was_taken_to_be_sent_is_never_merged_away(tmp_path: Path) ->
         for n in range(4, 41):
             add(box, 1, n)
         assert box.pending(3) == taken
+
+
+SKETCH = to_wire(empty_window(SketchIdentity(FEATURES_VERSION, 1, "", "a" * 64, 4)))
+
+
+@pytest.mark.parametrize("window", [None, SKETCH])
+def test_a_merged_record_is_believed_only_if_every_clock_in_it_was(tmp_path: Path, window: WindowWire | None) -> None:
+    def unsure(box: Outbox, number: int, started_at: float, synced: bool) -> None:
+        header = Header("s1", "", 0, started_at, started_at + 60.0, 5.0, synced, "a" * 64)
+        with transaction(box._connection):
+            box.add(Summary(header, Accounting(captured=1, passed=1), window, note="x" * 200), number)
+
+    with outbox(tmp_path) as box:
+        unsure(box, 1, 1_795_200_000.0, True)
+        unsure(box, 2, 1_795_200_060.0, False)
+        unsure(box, 3, 1_795_200_120.0, True)
+        unsure(box, 4, 1_795_200_180.0, True)
+        with transaction(box._connection):
+            assert box.shrink(1)
+        merged = decode_summary(box.pending(1)[0].payload)
+        assert merged.accounting.captured >= 2 and merged.header.clock_synced is False
+
+
+def test_windows_of_1970_and_of_now_are_never_merged_into_one(tmp_path: Path) -> None:
+    starts = (1_795_200_000.0, 100.0, 160.0, 1_795_200_060.0)
+    with outbox(tmp_path) as box:
+        for number, started_at in enumerate(starts, 1):
+            header = Header("s1", "", 0, started_at, started_at + 60.0, 5.0, True, "a" * 64)
+            with transaction(box._connection):
+                box.add(Summary(header, Accounting(captured=1, passed=1), SKETCH), number)
+        with transaction(box._connection):
+            box.shrink(1)
+        told = [decode_summary(row.payload) for row in box.pending(9)]
+        spans = [(s.header.started_at, s.header.ended_at) for s in told]
+        assert spans == [
+            (1_795_200_000.0, 1_795_200_060.0),
+            (100.0, 220.0),
+            (1_795_200_060.0, 1_795_200_120.0),
+        ]
