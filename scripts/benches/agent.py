@@ -4,7 +4,7 @@ Contenders, each a process of its own with one thread for the model:
   bare         read, decode (Pillow), contract.preprocess, ONNX Runtime, and nothing else
   agent        `plumbline-agent run` on the folder: features, sketches, SQLite, kept images, the local API; no broker
   no_sketches  the agent with `[windows] sketch = false`
-  peer         Roboflow's `inference-models` (from their `inference`), in `.venv-peers`, only with --peers
+  peer         Roboflow's `inference` in `.venv-peers` (see peer.py), only with --peers: cv2.imread and their engine
 
 Cases: `camera` is 1280x800 with decoding about as dear as the model, `decode` the same with a light model, `small` is 224x224,
 where the model is nearly all there is. Every figure is a median over repetitions; ratios and differences are taken within one
@@ -13,9 +13,7 @@ repetition, so that a machine that is busy for a while is busy for all.
 
 from __future__ import annotations
 
-import json
 import math
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -26,11 +24,11 @@ from statistics import median
 
 from agent.settings import WindowSettings
 from agent.slots.unpacked import open_archive
-from contract.errors import RefusedError
 from scripts.benches.budget import table as budget_table
+from scripts.benches.child import run_child
 from scripts.benches.line_images import read_grey, write_line_images
 from scripts.benches.line_model import build_line_bundle
-from scripts.benches.peer import peer_contender
+from scripts.benches.peer import REQUIREMENT, install_peer, peer_contender
 from scripts.benches.station_run import run_station
 
 Figures = dict[str, float]
@@ -72,12 +70,17 @@ def measure(*, quick: bool = False, peers: bool = False) -> Figures:
         RefusedError: a contender did not run.
     """
     effort, cases = (_QUICK, _CASES[:2]) if quick else (_WHOLE, _CASES)
+    if peers:
+        install_peer(_say)
+        _say(
+            f"peer: {REQUIREMENT}, its engine on the same int8 file, one thread; it decodes with OpenCV and keeps nothing"
+        )
     with tempfile.TemporaryDirectory(prefix="plumbline-bench-") as scratch:
         work = Path(scratch)
         _say("writing images and building the model")
         images = write_line_images(work / "images", effort.images)
         _say(f"images: {images.origin}")
-        calibration = read_grey(images.small)
+        calibration = read_grey(images.small) + read_grey(images.camera)
         bundles = {
             name: build_line_bundle(work / f"{name}.plb", calibration, width=_WIDTHS[name])
             for name in {case.model for case in cases}
@@ -178,11 +181,7 @@ def _headline(runs: Mapping[str, Mapping[str, Sequence[Figures]]], figures: Mapp
 
 def _bare(model: Path, folder: Path, seconds: float, warm: int) -> Figures:
     command = (sys.executable, "-m", "scripts.benches.bare_loop", str(model), str(folder), str(seconds), str(warm))
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise RefusedError(f"the bare loop failed: {done.stderr.strip().splitlines()[-1:]}")
-    figures: Figures = json.loads(done.stdout)
-    return figures
+    return run_child(command)
 
 
 def _say(text: str) -> None:
