@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from agent.settings import WindowSettings
+from agent.settings_keys import WindowSettings
 from agent.slots.unpacked import open_archive
 from scripts.benches.budget import table as budget_table
 from scripts.benches.child import run_child

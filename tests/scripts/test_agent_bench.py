@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from agent.settings_keys import WindowSettings
 from scripts.benches.agent import table
 
 ROOT = Path(__file__).parents[2]
-CONTENDERS = ("bare", "agent", "no_sketches")
+CONTENDERS = ("bare", "agent", *(("no_sketches",) if "sketch" in WindowSettings.__struct_fields__ else ()))
 
 
 @pytest.fixture(scope="module")
