@@ -14,6 +14,7 @@ repetition, so that a machine that is busy for a while is busy for all.
 from __future__ import annotations
 
 import math
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -69,6 +70,11 @@ def measure(*, quick: bool = False, peers: bool = False) -> Figures:
     Raises:
         RefusedError: a contender did not run.
     """
+    busy = os.getloadavg()[0] / (os.cpu_count() or 1)
+    if busy > 0.5:
+        _say(
+            f"{busy:.1f} processes wait for each core: frames/s and start-up say little now, processor time still does"
+        )
     effort, cases = (_QUICK, _CASES[:2]) if quick else (_WHOLE, _CASES)
     if peers:
         install_peer(_say)
@@ -97,7 +103,7 @@ def measure(*, quick: bool = False, peers: bool = False) -> Figures:
         for name, of_case in runs.items():
             figures |= _of_case(name, of_case)
         restarted = run_station(work / "home-agent", bundles["medium"], images.small, 0.5, effort.warm, fresh=False)
-    return _headline(runs, figures) | {"agent.restart_s": restarted["start_s"]} | figures
+    return _headline(runs, figures) | {"agent.restart_s": restarted["start_s"], "agent.busy": busy} | figures
 
 
 def table(figures: Mapping[str, float]) -> str:
