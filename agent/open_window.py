@@ -18,13 +18,21 @@ from contract.sketches.wire import to_wire
 NO_MODEL = "no model was installed"
 # A clock that differs by more from the time that passed was set, or the machine slept.
 _SET_S = 1.0
+SKETCHES_OFF = "no sketches: windows.sketch is false"
 
 
 class OpenWindow:
     """Frames of one bundle and one reference, from the first until `summary`. One thread's."""
 
     def __init__(
-        self, number: int, model: Model | None, reference: Reference | None, clock: Clock, camera: str = ""
+        self,
+        number: int,
+        model: Model | None,
+        reference: Reference | None,
+        clock: Clock,
+        camera: str = "",
+        *,
+        sketch: bool = True,
     ) -> None:
         self.number = number
         self.camera = camera
@@ -39,8 +47,8 @@ class OpenWindow:
         self._clock = clock
         self._ended: tuple[float, float] | None = None
         self._tally = Tally()
-        self._note = NO_MODEL if model is None else ""
-        self._sketch = self._make_sketch(model, reference)
+        self._note = NO_MODEL if model is None else "" if sketch else SKETCHES_OFF
+        self._sketch = self._make_sketch(model, reference) if sketch else None
 
     @property
     def frames(self) -> int:

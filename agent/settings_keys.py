@@ -50,6 +50,7 @@ engine_build_s = 1800.0       # a TensorRT build that takes longer is killed; th
 [windows]
 frames = 256
 seconds = 60.0
+sketch = true                 # false: this station's drift is not watched
 
 [enrol]
 frames = 256
@@ -179,10 +180,11 @@ class RuntimeSettings(Section, frozen=True):
 
 
 class WindowSettings(Section, frozen=True):
-    """[windows]: when one closes, whichever comes first."""
+    """[windows]: when one closes, whichever comes first, and whether frames are sketched."""
 
     frames: int = 256
     seconds: float = 60.0
+    sketch: bool = True
 
 
 class EnrolSettings(Section, frozen=True):

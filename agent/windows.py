@@ -21,7 +21,7 @@ _MOST_ENDING = 4
 
 @dataclass(frozen=True, slots=True)
 class WindowRules:
-    """When a window ends, and what its summary says of the station. `notes` are asked as it ends."""
+    """When a window ends, and what its summary says of the station. `notes` are asked as it ends. `sketch`: frames are sketched."""
 
     station: str
     frames: int
@@ -29,6 +29,7 @@ class WindowRules:
     clock_synced: Callable[[], bool]
     shadow: Callable[[], ShadowNote | None]
     notes: Callable[[], str]
+    sketch: bool = True
 
 
 class Windows:
@@ -42,7 +43,7 @@ class Windows:
         self._clock = clock
         self._rules = rules
         self._ending: deque[OpenWindow] = deque()
-        self.open = OpenWindow(camera.next_window, model, camera.enrolled.reference, clock, camera.name)
+        self.open = self._new(camera.next_window, model)
 
     def at_frame_boundary(self, model: Model | None) -> None:
         """End what is due. Frames of two models, or of two references, never share a window: their sketches must not merge."""
@@ -71,8 +72,12 @@ class Windows:
             window.end()
             self._ending.append(window)
         number = window.number + 1 if window.frames or window.parked else window.number
-        self.open = OpenWindow(number, model, self._camera.enrolled.reference, self._clock, self._camera.name)
+        self.open = self._new(number, model)
         self._camera.sampler.new_window()
+
+    def _new(self, number: int, model: Model | None) -> OpenWindow:
+        camera = self._camera
+        return OpenWindow(number, model, camera.enrolled.reference, self._clock, camera.name, sketch=self._rules.sketch)
 
     def _close_ended(self) -> None:
         while self._ending and not self._ending[0].parked and self._recorder.has_room():

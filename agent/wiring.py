@@ -290,6 +290,7 @@ class Station:
             station=settings.station,
             frames=settings.windows.frames,
             seconds=settings.windows.seconds,
+            sketch=settings.windows.sketch,
             clock_synced=lambda: clock_synced(self._clock.now()),
             shadow=self._serving.take_shadow,
             notes=self._degrading.note_of_window if len(self._cameras) == 1 else lambda: self._degrading.note,

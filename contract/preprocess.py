@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -62,15 +60,26 @@ def preprocess(pixels: NDArray[np.uint8], spec: PreprocessSpec) -> NDArray[np.fl
     Raises:
         BadImage: the pixels have another dtype or shape.
     """
-    small = resize(to_channels(np.ascontiguousarray(pixels), spec.channels), spec.height, spec.width)
-    if small.ndim == 2:
-        small = small[:, :, None]
+    small = _small(np.ascontiguousarray(pixels), spec)
     if spec.dtype == "uint8":
-        tensor: NDArray[Any] = small
-    else:
-        # One multiply and one add: x * (1 / 255 / std) + (-mean / std).
-        std = np.asarray(spec.std, np.float32)
-        scale, shift = np.float32(1 / 255) / std, np.asarray(spec.mean, np.float32) / std
-        tensor = np.asarray(small * scale - shift, np.float32)
-    batch = tensor[None] if spec.layout == "NHWC" else tensor.transpose(2, 0, 1)[None]
-    return np.ascontiguousarray(batch)
+        return np.ascontiguousarray(small[None] if spec.layout == "NHWC" else small.transpose(2, 0, 1)[None])
+    # One multiply and one add: x * (1 / 255 / std) + (-mean / std).
+    std = np.asarray(spec.std, np.float32)
+    scale, shift = np.float32(1 / 255) / std, np.asarray(spec.mean, np.float32) / std
+    chw = (spec.channels, *small.shape[:2])
+    tensor = np.empty((1, *chw) if spec.layout == "NCHW" else (1, *chw[1:], chw[0]), np.float32)
+    # Plane by plane: many times as fast as numpy's broadcasting over a last axis of three, and the same numbers.
+    for channel, plane in enumerate(tensor[0] if spec.layout == "NCHW" else tensor[0].transpose(2, 0, 1)):
+        np.multiply(small[:, :, channel], scale[channel], out=plane)
+        plane -= shift[channel]
+    return tensor
+
+
+def _small(pixels: NDArray[np.uint8], spec: PreprocessSpec) -> NDArray[np.uint8]:
+    """Return u8[h,w,C] of the spec's size and channels."""
+    if pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 1):
+        # Grey stays one channel until it is small: channels are resized independently, so three equal ones stay equal.
+        grey = resize(to_channels(pixels, 1), spec.height, spec.width)[:, :, None]
+        return np.broadcast_to(grey, (*grey.shape[:2], spec.channels))
+    small = resize(to_channels(pixels, spec.channels), spec.height, spec.width)
+    return small if small.ndim == 3 else small[:, :, None]

@@ -32,6 +32,11 @@ def test_a_figure_that_is_no_number_holds_nothing(sense: str) -> None:
 def test_the_targets_are_those_promised() -> None:
     # DESIGN 9. A target is moved in DECISIONS.md first, and then here.
     promised = {
+        "agent.fps_ratio_bare": ">= 1.3",
+        "agent.fps_ratio_bare_worst": ">= 0.95",
+        "agent.overhead_us": "<= 300",
+        "agent.rss_extra_mb": "<= 60",
+        "agent.start_s": "<= 1.5",
         "sketch.us_per_frame": "<= 20",
         "sketch.bytes": "<= 8192",
         "sketch.merge10k_s": "<= 0.2",

@@ -142,12 +142,15 @@ def _to_u8(image: Image.Image, name: str, kind: str | None) -> U8:
         raise BadImage(
             f"{name} has 32-bit pixels, whose white level is unknown", hint="save it with 8 or 16 bits a channel"
         )
-    if mode in ("L", "1", "LA", "La"):
+    if mode == "L":
+        # As it lies in Pillow's bytes, without two more copies of a megapixel: nobody writes into a frame.
+        return np.asarray(image)
+    if mode in ("1", "LA", "La"):
         grey = image.convert("LA") if mode == "La" else image
-        return np.array(grey.convert("L"))
+        return np.asarray(grey.convert("L"))
     if mode == "RGBa":
         image = image.convert("RGBA")
     if mode == "P" and "transparency" in image.info:
         # By way of RGBA, so that the transparent entry keeps its colour.
         image = image.convert("RGBA")
-    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))

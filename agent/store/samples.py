@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 import sqlite3
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.store.database import storage_faults
+from agent.store.png import encode_png
 from contract.errors import StorageFull
 from contract.messages import SampleNote
 
@@ -165,13 +165,3 @@ class Samples:
         # Names are ours, but a request for one comes over the wire.
         name = sample if _PLAIN.fullmatch(sample) else "-"
         return self._folder / f"{name}.png"
-
-
-def encode_png(pixels: NDArray[np.uint8]) -> bytes:
-    """Return u8[H,W], u8[H,W,1] or u8[H,W,3] as PNG, lossless, at the fastest compression."""
-    from PIL import Image
-
-    body = io.BytesIO()
-    flat = pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
-    Image.fromarray(np.ascontiguousarray(flat)).save(body, "PNG", compress_level=1)
-    return body.getvalue()

@@ -11,6 +11,7 @@ from contract.errors import PlumblineError
 from scripts.benches.budget import all_held, table
 
 _BENCHES = {
+    "agent": "the station beside a bare loop, without sketches, and a peer (minutes; --quick: seconds)",
     "loop": "the demo on the steel images under defocus (minutes)",
     "sketch": "cost and size of sketches (seconds)",
 }
@@ -26,16 +27,27 @@ def main() -> int:
     )
     parser.add_argument("what", nargs="?", choices=sorted(_BENCHES), help="what to measure; none: list what there is")
     parser.add_argument("--json", action="store_true", help="print one flat JSON object")
+    parser.add_argument(
+        "--quick", action="store_true", help="agent: seconds instead of minutes, and figures that say little"
+    )
+    parser.add_argument(
+        "--peers", action="store_true", help="agent: a peer too, installed into .venv-peers when missing"
+    )
     args = parser.parse_args()
+    if args.what != "agent" and (args.quick or args.peers):
+        parser.error("--quick and --peers are for 'agent'")
     if args.what is None:
         print("\n".join(f"{name:<8} {what}" for name, what in _BENCHES.items()))
         return 0
     try:
-        figures: dict[str, float] = import_module(f"scripts.benches.{args.what}").measure()
+        bench = import_module(f"scripts.benches.{args.what}")
+        options = {"quick": args.quick, "peers": args.peers} if args.what == "agent" else {}
+        figures: dict[str, float] = bench.measure(**options)
     except PlumblineError as error:
         print(f"error: {error.one_line()}", file=sys.stderr)
         return 1
-    print(json.dumps(figures, indent=2) if args.json else table(figures))
+    shown = getattr(bench, "table", table)
+    print(json.dumps(figures, indent=2) if args.json else shown(figures))
     return 0 if all_held(figures) else 3
 
 

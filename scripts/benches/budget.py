@@ -21,6 +21,11 @@ class Target:
 
 
 TARGETS: dict[str, Target] = {
+    "agent.fps_ratio_bare": Target(">=", 1.3),
+    "agent.fps_ratio_bare_worst": Target(">=", 0.95),
+    "agent.overhead_us": Target("<=", 300),
+    "agent.rss_extra_mb": Target("<=", 60),
+    "agent.start_s": Target("<=", 1.5),
     "sketch.us_per_frame": Target("<=", 20),
     "sketch.features_us": Target("<=", 200),
     "sketch.bytes": Target("<=", 8192),
