@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
+from typing import TypeVar
 
 import msgspec
 
@@ -15,13 +17,18 @@ from agent.ports.samples import SampleSender, SampleStore
 from contract.errors import LinkDown, PlumblineError, RefusedError
 from contract.messages import Command, CommandResult
 
+T = TypeVar("T")
+
 _NAME = "answered_commands"
 _REMEMBERED = 256
 _MAX_SAMPLES = 500
 
 
 class Chores:
-    """Does commands for `station`. The chore thread calls everything."""
+    """Does commands for `station`. The chore thread calls everything.
+
+    What belongs to a camera is given by the camera's name, "" for the station's only or first one.
+    """
 
     def __init__(
         self,
@@ -30,18 +37,18 @@ class Chores:
         samples: SampleStore,
         sender: SampleSender | None,
         policy: ImagesLeave,
-        enrolment: ReEnrolment,
+        enrolment: Mapping[str, ReEnrolment],
         log: Log,
-        drift: DriftNotice | None = None,
+        drift: Mapping[str, DriftNotice] | None = None,
     ) -> None:
         self._station = station
         self._memory = memory
         self._samples = samples
         self._sender = sender
         self._policy = policy
-        self._enrolment = enrolment
+        self._enrolment = dict(enrolment)
         self._log = log
-        self._drift = drift
+        self._drift = dict(drift or {})
         kept = memory.get(_NAME)
         answers = msgspec.json.decode(kept, type=list[CommandResult]) if kept else []
         self._answered = OrderedDict((answer.id, answer) for answer in answers)
@@ -69,15 +76,24 @@ class Chores:
 
     def _answer(self, command: Command) -> CommandResult:
         if command.name == "re_enrol":
-            self._enrolment.request_enrolment()
-            return self._result(command, True, "enrolling anew")
+            return self._re_enrol(command)
         if command.name == "upload_samples":
             return self._upload(command)
-        if command.name == "drift" and self._drift is not None:
-            return self._notice_drift(command, self._drift)
+        if command.name == "drift" and self._drift:
+            return self._notice_drift(command)
         return self._result(command, False, f"this agent knows no command '{command.name[:40]}'")
 
-    def _notice_drift(self, command: Command, drift: DriftNotice) -> CommandResult:
+    def _re_enrol(self, command: Command) -> CommandResult:
+        enrolment = self._of_camera(command, self._enrolment)
+        if isinstance(enrolment, CommandResult):
+            return enrolment
+        enrolment.request_enrolment()
+        return self._result(command, True, "enrolling anew")
+
+    def _notice_drift(self, command: Command) -> CommandResult:
+        drift = self._of_camera(command, self._drift)
+        if isinstance(drift, CommandResult):
+            return drift
         alarmed, why = command.arguments.get("alarmed"), command.arguments.get("why", "")
         if not isinstance(alarmed, bool) or not isinstance(why, str):
             return self._result(command, False, "'alarmed' must be true or false, and 'why' text")
@@ -85,6 +101,14 @@ class Chores:
         return self._result(
             command, True, "guarantee void: nothing passes by itself" if alarmed else "guarantee in force"
         )
+
+    def _of_camera(self, command: Command, by_camera: Mapping[str, T]) -> T | CommandResult:
+        """Return what belongs to the camera that `command` names, or why it is refused."""
+        camera = command.arguments.get("camera", "")
+        if isinstance(camera, str) and camera in by_camera:
+            return by_camera[camera]
+        names = ", ".join(name or "'' (the first)" for name in sorted(by_camera))
+        return self._result(command, False, f"no camera '{str(camera)[:40]}' here; there are: {names}")
 
     def _upload(self, command: Command) -> CommandResult:
         names = command.arguments.get("samples")

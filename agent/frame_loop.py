@@ -28,6 +28,7 @@ from agent.serving import Serving
 from agent.windows import WindowRules, Windows
 from contract.decode import Prediction
 from contract.errors import BadImage
+from contract.ids import sample_name
 from contract.messages import SampleNote
 
 _WAIT_S = 0.05
@@ -270,6 +271,7 @@ class FrameLoop:
             confidence=0.0,
             latency_ms=self._elapsed_ms(frame) if frame else 0.0,
             bundle=window.bundle,
+            camera=window.camera,
         )
         window.count(decision, recorded=self._recorder.record(result, None))
 
@@ -290,6 +292,7 @@ class FrameLoop:
             bundle=judged.by.bundle.digest if judged.by else window.bundle,
             asked_cloud=judged.asked,
             cloud_answer=judged.answered,
+            camera=window.camera,
         )
         recorded = self._recorder.record(result, self._sample(judged))
         window.count(decision, recorded=recorded, asked=judged.asked, answered=judged.answered)
@@ -302,7 +305,7 @@ class FrameLoop:
         if keep is None:
             return None
         note = SampleNote(
-            sample="-".join(filter(None, (self._rules.boot, window.camera, f"{window.number}", f"{window.frames}"))),
+            sample=sample_name(self._rules.boot, window.camera, window.number, window.frames),
             captured_at=frame.captured_at,
             part=frame.part,
             label=judged.prediction.label.name,

@@ -107,6 +107,7 @@ class OpenWindow:
             monotonic_s=monotonic_s,
             clock_synced=clock_synced,
             bundle=self.bundle,
+            camera=self.camera,
         )
         return Summary(
             header=header,

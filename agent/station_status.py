@@ -36,10 +36,11 @@ def station_status(
         store = read_status(connection)
     slots = slots or Slots(home / "bundles")
     bundle, last, trial = (boot_bundle or slots.boot_bundle)(), slots.last(), slots.trial()
-    try:
-        enrolled_frames = decode_reference(store.reference.encode()).frames if store.reference else 0
-    except BadMessage:
-        enrolled_frames = 0
+    cameras = sorted({*store.windows, *store.references})
+    enrolled = {camera: _frames_of(store.references.get(camera, "")) for camera in cameras}
+    several = {
+        camera: {"windows": store.windows.get(camera, 0), "enrolled_frames": enrolled[camera]} for camera in cameras
+    }
     return {
         "station": station,
         "running": is_locked(home),
@@ -57,13 +58,15 @@ def station_status(
         "review": store.review,
         "review_causes": store.review_causes,
         "second_opinions": store.opinions,
-        "windows": store.windows,
+        "windows": sum(store.windows.values()),
         "outbox": store.outbox,
         "outbox_bytes": store.outbox_bytes,
         "acked_at": store.acked_at,
         "samples": store.samples,
         "samples_bytes": store.samples_bytes,
-        "enrolled_frames": enrolled_frames,
+        # Of several cameras the least: one that enrols is not hidden behind the others.
+        "enrolled_frames": min(enrolled.values(), default=0),
+        **({"cameras": several} if any(cameras) else {}),
     }
 
 
@@ -73,3 +76,10 @@ def _models(kept: str) -> dict[str, str]:
         return msgspec.json.decode(kept, type=dict[str, str]) if kept else {}
     except msgspec.DecodeError:
         return {}
+
+
+def _frames_of(reference: str) -> int:
+    try:
+        return decode_reference(reference.encode()).frames if reference else 0
+    except BadMessage:
+        return 0

@@ -19,8 +19,7 @@ from agent.store.quarantine import kept, start_sound
 from agent.store.recorder import GroupRecorder
 from agent.store.recovery import last_closed_window, recover, tell_of_quarantine
 from agent.store.retention import DiskShares, Retention
-from agent.store.running_mark import FILE_NAME as MARK_NAME
-from agent.store.running_mark import RunningMark, read_mark
+from agent.store.running_mark import RunningMarks, read_marks, was_unclean
 from agent.store.samples import Samples
 from contract.errors import InvalidConfig
 
@@ -40,10 +39,11 @@ class Store:
         self._stack = stack
         self._simulated = simulated
         self.database = settings.home_folder / FILE_NAME
-        self._left = read_mark(self.database.with_name(MARK_NAME))
+        self._cameras = ("", *(camera.name for camera in settings.cameras))
+        self._left = read_marks(settings.home_folder)
         self._quarantined = start_sound(
             self.database,
-            unclean=self._left.unclean,
+            unclean=was_unclean(self._left),
             now=clock.now(),
             monotonic=clock.monotonic,
             keep_bytes=(settings.limits.disk_mib << 20) // 4,
@@ -108,9 +108,9 @@ class Store:
         outbox, samples = self.outbox(connection), self.samples(connection)
         limits, home = self._settings.limits, self._settings.home_folder
         self._tell_of_the_last_process(connection, outbox, samples)
-        self.next_window = last_closed_window(connection) + 1
+        self.next_window = {camera: last_closed_window(connection, camera) + 1 for camera in self._cameras}
         # Only now: what the last process left behind is told, so it may be written over.
-        self._mark = RunningMark(home / MARK_NAME, self.boot)
+        self._mark = RunningMarks(home, self.boot, self._cameras)
         self._stack.callback(self._mark.close)
 
         def free_bytes() -> int:

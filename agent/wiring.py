@@ -246,7 +246,7 @@ class Station:
             Sampler(self._rng, audit_rate=policy.audit_rate, doubtful_per_window=policy.doubtful_per_window),
             FrameFaults(blank_sd=line.blank_sd, frozen_after=line.frozen_after),
             Guarantee(self._store.memory(), self._log, ask=policy.images_leave is ImagesLeave.REQUESTED, camera=name),
-            next_window=self._store.next_window,
+            next_window=self._store.next_window[name],
             simulated=capture.simulated,
         )
 
@@ -309,16 +309,16 @@ class Station:
 
     def _make_chores(self, store: Store, sender: SampleSender | None) -> Chores:
         connection = store.connect()
-        first = self._cameras[0]
+        guarantees = {camera.name: camera.guarantee for camera in self._cameras if camera.guarantee}
         return Chores(
             self._settings.station,
             store.memory(),
             store.samples(connection),
             sender,
             self._settings.policy.images_leave,
-            first.enrolled,
+            {camera.name: camera.enrolled for camera in self._cameras},
             self._log,
-            first.guarantee,
+            guarantees,
         )
 
     def _manifest_of(self, digest: str) -> Manifest | None:

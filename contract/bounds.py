@@ -1,4 +1,4 @@
-"""Numbers as they may come from outside: each alias is checked by msgspec while it decodes.
+"""Numbers and names as they may come from outside: each alias is checked by msgspec while it decodes.
 
 Without them one message can stop a reader for good: NaN in a time is NULL to a database, an integer past 63 bits is an
 OverflowError in its driver, and a few counts near 2**63 make its SUM overflow on every query from then on.
@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import Annotated
 
 from msgspec import Meta
+
+from contract.ids import CAMERA_PATTERN
 
 # 2**40: four million sums of the largest still fit 63 bits, and a sequence that counts seconds lasts 34,000 years.
 Count = Annotated[int, Meta(ge=0, le=1 << 40)]
@@ -23,3 +25,7 @@ Seconds = Annotated[float, Meta(ge=0.0, le=1e12)]
 
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 """A probability or a share of a whole."""
+
+# \Z and not $, which would let a line end through.
+CameraName = Annotated[str, Meta(pattern=rf"\A(?:{CAMERA_PATTERN})?\Z")]
+"""A camera of a station; "" for its only or first one."""

@@ -1,4 +1,4 @@
-"""Names of stations, bundles and samples, and what they may look like."""
+"""Names of stations, cameras, bundles and samples, and what they may look like."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from contract.errors import InvalidConfig
 
 # A station id becomes an MQTT topic level, a certificate's CN and a folder name: nothing any of the three treats specially.
 _STATION = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+# A camera's name stands in a sample's name, in a file's name and after its station's and a "/" (a series).
+CAMERA_PATTERN = r"[a-z0-9-]{1,32}"
+_CAMERA = re.compile(CAMERA_PATTERN)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 BUNDLE_SUFFIX = ".plb"
@@ -25,6 +28,28 @@ def check_station_id(text: str) -> str:
             hint="use 1 to 63 of a-z, 0-9, '-' and '_', starting with a letter or digit, e.g. 'line3-cam1'",
         )
     return text
+
+
+def check_camera_name(text: str) -> str:
+    """Return `text` when it names a camera of a station: "" is its only or first one, others have 1 to 32 of a-z, 0-9 and '-'.
+
+    Raises:
+        InvalidConfig: it does not.
+    """
+    if text and _CAMERA.fullmatch(text) is None:
+        raise InvalidConfig(
+            f"'{text[:80]}' is no name of a camera",
+            hint="use 1 to 32 of a-z, 0-9 and '-', e.g. 'left'",
+        )
+    return text
+
+
+def sample_name(boot: str, camera: str, window: int, number: int) -> str:
+    """Return the name of a kept frame, unlike any other of any camera: `number` counts frames within the camera's window.
+
+    The last two parts are always numbers, so that no camera's name can make one name mean two frames.
+    """
+    return f"{boot}-{camera}-{window}-{number}" if camera else f"{boot}-{window}-{number}"
 
 
 def is_digest(text: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from contract.bounds import Count, Moment, Seconds, Share
+from contract.bounds import CameraName, Count, Moment, Seconds, Share
 from contract.sketches.window import WindowWire
 
 WIRE_VERSION = 1
@@ -29,7 +29,8 @@ class Verdict(str, Enum):
 class Header(msgspec.Struct, frozen=True):
     """Who says it, which of its messages this is, and what it was running.
 
-    `boot` is made with the outbox file (and made anew when that is restored or cloned), `seq` counts from 1 within it.
+    `boot` is made with the outbox file (and made anew when that is restored or cloned), `seq` counts from 1 within it, over
+    all cameras of the station. `camera` names the one whose frames it is about; "" is the station's only or first.
     """
 
     station: str
@@ -41,6 +42,7 @@ class Header(msgspec.Struct, frozen=True):
     clock_synced: bool
     bundle: str
     v: int = WIRE_VERSION
+    camera: CameraName = ""
 
 
 class Accounting(msgspec.Struct, frozen=True):
@@ -71,7 +73,8 @@ class Accounting(msgspec.Struct, frozen=True):
 class SampleNote(msgspec.Struct, frozen=True):
     """A frame the station kept: the cloud may ask for its pixels, policy allowing.
 
-    `reason` is "audit" (drawn at random with probability `inclusion`), "hard" (unsure) or "review" (verdict REVIEW).
+    `sample` is unique over all cameras of all stations (`contract.ids.sample_name`). `reason` is "audit" (drawn at random with
+    probability `inclusion`), "hard" (unsure) or "review" (verdict REVIEW).
     """
 
     sample: str
@@ -191,6 +194,8 @@ class DesiredState(msgspec.Struct, frozen=True):
 class Command(msgspec.Struct, frozen=True):
     """Something to do once: `name` is "upload_samples" (arguments: samples, a list of ids) or "re_enrol" (none), or
     "drift" (alarmed, a bool; why, text: the thresholds' guarantee is void, or holds again).
+
+    All may have the argument `camera`; without it the station's only or first camera is meant.
 
     `id` makes it idempotent: a station answers a repeated id with the first answer.
     """

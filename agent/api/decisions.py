@@ -81,5 +81,7 @@ class Decisions:
 
 
 def _typed(row: dict[str, Any]) -> dict[str, Any]:
+    # The only camera of a station needs no name.
+    row = {name: value for name, value in row.items() if name != "camera" or value}
     # SQLite knows no truth values.
     return row | {name: bool(row[name]) for name in ("asked_cloud", "cloud_answer", "agreed") if name in row}

@@ -64,6 +64,13 @@ def _in_words(name: str, value: object) -> str:
         return datetime.fromtimestamp(float(str(value)), timezone.utc).isoformat(" ", "seconds") if value else "never"
     if name == "enrolled_frames":
         return f"{value}" if value else "enrolling"
+    if name == "cameras" and isinstance(value, dict):
+        return "; ".join(f"{camera or '(first)'} {_camera_in_words(each)}" for camera, each in value.items())
     if isinstance(value, dict):
         return ", ".join(f"{key} {n}" for key, n in value.items()) or "-"
     return str(value) if value not in ("", None) else "-"
+
+
+def _camera_in_words(camera: dict[str, int]) -> str:
+    frames = camera["enrolled_frames"]
+    return f"{camera['windows']} windows, " + (f"enrolled on {frames} frames" if frames else "enrolling")

@@ -13,7 +13,10 @@ from contract.messages import SampleNote, Summary
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One frame's verdict as it is kept. `window` numbers the window it was counted in; `cause` is "" unless REVIEW."""
+    """One frame's verdict as it is kept. `cause` is "" unless REVIEW.
+
+    `camera` and `window` name the window it was counted in: windows are numbered per camera, "" is the only or first one.
+    """
 
     window: int
     captured_at: float
@@ -26,6 +29,7 @@ class Result:
     bundle: str
     asked_cloud: bool = False
     cloud_answer: bool = False
+    camera: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +41,29 @@ class Sample:
 
 
 class Recorder(Protocol):
-    """Group commit behind a bounded queue; never waits for the disk. One producer."""
+    """Group commit behind a bounded queue; never waits for the disk.
+
+    Several producers, one a camera and each on one thread: every call is safe from any of them, and each camera's results and
+    window ends stay in their order.
+    """
 
     def record(self, result: Result, sample: Sample | None) -> bool:
         """Queue one result and its sample; False when there is no room: count the frame as undecided."""
 
     def close_window(self, window: int, summary: Summary) -> bool:
-        """Queue the end of `window`: results and outbox row become durable together. False: no room, try again later.
+        """Queue the end of `window` of the camera in the summary's header: results and outbox row become durable together.
 
-        The header's `boot` and `seq` and the `samples` of `summary` are filled in as it is stored.
+        The header's `boot` and `seq` and the `samples` of `summary` are filled in as it is stored. False: no room, try again
+        later. Never False for a producer that saw room (`has_room`) and has closed no window since; ask before every close, for
+        one that was not asked for may take the place another producer saw.
         """
 
     def has_room(self) -> bool:
-        """Return whether the next item will be taken: only the caller adds, so room seen stays."""
+        """Return whether the caller's next window end will be taken, whatever other producers add meanwhile.
+
+        Room seen stays until it is used, so a summary need only be built once it can be stored. Of results it says no more
+        than that there is room now: another producer may take it.
+        """
 
     def healthy(self) -> bool:
         """Return whether the last commit reached the disk."""

@@ -35,6 +35,17 @@ class SqliteMemory:
             put_fact(self._connection, name, value)
 
 
+def fact_of(name: str, camera: str) -> str:
+    """Return under which name a fact of one camera is kept: the plain name for the station's only or first camera."""
+    return f"{name}:{camera}" if camera else name
+
+
+def facts_by_camera(connection: sqlite3.Connection, name: str) -> dict[str, str]:
+    """Return this fact of every camera that has it."""
+    rows = connection.execute("SELECT name, value FROM memory WHERE name = ? OR name GLOB ? || ':*'", (name, name))
+    return {str(key)[len(name) + 1 :]: str(value) for key, value in rows}
+
+
 def put_fact(connection: sqlite3.Connection, name: str, value: str) -> None:
     """Store the fact. The caller holds the transaction, if there is one."""
     connection.execute(

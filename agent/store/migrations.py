@@ -74,6 +74,20 @@ def _asked_for_and_drops(db: Database) -> None:
         db.execute(statement)
 
 
+@migrations(name="0003_cameras")
+def _cameras(db: Database) -> None:
+    for statement in (
+        # Windows are numbered per camera; what was recorded so far is the only camera's, whose name is "".
+        "ALTER TABLE results ADD COLUMN camera TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE outbox ADD COLUMN camera TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE samples ADD COLUMN camera TEXT NOT NULL DEFAULT ''",
+        # Dropped first: its pages are what the new index is written into, on a disk that may be full.
+        "DROP INDEX results_window",
+        "CREATE INDEX results_camera_window ON results (camera, window)",
+    ):
+        db.execute(statement)
+
+
 @migrations(name="0004_second_opinions")
 def _second_opinions(db: Database) -> None:
     for statement in (

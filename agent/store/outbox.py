@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import reduce
 
 import msgspec
@@ -25,6 +26,28 @@ _GAP = "gap: summaries "
 _MERGED = "merged: summaries "
 
 
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A row that was never sent."""
+
+    id: int
+    camera: str
+    window: int
+    size: int
+
+
+@dataclass(slots=True)
+class _Group:
+    """Neighbouring rows of one camera and what they merge into."""
+
+    rows: list[_Row] = field(default_factory=list)
+    merged: Summary | None = None
+
+    def saved(self) -> int:
+        """Return about how many bytes the merge frees: the rows but one."""
+        return sum(row.size for row in self.rows[:-1])
+
+
 class Outbox:
     """The outbox of one boot, over one connection; another thread uses another `Outbox` on its own connection."""
 
@@ -35,15 +58,18 @@ class Outbox:
         self.boot = boot
 
     def add(self, summary: Summary, window: int) -> int:
-        """Store `summary` under the next sequence number and return that. The caller holds the transaction."""
+        """Store `summary` under the next sequence number and return that. The caller holds the transaction.
+
+        `window` is numbered within the camera of the summary's header; sequence numbers run over all cameras.
+        """
         row = self._connection.execute("SELECT value FROM memory WHERE name = 'next_seq'").fetchone()
         seq = int(row[0]) if row else 1
         header = msgspec.structs.replace(summary.header, boot=self.boot, seq=seq)
         payload = encode_summary(msgspec.structs.replace(summary, header=header))
         put_fact(self._connection, "next_seq", str(seq + 1))
         self._connection.execute(
-            "INSERT INTO outbox (boot, seq, window, bytes, payload) VALUES (?, ?, ?, ?, ?)",
-            (self.boot, seq, window, len(payload), payload),
+            "INSERT INTO outbox (boot, seq, window, bytes, payload, camera) VALUES (?, ?, ?, ?, ?, ?)",
+            (self.boot, seq, window, len(payload), payload, header.camera),
         )
         self._keep_within_budget()
         return seq
@@ -93,9 +119,9 @@ class Outbox:
     def shrink(self, by_bytes: int) -> int:
         """Free about `by_bytes` of rows that were never sent; return how many. The caller holds the transaction.
 
-        First neighbouring windows are merged into coarser ones, up to an hour, which keeps their sketches, counts and the
-        notes of images that are still kept; then the oldest into a gap record, which keeps the counts. A row that was sent
-        may already be counted in the cloud, so it is never merged; the newest row, the one just added, stays whole.
+        First neighbouring windows of a camera are merged into coarser ones, up to an hour, which keeps their sketches, counts
+        and the notes of images that are still kept; then the oldest into a gap record a camera, which keeps the counts. A row
+        that was sent may already be counted in the cloud, so it is never merged; the newest row, the one just added, stays whole.
         """
         freed = self._coarsen(by_bytes)
         return freed if freed >= by_bytes else freed + self._merge_into_gap(by_bytes - freed)
@@ -110,11 +136,11 @@ class Outbox:
         if used > self._max_bytes:
             self.shrink(used - int(self._max_bytes * 0.9))
 
-    def _unsent(self) -> list[tuple[int, int, int]]:
+    def _unsent(self) -> list[_Row]:
         rows = self._connection.execute(
-            "SELECT id, window, bytes FROM outbox WHERE sent = 0 AND boot = ? ORDER BY id", (self.boot,)
+            "SELECT id, camera, window, bytes FROM outbox WHERE sent = 0 AND boot = ? ORDER BY id", (self.boot,)
         )
-        return [(int(row_id), int(window), int(size)) for row_id, window, size in rows][:-1]
+        return [_Row(int(row_id), str(camera), int(window), int(size)) for row_id, camera, window, size in rows][:-1]
 
     def _load(self, row_id: int) -> Summary:
         # One payload at a time: the whole outbox may be larger than the memory we promised to stay in.
@@ -123,55 +149,62 @@ class Outbox:
 
     def _coarsen(self, by_bytes: int) -> int:
         freed = 0
-        group: list[tuple[int, int, int]] = []
-        merged: Summary | None = None
+        # The rows of several cameras alternate: each camera's neighbours are the next rows of its own.
+        groups: dict[str, _Group] = {}
         kept = {str(row[0]) for row in self._connection.execute("SELECT sample FROM samples")}
         for row in self._unsent():
             if freed >= by_bytes:
                 break
-            summary = self._load(row[0])
+            summary = self._load(row.id)
             # The cloud cannot ask for an image that went: its note is only weight.
             summary = msgspec.structs.replace(summary, samples=tuple(n for n in summary.samples if n.sample in kept))
-            joined = _coarser(merged, summary) if merged is not None else None
+            group = groups.setdefault(row.camera, _Group())
+            joined = _coarser(group.merged, summary) if group.merged is not None else None
             if joined is None:
-                freed += self._replace(group, merged, "sketches merged, none lost")
-                group, merged = [row], summary
+                freed += self._replace(group, "sketches merged, none lost")
+                group.rows, group.merged = [row], summary
             else:
-                group, merged = [*group, row], joined
+                group.rows.append(row)
+                group.merged = joined
                 # Enough is counted as it comes: the last group need not be a whole hour.
-                if freed + sum(size for _, _, size in group[:-1]) >= by_bytes:
+                if freed + sum(each.saved() for each in groups.values()) >= by_bytes:
                     break
-        return freed + self._replace(group, merged, "sketches merged, none lost")
+        return freed + sum(self._replace(group, "sketches merged, none lost") for group in groups.values())
 
     def _merge_into_gap(self, by_bytes: int) -> int:
-        group: list[tuple[int, int, int]] = []
+        groups: dict[str, _Group] = {}
         size = 0
         for row in self._unsent():
-            group.append(row)
-            size += row[2]
-            if size >= by_bytes and len(group) > 1:
+            group = groups.setdefault(row.camera, _Group())
+            group.rows.append(row)
+            size += row.size
+            if size >= by_bytes and len(group.rows) > 1:
                 break
-        if len(group) < 2:
-            return 0
-        return self._replace(group, _gap_record([self._load(row_id) for row_id, _, _ in group]), "sketches lost")
+        freed = 0
+        for group in groups.values():
+            if len(group.rows) > 1:
+                group.merged = _gap_record([self._load(row.id) for row in group.rows])
+                freed += self._replace(group, "sketches lost")
+        return freed
 
-    def _replace(self, group: Sequence[tuple[int, int, int]], merged: Summary | None, outcome: str) -> int:
-        if len(group) < 2 or merged is None:
+    def _replace(self, group: _Group, outcome: str) -> int:
+        if len(group.rows) < 2 or group.merged is None:
             return 0
-        payload = encode_summary(merged)
-        self._connection.executemany("DELETE FROM outbox WHERE id = ?", [(row_id,) for row_id, _, _ in group[:-1]])
+        first, *_, last = group.rows
+        payload = encode_summary(group.merged)
+        self._connection.executemany("DELETE FROM outbox WHERE id = ?", [(row.id,) for row in group.rows[:-1]])
         self._connection.execute(
             "UPDATE outbox SET payload = ?, bytes = ?, window = ? WHERE id = ?",
-            (payload, len(payload), group[0][1], group[-1][0]),
+            (payload, len(payload), first.window, last.id),
         )
-        self._merges[outcome] = self._merges.get(outcome, 0) + len(group)
-        return sum(size for _, _, size in group) - len(payload)
+        self._merges[outcome] = self._merges.get(outcome, 0) + len(group.rows)
+        return sum(row.size for row in group.rows) - len(payload)
 
 
 def _coarser(first: Summary, second: Summary) -> Summary | None:
     """Return one summary of the frames of both, or None where they cannot be one without losing something."""
     old, new = first.header, second.header
-    if first.window is None or second.window is None or old.bundle != new.bundle:
+    if first.window is None or second.window is None or (old.bundle, old.camera) != (new.bundle, new.camera):
         return None
     # abs: the clock was set back between the two.
     if abs(new.ended_at - old.started_at) > _COARSEST_S or first.window.identity != second.window.identity:
@@ -204,6 +237,7 @@ def _beyond_merge(note: str) -> str:
 
 def _gap_record(summaries: Sequence[Summary]) -> Summary:
     first, last = summaries[0].header, summaries[-1].header
+    whose = f" of camera {last.camera}" if last.camera else ""
     header = msgspec.structs.replace(
         last,
         started_at=min(s.header.started_at for s in summaries),
@@ -213,7 +247,7 @@ def _gap_record(summaries: Sequence[Summary]) -> Summary:
         header=header,
         accounting=add_up(s.accounting for s in summaries),
         simulated=any(s.simulated for s in summaries),
-        note=f"{_GAP}{_first_seq(summaries[0], first.seq)}-{last.seq} merged for lack of room; their sketches are lost",
+        note=f"{_GAP}{_first_seq(summaries[0], first.seq)}-{last.seq}{whose} merged for lack of room; their sketches are lost",
         opinions=reduce(add_up_opinions, (s.opinions for s in summaries)),
     )
 

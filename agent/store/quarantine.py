@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from agent.store.memory import fact_of, facts_by_camera
 from contract.errors import BadMessage
 from contract.sketches.reference import decode_reference
 
@@ -100,15 +101,20 @@ def _save_facts(path: Path) -> dict[str, str]:
     try:
         connection = sqlite3.connect(path, isolation_level=None)
         try:
-            row = connection.execute("SELECT value FROM memory WHERE name = 'reference'").fetchone()
+            found = facts_by_camera(connection, "reference")
         finally:
             connection.close()
-        if row is None or not row[0]:
-            return {}
-        decode_reference(str(row[0]).encode())
-    except (sqlite3.Error, BadMessage):
+    except sqlite3.Error:
         return {}
-    return {"reference": str(row[0])}
+    return {fact_of("reference", camera): text for camera, text in found.items() if _is_reference(text)}
+
+
+def _is_reference(text: str) -> bool:
+    try:
+        decode_reference(text.encode())
+    except BadMessage:
+        return False
+    return True
 
 
 def _is_corruption(error: sqlite3.DatabaseError) -> bool:

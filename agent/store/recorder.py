@@ -7,45 +7,29 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
 
 import msgspec
 
 from agent.ports.log import Log
 from agent.ports.recorder import Result, Sample
 from agent.store.database import transaction
+from agent.store.line_queue import Closed, Item, LineQueue, Recorded
 from agent.store.opinions import Opinions
 from agent.store.outbox import Outbox
 from agent.store.quarantine import is_corruption
 from agent.store.recovery import set_last_closed_window
 from agent.store.results import add_results
 from agent.store.retention import Retention
-from agent.store.running_mark import RunningMark
+from agent.store.running_mark import RunningMarks
 from agent.store.samples import Samples
 from contract.errors import StorageFull
 from contract.messages import SampleNote, Summary
-
-
-@dataclass(frozen=True, slots=True)
-class _Recorded:
-    result: Result
-    sample: Sample | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Closed:
-    window: int
-    summary: Summary
-
 
 _MOST_AT_ONCE = 512
 # What a disk does, or a machine without memory: the same batch is tried until it is taken.
 _CIRCUMSTANCES = (OSError, MemoryError, sqlite3.OperationalError, sqlite3.InternalError)
 _TRIES_BEFORE_BLAMING_AN_ITEM = 3
 _BARE = "sketches and notes of this window could not be stored: see the station's journal"
-
-_Item: TypeAlias = "_Recorded | _Closed"
 
 
 class GroupRecorder:
@@ -67,20 +51,22 @@ class GroupRecorder:
         linger_s: float = 0.1,
         keep_rows: int = 1_000_000,
         retention: Retention | None = None,
-        mark: RunningMark | None = None,
+        mark: RunningMarks | None = None,
+        producers: int = 1,
         opinions: Opinions | None = None,
     ) -> None:
-        """`linger_s` is what a crash may lose: those frames are told as undecided when `mark` counts them.
+        """Start nothing yet.
 
-        `opinions`: where kept frames wait for a second opinion.
+        Args:
+            linger_s: what a crash may lose: those frames are told as undecided when `mark` counts them.
+            producers: how many threads record.
+            opinions: where kept frames wait for a second opinion.
         """
         self._connection = connection
         self._outbox = outbox
         self._samples = samples
         self._log = log
-        self._queue: queue.Queue[_Item] = queue.Queue(queue_size)
-        # Pixels are the heavy part of an item: half the queue may hold them, the other half never does.
-        self._sample_room = queue_size // 2
+        self._queue = LineQueue(queue_size, producers=producers)
         self._batch = batch
         self._linger_s = linger_s
         self._retention = retention or Retention(connection, outbox, samples, keep_rows=keep_rows)
@@ -93,8 +79,6 @@ class GroupRecorder:
         self._disk_refuses = False
         self.faults = 0
         """Errors that nothing here foresaw, counted by the outermost guard."""
-        # The producer's count, and what the recorder's thread has told of it.
-        self._images_crowded_out = 0
         self._crowded_out_told = 0
         self.corrupt = False
         """Whether SQLite found the file itself damaged: only a restart, which quarantines it, can help."""
@@ -116,32 +100,28 @@ class GroupRecorder:
     def record(self, result: Result, sample: Sample | None) -> bool:
         """Queue one result and its sample; False when there is no room: count the frame as undecided."""
         if self._mark is not None:
-            self._mark.count(result.window, result.captured_at)
-        if sample is not None and self._queue.qsize() >= self._sample_room:
-            self._images_crowded_out += 1
-            sample = None
-        return self._put(_Recorded(result, sample))
+            self._mark.count(result.camera, result.window, result.captured_at)
+        waiting = self._queue.put_result(result, sample)
+        if waiting >= self._batch:
+            self._wake.set()
+        return waiting > 0
 
     def close_window(self, window: int, summary: Summary) -> bool:
-        """Queue the end of `window`: results and outbox row become durable together. False: no room, try again later."""
-        return self._put(_Closed(window, summary))
+        """Queue the end of `window` of the camera in the summary's header. False: no room, try again later; never after
+        `has_room` said yes to this producer.
+        """
+        taken = self._queue.put_end(window, summary)
+        if taken:
+            self._wake.set()
+        return taken
 
     def has_room(self) -> bool:
-        """Return whether the next item will be taken: only the caller adds, so room seen stays."""
-        return not self._queue.full()
+        """Return whether the caller's next window end will be taken, whatever the other producers do meanwhile."""
+        return self._queue.has_room()
 
     def healthy(self) -> bool:
         """Return whether the last commit reached the disk."""
         return self._healthy
-
-    def _put(self, item: _Item) -> bool:
-        try:
-            self._queue.put_nowait(item)
-        except queue.Full:
-            return False
-        if isinstance(item, _Closed) or self._queue.qsize() >= self._batch:
-            self._wake.set()
-        return True
 
     def _work(self) -> None:
         while True:
@@ -161,22 +141,22 @@ class GroupRecorder:
                     self._try_commit(items)
                     return
 
-    def _gather(self) -> list[_Item]:
+    def _gather(self) -> list[Item]:
         """Return what came within `linger_s` of the first item, or sooner once there is a batch or a window's end."""
-        items: list[_Item] = []
+        items: list[Item] = []
         try:
-            items.append(self._queue.get(timeout=0.2))
+            items.append(self._queue.get(0.2))
             # One wait for the batch, not one for each item: a timed get costs tens of microseconds.
-            if not self._stopping.is_set() and not isinstance(items[0], _Closed):
+            if not self._stopping.is_set() and not isinstance(items[0], Closed):
                 self._wake.wait(self._linger_s)
             self._wake.clear()
-            while not isinstance(items[-1], _Closed) and len(items) < _MOST_AT_ONCE:
-                items.append(self._queue.get_nowait())
+            while not isinstance(items[-1], Closed) and len(items) < _MOST_AT_ONCE:
+                items.append(self._queue.get(0.0))
         except queue.Empty:
             pass
         return items
 
-    def _try_commit(self, items: Sequence[_Item]) -> bool:
+    def _try_commit(self, items: Sequence[Item]) -> bool:
         try:
             self._commit(items)
         except Exception as error:  # noqa: BLE001 - P6: a recorder that died would lose every verdict from then on
@@ -196,23 +176,23 @@ class GroupRecorder:
             self._log.say("results are stored again")
         return True
 
-    def _without_the_unstorable(self, items: Sequence[_Item]) -> list[_Item]:
+    def _without_the_unstorable(self, items: Sequence[Item]) -> list[Item]:
         """Store `items` one by one and let go of a result that fails alone; return those still to be stored, in order.
 
         A window's end is never let go of: it carries the counts of every frame in it, and is at worst stored bare.
         """
         for at, item in enumerate(items):
-            bare: _Item
-            if isinstance(item, _Closed):
-                bare = _Closed(item.window, msgspec.structs.replace(item.summary, window=None, note=_BARE))
+            bare: Item
+            if isinstance(item, Closed):
+                bare = Closed(item.window, msgspec.structs.replace(item.summary, window=None, note=_BARE))
             else:
-                bare = _Recorded(item.result, None)
+                bare = Recorded(item.result, None)
             if self._try_commit([item]):
                 continue
             if not self._disk_refuses and self._try_commit([bare]):
-                self._unstorable += isinstance(item, _Recorded)
+                self._unstorable += isinstance(item, Recorded)
                 continue
-            if self._disk_refuses or isinstance(item, _Closed):
+            if self._disk_refuses or isinstance(item, Closed):
                 return list(items[at:])
             self._unstorable += 1
         return []
@@ -230,17 +210,21 @@ class GroupRecorder:
         if freed:
             self._log.say(f"the disk is full: {freed >> 10} KiB of the least valued images were given up for results")
 
-    def _commit(self, items: Sequence[_Item]) -> None:
-        recorded = [item for item in items if isinstance(item, _Recorded)]
+    def _commit(self, items: Sequence[Item]) -> None:
+        recorded = [item for item in items if isinstance(item, Recorded)]
         kept, refused = self._write_samples(recorded)
-        closed = [item for item in items if isinstance(item, _Closed)]
+        closed = [item for item in items if isinstance(item, Closed)]
         gone: list[str] = []
-        refused, crowded_out, unstorable = self._images_refused + refused, self._images_crowded_out, self._unstorable
+        refused, crowded_out, unstorable = (
+            self._images_refused + refused,
+            self._queue.images_crowded_out,
+            self._unstorable,
+        )
         with transaction(self._connection):
             ids = add_results(self._connection, [item.result for item in recorded])
             for place, note, size_bytes in kept:
                 result = recorded[place].result
-                self._samples.add(note, result.window, size_bytes)
+                self._samples.add(note, result.window, size_bytes, result.camera)
                 if self._opinions is not None:
                     self._opinions.queue(ids[place], result, note)
             if closed:
@@ -249,7 +233,7 @@ class GroupRecorder:
                 self._retention.count("result rows (they could not be stored)", unstorable)
                 for item in closed:
                     self._outbox.add(self._complete(item), item.window)
-                    set_last_closed_window(self._connection, item.window)
+                    set_last_closed_window(self._connection, item.window, item.camera)
                 gone = self._retention.make_room()
         self._samples.remove(gone)
         # Only what was committed is told, and a batch that is tried again refuses its images again.
@@ -259,19 +243,19 @@ class GroupRecorder:
             self._unstorable -= unstorable
         if self._mark is not None:
             for item in closed:
-                self._mark.closed(item.window, self._outbox.depth())
+                self._mark.closed(item.camera, item.window, self._outbox.depth())
 
-    def _complete(self, item: _Closed) -> Summary:
+    def _complete(self, item: Closed) -> Summary:
         told = self._retention.tell()
         note = "; ".join(filter(None, (item.summary.note, told)))
         return msgspec.structs.replace(
             item.summary,
-            samples=self._samples.notes_of(item.window),
+            samples=self._samples.notes_of(item.camera, item.window),
             note=note,
             opinions=self._opinions.tell() if self._opinions is not None else None,
         )
 
-    def _write_samples(self, items: Sequence[_Recorded]) -> tuple[list[tuple[int, SampleNote, int]], int]:
+    def _write_samples(self, items: Sequence[Recorded]) -> tuple[list[tuple[int, SampleNote, int]], int]:
         """Return (place in `items`, note, size in bytes) of each image written, and how many could not be."""
         kept: list[tuple[int, SampleNote, int]] = []
         refused = 0

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from agent.store.database import transaction
-from agent.store.memory import put_fact
+from agent.store.memory import fact_of, put_fact
 from agent.store.outbox import Outbox
 from agent.store.quarantine import Quarantined
-from agent.store.results import count_window
-from agent.store.running_mark import LeftBehind
+from agent.store.results import cameras_of, count_window
+from agent.store.running_mark import LeftBehind, OpenCount
 from agent.store.samples import Samples
 from contract.messages import Accounting, Header, Summary
 
 RECOVERED = "recovered after a crash"
 
 
-def last_closed_window(connection: sqlite3.Connection) -> int:
-    """Return the number of the last window that was closed, 0 for none."""
-    row = connection.execute("SELECT value FROM memory WHERE name = 'closed_window'").fetchone()
+def last_closed_window(connection: sqlite3.Connection, camera: str = "") -> int:
+    """Return the number of the last window of `camera` that was closed, 0 for none."""
+    name = fact_of("closed_window", camera)
+    row = connection.execute("SELECT value FROM memory WHERE name = ?", (name,)).fetchone()
     return int(row[0]) if row else 0
 
 
-def set_last_closed_window(connection: sqlite3.Connection, window: int) -> None:
-    """Note that `window` is closed. The caller holds the transaction."""
-    put_fact(connection, "closed_window", str(window))
+def set_last_closed_window(connection: sqlite3.Connection, window: int, camera: str = "") -> None:
+    """Note that `window` of `camera` is closed. The caller holds the transaction."""
+    put_fact(connection, fact_of("closed_window", camera), str(window))
 
 
 def recover(
@@ -37,45 +39,60 @@ def recover(
     station: str,
     monotonic_s: float,
     simulated: bool,
-    left: LeftBehind | None = None,
+    left: Mapping[str, LeftBehind] | None = None,
 ) -> int:
-    """Ship a summary for every window that was never closed; return how many. Call before recording starts.
+    """Ship a summary for every window of every camera that was never closed; return how many. Call before recording starts.
 
-    `left` says how many frames each of them had seen: those without a row are told as undecided.
+    `left` says, by camera, how many frames each of them had seen: those without a row are told as undecided. A camera that the
+    station has no more is recovered like the others.
     """
-    counted = left.windows if left is not None and left.unclean and left.boot == outbox.boot else {}
+    left = left or {}
+    recovered = 0
     with transaction(connection):
-        closed = last_closed_window(connection)
-        rows = {
-            int(window): (started_at, ended_at, bundle)
-            for window, started_at, ended_at, bundle in connection.execute(
-                "SELECT window, MIN(captured_at), MAX(captured_at), MAX(bundle) FROM results WHERE window > ?"
-                " GROUP BY window",
-                (closed,),
-            )
-        }
-        windows = sorted(rows.keys() | {window for window in counted if window > closed})
-        for window in windows:
-            seen = counted.get(window)
-            started_at, ended_at, bundle = (
-                rows.get(window) or (seen.started_at, seen.started_at, "") if seen else rows[window]
-            )
-            accounting = count_window(connection, window)
-            lost = max(0, seen.frames - accounting.captured) if seen else 0
-            header = Header(station, outbox.boot, 0, started_at, ended_at, monotonic_s, False, bundle)
-            summary = Summary(
-                header=header,
-                accounting=msgspec.structs.replace(
-                    accounting, captured=accounting.captured + lost, undecided=accounting.undecided + lost
-                ),
-                samples=samples.notes_of(window),
-                simulated=simulated,
-                note=_note(lost, left),
-            )
-            outbox.add(summary, window)
-            set_last_closed_window(connection, window)
+        for camera in sorted({*cameras_of(connection), *left}):
+            mark = left.get(camera)
+            counted = mark.windows if mark is not None and mark.unclean and mark.boot == outbox.boot else {}
+            for window in _open_windows(connection, camera, counted):
+                summary = _recount(connection, camera, window, counted.get(window))
+                header = msgspec.structs.replace(
+                    summary.header, station=station, boot=outbox.boot, monotonic_s=monotonic_s
+                )
+                summary = msgspec.structs.replace(
+                    summary,
+                    header=header,
+                    samples=samples.notes_of(camera, window),
+                    simulated=simulated,
+                    note=_note(summary.accounting.undecided, mark),
+                )
+                outbox.add(summary, window)
+                set_last_closed_window(connection, window, camera)
+                recovered += 1
     samples.sweep()
-    return len(windows)
+    return recovered
+
+
+def _open_windows(connection: sqlite3.Connection, camera: str, counted: Iterable[int]) -> list[int]:
+    closed = last_closed_window(connection, camera)
+    rows = connection.execute("SELECT DISTINCT window FROM results WHERE camera = ? AND window > ?", (camera, closed))
+    return sorted({int(row[0]) for row in rows} | {window for window in counted if window > closed})
+
+
+def _recount(connection: sqlite3.Connection, camera: str, window: int, seen: OpenCount | None) -> Summary:
+    """Return what the rows of a window, and the count of its frames where there is one, say of it."""
+    started_at, ended_at, bundle = connection.execute(
+        "SELECT MIN(captured_at), MAX(captured_at), MAX(bundle) FROM results WHERE camera = ? AND window = ?",
+        (camera, window),
+    ).fetchone()
+    if started_at is None:  # not one of its frames was stored
+        started_at, ended_at, bundle = (seen.started_at, seen.started_at, "") if seen else (0.0, 0.0, "")
+    accounting = count_window(connection, camera, window)
+    lost = max(0, seen.frames - accounting.captured) if seen else 0
+    return Summary(
+        header=Header("", "", 0, started_at, ended_at, 0.0, False, bundle, camera=camera),
+        accounting=msgspec.structs.replace(
+            accounting, captured=accounting.captured + lost, undecided=accounting.undecided + lost
+        ),
+    )
 
 
 def tell_of_quarantine(
@@ -87,32 +104,37 @@ def tell_of_quarantine(
     now: float,
     monotonic_s: float,
     simulated: bool,
-    left: LeftBehind,
+    left: Mapping[str, LeftBehind],
 ) -> str:
     """Ship a gap record, the first summary of the new boot, that says what went with a corrupt database; return its note.
 
-    Frames of windows that were open count as undecided: their rows, if any, are in the file that was moved aside.
+    Frames of windows that were open count as undecided, each camera's in a record of its own: their rows, if any, are in the
+    file that was moved aside.
     """
-    frames = sum(window.frames for window in left.windows.values()) if left.unclean else 0
-    unshipped = "an unknown number of" if left.outbox is None else f"up to {left.outbox}"
+    frames = {
+        camera: sum(window.frames for window in mark.windows.values()) for camera, mark in left.items() if mark.unclean
+    }
+    known = [mark.outbox for mark in left.values() if mark.outbox is not None]
+    unshipped = f"up to {max(known)}" if known else "an unknown number of"
     where = f"quarantined as {lost.kept_as}" if lost.kept_as else "quarantined, and deleted for lack of room"
     note = (
         f"gap: database was corrupt, {where}; {unshipped} unshipped summaries are unknown, and the kept images are lost"
         f" ({lost.problem})"
     )
-    header = Header(station, outbox.boot, 0, now, now, monotonic_s, False, "")
     with transaction(connection):
         for name, value in lost.facts.items():
             put_fact(connection, name, value)
-        outbox.add(
-            Summary(
-                header=header,
-                accounting=Accounting(captured=frames, undecided=frames),
-                simulated=simulated,
-                note=note[:600],
-            ),
-            0,
-        )
+        for camera in ("", *sorted(camera for camera, seen in frames.items() if camera and seen)):
+            undecided = frames.get(camera, 0)
+            outbox.add(
+                Summary(
+                    header=Header(station, outbox.boot, 0, now, now, monotonic_s, False, "", camera=camera),
+                    accounting=Accounting(captured=undecided, undecided=undecided),
+                    simulated=simulated,
+                    note=note[:600],
+                ),
+                0,
+            )
     return note
 
 

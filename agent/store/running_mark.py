@@ -1,5 +1,7 @@
 """What a process leaves behind when it dies: that it was running, and how many frames each open window had seen (P1).
 
+One file a camera, for each is counted by a thread of its own.
+
 Results are committed in groups, so a `kill -9` loses the last of them. Their number is known all the same: every frame is
 counted here with one small write into the page cache, which outlives the process though not the machine. Nothing is flushed
 per frame; the kernel writes the one block now and then. Not memory-mapped: a full disk would then be a fatal signal (SIGBUS).
@@ -10,10 +12,14 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-FILE_NAME = "running.mark"
+from contract.errors import InvalidConfig
+from contract.ids import check_camera_name
+
+_FILE_NAME, _FILE_PREFIX, _FILE_SUFFIX = "running.mark", "running-", ".mark"
 
 _MAGIC = 0x504C4D41524B0001
 _HEAD = struct.Struct("=QQQ16s36s")  # magic, running, outbox rows + 1 (0: unknown), boot id, the kernel's boot id
@@ -47,6 +53,26 @@ class LeftBehind:
     windows: dict[int, OpenCount] = field(default_factory=dict)
 
 
+def mark_name(camera: str) -> str:
+    """Return the name of a camera's mark."""
+    return f"{_FILE_PREFIX}{camera}{_FILE_SUFFIX}" if camera else _FILE_NAME
+
+
+def read_marks(folder: Path) -> dict[str, LeftBehind]:
+    """Return what lies in `folder` by camera, cameras that the station has no more included; there is one of "" always."""
+    left = {"": read_mark(folder / _FILE_NAME)}
+    for path in sorted(folder.glob(f"{_FILE_PREFIX}*{_FILE_SUFFIX}")):
+        with contextlib.suppress(InvalidConfig):
+            camera = check_camera_name(path.name[len(_FILE_PREFIX) : -len(_FILE_SUFFIX)])
+            left[camera] = read_mark(path)
+    return left
+
+
+def was_unclean(left: Mapping[str, LeftBehind]) -> bool:
+    """Return whether any camera's process never said goodbye."""
+    return any(mark.unclean for mark in left.values())
+
+
 def read_mark(path: Path) -> LeftBehind:
     """Return what lies at `path`; a file that is absent or none of ours says nothing, and counts as a clean end."""
     try:
@@ -73,7 +99,7 @@ def read_mark(path: Path) -> LeftBehind:
 
 
 class RunningMark:
-    """The mark of this process. `count` belongs to the recording thread's caller, the rest to the recorder.
+    """The mark of one camera in this process. `count` belongs to the camera's thread, the rest to the recorder.
 
     A disk that refuses is no reason to stop: what cannot be counted here is merely not told after a crash.
     """
@@ -100,6 +126,10 @@ class RunningMark:
         """Note that `window` is stored whole, and how many summaries wait."""
         self._windows.pop(window, None)
         self._write(_FIRST_SLOT + window % _SLOTS * _SLOT.size, _SLOT.pack(window, 0, 0.0))
+        self.waiting(outbox_rows)
+
+    def waiting(self, outbox_rows: int) -> None:
+        """Note how many summaries wait."""
         self._write(16, struct.pack("=Q", outbox_rows + 1))
 
     def goodbye(self) -> None:
@@ -126,6 +156,40 @@ class RunningMark:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+class RunningMarks:
+    """The marks of every camera of this process: `count` is called by each camera's own thread, the rest by the recorder."""
+
+    def __init__(self, folder: Path, boot: str, cameras: Sequence[str] = ("",)) -> None:
+        """Say that a process of this `boot` is running; what a camera left that is no more is told by now, and goes."""
+        gone = read_marks(folder).keys() - set(cameras)
+        for camera in gone:
+            with contextlib.suppress(OSError):
+                (folder / mark_name(camera)).unlink(missing_ok=True)
+        self._marks = {camera: RunningMark(folder / mark_name(camera), boot) for camera in cameras}
+
+    def count(self, camera: str, window: int, captured_at: float) -> None:
+        """Count one captured frame of a camera's `window`."""
+        self._marks[camera].count(window, captured_at)
+
+    def closed(self, camera: str, window: int, outbox_rows: int) -> None:
+        """Note that a camera's `window` is stored whole, and how many summaries wait."""
+        for other, mark in self._marks.items():
+            if other == camera:
+                mark.closed(window, outbox_rows)
+            else:
+                mark.waiting(outbox_rows)
+
+    def goodbye(self) -> None:
+        """Say that everything judged is stored, and let go."""
+        for mark in self._marks.values():
+            mark.goodbye()
+
+    def close(self) -> None:
+        """Let go without a goodbye, as a crash would."""
+        for mark in self._marks.values():
+            mark.close()
 
 
 def _kernel_boot() -> bytes:

@@ -53,10 +53,11 @@ class Samples:
             ) from error
         return len(png)
 
-    def add(self, note: SampleNote, window: int, size_bytes: int) -> None:
-        """Insert the row of a written image. The caller holds the transaction."""
+    def add(self, note: SampleNote, window: int, size_bytes: int, camera: str = "") -> None:
+        """Insert the row of an image written in `window` of `camera`. The caller holds the transaction."""
         self._connection.execute(
-            f"INSERT OR REPLACE INTO samples ({_COLUMNS}, window, bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT OR REPLACE INTO samples ({_COLUMNS}, window, bytes, camera)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 note.sample,
                 note.captured_at,
@@ -68,13 +69,15 @@ class Samples:
                 note.inclusion,
                 window,
                 size_bytes,
+                camera,
             ),
         )
 
-    def notes_of(self, window: int) -> tuple[SampleNote, ...]:
-        """Return the notes of the samples kept in `window`, oldest first."""
+    def notes_of(self, camera: str, window: int) -> tuple[SampleNote, ...]:
+        """Return the notes of the samples kept in `window` of `camera`, oldest first."""
         rows = self._connection.execute(
-            f"SELECT {_COLUMNS} FROM samples WHERE window = ? ORDER BY captured_at, sample", (window,)
+            f"SELECT {_COLUMNS} FROM samples WHERE window = ? AND camera = ? ORDER BY captured_at, sample",
+            (window, camera),
         )
         return tuple(SampleNote(*row) for row in rows)
 

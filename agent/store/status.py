@@ -5,10 +5,16 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
+from agent.store.memory import facts_by_camera
+from agent.store.results import closed_windows
+
 
 @dataclass(frozen=True, slots=True)
 class StoreStatus:
-    """Totals over the station's life; what waits in the outbox; when the cloud last acknowledged (Unix seconds, 0: never)."""
+    """Totals over the station's life; what waits in the outbox; when the cloud last acknowledged (Unix seconds, 0: never).
+
+    `windows` and `references` are by camera, "" being the only or first one: windows closed, and the enrolled reference.
+    """
 
     boot: str
     captured: int
@@ -16,13 +22,13 @@ class StoreStatus:
     rejected: int
     review: int
     review_causes: dict[str, int]
-    windows: int
+    windows: dict[str, int]
     outbox: int
     outbox_bytes: int
     acked_at: float
     samples: int
     samples_bytes: int
-    reference: str
+    references: dict[str, str]
     opinions: dict[str, int]
     models: str
 
@@ -32,7 +38,7 @@ def read_status(connection: sqlite3.Connection) -> StoreStatus:
     facts = {
         str(name): str(value)
         for name, value in connection.execute(
-            "SELECT name, value FROM memory WHERE name IN ('boot', 'closed_window', 'acked_at', 'reference', 'models')"
+            "SELECT name, value FROM memory WHERE name IN ('boot', 'acked_at', 'models')"
         )
     }
     captured, passed, rejected, review = connection.execute(
@@ -49,13 +55,13 @@ def read_status(connection: sqlite3.Connection) -> StoreStatus:
         rejected=rejected,
         review=review,
         review_causes={str(cause): int(n) for cause, n in causes},
-        windows=int(facts.get("closed_window", "0")),
+        windows=closed_windows(connection),
         outbox=outbox,
         outbox_bytes=outbox_bytes,
         acked_at=float(facts.get("acked_at", "0")),
         samples=samples,
         samples_bytes=samples_bytes,
-        reference=facts.get("reference", ""),
+        references=facts_by_camera(connection, "reference"),
         opinions=_opinions(connection),
         models=facts.get("models", ""),
     )

@@ -58,7 +58,9 @@ def chores(
     enrolment: Enrolment | None = None,
     kept: Kept | None = None,
 ) -> Chores:
-    return Chores("s1", memory or DictMemory(), kept or Kept(), sender, policy, enrolment or Enrolment(), ListLog())
+    return Chores(
+        "s1", memory or DictMemory(), kept or Kept(), sender, policy, {"": enrolment or Enrolment()}, ListLog()
+    )
 
 
 def upload(*samples: str, id: str = "c1") -> Command:
@@ -99,7 +101,7 @@ class Notices:
 
 def test_a_drift_notice_reaches_the_line_once_and_a_malformed_one_never() -> None:
     notices = Notices()
-    worker = Chores("s1", DictMemory(), Kept(), None, ImagesLeave.NEVER, Enrolment(), ListLog(), notices)
+    worker = Chores("s1", DictMemory(), Kept(), None, ImagesLeave.NEVER, {"": Enrolment()}, ListLog(), {"": notices})
     command = Command("d1", "s1", "drift", 100.0, {"alarmed": True, "why": "lens"})
     for _ in range(2):
         result = worker.do(command, 1.0)
@@ -108,6 +110,36 @@ def test_a_drift_notice_reaches_the_line_once_and_a_malformed_one_never() -> Non
         wrong = worker.do(Command(f"x{n}", "s1", "drift", 100.0, arguments), 1.0)
         assert wrong is not None and not wrong.ok
     assert notices.seen == [(True, "lens")]
+
+
+def test_a_drift_notice_and_an_enrolment_reach_the_camera_they_name_and_no_other() -> None:
+    notices = {camera: Notices() for camera in ("", "left")}
+    enrolments = {camera: Enrolment() for camera in ("", "left")}
+    worker = Chores("s1", DictMemory(), Kept(), None, ImagesLeave.NEVER, enrolments, ListLog(), notices)
+    drift = {"alarmed": True, "why": "lens"}
+    for n, named in enumerate(({"camera": "left"}, {}, {"camera": ""})):
+        for name in ("drift", "re_enrol"):
+            done = worker.do(Command(f"{name}{n}", "s1", name, 100.0, {**drift, **named}), 1.0)
+            assert done is not None and done.ok
+        if n == 0:
+            assert (notices["left"].seen, notices[""].seen) == ([(True, "lens")], [])
+            assert (enrolments["left"].requests, enrolments[""].requests) == (1, 0)
+    assert (len(notices[""].seen), enrolments[""].requests) == (2, 2)
+    assert (len(notices["left"].seen), enrolments["left"].requests) == (1, 1)
+
+
+@pytest.mark.parametrize("camera", ["right", "", 3, None, ["left"]])
+@pytest.mark.parametrize("name", ["drift", "re_enrol"])
+def test_a_command_for_a_camera_that_is_not_there_is_refused_with_those_that_are(name: str, camera: object) -> None:
+    notices, enrolment = Notices(), Enrolment()
+    worker = Chores(
+        "s1", DictMemory(), Kept(), None, ImagesLeave.NEVER,
+        {"left": enrolment, "top": enrolment}, ListLog(), {"left": notices, "top": notices},
+    )  # fmt: skip
+    done = worker.do(Command("c1", "s1", name, 100.0, {"alarmed": True, "why": "lens", "camera": camera}), 1.0)
+    assert done is not None and not done.ok
+    assert "there are: left, top" in done.detail
+    assert (notices.seen, enrolment.requests) == ([], 0)
 
 
 def test_images_the_cloud_asks_for_are_marked_before_they_are_sent() -> None:

@@ -186,6 +186,24 @@ def test_integers_past_63_bits_in_json_are_a_bad_message(number: bytes) -> None:
         decode_control(b'{"station":"s","boot":"b","ranges":[],"credit":%s}' % number, Ack)
 
 
+@pytest.mark.parametrize("name", ["Left", "a/b", "a_b", "a" * 33, "left\n", "\n", "ä", None, 1])
+def test_a_camera_that_no_station_can_have_is_a_bad_message(name: object) -> None:
+    plain = msgspec.msgpack.decode(SUMMARY)
+    plain["header"]["camera"] = name
+    with pytest.raises(BadMessage, match="camera"):
+        decode_summary(msgspec.msgpack.encode(plain))
+
+
+def test_a_summary_of_a_station_that_knows_no_cameras_is_the_first_cameras() -> None:
+    plain = msgspec.msgpack.decode(SUMMARY)
+    del plain["header"]["camera"]
+    decoded = decode_summary(msgspec.msgpack.encode(plain))
+    assert decoded.header.camera == ""
+    assert decoded == msgspec.structs.replace(
+        decode_summary(SUMMARY), header=msgspec.structs.replace(decode_summary(SUMMARY).header, camera="")
+    )
+
+
 @pytest.mark.parametrize("share", [-0.001, 1.001, float("nan")])
 def test_a_share_outside_0_to_1_is_a_bad_message(share: float) -> None:
     for field in ("confidence", "inclusion"):

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.errors import InvalidConfig
-from contract.ids import bundle_target, check_station_id, is_digest
+from contract.ids import bundle_target, check_camera_name, check_station_id, is_digest, sample_name
 
 STATION_ID = r"\A[a-z0-9][a-z0-9_-]{0,62}\Z"
+CAMERA_NAME = r"\A[a-z0-9-]{0,32}\Z"
 
 
 @given(st.from_regex(STATION_ID))
@@ -64,6 +65,38 @@ def test_any_text_is_a_station_id_or_refused_as_config(text: str) -> None:
     # What passes can be a topic level, a folder name and a certificate's CN.
     assert accepted.isascii()
     assert not set(accepted) & set("/\\+#$. \0")
+
+
+@pytest.mark.parametrize("text", ["", "left", "2", "a" * 32, "a--", "-"])
+def test_these_are_names_of_cameras(text: str) -> None:
+    assert check_camera_name(text) == text
+
+
+@pytest.mark.parametrize("text", ["a" * 33, "Left", "a_b", "a/b", "..", "a\n", "\n", "ä", " "])
+def test_these_are_no_names_of_cameras(text: str) -> None:
+    with pytest.raises(InvalidConfig) as caught:
+        check_camera_name(text)
+    assert caught.value.hint
+
+
+NAMED = st.tuples(st.from_regex(CAMERA_NAME), st.integers(0, 10**7), st.integers(0, 10**7))
+
+
+@given(NAMED, NAMED)
+def test_no_two_frames_of_any_cameras_share_a_samples_name(
+    first: tuple[str, int, int], second: tuple[str, int, int]
+) -> None:
+    assert (sample_name("6f1d", *first) == sample_name("6f1d", *second)) == (first == second)
+
+
+@given(NAMED)
+def test_a_samples_name_fits_where_it_is_kept(named: tuple[str, int, int]) -> None:
+    assert len(sample_name("0123456789abcdef", *named)) <= 80
+
+
+def test_the_only_cameras_samples_are_named_as_ever() -> None:
+    assert sample_name("6f1d", "", 12, 7) == "6f1d-12-7"
+    assert sample_name("6f1d", "left", 12, 7) == "6f1d-left-12-7"
 
 
 @given(st.binary(max_size=10))

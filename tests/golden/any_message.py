@@ -41,6 +41,8 @@ def _strategy(info: msgspec.inspect.Type) -> st.SearchStrategy[Any]:
             return st.floats(least, most, allow_nan=False, allow_infinity=False)
         case msgspec.inspect.EnumType(cls=enum):
             return st.sampled_from(list(enum))
+        case msgspec.inspect.StrType(pattern=str(pattern)):
+            return st.from_regex(pattern)
         case msgspec.inspect.StrType():
             return st.text(max_size=20)
         case msgspec.inspect.BytesType():

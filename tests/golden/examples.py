@@ -97,7 +97,7 @@ def order() -> Order:
 def summary() -> Summary:
     """Return a summary with every field filled in."""
     return Summary(
-        header=Header(STATION, BOOT, 17, _AT - 60.0, _AT, 3600.25, True, BUNDLE),
+        header=Header(STATION, BOOT, 17, _AT - 60.0, _AT, 3600.25, True, BUNDLE, camera="left"),
         accounting=Accounting(
             captured=9,
             passed=3,

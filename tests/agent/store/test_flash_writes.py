@@ -11,7 +11,7 @@ from agent.ports.recorder import Result
 from agent.store.database import claim_boot, open_database
 from agent.store.outbox import Outbox
 from agent.store.recorder import GroupRecorder
-from agent.store.running_mark import RunningMark
+from agent.store.running_mark import RunningMarks
 from agent.store.samples import Samples
 from tests.fakes.agent_line import ListLog
 
@@ -27,7 +27,7 @@ def _kib_per_1000_frames(folder: Path, commit_s: float) -> float:
     path = folder / "agent.sqlite"
     connection = open_database(path)
     outbox = Outbox(connection, boot=claim_boot(connection, path))
-    mark = RunningMark(folder / "running.mark", outbox.boot)
+    mark = RunningMarks(folder, outbox.boot)
     recorder = GroupRecorder(
         connection, outbox, Samples(connection, folder / "s"), ListLog(), linger_s=commit_s, batch=256, mark=mark
     )

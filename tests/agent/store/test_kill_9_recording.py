@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -24,13 +25,14 @@ FPS, COMMIT_S = 400.0, 0.2
 SLACK_S = 0.5
 
 
-def start(folder: Path, fps: float) -> subprocess.Popen[bytes]:
+def start(folder: Path, fps: float, cameras: Sequence[str]) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen((sys.executable, str(CHILD), str(folder), str(fps), str(COMMIT_S)), env=environment)
+    command = (sys.executable, str(CHILD), str(folder), str(fps), str(COMMIT_S), *(c for c in cameras if c))
+    return subprocess.Popen(command, env=environment)
 
 
-def seen(folder: Path) -> int:
-    path = folder / "seen"
+def seen(folder: Path, camera: str) -> int:
+    path = folder / (f"seen-{camera}" if camera else "seen")
     return path.stat().st_size if path.exists() else 0
 
 
@@ -42,34 +44,46 @@ def shipped(folder: Path) -> list[Summary]:
         connection.close()
 
 
-def sweep(folder: Path, kills: int) -> None:
+def sweep(folder: Path, kills: int, cameras: Sequence[str] = ("",)) -> None:
     draw = random.Random(20261120)
     for _ in range(kills):
-        before = seen(folder)
-        child = start(folder, FPS)
+        before = {camera: seen(folder, camera) for camera in cameras}
+        child = start(folder, FPS, cameras)
         until = time.monotonic() + 20.0
-        while seen(folder) == before:
+        while any(seen(folder, camera) == before[camera] for camera in cameras):
             assert child.poll() is None and time.monotonic() < until
             time.sleep(0.002)
         time.sleep(draw.uniform(0.0, 0.5))
         child.send_signal(signal.SIGKILL)
         child.wait()
-    assert start(folder, 0.0).wait(20.0) == 0
+    assert start(folder, 0.0, cameras).wait(20.0) == 0
     summaries = shipped(folder)
+    assert {summary.header.camera for summary in summaries} == set(cameras)
+    for camera in cameras:
+        check([summary for summary in summaries if summary.header.camera == camera], seen(folder, camera), kills)
+    assert len({(summary.header.boot, summary.header.seq) for summary in summaries}) == len(summaries)
+    assert max(summary.header.seq for summary in summaries) == len(summaries)
+
+
+def check(summaries: Sequence[Summary], frames: int, kills: int) -> None:
+    """Check what was shipped of one camera, of which so many frames were seen."""
     assert all(summary.accounting.closes() for summary in summaries)
     captured = sum(summary.accounting.captured for summary in summaries)
     # Killed between being seen and being recorded, a frame is in one count only: at most one a kill.
-    assert seen(folder) - kills <= captured <= seen(folder)
+    assert frames - kills <= captured <= frames
     losses = [summary.accounting.undecided for summary in summaries]
     assert max(losses) <= FPS * (COMMIT_S + SLACK_S)
     assert sum(losses) > 0, "no kill came between two commits: the test tests nothing"
     for summary in summaries:
         assert (f"{summary.accounting.undecided} frame(s)" in summary.note) == (summary.accounting.undecided > 0)
-    assert len({(summary.header.boot, summary.header.seq) for summary in summaries}) == len(summaries)
 
 
 def test_5_kills_lose_at_most_the_stated_interval_and_every_frame_is_accounted_for(tmp_path: Path) -> None:
     sweep(tmp_path, 5)
+
+
+def test_5_kills_of_two_cameras_are_accounted_for_camera_by_camera(tmp_path: Path) -> None:
+    sweep(tmp_path, 5, ("left", "right"))
 
 
 @pytest.mark.long

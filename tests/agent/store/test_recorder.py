@@ -26,7 +26,15 @@ from tests.fakes.agent_line import ListLog
 class Store:
     """A store in `folder`, with the recorder running."""
 
-    def __init__(self, folder: Path, *, queue_size: int = 512, keep_rows: int = 1_000, max_samples: int = 100) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        queue_size: int = 512,
+        keep_rows: int = 1_000,
+        max_samples: int = 100,
+        producers: int = 1,
+    ) -> None:
         self.path = folder / "agent.sqlite"
         self.connection = open_database(self.path)
         self.reader = open_database(self.path)
@@ -41,6 +49,7 @@ class Store:
             queue_size=queue_size,
             linger_s=0.02,
             keep_rows=keep_rows,
+            producers=producers,
         )
 
     def recover(self) -> int:
@@ -71,8 +80,9 @@ def result(window: int, verdict: str = "PASS", cause: str = "", captured_at: flo
     return Result(window, captured_at, "p", verdict, cause, "good", 0.9, 3.0, "b" * 64)
 
 
-def summary(captured: int) -> Summary:
-    return Summary(Header("s1", "", 0, 1.0, 2.0, 3.0, True, "b" * 64), Accounting(captured=captured, passed=captured))
+def summary(captured: int, camera: str = "") -> Summary:
+    header = Header("s1", "", 0, 1.0, 2.0, 3.0, True, "b" * 64, camera=camera)
+    return Summary(header, Accounting(captured=captured, passed=captured))
 
 
 def note(name: str, at: float = 1.0, reason: str = "hard") -> SampleNote:
@@ -94,7 +104,7 @@ def test_a_window_ships_with_its_results_and_sample_notes(make: Callable[..., St
     assert found[0] == note("b-1-0")
     assert found[1].startswith(b"\x89PNG")
     status = read_status(store.reader)
-    assert (status.captured, status.passed, status.review, status.windows) == (2, 1, 1, 1)
+    assert (status.captured, status.passed, status.review, status.windows) == (2, 1, 1, {"": 1})
     assert status.review_causes == {"unsure": 1}
 
 
@@ -120,10 +130,41 @@ def test_a_full_queue_says_so_and_loses_nothing_it_took(make: Callable[..., Stor
     store = make(queue_size=4)
     assert [store.recorder.record(result(1), None) for _ in range(6)] == [True] * 4 + [False] * 2
     assert not store.recorder.has_room()
-    assert not store.recorder.close_window(1, summary(4))
     store.recorder.start()
     assert store.recorder.stop(5.0)
     assert read_status(store.reader).captured == 4
+
+
+def test_window_ends_have_places_of_their_own_and_not_without_end(make: Callable[..., Store]) -> None:
+    store = make(queue_size=4)
+    for _ in range(4):
+        assert store.recorder.record(result(1), None)
+    # The last window of a line that stops, say: whoever waits for a full queue would lose it.
+    taken = [store.recorder.close_window(n, summary(4)) for n in range(1, 100)]
+    assert taken == sorted(taken, reverse=True)
+    assert 1 <= sum(taken) < 50
+    store.recorder.start()
+    assert store.recorder.stop(5.0)
+    assert len(store.summaries()) == sum(taken)
+
+
+def test_room_for_a_windows_end_stays_while_other_cameras_fill_the_queue(make: Callable[..., Store]) -> None:
+    cameras = ("", "left", "right")
+    store = make(queue_size=4, producers=len(cameras))
+    seen = {camera: store.recorder.has_room() for camera in cameras}
+    closed: list[str] = []
+    while seen["left"]:  # one camera closes whenever it may; nothing is committed meanwhile
+        assert store.recorder.close_window(len(closed) + 1, summary(4, "left"))
+        closed.append("left")
+        seen["left"] = store.recorder.has_room()
+    while store.recorder.record(result(1), None):
+        pass
+    for camera in ("", "right"):
+        assert seen[camera]
+        assert store.recorder.close_window(1, summary(4, camera))
+    store.recorder.start()
+    assert store.recorder.stop(5.0)
+    assert sorted(s.header.camera for s in store.summaries()) == sorted([*closed, "", "right"])
 
 
 def test_pixels_never_fill_more_than_half_the_queue(make: Callable[..., Store]) -> None:
