@@ -22,7 +22,18 @@ _LEVEL = 1
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
-    """Return u8[H,W], u8[H,W,1] or u8[H,W,3], 1x1 or larger, as a PNG file."""
+    """Return u8[H,W], u8[H,W,1] or u8[H,W,3], 1x1 or larger, as a PNG file.
+
+    Raises:
+        ValueError: `pixels` are something else, of which only a file that nobody can read would come.
+    """
+    if (
+        pixels.dtype != np.uint8
+        or pixels.size == 0
+        or pixels.ndim not in (2, 3)
+        or pixels.shape[2:] not in ((), (1,), (3,))
+    ):
+        raise ValueError(f"pixels {pixels.dtype}{list(pixels.shape)} are no image")
     height, width = pixels.shape[:2]
     depth = pixels.shape[2] if pixels.ndim == 3 else 1
     rows = np.ascontiguousarray(pixels).reshape(height, width * depth)
