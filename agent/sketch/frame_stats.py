@@ -1,6 +1,6 @@
 """What a frame looks like in twelve numbers, a 32x32 thumbnail and a hash.
 
-numpy and Pillow, about 120 us for 224x224 grey pixels; OpenCV weighs 150 MB. Every statistic is scaled to about
+numpy and Pillow, at most 150 us for 224x224 grey pixels; OpenCV weighs 150 MB. Every statistic is scaled to about
 unit range, so that the sketches' fixed point holds it:
 
     mean, spread, p05, median, p95   grey levels / 255
@@ -121,7 +121,7 @@ def _energies(grey: NDArray[np.float32]) -> tuple[float, float]:
 
     Differences are taken along the flat pixels, which is four times as fast as row by row; what wraps around a row's end is
     left out of the sums. Some rows at a time: what lies in between then fits the processor's cache, and stays below the size
-    from which every allocation is fresh pages (512x512: a third of the time).
+    from which every allocation may be fresh pages (512x512: a quarter less time).
     """
     height, width = grey.shape
     across, down, laplacian = (np.zeros(height, np.float32) for _ in range(3))

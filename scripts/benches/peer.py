@@ -1,6 +1,6 @@
 """Roboflow's `inference` as the peer: installed once into `.venv-peers`, given the same model and images.
 
-What runs is `inference_models.AutoModel`, the engine of `inference` since 1.0, on a local model package (DESIGN's int8 file
+What runs is `inference_models.AutoModel`, the engine under `inference`, on a local model package (the same int8 file
 as `weights.onnx`, their ResNet classifier's preprocessing set to our size and scaling). It needs neither network nor account.
 Its answers are a class and confidences: no store, no sketches, no thresholds; it is compared with the bare loop's work.
 """
