@@ -1,4 +1,4 @@
-"""The first stage of the pipeline: each camera is read and decoded on a thread of its own, ahead of the model.
+"""The first stage of the pipeline: each camera is read, decoded and measured on a thread of its own, ahead of the model.
 
 Between a camera and the model stand at most `room` frames. A line does not wait: when there is no room the oldest gives way to
 the newest, and every frame that gives way is counted by cause. A source that can wait (a folder) waits instead, and loses
@@ -17,6 +17,7 @@ from agent.ports.clock import Clock
 from agent.ports.frames import Captured
 from agent.ports.log import Log
 from agent.ports.source import Frame, FrameSource
+from agent.sketch.frame_stats import frame_stats
 from contract.errors import BadImage, CameraFault
 
 _AFTER_FAULT_S = 0.01  # a dead camera must not spin a core
@@ -99,12 +100,14 @@ class Capture:
         if not self._waiting:
             return None
         item = self._waiting.popleft()
+        if not self._source.waits:
+            return item
         self._left.notify()
-        if item.frame is not None and self._source.waits:
-            # What can wait is captured when the line takes it up: reading ahead must not make it late.
-            frame = replace(item.frame, captured_at=self._clock.now(), captured_monotonic=self._clock.monotonic())
-            return Captured(self.name, frame)
-        return item
+        if item.frame is None:
+            return item
+        # What can wait is captured when the line takes it up: reading ahead must not make it late.
+        frame = replace(item.frame, captured_at=self._clock.now(), captured_monotonic=self._clock.monotonic())
+        return replace(item, frame=frame)
 
     def dropped(self) -> Mapping[str, int]:
         """Return the drops since the start by cause; a dict that is replaced, never changed."""
@@ -128,7 +131,8 @@ class Capture:
                 return  # it hung for so long that another took its place
             self._turned_s = self._clock.monotonic()
             if item is not None and (item.frame is None or self._wanted(item.frame)):
-                self._put(item, source)
+                self._put(_with_stats(item), source)
+                self._turned_s = self._clock.monotonic()
             if item is not None and item.fault is not None and not isinstance(item.fault, BadImage):
                 self._clock.sleep(_AFTER_FAULT_S)
         with self._lock:
@@ -245,6 +249,16 @@ class Captures:
 
     def _all_exhausted(self) -> bool:
         return all(capture.exhausted() for capture in self._captures)
+
+
+def _with_stats(item: Captured) -> Captured:
+    """Return `item` with its frame's statistics: taken here they cost the model's thread nothing."""
+    if item.frame is None:
+        return item
+    try:
+        return replace(item, stats=frame_stats(item.frame.pixels))
+    except Exception:  # noqa: BLE001 - whoever judges the frame finds the same, says it, and counts it
+        return item
 
 
 def _close_quietly(source: FrameSource) -> None:

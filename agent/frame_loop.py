@@ -168,7 +168,7 @@ class FrameLoop:
             camera, frame = self._cameras[captured.camera], captured.frame
             window = self._windows[camera.name].open
             self._in_hand = _InHand(camera.name, frame, self._turned_s)
-        judged = judge(frame, camera, window, self._beside.of(camera.name) if self._beside else ())
+        judged = judge(frame, camera, window, self._beside.of(camera.name) if self._beside else (), captured.stats)
         with self._lock:
             if mine != self._turn:
                 return False

@@ -41,12 +41,18 @@ class Judged:
     answered: bool = False
 
 
-def judge(frame: Frame, camera: CameraLine, window: OpenWindow, beside: tuple[Model | None, ...] = ()) -> Judged:
+def judge(
+    frame: Frame,
+    camera: CameraLine,
+    window: OpenWindow,
+    beside: tuple[Model | None, ...] = (),
+    stats: FrameStats | None = None,
+) -> Judged:
     """Return the local answer to `frame` by the window's model and those `beside` it (None: one that is not there yet).
 
     Holds no lock: models take their time.
     """
-    judged = Judged(frame, window, _INTERNAL, _INTERNAL, None, None)
+    judged = Judged(frame, window, _INTERNAL, _INTERNAL, None, stats)
     try:
         judged.local = _judge(judged, camera, beside)
     except BadImage as error:
@@ -62,7 +68,7 @@ def judge(frame: Frame, camera: CameraLine, window: OpenWindow, beside: tuple[Mo
 
 def _judge(judged: Judged, camera: CameraLine, beside: tuple[Model | None, ...]) -> Decision:
     frame, model = judged.frame, judged.window.model
-    judged.stats = stats = frame_stats(frame.pixels)
+    judged.stats = stats = judged.stats or frame_stats(frame.pixels)
     wrong = camera.faults.look(float(stats.values[_SPREAD]) * _LEVELS, stats.frame_hash)
     if model is None:
         return review(Cause.NO_MODEL)

@@ -7,15 +7,20 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from agent.ports.source import Frame
+from agent.sketch.frame_stats import FrameStats
 
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """What came of one reading of `camera`: a frame, or the `fault` that was there instead of one."""
+    """What came of one reading of `camera`: a frame, or the `fault` that was there instead of one.
+
+    `stats` are the frame's, where they could be taken ahead of the model; None: whoever judges it takes them, and says why not.
+    """
 
     camera: str
     frame: Frame | None = None
     fault: Exception | None = None
+    stats: FrameStats | None = None
 
 
 class FrameQueue(Protocol):

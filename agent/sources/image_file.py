@@ -22,6 +22,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 MAX_PIXELS = 40_000_000
 MAX_FILE_BYTES = 256 * 1024 * 1024
 
+_PILLOW = r"(PIL|agent\.sources\.image_file)(\.|$)"
 _FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
 _WANTED = "use a JPEG, PNG, BMP, TIFF or WebP of one still image"
 _TORN = (
@@ -72,10 +73,10 @@ def read_image(data: bytes, name: str) -> U8:
     if not data:
         raise BadImage(f"{name} is empty (0 bytes)", hint=_TORN)
     try:
-        # Pillow warns about size, EXIF and palettes; each case is either harmless or refused below.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return _decode(data, name)
+        # Pillow warns about size, EXIF and palettes; each case is either harmless or refused below. The filter stays: to take
+        # it back (catch_warnings) is no thread's business, for filters are the process's and cameras have a thread each.
+        warnings.filterwarnings("ignore", module=_PILLOW)
+        return _decode(data, name)
     except Image.DecompressionBombError as error:
         raise BadImage(
             f"{name} has far more than {MAX_PIXELS // 1_000_000} megapixels", hint="scale it down"
