@@ -6,7 +6,7 @@ import logging
 import re
 import secrets
 import threading
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,15 +15,17 @@ import msgspec
 
 from cloud.drift.accuracy import AuditLabel, accuracy
 from cloud.drift.causes import FAULTS, Cause
-from cloud.drift.fleet import DriftEvent, EventKind, FleetDrift, StationPhase
+from cloud.drift.fleet import DriftEvent, EventKind, FleetDrift, StationDrift, StationPhase
 from cloud.drift.observation import WindowRecord
 from cloud.drift.policy import DriftPolicy
+from cloud.drift_notices import COMMAND_VALID_S, DriftNotices, camera_argument
 from cloud.ports.alarms import Alarm, AlarmBook, Opened, Retrain
 from cloud.ports.link import Link
 from cloud.ports.records import AuditLog, CommandLog, SummaryLog
 from cloud.ports.registry import Releases
 from cloud.ports.rollouts import RolloutBook
 from cloud.ports.samples import Sample, SampleBook
+from cloud.ports.series import series_name, split_series
 from cloud.ports.stations import StationBook
 from cloud.review.choose import Candidate, choose_for_review
 from cloud.review.retrain_policy import RetrainPolicy, decide_retrain
@@ -39,7 +41,6 @@ _log = logging.getLogger(__name__)
 _BATCH = 500
 # A version made by a retrain is named after its base, "v1" -> "v1.r7", and so is its successor, "v1.r9".
 _RETRAINED = re.compile(r"\.r\d+$")
-_COMMAND_VALID_S = 300.0
 _RETRY_AFTER_S = 3_600.0
 _MOST_TRIES = 3
 
@@ -69,7 +70,7 @@ class Stored:
 
 
 class ImproveLoop:
-    """`tick` is called by one thread; `drift_status` and `re_enrol` by any."""
+    """`tick` is called by one thread; `drift_status`, `drift_of` and `re_enrol` by any."""
 
     def __init__(
         self,
@@ -91,14 +92,15 @@ class ImproveLoop:
         # One retrain at a time: training takes the machine, and the next one should start from the last one's model.
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="retrain")
         self._busy: set[int] = set()
-        # What each station was told of its drift, on which connection of whose: told again when any of it changes.
-        self._told: dict[str, tuple[bool, float, int]] = {}
+        self._notices = DriftNotices(
+            stored.stations, stored.alarms, stored.commands, link, seen=self._seen, statuses=self._statuses
+        )
 
     def tick(self) -> None:
         """Read what came in, then move every open alarm one step further."""
         self._watch()
         self._answer_done()
-        self._tell_of_drift()
+        self._notices.tell(self._now())
         for alarm in self._stored.alarms.open():
             self._ask_people(alarm)
             self._judge(alarm)
@@ -108,20 +110,25 @@ class ImproveLoop:
         """Let go of the worker; a retrain that is under way is begun again at the next start."""
         self._worker.shutdown(wait=False, cancel_futures=True)
 
-    def drift_status(self, station: str) -> dict[str, Any]:
-        """Return the station's drift state as JSON-ready values; `sentence` is for people."""
-        with self._lock:
-            status = self._fleet.status(station)
+    def drift_status(self, series: str) -> dict[str, Any]:
+        """Return a series' drift state as JSON-ready values; `sentence` is for people."""
+        (status,) = self._statuses([series])
         shown: dict[str, Any] = msgspec.to_builtins(status)
-        return shown
+        return {**shown, "camera": split_series(series)[1]}
 
-    def re_enrol(self, station: str, actor: str, reason: str) -> None:
-        """Take what the station sees from now on as its normal; its open alarm is closed."""
+    def drift_of(self, station: str) -> list[dict[str, Any]]:
+        """Return the drift state of each of the station's cameras, alarmed ones first; of its only one before it said a word."""
+        mine = [series for series in self._seen() if split_series(series)[0] == station]
+        found = [self.drift_status(series) for series in mine or [station]]
+        return sorted(found, key=lambda shown: shown["phase"] != StationPhase.ALARMED.value)
+
+    def re_enrol(self, series: str, actor: str, reason: str) -> None:
+        """Take what the series' camera sees from now on as its normal; its open alarm is closed."""
         now = self._now()
         with self._lock:
-            events = self._fleet.re_enrol(station, reason, now)
-            self._keep([station], _opened(events, now), [(station, now, reason), *_cleared(events, now)])
-        self._stored.audit.append(now, actor, "re-enrol", f"{station}: {reason}")
+            events = self._fleet.re_enrol(series, reason, now)
+            self._keep([series], _opened(events, now), [(series, now, reason), *_cleared(events, now)])
+        self._stored.audit.append(now, actor, "re-enrol", f"{series}: {reason}")
 
     def _watch(self) -> None:
         while rows := self._stored.summaries.after(self._cursor, _BATCH):
@@ -133,7 +140,7 @@ class ImproveLoop:
                     self._load()
                     raise
             for alarm in opened:
-                _log.warning("drift alarm on %s: %s", alarm.station, alarm.sentence)
+                _log.warning("drift alarm on %s: %s", alarm.series, alarm.sentence)
 
     def _observe(self, rows: Sequence[tuple[int, bytes]]) -> list[Opened]:
         events: list[DriftEvent] = []
@@ -145,12 +152,13 @@ class ImproveLoop:
                 if summary.window is None:
                     continue
                 h, window = summary.header, from_wire(summary.window)
-                events += self._fleet.observe(WindowRecord(h.station, h.boot, h.seq, h.started_at, h.ended_at, window))
+                series = series_name(h.station, h.camera)
+                events += self._fleet.observe(WindowRecord(series, h.boot, h.seq, h.started_at, h.ended_at, window))
             except (BadMessage, SketchMismatch) as error:
                 # Stored by a version that let it through: one window less must not end the watch over every station.
                 _log.error("summary row %d is left out of the drift watch: %s", cursor, error.one_line())
                 continue
-            seen.add(h.station)
+            seen.add(series)
         opened = _opened(events, self._now())
         self._keep(seen, opened, _cleared(events, self._now()))
         return opened
@@ -161,50 +169,17 @@ class ImproveLoop:
         for snapshot in snapshots:
             self._fleet.restore_station(snapshot)
 
-    def _keep(
-        self, stations: Iterable[str], opened: Sequence[Opened], cleared: Sequence[tuple[str, float, str]]
-    ) -> None:
-        snapshots = {station: self._fleet.snapshot_station(station) for station in stations}
+    def _keep(self, series: Iterable[str], opened: Sequence[Opened], cleared: Sequence[tuple[str, float, str]]) -> None:
+        snapshots = {each: self._fleet.snapshot_station(each) for each in series}
         self._stored.alarms.commit(self._cursor, snapshots, opened, cleared)
 
-    def _tell_of_drift(self) -> None:
-        """Tell each station that ever drifted whether its alarm is open: while it is, its thresholds promise nothing.
+    def _seen(self) -> Sequence[str]:
+        with self._lock:
+            return self._fleet.stations()
 
-        Said again when the station, the broker or this process comes back; the station takes the same notice twice for one.
-        """
-        if not self._link.connected():
-            return
-        online = {s.station: s.state_at for s in self._stored.stations.status() if s.online}
-        now, alarms = self._now(), self._stored.alarms.all()
-        drifted = self._drifted(alarms, online.keys())
-        # An alarm of a cohort or the fleet stands for its stations, which have none of their own.
-        concerned = {alarm.station for alarm in alarms}
-        everybody = bool(concerned - set(self._stored.stations.names()))
-        for station in sorted(online.keys() if everybody else online.keys() & concerned):
-            why = drifted.get(station, "")
-            news = (station in drifted, online[station], self._link.connections())
-            if self._told.get(station) == news:
-                continue
-            command = Command(
-                id=secrets.token_hex(16),
-                station=station,
-                name="drift",
-                expires_at=now + _COMMAND_VALID_S,
-                arguments={"alarmed": station in drifted, "why": why},
-            )
-            self._stored.commands.sent(command, now)
-            if self._link.publish(topic(station, Channel.COMMAND), encode_control(command), qos=1, retain=False):
-                self._told[station] = news
-
-    def _drifted(self, alarms: Sequence[Alarm], stations: Set[str]) -> dict[str, str]:
-        """Return the stations that drift now, with a sentence each: by an alarm of their own, or by one that they share."""
-        open_alarms = {alarm.station: alarm.sentence for alarm in alarms if alarm.closed_at is None}
-        drifted = {station: sentence for station, sentence in open_alarms.items() if station in stations}
-        if open_alarms.keys() - set(self._stored.stations.names()):
-            with self._lock:
-                statuses = [self._fleet.status(station) for station in sorted(stations - drifted.keys())]
-            drifted |= {s.station: s.sentence for s in statuses if s.phase is StationPhase.ALARMED}
-        return drifted
+    def _statuses(self, series: Iterable[str]) -> list[StationDrift]:
+        with self._lock:
+            return [self._fleet.status(each) for each in series]
 
     def _ask_people(self, alarm: Alarm) -> None:
         """Ask the station for pixels until as many parts as the budget allows are before people."""
@@ -217,7 +192,7 @@ class ImproveLoop:
             return
         candidates = [
             Candidate(s.sample, s.part, s.confidence, s.reason == "audit")
-            for s in samples.unasked(alarm.station, alarm.seen_at)
+            for s in samples.unasked(alarm.station, alarm.camera, alarm.seen_at)
         ]
         parts = {s.part for s in coming} | {s.part for s in lost}
         chosen = choose_for_review(candidates, parts, wanted, rules.audit_share)
@@ -230,8 +205,8 @@ class ImproveLoop:
             id=secrets.token_hex(16),
             station=alarm.station,
             name="upload_samples",
-            expires_at=now + _COMMAND_VALID_S,
-            arguments={"samples": chosen},
+            expires_at=now + COMMAND_VALID_S,
+            arguments={"samples": chosen, **camera_argument(alarm.camera)},
         )
         self._stored.commands.sent(command, now)
         samples.mark_requested(chosen, alarm.id, now)
@@ -302,13 +277,13 @@ class ImproveLoop:
         self._start_rollout(retrain.version, (retrain.station,), "plumbline")
 
     def _answer_done(self) -> None:
-        """Close an alarm once the version that answers it runs everywhere, and learn the station's new normal."""
+        """Close an alarm once the version that answers it runs everywhere, and learn the camera's new normal."""
         done = {r.version for r in self._stored.rollouts.all() if r.state is RolloutState.DONE}
         open_alarms = {alarm.id: alarm for alarm in self._stored.alarms.open()}
         for retrain in self._stored.alarms.retrains():
             alarm = open_alarms.get(retrain.alarm or 0)
             if alarm is not None and retrain.version in done:
-                self.re_enrol(alarm.station, "plumbline", f"answered by {retrain.version}")
+                self.re_enrol(alarm.series, "plumbline", f"answered by {retrain.version}")
 
     def _running_version(self, station: str) -> str:
         """Return the version a station runs, else the newest one that was rolled out whole."""

@@ -331,7 +331,7 @@ def _make_app(
             rollouts=stores.rollouts,
             releases=registry.catalog,
             audit=stores.audit,
-            drift_status=improve.drift_status,
+            drift_of=improve.drift_of,
             broker_connected=link.connected(),
             now=now(),
         ),

@@ -6,10 +6,12 @@ import re
 
 from contract.errors import InvalidConfig
 
+MAX_STATION_CHARS, MAX_CAMERA_CHARS = 63, 32
+
 # A station id becomes an MQTT topic level, a certificate's CN and a folder name: nothing any of the three treats specially.
-_STATION = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_STATION = re.compile(rf"[a-z0-9][a-z0-9_-]{{0,{MAX_STATION_CHARS - 1}}}")
 # A camera's name stands in a sample's name, in a file's name and after its station's and a "/" (a series).
-CAMERA_PATTERN = r"[a-z0-9-]{1,32}"
+CAMERA_PATTERN = rf"[a-z0-9-]{{1,{MAX_CAMERA_CHARS}}}"
 _CAMERA = re.compile(CAMERA_PATTERN)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cloud.api.auth import Role, role_guard
 from cloud.ports.registry import Releases
+from cloud.ports.series import series_name
 from cloud.store.alarms import Alarms
 from cloud.store.audit import AuditLog
 from cloud.store.rollouts import Rollouts
@@ -18,6 +19,7 @@ from cloud.store.samples import Samples
 from cloud.store.stations import Stations
 from cloud.store.summaries import Summaries
 from contract.errors import NotFound, PlumblineError
+from contract.ids import MAX_CAMERA_CHARS
 
 
 class RolloutBody(BaseModel):
@@ -36,6 +38,12 @@ class ReasonBody(BaseModel):
     reason: str = Field(min_length=1, max_length=500)
 
 
+class ReEnrolBody(ReasonBody):
+    """Why a camera is learnt anew; `camera` may be left out where the station has one."""
+
+    camera: str | None = Field(default=None, max_length=MAX_CAMERA_CHARS)
+
+
 class RolloutControl(Protocol):
     """Starts and stops rollouts."""
 
@@ -49,11 +57,11 @@ class RolloutControl(Protocol):
 class DriftControl(Protocol):
     """What the drift detectors say, and the order to learn a station anew."""
 
-    def drift_status(self, station: str) -> dict[str, Any]:
-        """Return the station's drift state as JSON-ready values."""
+    def drift_of(self, station: str) -> list[dict[str, Any]]:
+        """Return the drift state of each camera of the station (at least one) as JSON-ready values, alarmed ones first."""
 
-    def re_enrol(self, station: str, actor: str, reason: str) -> None:
-        """Take what the station sees from now on as its normal."""
+    def re_enrol(self, series: str, actor: str, reason: str) -> None:
+        """Take what the series' camera sees from now on as its normal."""
 
 
 def fleet_routes(
@@ -78,8 +86,9 @@ def fleet_routes(
     def fleet() -> dict[str, Any]:
         totals = {t.station: asdict(t) for t in summaries.totals()}
         rows = [
-            {**asdict(s), "totals": totals.get(s.station), "drift": drift.drift_status(s.station)}
+            {**asdict(s), "totals": totals.get(s.station), "drift": found[0], "cameras": found}
             for s in stations.status()
+            if (found := drift.drift_of(s.station))
         ]
         waiting, labelled = samples.counts()
         return {
@@ -93,22 +102,29 @@ def fleet_routes(
 
     @routes.get("/alarms")
     def all_alarms() -> list[dict[str, Any]]:
-        return [asdict(alarm) for alarm in alarms.all()]
+        return [{**asdict(alarm), "series": alarm.series} for alarm in alarms.all()]
 
     @routes.get("/retrains")
     def all_retrains() -> list[dict[str, Any]]:
         return [asdict(retrain) for retrain in alarms.retrains()]
 
     @routes.get("/drift/{station}")
-    def one_drift(station: str) -> dict[str, Any]:
+    def one_drift(station: str, camera: str | None = None) -> dict[str, Any]:
         _answer(stations.check_known, station)
-        return drift.drift_status(station)
+        found = drift.drift_of(station)
+        shown = found[0] if camera is None else _of_camera(found, camera)
+        brief = [{name: each[name] for name in ("camera", "phase", "sentence")} for each in found]
+        return {**shown, "cameras": brief}
 
     @routes.post("/drift/{station}/re-enrol", status_code=202)
-    def re_enrol(station: str, body: ReasonBody) -> dict[str, str]:
+    def re_enrol(station: str, body: ReEnrolBody) -> dict[str, str]:
         _answer(stations.check_known, station)
-        drift.re_enrol(station, Role.OPERATOR.value, body.reason)
-        return {"station": station, "reason": body.reason}
+        found = drift.drift_of(station)
+        if body.camera is None and len(found) > 1:
+            raise HTTPException(422, f"say which camera: {_names(found)}")
+        camera = found[0]["camera"] if body.camera is None else _of_camera(found, body.camera)["camera"]
+        drift.re_enrol(series_name(station, camera), Role.OPERATOR.value, body.reason)
+        return {"station": station, "camera": camera, "reason": body.reason}
 
     @routes.get("/versions")
     def versions() -> list[dict[str, Any]]:
@@ -135,6 +151,17 @@ def fleet_routes(
         return {"entries": [asdict(e) for e in audit.entries(limit, after)], "first_broken": audit.first_broken()}
 
     return routes
+
+
+def _of_camera(found: list[dict[str, Any]], camera: str) -> dict[str, Any]:
+    for each in found:
+        if each["camera"] == camera:
+            return each
+    raise HTTPException(404, f"no camera '{camera[:40]}' has sent windows; there are: {_names(found)}")
+
+
+def _names(found: list[dict[str, Any]]) -> str:
+    return ", ".join(sorted(each["camera"] or "'' (the first)" for each in found))
 
 
 def _answer(call: Callable[..., Any], *arguments: Any) -> Any:

@@ -40,7 +40,7 @@ def review_routes(
         waiting, labelled = samples.counts()
         # The model's own answer stays out of the queue: a person who sees it tends to agree with it.
         items = [
-            {"sample": s.sample, "station": s.station, "part": s.part, "captured_at": s.captured_at, "reason": s.reason}
+            {name: getattr(s, name) for name in ("sample", "station", "camera", "part", "captured_at", "reason")}
             for s in samples.waiting(limit)
         ]
         return {"waiting": waiting, "labelled": labelled, "labels": known_labels(), "items": items}

@@ -8,10 +8,12 @@ from urllib.parse import quote
 
 from cloud.commands.output import Subparsers, print_json
 from cloud.commands.server_api import ask_server
+from cloud.ports.series import series_name
 from cloud.settings import load_settings
 
 _EXAMPLE = """examples:
   plumbline-cloud drift report --station line3-cam1 --config plant/cloud.toml
+  plumbline-cloud drift report --station line3-cam1 --camera left --config plant/cloud.toml
   plumbline-cloud drift re-enrol --station line3-cam1 --reason 'lamp replaced' --config plant/cloud.toml
 
 exit codes of report: 0 no alarm, 3 the station is alarmed, 1 error"""
@@ -33,12 +35,14 @@ def register(subparsers: Subparsers) -> None:
     anew.set_defaults(run=_re_enrol)
     for action in (report, anew):
         action.add_argument("--station", required=True, help="the station's id")
+        action.add_argument("--camera", help="one camera of a station that has several (report: default the gravest)")
         action.add_argument("--config", type=Path, default=Path("cloud.toml"), help="cloud.toml (default %(default)s)")
         action.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _report(args: argparse.Namespace) -> int:
-    status = ask_server(load_settings(args.config), "GET", f"/v1/drift/{quote(args.station, safe='')}")
+    query = "" if args.camera is None else f"?camera={quote(args.camera, safe='')}"
+    status = ask_server(load_settings(args.config), "GET", f"/v1/drift/{quote(args.station, safe='')}{query}")
     if args.json:
         print_json(status)
     else:
@@ -48,11 +52,16 @@ def _report(args: argparse.Namespace) -> int:
         )
         for item in status["evidence"]:
             print(f"  {item['figure']}: {item['z']:+.1f} sd for {item['windows']} windows")
+        for other in status["cameras"]:
+            if other["camera"] != status["camera"]:
+                print(f"  {other['camera'] or 'the first camera'}: {other['phase']}; {other['sentence']}")
     return 3 if status["phase"] == "alarmed" else 0
 
 
 def _re_enrol(args: argparse.Namespace) -> int:
     path = f"/v1/drift/{quote(args.station, safe='')}/re-enrol"
-    answer = ask_server(load_settings(args.config), "POST", path, {"reason": args.reason})
-    print_json(answer) if args.json else print(f"{args.station} is learnt anew: {args.reason}")
+    camera = {} if args.camera is None else {"camera": args.camera}
+    answer = ask_server(load_settings(args.config), "POST", path, {"reason": args.reason, **camera})
+    learnt = series_name(answer["station"], answer["camera"])
+    print_json(answer) if args.json else print(f"{learnt} is learnt anew: {args.reason}")
     return 0

@@ -48,7 +48,7 @@ def fleet_view(
     rollouts: Rollouts,
     releases: Releases,
     audit: AuditLog,
-    drift_status: Callable[[str], dict[str, Any]],
+    drift_of: Callable[[str], list[dict[str, Any]]],
     broker_connected: bool,
     now: float,
 ) -> FleetView:
@@ -58,15 +58,15 @@ def fleet_view(
     rows = []
     status = stations.status()
     for s in status:
-        t, drift = totals.get(s.station), drift_status(s.station)
+        t, drift = totals.get(s.station), drift_of(s.station)
         rows.append(
             {
                 "station": s.station,
                 "link": "online" if s.online else "offline",
                 "model": names.get(s.bundle, s.bundle[:12]) or "none yet",
                 "update": s.update_state + (f": {s.reason}" if s.reason else ""),
-                "drift": drift["sentence"],
-                "phase": drift["phase"],
+                "drift": _drift_in_words(drift),
+                "phase": drift[0]["phase"],
                 "frames": t.captured if t else 0,
                 "pass": t.passed if t else 0,
                 "reject": t.rejected if t else 0,
@@ -91,7 +91,7 @@ def fleet_view(
         alarms=[
             {
                 "alarm": a.id,
-                "station": a.station,
+                "station": a.series,
                 "since": _ago(now, a.opened_at),
                 "state": "open" if a.closed_at is None else f"closed: {a.closed_why}",
                 "what": a.sentence,
@@ -114,6 +114,13 @@ def fleet_view(
             for e in reversed(audit.entries(15))
         ],
     )
+
+
+def _drift_in_words(cameras: list[dict[str, Any]]) -> str:
+    """Return one sentence for the only camera, else one a camera, alarmed ones first."""
+    if len(cameras) == 1 and not cameras[0]["camera"]:
+        return str(cameras[0]["sentence"])
+    return " · ".join(f"{each['camera'] or 'first camera'}: {each['sentence']}" for each in cameras)
 
 
 def _ago(now: float, at: float) -> str:

@@ -102,7 +102,10 @@ class _StoredStation(msgspec.Struct, frozen=True):
 
 
 class FleetDrift:
-    """Watches every station. Not thread-safe: one thread tells it windows."""
+    """Watches every station. Not thread-safe: one thread tells it windows.
+
+    Of a station with several cameras each is watched as a station of its own: any name will do here.
+    """
 
     def __init__(self, policy: DriftPolicy, cohorts: Mapping[str, Sequence[str]] | None = None) -> None:
         """Watch nothing yet.

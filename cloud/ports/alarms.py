@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from cloud.ports.series import series_name
+
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """A station's drift alarm; open while `closed_at` is None.
+    """A drift alarm of a station's camera; open while `closed_at` is None.
 
-    `opened_at` is by the cloud's clock; `seen_at`, by the station's, is the end of the window that raised it.
+    One that many series share names what they are ("fleet") in the place of a station. `opened_at` is by the cloud's clock;
+    `seen_at`, by the station's, is the end of the window that raised it.
     """
 
     id: int
@@ -22,6 +25,12 @@ class Alarm:
     cause: str
     sentence: str
     closed_why: str
+    camera: str = ""
+
+    @property
+    def series(self) -> str:
+        """What drifted."""
+        return series_name(self.station, self.camera)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +53,7 @@ class Retrain:
 class Opened:
     """An alarm to be opened; times as in `Alarm`."""
 
-    station: str
+    series: str
     at: float
     seen_at: float
     cause: str
@@ -55,7 +64,7 @@ class AlarmBook(Protocol):
     """Alarms, the detectors' state and retrains."""
 
     def load_state(self) -> tuple[int, list[bytes]]:
-        """Return (last summary row read, detectors' snapshot of each station)."""
+        """Return (last summary row read, detectors' snapshot of each series)."""
 
     def commit(
         self,
@@ -64,7 +73,7 @@ class AlarmBook(Protocol):
         opened: Sequence[Opened],
         cleared: Sequence[tuple[str, float, str]],
     ) -> None:
-        """Store the detectors' state with the alarms it opened and cleared (station, at, why), in one transaction."""
+        """Store the detectors' state with the alarms it opened and cleared (series, at, why), in one transaction."""
 
     def all(self) -> list[Alarm]:
         """Return every alarm, oldest first."""

@@ -28,6 +28,7 @@ class Sample:
     truth: str | None
     labeller: str | None
     labelled_at: float | None
+    camera: str = ""
 
 
 class SampleBook(Protocol):
@@ -36,8 +37,8 @@ class SampleBook(Protocol):
     def of_alarm(self, alarm: int) -> list[Sample]:
         """Return the samples asked for because of an alarm."""
 
-    def unasked(self, station: str, since: float) -> list[Sample]:
-        """Return samples of `station` captured at or after `since` whose pixels nobody asked for yet."""
+    def unasked(self, station: str, camera: str, since: float) -> list[Sample]:
+        """Return samples of `camera` of `station` captured at or after `since` whose pixels nobody asked for yet."""
 
     def mark_requested(self, names: Sequence[str], alarm: int | None, now: float) -> None:
         """Record that the pixels of these samples were asked for."""

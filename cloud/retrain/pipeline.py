@@ -17,6 +17,7 @@ import msgspec
 from cloud.ports.alarms import AlarmBook, Retrain
 from cloud.ports.registry import ImageFiles
 from cloud.ports.samples import Sample
+from cloud.ports.series import series_name
 from cloud.quantize.gate_run import GateJob
 from cloud.quantize.quantize_run import QuantizeJob
 from cloud.retrain.job import TrainJob
@@ -78,7 +79,7 @@ class Pipeline:
                 "label": sample.truth,
                 "part": sample.part or sample.sample,
                 "labeller": sample.labeller or "",
-                "source": sample.station,
+                "source": series_name(sample.station, sample.camera),
                 "audit": sample.reason == "audit",
             }
             if sample.reason == "audit":

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import Connection, select, update
 
 from cloud.ports.alarms import Alarm, Opened, Retrain
+from cloud.ports.series import split_series
 from cloud.store.audit import write_audit
 from cloud.store.database import Database
 from cloud.store.tables import alarms, drift_cursor, drift_state, retrains
@@ -19,7 +20,7 @@ class Alarms:
         self._database = database
 
     def load_state(self) -> tuple[int, list[bytes]]:
-        """Return (last summary row read, detectors' snapshot of each station)."""
+        """Return (last summary row read, detectors' snapshot of each series)."""
         with self._database.read() as connection:
             cursor = connection.execute(select(drift_cursor.c.cursor).where(drift_cursor.c.id == 1)).scalar()
             return cursor or 0, list(connection.execute(select(drift_state.c.snapshot)).scalars())
@@ -31,30 +32,32 @@ class Alarms:
         opened: Sequence[Opened],
         cleared: Sequence[tuple[str, float, str]],
     ) -> None:
-        """Store the detectors' state with the alarms it opened and cleared (station, at, why), in one transaction."""
+        """Store the detectors' state with the alarms it opened and cleared (series, at, why), in one transaction."""
         with self._database.write() as connection:
             connection.execute(self._database.upsert(drift_cursor, "id", {"id": 1, "cursor": cursor}))
-            for station, snapshot in snapshots.items():
-                values = {"station": station, "snapshot": snapshot}
+            for series, snapshot in snapshots.items():
+                values = {"station": series, "snapshot": snapshot}
                 connection.execute(self._database.upsert(drift_state, "station", values))
             for alarm in opened:
-                if self._open_id(connection, alarm.station) is None:
+                if self._open_id(connection, alarm.series) is None:
+                    station, camera = split_series(alarm.series)
                     row = {
-                        "station": alarm.station,
+                        "station": station,
+                        "camera": camera,
                         "opened_at": alarm.at,
                         "seen_at": alarm.seen_at,
                         "cause": alarm.cause,
                         "sentence": alarm.sentence,
                     }
                     connection.execute(alarms.insert().values(**row))
-                    write_audit(connection, alarm.at, "plumbline", "drift alarm", f"{alarm.station}: {alarm.sentence}")
-            for station, at, why in cleared:
-                self._close(connection, station, at, why)
+                    write_audit(connection, alarm.at, "plumbline", "drift alarm", f"{alarm.series}: {alarm.sentence}")
+            for series, at, why in cleared:
+                self._close(connection, series, at, why)
 
-    def close(self, station: str, now: float, why: str) -> None:
-        """Close the open alarm of a station, if there is one."""
+    def close(self, series: str, now: float, why: str) -> None:
+        """Close the open alarm of a series, if there is one."""
         with self._database.write() as connection:
-            self._close(connection, station, now, why)
+            self._close(connection, series, now, why)
 
     def all(self) -> list[Alarm]:
         """Return every alarm, oldest first."""
@@ -75,7 +78,7 @@ class Alarms:
         with self._database.write() as connection:
             row = {"alarm": alarm.id, "station": alarm.station, "state": "queued", "reason": reason, "started_at": now}
             key = connection.execute(retrains.insert().values(**row)).inserted_primary_key
-            write_audit(connection, now, "plumbline", "retrain", f"{alarm.station}: {reason}")
+            write_audit(connection, now, "plumbline", "retrain", f"{alarm.series}: {reason}")
             assert key is not None  # an autoincrement insert always has one
             return int(key[0])
 
@@ -85,11 +88,13 @@ class Alarms:
             connection.execute(update(retrains).where(retrains.c.id == retrain).values(**values))
 
     @staticmethod
-    def _open_id(connection: Connection, station: str) -> int | None:
-        query = select(alarms.c.id).where(alarms.c.station == station, alarms.c.closed_at.is_(None))
+    def _open_id(connection: Connection, series: str) -> int | None:
+        station, camera = split_series(series)
+        whose = (alarms.c.station == station, alarms.c.camera == camera)
+        query = select(alarms.c.id).where(*whose, alarms.c.closed_at.is_(None))
         return connection.execute(query).scalar()
 
-    def _close(self, connection: Connection, station: str, now: float, why: str) -> None:
-        if (alarm := self._open_id(connection, station)) is not None:
+    def _close(self, connection: Connection, series: str, now: float, why: str) -> None:
+        if (alarm := self._open_id(connection, series)) is not None:
             connection.execute(update(alarms).where(alarms.c.id == alarm).values(closed_at=now, closed_why=why))
-            write_audit(connection, now, "plumbline", "alarm closed", f"{station}: {why}")
+            write_audit(connection, now, "plumbline", "alarm closed", f"{series}: {why}")

@@ -11,6 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
 from cloud.store.tables import metadata
+from cloud.store.upgrade import add_what_is_missing
 from contract.errors import InvalidConfig, StorageFull, TransientError
 
 
@@ -35,6 +36,8 @@ class Database:
         self._writer = engine.execution_options(writes=True)
         try:
             metadata.create_all(self._writer)
+            with self._writer.begin() as connection:
+                add_what_is_missing(connection)
         except OperationalError as error:
             hint = "check `database` in cloud.toml, and that the folder exists and may be written"
             raise InvalidConfig(f"cannot open the database {url}: {error.orig}", hint=hint) from error

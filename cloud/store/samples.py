@@ -23,10 +23,11 @@ class Samples:
         """Return the samples asked for because of an alarm."""
         return self._select(select(samples).where(samples.c.alarm == alarm).order_by(samples.c.captured_at))
 
-    def unasked(self, station: str, since: float) -> list[Sample]:
-        """Return samples of `station` captured at or after `since` whose pixels nobody asked for yet."""
-        wanted = (samples.c.station == station, samples.c.captured_at >= since, samples.c.requested_at.is_(None))
-        return self._select(select(samples).where(*wanted).order_by(samples.c.captured_at))
+    def unasked(self, station: str, camera: str, since: float) -> list[Sample]:
+        """Return samples of `camera` of `station` captured at or after `since` whose pixels nobody asked for yet."""
+        whose = (samples.c.station == station, samples.c.camera == camera)
+        wanted = (samples.c.captured_at >= since, samples.c.requested_at.is_(None))
+        return self._select(select(samples).where(*whose, *wanted).order_by(samples.c.captured_at))
 
     def labelled(self, station: str, since: float) -> list[Sample]:
         """Return the labelled samples of `station` captured at or after `since`."""

@@ -141,6 +141,7 @@ def _row(item: ReceivedSummary) -> dict[str, object]:
         "dropped": sum(accounting.dropped.values()),
         "undecided": accounting.undecided,
         "payload": item.payload,
+        "camera": header.camera,
     }
 
 
@@ -158,6 +159,7 @@ def _sample_rows(item: ReceivedSummary) -> Iterable[dict[str, object]]:
             "reason": note.reason,
             "inclusion": note.inclusion,
             "bundle": header.bundle,
+            "camera": header.camera,
         }
 
 

@@ -17,7 +17,16 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from cloud.ports.series import MAX_SERIES_CHARS
+from contract.ids import MAX_CAMERA_CHARS
+
 metadata = MetaData()
+
+
+def _camera() -> Column[str]:
+    """Return the column that names a camera; "" is a station's only or first one, and whose every older row is."""
+    return Column("camera", String(MAX_CAMERA_CHARS), nullable=False, default="", server_default="")
+
 
 # Who may speak. Only a hash of the token is kept.
 stations = Table(
@@ -68,6 +77,7 @@ summaries = Table(
     Column("dropped", Integer, nullable=False),
     Column("undecided", Integer, nullable=False),
     Column("payload", LargeBinary, nullable=False),
+    _camera(),
     UniqueConstraint("station", "boot", "seq"),
 )
 
@@ -102,6 +112,7 @@ samples = Table(
     Column("truth", String(120)),
     Column("labeller", String(120)),
     Column("labelled_at", Float),
+    _camera(),
     Index("samples_by_station", "station", "captured_at"),
 )
 
@@ -116,13 +127,15 @@ alarms = Table(
     Column("cause", String(40), nullable=False),
     Column("sentence", Text, nullable=False),
     Column("closed_why", Text, nullable=False, default=""),
+    _camera(),
 )
 
-# The drift detectors' state of each station and how far into `summaries` they have read: written together, or not at all.
+# The drift detectors' state of each series (`cloud.ports.series`; the column keeps its old name) and how far into `summaries`
+# they have read: written together, or not at all.
 drift_state = Table(
     "drift_state",
     metadata,
-    Column("station", String(63), primary_key=True),
+    Column("station", String(MAX_SERIES_CHARS), primary_key=True),
     Column("snapshot", LargeBinary, nullable=False),
 )
 drift_cursor = Table(

@@ -139,6 +139,13 @@ def test_a_summary_that_does_not_account_for_every_frame_is_dead_but_acknowledge
     assert desk.tables.summaries.totals() == [] and "does not account for every frame" in desk.dead()[0][0]
 
 
+def test_a_summary_of_a_camera_that_no_station_can_have_is_dead_but_acknowledged(desk: Desk) -> None:
+    bad = summary("s1", 4, camera="../left")
+    desk.loop.ingest([desk.sum(bad), desk.sum(summary("s1", 5, camera="left"))])
+    assert [a.ranges for a in desk.link.acks()] == [((4, 5),)]
+    assert "camera" in desk.dead()[0][0] and desk.tables.summaries.totals()[0].summaries == 1
+
+
 def test_a_station_that_speaks_for_another_is_dead_and_not_acknowledged(desk: Desk) -> None:
     forged = [
         desk.sum(summary("s2", 1), station="s1"),

@@ -63,6 +63,7 @@ def summary(
     passed: int = 7,
     rejected: int = 2,
     samples: tuple[SampleNote, ...] = (),
+    camera: str = "",
 ) -> Summary:
     """Return a summary without sketches: passed + rejected + 1 REVIEW + 1 dropped frames."""
     accounting = Accounting(
@@ -72,7 +73,7 @@ def summary(
         review={"unsure": 1},
         dropped={"queue full": 1},
     )
-    header = Header(station, boot, seq, T0 + seq, T0 + seq + 1, float(seq), True, "d" * 64)
+    header = Header(station, boot, seq, T0 + seq, T0 + seq + 1, float(seq), True, "d" * 64, camera=camera)
     return Summary(header, accounting, samples=samples)
 
 

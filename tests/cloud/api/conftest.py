@@ -48,16 +48,20 @@ class BrightModel:
 
 
 class CalmDrift:
-    """Nothing ever drifts; remembers who asked to learn a station anew."""
+    """Nothing ever drifts but the left camera of s2; remembers who asked to learn a series anew."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, str]] = []
 
-    def drift_status(self, station: str) -> dict[str, Any]:
-        return {"station": station, "phase": "quiet", "sentence": "within the enrolled range"}
+    def drift_of(self, station: str) -> list[dict[str, Any]]:
+        quiet = {"camera": "", "phase": "quiet", "sentence": "within the enrolled range"}
+        if station != "s2":
+            return [{"station": station, **quiet}]
+        left = {"station": "s2/left", "camera": "left", "phase": "alarmed", "sentence": "lens: fogged"}
+        return [left, {"station": "s2", **quiet}]
 
-    def re_enrol(self, station: str, actor: str, reason: str) -> None:
-        self.asked.append((station, actor, reason))
+    def re_enrol(self, series: str, actor: str, reason: str) -> None:
+        self.asked.append((series, actor, reason))
 
 
 def serve(app: FastAPI) -> Iterator[str]:

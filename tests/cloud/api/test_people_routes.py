@@ -25,7 +25,7 @@ def test_the_queue_does_not_tell_what_the_model_answered(waiting: Api) -> None:
     queue = waiting.get("/v1/review/queue", INSPECTOR).json()
     assert (queue["waiting"], queue["labelled"], queue["labels"]) == (2, 0, ["good", "scratch"])
     assert [item["sample"] for item in queue["items"]] == ["x0", "x1"]
-    assert set(queue["items"][0]) == {"sample", "station", "part", "captured_at", "reason"}
+    assert set(queue["items"][0]) == {"sample", "station", "camera", "part", "captured_at", "reason"}
     assert len(waiting.get("/v1/review/queue?limit=1", INSPECTOR).json()["items"]) == 1
     for limit in ("0", "-1", "501", "many"):
         assert waiting.get(f"/v1/review/queue?limit={limit}", INSPECTOR).status_code == 422
@@ -107,6 +107,30 @@ def test_drift_of_a_station_and_learning_it_anew(api: Api) -> None:
     for name in ("nobody", "S1", "%2e%2e"):
         answer = api.get(f"/v1/drift/{name}")
         assert answer.status_code in (404, 409) and "\n" not in answer.json()["detail"]
+
+
+def test_a_station_with_several_cameras_is_shown_and_learnt_anew_camera_by_camera(api: Api) -> None:
+    second = api.get("/v1/fleet").json()["stations"][1]
+    assert second["drift"]["phase"] == "alarmed"
+    assert [(c["camera"], c["phase"]) for c in second["cameras"]] == [("left", "alarmed"), ("", "quiet")]
+    gravest = api.get("/v1/drift/s2").json()
+    assert (gravest["station"], gravest["phase"]) == ("s2/left", "alarmed")
+    assert gravest["cameras"] == [
+        {"camera": "left", "phase": "alarmed", "sentence": "lens: fogged"},
+        {"camera": "", "phase": "quiet", "sentence": "within the enrolled range"},
+    ]
+    assert api.get("/v1/drift/s2?camera=").json()["phase"] == "quiet"
+    missing = api.get("/v1/drift/s2?camera=top")
+    assert (missing.status_code, missing.json()["detail"]) == (
+        404, "no camera 'top' has sent windows; there are: '' (the first), left",
+    )  # fmt: skip
+    anew = [{}, {"camera": "top"}, {"camera": "left"}, {"camera": ""}]
+    codes = [api.post("/v1/drift/s2/re-enrol", json={"reason": "new lens", **each}).status_code for each in anew]
+    assert codes == [422, 404, 202, 202]
+    assert [series for series, *_ in api.drift.asked] == ["s2/left", "s2"]
+    api.tables.alarms.commit(1, {}, [Opened("s2/left", T0, T0, "frozen", "lens")], [])
+    (alarm,) = api.get("/v1/alarms").json()
+    assert (alarm["station"], alarm["camera"], alarm["series"]) == ("s2", "left", "s2/left")
 
 
 def test_alarms_retrains_versions_and_the_audit_log(api: Api) -> None:

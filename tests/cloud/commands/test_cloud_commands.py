@@ -266,11 +266,23 @@ def test_commands_ask_with_the_operators_token_and_print_what_the_server_says(
         "enrolled": 24,
         "enrol_windows": 24,
         "judged": 9,
+        "camera": "left",
+        "cameras": [
+            {"camera": "left", "phase": "alarmed", "sentence": "lens"},
+            {"camera": "", "phase": "quiet", "sentence": "within the enrolled range"},
+        ],
     }
     answer["body"] = json.dumps({**status, "evidence": [{"figure": "sharpness", "z": -8.2, "windows": 4}]}).encode()
     code, out, _ = cli("drift", "report", "--station", "s/1", "--config", config)
     assert code == 3 and "sharpness: -8.2 sd for 4 windows" in out
+    assert "the first camera: quiet; within the enrolled range" in out and "left:" not in out
     assert answer["asked"][-1][1] == "/v1/drift/s%2F1"
+    cli("drift", "report", "--station", "s1", "--camera", "left", "--config", config)
+    assert answer["asked"][-1][1] == "/v1/drift/s1?camera=left"
+    answer["body"] = b'{"station": "s1", "camera": "left", "reason": "new lens"}'
+    words = ("drift", "re-enrol", "--station", "s1", "--camera", "left", "--reason", "new lens", "--config", config)
+    assert cli(*words)[1] == "s1/left is learnt anew: new lens\n"
+    assert json.loads(answer["asked"][-1][3]) == {"reason": "new lens", "camera": "left"}
 
 
 def test_releasing_what_is_no_run_is_one_line(home: Path, tmp_path: Path, cli: Cli) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,14 +14,14 @@ from tests.fakes.cloud_fleet import FakeRelease, FakeReleases
 from tests.fakes.cloud_tables import T0, Tables, received, summary
 
 
-def _view(tables: Tables, now: float = T0) -> FleetView:
-    def drift(station: str) -> dict[str, Any]:
-        return {"sentence": f"{station} is quiet", "phase": "quiet"}
+def _view(tables: Tables, now: float = T0, drift_of: Callable[[str], list[dict[str, Any]]] | None = None) -> FleetView:
+    def drift(station: str) -> list[dict[str, Any]]:
+        return [{"camera": "", "sentence": f"{station} is quiet", "phase": "quiet"}]
 
     return fleet_view(
         stations=tables.stations, summaries=tables.summaries, samples=tables.samples, alarms=tables.alarms,
         rollouts=tables.rollouts, releases=FakeReleases(FakeRelease("v1", "d" * 64)), audit=tables.audit,
-        drift_status=drift, broker_connected=True,
+        drift_of=drift_of or drift, broker_connected=True,
         now=now,
     )  # fmt: skip
 
@@ -42,6 +43,22 @@ def test_the_verdicts_of_a_station_add_up_to_what_it_decided(tables: Tables) -> 
     assert (row["model"], row["update"], row["drift"]) == ("v1", "ROLLED_BACK: it crashed", "s1 is quiet")
     assert (row["heard"], other["heard"], other["model"]) == ("2 min ago", "never", "none yet")
     assert view.simulated == ["s2"] and view.online == 2
+
+
+def test_a_station_with_several_cameras_is_one_row_that_says_how_each_stands(tables: Tables) -> None:
+    tables.add_online("s1")
+    of_left, of_right = summary("s1", 1, camera="left"), summary("s1", 2, camera="right")
+    tables.summaries.commit(received(of_left, of_right), [])
+    tables.alarms.commit(1, {}, [Opened("s1/left", T0, T0, "covariate_shift", "lens: fogged")], [])
+    states = [
+        {"camera": "left", "sentence": "lens: fogged", "phase": "alarmed"},
+        {"camera": "right", "sentence": "within the enrolled range", "phase": "quiet"},
+    ]
+    view = _view(tables, drift_of=lambda _: states)
+    (row,), (alarm,) = view.stations, view.alarms
+    assert (row["station"], row["phase"], row["frames"]) == ("s1", "alarmed", 22), "frames are the station's"
+    assert row["drift"] == "left: lens: fogged · right: within the enrolled range"
+    assert (alarm["station"], alarm["what"]) == ("s1/left", "lens: fogged")
 
 
 def test_who_was_never_added_is_named_and_has_no_row(tables: Tables) -> None:

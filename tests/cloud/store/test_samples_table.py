@@ -18,9 +18,9 @@ def kept(tables: Tables) -> Tables:
 
 def test_a_frame_is_noted_asked_for_received_and_labelled(kept: Tables) -> None:
     samples = kept.samples
-    assert [s.sample for s in samples.unasked("s1", T0 + 1)] == ["x1", "x2", "x3"]
+    assert [s.sample for s in samples.unasked("s1", "", T0 + 1)] == ["x1", "x2", "x3"]
     samples.mark_requested(["x1", "x2"], 7, T0 + 10)
-    assert [s.sample for s in samples.unasked("s1", T0 + 1)] == ["x3"]
+    assert [s.sample for s in samples.unasked("s1", "", T0 + 1)] == ["x3"]
     assert [s.sample for s in samples.of_alarm(7)] == ["x1", "x2"] and samples.waiting(10) == []
     samples.mark_received("x2", "s1", "a" * 64, T0 + 11)
     assert [s.sample for s in samples.waiting(10)] == ["x2"] and samples.counts() == (1, 0)
