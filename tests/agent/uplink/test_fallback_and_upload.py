@@ -12,12 +12,14 @@ import httpx
 import pytest
 
 from agent.clock import SystemClock
+from agent.ports.clock import Clock
 from agent.ports.source import Frame
 from agent.uplink.circuit import Circuit
 from agent.uplink.fallback import HttpFallback, ServedBundle
 from agent.uplink.samples_upload import HttpSampleSender
 from contract.errors import LinkDown, RefusedError
 from contract.messages import SampleNote
+from tests.fakes.agent_clock import HandClock
 from tests.fakes.agent_line import ListLog, image
 from tests.tiny_bundle import LABELS
 
@@ -82,9 +84,15 @@ def frame() -> Frame:
     return Frame(image(128), 1.0, 1.0)
 
 
-def fallback(client: httpx.Client, url: str, log: ListLog | None = None) -> HttpFallback:
+def fallback(client: httpx.Client, url: str, log: ListLog | None = None, clock: Clock | None = None) -> HttpFallback:
     return HttpFallback(
-        client, url, "s1", lambda: BUNDLE, SystemClock(), log or ListLog(), circuit=Circuit(trip_after=2, rest_s=0.2)
+        client,
+        url,
+        "s1",
+        lambda: BUNDLE,
+        clock or SystemClock(),
+        log or ListLog(),
+        circuit=Circuit(trip_after=2, rest_s=0.2),
     )
 
 
@@ -100,12 +108,12 @@ def test_the_clouds_answer_comes_back_as_a_prediction_of_the_served_labels(cloud
 
 
 def test_a_slow_cloud_costs_no_more_than_the_deadline(cloud: Cloud, client: httpx.Client) -> None:
-    cloud.delay_s = 1.0
+    cloud.delay_s = 6.0
     asked = fallback(client, cloud.url)
     started = time.monotonic()
     assert asked.ask(frame(), 0.1) is None
     assert asked.ask(frame(), 0.1) is None
-    assert time.monotonic() - started < 0.6
+    assert time.monotonic() - started < 5.0
 
 
 @pytest.mark.parametrize(
@@ -122,11 +130,12 @@ def test_an_answer_that_makes_no_sense_is_no_answer(cloud: Cloud, client: httpx.
 
 def test_the_circuit_opens_after_failures_and_lets_one_trial_through_later(cloud: Cloud, client: httpx.Client) -> None:
     cloud.status = 500
-    asked = fallback(client, cloud.url)
+    clock = HandClock()
+    asked = fallback(client, cloud.url, clock=clock)
     assert [asked.ask(frame(), 2.0) for _ in range(4)] == [None] * 4
     assert len(cloud.requests) == 2
     cloud.status = 200
-    time.sleep(0.25)
+    clock.forward(0.25)
     assert asked.ask(frame(), 2.0) is not None
     assert asked.ask(frame(), 2.0) is not None
 
