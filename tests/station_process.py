@@ -96,7 +96,7 @@ class Station:
     def end(self, number: int) -> int:
         assert self.process is not None
         self.process.send_signal(number)
-        code = self.process.wait(20)
+        code = self.process.wait(90)
         self.process = None
         return code
 
@@ -159,7 +159,7 @@ class Station:
         self.log.close()
 
 
-def wait_for(what: Callable[[], bool], within_s: float = 60.0) -> None:
+def wait_for(what: Callable[[], bool], within_s: float = 90.0) -> None:
     until = time.monotonic() + within_s
     while not what():
         assert time.monotonic() < until, "it never came to be"

@@ -12,6 +12,7 @@ import httpx
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, RepositoryError
 
 # python-tuf exports these without __all__, which mypy --strict does not follow.
+from tuf.api.metadata import Metadata, Root  # type: ignore[attr-defined]
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig  # type: ignore[attr-defined]
 
 from agent.update.floors import RepositoryVersions
@@ -19,13 +20,25 @@ from contract.errors import BadBundle, InvalidConfig, LinkDown, NotFound, Storag
 from contract.ids import bundle_target
 
 
+def _no_root(error: Exception) -> InvalidConfig:
+    return InvalidConfig(f"[trust] root is no TUF root: {error}", hint="pin the cloud's root.json again")
+
+
 class TufClient:
     """Looks bundles up in the TUF repository at `base_url`, trusting only what descends from the pinned `root`.
 
     `folder` is a cache and nothing more: python-tuf does not fsync it, so what must never go backwards is in the floors.
+
+    Raises:
+        InvalidConfig: the pinned root is no root; found now, and not on the day of the first update.
     """
 
     def __init__(self, client: httpx.Client, base_url: str, folder: Path, root: bytes) -> None:
+        try:
+            pinned = Metadata[Root].from_bytes(root)
+            pinned.signed.verify_delegate(Root.type, pinned.signed_bytes, pinned.signatures)
+        except (RepositoryError, ValueError) as error:
+            raise _no_root(error) from error
         self._fetcher, self._base_url, self._folder, self._root = _HttpxFetcher(client), base_url, folder, root
 
     def look_up(self, digest: str, now: float) -> tuple[int, RepositoryVersions]:
@@ -77,7 +90,7 @@ class TufClient:
                 str(self._folder), metadata_url, fetcher=self._fetcher, config=UpdaterConfig(), bootstrap=self._root
             )
         except RepositoryError as error:
-            raise InvalidConfig(f"the pinned root is no TUF root: {error}", hint="pin the cloud's root.json") from error
+            raise _no_root(error) from error
         # The library reads the machine's clock, which may stand at 1970; expiry is judged by the time passed in (OTA-1).
         updater._trusted_set.reference_time = datetime.fromtimestamp(now, tz=timezone.utc)
         return updater

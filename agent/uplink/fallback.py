@@ -112,8 +112,8 @@ class HttpFallback:
                 answer = self._request(frame, bundle, within_s)
             except (httpx.HTTPError, OSError, ValueError, RuntimeError) as error:  # RuntimeError: the client was closed
                 self._log.fault("fallback", f"the cloud's opinion was not had: {error or type(error).__name__}")
-            self._answers.put((number, answer))
             self._busy.clear()
+            self._answers.put((number, answer))
             self._on_answer()
 
     def _request(self, frame: Frame, bundle: ServedBundle, within_s: float) -> Prediction | None:

@@ -54,7 +54,7 @@ class Chromium:
         """End the browser."""
         self._open.close()
         self._process.terminate()
-        self._process.wait(10)
+        self._process.wait(60)
 
     def open(self, url: str, headers: dict[str, str] | None = None) -> None:
         """Go to a page."""
@@ -72,7 +72,7 @@ class Chromium:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
-    def wait_for(self, words: str, within_s: float = 20.0) -> str:
+    def wait_for(self, words: str, within_s: float = 90.0) -> str:
         """Return the page's text once it holds `words`."""
         until = time.monotonic() + within_s
         while words not in (text := self.text()):
@@ -86,13 +86,13 @@ class Chromium:
         file.write_bytes(base64.b64decode(shot["data"]))
 
     def _page_address(self, port_file: Path) -> str:
-        until = time.monotonic() + 30
+        until = time.monotonic() + 90
         while not (port_file.exists() and port_file.read_text().strip()):
             assert self._process.poll() is None and time.monotonic() < until, "Chromium did not start"
             time.sleep(0.02)
         port = port_file.read_text().split()[0]
         while True:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=60) as answer:
                 pages = [each for each in json.load(answer) if each["type"] == "page"]
             if pages:
                 return str(pages[0]["webSocketDebuggerUrl"])
@@ -102,7 +102,7 @@ class Chromium:
         number = next(self._ids)
         self._page.send(json.dumps({"id": number, "method": method, "params": parameters}))
         while True:
-            message = json.loads(self._page.recv(timeout=30))
+            message = json.loads(self._page.recv(timeout=90))
             if message.get("id") == number:
                 assert "error" not in message, message
                 result: dict[str, Any] = message["result"]

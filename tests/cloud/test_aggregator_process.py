@@ -22,7 +22,7 @@ from tests.fakes.cloud_tables import open_tables, summary
 from tests.fixtures_broker import Broker, start_broker
 
 
-def wait_for(what: Callable[[], Any], within_s: float = 20.0) -> Any:
+def wait_for(what: Callable[[], Any], within_s: float = 90.0) -> Any:
     until = time.monotonic() + within_s
     while not (found := what()):
         assert time.monotonic() < until, "it did not happen in time"
@@ -79,7 +79,7 @@ def test_summaries_reports_and_orders_go_all_the_way_and_survive_kill_9(plant: t
     headers = {"Authorization": f"Bearer {token}"}
 
     def fleet() -> dict[str, dict[str, Any]]:
-        answer = httpx.get(f"{cloud.url}/v1/fleet", headers=headers).raise_for_status().json()
+        answer = httpx.get(f"{cloud.url}/v1/fleet", headers=headers, timeout=60).raise_for_status().json()
         return {row["station"]: row for row in answer["stations"]}
 
     station = Wire(broker, "line3")
@@ -90,7 +90,7 @@ def test_summaries_reports_and_orders_go_all_the_way_and_survive_kill_9(plant: t
         station.say(Channel.SUMMARY, encode_summary(summary("line3", seq, boot="b9")))
     wait_for(lambda: len(station.acked) == 40)
     assert (fleet()["line3"]["online"], fleet()["line3"]["bundle"]) == (True, "a" * 64)
-    started = httpx.post(f"{cloud.url}/v1/rollouts", headers=headers, json={"version": "v2"})
+    started = httpx.post(f"{cloud.url}/v1/rollouts", headers=headers, json={"version": "v2"}, timeout=60)
     assert started.status_code == 201
     cloud.kill()
     for seq in range(31, 61):

@@ -53,10 +53,10 @@ class CloudPlant:
                 (sys.executable, "-m", "cloud", "serve", "--config", str(self.home / "cloud.toml")),
                 stdout=log, stderr=log, cwd=ROOT, env={**os.environ, "PYTHONWARNINGS": "default"},
             )  # fmt: skip
-        until = time.monotonic() + 60
+        until = time.monotonic() + 120
         while time.monotonic() < until:
             with contextlib.suppress(httpx.TransportError):
-                if httpx.get(f"{self.url}/healthz", timeout=5).is_success:
+                if httpx.get(f"{self.url}/healthz", timeout=30).is_success:
                     return
             assert self._process.poll() is None, self.log.read_text()
             time.sleep(0.05)
@@ -66,7 +66,7 @@ class CloudPlant:
         """Ask it to stop and return its exit code."""
         assert self._process is not None
         self._process.send_signal(signal.SIGINT)
-        code = self._process.wait(20)
+        code = self._process.wait(90)
         self._process = None
         return code
 

@@ -74,7 +74,7 @@ def test_a_token_that_is_too_short_is_refused_at_the_start(station: Station) -> 
     (station.folder / "token").write_text("short\n")
     station.start()
     assert station.process is not None
-    assert station.process.wait(20) == 2
+    assert station.process.wait(90) == 2
     assert "error: api.token_file" in station.said() and "Traceback" not in station.said()
 
 

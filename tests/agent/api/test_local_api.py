@@ -44,7 +44,7 @@ def station(folder: Path, port: int) -> Iterator[Station]:
 
 @pytest.fixture
 def api(station: Station, port: int) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
         yield client
 
 
@@ -163,13 +163,14 @@ def test_metrics_agree_with_the_database(api: httpx.Client, station: Station) ->
 
 
 def test_questions_and_images_do_not_make_the_line_late(api: httpx.Client, station: Station) -> None:
-    until = time.monotonic() + 2.0
-    rows = station.rows()
-    while time.monotonic() < until:
+    until = time.monotonic() + 60.0
+    rows, asked = station.rows(), 0
+    while asked < 20 or station.rows() - rows < 300:
+        assert time.monotonic() < until, "the line stands still while questions come"
         api.post("/v1/infer", content=png(230))
         api.get("/v1/status")
         api.get("/metrics")
-    assert station.rows() - rows > 150  # of 400 at 200 frames a second, on a machine that others use too
+        asked += 1
     assert station.status()["review_causes"].get("late", 0) == 0
 
 
@@ -209,9 +210,9 @@ def test_a_station_without_a_bundle_answers_review(tmp_path: Path) -> None:
     bare.start()
     try:
         wait_for(lambda: bare.rows() > 0)
-        answer = httpx.post(f"http://127.0.0.1:{port}/v1/infer", content=png(230), timeout=10)
+        answer = httpx.post(f"http://127.0.0.1:{port}/v1/infer", content=png(230), timeout=60)
         assert (answer.status_code, answer.json()["verdict"], answer.json()["cause"]) == (503, "REVIEW", "no_model")
-        found = httpx.get(f"http://127.0.0.1:{port}/v1/decisions/1", timeout=10).json()
+        found = httpx.get(f"http://127.0.0.1:{port}/v1/decisions/1", timeout=60).json()
         assert (found["verdict"], found["cause"], found["model"]) == ("REVIEW", "no_model", None)
         assert bare.end(signal.SIGTERM) == 0
     finally:

@@ -110,12 +110,14 @@ def test_grey_stays_grey_and_triggers_are_counted() -> None:
 def test_a_slow_reader_gets_the_newest_image_and_the_dropped_ones_are_counted() -> None:
     source = source_of(LIVE)
     frames_of(source, 3)
-    time.sleep(1.0)
+    asleep_at = time.monotonic()
+    time.sleep(2.0)
+    awake_at, awake = time.monotonic(), time.time()
     frame = frames_of(source, 1)[0]
+    away_s = time.monotonic() - asleep_at
     source.close()
-    assert 20 <= frame.skipped <= 40
-    assert time.monotonic() - frame.captured_monotonic < 0.5
-    assert time.time() - frame.captured_at < 0.5
+    assert 20 <= frame.skipped <= 30 * away_s + 10
+    assert frame.captured_monotonic > awake_at - 1.0 and frame.captured_at > awake - 1.0
 
 
 @with_gstreamer
@@ -146,7 +148,7 @@ def test_a_pipeline_that_hangs_is_a_fault_and_can_be_closed() -> None:
         frames_of(source, 1)
     began = time.monotonic()
     source.close()
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 30  # it would hang for 100
 
 
 @with_gstreamer

@@ -151,7 +151,7 @@ def test_an_open_that_hangs_holds_up_neither_read_nor_close_and_is_closed_when_i
     camera = FakeCamera(FRAME)
 
     def open_camera() -> FakeCamera:
-        assert let_go.wait(20)
+        assert let_go.wait(120)
         return camera
 
     source = LiveSource("the fake", open_camera, clock, lambda: 1.0, stall_s=0.0)
@@ -162,14 +162,14 @@ def test_an_open_that_hangs_holds_up_neither_read_nor_close_and_is_closed_when_i
         source.read()
     assert source.read() is None
     source.close()
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 60
     let_go.set()
-    assert camera.closed.wait(5)
+    assert camera.closed.wait(60)
 
 
 def test_a_close_that_hangs_is_waited_for_before_the_device_is_opened_again(clock: Any) -> None:
     let_go = threading.Event()
-    first = FakeCamera(CameraFault("lost"), close=lambda: bool(let_go.wait(20)))
+    first = FakeCamera(CameraFault("lost"), close=lambda: bool(let_go.wait(120)))
     source = live(clock, first, FakeCamera(FRAME))
     began = time.monotonic()
     with pytest.raises(CameraFault, match="lost"):
@@ -178,7 +178,7 @@ def test_a_close_that_hangs_is_waited_for_before_the_device_is_opened_again(cloc
     clock.seconds += HANG_S
     with pytest.raises(CameraFault, match="does not close"):
         source.read()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 60
     let_go.set()
     assert read_until_something(source) is FRAME
     source.close()
@@ -186,11 +186,11 @@ def test_a_close_that_hangs_is_waited_for_before_the_device_is_opened_again(cloc
 
 def test_closing_is_bounded_even_when_the_driver_hangs(clock: Any) -> None:
     let_go = threading.Event()
-    source = live(clock, FakeCamera(FRAME, close=lambda: bool(let_go.wait(20))))
+    source = live(clock, FakeCamera(FRAME, close=lambda: bool(let_go.wait(120))))
     source.read()
     began = time.monotonic()
     source.close()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 60
     assert source.exhausted()
     assert source.read() is None
     source.close()

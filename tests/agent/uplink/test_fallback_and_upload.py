@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from agent.clock import SystemClock
+from agent.ports.clock import Clock
 from agent.ports.source import Frame
 from agent.uplink.circuit import Circuit
 from agent.uplink.fallback import HttpFallback, ServedBundle
@@ -19,6 +20,7 @@ from agent.uplink.samples_upload import HttpSampleSender
 from contract.decode import Prediction
 from contract.errors import LinkDown, RefusedError
 from contract.messages import SampleNote
+from tests.fakes.agent_clock import HandClock
 from tests.fakes.agent_line import ListLog, image
 from tests.tiny_bundle import LABELS
 
@@ -83,9 +85,15 @@ def frame() -> Frame:
     return Frame(image(128), 1.0, 1.0)
 
 
-def fallback(client: httpx.Client, url: str, log: ListLog | None = None) -> HttpFallback:
+def fallback(client: httpx.Client, url: str, log: ListLog | None = None, clock: Clock | None = None) -> HttpFallback:
     return HttpFallback(
-        client, url, "s1", lambda: BUNDLE, SystemClock(), log or ListLog(), circuit=Circuit(trip_after=2, rest_s=0.2)
+        client,
+        url,
+        "s1",
+        lambda: BUNDLE,
+        clock or SystemClock(),
+        log or ListLog(),
+        circuit=Circuit(trip_after=2, rest_s=0.2),
     )
 
 
@@ -150,13 +158,14 @@ def test_an_answer_that_makes_no_sense_is_no_answer(cloud: Cloud, client: httpx.
 
 def test_the_circuit_opens_after_failures_and_lets_one_trial_through_later(cloud: Cloud, client: httpx.Client) -> None:
     cloud.status = 500
-    asked = fallback(client, cloud.url)
-    assert [ask(asked, 2.0) for _ in range(4)] == [None] * 4
+    clock = HandClock()
+    asked = fallback(client, cloud.url, clock=clock)
+    assert [ask(asked, 20.0) for _ in range(4)] == [None] * 4
     assert len(cloud.requests) == 2
     cloud.status = 200
-    time.sleep(0.25)
-    assert ask(asked, 2.0) is not None
-    assert ask(asked, 2.0) is not None
+    clock.forward(0.25)
+    assert ask(asked, 20.0) is not None
+    assert ask(asked, 20.0) is not None
 
 
 def test_nobody_there_is_no_answer(client: httpx.Client) -> None:

@@ -95,7 +95,7 @@ class House:
             Outbox(first, boot=boot).add(Summary(header, Accounting(captured=1, undecided=1)), 1)
         self.link, self.sender, self.log = MoodyLink(), MoodySender(), ListLog()
         clock = SystemClock()
-        chores = Chores("s1", DictMemory(), samples, self.sender, ImagesLeave.REQUESTED, NoEnrolment(), self.log)
+        chores = Chores("s1", DictMemory(), samples, self.sender, ImagesLeave.REQUESTED, {"": NoEnrolment()}, self.log)
         self.loop = UplinkLoop(
             self.link,
             Delivery(Outbox(third, boot=boot), resend_after_s=60.0),
