@@ -86,15 +86,8 @@ def frame() -> Frame:
 
 
 def fallback(client: httpx.Client, url: str, log: ListLog | None = None, clock: Clock | None = None) -> HttpFallback:
-    return HttpFallback(
-        client,
-        url,
-        "s1",
-        lambda: BUNDLE,
-        clock or SystemClock(),
-        log or ListLog(),
-        circuit=Circuit(trip_after=2, rest_s=0.2),
-    )
+    circuit = Circuit(trip_after=2, rest_s=0.2)
+    return HttpFallback(client, url, "s1", lambda: BUNDLE, clock or SystemClock(), log or ListLog(), circuit=circuit)
 
 
 def ask(asked: HttpFallback, within_s: float) -> Prediction | None:
@@ -112,7 +105,7 @@ def ask(asked: HttpFallback, within_s: float) -> Prediction | None:
 
 
 def test_the_clouds_answer_comes_back_as_a_prediction_of_the_served_labels(cloud: Cloud, client: httpx.Client) -> None:
-    answer = ask(fallback(client, cloud.url), 2.0)
+    answer = ask(fallback(client, cloud.url), 30.0)
     assert answer is not None
     assert (answer.index, answer.label.name, answer.confidence, answer.good) == (1, "scratch", 0.97, 0.03)
     path, headers, body = cloud.requests[0]
@@ -129,8 +122,8 @@ def test_a_slow_cloud_is_given_up_and_asked_nothing_more_meanwhile(cloud: Cloud,
     assert ticket is not None
     assert asked.submit(frame(), 0.1) is None, "one question at a time"
     asked.give_up(ticket)
-    until = time.monotonic() + 10
-    while (again := asked.submit(frame(), 5.0)) is None and time.monotonic() < until:
+    until = time.monotonic() + 60
+    while (again := asked.submit(frame(), 60.0)) is None and time.monotonic() < until:
         assert asked.answers() == [], "an answer to what was given up is none"
         time.sleep(0.01)
     assert again is not None
@@ -139,8 +132,8 @@ def test_a_slow_cloud_is_given_up_and_asked_nothing_more_meanwhile(cloud: Cloud,
 def test_an_answer_is_announced(cloud: Cloud, client: httpx.Client) -> None:
     announced = threading.Event()
     asked = HttpFallback(client, cloud.url, "s1", lambda: BUNDLE, SystemClock(), ListLog(), on_answer=announced.set)
-    assert asked.submit(frame(), 5.0) is not None
-    assert announced.wait(10)
+    assert asked.submit(frame(), 60.0) is not None
+    assert announced.wait(60)
     assert len(asked.answers()) == 1
 
 
@@ -152,7 +145,7 @@ def test_an_answer_is_announced(cloud: Cloud, client: httpx.Client) -> None:
 def test_an_answer_that_makes_no_sense_is_no_answer(cloud: Cloud, client: httpx.Client, body: bytes) -> None:
     cloud.body = body
     log = ListLog()
-    assert ask(fallback(client, cloud.url, log), 2.0) is None
+    assert ask(fallback(client, cloud.url, log), 30.0) is None
     assert log.lines
 
 
@@ -160,12 +153,12 @@ def test_the_circuit_opens_after_failures_and_lets_one_trial_through_later(cloud
     cloud.status = 500
     clock = HandClock()
     asked = fallback(client, cloud.url, clock=clock)
-    assert [ask(asked, 20.0) for _ in range(4)] == [None] * 4
+    assert [ask(asked, 30.0) for _ in range(4)] == [None] * 4
     assert len(cloud.requests) == 2
     cloud.status = 200
     clock.forward(0.25)
-    assert ask(asked, 20.0) is not None
-    assert ask(asked, 20.0) is not None
+    assert ask(asked, 30.0) is not None
+    assert ask(asked, 30.0) is not None
 
 
 def test_nobody_there_is_no_answer(client: httpx.Client) -> None:
