@@ -107,7 +107,7 @@ class Capture:
             return item
         # What can wait is captured when the line takes it up: reading ahead must not make it late.
         frame = replace(item.frame, captured_at=self._clock.now(), captured_monotonic=self._clock.monotonic())
-        return replace(item, frame=frame)
+        return Captured(self.name, frame, None, item.stats)
 
     def dropped(self) -> Mapping[str, int]:
         """Return the drops since the start by cause; a dict that is replaced, never changed."""
@@ -256,7 +256,7 @@ def _with_stats(item: Captured) -> Captured:
     if item.frame is None:
         return item
     try:
-        return replace(item, stats=frame_stats(item.frame.pixels))
+        return Captured(item.camera, item.frame, None, frame_stats(item.frame.pixels))
     except Exception:  # noqa: BLE001 - whoever judges the frame finds the same, says it, and counts it
         return item
 

@@ -47,13 +47,16 @@ def decode(scores: NDArray[np.float32], labels: Sequence[Label], output: OutputK
         raise BadModel(f"the model gave {list(scores.shape)} scores for {len(labels)} labels")
     if not np.isfinite(scores).all():
         raise BadModel("the model gave NaN or infinite scores")
-    probabilities = softmax(scores) if output is OutputKind.LOGITS else scores
-    # Logits called probabilities would pass any threshold.
-    if probabilities.min() < -_ROUNDING or probabilities.max() > 1.0 + _ROUNDING:
+    if output is OutputKind.LOGITS:
+        probabilities = softmax(scores)
+    elif scores.min() < -_ROUNDING or scores.max() > 1.0 + _ROUNDING:
+        # Logits called probabilities would pass any threshold.
         raise BadModel(
-            f"the model gave 'probabilities' from {probabilities.min():.3g} to {probabilities.max():.3g}",
+            f"the model gave 'probabilities' from {scores.min():.3g} to {scores.max():.3g}",
             hint="its manifest should say that it gives logits",
         )
+    else:
+        probabilities = scores
     index = int(probabilities.argmax())
     good = sum(float(p) for p, label in zip(probabilities, labels, strict=True) if label.kind is LabelKind.GOOD)
     # A sum of rounded shares may pass 1, and with it a threshold that says "never".

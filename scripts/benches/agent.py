@@ -30,7 +30,7 @@ from scripts.benches.child import run_child
 from scripts.benches.line_images import read_grey, write_line_images
 from scripts.benches.line_model import build_line_bundle
 from scripts.benches.peer import REQUIREMENT, install_peer, peer_contender
-from scripts.benches.station_run import run_station
+from scripts.benches.station_run import run_station, write_config
 
 Figures = dict[str, float]
 _WIDTHS = {"medium": 1.0, "light": 0.25}
@@ -102,8 +102,9 @@ def measure(*, quick: bool = False, peers: bool = False) -> Figures:
             figures |= {f"agent.{case.name}.session.rss_mb": alone}
         for name, of_case in runs.items():
             figures |= _of_case(name, of_case)
+        inside = _inside(work / "home-inside", bundles["medium"], images.small, effort)
         restarted = run_station(work / "home-agent", bundles["medium"], images.small, 0.5, effort.warm, fresh=False)
-    return _headline(runs, figures) | {"agent.restart_s": restarted["start_s"], "agent.busy": busy} | figures
+    return _headline(runs, figures) | inside | {"agent.restart_s": restarted["start_s"], "agent.busy": busy} | figures
 
 
 def table(figures: Mapping[str, float]) -> str:
@@ -171,7 +172,6 @@ def _headline(runs: Mapping[str, Mapping[str, Sequence[Figures]]], figures: Mapp
     found = {
         "agent.fps_ratio_bare": ratios[HEADLINE],
         "agent.fps_ratio_bare_worst": min(ratios.values()),
-        "agent.overhead_us": paired(SMALL, "cpu_us", difference),
         "agent.rss_extra_mb": max(
             figures[f"agent.{case}.agent.rss_mb"] - figures[f"agent.{case}.session.rss_mb"] for case in runs
         ),
@@ -183,6 +183,17 @@ def _headline(runs: Mapping[str, Mapping[str, Sequence[Figures]]], figures: Mapp
     if "peer" in runs[SMALL]:
         found |= {f"agent.fps_ratio_peer_{case}": paired(case, "fps", ratio, "peer") for case in runs}
     return found
+
+
+def _inside(home: Path, bundle: Path, images: Path, effort: _Effort) -> Figures:
+    """Return `agent.overhead_us`, and what decoding, preparing and running took beside it, from inside the station."""
+    taken: list[Figures] = []
+    for repetition in range(effort.repetitions):
+        config = write_config(home, bundle, images, effort.warm)
+        arguments = (str(config), str(effort.seconds), str(effort.warm))
+        taken.append(run_child((sys.executable, "-m", "scripts.benches.overhead", *arguments)))
+        _say(f"inside {repetition + 1}/{effort.repetitions}: {taken[-1]['overhead_us']:.0f} us a frame beyond its work")
+    return {f"agent.{what}": median(figures[what] for figures in taken) for what in taken[0] if what != "cpu_us"}
 
 
 def _bare(model: Path, folder: Path, seconds: float, warm: int) -> Figures:

@@ -41,6 +41,17 @@ _START_WITHIN_S = 60.0
 _STORED_WITHIN_S = 20.0
 
 
+def write_config(home: Path, bundle: Path, images: Path, warm: int, *, windows: str = "", fresh: bool = True) -> Path:
+    """Return the agent.toml of a station that judges `images` as fast as it goes; with `fresh` its `home` is emptied first."""
+    if fresh:
+        shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True, exist_ok=True)
+    config = home / "agent.toml"
+    extra = f"[windows]\n{windows}\n" if windows else ""
+    config.write_text(_CONFIG.format(images=images, bundle=bundle, enrol=max(2, warm // 2), extra=extra))
+    return config
+
+
 def run_station(
     home: Path, bundle: Path, images: Path, seconds: float, warm: int, *, windows: str = "", fresh: bool = True
 ) -> dict[str, float]:
@@ -55,12 +66,7 @@ def run_station(
     Raises:
         RefusedError: the station did not start, or ended by itself; the message is its last line.
     """
-    if fresh:
-        shutil.rmtree(home, ignore_errors=True)
-    home.mkdir(parents=True, exist_ok=True)
-    config, log = home / "agent.toml", home / "agent.log"
-    extra = f"[windows]\n{windows}\n" if windows else ""
-    config.write_text(_CONFIG.format(images=images, bundle=bundle, enrol=max(2, warm // 2), extra=extra))
+    config, log = write_config(home, bundle, images, warm, windows=windows, fresh=fresh), home / "agent.log"
     database = home / "state" / "agent.sqlite"
     stored_before = _rows(database)
     with log.open("wb") as told:
