@@ -35,7 +35,7 @@ _SATURATED_ABOVE = 245
 # cost stays that of a 512x512 one, and thinning would alias the very detail that sharpness measures.
 _MAX_SIDE = 512
 _HASHED_PIXELS = 4096
-_BAND_PIXELS = 65_536
+_BAND_PIXELS = 8_192
 
 _LEVELS = np.arange(256, dtype=np.float64) / 255.0
 _LEVELS_SQUARED = _LEVELS * _LEVELS
@@ -120,8 +120,8 @@ def _energies(grey: NDArray[np.float32]) -> tuple[float, float]:
     """Return the mean square of the Laplacian and of the gradient, in grey levels squared; 0 where the frame is too small.
 
     Differences are taken along the flat pixels, which is four times as fast as row by row; what wraps around a row's end is
-    left out of the sums. Some rows at a time: what lies in between then fits the processor's cache, and stays below the size
-    from which every allocation may be fresh pages (512x512: a quarter less time).
+    left out of the sums. Some rows at a time: what lies in between then fits the processor's cache, and stays far below the
+    size from which every allocation may be fresh pages (beside a decoder, 224x224: 500 us instead of 700 on a slow machine).
     """
     height, width = grey.shape
     across, down, laplacian = (np.zeros(height, np.float32) for _ in range(3))
