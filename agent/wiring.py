@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 
 from agent.api.meter import LineMeter
-from agent.api.provenance import Manifests
 from agent.asking import Asking
-from agent.beside import BesideModels, Wanted
 from agent.camera_line import CameraLine
 from agent.capture import Capture, Captures
 from agent.chores import Chores
@@ -36,27 +31,22 @@ from agent.health.home_lock import HomeLock
 from agent.health.power import PowerSensors
 from agent.health.thermal import ThermalSensors
 from agent.health.watchdog import ServiceManager
-from agent.loading import Model, load_model
 from agent.mailboxes import Inbox, ReportBox, Switch
+from agent.model_wiring import Models
 from agent.ports.clock import Clock
 from agent.ports.log import Log
 from agent.ports.policy import ImagesLeave
-from agent.ports.runtime import Runtime
 from agent.ports.samples import SampleSender
 from agent.ports.slots import InstalledBundle
 from agent.ports.source import FrameSource
-from agent.runtime.load import ModelLoader
-from agent.serving import Serving
 from agent.settings import NO_SERVICE, ServiceEnvironment, Settings
 from agent.settings_keys import SourceSettings
-from agent.slots.ab_slots import Slots
 from agent.slots.unpacked import open_archive, open_folder
 from agent.source_wiring import open_source
 from agent.store_wiring import Store
 from agent.supervisor import Supervisor
 from agent.windows import WindowRules
-from contract.errors import BadBundle, InvalidConfig
-from contract.manifest import Artefact, Manifest
+from contract.errors import BadBundle
 
 if TYPE_CHECKING:
     from agent.api_wiring import LocalApi
@@ -103,15 +93,10 @@ class Station:
             self.simulated = any(capture.simulated for capture in self._captures)
             self._store = Store(settings, clock, log, stack, simulated=self.simulated)
             self.boot = self._store.boot
-            self._manifests = Manifests(home / "manifests", clock)
-            self._slots = Slots(home / "bundles")
-            self._models = self._make_loader(stack)
             switch, inbox, report = Switch(), Inbox(), ReportBox()
-            self._serving = self._make_serving(switch)
-            self._memory = self._store.memory()
-            self._told_models: dict[str, str] | None = None
-            self._beside = BesideModels(self._load_beside, log)
-            self._want_models(settings)
+            self._models = Models(
+                settings, clock, log, stack, switch=switch, memory=self._store.memory(), degrading=self._degrading
+            )
             self._cameras = [self._camera_line(capture) for capture in self._captures]
             cloud = CloudSide(
                 settings,
@@ -124,8 +109,8 @@ class Station:
             )
             self.frame_loop = self._make_frame_loop(cloud)
             self.uplink_loop = cloud.uplink(inbox, report, self._make_chores)
-            self.update_loop = cloud.updates(inbox, report, switch, self._slots)
-            self.opinions = cloud.second_opinions(self._manifest_of, self._line_is_pressed)
+            self.update_loop = cloud.updates(inbox, report, switch, self._models.slots)
+            self.opinions = cloud.second_opinions(self._models.manifest_of, self._line_is_pressed)
             self._api = self._open_api(stack, report)
             notices = ServiceManager(service.notify_socket, service.watchdog_s, clock)
             stack.callback(notices.close)
@@ -139,7 +124,7 @@ class Station:
                 chores=[
                     *(camera.enrolled.save for camera in self._cameras),
                     self._reload,
-                    self._tell_models,
+                    self._models.tell,
                     self._degrade,
                 ],
                 why_unsound=self._why_unsound,
@@ -176,32 +161,13 @@ class Station:
         """Close files and let go of the home."""
         self._closing.close()
 
+    def _reload(self) -> None:
+        if self._reread is not None and self.reload_asked.is_set():
+            self.reload_asked.clear()
+            self._models.reload(self._reread)
+
     def _why_unsound(self) -> str:
         return "the database is damaged; the next start puts it aside" if self._store.recorder.corrupt else ""
-
-    def _reload(self) -> None:
-        if self._reread is None or not self.reload_asked.is_set():
-            return
-        self.reload_asked.clear()
-        try:
-            self._want_models(self._reread())
-        except InvalidConfig as error:
-            self._log.say(f"nothing is reloaded: {error.one_line()}")
-
-    def _want_models(self, settings: Settings) -> None:
-        self._beside.want([Wanted(m.name, str(settings.path(m.bundle)), m.camera) for m in settings.models])
-
-    def _tell_models(self) -> None:
-        states = self._beside.states()
-        if states != self._told_models:
-            self._memory.put("models", msgspec.json.encode(states).decode())
-            self._told_models = states
-
-    def _load_beside(self, wanted: Wanted) -> Model:
-        # Unlinked, not written over: the model that is being replaced may still have its file mapped.
-        folder = self._settings.home_folder / "models" / wanted.name
-        shutil.rmtree(folder, ignore_errors=True)
-        return load_model(self._load, open_archive(Path(wanted.bundle), folder), prepare_for=self._models.prepare_for)
 
     def _capture(self, name: str, source: SourceSettings, stack: ExitStack) -> Capture:
         def opened() -> FrameSource:
@@ -250,36 +216,11 @@ class Station:
             simulated=capture.simulated,
         )
 
-    def _make_serving(self, switch: Switch) -> Serving:
-        boot_bundles = self._boot_bundles()
-        serving = Serving(
-            self._load,
-            switch,
-            self._clock,
-            self._log,
-            deadline_ms=self._settings.line.deadline_ms,
-            previous=boot_bundles[1] if len(boot_bundles) > 1 else None,
-            shadow_allowed=lambda: self._degrading.shadow,
-            smaller_wanted=lambda: self._degrading.smaller_artefact,
-            prepare_for=self._models.prepare_for,
-        )
-        if boot_bundles:
-            serving.begin(boot_bundles[0])
-        else:
-            self._log.say("no bundle is installed yet: every frame is REVIEW until one is")
-        return serving
-
-    def _boot_bundles(self) -> list[InstalledBundle]:
-        provisioned = self._settings.bundle.path
-        if provisioned:
-            self._slots.install_local(self._settings.path(provisioned))
-        return list(islice(self._slots.boot_bundles(), 2))
-
     def _make_frame_loop(self, cloud: CloudSide) -> FrameLoop:
         settings, policy = self._settings, self._settings.policy
         deadline_ms = settings.line.deadline_ms
         asking = Asking(
-            cloud.fallback(self._in_charge, self._captures.wake),
+            cloud.fallback(self._models.in_charge, self._captures.wake),
             Budget.full(policy.fallback_burst, policy.fallback_per_s, self._clock.monotonic()),
             self._clock,
             deadline_ms=deadline_ms,
@@ -292,19 +233,19 @@ class Station:
             seconds=settings.windows.seconds,
             sketch=settings.windows.sketch,
             clock_synced=lambda: clock_synced(self._clock.now()),
-            shadow=self._serving.take_shadow,
+            shadow=self._models.serving.take_shadow,
             notes=self._degrading.note_of_window if len(self._cameras) == 1 else lambda: self._degrading.note,
         )
         return FrameLoop(
             self._captures,
             self._cameras,
-            self._serving,
+            self._models.serving,
             asking,
             self._meter.recorder(self._store.recorder),
             self._clock,
             self._log,
             LineRules(self.boot, deadline_ms, windows),
-            beside=self._beside,
+            beside=self._models.beside,
         )
 
     def _make_chores(self, store: Store, sender: SampleSender | None) -> Chores:
@@ -321,40 +262,9 @@ class Station:
             guarantees,
         )
 
-    def _manifest_of(self, digest: str) -> Manifest | None:
-        found = self._manifests.find(digest)
-        return found[0] if found else None
-
     def _line_is_pressed(self) -> bool:
         pressed = self._meter.recent_latency_ms > self._settings.line.deadline_ms * _PRESSED_SHARE
         return pressed or not self._degrading.second_opinions
-
-    def _in_charge(self) -> InstalledBundle | None:
-        model = self._serving.in_charge
-        return model.bundle if model else None
-
-    def _make_loader(self, stack: ExitStack) -> ModelLoader:
-        runtime = self._settings.runtime
-        loader = ModelLoader(
-            self._log.say,
-            self._clock,
-            threads=self._settings.line.threads,
-            provider=runtime.provider,
-            engines=self._settings.home_folder / "engines",
-            engines_max_bytes=runtime.engines_mib << 20,
-            build_within_s=runtime.engine_build_s,
-        )
-        stack.callback(loader.close)
-        return loader
-
-    def _load(self, folder: Path, manifest: Manifest) -> tuple[Runtime, Artefact]:
-        runtime, artefact = self._models.load(folder, manifest)
-        try:
-            self._manifests.keep(folder.name, manifest, artefact.file)
-        except OSError as error:
-            # P9 is then "not known", which is said; it is no reason not to judge parts.
-            self._log.fault("manifests", f"what ran here cannot be noted: {error}")
-        return runtime, artefact
 
     def _open_api(self, stack: ExitStack, report: ReportBox) -> LocalApi | None:
         if self._settings.api.port == 0:
@@ -376,20 +286,20 @@ class Station:
                 reported.update_state if reported else "",
                 {name: loop.faults for name, loop in loops.items() if loop is not None},
                 self._supervisor.restarts,
-                self._beside.states(),
+                self._models.beside.states(),
             )
 
         view = StationFacts(
             self._settings,
             self._clock,
             self._meter,
-            self._slots,
-            in_charge=self._in_charge,
+            self._models.slots,
+            in_charge=self._models.in_charge,
             stored=self._store.recorder.healthy,
             figures=figures,
             degrade=lambda: self._degrading.figures,
         )
-        api = open_api(self._settings, self._clock, self._log, view, self._meter, self._manifests)
+        api = open_api(self._settings, self._clock, self._log, view, self._meter, self._models.manifests)
         if api is not None:
             stack.callback(api.stop, 2.0)
         return api

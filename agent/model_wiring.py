@@ -1,0 +1,145 @@
+"""Puts together what judges on a station: the bundle in charge and those to fall back to, and the models beside it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+
+import msgspec
+
+from agent.api.provenance import Manifests
+from agent.beside import BesideModels, Wanted
+from agent.degrading import Degrading
+from agent.loading import Model, load_model
+from agent.ports.clock import Clock
+from agent.ports.log import Log
+from agent.ports.memory import Memory
+from agent.ports.runtime import Runtime
+from agent.ports.slots import BundleSwitch, InstalledBundle
+from agent.runtime.load import ModelLoader
+from agent.serving import Serving
+from agent.settings import Settings
+from agent.slots.ab_slots import Slots
+from agent.slots.unpacked import open_archive
+from contract.errors import InvalidConfig
+from contract.manifest import Artefact, Manifest
+
+
+class Models:
+    """A station's models, their files and what is known of them."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        log: Log,
+        stack: ExitStack,
+        *,
+        switch: BundleSwitch,
+        memory: Memory,
+        degrading: Degrading,
+    ) -> None:
+        """Load the bundle that boots; `stack` ends what builds engines.
+
+        Raises:
+            BadBundle: the provisioned bundle is broken.
+        """
+        self._settings = settings
+        self._clock = clock
+        self._log = log
+        self._memory = memory
+        self._told: dict[str, str] | None = None
+        self.manifests = Manifests(settings.home_folder / "manifests", clock)
+        self.slots = Slots(settings.home_folder / "bundles")
+        self._loader = self._make_loader()
+        stack.callback(self._loader.close)
+        self.serving = self._make_serving(switch, degrading)
+        self.beside = BesideModels(self._load_beside, log)
+        self._want(settings)
+
+    def in_charge(self) -> InstalledBundle | None:
+        """Return the bundle that judges."""
+        model = self.serving.in_charge
+        return model.bundle if model else None
+
+    def manifest_of(self, digest: str) -> Manifest | None:
+        """Return the manifest of a bundle that ever ran here."""
+        found = self.manifests.find(digest)
+        return found[0] if found else None
+
+    def reload(self, reread: Callable[[], Settings]) -> None:
+        """Load and unload the models beside the one in charge as [[models]] says now; a mistake there changes nothing."""
+        try:
+            self._want(reread())
+        except InvalidConfig as error:
+            self._log.say(f"nothing is reloaded: {error.one_line()}")
+
+    def tell(self) -> None:
+        """Keep how the models beside stand where `plumbline-agent status` finds it.
+
+        Raises:
+            TransientError: the disk refused; it is tried again by the next call.
+        """
+        states = self.beside.states()
+        if states != self._told:
+            self._memory.put("models", msgspec.json.encode(states).decode())
+            self._told = states
+
+    def _want(self, settings: Settings) -> None:
+        self.beside.want([Wanted(m.name, str(settings.path(m.bundle)), m.camera) for m in settings.models])
+
+    def _make_loader(self) -> ModelLoader:
+        runtime = self._settings.runtime
+        return ModelLoader(
+            self._log.say,
+            self._clock,
+            threads=self._settings.line.threads,
+            provider=runtime.provider,
+            engines=self._settings.home_folder / "engines",
+            engines_max_bytes=runtime.engines_mib << 20,
+            build_within_s=runtime.engine_build_s,
+        )
+
+    def _make_serving(self, switch: BundleSwitch, degrading: Degrading) -> Serving:
+        boot_bundles = self._boot_bundles()
+        serving = Serving(
+            self._load,
+            switch,
+            self._clock,
+            self._log,
+            deadline_ms=self._settings.line.deadline_ms,
+            previous=boot_bundles[1] if len(boot_bundles) > 1 else None,
+            shadow_allowed=lambda: degrading.shadow,
+            smaller_wanted=lambda: degrading.smaller_artefact,
+            prepare_for=self._loader.prepare_for,
+        )
+        if boot_bundles:
+            serving.begin(boot_bundles[0])
+        else:
+            self._log.say("no bundle is installed yet: every frame is REVIEW until one is")
+        return serving
+
+    def _boot_bundles(self) -> list[InstalledBundle]:
+        provisioned = self._settings.bundle.path
+        if provisioned:
+            self.slots.install_local(self._settings.path(provisioned))
+        return list(islice(self.slots.boot_bundles(), 2))
+
+    def _load(self, folder: Path, manifest: Manifest) -> tuple[Runtime, Artefact]:
+        runtime, artefact = self._loader.load(folder, manifest)
+        try:
+            self.manifests.keep(folder.name, manifest, artefact.file)
+        except OSError as error:
+            # P9 is then "not known", which is said; it is no reason not to judge parts.
+            self._log.fault("manifests", f"what ran here cannot be noted: {error}")
+        return runtime, artefact
+
+    def _load_beside(self, wanted: Wanted) -> Model:
+        # Unlinked, not written over: the model that is being replaced may still have its file mapped.
+        folder = self._settings.home_folder / "models" / wanted.name
+        shutil.rmtree(folder, ignore_errors=True)
+        bundle = open_archive(Path(wanted.bundle), folder)
+        return load_model(self._load, bundle, prepare_for=self._loader.prepare_for)
