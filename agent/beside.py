@@ -51,9 +51,17 @@ class BesideModels:
                 self._retired.append(self._loaded.pop(gone))
                 self._log.say(f"model '{gone.name}' is unloaded")
             self._publish()
-            if self._worker is None and self._missing():
-                self._worker = threading.Thread(target=self._work, name="models", daemon=True)
-                self._worker.start()
+            self._load_missing()
+
+    def hung(self, model: Model) -> None:
+        """Give up a model that hangs in native code, and load it anew. It is not freed: a thread is still inside it."""
+        with self._lock:
+            self._retired = [each for each in self._retired if each is not model]
+            for wanted in [wanted for wanted, each in self._loaded.items() if each is model]:
+                del self._loaded[wanted]
+                self._log.say(f"model '{wanted.name}' hangs: it is given up and loaded anew")
+            self._publish()
+            self._load_missing()
 
     def of(self, camera: str) -> tuple[Model | None, ...]:
         """Return the models that look at `camera`'s frames; None stands for one that is wanted and not there."""
@@ -118,6 +126,11 @@ class BesideModels:
             else:
                 self._retired.append(model)
             self._publish()
+
+    def _load_missing(self) -> None:
+        if self._worker is None and self._missing():
+            self._worker = threading.Thread(target=self._work, name="models", daemon=True)
+            self._worker.start()
 
     def _missing(self) -> list[Wanted]:
         return [wanted for wanted in self._wanted if wanted not in self._loaded and wanted not in self._errors]

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.asking import Asking
 from agent.beside import BesideModels
 from agent.camera_line import CameraLine
 from agent.decide.causes import Cause
 from agent.decide.thresholds import Decision, decide, review
-from agent.judging import Judged, judge
+from agent.judging import Judged, TurnOver, judge
 from agent.loading import Model
 from agent.ports.clock import Clock
 from agent.ports.frames import Captured, FrameQueue
@@ -46,12 +46,16 @@ class LineRules:
 
 @dataclass(frozen=True, slots=True)
 class _InHand:
-    """A frame that a model is looking at, and since when (monotonic); `decided`: only a candidate still looks at it."""
+    """A frame that a model is looking at, and since when (monotonic).
+
+    It is the one in charge; or `beside`, a model beside that; or, where the frame is `decided`, the candidate on trial.
+    """
 
     camera: str
     frame: Frame
     since_s: float
     decided: bool = False
+    beside: Model | None = None
 
 
 class FrameLoop:
@@ -127,7 +131,7 @@ class FrameLoop:
     def replace(self, within_s: float = 1.0) -> bool:
         """Take the loop away from a thread that hangs in a model; return whether that could be done: then `run` it anew.
 
-        The frame in hand is REVIEW (`late`), as the line saw it; the model that hangs is given up (see `Serving.hung`).
+        The frame in hand is REVIEW (`late`), as the line saw it; the model that hangs is given up, and no other.
         """
         if not self._lock.acquire(timeout=within_s):
             return False
@@ -135,8 +139,13 @@ class FrameLoop:
             self._turn += 1
             in_hand, self._in_hand = self._in_hand, None
             self._turned_s = self._clock.monotonic()
-            self._serving.hung()
-            if in_hand is not None and not in_hand.decided:
+            if in_hand is None:
+                return True
+            if in_hand.beside is not None and self._beside is not None:
+                self._beside.hung(in_hand.beside)
+            else:
+                self._serving.hung(on_trial=in_hand.decided)
+            if not in_hand.decided:
                 self._without_answer(in_hand.camera, Cause.LATE, "the model hangs", in_hand.frame)
         finally:
             self._lock.release()
@@ -156,6 +165,7 @@ class FrameLoop:
         captured = self._queue.take(self._patience_s(within_s))
         with self._lock:
             if mine != self._turn:
+                self._taken_too_late(captured)
                 return False
             self._turned_s = self._clock.monotonic()
             self._at_frame_boundary()
@@ -167,8 +177,12 @@ class FrameLoop:
                 return True
             camera, frame = self._cameras[captured.camera], captured.frame
             window = self._windows[camera.name].open
-            self._in_hand = _InHand(camera.name, frame, self._turned_s)
-        judged = judge(frame, camera, window, self._beside.of(camera.name) if self._beside else (), captured.stats)
+            in_hand = self._in_hand = _InHand(camera.name, frame, self._turned_s)
+        beside = self._beside.of(camera.name) if self._beside else ()
+        try:
+            judged = judge(frame, camera, window, beside, captured.stats, lambda each: self._enter(mine, in_hand, each))
+        except TurnOver:
+            return False
         with self._lock:
             if mine != self._turn:
                 return False
@@ -191,6 +205,16 @@ class FrameLoop:
                 self._own_fault(error, camera.name, frame, decided=True)
             self._roll(camera.name)
         return True
+
+    def _enter(self, mine: int, in_hand: _InHand, model: Model) -> None:
+        with self._lock:
+            if mine != self._turn:
+                raise TurnOver
+            self._in_hand = replace(in_hand, since_s=self._clock.monotonic(), beside=model)
+
+    def _taken_too_late(self, captured: Captured | None) -> None:
+        if captured is not None and not self.done.is_set():
+            self._without_answer(captured.camera, Cause.LATE, "its thread was left behind", captured.frame)
 
     def _over(self) -> bool:
         return self._queue.exhausted() and self._asking.next_due_s() is None

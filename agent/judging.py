@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from agent.camera_line import CameraLine
@@ -17,6 +18,10 @@ from contract.errors import BadImage, BadModel
 
 _LEVELS = 255.0
 _SPREAD = 1  # its place in FrameStats.values
+
+
+class TurnOver(Exception):
+    """The thread that judges was left behind: it must enter no model any more."""
 
 
 @dataclass(slots=True)
@@ -47,14 +52,20 @@ def judge(
     window: OpenWindow,
     beside: tuple[Model | None, ...] = (),
     stats: FrameStats | None = None,
+    entering: Callable[[Model], None] = lambda _model: None,
 ) -> Judged:
     """Return the local answer to `frame` by the window's model and those `beside` it (None: one that is not there yet).
 
-    Holds no lock: models take their time.
+    Holds no lock: models take their time. `entering` is called before each of those beside.
+
+    Raises:
+        TurnOver: `entering` did.
     """
     judged = Judged(frame, window, _INTERNAL, _INTERNAL, None, stats)
     try:
-        judged.local = _judge(judged, camera, beside)
+        judged.local = _judge(judged, camera, beside, entering)
+    except TurnOver:
+        raise
     except BadImage as error:
         judged.local, judged.fault = review(Cause.BAD_IMAGE), error.one_line()
     except BadModel as error:
@@ -66,7 +77,9 @@ def judge(
     return judged
 
 
-def _judge(judged: Judged, camera: CameraLine, beside: tuple[Model | None, ...]) -> Decision:
+def _judge(
+    judged: Judged, camera: CameraLine, beside: tuple[Model | None, ...], entering: Callable[[Model], None]
+) -> Decision:
     frame, model = judged.frame, judged.window.model
     judged.stats = stats = judged.stats or frame_stats(frame.pixels)
     wrong = camera.faults.look(float(stats.values[_SPREAD]) * _LEVELS, stats.frame_hash)
@@ -78,6 +91,8 @@ def _judge(judged: Judged, camera: CameraLine, beside: tuple[Model | None, ...])
     if camera.guarantee is not None:
         local = camera.guarantee.apply(local) if model.guaranteed else camera.guarantee.void(local, Cause.DEGRADED)
     for other in beside:
+        if other:
+            entering(other)
         local = _with(judged, local, other) if other else combine(local, review(Cause.NO_MODEL))
     return local
 

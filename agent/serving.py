@@ -69,6 +69,8 @@ class Serving:
         self._failures = 0
         self._loading: Loading | None = None
         self._rescue: Loading | None = None
+        # What is still being loaded though nobody wants it any more: freed once it is there.
+        self._abandoned: list[Loading] = []
         self._trial: Trial | None = None
         self._tally: TrialTally | None = None
         self._candidate: Model | None = None
@@ -109,6 +111,8 @@ class Serving:
         """Take up a trial that was offered, or a candidate whose loading ended; end a trial that is over."""
         if self._rescue is not None and self._rescue.done():
             self._finish_rescue(self._rescue)
+        if self._abandoned:
+            self._free_abandoned()
         self._hold_trial()
         self._fit_artefact()
         if self._trial is None:
@@ -169,20 +173,26 @@ class Serving:
         self._log.say(f"bundle {self.in_charge.bundle.digest[:12]} failed {self._failures} times in a row")
         self._fall_back(self._previous)
 
-    def hung(self) -> None:
-        """Give up the model that hangs in native code. It cannot be freed: a thread is still inside it."""
-        if self._candidate is not None and self._tally is not None:
-            # It may be the incumbent's fault; then the next hang finds it alone.
-            self._tally.failed("a model hung while it was on trial")
-            self._conclude(kept=False, reason="a model hung while it was on trial", free=False)
+    def hung(self, *, on_trial: bool) -> None:
+        """Give up the model that hangs in native code, the candidate or the one in charge. It cannot be freed: a thread is
+        still inside it, and no other may enter it.
+        """
+        if on_trial and self._candidate is not None:
+            self._conclude(kept=False, reason="it hung on its trial", free=False)
             return
-        if self._tally is not None:
-            self._tally.failed("it hung")
         hung, self.in_charge = self.in_charge, None
         if hung is None:
             return
         self._log.say(f"bundle {hung.bundle.digest[:12]} hangs: it is given up")
-        self._fall_back(self._previous or hung.bundle)
+        again: InstalledBundle | None = hung.bundle
+        if self._tally is not None and self._candidate is not None:
+            self._conclude(kept=False, reason="the bundle in charge hung beside it")
+        elif self._tally is not None:
+            self._conclude(kept=False, reason="it hung on its trial")
+            again = None  # what was turned down is not loaded again
+        fallback = self._previous or again
+        if fallback is not None:
+            self._fall_back(fallback)
 
     def _fall_back(self, bundle: InstalledBundle) -> None:
         """Load `bundle` beside the line, and put it in charge once it is loaded."""
@@ -191,6 +201,7 @@ class Serving:
         self._full = None
         self._log.say(f"falling back to {bundle.digest[:12]}")
         self._failures = 0
+        self._abandon_rescue()
         self._rescue = Loading(lambda: self._load_model(bundle))
 
     def close(self) -> None:
@@ -210,8 +221,8 @@ class Serving:
         self._log.say(f"bundle {trial.bundle.digest[:12]} is on trial for {trial.probation.frames} frames")
 
     def _finish_loading(self, trial: Trial, loading: Loading) -> None:
-        if not loading.done():
-            return
+        if not loading.done() or self._rescue is not None:
+            return  # whatever is about to take charge does so first: the trial must know beside whom it runs
         self._loading = None
         if loading.model is None:
             self._conclude(kept=False, reason=f"it does not load: {loading.error}")
@@ -272,6 +283,17 @@ class Serving:
         else:
             self._put_in_charge(rescue.model)
 
+    def _abandon_rescue(self) -> None:
+        if self._rescue is not None:
+            self._abandoned.append(self._rescue)
+            self._rescue = None
+
+    def _free_abandoned(self) -> None:
+        for loading in [each for each in self._abandoned if each.done()]:
+            self._abandoned.remove(loading)
+            if loading.model is not None:
+                loading.model.close()
+
     def _conclude(self, *, kept: bool, reason: str, free: bool = True) -> None:
         trial, tally, candidate = self._trial, self._tally, self._candidate
         if trial is None:
@@ -283,6 +305,8 @@ class Serving:
         if kept and candidate is not None:
             self._previous = self.in_charge.bundle if self.in_charge else None
             self._full = None
+            # What was to take over from the one that failed must not take over from its successor.
+            self._abandon_rescue()
             self._put_in_charge(candidate)
         elif not kept:
             if candidate is not None:

@@ -22,6 +22,8 @@ from contract.errors import PlumblineError
 RESTARTS = 5
 RESTARTS_PER_S = 1 / 600.0
 _EVERY_S = 0.25
+# A wait that took so much longer, or a quarter of `wedged_s`: this process was not run (paused, moved, swapped out).
+_PAUSED_S = 1.0
 
 
 class Supervisor:
@@ -51,6 +53,8 @@ class Supervisor:
         self._budgets = {capture.name: self._full() for capture in captures}
         self._loop_budget = self._full()
         self._given_up: set[str] = set()
+        self._rested_s: float | None = None
+        self._judge_from_s = float("-inf")
         self._thread: threading.Thread | None = None
         self.restarts = 0
         self.failed = ""
@@ -74,8 +78,9 @@ class Supervisor:
 
     def look(self, stop: threading.Event) -> None:
         """Look once: restart what hangs, feed the watchdog if all goes on."""
+        fair = self._is_fair()
         self._do_chores()
-        failed = self._why_unsound() or self._look_at_loop(stop) or self._look_at_cameras()
+        failed = self._why_unsound() or (fair and (self._look_at_loop(stop) or self._look_at_cameras())) or ""
         if failed:
             self._log.say(f"stopping: {failed}")
             self.failed = failed
@@ -83,6 +88,17 @@ class Supervisor:
         elif not self._why_stalled():
             self._service.progressed()
             self._service.status(f"{self._frame_loop.frames} frames judged")
+        self._rested_s = self._clock.monotonic()
+
+    def _is_fair(self) -> bool:
+        """Return whether a stage that is late is to blame: not after a pause, in which nobody could do anything."""
+        now_s = self._clock.monotonic()
+        if self._rested_s is not None:
+            paused_s = now_s - self._rested_s - _EVERY_S
+            if paused_s > max(_PAUSED_S, self._wedged_s / 4):
+                self._log.fault("pause", f"this process was not run for {paused_s:.1f} s: nobody is late by that")
+                self._judge_from_s = now_s + self._wedged_s
+        return now_s >= self._judge_from_s
 
     def _start_loop(self, stop: threading.Event) -> None:
         self._thread = threading.Thread(target=self._frame_loop.run, args=(stop,), name="frames", daemon=True)
@@ -125,6 +141,8 @@ class Supervisor:
                 capture.restart()
             except PlumblineError as error:
                 self._log.fault(f"restart {capture.name}", error.one_line())
+            except Exception as error:  # noqa: BLE001 - P6: whatever a driver throws as it is opened ends no station
+                self._log.fault(f"restart {capture.name}", f"{type(error).__name__}: {error}")
         if self._given_up and len(self._given_up) == len(self._budgets):
             return "no camera can be read any more"
         return ""
@@ -135,6 +153,8 @@ class Supervisor:
                 chore()
             except PlumblineError as error:
                 self._log.fault("chore", error.one_line())
+            except Exception as error:  # noqa: BLE001 - the line goes on without it; it is tried again by the next turn
+                self._log.fault("chore", f"{type(error).__name__}: {error}")
 
     def _full(self) -> Budget:
         return Budget.full(RESTARTS, RESTARTS_PER_S, self._clock.monotonic())

@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from agent.asking import Asking
+from agent.beside import BesideModels, Wanted
 from agent.camera_line import CameraLine
 from agent.capture import Capture, Captures
 from agent.clock import SystemClock
@@ -23,7 +24,9 @@ from agent.decide.sampling import Sampler
 from agent.enrolled import Enrolled
 from agent.frame_loop import FrameLoop, LineRules
 from agent.health.watchdog import ServiceManager
+from agent.loading import Model
 from agent.mailboxes import Switch
+from agent.ports.clock import Clock
 from agent.ports.runtime import Runtime
 from agent.ports.slots import InstalledBundle, Trial
 from agent.ports.source import Frame
@@ -69,12 +72,18 @@ class Line:
         installed: InstalledBundle | None = None,
         previous: InstalledBundle | None = None,
         service: str = "",
+        clock: Clock = CLOCK,
+        beside: Callable[[Wanted], Model] | None = None,
     ) -> None:
         self.log = ListLog()
+        self.beside = BesideModels(beside, self.log) if beside else None
         self.recorder = ListRecorder()
         self.switch = Switch()
         self.hooks: dict[str, Callable[[], None]] = {}
         self.unsound = ""
+        self.loadable = threading.Event()
+        self.loadable.set()
+        self.chore: Callable[[], None] = lambda: None
         fresh = iter(sources)
 
         def open_afresh() -> Parts:
@@ -82,9 +91,9 @@ class Line:
                 return source
             raise CameraFault("there is no other")
 
-        stage = Capture("", next(fresh), open_afresh, CLOCK, self.log)
-        self.captures = Captures([stage], CLOCK)
-        self.serving = Serving(self._load, self.switch, CLOCK, self.log, deadline_ms=5_000.0, previous=previous)
+        stage = Capture("", next(fresh), open_afresh, clock, self.log)
+        self.captures = Captures([stage], clock)
+        self.serving = Serving(self._load, self.switch, clock, self.log, deadline_ms=5_000.0, previous=previous)
         self.serving.begin(installed or bundle("a"))
         memory = DictMemory()
         camera = CameraLine(
@@ -97,25 +106,29 @@ class Line:
             self.captures,
             [camera],
             self.serving,
-            Asking(None, Budget.full(1, 0.0, 0.0), CLOCK, deadline_ms=5_000.0, least_s=0.02),
+            Asking(None, Budget.full(1, 0.0, 0.0), clock, deadline_ms=5_000.0, least_s=0.02),
             self.recorder,
-            CLOCK,
+            clock,
             self.log,
             LineRules("b0", 5_000.0, WindowRules("s1", 50, 60.0, lambda: True, self.serving.take_shadow, lambda: "")),
+            beside=self.beside,
         )
-        self.service = ServiceManager(service, 1.0, CLOCK)
+        self.service = ServiceManager(service, 1.0, clock)
         self.supervisor = Supervisor(
             self.captures,
             self.loop,
             self.service,
-            CLOCK,
+            clock,
             self.log,
             wedged_s=WEDGED_S,
+            chores=[lambda: self.chore()],
             why_unsound=lambda: self.unsound,
         )
         self.stop = threading.Event()
 
     def _load(self, folder: Path, manifest: Manifest) -> tuple[Runtime, Artefact]:
+        assert self.loadable.wait(20)
+
         def act(tensor: NDArray[Any]) -> NDArray[np.float32]:
             self.hooks.get(manifest.version, lambda: None)()
             return np.array([9, -9], np.float32)
