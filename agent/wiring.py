@@ -86,7 +86,7 @@ class Station:
         with ExitStack() as stack:
             home = settings.home_folder
             stack.callback(HomeLock(home).release)
-            self._meter = LineMeter(clock)
+            self._meter = LineMeter(clock, self._left_out)
             self._degrading = self._make_degrading()
             sources = {"": settings.source, **{camera.name: camera for camera in settings.cameras}}
             self._captures = Captures([self._capture(*each, stack) for each in sources.items()], clock)
@@ -166,12 +166,16 @@ class Station:
             self.reload_asked.clear()
             self._models.reload(self._reread)
 
+    def _left_out(self, camera: str) -> int:
+        dropped = self._captures.dropped(camera)
+        return dropped.get(Drop.BACKLOG.value, 0) + dropped.get(Drop.SKIPPED.value, 0)
+
     def _why_unsound(self) -> str:
         return "the database is damaged; the next start puts it aside" if self._store.recorder.corrupt else ""
 
     def _capture(self, name: str, source: SourceSettings, stack: ExitStack) -> Capture:
         def opened() -> FrameSource:
-            return self._meter.source(open_source(self._settings, self._clock, source))
+            return self._meter.source(open_source(self._settings, self._clock, source), name)
 
         capture = Capture(
             name,

@@ -7,6 +7,8 @@ threads write plain integers and wait for nobody; readers copy. Counts begin wit
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from agent.decide.causes import Cause
 from agent.ports.clock import Clock
@@ -22,11 +24,25 @@ _SMOOTH = 1 / 8
 _WITHOUT_LATENCY = (Cause.CAMERA_FAULT.value,)
 
 
+@dataclass(slots=True)
+class _Progress:
+    """One camera's: what it gave (frames and faults), what came out of the line, and when it last moved."""
+
+    turned_s: float
+    source: object = None
+    gave: int = 0
+    came_out: int = 0
+    waiting_since_s: float | None = None
+    faults_in_a_row: int = 0
+
+
 class LineMeter:
     """The counts of one line."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, left_out: Callable[[str], int] = lambda _camera: 0) -> None:
+        """`left_out`: how many of what a camera gave were dropped before anybody judged them."""
         self._clock = clock
+        self._left_out = left_out
         self.decided: dict[tuple[str, str], int] = {}
         self.dropped: dict[str, int] = {}
         self.undecided = 0
@@ -36,18 +52,18 @@ class LineMeter:
         self.latency_bins = [0] * (len(LATENCY_BOUNDS_MS) + 1)
         self.latency_sum_ms = 0.0
         self.recent_latency_ms = 0.0
-        self._camera_faults_in_a_row = 0
-        self._turned_s = clock.monotonic()
-        self._waiting_since_s: float | None = None
+        self._cameras: dict[str, _Progress] = {}
 
     @property
     def camera_faults(self) -> int:
         """Frames that were due and could not be captured."""
         return sum(n for (_, cause), n in self.decided.copy().items() if cause == Cause.CAMERA_FAULT.value)
 
-    def source(self, source: FrameSource) -> FrameSource:
-        """Return `source`, watched."""
-        return _MeteredSource(source, self)
+    def source(self, source: FrameSource, camera: str = "") -> FrameSource:
+        """Return `source`, watched, in place of the one that `camera` had."""
+        watched = _MeteredSource(source, self, camera)
+        self._of(camera).source = watched
+        return watched
 
     def recorder(self, recorder: Recorder) -> Recorder:
         """Return `recorder`, watched."""
@@ -55,28 +71,46 @@ class LineMeter:
 
     def why_stalled(self, within_s: float) -> str:
         """Return "" while the line turns: it reads, and what it reads comes out decided; else what is wrong."""
-        now_s, waiting_s = self._clock.monotonic(), self._waiting_since_s
+        # One by one: a camera that works says nothing of another.
+        reasons = (self._why(camera, progress, within_s) for camera, progress in self._cameras.copy().items())
+        return "; ".join(filter(None, reasons))
+
+    def _why(self, camera: str, progress: _Progress, within_s: float) -> str:
+        now_s, waiting_s = self._clock.monotonic(), progress.waiting_since_s
+        name = f"camera '{camera}'" if camera else "the camera"
         if waiting_s is not None and now_s - waiting_s > within_s:
-            return f"no frame has come out of the line for {now_s - waiting_s:.0f} s though one went in"
-        if now_s - self._turned_s > within_s:
-            return f"the camera has not answered for {now_s - self._turned_s:.0f} s"
-        if self._camera_faults_in_a_row >= _CAMERA_FAULTS_IN_A_ROW:
-            return f"the camera failed {self._camera_faults_in_a_row} times in a row"
+            whose = f" of {name}" if camera else ""
+            if progress.gave > progress.came_out + self._left_out(camera):
+                return f"no frame{whose} has come out of the line for {now_s - waiting_s:.0f} s though one went in"
+        if now_s - progress.turned_s > within_s:
+            return f"{name} has not answered for {now_s - progress.turned_s:.0f} s"
+        if progress.faults_in_a_row >= _CAMERA_FAULTS_IN_A_ROW:
+            return f"{name} failed {progress.faults_in_a_row} times in a row"
         return ""
 
-    def read_returned(self, frame: Frame | None) -> None:
-        """Note that the source answered."""
-        self._turned_s = self._clock.monotonic()
-        if frame is not None and self._waiting_since_s is None:
-            self._waiting_since_s = self._turned_s
+    def _of(self, camera: str) -> _Progress:
+        progress = self._cameras.get(camera)
+        if progress is None:
+            progress = self._cameras[camera] = _Progress(self._clock.monotonic())
+        return progress
+
+    def read_returned(self, source: object, camera: str, *, gave: bool) -> None:
+        """Note that a camera's source answered, and whether it `gave` something that must come out as a verdict."""
+        progress = self._of(camera)
+        if source is not progress.source:
+            return  # it hung and another took its place: nobody awaits what it reads at last
+        progress.turned_s = self._clock.monotonic()
+        progress.gave += gave
+        if gave and progress.waiting_since_s is None:
+            progress.waiting_since_s = progress.turned_s
 
     def came_out(self, result: Result, *, recorded: bool) -> None:
         """Count one frame that has its verdict; `recorded` False: the recorder had no room for it."""
-        self._turned_s = self._clock.monotonic()
-        self._waiting_since_s = None
-        self._camera_faults_in_a_row = (
-            self._camera_faults_in_a_row + 1 if result.cause == Cause.CAMERA_FAULT.value else 0
-        )
+        progress = self._of(result.camera)
+        progress.turned_s = self._clock.monotonic()
+        progress.waiting_since_s = None
+        progress.came_out += 1
+        progress.faults_in_a_row = progress.faults_in_a_row + 1 if result.cause == Cause.CAMERA_FAULT.value else 0
         if recorded:
             key = (result.verdict, result.cause)
             self.decided[key] = self.decided.get(key, 0) + 1
@@ -97,19 +131,21 @@ class LineMeter:
 
 
 class _MeteredSource:
-    def __init__(self, source: FrameSource, meter: LineMeter) -> None:
+    def __init__(self, source: FrameSource, meter: LineMeter, camera: str) -> None:
         self._source = source
         self._meter = meter
+        self._camera = camera
         self.simulated = source.simulated
         self.waits = source.waits
 
     def read(self) -> Frame | None:
         """Return the next frame; see `FrameSource`."""
-        frame = None
+        gave = True  # a fault comes out as a verdict too
         try:
             frame = self._source.read()
+            gave = frame is not None
         finally:
-            self._meter.read_returned(frame)
+            self._meter.read_returned(self, self._camera, gave=gave)
         return frame
 
     def exhausted(self) -> bool:
