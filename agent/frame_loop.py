@@ -240,7 +240,9 @@ class FrameLoop:
         for cause, total in self._queue.dropped(camera).items():
             told = self._told_dropped.get((camera, cause), 0)
             if total > told:
-                self._windows[camera].open.drop(cause, total - told)
+                window = self._windows[camera].open
+                window.drop(cause, total - told)
+                self._recorder.dropped(camera, window.number, cause, total - told, self._clock.now())
                 self._told_dropped[camera, cause] = total
 
     def _take_fault(self, captured: Captured) -> None:

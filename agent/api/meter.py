@@ -168,6 +168,10 @@ class _MeteredRecorder:
         self._meter.came_out(result, recorded=recorded)
         return recorded
 
+    def dropped(self, camera: str, window: int, cause: str, count: int, at: float) -> None:
+        """Note drops; see `Recorder`."""
+        self._recorder.dropped(camera, window, cause, count, at)
+
     def close_window(self, window: int, summary: Summary) -> bool:
         """Queue the end of `window`; see `Recorder`."""
         taken = self._recorder.close_window(window, summary)

@@ -50,6 +50,9 @@ class Recorder(Protocol):
     def record(self, result: Result, sample: Sample | None) -> bool:
         """Queue one result and its sample; False when there is no room: count the frame as undecided."""
 
+    def dropped(self, camera: str, window: int, cause: str, count: int, at: float) -> None:
+        """Note frames of a camera's open `window` that were dropped, at `at` (Unix seconds): a crash must not forget them."""
+
     def close_window(self, window: int, summary: Summary) -> bool:
         """Queue the end of `window` of the camera in the summary's header: results and outbox row become durable together.
 

@@ -106,6 +106,11 @@ class GroupRecorder:
             self._wake.set()
         return waiting > 0
 
+    def dropped(self, camera: str, window: int, cause: str, count: int, at: float) -> None:
+        """Note drops where a crash does not forget them; their window's summary tells of them otherwise."""
+        if self._mark is not None:
+            self._mark.count_dropped(camera, window, cause, count, at)
+
     def close_window(self, window: int, summary: Summary) -> bool:
         """Queue the end of `window` of the camera in the summary's header. False: no room, try again later; never after
         `has_room` said yes to this producer.

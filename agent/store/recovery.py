@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import reduce
 
 import msgspec
 
@@ -43,7 +46,8 @@ def recover(
 ) -> int:
     """Ship a summary for every window of every camera that was never closed; return how many. Call before recording starts.
 
-    `left` says, by camera, how many frames each of them had seen: those without a row are told as undecided. A camera that the
+    `left` says, by camera, how many frames each of them had seen, and how many were dropped: those seen and without a row are
+    told as undecided. A camera that the
     station has no more is recovered like the others.
     """
     left = left or {}
@@ -87,10 +91,14 @@ def _recount(connection: sqlite3.Connection, camera: str, window: int, seen: Ope
         started_at, ended_at, bundle = (seen.started_at, seen.started_at, "") if seen else (0.0, 0.0, "")
     accounting = count_window(connection, camera, window)
     lost = max(0, seen.frames - accounting.captured) if seen else 0
+    dropped = dict(seen.dropped) if seen else {}
     return Summary(
         header=Header("", "", 0, started_at, ended_at, 0.0, False, bundle, camera=camera),
         accounting=msgspec.structs.replace(
-            accounting, captured=accounting.captured + lost, undecided=accounting.undecided + lost
+            accounting,
+            captured=accounting.captured + lost + sum(dropped.values()),
+            dropped=dropped,
+            undecided=accounting.undecided + lost,
         ),
     )
 
@@ -111,9 +119,14 @@ def tell_of_quarantine(
     Frames of windows that were open count as undecided, each camera's in a record of its own: their rows, if any, are in the
     file that was moved aside.
     """
-    frames = {
-        camera: sum(window.frames for window in mark.windows.values()) for camera, mark in left.items() if mark.unclean
-    }
+    frames: dict[str, int] = {}
+    dropped: dict[str, Counter[str]] = {}
+    for camera, mark in left.items():
+        if mark.unclean:
+            frames[camera] = sum(window.frames for window in mark.windows.values())
+            dropped[camera] = reduce(
+                operator.add, (Counter(window.dropped) for window in mark.windows.values()), Counter()
+            )
     known = [mark.outbox for mark in left.values() if mark.outbox is not None]
     unshipped = f"up to {max(known)}" if known else "an unknown number of"
     where = f"quarantined as {lost.kept_as}" if lost.kept_as else "quarantined, and deleted for lack of room"
@@ -124,12 +137,12 @@ def tell_of_quarantine(
     with transaction(connection):
         for name, value in lost.facts.items():
             put_fact(connection, name, value)
-        for camera in ("", *sorted(camera for camera, seen in frames.items() if camera and seen)):
-            undecided = frames.get(camera, 0)
+        for camera in ("", *sorted(camera for camera in frames if camera and (frames[camera] or dropped[camera]))):
+            undecided, drops = frames.get(camera, 0), dict(dropped.get(camera, {}))
             outbox.add(
                 Summary(
                     header=Header(station, outbox.boot, 0, now, now, monotonic_s, False, "", camera=camera),
-                    accounting=Accounting(captured=undecided, undecided=undecided),
+                    accounting=Accounting(captured=undecided + sum(drops.values()), dropped=drops, undecided=undecided),
                     simulated=simulated,
                     note=note[:600],
                 ),

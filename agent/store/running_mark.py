@@ -16,14 +16,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from agent.decide.causes import Drop
 from contract.errors import InvalidConfig
 from contract.ids import check_camera_name
 
 _FILE_NAME, _FILE_PREFIX, _FILE_SUFFIX = "running.mark", "running-", ".mark"
 
-_MAGIC = 0x504C4D41524B0001
+_MAGIC = 0x504C4D41524B0002
 _HEAD = struct.Struct("=QQQ16s36s")  # magic, running, outbox rows + 1 (0: unknown), boot id, the kernel's boot id
-_SLOT = struct.Struct("=QQd")  # window, frames, the first one's captured_at
+_DROPS = tuple(cause.value for cause in Drop)
+# Window, frames, when the first of them was captured or dropped, and how many were dropped by each cause.
+_SLOT = struct.Struct(f"=QQd{len(_DROPS)}Q")
 _FIRST_SLOT = 128
 _SLOTS = 16
 _SIZE = _FIRST_SLOT + _SLOTS * _SLOT.size
@@ -32,10 +35,11 @@ _KERNEL_BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 @dataclass(frozen=True, slots=True)
 class OpenCount:
-    """A window that was open: the frames it had seen, and when the first of them was captured (Unix seconds)."""
+    """A window that was open: frames that had their verdict, those dropped by cause, and when it began (Unix seconds)."""
 
     frames: int
     started_at: float
+    dropped: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +90,10 @@ def read_mark(path: Path) -> LeftBehind:
         return LeftBehind(False)
     windows: dict[int, OpenCount] = {}
     for slot in range(_SLOTS):
-        window, frames, started_at = _SLOT.unpack_from(payload, _FIRST_SLOT + slot * _SLOT.size)
-        if frames:
-            windows[window] = OpenCount(frames, started_at)
+        window, frames, started_at, *counts = _SLOT.unpack_from(payload, _FIRST_SLOT + slot * _SLOT.size)
+        dropped = {cause: count for cause, count in zip(_DROPS, counts, strict=True) if count}
+        if frames or dropped:
+            windows[window] = OpenCount(frames, started_at, dropped)
     return LeftBehind(
         unclean=bool(running),
         exact=kernel == _kernel_boot(),
@@ -98,15 +103,24 @@ def read_mark(path: Path) -> LeftBehind:
     )
 
 
+@dataclass(slots=True)
+class _Count:
+    """What of one window is counted so far."""
+
+    started_at: float
+    frames: int = 0
+    dropped: list[int] = field(default_factory=lambda: [0 for _ in _DROPS])
+
+
 class RunningMark:
-    """The mark of one camera in this process. `count` belongs to the camera's thread, the rest to the recorder.
+    """The mark of one camera in this process. `count` and `count_dropped` belong to the camera's thread, the rest to the recorder.
 
     A disk that refuses is no reason to stop: what cannot be counted here is merely not told after a crash.
     """
 
     def __init__(self, path: Path, boot: str) -> None:
         """Say that a process of this `boot` is running; durable when it returns, if the disk allows."""
-        self._windows: dict[int, tuple[int, float]] = {}
+        self._windows: dict[int, _Count] = {}
         self._file = -1
         head = _HEAD.pack(_MAGIC, 1, 0, boot.encode("ascii")[:16], _kernel_boot())
         try:
@@ -118,14 +132,21 @@ class RunningMark:
 
     def count(self, window: int, captured_at: float) -> None:
         """Count one captured frame of `window`."""
-        frames, started_at = self._windows.get(window, (0, captured_at))
-        self._windows[window] = (frames + 1, started_at)
-        self._write(_FIRST_SLOT + window % _SLOTS * _SLOT.size, _SLOT.pack(window, frames + 1, started_at))
+        counted = self._of(window, captured_at)
+        counted.frames += 1
+        self._write_slot(window, counted)
+
+    def count_dropped(self, window: int, cause: str, count: int, at: float) -> None:
+        """Count frames of `window` that were dropped before anybody judged them."""
+        if cause in _DROPS:
+            counted = self._of(window, at)
+            counted.dropped[_DROPS.index(cause)] += count
+            self._write_slot(window, counted)
 
     def closed(self, window: int, outbox_rows: int) -> None:
         """Note that `window` is stored whole, and how many summaries wait."""
         self._windows.pop(window, None)
-        self._write(_FIRST_SLOT + window % _SLOTS * _SLOT.size, _SLOT.pack(window, 0, 0.0))
+        self._write(_FIRST_SLOT + window % _SLOTS * _SLOT.size, _SLOT.pack(window, 0, 0.0, *(0 for _ in _DROPS)))
         self.waiting(outbox_rows)
 
     def waiting(self, outbox_rows: int) -> None:
@@ -143,6 +164,16 @@ class RunningMark:
     def close(self) -> None:
         """Let go without a goodbye, as a crash would."""
         self._let_go()
+
+    def _of(self, window: int, at: float) -> _Count:
+        counted = self._windows.get(window)
+        if counted is None:
+            counted = self._windows[window] = _Count(at)
+        return counted
+
+    def _write_slot(self, window: int, counted: _Count) -> None:
+        slot = _SLOT.pack(window, counted.frames, counted.started_at, *counted.dropped)
+        self._write(_FIRST_SLOT + window % _SLOTS * _SLOT.size, slot)
 
     def _write(self, offset: int, payload: bytes) -> None:
         if self._file < 0:
@@ -172,6 +203,10 @@ class RunningMarks:
     def count(self, camera: str, window: int, captured_at: float) -> None:
         """Count one captured frame of a camera's `window`."""
         self._marks[camera].count(window, captured_at)
+
+    def count_dropped(self, camera: str, window: int, cause: str, count: int, at: float) -> None:
+        """Count frames of a camera's `window` that were dropped."""
+        self._marks[camera].count_dropped(window, cause, count, at)
 
     def closed(self, camera: str, window: int, outbox_rows: int) -> None:
         """Note that a camera's `window` is stored whole, and how many summaries wait."""

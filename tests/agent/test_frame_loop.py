@@ -555,3 +555,17 @@ def test_a_part_that_would_have_passed_is_shown_to_the_cloud_while_drifted() -> 
     bench.guarantee.notice_drift(True, "")
     assert bench.feed(image(230, 1)) == [("REJECT", "")]
     assert bench.fallback is not None and bench.fallback.asked == 1
+
+
+def test_drops_are_noted_with_the_recorder_as_they_are_counted_so_that_no_crash_forgets_them() -> None:
+    bench = Bench(installed=bundle("a"))
+    bench.frames.drops = {"backlog": 2}
+    bench.feed(*bright(2))
+    bench.frames.drops = {"backlog": 5, "skipped": 1}
+    bench.feed(*bright(2, 2))
+    assert bench.recorder.drops == [("", 1, "backlog", 2), ("", 1, "backlog", 3), ("", 1, "skipped", 1)]
+    told = [summary.accounting.dropped for summary in bench.finish()]
+    assert {cause: sum(d.get(cause, 0) for d in told) for cause in ("backlog", "skipped")} == {
+        "backlog": 5,
+        "skipped": 1,
+    }

@@ -90,6 +90,7 @@ class ListRecorder:
     def __init__(self) -> None:
         self.results: list[Result] = []
         self.samples: list[Sample] = []
+        self.drops: list[tuple[str, int, str, int]] = []
         self.summaries: list[tuple[int, Summary]] = []
         self.room = True
         self.disk_ok = True
@@ -100,6 +101,9 @@ class ListRecorder:
             if sample is not None:
                 self.samples.append(sample)
         return self.room
+
+    def dropped(self, camera: str, window: int, cause: str, count: int, at: float) -> None:
+        self.drops.append((camera, window, cause, count))
 
     def close_window(self, window: int, summary: Summary) -> bool:
         if self.room:

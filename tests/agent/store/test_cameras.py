@@ -208,6 +208,23 @@ def test_frames_that_were_never_stored_are_undecided_of_their_own_camera(tmp_pat
     assert not was_unclean(read_marks(tmp_path))
 
 
+def test_frames_dropped_before_a_crash_are_told_by_cause_though_no_row_was_ever_written_of_them(tmp_path: Path) -> None:
+    with store(tmp_path) as made:
+        made.recorder.dropped("left", 1, "backlog", 3, 10.0)
+        made.recorder.dropped("left", 1, "backlog", 4, 11.0)
+        made.recorder.dropped("left", 1, "skipped", 1, 11.0)
+        made.marks.count("left", 1, 12.0)
+        made.recorder.dropped("right", 4, "missed_trigger", 2, 20.0)
+    with store(tmp_path) as again:
+        told = {s.header.camera: s for s in again.summaries()}
+        assert {camera: s.accounting for camera, s in told.items()} == {
+            "left": Accounting(captured=9, dropped={"backlog": 7, "skipped": 1}, undecided=1),
+            "right": Accounting(captured=2, dropped={"missed_trigger": 2}),
+        }  # fmt: skip
+        assert all(s.accounting.closes() for s in told.values())
+        assert (told["left"].header.started_at, told["right"].header.started_at) == (10.0, 20.0)
+
+
 def test_a_mark_has_the_name_it_always_had_where_a_camera_has_none(tmp_path: Path) -> None:
     assert (mark_name(""), mark_name("left")) == ("running.mark", "running-left.mark")
     (tmp_path / "running-Not A Name.mark").write_bytes(b"x")
@@ -306,6 +323,7 @@ def test_a_quarantine_saves_every_cameras_reference_and_tells_each_cameras_lost_
         SqliteMemory(made.connection).put("reference:left", reference)
         SqliteMemory(made.connection).put("reference:right", "no reference at all")
         made.marks.count("left", 1, 1.0)
+        made.marks.count_dropped("left", 1, "backlog", 5, 1.0)
         made.marks.count("right", 1, 1.0)
         made.marks.count("right", 1, 1.0)
     lost = quarantine(tmp_path / "agent.sqlite", "told", now=1.0, keep_bytes=1 << 30)
@@ -318,6 +336,8 @@ def test_a_quarantine_saves_every_cameras_reference_and_tells_each_cameras_lost_
         )  # fmt: skip
         told = [decode_summary(row.payload) for row in outbox.pending(10)]
         assert [(s.header.camera, s.accounting.undecided) for s in told] == [("", 0), ("left", 1), ("right", 2)]
+        assert [s.accounting.dropped for s in told] == [{}, {"backlog": 5}, {}]
+        assert all(s.accounting.closes() for s in told)
         assert SqliteMemory(connection).get("reference:left") == reference
 
 
