@@ -31,6 +31,6 @@ def test_memory_returns_to_where_it_was(tmp_path: Path, door: str, kind: str) ->
     assert ran.returncode == 0, ran.stderr[-2000:]
     held = json.loads(ran.stdout.splitlines()[-1])
     print(door, kind, "KiB after each 20:", held)
-    # The first loads bring the runtime in. After that, one model more than before would be seen, let alone 140.
+    # The first loads bring the runtime in. After that the heap breathes by about a model; 140 that stayed would be 280 MiB.
     early, late = median(held[3:6]), median(held[-3:])
-    assert late - early < MODEL_KIB, held
+    assert late - early < 8 * MODEL_KIB, held
