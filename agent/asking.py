@@ -77,7 +77,7 @@ class Asking:
         for parked in self._parked[:]:
             judged = parked.judged
             if parked.ticket in answers:
-                opinion, model = answers[parked.ticket], judged.window.model
+                opinion, model = answers[parked.ticket], judged.by
                 judged.answered = opinion is not None
                 if model is not None:
                     judged.decision = settle(judged.local, opinion, model.bundle.manifest.thresholds)

@@ -33,6 +33,7 @@ from contract.messages import SampleNote
 
 _WAIT_S = 0.05
 _DRAIN_S = 2.0
+_MOST_LEFT = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,9 +271,16 @@ class FrameLoop:
         self._record(judged)
 
     def _settle(self) -> None:
-        for judged in self._asking.settled():
+        self._give(self._asking.settled())
+
+    def _give(self, due: list[Judged]) -> None:
+        """Give frames that were set aside their verdict: one that cannot be recorded keeps no other from it."""
+        for judged in due:
             judged.window.parked -= 1
-            self._record(judged)
+            try:
+                self._record(judged)
+            except Exception as error:  # noqa: BLE001 - counted as undecided by now
+                self._own_fault(error, judged.window.camera, judged.frame, decided=True)
 
     def _own_fault(self, error: Exception, camera: str, frame: Frame, *, decided: bool) -> None:
         self.faults += 1
@@ -299,7 +307,11 @@ class FrameLoop:
             bundle=window.bundle,
             camera=window.camera,
         )
-        window.count(decision, recorded=self._recorder.record(result, None))
+        recorded = False
+        try:
+            recorded = self._recorder.record(result, None)
+        finally:
+            window.count(decision, recorded=recorded)
 
     def _record(self, judged: Judged) -> None:
         self.frames += 1
@@ -320,8 +332,11 @@ class FrameLoop:
             cloud_answer=judged.answered,
             camera=window.camera,
         )
-        recorded = self._recorder.record(result, self._sample(judged))
-        window.count(decision, recorded=recorded, asked=judged.asked, answered=judged.answered)
+        recorded = False
+        try:
+            recorded = self._recorder.record(result, self._sample(judged))
+        finally:
+            window.count(decision, recorded=recorded, asked=judged.asked, answered=judged.answered)
 
     def _sample(self, judged: Judged) -> Sample | None:
         frame, window = judged.frame, judged.window
@@ -346,9 +361,13 @@ class FrameLoop:
         return decide(prediction, model.bundle.manifest.thresholds) if prediction else None
 
     def _finish(self) -> None:
-        for judged in self._asking.abandon():
-            judged.window.parked -= 1
-            self._record(judged)
+        self._give(self._asking.abandon())
+        # Time is out for what still waits, and its part went by: said of each, and forgotten of none.
+        for _ in range(_MOST_LEFT):
+            left = self._queue.take(0.0)
+            if left is None:
+                break
+            self._without_answer(left.camera, Cause.LATE, "the station stops", left.frame)
         for name, windows in self._windows.items():
             self._count_dropped(name)
             windows.close(patiently=True)

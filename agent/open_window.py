@@ -18,6 +18,7 @@ from contract.sketches.wire import to_wire
 NO_MODEL = "no model was installed"
 # A clock that differs by more from the time that passed was set, or the machine slept.
 _SET_S = 1.0
+HANDED_OVER = "no sketches: several models judged in this window, for the disk was away"
 SKETCHES_OFF = "no sketches: windows.sketch is false"
 
 
@@ -76,6 +77,12 @@ class OpenWindow:
     def drop(self, cause: str, count: int) -> None:
         """Count frames that were captured and dropped before anybody looked at them."""
         self._tally.count_dropped(cause, count)
+
+    def hand_over(self, model: Model | None) -> None:
+        """Go on with another model, where no other window can be opened: counted as ever, and sketched no more."""
+        self.model = model
+        self._sketch = None
+        self._note = HANDED_OVER
 
     def end(self) -> None:
         """Note that no frame will join it any more."""

@@ -57,10 +57,10 @@ class Windows:
 
     def close(self, *, patiently: bool) -> None:
         """End the open window and hand on every one; `patiently` waits for the recorder up to 5 s."""
-        self._end(self.open.model)
         for _ in range(50 if patiently else 1):
+            self._end(self.open.model)
             self._close_ended()
-            if not self._ending:
+            if not self._ending and not self.open.frames:
                 return
             self._clock.sleep(0.1)
 
@@ -68,7 +68,10 @@ class Windows:
         window = self.open
         if window.frames or window.parked:
             if len(self._ending) >= _MOST_ENDING:
-                return  # the recorder has no room: the window stays open
+                # The recorder has no room: the window stays open, for a model that may be closed by now must judge no more.
+                if window.model is not model:
+                    window.hand_over(model)
+                return
             window.end()
             self._ending.append(window)
         number = window.number + 1 if window.frames or window.parked else window.number
