@@ -19,11 +19,15 @@ EVERY_CAMERA = "*"
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A model to run: `bundle` is the path of a .plb, `camera` the camera it looks through, or EVERY_CAMERA."""
+    """A model to run: `bundle` is the path of a .plb, `camera` the camera it looks through, or EVERY_CAMERA.
+
+    `stamp` tells apart two files that were one after the other at that path.
+    """
 
     name: str
     bundle: str
     camera: str = EVERY_CAMERA
+    stamp: str = ""
 
 
 class BesideModels:

@@ -89,7 +89,8 @@ class Models:
             self._told = states
 
     def _want(self, settings: Settings) -> None:
-        self.beside.want([Wanted(m.name, str(settings.path(m.bundle)), m.camera) for m in settings.models])
+        paths = [(model, settings.path(model.bundle)) for model in settings.models]
+        self.beside.want([Wanted(model.name, str(path), model.camera, _stamp(path)) for model, path in paths])
 
     def _make_loader(self) -> ModelLoader:
         runtime = self._settings.runtime
@@ -143,3 +144,11 @@ class Models:
         shutil.rmtree(folder, ignore_errors=True)
         bundle = open_archive(Path(wanted.bundle), folder)
         return load_model(self._load, bundle, prepare_for=self._loader.prepare_for)
+
+
+def _stamp(path: Path) -> str:
+    try:
+        found = path.stat()
+    except OSError:
+        return ""  # loading it says what is wrong
+    return f"{found.st_ino} {found.st_size} {found.st_mtime_ns}"

@@ -197,6 +197,12 @@ def test_a_running_station_loads_and_unloads_a_model_on_reload(tmp_path: Path, b
         # What one passes the other rejects, and the other way round.
         # The first of them were judged before, and not yet committed.
         assert "PASS" not in verdicts(mark + 200)
+        # Another file under the same name is another model.
+        write_bundle(tmp_path / "backwards.plb", model_bytes(gain=20.0), version="3", pass_at=0.5)
+        assert station.command("reload").returncode == 0
+        wait_for(lambda: station.said().count("model 'backwards' looks on") == 2)
+        mark = station.last_id()
+        wait_for(lambda: "PASS" in verdicts(mark))
         station.config.write_text(f"{alone}\n[[models]]\nnom = 1\n")
         refused = station.command("reload")
         assert refused.returncode == 2
