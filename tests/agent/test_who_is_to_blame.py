@@ -126,6 +126,32 @@ def test_an_incumbent_that_hangs_beside_a_healthy_candidate_is_never_entered_by_
     assert len(inside) == 5
 
 
+def test_what_was_to_replace_a_failing_bundle_does_not_replace_the_candidate_that_was_kept_meanwhile() -> None:
+    line = Line(Parts(100_000, lambda _n: time.sleep(0.002)), installed=bundle("a"), previous=bundle("old"))
+    looked, broken = threading.Event(), threading.Event()
+
+    def fails() -> None:
+        if broken.is_set():
+            raise RuntimeError("a bug")
+
+    line.hooks["a"], line.hooks["good"] = fails, looked.set
+    line.switch.offer(Trial(bundle("good"), "d1", Probation(frames=100, min_agreement=0.0)))
+    runner = threading.Thread(target=line.supervisor.run, args=(line.stop,), daemon=True)
+    runner.start()
+    assert looked.wait(30)
+    line.loadable.clear()  # the one to fall back to takes its time
+    broken.set()
+    outcome = line.switch.next_outcome(30.0)
+    assert outcome is not None and outcome.kept
+    assert any("falling back" in said for said in line.log.lines)
+    line.loadable.set()
+    seen = len(line.recorder.results)
+    wait(lambda: len(line.recorder.results) > seen + 50)
+    line.stop.set()
+    runner.join(30)
+    assert {result.bundle for result in line.recorder.results[seen + 5 :]} == {"good" * 8}
+
+
 def test_a_process_that_was_paused_gives_nobody_up() -> None:
     clock = Paused()
     line = Line(Parts(100_000, lambda _n: time.sleep(0.002)), installed=bundle("a"), previous=bundle("b"), clock=clock)
