@@ -153,7 +153,7 @@ def test_the_frame_thread_may_read_while_the_main_thread_ticks(tmp_path: Path) -
     station, done, odd = Station(tmp_path), threading.Event(), []
 
     def read() -> None:
-        while not done.is_set():
+        while not done.wait(0.0002):
             figures = station.degrading.figures
             if bool(figures.note) is not bool(figures.rung):
                 odd.append(figures)
