@@ -18,6 +18,6 @@ class CameraLine:
     enrolled: Enrolled
     sampler: Sampler
     faults: FrameFaults
-    guarantee: Guarantee | None = None
+    guarantee: Guarantee
     next_window: int = 1
     simulated: bool = False

@@ -15,10 +15,9 @@ from dataclasses import replace
 from agent.decide.causes import Drop
 from agent.ports.clock import Clock
 from agent.ports.frames import Captured
-from agent.ports.log import Log
 from agent.ports.source import Frame, FrameSource
 from agent.sketch.frame_stats import frame_stats
-from contract.errors import BadImage, CameraFault
+from contract.errors import BadImage
 
 _AFTER_FAULT_S = 0.01  # a dead camera must not spin a core
 _MOST_MISSED = 100_000  # a larger jump of a trigger count is a counter that was reset
@@ -33,7 +32,6 @@ class Capture:
         source: FrameSource,
         open_source: Callable[[], FrameSource],
         clock: Clock,
-        log: Log,
         *,
         room: int = 2,
         judge_one_in: Callable[[], int] = lambda: 1,
@@ -44,7 +42,6 @@ class Capture:
         self._source = source
         self._open_source = open_source
         self._clock = clock
-        self._log = log
         self._room = 1 if source.waits else room
         self._judge_one_in = judge_one_in
         self._waiting: deque[Captured] = deque()
@@ -142,8 +139,6 @@ class Capture:
     def _read(self, source: FrameSource) -> Captured | None:
         try:
             frame = source.read()
-        except (CameraFault, BadImage) as fault:
-            return Captured(self.name, fault=fault)
         except Exception as fault:  # noqa: BLE001 - P6: whatever a camera driver throws is REVIEW, counted and said
             return Captured(self.name, fault=fault)
         return None if frame is None else Captured(self.name, frame)
@@ -186,10 +181,9 @@ class Capture:
 class Captures:
     """All cameras of a station as one `agent.ports.frames.FrameQueue`."""
 
-    def __init__(self, captures: Sequence[Capture], clock: Clock) -> None:
+    def __init__(self, captures: Sequence[Capture]) -> None:
         self._captures = tuple(captures)
         self._by_name = {capture.name: capture for capture in captures}
-        self._clock = clock
         self._lock = threading.Lock()
         self._arrived = threading.Condition(self._lock)
         self._stop = threading.Event()

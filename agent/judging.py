@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from agent.camera_line import CameraLine
 from agent.decide.causes import Cause
 from agent.decide.combine import combine
+from agent.decide.escalation import without_guarantee
 from agent.decide.thresholds import Decision, decide, review
 from agent.loading import Model
 from agent.open_window import OpenWindow
@@ -88,8 +89,7 @@ def _judge(
     judged.by = model
     judged.prediction = judged.seen = model.predict(frame)
     local = review(wrong) if wrong else decide(judged.prediction, model.bundle.manifest.thresholds)
-    if camera.guarantee is not None:
-        local = camera.guarantee.apply(local) if model.guaranteed else camera.guarantee.void(local, Cause.DEGRADED)
+    local = camera.guarantee.apply(local) if model.guaranteed else camera.guarantee.void(local, Cause.DEGRADED)
     for other in beside:
         if other:
             entering(other)
@@ -101,7 +101,10 @@ def _with(judged: Judged, local: Decision, other: Model) -> Decision:
     """Return the decision with what `other` says of the same frame: its failure is REVIEW, and no failure of the window's model."""
     try:
         seen = other.predict(judged.frame)
-        combined = combine(local, decide(seen, other.bundle.manifest.thresholds))
+        theirs = decide(seen, other.bundle.manifest.thresholds)
+        if not other.guaranteed:
+            theirs = without_guarantee(theirs, ask=False, why=Cause.DEGRADED)
+        combined = combine(local, theirs)
     except BadModel as error:
         judged.fault = error.one_line()
         return combine(local, review(Cause.BROKEN_MODEL))

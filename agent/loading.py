@@ -23,18 +23,22 @@ PrepareFor = Callable[[PreprocessSpec], "Prepare | None"]
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A loaded bundle. `artefact_sha256` names the file whose outputs are sketched.
-
-    `guaranteed`: whether the thresholds were chosen on this artefact's scores (agent.decide.smaller).
-    """
+    """A loaded bundle. `artefact_sha256` names the file whose outputs are sketched."""
 
     bundle: InstalledBundle
     runtime: Runtime
     artefact: Artefact
     artefact_sha256: str
-    guaranteed: bool = True
     prepare: Prepare | None = None
     """Where preprocessing runs, if not plainly on the CPU."""
+
+    @property
+    def guaranteed(self) -> bool:
+        """Whether the thresholds were chosen on this artefact's scores: the release's first one's, and no other's.
+
+        A PASS of another one, taken under pressure or because the first does not load here, must not stand.
+        """
+        return self.artefact == self.bundle.manifest.artefacts[0]
 
     def close(self) -> None:
         """Free the model's memory."""
@@ -59,22 +63,21 @@ class Model:
 def load_model(
     load: Load,
     bundle: InstalledBundle,
-    only: Artefact | None = None,
+    among: tuple[Artefact, ...] = (),
     *,
-    guaranteed: bool = True,
     prepare_for: PrepareFor = lambda _spec: None,
 ) -> Model:
-    """Return `bundle` loaded by `load`: its first artefact that loads, or `only` this one.
+    """Return `bundle` loaded by `load`: its first artefact that loads, or the first `among` these.
 
     Raises:
         BadModel: no artefact of it loads.
     """
     manifest = bundle.manifest
-    if only is not None:
-        manifest = msgspec.structs.replace(manifest, artefacts=(only,))
+    if among:
+        manifest = msgspec.structs.replace(manifest, artefacts=among)
     runtime, artefact = load(Path(bundle.folder), manifest)
     sha256 = next(entry.sha256 for entry in manifest.files if entry.name == artefact.file)
-    return Model(bundle, runtime, artefact, sha256, guaranteed, prepare_for(manifest.preprocess))
+    return Model(bundle, runtime, artefact, sha256, prepare_for(manifest.preprocess))
 
 
 class Loading:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from agent.decide.smaller import smaller_artefact
+from agent.decide.smaller import smaller_artefacts
 from agent.decide.thresholds import Decision, decide
 from agent.decide.trial import TrialTally
 from agent.loading import Load, Loading, Model, PrepareFor, load_model
@@ -15,7 +15,7 @@ from agent.ports.slots import BundleSwitch, InstalledBundle, Trial, TrialOutcome
 from agent.ports.source import Frame
 from contract.decode import Prediction
 from contract.errors import BadImage, BadModel, PlumblineError
-from contract.manifest import Artefact, RuntimeKind
+from contract.manifest import Artefact
 from contract.messages import ShadowNote
 
 FAILURES_BEFORE_FALLBACK = 5
@@ -48,13 +48,11 @@ class Serving:
         previous: InstalledBundle | None,
         shadow_allowed: Callable[[], bool] = lambda: True,
         smaller_wanted: Callable[[], bool] = lambda: False,
-        runtimes: Collection[RuntimeKind] = tuple(RuntimeKind),
         prepare_for: PrepareFor = lambda _spec: None,
     ) -> None:
-        """`shadow_allowed` and `smaller_wanted` say what a degraded station gives up; `runtimes` are those it has."""
+        """`shadow_allowed` and `smaller_wanted` say what a degraded station gives up."""
         self._shadow_allowed = shadow_allowed
         self._smaller_wanted = smaller_wanted
-        self._runtimes = runtimes
         self._prepare_for = prepare_for
         self._held_s: float | None = None
         # The artefact that the bundle in charge runs when nothing is given up; None while it runs.
@@ -254,26 +252,18 @@ class Serving:
                 full, self._full = self._full, None
                 self._log.say(f"going back to the artefact '{full.file}'")
                 self._rescue = Loading(
-                    lambda: load_model(self._load, model.bundle, full, prepare_for=self._prepare_for)
+                    lambda: load_model(self._load, model.bundle, (full,), prepare_for=self._prepare_for)
                 )
             return
         if self._full is not None or self._tried_smaller == model.bundle.digest:
             return
         self._tried_smaller = model.bundle.digest
-        smaller = smaller_artefact(model.bundle.manifest, model.artefact, self._runtimes)
-        if smaller is None:
+        smaller = smaller_artefacts(model.bundle.manifest, model.artefact)
+        if not smaller:
             return
         self._full = model.artefact
-        self._log.say(f"taking the smaller artefact '{smaller.artefact.file}'")
-        self._rescue = Loading(
-            lambda: load_model(
-                self._load,
-                model.bundle,
-                smaller.artefact,
-                guaranteed=smaller.guaranteed,
-                prepare_for=self._prepare_for,
-            )
-        )
+        self._log.say(f"taking a smaller artefact than '{model.artefact.file}'")
+        self._rescue = Loading(lambda: load_model(self._load, model.bundle, smaller, prepare_for=self._prepare_for))
 
     def _finish_rescue(self, rescue: Loading) -> None:
         self._rescue = None

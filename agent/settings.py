@@ -16,7 +16,7 @@ from agent.runtime.providers import WANTED
 from agent.settings_explain import explain
 from agent.settings_keys import EXAMPLE, ApiSettings, File, Settings, SourceSettings
 from contract.errors import InvalidConfig
-from contract.ids import check_station_id
+from contract.ids import CAMERA_PATTERN, check_station_id
 
 __all__ = ["EXAMPLE", "NO_SERVICE", "ServiceEnvironment", "Settings", "load_settings", "service_environment"]
 
@@ -64,7 +64,7 @@ def service_environment(environment: Mapping[str, str] = os.environ) -> ServiceE
 
 
 _RELIEF_SHARE = LadderRules().backlog_relief_share
-_NAME = re.compile(r"[a-z0-9-]{1,32}")
+_NAME = re.compile(CAMERA_PATTERN)
 
 
 def _check(settings: Settings, path: Path) -> None:

@@ -38,21 +38,26 @@ class Supervisor:
         log: Log,
         *,
         wedged_s: float,
+        stop_within_s: float = 10.0,
         chores: Iterable[Callable[[], None]] = (),
         why_unsound: Callable[[], str] = lambda: "",
     ) -> None:
-        """`wedged_s`: no progress for so long is a hang. `chores` are done each turn. `why_unsound`: a reason to end, or ""."""
+        """`wedged_s`: no progress for so long is a hang; `stop_within_s`: at the end, when nothing more is to come.
+
+        `chores` are done each turn. `why_unsound`: a reason to end, or "".
+        """
         self._captures = captures
         self._frame_loop = frame_loop
         self._service = service
         self._clock = clock
         self._log = log
         self._wedged_s = wedged_s
+        self._stop_within_s = stop_within_s
         self._chores = tuple(chores)
         self._why_unsound = why_unsound
         self._budgets = {capture.name: self._full() for capture in captures}
         self._loop_budget = self._full()
-        self._given_up: set[str] = set()
+        self._try_again_s: dict[str, float] = {}
         self._rested_s: float | None = None
         self._judge_from_s = float("-inf")
         self._thread: threading.Thread | None = None
@@ -71,8 +76,10 @@ class Supervisor:
             self.look(stop)
         self._service.stopping()
         self._captures.stop()
-        # The loop closes its windows; one that hangs is left behind, and what it held is told as undecided by the next start.
-        self._frame_loop.done.wait(0.5 if self._frame_loop.why_stalled(self._wedged_s) else 15.0)
+        if not self._frame_loop.done.wait(self._stop_within_s) and self._frame_loop.replace():
+            # A model hangs: its frame is REVIEW, and another thread closes the windows.
+            self._start_loop(stop)
+            self._frame_loop.done.wait(self._stop_within_s)
         self._do_chores()
         self._captures.close()
 
@@ -105,9 +112,9 @@ class Supervisor:
         self._thread.start()
 
     def _why_stalled(self) -> str:
-        return self._frame_loop.why_stalled(self._wedged_s) or "; ".join(
-            filter(None, (capture.why_stalled(self._wedged_s) for capture in self._captures))
-        )
+        """Return "" while the loop turns and a camera answers: one that is dead must not have systemd end the others' work."""
+        stalled = [capture.why_stalled(self._wedged_s) for capture in self._captures]
+        return self._frame_loop.why_stalled(self._wedged_s) or ("; ".join(stalled) if all(stalled) else "")
 
     def _look_at_loop(self, stop: threading.Event) -> str:
         dead = self._thread is not None and not self._thread.is_alive() and not self._frame_loop.done.is_set()
@@ -125,27 +132,28 @@ class Supervisor:
         return ""
 
     def _look_at_cameras(self) -> str:
+        now_s, without_budget = self._clock.monotonic(), 0
         for capture in self._captures:
             why = capture.why_stalled(self._wedged_s)
-            if not why or capture.name in self._given_up:
+            # One that was just tried has as long to answer as any other.
+            if not why or now_s < self._try_again_s.get(capture.name, now_s):
                 continue
             name = f"camera '{capture.name}'" if capture.name else "the camera"
-            paid, self._budgets[capture.name] = self._budgets[capture.name].spend(self._clock.monotonic())
+            paid, self._budgets[capture.name] = self._budgets[capture.name].spend(now_s)
             if not paid:
-                self._given_up.add(capture.name)
-                self._log.say(f"{name} was restarted too often and is given up: {why}")
+                without_budget += 1
+                self._log.fault(f"budget {capture.name}", f"{name} was restarted too often and rests: {why}")
                 continue
             self._log.say(f"{name} is opened afresh: {why}")
             self.restarts += 1
+            self._try_again_s[capture.name] = now_s + self._wedged_s
             try:
                 capture.restart()
             except PlumblineError as error:
                 self._log.fault(f"restart {capture.name}", error.one_line())
             except Exception as error:  # noqa: BLE001 - P6: whatever a driver throws as it is opened ends no station
                 self._log.fault(f"restart {capture.name}", f"{type(error).__name__}: {error}")
-        if self._given_up and len(self._given_up) == len(self._budgets):
-            return "no camera can be read any more"
-        return ""
+        return "no camera can be read any more" if without_budget == len(self._budgets) else ""
 
     def _do_chores(self) -> None:
         for chore in self._chores:

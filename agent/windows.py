@@ -97,7 +97,6 @@ class Windows:
                 shadow=self._rules.shadow(),
                 simulated=self._camera.simulated,
             )
-            guarantee = self._camera.guarantee.note if self._camera.guarantee else ""
-            note = "; ".join(filter(None, (window.told.note, guarantee, self._rules.notes())))
+            note = "; ".join(filter(None, (window.told.note, self._camera.guarantee.note, self._rules.notes())))
             window.told = msgspec.structs.replace(window.told, note=note)
         return window.told

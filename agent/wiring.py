@@ -89,7 +89,7 @@ class Station:
             self._meter = LineMeter(clock, self._left_out)
             self._degrading = self._make_degrading()
             sources = {"": settings.source, **{camera.name: camera for camera in settings.cameras}}
-            self._captures = Captures([self._capture(*each, stack) for each in sources.items()], clock)
+            self._captures = Captures([self._capture(*each, stack) for each in sources.items()])
             self.simulated = any(capture.simulated for capture in self._captures)
             self._store = Store(settings, clock, log, stack, simulated=self.simulated)
             self.boot = self._store.boot
@@ -182,7 +182,6 @@ class Station:
             opened(),
             opened,
             self._clock,
-            self._log,
             room=self._settings.line.queue,
             judge_one_in=lambda: self._degrading.judge_one_in,
         )
@@ -254,7 +253,6 @@ class Station:
 
     def _make_chores(self, store: Store, sender: SampleSender | None) -> Chores:
         connection = store.connect()
-        guarantees = {camera.name: camera.guarantee for camera in self._cameras if camera.guarantee}
         return Chores(
             self._settings.station,
             store.memory(),
@@ -263,7 +261,7 @@ class Station:
             self._settings.policy.images_leave,
             {camera.name: camera.enrolled for camera in self._cameras},
             self._log,
-            guarantees,
+            {camera.name: camera.guarantee for camera in self._cameras},
         )
 
     def _line_is_pressed(self) -> bool:

@@ -8,7 +8,7 @@ from enum import Enum
 class Cause(str, Enum):
     """What kept a frame from PASS and REJECT. Only UNSURE, DRIFTED and DEGRADED can be settled in time, by more evidence.
 
-    DEGRADED: a smaller artefact judged, under heat or load, and the thresholds' guarantee is not about its scores.
+    DEGRADED: another artefact judged than the thresholds were chosen for, under heat or load or because that one does not load.
     """
 
     UNSURE = "unsure"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ from contract.messages import Verdict
 from tests.agent.test_frame_loop import PASS, REJECT, Bench
 from tests.agent.test_frame_loop import review as seen_as
 from tests.fakes.agent_line import BrightRuntime, ListLog, bundle, image
-from tests.fixtures_broker import Broker, start_broker
+from tests.fixtures_broker import Broker
 from tests.station_process import Collector, Station, wait_for
 from tests.tiny_bundle import LABELS, model_bytes, write_bundle
 
@@ -55,6 +55,7 @@ class Beside:
     def __init__(self, *names: str, fallback_answer: Prediction | None = None) -> None:
         self.models: dict[str, Callable[[NDArray[Any]], NDArray[np.float32]] | None] = {}
         self.broken: set[str] = set()
+        self.stands_in = False
         self.runtimes: list[BrightRuntime] = []
         self.gate = threading.Event()
         self.gate.set()
@@ -83,7 +84,10 @@ class Beside:
         runtime = BrightRuntime(self.models.get(wanted.name))
         self.runtimes.append(runtime)
         installed = bundle(wanted.name)
-        return Model(installed, runtime, installed.manifest.artefacts[0], "0" * 64)
+        artefact = installed.manifest.artefacts[0]
+        if self.stands_in:
+            artefact = msgspec.structs.replace(artefact, file="fallback.onnx")
+        return Model(installed, runtime, artefact, "0" * 64)
 
 
 def says(good: float, bad: float) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
@@ -114,6 +118,13 @@ def test_a_model_beside_that_fails_is_review_and_not_the_failure_of_the_one_in_c
     assert bench.feed(*(image(230, seed) for seed in range(8))) == [seen_as("broken_model")] * 8
     assert bench.feed(image(20, 9)) == [REJECT], "the reject of the model in charge stands"
     assert bench.serving.in_charge is not None
+
+
+def test_an_artefact_of_a_model_beside_that_its_thresholds_were_not_chosen_for_passes_nothing() -> None:
+    line = Beside()
+    line.stands_in = True
+    bench = line.settled("foreign")
+    assert bench.feed(image(230), image(20, 1)) == [seen_as("degraded"), REJECT]
 
 
 def test_nothing_passes_until_a_wanted_model_is_there() -> None:
@@ -165,13 +176,6 @@ def test_all_are_freed_with_the_line() -> None:
     bench = line.settled("one", "two")
     bench.finish()
     assert [runtime.closed for runtime in line.runtimes] == [True, True]
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Broker]:
-    broker = start_broker(tmp_path / "broker")
-    yield broker
-    broker.kill()
 
 
 def test_a_running_station_loads_and_unloads_a_model_on_reload(tmp_path: Path, broker: Broker) -> None:

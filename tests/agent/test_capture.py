@@ -17,7 +17,6 @@ from agent.clock import SystemClock
 from agent.ports.frames import Captured
 from agent.ports.source import Frame, FrameSource
 from contract.errors import BadImage, CameraFault
-from tests.fakes.agent_line import ListLog
 
 CLOCK = SystemClock()
 PIXELS = np.zeros((2, 2), np.uint8)
@@ -54,16 +53,14 @@ class Numbered:
 
 
 def captures(*sources: FrameSource, room: int = 2, one_in: Callable[[], int] = lambda: 1) -> Captures:
-    log = ListLog()
-
     def unwanted() -> FrameSource:
         raise AssertionError("nothing is to be opened again")
 
     stages = [
-        Capture("" if at == 0 else f"cam{at}", source, unwanted, CLOCK, log, room=room, judge_one_in=one_in)
+        Capture("" if at == 0 else f"cam{at}", source, unwanted, CLOCK, room=room, judge_one_in=one_in)
         for at, source in enumerate(sources)
     ]
-    return Captures(stages, CLOCK)
+    return Captures(stages)
 
 
 def everything(queue: Captures) -> list[Captured]:
@@ -175,14 +172,13 @@ def test_one_camera_that_hangs_or_dies_does_not_stall_the_others_and_is_opened_a
 
     hung, dead = Numbered([hangs, {}]), Numbered([SystemExit("a driver that ends its thread")])
     fresh = iter([Numbered([{}] * 2, waits=True), Numbered([{}], waits=True)])
-    log = ListLog()
     good = Numbered([{}] * 30, waits=True)
     stages = [
-        Capture("hung", hung, lambda: next(fresh), CLOCK, log),
-        Capture("dead", dead, lambda: next(fresh), CLOCK, log),
-        Capture("good", good, lambda: good, CLOCK, log),
+        Capture("hung", hung, lambda: next(fresh), CLOCK),
+        Capture("dead", dead, lambda: next(fresh), CLOCK),
+        Capture("good", good, lambda: good, CLOCK),
     ]
-    queue = Captures(stages, CLOCK)
+    queue = Captures(stages)
     queue.start()
     seen = [item.camera for item in (queue.take(5.0) for _ in range(30)) if item is not None]
     assert seen == ["good"] * 30

@@ -80,6 +80,13 @@ def test_a_bundle_whose_first_artefact_is_its_smallest_has_nothing_to_fall_to() 
     assert in_use(bench) == "int8.onnx"
 
 
+def test_an_artefact_that_stands_in_for_one_that_does_not_load_passes_nothing_by_itself() -> None:
+    manifest = two_artefacts(small_first=True)
+    bench = Bench(installed=InstalledBundle("two", bundle("two").folder, manifest), unloadable=("int8.onnx",))
+    assert in_use(bench) == "fp32.onnx"
+    assert bench.feed(image(230), image(20, 1)) == [review("degraded"), ("REJECT", "")]
+
+
 def test_dropped_frames_are_counted_in_the_window_by_cause() -> None:
     bench = Bench(installed=bundle("a"), window_frames=1000)
     bench.feed(image(230))

@@ -64,9 +64,11 @@ class Bench:
         audit_rate: float = 0.0,
         memory: DictMemory | None = None,
         beside: BesideModels | None = None,
+        unloadable: tuple[str, ...] = (),
     ) -> None:
         self.clock = HandClock()
         self.notes: list[str] = []
+        self.unloadable = set(unloadable)
         # What a degraded station gives up.
         self.second_opinions, self.shadow, self.smaller = True, True, False
         self.log = ListLog()
@@ -131,7 +133,7 @@ class Bench:
         if manifest.version == "unloadable":
             raise BadModel("it is torn")
         runtime = self.runtimes[manifest.version] = BrightRuntime(self.models.get(manifest.version))
-        return runtime, manifest.artefacts[0]
+        return runtime, next(artefact for artefact in manifest.artefacts if artefact.file not in self.unloadable)
 
     def feed(self, *items: NDArray[np.uint8] | Exception) -> list[tuple[str, str]]:
         """Run these through the line until each has its verdict; return (verdict, cause) of each."""

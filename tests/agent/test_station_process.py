@@ -14,15 +14,8 @@ import pytest
 from contract.codec import encode_control
 from contract.messages import Command, CommandResult, DesiredState
 from contract.topics import Channel, topic
-from tests.fixtures_broker import Broker, start_broker
+from tests.fixtures_broker import Broker
 from tests.station_process import STATION, Collector, Station, wait_for
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Broker]:
-    broker = start_broker(tmp_path / "broker")
-    yield broker
-    broker.kill()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from agent.decide.frame_faults import FrameFaults
 from agent.decide.sampling import Sampler
 from agent.enrolled import Enrolled
 from agent.frame_loop import FrameLoop, LineRules
+from agent.guarantee import Guarantee
 from agent.health.watchdog import ServiceManager
 from agent.loading import Model
 from agent.mailboxes import Switch
@@ -74,7 +75,10 @@ class Line:
         service: str = "",
         clock: Clock = CLOCK,
         beside: Callable[[Wanted], Model] | None = None,
+        wedged_s: float = WEDGED_S,
+        others: Sequence[Capture] = (),
     ) -> None:
+        """`others`: more cameras, by their stages."""
         self.log = ListLog()
         self.beside = BesideModels(beside, self.log) if beside else None
         self.recorder = ListRecorder()
@@ -91,20 +95,24 @@ class Line:
                 return source
             raise CameraFault("there is no other")
 
-        stage = Capture("", next(fresh), open_afresh, clock, self.log)
-        self.captures = Captures([stage], clock)
+        stage = Capture("", next(fresh), open_afresh, clock)
+        self.captures = Captures([stage, *others])
         self.serving = Serving(self._load, self.switch, clock, self.log, deadline_ms=5_000.0, previous=previous)
         self.serving.begin(installed or bundle("a"))
         memory = DictMemory()
-        camera = CameraLine(
-            "",
-            Enrolled(memory, self.log, frames_needed=1000),
-            Sampler(np.random.default_rng(0), audit_rate=0.0, doubtful_per_window=2),
-            FrameFaults(),
-        )
+        cameras = [
+            CameraLine(
+                capture.name,
+                Enrolled(memory, self.log, frames_needed=1000),
+                Sampler(np.random.default_rng(0), audit_rate=0.0, doubtful_per_window=2),
+                FrameFaults(),
+                Guarantee(memory, self.log, ask=False),
+            )
+            for capture in self.captures
+        ]
         self.loop = FrameLoop(
             self.captures,
-            [camera],
+            cameras,
             self.serving,
             Asking(None, Budget.full(1, 0.0, 0.0), clock, deadline_ms=5_000.0, least_s=0.02),
             self.recorder,
@@ -120,7 +128,8 @@ class Line:
             self.service,
             clock,
             self.log,
-            wedged_s=WEDGED_S,
+            wedged_s=wedged_s,
+            stop_within_s=1.0,
             chores=[lambda: self.chore()],
             why_unsound=lambda: self.unsound,
         )
@@ -243,6 +252,50 @@ def test_a_camera_that_kills_its_thread_again_and_again_ends_the_station_with_an
     line.run()
     assert line.supervisor.failed == "no camera can be read any more"
     assert line.supervisor.restarts == RESTARTS
+
+
+def test_a_model_that_hangs_while_the_station_stops_is_left_behind_and_every_window_closes() -> None:
+    line = Line(Parts(1_000_000), wedged_s=60.0)
+    line.hooks["a"], released = hang_at(5)
+    runner = threading.Thread(target=line.run, daemon=True)
+    runner.start()
+    until = time.monotonic() + 20
+    while line.loop.why_stalled(0.3) == "" and time.monotonic() < until:
+        time.sleep(0.01)
+    line.stop.set()
+    runner.join(30)
+    assert not runner.is_alive()
+    released.set()
+    assert line.verdicts()[:6] == [("PASS", "")] * 5 + [("REVIEW", "late")]
+    captured, decided = line.accounted()
+    assert captured == decided == len(line.verdicts())
+    assert line.loop.done.is_set()
+
+
+def test_a_dead_camera_rests_while_another_lives_and_the_watchdog_is_fed(notices: tuple[str, socket.socket]) -> None:
+    path, listener = notices
+
+    def gone() -> Parts:
+        raise CameraFault("no such device")
+
+    dead = Capture("dead", Parts(10, lambda _n: bool(released.wait(60)) and None), gone, CLOCK)
+    released = threading.Event()
+    line = Line(Parts(1_000_000), service=path, others=[dead], wedged_s=0.2)
+    runner = threading.Thread(target=line.run, daemon=True)
+    runner.start()
+    until, fed = time.monotonic() + 30, 0
+    while time.monotonic() < until and not (fed >= 3 and any("rests" in said for said in line.log.lines)):
+        fed += said_to(listener).count("WATCHDOG=1")
+    assert line.supervisor.restarts == RESTARTS
+    assert fed >= 3
+    judged = line.loop.frames
+    while line.loop.frames <= judged and time.monotonic() < until:
+        time.sleep(0.01)
+    assert line.loop.frames > judged
+    line.stop.set()
+    released.set()
+    runner.join(30)
+    assert line.supervisor.failed == ""
 
 
 def test_an_unsound_store_ends_the_station_with_everything_judged_handed_over() -> None:

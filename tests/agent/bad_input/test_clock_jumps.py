@@ -19,7 +19,7 @@ from contract.codec import encode_control
 from contract.messages import Command, DesiredState, Probation
 from contract.topics import Channel, topic
 from tests.agent.test_station_update import Plant, ended, last
-from tests.fixtures_broker import Broker, start_broker
+from tests.fixtures_broker import Broker
 from tests.station_process import STATION, Collector, Station, wait_for
 
 PROGRAM = Path(__file__).with_name("jumping_station.py")
@@ -55,13 +55,6 @@ class Jump:
 
     def to_now(self) -> None:
         self.by(0.0)
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Broker]:
-    broker = start_broker(tmp_path / "broker")
-    yield broker
-    broker.kill()
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,8 @@ import pytest
 
 from agent.__main__ import main
 from agent.store.database import open_database
-from tests.fixtures_broker import Broker, free_port, start_broker
+from tests.fixtures_broker import Broker, free_port
 from tests.tiny_bundle import write_bundle
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Broker]:
-    broker = start_broker(tmp_path / "broker")
-    yield broker
-    broker.kill()
 
 
 def config(folder: Path, extra: str = "", port: int | None = None) -> Path:

@@ -1,11 +1,11 @@
-"""Which artefact a pressed station falls to, and whether its PASS may stand."""
+"""Which artefacts a pressed station may fall to."""
 
 from __future__ import annotations
 
 import msgspec
 import pytest
 
-from agent.decide.smaller import Smaller, smaller_artefact
+from agent.decide.smaller import smaller_artefacts
 from contract.manifest import Artefact, FileEntry, Manifest, OutputKind, RuntimeKind
 from tests.tiny_bundle import manifest_of, model_bytes
 
@@ -14,7 +14,6 @@ FP16 = Artefact("fp16.onnx", RuntimeKind.ONNX, "fp16", OutputKind.LOGITS)
 INT8 = Artefact("int8.onnx", RuntimeKind.ONNX, "int8", OutputKind.LOGITS)
 LITE = Artefact("int8.tflite", RuntimeKind.TFLITE, "int8", OutputKind.PROBABILITIES)
 SIZES = {FP32: 400, FP16: 200, INT8: 110, LITE: 100}
-ONNX_ONLY = (RuntimeKind.ONNX,)
 
 
 def bundle(*artefacts: Artefact) -> Manifest:
@@ -23,19 +22,17 @@ def bundle(*artefacts: Artefact) -> Manifest:
 
 
 @pytest.mark.parametrize(
-    ("artefacts", "in_use", "runtimes", "chosen"),
+    ("artefacts", "in_use", "chosen"),
     [
-        ((FP32, FP16, INT8, LITE), FP32, ONNX_ONLY, Smaller(INT8, guaranteed=False)),
-        ((FP32, FP16, INT8, LITE), FP32, tuple(RuntimeKind), Smaller(LITE, guaranteed=False)),
-        ((FP32, LITE), FP32, ONNX_ONLY, None),  # nothing here loads it
-        ((INT8, FP32), INT8, ONNX_ONLY, None),
-        ((INT8, LITE), INT8, tuple(RuntimeKind), None),  # the same size in another wrapping
-        ((FP32,), FP32, ONNX_ONLY, None),
-        # The first did not load here, so a fallback ran: the first is what the thresholds were chosen for.
-        ((INT8, FP32), FP32, ONNX_ONLY, Smaller(INT8, guaranteed=True)),
+        ((FP32, FP16, INT8, LITE), FP32, (LITE, INT8, FP16)),
+        ((FP32, FP16, INT8, LITE), FP16, (LITE, INT8)),
+        ((INT8, FP32), INT8, ()),
+        ((INT8, LITE), INT8, ()),  # the same size in another wrapping
+        ((FP32,), FP32, ()),
+        ((INT8, FP32), FP32, (INT8,)),
     ],
 )
-def test_the_smallest_that_this_station_can_run_is_chosen_and_keeps_the_guarantee_only_where_it_is_the_first(
-    artefacts: tuple[Artefact, ...], in_use: Artefact, runtimes: tuple[RuntimeKind, ...], chosen: Smaller | None
+def test_what_is_clearly_smaller_is_tried_the_smallest_first(
+    artefacts: tuple[Artefact, ...], in_use: Artefact, chosen: tuple[Artefact, ...]
 ) -> None:
-    assert smaller_artefact(bundle(*artefacts), in_use, runtimes) == chosen
+    assert smaller_artefacts(bundle(*artefacts), in_use) == chosen

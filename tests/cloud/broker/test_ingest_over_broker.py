@@ -6,12 +6,11 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as paho
-import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from cloud.broker.mqtt import MqttLink
@@ -22,14 +21,7 @@ from contract.errors import TransientError
 from contract.messages import Ack, AggregatorState
 from contract.topics import AGGREGATOR_STATE, Channel, topic
 from tests.fakes.cloud_tables import Tables, commit_batch, summary
-from tests.fixtures_broker import Broker, start_broker
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Broker]:
-    started = start_broker(tmp_path / "broker")
-    yield started
-    started.kill()
+from tests.fixtures_broker import Broker
 
 
 class Worker:
