@@ -312,6 +312,52 @@ def test_no_answer_in_time_leaves_the_local_review() -> None:
     assert verdict == "REVIEW"
 
 
+def set_aside(takes_s: float, *, window_frames: int = 100) -> Bench:
+    """Return a line on which one unsure frame waits for the cloud, which would pass it."""
+    cloud = Prediction(0, LABELS[0], 0.99, 0.99)
+    bench = Bench(
+        installed=bundle("a"),
+        fallback_answer=cloud,
+        fallback_takes_s=takes_s,
+        window_frames=window_frames,
+        enrol_frames=1000,
+    )
+    bench.source.put(image(126))
+    bench.loop.step()
+    assert bench.recorder.results == []
+    return bench
+
+
+def test_a_frame_set_aside_when_the_station_stops_has_its_local_verdict_and_is_counted() -> None:
+    bench = set_aside(takes_s=10.0)
+    stop = threading.Event()
+    stop.set()
+    bench.loop.run(stop)
+    assert [(result.verdict, result.cause) for result in bench.recorder.results] == [review("unsure")]
+    ((_, summary),) = bench.recorder.summaries
+    assert (summary.accounting.captured, summary.accounting.asked_cloud, summary.accounting.cloud_answers) == (1, 1, 0)
+
+
+def test_an_answer_that_is_looked_at_too_late_makes_no_part_pass() -> None:
+    bench = set_aside(takes_s=0.01)
+    bench.clock.forward(0.2)
+    bench.loop.step()
+    assert [(result.verdict, result.cause) for result in bench.recorder.results] == [review("late")]
+
+
+def test_a_window_closes_only_when_the_frames_set_aside_in_it_have_their_verdicts() -> None:
+    bench = set_aside(takes_s=0.01, window_frames=1)
+    assert bench.feed(image(230)) == [PASS]
+    bench.loop.step()
+    assert bench.recorder.summaries == [], "the window is full, and one frame of it waits"
+    bench.clock.forward(0.02)
+    bench.loop.step()
+    ((number, summary),) = bench.recorder.summaries
+    assert (number, summary.accounting.captured, summary.accounting.passed) == (1, 2, 2)
+    assert summary.window is not None
+    assert summary.window.frames == 2
+
+
 def test_sure_frames_are_never_sent_anywhere() -> None:
     bench = Bench(installed=bundle("a"), fallback_answer=None, fallback_takes_s=0.0)
     bench.feed(*bright(5))
