@@ -16,7 +16,7 @@ from agent.asking import Asking
 from agent.beside import BesideModels
 from agent.camera_line import CameraLine
 from agent.decide.causes import Cause
-from agent.decide.thresholds import Decision, decide, review
+from agent.decide.thresholds import review
 from agent.judging import Judged, TurnOver, judge
 from agent.loading import Model
 from agent.ports.clock import Clock
@@ -26,7 +26,6 @@ from agent.ports.recorder import Recorder, Result, Sample
 from agent.ports.source import Frame
 from agent.serving import Serving
 from agent.windows import WindowRules, Windows
-from contract.decode import Prediction
 from contract.errors import BadImage
 from contract.ids import sample_name
 from contract.messages import SampleNote
@@ -174,7 +173,6 @@ class FrameLoop:
                 return True
             if captured.frame is None:
                 self._take_fault(captured)
-                self._roll(captured.camera)
                 return True
             camera, frame = self._cameras[captured.camera], captured.frame
             window = self._windows[camera.name].open
@@ -200,11 +198,9 @@ class FrameLoop:
             self._in_hand = None
             try:
                 if window.model is not None:
-                    by_itself = self._by_thresholds(judged.prediction, window.model)
-                    self._serving.decided(judged.prediction, by_itself, self._elapsed_ms(frame), shadowed)
+                    self._serving.decided(judged.prediction, self._elapsed_ms(frame), shadowed)
             except Exception as error:  # noqa: BLE001 - the frame has its verdict; what else was to be done with it is said
                 self._own_fault(error, camera.name, frame, decided=True)
-            self._roll(camera.name)
         return True
 
     def _enter(self, mine: int, in_hand: _InHand, model: Model) -> None:
@@ -231,11 +227,8 @@ class FrameLoop:
             self._beside.at_frame_boundary()
         for name, camera in self._cameras.items():
             camera.enrolled.at_frame_boundary()
-            self._roll(name)
+            self._windows[name].at_frame_boundary(self._serving.in_charge)
             self._count_dropped(name)
-
-    def _roll(self, camera: str) -> None:
-        self._windows[camera].at_frame_boundary(self._serving.in_charge)
 
     def _count_dropped(self, camera: str) -> None:
         for cause, total in self._queue.dropped(camera).items():
@@ -356,9 +349,6 @@ class FrameLoop:
             inclusion=keep.inclusion,
         )
         return Sample(note, frame.pixels)
-
-    def _by_thresholds(self, prediction: Prediction | None, model: Model) -> Decision | None:
-        return decide(prediction, model.bundle.manifest.thresholds) if prediction else None
 
     def _finish(self) -> None:
         self._give(self._asking.abandon())

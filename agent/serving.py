@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from agent.decide.smaller import smaller_artefacts
-from agent.decide.thresholds import Decision, decide
+from agent.decide.thresholds import decide
 from agent.decide.trial import TrialTally
 from agent.loading import Load, Loading, Model, PrepareFor, load_model
 from agent.ports.clock import Clock
@@ -138,9 +138,7 @@ class Serving:
             failure = f"{type(error).__name__}: {error}"
         return Shadow(candidate, prediction, (self._clock.monotonic() - started_s) * 1e3, failure)
 
-    def decided(
-        self, prediction: Prediction | None, decision: Decision | None, latency_ms: float, shadow: Shadow | None
-    ) -> None:
+    def decided(self, prediction: Prediction | None, latency_ms: float, shadow: Shadow | None) -> None:
         """Tell the trial what the model in charge made of a frame (None: it failed), and what the candidate did."""
         self._failures = 0 if prediction is not None else self._failures
         if self._tally is None:
@@ -155,10 +153,11 @@ class Serving:
         if shadow.prediction is None:
             self._tally.failed(shadow.failure)
             return
-        mine = decide(shadow.prediction, self._candidate.bundle.manifest.thresholds)
         agreed = None
-        if prediction is not None and decision is not None:
-            agreed = mine.verdict is decision.verdict and shadow.prediction.label.name == prediction.label.name
+        if prediction is not None and self.in_charge is not None:
+            mine = decide(shadow.prediction, self._candidate.bundle.manifest.thresholds)
+            theirs = decide(prediction, self.in_charge.bundle.manifest.thresholds)
+            agreed = mine.verdict is theirs.verdict and shadow.prediction.label.name == prediction.label.name
         self._tally.saw(shadow.latency_ms, agreed=agreed)
 
     def failed(self, why: str) -> None:

@@ -506,6 +506,7 @@ def test_summaries_tell_of_the_shadow() -> None:
     bench = Bench(installed=bundle("a"), window_frames=2, enrol_frames=1000)
     bench.offer(bundle("b"), Probation(frames=50, min_agreement=0.9))
     bench.feed(*bright(2))
+    bench.loop.step()
     ((_, summary),) = bench.recorder.summaries
     assert summary.shadow is not None
     assert msgspec.structs.astuple(summary.shadow) == ("b" * 8, "d1", 2, 2)
