@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.ports.policy import ImagesLeave
-from agent.settings import EXAMPLE, Settings, load_settings
+from agent.settings import EXAMPLE, ServiceEnvironment, Settings, load_settings, service_environment
 from contract.errors import InvalidConfig
 
 LEAST = 'station = "s1"\nhome = "state"\n'
@@ -115,3 +116,10 @@ def test_more_cameras_and_models_are_read_and_their_mistakes_are_named(tmp_path:
 def test_a_mistake_in_an_array_of_tables_is_one_line(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(InvalidConfig, match=re.escape(message)):
         load(tmp_path, LEAST + text)
+
+
+def test_the_service_manager_is_found_in_the_environment_and_another_process_watchdog_is_none() -> None:
+    mine = {"NOTIFY_SOCKET": "/run/notify", "WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())}
+    assert service_environment(mine) == ServiceEnvironment("/run/notify", 30.0)
+    assert service_environment({**mine, "WATCHDOG_PID": "1"}).watchdog_s == 0.0
+    assert service_environment({"WATCHDOG_USEC": "soon"}) == ServiceEnvironment()

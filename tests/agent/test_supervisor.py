@@ -37,6 +37,7 @@ from agent.windows import WindowRules
 from contract.errors import CameraFault
 from contract.manifest import Artefact, Manifest
 from contract.messages import Probation
+from tests.fakes.agent_clock import HandClock
 from tests.fakes.agent_line import BrightRuntime, DictMemory, ListLog, ListRecorder, bundle, image
 
 CLOCK = SystemClock()
@@ -349,6 +350,19 @@ def test_the_watchdog_is_not_fed_while_nothing_gets_through(notices: tuple[str, 
     assert line.supervisor.failed == "no camera can be read any more"
     assert said_to(listener).count("WATCHDOG=1") <= 2
     assert lasted_s > 1.2
+
+
+def test_the_watchdog_is_fed_four_times_in_its_period_however_often_there_is_progress(
+    notices: tuple[str, socket.socket],
+) -> None:
+    path, listener = notices
+    clock = HandClock()
+    service = ServiceManager(path, 8.0, clock)
+    for _ in range(8):
+        service.progressed()
+        clock.forward(1.0)
+    service.close()
+    assert said_to(listener).count("WATCHDOG=1") == 4
 
 
 def test_without_systemd_nothing_is_sent_and_nothing_fails() -> None:

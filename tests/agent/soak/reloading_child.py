@@ -20,7 +20,6 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from agent.clock import SystemClock
-from agent.decide.thresholds import decide
 from agent.mailboxes import Switch
 from agent.ports.slots import InstalledBundle, Trial
 from agent.ports.source import Frame
@@ -129,8 +128,7 @@ def by_serving(loader: ModelLoader, good: list[InstalledBundle], bad: list[Insta
             model = serving.in_charge
             assert model is not None
             prediction = model.predict(frame)
-            decision = decide(prediction, model.bundle.manifest.thresholds)
-            serving.decided(prediction, decision, 1.0, serving.shadow(frame))
+            serving.decided(prediction, 1.0, serving.shadow(frame))
 
     def reload() -> None:
         trial(next(bads), kept=False)
