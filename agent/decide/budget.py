@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import inf
 
+SHORTEST_WAIT_S = 1e-9
+"""What is waited at the least when it must be waited: a smaller quotient may underflow to 0, which says "now"."""
+
 
 @dataclass(frozen=True, slots=True)
 class Budget:
@@ -25,7 +28,9 @@ class Budget:
         missing = cost - min(self.capacity, self.tokens + max(0.0, now_s - self.at_s) * self.per_s)
         if missing <= 0:
             return 0.0
-        return missing / self.per_s if self.per_s > 0 and cost <= self.capacity else inf
+        if self.per_s <= 0 or cost > self.capacity:
+            return inf
+        return max(SHORTEST_WAIT_S, missing / self.per_s)
 
     def spend(self, now_s: float, cost: float = 1.0) -> tuple[bool, Budget]:
         """Return whether `cost` could be paid at `now_s`, and the bucket afterwards (only refilled when it could not).

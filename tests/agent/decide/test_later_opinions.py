@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import reduce
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agent.decide.budget import Budget
@@ -63,6 +63,7 @@ def test_no_hour_ever_pays_more_than_was_allowed(most: int, asks: list[tuple[flo
 
 
 @given(st.floats(1.0, 1e9), st.floats(1e-3, 1e6), st.floats(0.0, 1e9), st.floats(0.0, 1e6))
+@example(1.0, 2.0, 5e-324, 0.0)
 def test_a_budget_says_how_long_until_it_can_pay(capacity: float, per_s: float, cost: float, pause_s: float) -> None:
     _, empty = Budget.full(capacity, per_s, 0.0).spend(0.0, capacity)
     wait_s = empty.wait_s(pause_s, cost)
