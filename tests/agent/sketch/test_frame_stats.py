@@ -78,6 +78,25 @@ def test_a_large_frame_keeps_its_sharpness_at_full_resolution() -> None:
     assert _value(large, "sharpness") == pytest.approx(_value(small, "sharpness"), abs=0.02)
 
 
+@pytest.mark.parametrize("shape", [(800, 1280), (1280, 800), (3000, 520), (30, 2000), (8, 600), (600, 2), (2, 600)])
+@pytest.mark.parametrize("channels", [(), (3,)])
+def test_sharpness_of_a_large_frame_is_about_that_of_all_its_pixels(shape, channels) -> None:
+    pixels = _texture(2, (*shape, *channels))
+    grey = pixels.astype(float) if not channels else pixels @ [0.299, 0.587, 0.114]
+    bend = grey[1:-1, :-2] + grey[1:-1, 2:] + grey[:-2, 1:-1] + grey[2:, 1:-1] - 4 * grey[1:-1, 1:-1]
+    energy = float((bend * bend).mean()) if bend.size else 0.0
+    assert _value(frame_stats(pixels), "sharpness") == pytest.approx(np.log1p(energy) / 4, abs=0.02)
+
+
+@pytest.mark.parametrize("edge", [slice(0, 250), slice(-250, None)], ids=["first rows", "last rows"])
+def test_fog_at_an_edge_of_a_large_frame_is_seen(edge) -> None:
+    pixels = _texture(3, (1000, 1500))
+    fogged = pixels.copy()
+    fogged[edge] = 128
+    sharp, soft = frame_stats(pixels), frame_stats(fogged)
+    assert _value(soft, "sharpness") == pytest.approx(_value(sharp, "sharpness") + np.log(0.75) / 4, abs=0.02)
+
+
 @pytest.mark.parametrize("shape", [(0, 5), (5,), (4, 4, 2), (2, 2, 3, 1)])
 def test_what_is_no_image_is_refused(shape) -> None:
     with pytest.raises(BadImage):
