@@ -48,10 +48,11 @@ class StationFacts:
         stored: Callable[[], bool],
         figures: Callable[[], StationFigures],
         degrade: Callable[[], DegradeFigures],
+        void: Callable[[], str],
     ) -> None:
         self.station = settings.station
         self.simulated = settings.source.kind == "simulated"
-        self.in_charge = in_charge
+        self.in_charge, self.why_void = in_charge, void
         self._settings, self._clock, self._meter, self._slots = settings, clock, meter, slots
         self._stored, self._figures, self._degrade = stored, figures, degrade
         self._boot: InstalledBundle | None = None

@@ -17,8 +17,11 @@ from agent.ports.clock import Clock
 from agent.ports.frames import Captured
 from agent.ports.source import Frame, FrameSource
 from agent.sketch.frame_stats import frame_stats
-from contract.errors import BadImage
+from contract.errors import BadImage, TransientError
 
+# A thread that hangs in a driver can be left but not ended. After so many times the camera waits until one of them comes back.
+_MOST_LEFT_BEHIND = 5
+_OPEN_WITHIN_S = 2.0
 _AFTER_FAULT_S = 0.01  # a dead camera must not spin a core
 _MOST_MISSED = 100_000  # a larger jump of a trigger count is a counter that was reset
 
@@ -51,6 +54,7 @@ class Capture:
         self._ended = False
         self._turned_s = clock.monotonic()
         self._thread: threading.Thread | None = None
+        self._left_behind: list[tuple[threading.Thread, ...]] = []
         # Set when it joins a queue: one lock for all cameras of a station.
         self._lock = threading.Lock()
         self._arrived = threading.Condition(self._lock)
@@ -75,13 +79,33 @@ class Capture:
 
         Raises:
             PlumblineError: it cannot be opened now.
+            TransientError: too many threads hang in it already.
         """
-        hung, self._source = self._source, self._open_source()
+        self._left_behind = [left for left in self._left_behind if any(thread.is_alive() for thread in left)]
+        if len(self._left_behind) >= _MOST_LEFT_BEHIND:
+            raise TransientError(
+                f"the camera hangs in each of {len(self._left_behind)} threads that were left to it",
+                hint="unplug the camera and plug it in again, or restart the station",
+            )
+        hung, self._source = self._source, self._opened()
         self._ended = False
         self._last_trigger = None
         # Closing what hangs may hang too.
-        threading.Thread(target=_close_quietly, args=(hung,), name="camera close", daemon=True).start()
+        closing = threading.Thread(target=_close_quietly, args=(hung,), name="camera close", daemon=True)
+        closing.start()
+        self._left_behind.append((closing,) if self._thread is None else (closing, self._thread))
         self.start()
+
+    def _opened(self) -> FrameSource:
+        """Return the camera opened afresh; whoever waits for it also feeds the watchdog, so it does not wait for long."""
+        opening = _Opening(self._open_source)
+        source = opening.take(_OPEN_WITHIN_S)
+        if source is None:
+            self._left_behind.append((opening.thread,))
+            raise TransientError(
+                f"it was not opened within {_OPEN_WITHIN_S:g} s", hint="look at its cable or its share"
+            )
+        return source
 
     def why_stalled(self, within_s: float) -> str:
         """Return "" while the camera answers (that it has no frame yet is an answer), else what is wrong."""
@@ -109,6 +133,11 @@ class Capture:
     def dropped(self) -> Mapping[str, int]:
         """Return the drops since the start by cause; a dict that is replaced, never changed."""
         return self._dropped
+
+    @property
+    def ended(self) -> bool:
+        """Whether its source has no more to give."""
+        return self._ended
 
     def exhausted(self) -> bool:
         """Return whether nothing waits and nothing will ever come again."""
@@ -176,6 +205,45 @@ class Capture:
     def _drop(self, cause: Drop, count: int) -> None:
         # A new dict: `dropped` is read by another thread.
         self._dropped = {**self._dropped, cause.value: self._dropped.get(cause.value, 0) + count}
+
+
+class _Opening:
+    """A source being opened on a thread of its own: a share that does not answer hangs as well as a driver."""
+
+    def __init__(self, open_source: Callable[[], FrameSource]) -> None:
+        self._open_source = open_source
+        self._lock = threading.Lock()
+        self._source: FrameSource | None = None
+        self._fault: Exception | None = None
+        self._given_up = False
+        self.thread = threading.Thread(target=self._work, name="camera open", daemon=True)
+        self.thread.start()
+
+    def take(self, within_s: float) -> FrameSource | None:
+        """Return the source; None when it is not open within `within_s`, and it is closed again should it ever be.
+
+        Raises: what opening it raised.
+        """
+        self.thread.join(within_s)
+        with self._lock:
+            self._given_up = self._source is None
+            if self._fault is not None:
+                raise self._fault
+            return self._source
+
+    def _work(self) -> None:
+        source: FrameSource | None = None
+        try:
+            source = self._open_source()
+        except Exception as fault:  # noqa: BLE001 - it is raised where the camera is restarted
+            with self._lock:
+                self._fault = fault
+            return
+        with self._lock:
+            self._source = source
+            late = self._given_up
+        if late:
+            _close_quietly(source)
 
 
 class Captures:

@@ -100,15 +100,18 @@ class FrameLoop:
         self.done = threading.Event()
         """Set when the line has ended and its last window is with the recorder."""
 
-    def run(self, stop: threading.Event) -> None:
-        """Judge frames until `stop` is set or none will come any more; then judge what waits and close every window."""
+    def run(self, stop: threading.Event, *, drain: bool = True) -> None:
+        """Judge frames until `stop` is set or none will come any more; then judge what waits and close every window.
+
+        Without `drain` what waits at the stop is REVIEW (`late`) and no model is entered any more: one hung at the stop already.
+        """
         mine = self._turn
         while not stop.is_set() and not self._over():
             if not self._guarded_step(mine, _WAIT_S):
                 return
         # What was captured before the stop has a right to its verdict; there are few of them.
         until_s = self._clock.monotonic() + _DRAIN_S
-        while not self._queue.exhausted() and self._clock.monotonic() < until_s:
+        while drain and not self._queue.exhausted() and self._clock.monotonic() < until_s:
             if not self._guarded_step(mine, _WAIT_S):
                 return
         with self._lock:
@@ -131,11 +134,14 @@ class FrameLoop:
     def replace(self, within_s: float = 1.0) -> bool:
         """Take the loop away from a thread that hangs in a model; return whether that could be done: then `run` it anew.
 
-        The frame in hand is REVIEW (`late`), as the line saw it; the model that hangs is given up, and no other.
+        The frame in hand is REVIEW (`late`), as the line saw it; the model that hangs is given up, and no other. A loop that
+        has ended is nobody's any more.
         """
         if not self._lock.acquire(timeout=within_s):
             return False
         try:
+            if self.done.is_set():
+                return False
             self._turn += 1
             in_hand, self._in_hand = self._in_hand, None
             self._turned_s = self._clock.monotonic()

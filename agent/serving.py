@@ -224,11 +224,25 @@ class Serving:
         if loading.model is None:
             self._conclude(kept=False, reason=f"it does not load: {loading.error}")
             return
+        if self._may_pass_less(loading.model):
+            loading.model.close()
+            self._conclude(
+                kept=False,
+                reason=f"of its artefacts only '{loading.model.artefact.file}' loads here, of which nothing may pass by itself",
+            )
+            return
         self._tally = TrialTally(trial.probation, started_s=self._clock.monotonic(), deadline_ms=self._deadline_ms)
         if self.in_charge is None:
             self._put_in_charge(loading.model)
         else:
             self._candidate = loading.model
+
+    def _may_pass_less(self, candidate: Model) -> bool:
+        """Return whether nothing `candidate` passes may stand, where the one in charge is guaranteed but for the pressure."""
+        mine = self.in_charge
+        if mine is None or candidate.guaranteed:
+            return False
+        return mine.guaranteed or self._full == mine.bundle.manifest.artefacts[0]
 
     def _hold_trial(self) -> None:
         """Stop a trial's clock while its candidate may not run."""
@@ -248,11 +262,11 @@ class Serving:
         if not self._smaller_wanted():
             self._tried_smaller = None
             if self._full is not None:
-                full, self._full = self._full, None
-                self._log.say(f"going back to the artefact '{full.file}'")
-                self._rescue = Loading(
-                    lambda: load_model(self._load, model.bundle, (full,), prepare_for=self._prepare_for)
-                )
+                self._full = None
+                # The first that loads, as ever: what was left under pressure may have been no better than what was taken.
+                if not model.guaranteed:
+                    self._log.say(f"going back from the artefact '{model.artefact.file}'")
+                    self._rescue = Loading(lambda: self._load_model(model.bundle))
             return
         if self._full is not None or self._tried_smaller == model.bundle.digest:
             return

@@ -77,9 +77,12 @@ class Supervisor:
         self._service.stopping()
         self._captures.stop()
         if not self._frame_loop.done.wait(self._stop_within_s) and self._frame_loop.replace():
-            # A model hangs: its frame is REVIEW, and another thread closes the windows.
-            self._start_loop(stop)
+            # A model hangs: its frame is REVIEW, and another thread closes the windows. What was loaded in its place may hang too.
+            self._start_loop(stop, drain=False)
             self._frame_loop.done.wait(self._stop_within_s)
+        if not self._frame_loop.done.is_set():
+            self.failed = self.failed or "the frame loop hangs beyond help at the stop"
+            self._log.say(self.failed)
         self._do_chores()
         self._captures.close()
 
@@ -107,13 +110,15 @@ class Supervisor:
                 self._judge_from_s = now_s + self._wedged_s
         return now_s >= self._judge_from_s
 
-    def _start_loop(self, stop: threading.Event) -> None:
-        self._thread = threading.Thread(target=self._frame_loop.run, args=(stop,), name="frames", daemon=True)
+    def _start_loop(self, stop: threading.Event, *, drain: bool = True) -> None:
+        self._thread = threading.Thread(
+            target=self._frame_loop.run, args=(stop,), kwargs={"drain": drain}, name="frames", daemon=True
+        )
         self._thread.start()
 
     def _why_stalled(self) -> str:
         """Return "" while the loop turns and a camera answers: one that is dead must not have systemd end the others' work."""
-        stalled = [capture.why_stalled(self._wedged_s) for capture in self._captures]
+        stalled = [capture.why_stalled(self._wedged_s) for capture in self._captures if not capture.ended]
         return self._frame_loop.why_stalled(self._wedged_s) or ("; ".join(stalled) if all(stalled) else "")
 
     def _look_at_loop(self, stop: threading.Event) -> str:
@@ -133,7 +138,8 @@ class Supervisor:
 
     def _look_at_cameras(self) -> str:
         now_s, without_budget = self._clock.monotonic(), 0
-        for capture in self._captures:
+        alive = [capture for capture in self._captures if not capture.ended]
+        for capture in alive:
             why = capture.why_stalled(self._wedged_s)
             # One that was just tried has as long to answer as any other.
             if not why or now_s < self._try_again_s.get(capture.name, now_s):
@@ -153,7 +159,7 @@ class Supervisor:
                 self._log.fault(f"restart {capture.name}", error.one_line())
             except Exception as error:  # noqa: BLE001 - P6: whatever a driver throws as it is opened ends no station
                 self._log.fault(f"restart {capture.name}", f"{type(error).__name__}: {error}")
-        return "no camera can be read any more" if without_budget == len(self._budgets) else ""
+        return "no camera can be read any more" if alive and without_budget == len(alive) else ""
 
     def _do_chores(self) -> None:
         for chore in self._chores:

@@ -298,6 +298,7 @@ class Station:
             self._models.slots,
             in_charge=self._models.in_charge,
             stored=self._store.recorder.healthy,
+            void=lambda: "; ".join(filter(None, (camera.guarantee.note for camera in self._cameras))),
             figures=figures,
             degrade=lambda: self._degrading.figures,
         )

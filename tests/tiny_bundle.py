@@ -6,6 +6,7 @@ import hashlib
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -72,6 +73,17 @@ def write_bundle(path: Path, model: bytes | None = None, *, version: str = "1", 
     content = model_bytes() if model is None else model
     manifest = manifest_of(content, version=version, pass_at=pass_at)
     path.write_bytes(b"".join(archive_chunks(encode_manifest(manifest), [(manifest.files[0], [content])])))
+    return path
+
+
+def write_bundle_of(path: Path, models: dict[str, bytes]) -> Path:
+    """Write a bundle whose artefacts are `models`, ONNX by file name, the first first; return `path`."""
+    plain = manifest_of(b"")
+    artefacts = tuple(Artefact(name, RuntimeKind.ONNX, "fp32", OutputKind.LOGITS) for name in models)
+    files = tuple(FileEntry(name, hashlib.sha256(model).hexdigest(), len(model)) for name, model in models.items())
+    manifest = msgspec.structs.replace(plain, artefacts=artefacts, files=files)
+    content = [(entry, [models[entry.name]]) for entry in files]
+    path.write_bytes(b"".join(archive_chunks(encode_manifest(manifest), content)))
     return path
 
 

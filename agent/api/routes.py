@@ -14,6 +14,7 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -23,6 +24,7 @@ from agent.api.decisions import MAX_ROWS, Decisions
 from agent.api.exchange import Request, Response, error_response, json_response
 from agent.api.exposition import CONTENT_TYPE
 from agent.api.provenance import Manifests, provenance
+from agent.decide.causes import Cause
 from agent.ports.local_view import ImageJudge, StationView
 from contract.errors import BadImage, PlumblineError, TransientError
 from contract.messages import Verdict
@@ -155,6 +157,9 @@ class Routes:
             return self._review(503, "broken_model", error.message, error.hint, **_AGAIN)
         finally:
             self._one_image.release()
+        if judged.verdict == Verdict.PASS.value and self._view.why_void():
+            # Whichever camera it came from: here nobody knows.
+            judged = replace(judged, verdict=Verdict.REVIEW.value, cause=Cause.DRIFTED.value)
         manifest = bundle.manifest
         about = {
             "bundle": bundle.digest,

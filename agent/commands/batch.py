@@ -15,7 +15,7 @@ import msgspec
 
 from agent.ports.runtime import Runtime
 from contract.errors import BadImage, BadModel, InvalidConfig, NotFound, PlumblineError, StorageFull
-from contract.manifest import Manifest, OutputKind
+from contract.manifest import Artefact, Manifest
 
 _LEVELS = 255.0
 _SPREAD = 1  # its place in FrameStats.values
@@ -36,14 +36,18 @@ class Scored(msgspec.Struct, frozen=True):
 
 
 class Judge:
-    """A bundle's first loadable artefact and its thresholds. `blank_sd`: less spread, in grey levels, is REVIEW."""
+    """A bundle's first loadable artefact and its thresholds. `blank_sd`: less spread, in grey levels, is REVIEW.
+
+    As on the line, a PASS of any but the bundle's first artefact is REVIEW (`degraded`): its thresholds are about that one.
+    """
 
     def __init__(
-        self, manifest: Manifest, runtime: Runtime, output: OutputKind, name: str, *, blank_sd: float = 0.0
+        self, manifest: Manifest, runtime: Runtime, artefact: Artefact, name: str, *, blank_sd: float = 0.0
     ) -> None:
         from agent.clock import SystemClock
 
-        self._manifest, self._runtime, self._output, self._name = manifest, runtime, output, name
+        self._manifest, self._runtime, self._name = manifest, runtime, name
+        self._output, self._guaranteed = artefact.output, artefact == manifest.artefacts[0]
         self._blank_sd = blank_sd
         self._clock = SystemClock()
 
@@ -70,6 +74,7 @@ class Judge:
             BadModel: the model failed on it.
         """
         from agent.decide.causes import Cause
+        from agent.decide.escalation import without_guarantee
         from agent.decide.thresholds import decide
         from agent.sketch.frame_stats import frame_stats
         from agent.sources.image_file import read_image
@@ -82,6 +87,8 @@ class Judge:
         prediction = decode(scores, self._manifest.labels, self._output)
         ms = (self._clock.monotonic() - started_s) * 1e3
         decision = decide(prediction, self._manifest.thresholds)
+        if not self._guaranteed:
+            decision = without_guarantee(decision, ask=False, why=Cause.DEGRADED)
         verdict, cause = decision.verdict.value, decision.why.value if decision.why else ""
         if self._blank_sd > 0 and not float(frame_stats(pixels).values[_SPREAD]) * _LEVELS >= self._blank_sd:
             verdict, cause = "REVIEW", Cause.BLANK_FRAME.value

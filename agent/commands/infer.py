@@ -79,7 +79,12 @@ def run(args: argparse.Namespace) -> int:
         manifest, name = bundle.manifest, f"{bundle.manifest.name} {bundle.manifest.version} {bundle.digest[:12]}"
         runtime, artefact = load_first(Path(bundle.folder), manifest, threads=max(1, args.threads))
         stack.callback(runtime.close)
-        judge = Judge(manifest, runtime, artefact.output, name, blank_sd=args.blank_sd)
+        if artefact != manifest.artefacts[0]:
+            print(
+                f"'{manifest.artefacts[0].file}' does not load here; '{artefact.file}' answers, and passes nothing",
+                file=sys.stderr,
+            )
+        judge = Judge(manifest, runtime, artefact, name, blank_sd=args.blank_sd)
         if args.stdin:
             return _serve(judge)
         if args.out is not None:

@@ -35,6 +35,9 @@ class StationView(Protocol):
     def in_charge(self) -> InstalledBundle | None:
         """Return the bundle that decides, None while there is none."""
 
+    def why_void(self) -> str:
+        """Return "" while the thresholds' guarantee holds for every camera; otherwise what voids it."""
+
     def why_unhealthy(self) -> str:
         """Return "" while frames get through and are stored; otherwise what is wrong, in words for a person."""
 

@@ -83,7 +83,7 @@ class ModelLoader:
         Raises:
             BadModel: none does; the message is the first one's.
         """
-        return _first(manifest, lambda artefact: self._load(folder, manifest, artefact))
+        return _first(manifest, lambda artefact: self._load(folder, manifest, artefact), self._say)
 
     def engine_states(self) -> dict[str, BuildState]:
         """Return how the TensorRT engines of late stand, by key."""
@@ -160,11 +160,17 @@ class ModelLoader:
         return serving
 
 
-def _first(manifest: Manifest, load: Callable[[Artefact], Runtime]) -> tuple[Runtime, Artefact]:
+def _first(
+    manifest: Manifest, load: Callable[[Artefact], Runtime], say: Callable[[str], None] = lambda _: None
+) -> tuple[Runtime, Artefact]:
     first: BadModel | None = None
     for artefact in manifest.artefacts:
         try:
-            return load(artefact), artefact
+            loaded = load(artefact)
         except BadModel as error:
             first = first or error
+            continue
+        if first is not None:
+            say(f"'{artefact.file}' is taken instead: {first.one_line()}")
+        return loaded, artefact
     raise first or BadModel("the bundle has no artefact")

@@ -13,7 +13,7 @@ from contract.errors import BadMessage, SketchMismatch
 from contract.sketches.distinct import REGISTERS, register_and_rank
 from contract.sketches.histogram import BINS, bin_indices
 from contract.sketches.label_counts import CONFIDENCE_BINS, confidence_bin, confidence_rows, latency_bin
-from contract.sketches.moments import N_STATISTICS, to_fixed
+from contract.sketches.moments import MEASURES_VERSION, N_STATISTICS, to_fixed
 from contract.sketches.projection import FOURIER_SCALE, PROJECTIONS, THUMBNAIL_SIDE, fourier_features, project
 from contract.sketches.reference import FACTORY_REFERENCE, Reference
 from contract.sketches.window import MAX_FRAMES, SketchIdentity, Window, empty_window, layout
@@ -208,6 +208,7 @@ class Enrolment:
             sd=tuple(np.maximum(spread[:N_STATISTICS], MIN_SD).tolist()),
             projection_centre=tuple(centre[N_STATISTICS:].tolist()),
             projection_sd=tuple(np.maximum(spread[N_STATISTICS:], MIN_PROJECTION_SD).tolist()),
+            measures=MEASURES_VERSION,
         )
 
     def to_bytes(self) -> bytes:

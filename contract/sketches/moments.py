@@ -25,6 +25,9 @@ STATISTICS = (
 )
 N_STATISTICS = len(STATISTICS)
 
+MEASURES_VERSION = 2
+"""How the statistics are taken from pixels. A figure of another version says nothing here: the station enrols anew."""
+
 SCALE = 1 << 16
 LIMIT = 16.0
 FIXED_LIMIT = int(LIMIT) * SCALE

@@ -8,7 +8,7 @@ import math
 import msgspec
 
 from contract.errors import BadMessage
-from contract.sketches.moments import N_STATISTICS
+from contract.sketches.moments import MEASURES_VERSION, N_STATISTICS
 from contract.sketches.projection import PROJECTIONS
 
 
@@ -16,7 +16,7 @@ class Reference(msgspec.Struct, frozen=True):
     """Where the histogram bins lie and how projections are standardised.
 
     `centre` and `sd` are of the 12 statistics; `projection_centre` and `projection_sd` of the 64 raw projections made with
-    `seed`; `frames` is how many frames were enrolled.
+    `seed`; `frames` is how many frames were enrolled; `measures` is `moments.MEASURES_VERSION` as it was then.
     """
 
     seed: int
@@ -25,6 +25,7 @@ class Reference(msgspec.Struct, frozen=True):
     sd: tuple[float, ...]
     projection_centre: tuple[float, ...]
     projection_sd: tuple[float, ...]
+    measures: int = 1
 
     def digest(self) -> str:
         """Return the SHA-256 of this reference: part of the identity of every sketch that uses it."""
@@ -39,6 +40,7 @@ FACTORY_REFERENCE = Reference(
     sd=(0.5,) * N_STATISTICS,
     projection_centre=(0.0,) * PROJECTIONS,
     projection_sd=(1.0,) * PROJECTIONS,
+    measures=MEASURES_VERSION,
 )
 
 
@@ -51,7 +53,7 @@ def decode_reference(payload: bytes) -> Reference:
     """Return the reference in `payload`.
 
     Raises:
-        BadMessage: it is none, or its numbers cannot be used.
+        BadMessage: it is none, its numbers cannot be used, or the statistics were taken in another way.
     """
     try:
         reference = msgspec.json.decode(payload, type=Reference)
@@ -63,4 +65,9 @@ def decode_reference(payload: bytes) -> Reference:
         raise BadMessage("a sketch reference of the wrong size or with NaN", hint="enrol the station again")
     if min(reference.sd) <= 0 or min(reference.projection_sd) <= 0 or reference.frames < 0 or reference.seed < 0:
         raise BadMessage("a sketch reference with a width of zero or less", hint="enrol the station again")
+    if reference.measures != MEASURES_VERSION:
+        raise BadMessage(
+            f"a sketch reference of measures {reference.measures}, not {MEASURES_VERSION}",
+            hint="enrol the station again",
+        )
     return reference

@@ -105,3 +105,35 @@ def test_a_window_says_what_was_given_up() -> None:
     bench.feed(image(230))
     (summary,) = bench.finish()
     assert "no shadow (heat" in summary.note
+
+
+def test_relief_goes_to_the_first_artefact_that_loads_and_not_to_one_that_may_pass_nothing() -> None:
+    bench = Bench(installed=bundle("two", two_artefacts(small_first=True)), unloadable=("int8.onnx",))
+    assert bench.feed(image(230, 1)) == [review("degraded")]
+    bench.unloadable.clear()
+    bench.smaller = True
+    bench.feed(image(230, 2), image(230, 3))
+    assert (in_use(bench), bench.feed(image(230, 4))) == ("int8.onnx", [PASS])
+    bench.smaller = False
+    bench.feed(image(230, 5), image(230, 6))
+    assert (in_use(bench), bench.feed(image(230, 7))) == ("int8.onnx", [PASS])
+
+
+def test_a_candidate_of_which_nothing_may_pass_here_is_turned_down_where_the_incumbent_passes() -> None:
+    bench = Bench(installed=bundle("good"), unloadable=("int8.onnx",))
+    bench.offer(bundle("two", two_artefacts(small_first=True)), Probation(frames=20, min_agreement=0.95))
+    assert bench.feed(*bright(25)) == [PASS] * 25
+    outcome = bench.outcome()
+    assert outcome is not None and not outcome.kept
+    assert "only 'fp32.onnx' loads here" in outcome.reason
+
+
+def test_a_candidate_of_which_nothing_may_pass_is_better_than_none_and_no_worse_than_another_such() -> None:
+    manifest = two_artefacts(small_first=True)
+    for installed in (None, bundle("old", msgspec.structs.replace(manifest, version="old"))):
+        bench = Bench(installed=installed, unloadable=("int8.onnx",))
+        bench.offer(bundle("two", manifest), Probation(frames=5, min_agreement=0.95))
+        bench.feed(*bright(12))
+        outcome = bench.outcome()
+        assert outcome is not None and outcome.kept, outcome
+        assert bench.feed(*bright(2, 50)) == [review("degraded")] * 2

@@ -392,6 +392,18 @@ def test_enrolment_changes_the_sketch_identity_and_survives_a_restart() -> None:
     assert again.reference.digest() == second.window.identity.reference
 
 
+def test_a_reference_that_an_earlier_build_learnt_is_learnt_anew() -> None:
+    bench = Bench(installed=bundle("a"), enrol_frames=4)
+    bench.feed(*bright(6))
+    bench.enrolled.save()
+    bench.memory.facts["reference"] = bench.memory.facts["reference"].replace(',"measures":2', "")
+    upgraded = Bench(installed=bundle("a"), enrol_frames=4, memory=bench.memory)
+    assert upgraded.enrolled.reference is None
+    assert any("enrolling anew" in line for line in upgraded.log.lines)
+    upgraded.feed(*bright(5))
+    assert upgraded.enrolled.reference is not None
+
+
 def test_re_enrolment_forgets_the_reference_and_learns_anew() -> None:
     bench = Bench(installed=bundle("a"), enrol_frames=2)
     bench.feed(*bright(4))

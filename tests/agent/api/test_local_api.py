@@ -11,12 +11,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import httpx
 import pytest
 from PIL import Image
 
+from agent.store.memory import put_fact
 from tests.fakes.agent_line import image
 from tests.fixtures_broker import free_port
 from tests.station_process import Station, wait_for
@@ -217,3 +219,26 @@ def test_a_station_without_a_bundle_answers_review(tmp_path: Path) -> None:
         assert bare.end(signal.SIGTERM) == 0
     finally:
         bare.close()
+
+
+def test_while_a_drift_alarm_is_open_no_image_that_is_sent_passes(tmp_path: Path) -> None:
+    port = free_port()
+    fogged = Station(tmp_path, 1, extra=f"[api]\nport = {port}\n")
+    try:
+        fogged.start()
+        wait_for(lambda: fogged.rows() > 0)
+        assert fogged.end(signal.SIGTERM) == 0
+        with closing(sqlite3.connect(tmp_path / "state/agent.sqlite", isolation_level=None)) as connection:
+            put_fact(connection, "drift_alarm", "lens: sharpness -8 sd")
+        before = fogged.rows()
+        fogged.start()
+        wait_for(lambda: fogged.rows() > before)
+        bright, dark = (
+            httpx.post(f"http://127.0.0.1:{port}/v1/infer", content=png(level), timeout=60).json()
+            for level in (230, 20)
+        )
+        assert (bright["verdict"], bright["cause"], bright["label"]) == ("REVIEW", "drifted", "good")
+        assert (dark["verdict"], dark["cause"]) == ("REJECT", "")
+        assert fogged.end(signal.SIGTERM) == 0
+    finally:
+        fogged.close()

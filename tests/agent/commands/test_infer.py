@@ -15,7 +15,7 @@ from PIL import Image
 from agent.__main__ import main
 from agent.slots.unpacked import open_archive
 from tests.fakes.agent_line import image
-from tests.tiny_bundle import write_bundle
+from tests.tiny_bundle import model_bytes, write_bundle, write_bundle_of
 
 SHARED = Path(os.environ.get("PLUMBLINE_DATA", Path(__file__).resolve().parents[4] / "shared"))
 
@@ -118,3 +118,20 @@ def test_the_mobilenet_names_the_cat(tmp_path: Path, capsys: pytest.CaptureFixtu
     code, out, _ = infer(capsys, "--json", "--bundle", tmp_path / "mobilenet.plb", tmp_path / "cat.bmp")
     assert code == 0
     assert "cat" in json.loads(out[0])["label"]
+
+
+def test_nothing_passes_where_the_first_artefact_does_not_load(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As on the line: the thresholds were chosen on the first artefact's scores."""
+    for name, level in (("bright", 230), ("dark", 20)):
+        Image.fromarray(image(level)).save(tmp_path / f"{name}.png")
+    write_bundle_of(tmp_path / "two.plb", {"int8.onnx": b"no model", "fp32.onnx": model_bytes()})
+    code, out, err = infer(
+        capsys, "--json", "--bundle", tmp_path / "two.plb", tmp_path / "bright.png", tmp_path / "dark.png"
+    )
+    bright, dark = map(json.loads, out)
+    assert code == 0
+    assert (bright["verdict"], bright["cause"], bright["label"]) == ("REVIEW", "degraded", "good")
+    assert dark["verdict"] == "REJECT"
+    assert err == ["'int8.onnx' does not load here; 'fp32.onnx' answers, and passes nothing"]

@@ -9,7 +9,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from agent.runtime.load import load_first, load_runtime
+from agent.clock import SystemClock
+from agent.runtime.load import ModelLoader, load_first, load_runtime
 from contract.errors import BadModel
 from contract.manifest import Artefact, FileEntry, Manifest, OutputKind, RuntimeKind
 from tests.tiny_bundle import SPEC, manifest_of, model_bytes
@@ -87,3 +88,19 @@ def test_the_first_artefact_that_loads_is_taken(tmp_path: Path) -> None:
     only = msgspec.structs.replace(both, artefacts=(first,))
     with pytest.raises(BadModel, match=r"broken\.onnx"):
         load_first(tmp_path, only)
+
+
+def test_that_a_later_artefact_is_taken_is_said_with_the_reason(tmp_path: Path) -> None:
+    manifest = write(tmp_path, model_bytes())
+    (good,) = manifest.artefacts
+    broken = msgspec.structs.replace(good, file="int8.onnx")
+    (tmp_path / "int8.onnx").write_bytes(b"no model")
+    said: list[str] = []
+    loader = ModelLoader(said.append, SystemClock(), provider="cpu", engines=tmp_path / "engines")
+    runtime, taken = loader.load(tmp_path, msgspec.structs.replace(manifest, artefacts=(broken, good)))
+    runtime.close()
+    assert taken == good
+    assert len(said) == 1 and "'model.onnx' is taken instead" in said[0] and "'int8.onnx' does not load" in said[0]
+    runtime, _ = loader.load(tmp_path, manifest)
+    runtime.close()
+    assert len(said) == 1

@@ -81,3 +81,14 @@ def test_a_reference_survives_bytes_and_refuses_what_it_cannot_use() -> None:
     for broken in (b"", b"{}", payload.replace(b"0.5", b"-1", 24), payload.replace(b"0.5,", b"", 1)):
         with pytest.raises(BadMessage):
             decode_reference(broken)
+
+
+def test_a_reference_of_statistics_taken_otherwise_is_refused() -> None:
+    """One that an earlier build kept names no version: it is the first."""
+    payload = encode_reference(FACTORY_REFERENCE)
+    newer = payload.replace(b'"measures":2', b'"measures":3')
+    older = payload.replace(b',"measures":2', b"")
+    assert len({payload, newer, older}) == 3
+    for other in (newer, older):
+        with pytest.raises(BadMessage, match="a sketch reference of measures"):
+            decode_reference(other)
