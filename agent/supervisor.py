@@ -76,9 +76,11 @@ class Supervisor:
             self.look(stop)
         self._service.stopping()
         self._captures.stop()
-        if not self._frame_loop.done.wait(self._stop_within_s) and self._frame_loop.replace():
-            # A model hangs: its frame is REVIEW, and another thread closes the windows. What was loaded in its place may hang too.
-            self._start_loop(stop, drain=False)
+        if not self._frame_loop.done.wait(self._stop_within_s):
+            if self._frame_loop.replace():
+                # A model hangs: its frame is REVIEW, and another thread closes the windows. What took its place may hang too.
+                self._start_loop(stop, drain=False)
+            # Otherwise the windows are being closed, on a disk that takes its time.
             self._frame_loop.done.wait(self._stop_within_s)
         if not self._frame_loop.done.is_set():
             self.failed = self.failed or "the frame loop hangs beyond help at the stop"

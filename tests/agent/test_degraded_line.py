@@ -117,6 +117,22 @@ def test_relief_goes_to_the_first_artefact_that_loads_and_not_to_one_that_may_pa
     bench.smaller = False
     bench.feed(image(230, 5), image(230, 6))
     assert (in_use(bench), bench.feed(image(230, 7))) == ("int8.onnx", [PASS])
+    assert not any("going back" in line for line in bench.log.lines), "it is there already"
+
+
+def test_pressure_makes_no_candidate_welcome_of_which_nothing_may_pass() -> None:
+    bench = Bench(installed=bundle("old", msgspec.structs.replace(two_artefacts(small_first=False), version="old")))
+    bench.smaller = True
+    bench.feed(image(230, 1), image(230, 2))
+    assert (in_use(bench), bench.feed(image(230, 3))) == ("int8.onnx", [review("degraded")])
+    bench.unloadable.add("int8.onnx")
+    bench.offer(bundle("two", two_artefacts(small_first=True)), Probation(frames=5, min_agreement=0.95))
+    bench.feed(*bright(12, 10))
+    outcome = bench.outcome()
+    assert outcome is not None and not outcome.kept
+    bench.smaller = False
+    bench.feed(*bright(3, 30))
+    assert (in_use(bench), bench.feed(image(230, 40))) == ("fp32.onnx", [PASS])
 
 
 def test_a_candidate_of_which_nothing_may_pass_here_is_turned_down_where_the_incumbent_passes() -> None:

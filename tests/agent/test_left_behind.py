@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -132,10 +133,31 @@ def test_a_camera_that_is_dead_for_days_leaves_a_handful_of_threads_behind(
     assert any("hangs in each of 5 threads" in said for said in line.log.lines)
     judged = line.loop.frames
     wait_for(lambda: line.loop.frames > judged)
-    # What comes back lets the camera be tried again.
-    released.set()
-    wait_for(lambda: dead.why_stalled(0.1) == "")
     stopped_with_all_accounted_for(line, runner)
+
+
+def test_a_thread_that_comes_back_lets_its_camera_be_opened_again() -> None:
+    every: list[threading.Event] = []
+
+    def another() -> Dead:
+        every.append(threading.Event())
+        return Dead(every[-1])
+
+    capture = Capture("dead", another(), another, CLOCK)
+    capture.start()
+    for _ in range(5):
+        capture.restart()
+    with pytest.raises(TransientError, match="hangs in each of 5 threads"):
+        capture.restart()
+    assert len(every) == 6
+    every[2].set()
+    until_s = time.monotonic() + 20
+    while len(every) == 6 and time.monotonic() < until_s:
+        with contextlib.suppress(TransientError):
+            capture.restart()
+    assert len(every) == 7
+    for event in every:
+        event.set()
 
 
 def test_a_camera_whose_opening_hangs_holds_up_neither_the_watchdog_nor_the_stop(
@@ -184,11 +206,41 @@ def test_what_opens_too_late_is_closed_again(released: threading.Event, monkeypa
 def test_a_folder_that_has_ended_keeps_no_station_alive_whose_only_camera_is_dead(
     notices: tuple[str, socket.socket], released: threading.Event
 ) -> None:
-    path, _ = notices
+    path, listener = notices
     dead = Capture("dead", Dead(released), gone, CLOCK)
     line = Line(Parts(20), service=path, others=[dead], wedged_s=0.2)
     runner = running(line)
-    runner.join(40)
+    wait_for(lambda: line.supervisor.restarts > 0)
+    said_to(listener)
+    said: list[str] = []
+    until_s = time.monotonic() + 40
+    while runner.is_alive() and time.monotonic() < until_s:
+        said += said_to(listener)
     assert not runner.is_alive()
+    assert "WATCHDOG=1" not in said
     assert line.supervisor.failed == "no camera can be read any more"
     assert line.verdicts() == [("PASS", "")] * 20
+
+
+def test_an_end_that_hangs_itself_is_an_error_and_the_station_ends_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, released: threading.Event
+) -> None:
+    line = Line(Live(), wedged_s=60.0)
+
+    def hang(_window: int, _summary: object) -> bool:
+        return released.wait(60)
+
+    monkeypatch.setattr(line.recorder, "close_window", hang)
+    runner = running(line)
+    wait_for(lambda: line.loop.frames > 3)
+    line.stop.set()
+    runner.join(30)
+    assert not runner.is_alive()
+    assert line.supervisor.failed == "the frame loop hangs beyond help at the stop"
+
+
+def test_a_loop_that_has_ended_is_not_taken_over() -> None:
+    line = Line(Parts(3))
+    line.run()
+    assert line.loop.done.is_set()
+    assert not line.loop.replace()
