@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from agent.decide.causes import Drop
+from agent.opening import Opening, close_quietly
 from agent.ports.clock import Clock
 from agent.ports.frames import Captured
 from agent.ports.source import Frame, FrameSource
@@ -91,14 +92,14 @@ class Capture:
         self._ended = False
         self._last_trigger = None
         # Closing what hangs may hang too.
-        closing = threading.Thread(target=_close_quietly, args=(hung,), name="camera close", daemon=True)
+        closing = threading.Thread(target=close_quietly, args=(hung,), name="camera close", daemon=True)
         closing.start()
         self._left_behind.append((closing,) if self._thread is None else (closing, self._thread))
         self.start()
 
     def _opened(self) -> FrameSource:
         """Return the camera opened afresh; whoever waits for it also feeds the watchdog, so it does not wait for long."""
-        opening = _Opening(self._open_source)
+        opening = Opening(self._open_source)
         source = opening.take(_OPEN_WITHIN_S)
         if source is None:
             self._left_behind.append((opening.thread,))
@@ -207,45 +208,6 @@ class Capture:
         self._dropped = {**self._dropped, cause.value: self._dropped.get(cause.value, 0) + count}
 
 
-class _Opening:
-    """A source being opened on a thread of its own: a share that does not answer hangs as well as a driver."""
-
-    def __init__(self, open_source: Callable[[], FrameSource]) -> None:
-        self._open_source = open_source
-        self._lock = threading.Lock()
-        self._source: FrameSource | None = None
-        self._fault: Exception | None = None
-        self._given_up = False
-        self.thread = threading.Thread(target=self._work, name="camera open", daemon=True)
-        self.thread.start()
-
-    def take(self, within_s: float) -> FrameSource | None:
-        """Return the source; None when it is not open within `within_s`, and it is closed again should it ever be.
-
-        Raises: what opening it raised.
-        """
-        self.thread.join(within_s)
-        with self._lock:
-            self._given_up = self._source is None
-            if self._fault is not None:
-                raise self._fault
-            return self._source
-
-    def _work(self) -> None:
-        source: FrameSource | None = None
-        try:
-            source = self._open_source()
-        except Exception as fault:  # noqa: BLE001 - it is raised where the camera is restarted
-            with self._lock:
-                self._fault = fault
-            return
-        with self._lock:
-            self._source = source
-            late = self._given_up
-        if late:
-            _close_quietly(source)
-
-
 class Captures:
     """All cameras of a station as one `agent.ports.frames.FrameQueue`."""
 
@@ -321,10 +283,3 @@ def _with_stats(item: Captured) -> Captured:
         return Captured(item.camera, item.frame, None, frame_stats(item.frame.pixels))
     except Exception:  # noqa: BLE001 - whoever judges the frame finds the same, says it, and counts it
         return item
-
-
-def _close_quietly(source: FrameSource) -> None:
-    try:
-        source.close()
-    except Exception:  # noqa: BLE001 - it is being left behind because it is broken
-        return
