@@ -17,8 +17,8 @@ from agent.opening import Opening, close_quietly
 from agent.ports.clock import Clock
 from agent.ports.frames import Captured
 from agent.ports.source import Frame, FrameSource
-from agent.sketch.frame_stats import frame_stats
 from contract.errors import BadImage, TransientError
+from contract.sketches.frame_stats import frame_stats
 
 # A thread that hangs in a driver can be left but not ended. After so many times the camera waits until one of them comes back.
 _MOST_LEFT_BEHIND = 5

@@ -6,9 +6,9 @@ import threading
 
 from agent.ports.log import Log
 from agent.ports.memory import Memory
-from agent.sketch.frame_stats import FrameStats
-from agent.sketch.rolling import Enrolment
 from contract.errors import BadMessage
+from contract.sketches.enrolment import Enrolment
+from contract.sketches.frame_stats import FrameStats
 from contract.sketches.reference import Reference, decode_reference, encode_reference
 
 _NAME = "reference"

@@ -13,9 +13,9 @@ from agent.decide.thresholds import Decision, decide, review
 from agent.loading import Model
 from agent.open_window import OpenWindow
 from agent.ports.source import Frame
-from agent.sketch.frame_stats import FrameStats, frame_stats
 from contract.decode import Prediction
 from contract.errors import BadImage, BadModel
+from contract.sketches.frame_stats import FrameStats, frame_stats
 
 _LEVELS = 255.0
 _SPREAD = 1  # its place in FrameStats.values

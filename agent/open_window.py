@@ -6,12 +6,13 @@ from agent.decide.accounting import Tally
 from agent.decide.thresholds import Decision
 from agent.loading import Model
 from agent.ports.clock import Clock
-from agent.sketch.frame_stats import FrameStats
-from agent.sketch.rolling import DEFAULT_SEED, RollingSketch
 from contract.decode import Prediction
 from contract.errors import SketchMismatch
 from contract.messages import Header, ShadowNote, Summary
+from contract.sketches.enrolment import DEFAULT_SEED
+from contract.sketches.frame_stats import FrameStats
 from contract.sketches.reference import Reference
+from contract.sketches.rolling import RollingSketch
 from contract.sketches.window import FEATURES_VERSION, SketchIdentity
 from contract.sketches.wire import to_wire
 

@@ -76,10 +76,10 @@ class Judge:
         from agent.decide.causes import Cause
         from agent.decide.escalation import without_guarantee
         from agent.decide.thresholds import decide
-        from agent.sketch.frame_stats import frame_stats
         from agent.sources.image_file import read_image
         from contract.decode import decode
         from contract.preprocess import preprocess
+        from contract.sketches.frame_stats import frame_stats
 
         pixels = read_image(data, shown)
         started_s = self._clock.monotonic()

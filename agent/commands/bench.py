@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agent.ports.runtime import Runtime
-    from agent.sketch.rolling import RollingSketch
     from contract.manifest import Artefact, Manifest
+    from contract.sketches.rolling import RollingSketch
 
 _EXAMPLE = """\
 Each step of the line, timed for itself while frames pass one after another, in microseconds: half of the frames took at most
@@ -151,9 +151,9 @@ class _Line:
     def pass_through(self, pixels: NDArray[np.uint8], now_s: Callable[[], float]) -> list[float]:
         """Take one frame down the line; return the moments between `_STEPS`, the first before the first."""
         from agent.decide.thresholds import decide
-        from agent.sketch.frame_stats import frame_stats
         from contract.decode import decode
         from contract.preprocess import preprocess
+        from contract.sketches.frame_stats import frame_stats
 
         moments = [now_s()]
         stats = frame_stats(pixels)
@@ -176,7 +176,8 @@ class _Line:
         return moments
 
     def _start_sketch(self) -> RollingSketch:
-        from agent.sketch.rolling import DEFAULT_SEED, RollingSketch
+        from contract.sketches.enrolment import DEFAULT_SEED
+        from contract.sketches.rolling import RollingSketch
         from contract.sketches.window import FEATURES_VERSION, SketchIdentity
 
         labels = len(self._manifest.labels)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from agent.ports.source import Frame
-from agent.sketch.frame_stats import FrameStats
+from contract.sketches.frame_stats import FrameStats
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,9 @@ from statistics import median
 
 import numpy as np
 
-from agent.sketch.frame_stats import frame_stats
-from agent.sketch.rolling import Enrolment, RollingSketch
+from contract.sketches.enrolment import Enrolment
+from contract.sketches.frame_stats import frame_stats
+from contract.sketches.rolling import RollingSketch
 from contract.sketches.window import FEATURES_VERSION, SketchIdentity, merge
 from contract.sketches.wire import to_wire, wire_bytes
 

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agent.sketch.frame_stats import FrameStats, frame_stats
-from agent.sketch.rolling import Enrolment, RollingSketch
 from cloud.drift.causes import Cause
 from cloud.drift.fleet import EventKind, FleetDrift, StationPhase
 from cloud.drift.observation import WindowRecord
 from cloud.drift.policy import DriftPolicy
+from contract.sketches.enrolment import Enrolment
+from contract.sketches.frame_stats import FrameStats, frame_stats
+from contract.sketches.rolling import RollingSketch
 from contract.sketches.window import FEATURES_VERSION, SketchIdentity
 from contract.sketches.wire import from_wire, to_wire
 

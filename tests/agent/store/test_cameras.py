@@ -313,8 +313,8 @@ def test_status_finds_what_each_camera_enrolled(tmp_path: Path) -> None:
 
 
 def test_a_quarantine_saves_every_cameras_reference_and_tells_each_cameras_lost_frames(tmp_path: Path) -> None:
-    from agent.sketch.frame_stats import frame_stats
-    from agent.sketch.rolling import Enrolment
+    from contract.sketches.enrolment import Enrolment
+    from contract.sketches.frame_stats import frame_stats
 
     enrolment = Enrolment(2)
     for level in (100, 110):

@@ -11,13 +11,13 @@ import pytest
 from agent.__main__ import main
 from agent.api.decisions import Decisions
 from agent.ports.recorder import Result
-from agent.sketch.frame_stats import frame_stats
-from agent.sketch.rolling import Enrolment
 from agent.store.database import claim_boot, open_database, open_read_only, transaction
 from agent.store.memory import SqliteMemory, fact_of
 from agent.store.outbox import Outbox
 from agent.store.recovery import set_last_closed_window
 from agent.store.results import add_results
+from contract.sketches.enrolment import Enrolment
+from contract.sketches.frame_stats import frame_stats
 from contract.sketches.reference import encode_reference
 from tests.fakes.agent_clock import HandClock
 

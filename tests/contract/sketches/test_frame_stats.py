@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.sketch.frame_stats import STATISTICS, FrameStats, frame_stats
 from contract.errors import BadImage
+from contract.sketches.frame_stats import STATISTICS, FrameStats, frame_stats
 
 
 def _texture(seed: int = 0, shape: tuple[int, ...] = (200, 200)) -> np.ndarray:

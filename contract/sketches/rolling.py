@@ -1,30 +1,24 @@
-"""The window a station is filling, and the enrolment that freezes where its bins lie.
+"""The window that is being filled.
 
 Frames are copied into a small batch and sketched 32 at a time: one matrix product for all costs a tenth of one for each.
 """
 
 from __future__ import annotations
 
-import msgspec
 import numpy as np
 
-from agent.sketch.frame_stats import FrameStats
-from contract.errors import BadMessage, SketchMismatch
+from contract.errors import SketchMismatch
 from contract.sketches.distinct import REGISTERS, register_and_rank
+from contract.sketches.frame_stats import FrameStats
 from contract.sketches.histogram import BINS, bin_indices
 from contract.sketches.label_counts import CONFIDENCE_BINS, confidence_bin, confidence_rows, latency_bin
-from contract.sketches.moments import MEASURES_VERSION, N_STATISTICS, to_fixed
-from contract.sketches.projection import FOURIER_SCALE, PROJECTIONS, THUMBNAIL_SIDE, fourier_features, project
+from contract.sketches.moments import N_STATISTICS, to_fixed
+from contract.sketches.projection import FOURIER_SCALE, THUMBNAIL_SIDE, fourier_features, project
 from contract.sketches.reference import FACTORY_REFERENCE, Reference
 from contract.sketches.window import MAX_FRAMES, SketchIdentity, Window, empty_window, layout
 
 _BATCH = 32
 _CELLS = THUMBNAIL_SIDE * THUMBNAIL_SIDE
-
-# Half a grey level: what never moved at enrolment must not alarm at the first flicker of one.
-MIN_SD = 1.0 / 512.0
-MIN_PROJECTION_SD = 1.0 / 512.0
-DEFAULT_SEED = 20261120
 
 
 class RollingSketch:
@@ -138,98 +132,3 @@ class RollingSketch:
             self._answers.clear()
         self._frames += count
         self._pending = 0
-
-
-class _EnrolmentState(msgspec.Struct):
-    seed: int
-    frames_needed: int
-    frames: int
-    sums: list[float]
-    squares: list[float]
-
-
-class Enrolment:
-    """Watches the first frames of a station to learn where its statistics lie.
-
-    >>> from agent.sketch.frame_stats import frame_stats
-    >>> enrolment = Enrolment(frames_needed=2)
-    >>> for level in (100, 110):
-    ...     enrolment.add(frame_stats(np.full((64, 64), level, np.uint8)))
-    >>> enrolment.ready, round(enrolment.reference().centre[0], 3)
-    (True, 0.412)
-    """
-
-    def __init__(self, frames_needed: int, seed: int = DEFAULT_SEED) -> None:
-        self._state = _EnrolmentState(
-            seed, max(frames_needed, 2), 0, [0.0] * (N_STATISTICS + PROJECTIONS), [0.0] * (N_STATISTICS + PROJECTIONS)
-        )
-
-    @property
-    def frames(self) -> int:
-        """Frames added so far."""
-        return self._state.frames
-
-    @property
-    def frames_needed(self) -> int:
-        """Frames that make an enrolment, at least 2."""
-        return self._state.frames_needed
-
-    @property
-    def ready(self) -> bool:
-        """Return whether enough frames were added."""
-        return self._state.frames >= self._state.frames_needed
-
-    def add(self, stats: FrameStats) -> None:
-        """Add one frame."""
-        state = self._state
-        raw = project(stats.thumbnail.reshape(1, -1), state.seed)[0]
-        values = np.nan_to_num(np.concatenate((stats.values, raw.astype(np.float64))))
-        state.sums = (np.array(state.sums) + values).tolist()
-        state.squares = (np.array(state.squares) + values * values).tolist()
-        state.frames += 1
-
-    def reference(self) -> Reference:
-        """Return what the frames added so far enrol.
-
-        Raises:
-            SketchMismatch: there are none.
-        """
-        state = self._state
-        if state.frames == 0:
-            raise SketchMismatch("a station cannot enrol on no frames", hint="let it see some parts first")
-        centre = np.array(state.sums) / state.frames
-        spread = np.sqrt(np.maximum(np.array(state.squares) / state.frames - centre * centre, 0.0))
-        # Rounded, so that the digest does not hang on the last bits of a sum.
-        centre, spread = np.round(centre, 9), np.round(spread, 9)
-        return Reference(
-            seed=state.seed,
-            frames=state.frames,
-            centre=tuple(centre[:N_STATISTICS].tolist()),
-            sd=tuple(np.maximum(spread[:N_STATISTICS], MIN_SD).tolist()),
-            projection_centre=tuple(centre[N_STATISTICS:].tolist()),
-            projection_sd=tuple(np.maximum(spread[N_STATISTICS:], MIN_PROJECTION_SD).tolist()),
-            measures=MEASURES_VERSION,
-        )
-
-    def to_bytes(self) -> bytes:
-        """Return the state, for `from_bytes` after a restart."""
-        return msgspec.json.encode(self._state)
-
-    @classmethod
-    def from_bytes(cls, payload: bytes) -> Enrolment:
-        """Return the enrolment that `to_bytes` gave.
-
-        Raises:
-            BadMessage: these bytes are none.
-        """
-        try:
-            state = msgspec.json.decode(payload, type=_EnrolmentState)
-        except (msgspec.DecodeError, ValueError) as error:
-            raise BadMessage(f"no enrolment state: {error}", hint="start the enrolment again") from error
-        if (len(state.sums), len(state.squares)) != (N_STATISTICS + PROJECTIONS,) * 2 or min(
-            state.frames, state.seed
-        ) < 0:
-            raise BadMessage("an enrolment state of the wrong size", hint="start the enrolment again")
-        enrolment = cls(state.frames_needed, state.seed)
-        enrolment._state = state
-        return enrolment

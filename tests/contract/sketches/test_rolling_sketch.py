@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.sketch.frame_stats import FrameStats, frame_stats
-from agent.sketch.rolling import MIN_SD, Enrolment, RollingSketch
-from contract.errors import BadMessage, SketchMismatch
+from contract.errors import SketchMismatch
+from contract.sketches.enrolment import MIN_SD, Enrolment
+from contract.sketches.frame_stats import FrameStats, frame_stats
 from contract.sketches.reference import Reference
+from contract.sketches.rolling import RollingSketch
 from contract.sketches.window import SketchIdentity, merge
 from contract.sketches.wire import from_wire, to_wire
 
@@ -111,24 +112,12 @@ def test_many_labels_share_the_last_confidence_row() -> None:
     assert window.label_counts()[999] == 1 and window.confidence_histograms()[15].sum() == 1
 
 
-def test_enrolment_continues_after_a_restart_as_if_there_was_none() -> None:
-    straight, interrupted = Enrolment(30), Enrolment(30)
+def test_an_enrolment_is_ready_after_the_frames_it_needs() -> None:
+    enrolment = Enrolment(30)
     for index, stats in enumerate(FRAMES[:30]):
-        straight.add(stats)
-        interrupted.add(stats)
-        if index == 11:
-            assert not interrupted.ready
-            interrupted = Enrolment.from_bytes(interrupted.to_bytes())
-    assert interrupted.ready and interrupted.frames == 30
-    assert interrupted.reference() == straight.reference()
-    for broken in (
-        b"",
-        b"{}",
-        straight.to_bytes()[:-9],
-        b'{"seed":1,"frames_needed":2,"frames":0,"sums":[],"squares":[]}',
-    ):
-        with pytest.raises(BadMessage):
-            Enrolment.from_bytes(broken)
+        assert not enrolment.ready and enrolment.frames == index
+        enrolment.add(stats)
+    assert enrolment.ready and enrolment.reference().frames == 30
 
 
 def test_constant_frames_enrol_a_width_that_is_not_zero() -> None:
