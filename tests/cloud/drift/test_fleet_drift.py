@@ -203,8 +203,8 @@ def test_a_restart_at_any_window_changes_nothing(new_line) -> None:
     assert single.status("s1") == straight.status("s1")
 
 
-def test_an_enrolled_station_stores_its_baseline_and_not_the_windows_behind_it(new_line) -> None:
-    fleet, line = FleetDrift(DriftPolicy(reorder_windows=1)), new_line(seed=15)
+def test_a_settled_station_stores_its_baseline_and_not_the_windows_behind_it(new_line) -> None:
+    fleet, line = FleetDrift(DriftPolicy(reorder_windows=1, settle_windows=24)), new_line(seed=15)
     _tell(fleet, line.records(23))
     enrolling = len(fleet.snapshot_station("s1"))
     _tell(fleet, line.records(7))
