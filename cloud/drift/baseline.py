@@ -8,13 +8,14 @@ baseline is used all the same, for no baseline sees nothing; a person may have t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from cloud.drift.detectors import answers, distance, pattern, scene
-from cloud.drift.detectors.levels import Levels, check_enough, fit_levels
+from cloud.drift.detectors.levels import Before, Levels, check_enough, fit_levels
 from cloud.drift.detectors.together import Together, fit_together
 from cloud.drift.observation import Observation, unpack
 from cloud.drift.vectors import Vector, from_bytes
@@ -157,14 +158,18 @@ def _far_out(means: Vector) -> NDArray[np.bool_]:
 def _enrolled_news(
     levels: Levels, observations: Sequence[Observation], values: Vector, frames: Vector, times: Vector | None
 ) -> Vector:
-    news, before = [], None
+    news = []
+    before: Before | None = None
     for index, row in enumerate(values):
         residual = levels.residual(row, float(frames[index]), None if times is None else float(times[index]))
         gap_s = observations[index].started_at - observations[index - 1].started_at if index else 0.0
-        news.append(levels.news(residual, before, gap_s)[0])
-        before = residual
-    # Each window helped to make the baseline that it is measured by.
-    return np.asarray(np.array(news) * (levels.windows / (levels.windows - 1.0)) ** 0.5)
+        if before is not None:
+            before = replace(before, gap_s=gap_s)
+        news.append(levels.news(residual, before)[0])
+        before = Before(residual, 0.0, np.zeros(0) if before is None else before.residual)
+    # Each window helped to make the baseline that it is measured by; a later one will lie further away.
+    terms = 1.0 + levels.season.terms()
+    return np.asarray(np.array(news) * ((levels.windows + terms) / (levels.windows - terms)) ** 0.5)
 
 
 def _of_frames(levels: Levels, observations: Sequence[Observation], frames: Vector) -> Vector | None:

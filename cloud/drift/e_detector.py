@@ -4,9 +4,12 @@ Idea: each figure, direction and assumed size lambda of a change keeps a wealth 
 gives. While nothing changes, the average of M grows by at most 1 a window, so it stays below 1/alpha for at least 1/alpha
 windows on average, whatever the dependence between figures. After a change it grows exponentially.
 
-Formula: M <- (1 + M) * min(exp(lambda * (z - margin) - 1.1 * lambda**2 / 2), cap), lambda in {0.5, 1, 2, 3}, both
-directions (one for a distance), averaged. The factor 1.1 covers an sd known to 5 %. z - margin is clipped to 10. The cap
-keeps one freak window (a hand before the lens) from being an alarm by itself; a smaller e-value is still an e-value.
+Formula: M <- (1 + M) * exp(f(x)), f(x) = lambda * (x - margin) - 1.1 * lambda**2 / 2, for lambda in {0.5, 1, 2, 3} and both
+directions (one for a distance), averaged. The factor 1.1 covers an sd known to 5 %. x - margin is clipped to 10.
+
+Agreement: one window alone gives at most exp(4), whatever it shows (a hand before the lens); more only as far as the window
+before shows it too, up to exp(12): f(x) is replaced by max(min(f(x_t), 4), min(f(min(x_t, x_t-1)), 12)). That is never more than
+f(x_t), so what is promised for the sum of all f still holds.
 
 Example (prints the window that first passes 1/alpha after a step of 3 sd at window 100):
     >>> noise = np.random.Generator(np.random.PCG64(1)).standard_normal(200)
@@ -38,7 +41,7 @@ LAMBDAS = (0.5, 1.0, 2.0, 3.0)
 _LAMBDA_ROW = np.array(LAMBDAS)
 _PENALTY_ROW = 1.1 * _LAMBDA_ROW**2 / 2.0
 _MAX_EXCESS = 10.0
-_MAX_LOG_FACTOR = 5.0
+_MOST_ALONE, _MOST_AGREED = 4.0, 12.0
 # Wealth never needs to be larger, and a finite ceiling keeps the logarithms finite after years of drift.
 _MAX_LOG_WEALTH = 200.0
 # Far below any sum it enters; stands for M = 0 and, unlike minus infinity, survives JSON.
@@ -53,7 +56,7 @@ class Bank(msgspec.Struct, frozen=True):
 
     Per stream, f64: `log_wealth` of each lambda, flat; `run`, how many windows in a row lay beyond the margin; `run_level`, the sum
     of their levels; `run_at`, when the run began. Per figure, f64: `smooth` and `smooth_level`, the moving averages of news and
-    level, and the last `margins`.
+    level, and the last `margins`. `before`: per stream, by how much the last window exceeded its margin.
     """
 
     figures: tuple[str, ...]
@@ -64,6 +67,7 @@ class Bank(msgspec.Struct, frozen=True):
     smooth: bytes
     smooth_level: bytes
     margins: bytes
+    before: bytes
 
 
 @lru_cache(maxsize=64)
@@ -80,7 +84,7 @@ def new_bank(figures: Sequence[str]) -> Bank:
     names = tuple(figures)
     count = len(streams(names)[0])
     none, flat = to_bytes(np.zeros(count)), to_bytes(np.zeros(len(names)))
-    return Bank(names, to_bytes(np.full(count * len(LAMBDAS), NO_WEALTH)), none, none, none, flat, flat, flat)
+    return Bank(names, to_bytes(np.full(count * len(LAMBDAS), NO_WEALTH)), none, none, none, flat, flat, flat, none)
 
 
 def one_figure(name: str, z: float, margin: float) -> Scores:
@@ -94,7 +98,9 @@ def update(bank: Bank, scores: Scores, at: float) -> Bank:
     index, sign = streams(bank.figures)
     z, level = _finite(scores.z), _finite(scores.level)
     excess = np.clip(sign * z[index] - scores.margin[index], -_MAX_EXCESS, _MAX_EXCESS)
-    factor = np.minimum(excess[:, None] * _LAMBDA_ROW - _PENALTY_ROW, _MAX_LOG_FACTOR)
+    alone = np.minimum(excess[:, None] * _LAMBDA_ROW - _PENALTY_ROW, _MOST_ALONE)
+    agreed = np.minimum(excess, from_bytes(bank.before))
+    factor = np.maximum(alone, np.minimum(agreed[:, None] * _LAMBDA_ROW - _PENALTY_ROW, _MOST_AGREED))
     wealth = np.logaddexp(0.0, _log_wealth(bank)) + factor
     beyond = excess > 0.0
     run = np.where(beyond, from_bytes(bank.run) + 1.0, 0.0)
@@ -107,6 +113,7 @@ def update(bank: Bank, scores: Scores, at: float) -> Bank:
         _smoothed(bank.smooth, z),
         _smoothed(bank.smooth_level, level),
         to_bytes(scores.margin),
+        to_bytes(excess),
     )
 
 

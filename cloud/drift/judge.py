@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from cloud.drift.baseline import OUTPUT_FIGURES, Baseline
 from cloud.drift.causes import Cause, Evidence, fault_sentence, find_fault
+from cloud.drift.detectors.levels import Before
 from cloud.drift.observation import Observation, WindowRecord, observation
 from cloud.drift.policy import DriftPolicy
-from cloud.drift.scores import Before, Score, Scores, score_inputs, score_outputs
+from cloud.drift.scores import Score, Scores, score_inputs, score_outputs
 from contract.sketches.window import Window
 
 

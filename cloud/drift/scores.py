@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from cloud.drift.baseline import OUTPUT_FIGURES, InputBaseline, OutputBaseline, moment
+from cloud.drift.detectors.levels import Before
+from cloud.drift.detectors.together import scale_margin
 from cloud.drift.observation import Observation, unpack
 from cloud.drift.vectors import Vector
 from contract.sketches.moments import N_STATISTICS
@@ -49,24 +51,16 @@ class Scores:
         return iter(map(Score, self.figures, self.z.tolist(), self.margin.tolist(), self.level.tolist()))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Before:
-    """The `residual` of the window judged before, and how many seconds before this one it began."""
-
-    residual: Vector
-    gap_s: float
-
-
 def score_inputs(baseline: InputBaseline, seen: Observation, tolerance: float, before: Before | None = None) -> Scores:
     """Return the scores of `baseline.figures`."""
     levels = baseline.levels
     values = np.append(unpack(seen.means), (baseline.scene.root(seen), baseline.pattern.root(seen)))
     residual = levels.residual(values, seen.frames, moment(seen))
-    news, foretold = levels.news(residual, *_known(before))
+    news, foretold = levels.news(residual, before)
     root = np.array([baseline.together.root(news[:N_STATISTICS])])
     together = baseline.together_level.residual(root, seen.frames, None)
     margin = levels.margin(seen.frames, foretold, tolerance)
-    alike = baseline.together_level.margin(seen.frames, np.zeros(1), 0.0)
+    alike = baseline.together_level.margin(seen.frames, np.zeros(1), 0.0) + scale_margin(baseline.together_level)
     return Scores(
         baseline.figures,
         np.append(news, together),
@@ -86,9 +80,5 @@ def score_outputs(
         (seen.confidence[0], baseline.labels.root_of(labels), baseline.confidences.root_of(confidences)), np.float64
     )
     residual = levels.residual(values, told, moment(seen))
-    news, foretold = levels.news(residual, *_known(before))
+    news, foretold = levels.news(residual, before)
     return Scores(OUTPUT_FIGURES, news, levels.margin(told, foretold, tolerance), residual, residual)
-
-
-def _known(before: Before | None) -> tuple[Vector | None, float]:
-    return (None, 0.0) if before is None else (before.residual, before.gap_s)

@@ -22,15 +22,17 @@ from enum import Enum
 from typing import TypeVar
 
 import msgspec
+import numpy as np
 from msgspec.structs import replace
 
 from cloud.drift.baseline import OUTPUT_FIGURES, Baseline, InputBaseline, OutputBaseline, fit_inputs, fit_outputs
 from cloud.drift.causes import FAULTS, Cause, Evidence, explain, fault_sentence, find_fault
+from cloud.drift.detectors.levels import Before
 from cloud.drift.e_detector import NO_WEALTH, Bank, is_quiet, log_average, new_bank, update
 from cloud.drift.judge import judge_observation
 from cloud.drift.observation import Observation, answers_only, join, seen_only
 from cloud.drift.policy import DriftPolicy
-from cloud.drift.scores import Before, Scores
+from cloud.drift.scores import Scores
 from cloud.drift.station_clock import StationClock
 from cloud.drift.vectors import from_bytes, to_bytes
 
@@ -61,8 +63,8 @@ class WatchState(msgspec.Struct, frozen=True):
     """A station's watch after some window.
 
     `pending` are the windows of the period that has not ended. `input_windows` and `output_windows` are those behind baselines
-    that are still growing. `input_before` and `output_before`: the residuals of the window judged last, f64, which began at
-    `before_at`. `peak` is the log e-value that held for `latch_windows` windows, at its highest since the last quiet spell;
+    that are still growing. `input_before` and `output_before`: the residuals of the window judged last, which began at
+    `before_at`, and of the one before it, f64. `peak` is the log e-value that held, at its highest since the last quiet spell;
     `recent` are the latest log e-values. `fault` and `fault_run`: the sensor fault of the latest windows, for how many.
     `quiet` counts windows; `raised_for` those judged since the finding.
     """
@@ -111,7 +113,7 @@ class WatchState(msgspec.Struct, frozen=True):
 
     @property
     def held(self) -> float:
-        """The log e-value that held for the last `latch_windows` windows."""
+        """The log e-value that held over the last windows."""
         return min(self.recent, default=NO_WEALTH)
 
 
@@ -238,22 +240,22 @@ def _watch(state: WatchState, inputs: InputBaseline, seen: Observation, policy: 
     if verdict.outputs is not None and output_bank is not None:
         output_bank = update(output_bank, verdict.outputs, seen.started_at)
     banks = (input_bank,) if output_bank is None else (input_bank, output_bank)
-    recent = (*state.recent, log_average(banks))[-policy.latch_windows :]
+    # The e-detector itself asks two windows to agree.
+    recent = (*state.recent, log_average(banks))[-max(policy.latch_windows - 1, 1) :]
     state = replace(
         state,
         input_bank=input_bank,
         output_bank=output_bank,
-        input_before=_residual(verdict.inputs),
-        output_before=_residual(verdict.outputs),
+        input_before=_remember(verdict.inputs, before[0]),
+        output_before=_remember(verdict.outputs, before[1]),
         before_at=seen.started_at,
         recent=recent,
         judged=state.judged + 1,
         raised_for=0 if state.finding is None else state.raised_for + 1,
     )
     threshold = -math.log(policy.alpha)
-    held = state.held if len(recent) == policy.latch_windows else NO_WEALTH
-    if held > state.peak and held >= threshold:
-        state = replace(state, peak=held, finding=_finding(state, input_bank, output_bank, threshold))
+    if state.held > state.peak and state.held >= threshold:
+        state = replace(state, peak=state.held, finding=_finding(state, input_bank, output_bank, threshold))
     calm = state.finding is None and recent[-1] < _CALM
     state = _settle(state, all(map(is_quiet, banks)), policy)
     if calm:
@@ -262,12 +264,20 @@ def _watch(state: WatchState, inputs: InputBaseline, seen: Observation, policy: 
     return _learn_outputs(state, seen, policy) if calm or state.outputs is None else state
 
 
-def _before(residual: bytes, gap_s: float) -> Before | None:
-    return Before(from_bytes(residual), gap_s) if residual else None
+def _before(residuals: bytes, gap_s: float) -> Before | None:
+    if not residuals:
+        return None
+    last, earlier = from_bytes(residuals).reshape(2, -1)
+    return Before(last, gap_s, earlier)
 
 
-def _residual(scores: Scores | None) -> bytes:
-    return b"" if scores is None else to_bytes(scores.residual)
+def _remember(scores: Scores | None, before: Before | None) -> bytes:
+    """Return the residuals of this window and of the one before it, one after the other."""
+    if scores is None:
+        return b""
+    # Where nothing is remembered, what is remembered twice foretells the same.
+    earlier = scores.residual if before is None else before.residual
+    return to_bytes(np.concatenate((scores.residual, earlier)))
 
 
 def _finding(state: WatchState, inputs: Bank, outputs: Bank | None, threshold: float) -> Finding:

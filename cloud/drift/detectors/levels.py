@@ -12,7 +12,8 @@ Margin: what a shift must exceed before it counts, the larger of 3 standard erro
 deviations of single frames (DESIGN 4.3). Without the first a baseline of few windows makes every later one look drifted (the
 finite-reference trap); without the second everything is significant at large n.
 
-Widening: the sd itself comes from few windows; it is raised to the upper end of its 95 % confidence interval.
+Widening: sd and phi themselves come from few windows; each is raised to the upper end of its 95 % confidence interval. A memory
+taken for shorter than it is makes news of one slow swing, window after window.
 
 Parameters: `floors`, the least sd of each figure.
 
@@ -28,6 +29,8 @@ Source: Box and Jenkins 1970 (AR(1) residuals); Kendall 1954 (its bias); Wilson 
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import msgspec
 import numpy as np
 
@@ -38,9 +41,20 @@ from contract.errors import SketchMismatch
 
 _STANDARD_ERRORS = 3.0
 _CLIP_SD = 3.0
+_ONE_SIDED = 1.645
 _MAX_PHI = 0.97
 # Two windows this many periods apart say nothing about one another.
 _FORGOTTEN = 200.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Before:
+    """The `residual` f64[F] of the window judged before, which began `gap_s` seconds before this one, and that of the one before
+    it, `earlier` f64[F] or empty."""
+
+    residual: Vector
+    gap_s: float
+    earlier: Vector = field(default_factory=lambda: np.zeros(0))
 
 
 class Levels(msgspec.Struct, frozen=True):
@@ -71,14 +85,22 @@ class Levels(msgspec.Struct, frozen=True):
             return np.asarray((values - from_bytes(self.centre)) / self._spread(frames, self.season.variance()))
         return np.asarray((values - from_bytes(self.centre) - self.season.at(at)) / self._spread(frames))
 
-    def news(self, residual: Vector, before: Vector | None, gap_s: float) -> tuple[Vector, Vector]:
-        """Return (news, foretold) f64[F] each: the part of `residual` that the residual `gap_s` before it does not foretell, in
-        its own sd, and p, how much of it the one before foretells. Without one before, all is news."""
+    def news(self, residual: Vector, before: Before | None) -> tuple[Vector, Vector]:
+        """Return (news, foretold) f64[F] each: the part of `residual` that the window before does not foretell, in its own sd,
+        and p, how much of it is foretold. Without a window before, all is news."""
         if before is None:
             return residual, np.zeros(residual.size)
-        gap = min(max(gap_s / self.period_s, 1.0), _FORGOTTEN) if self.period_s > 0 else 1.0
-        p = from_bytes(self.phi) ** gap
-        return (residual - p * np.clip(before, -_CLIP_SD, _CLIP_SD)) / np.sqrt(1.0 - p * p), p
+        gap = min(max(before.gap_s / self.period_s, 1.0), _FORGOTTEN) if self.period_s > 0 else 1.0
+        phi = from_bytes(self.phi)
+        p = phi**gap
+        news = (residual - p * np.clip(before.residual, -_CLIP_SD, _CLIP_SD)) / np.sqrt(1.0 - p * p)
+        wild = np.abs(before.residual) > _CLIP_SD
+        if before.earlier.size and wild.any():
+            # Something that passed foretells nothing: the window after it is measured by the one before it, too.
+            q = p * phi
+            past_it = (residual - q * np.clip(before.earlier, -_CLIP_SD, _CLIP_SD)) / np.sqrt(1.0 - q * q)
+            news = np.where(wild & (np.abs(past_it) < np.abs(news)), past_it, news)
+        return news, p
 
     def margin(self, frames: float, foretold: Vector, tolerance: float) -> Vector:
         """Return the margin of each figure's news, f64[F], given what `news` said was foretold."""
@@ -139,6 +161,7 @@ def fit_levels(
     phi = (residual[1:] * residual[:-1])[near].sum(axis=0) / power * windows / pairs
     terms = 1.0 + season.terms()
     phi = np.clip((phi + terms / pairs) / (1.0 - 3.0 / pairs), 0.0, _MAX_PHI)
+    phi = np.clip(phi + _ONE_SIDED * np.sqrt((1.0 - phi * phi) / pairs), 0.0, _MAX_PHI)
     steps = (residual[1:] - phi * residual[:-1])[near] if near.any() else residual
     freedom = np.maximum(len(steps) - terms, 3.0)
     variance = (steps * steps).sum(axis=0) / freedom / (1.0 - (phi * phi if near.any() else 0.0))
