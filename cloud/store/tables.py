@@ -145,6 +145,14 @@ drift_cursor = Table(
     Column("cursor", Integer, nullable=False),
 )
 
+# The latest answers of each series, counted (`cloud.drift.answers`): what estimates from labels rest on.
+answer_state = Table(
+    "answer_state",
+    metadata,
+    Column("series", String(MAX_SERIES_CHARS), primary_key=True),
+    Column("state", LargeBinary, nullable=False),
+)
+
 retrains = Table(
     "retrains",
     metadata,
