@@ -19,6 +19,7 @@ from cloud.drift.fleet import DriftEvent, EventKind, FleetDrift, StationDrift, S
 from cloud.drift.observation import WindowRecord
 from cloud.drift.policy import DriftPolicy
 from cloud.drift_notices import COMMAND_VALID_S, DriftNotices, camera_argument
+from cloud.label_watch import LabelWatch
 from cloud.ports.alarms import Alarm, AlarmBook, Opened, Retrain
 from cloud.ports.link import Link
 from cloud.ports.records import AuditLog, CommandLog, SummaryLog
@@ -80,13 +81,14 @@ class ImproveLoop:
         carry_out: Callable[[Retrain, Sequence[Sample], str, str], bool],
         start_rollout: Callable[[str, tuple[str, ...], str], int],
         link: Link,
+        labels: LabelWatch,
         policy: DriftPolicy,
         rules: ImproveRules,
         now: Callable[[], float],
     ) -> None:
         self._stored, self._releases, self._link, self._now = stored, releases, link, now
         self._carry_out, self._start_rollout, self._rules = carry_out, start_rollout, rules
-        self._policy = policy
+        self._policy, self._labels = policy, labels
         self._lock = threading.Lock()
         self._load()
         # One retrain at a time: training takes the machine, and the next one should start from the last one's model.
@@ -99,6 +101,7 @@ class ImproveLoop:
     def tick(self) -> None:
         """Read what came in, then move every open alarm one step further."""
         self._watch()
+        self._judge_labels()
         self._answer_done()
         self._notices.tell(self._now())
         for alarm in self._stored.alarms.open():
@@ -114,7 +117,8 @@ class ImproveLoop:
         """Return a series' drift state as JSON-ready values; `sentence` is for people."""
         (status,) = self._statuses([series])
         shown: dict[str, Any] = msgspec.to_builtins(status)
-        return {**shown, "camera": split_series(series)[1]}
+        labels: dict[str, Any] = msgspec.to_builtins(self._labels.view(status))
+        return {**shown, "camera": split_series(series)[1], "labels": labels}
 
     def drift_of(self, station: str) -> list[dict[str, Any]]:
         """Return the drift state of each of the station's cameras, alarmed ones first; of its only one before it said a word."""
@@ -125,6 +129,7 @@ class ImproveLoop:
     def re_enrol(self, series: str, actor: str, reason: str) -> None:
         """Take what the series' camera sees from now on as its normal; its open alarm is closed."""
         now = self._now()
+        self._labels.re_enrolled(series, now)
         with self._lock:
             events = self._fleet.re_enrol(series, reason, now)
             self._keep([series], _opened(events, now), [(series, now, reason), *_cleared(events, now)])
@@ -142,6 +147,15 @@ class ImproveLoop:
             for alarm in opened:
                 _log.warning("drift alarm on %s: %s", alarm.series, alarm.sentence)
 
+    def _judge_labels(self) -> None:
+        """Open an alarm where people's labels say that the answers became wrong."""
+        opened = self._labels.concept_alarms(self._statuses, self._now())
+        if opened:
+            with self._lock:
+                self._keep([], opened, [])
+        for alarm in opened:
+            _log.warning("drift alarm on %s: %s", alarm.series, alarm.sentence)
+
     def _observe(self, rows: Sequence[tuple[int, bytes]]) -> list[Opened]:
         events: list[DriftEvent] = []
         seen: set[str] = set()
@@ -153,6 +167,7 @@ class ImproveLoop:
                     continue
                 h, window = summary.header, from_wire(summary.window)
                 series = series_name(h.station, h.camera)
+                self._labels.saw(cursor, h, window)
                 events += self._fleet.observe(WindowRecord(series, h.boot, h.seq, h.started_at, h.ended_at, window))
             except (BadMessage, SketchMismatch) as error:
                 # Stored by a version that let it through: one window less must not end the watch over every station.
@@ -160,6 +175,7 @@ class ImproveLoop:
                 continue
             seen.add(series)
         opened = _opened(events, self._now())
+        self._labels.keep()
         self._keep(seen, opened, _cleared(events, self._now()))
         return opened
 

@@ -45,7 +45,8 @@ class AnswerState(msgspec.Struct, frozen=True):
 
     def label_windows(self) -> NDArray[np.int64]:
         """Return the label counts of the latest windows, i64[W,K]."""
-        return np.array([each.labels for each in self.latest], np.int64).reshape(len(self.latest), -1)
+        labels = len(self.latest[0].labels) if self.latest else 0
+        return np.array([each.labels for each in self.latest], np.int64).reshape(len(self.latest), labels)
 
     def confidences(self) -> NDArray[np.int64]:
         """Return the logit-confidence counts of the latest windows together, i64[64]."""

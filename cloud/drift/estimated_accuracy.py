@@ -16,7 +16,7 @@ Example: nine of ten sure answers were right; now only half of the answers are t
     >>> import numpy as np
     >>> held, now = np.zeros(64, np.int64), np.zeros(64, np.int64)
     >>> held[[20, 50]], now[[20, 50]] = [100, 900], [500, 500]
-    >>> found = estimated_accuracies(held, 0.9, now, seen_is_quiet=True)
+    >>> found = estimated_accuracies(held, 0.9, now)
     >>> round(found.atc.estimate, 3), found.atc.valid
     (0.5, True)
 
@@ -58,7 +58,7 @@ def no_estimate(why: str) -> EstimatedAccuracies:
 
 
 def estimated_accuracies(
-    held_out: NDArray[np.int64], accuracy: float, now: NDArray[np.int64], *, seen_is_quiet: bool
+    held_out: NDArray[np.int64], accuracy: float, now: NDArray[np.int64], *, doubt: str = ""
 ) -> EstimatedAccuracies:
     """Return both estimates.
 
@@ -66,7 +66,7 @@ def estimated_accuracies(
         held_out: logit-confidence counts of the held-out images, i64[64].
         accuracy: the share of those answered right.
         now: logit-confidence counts of the latest windows, i64[64].
-        seen_is_quiet: what is seen looks as it did (no covariate shift): else the estimates are shown and not valid.
+        doubt: why what is seen may not be what it was (a covariate shift), else "": the estimates are shown then, and not valid.
     """
     images, answers = int(held_out.sum()), int(now.sum())
     if images < LEAST_IMAGES:
@@ -76,10 +76,9 @@ def estimated_accuracies(
     before, after = held_out / images, now / answers
     confidence = 1.0 / (1.0 + np.exp(-confidence_centres()))
     averaged = accuracy + float((after - before) @ confidence)
-    why = "" if seen_is_quiet else "what is seen has changed: confidence says nothing of accuracy then"
     return EstimatedAccuracies(
-        EstimatedAccuracy(min(max(averaged, 0.0), 1.0), seen_is_quiet, why),
-        EstimatedAccuracy(_share_above(after, _threshold(before, accuracy)), seen_is_quiet, why),
+        EstimatedAccuracy(min(max(averaged, 0.0), 1.0), not doubt, doubt),
+        EstimatedAccuracy(_share_above(after, _threshold(before, accuracy)), not doubt, doubt),
     )
 
 

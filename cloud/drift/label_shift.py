@@ -14,7 +14,7 @@ label.
 Example: 9 of 10 are answered right; 30 % of the answers say "scratch", so a quarter of the parts are scratched.
     >>> import numpy as np
     >>> confusion = np.array([[900, 100], [100, 900]])
-    >>> found = label_shares(confusion, np.array([[700, 300]]), seen_is_quiet=True)
+    >>> found = label_shares(confusion, np.array([[700, 300]]))
     >>> [round(share.estimate, 3) for share in found.shares], found.valid
     ([0.75, 0.25], True)
 
@@ -58,13 +58,13 @@ class LabelShares(msgspec.Struct, frozen=True):
     why: str
 
 
-def label_shares(confusion: NDArray[np.int64], windows: NDArray[np.int64], *, seen_is_quiet: bool) -> LabelShares:
+def label_shares(confusion: NDArray[np.int64], windows: NDArray[np.int64], *, doubt: str = "") -> LabelShares:
     """Return the shares of the labels among the parts of `windows`.
 
     Args:
         confusion: held-out counts, i64[K,K]: row is the true label, column the answer.
         windows: how often each label was the answer in each window, i64[W,K].
-        seen_is_quiet: what is seen looks as it did (no covariate shift): else the shares are shown and not valid.
+        doubt: why what is seen may not be what it was (a covariate shift), else "": the shares are shown then, and not valid.
     """
     answers = int(windows.sum())
     why = _trouble(confusion, windows, answers)
@@ -91,9 +91,7 @@ def label_shares(confusion: NDArray[np.int64], windows: NDArray[np.int64], *, se
     low = np.minimum(np.clip(raw - reach, 0.0, 1.0), estimate)
     high = np.maximum(np.clip(raw + reach, 0.0, 1.0), estimate)
     shares = tuple(Share(*each) for each in zip(estimate.tolist(), low.tolist(), high.tolist(), strict=True))
-    if not seen_is_quiet:
-        return LabelShares(shares, answers, False, "what is seen has changed: shares from answers mean nothing then")
-    return LabelShares(shares, answers, True, "")
+    return LabelShares(shares, answers, not doubt, doubt)
 
 
 def project_to_simplex(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -114,6 +114,7 @@ samples = Table(
     Column("labelled_at", Float),
     _camera(),
     Index("samples_by_station", "station", "captured_at"),
+    Index("samples_by_label", "labelled_at"),
 )
 
 alarms = Table(
