@@ -6,15 +6,16 @@ after every label.
 
 Formula, with x = 1 for a right answer, else 0, and a weight v for unequal sampling:
     detector    M <- (1 + M) (1 + s / (1 - m) v (m - x)), s in {1/8, 1/4, 1/2, 3/4}, averaged over s; alarm when M >= 1 / alpha
-    confidence  {m: max(prod(1 + l v (x - m)), prod(1 - l v (x - m))) / 2 < 1 / level}, with the predictable plug-in bets
+    confidence  {m: max(prod(1 + l v (x - m)), prod(1 - l v (x - m))) / 2 < 1 / level, always}, with the predictable plug-in bets
                 l_i = sqrt(2 log(2 / level) / (var_{i-1} i log(1 + i))), cut at 1 / (2 m) and 1 / (2 (1 - m))
 Promises: as long as the accuracy is at least m, the detector takes at least 1 / alpha labels on average before it alarms falsely;
 the interval holds the accuracy at every moment at once with confidence 1 - `level`, as long as the accuracy stays one.
 
-Weights: a frame kept with probability p speaks for 1/p frames. v = min(1, f / p), f the least p of the labels *before*, so that the
-stake is bounded and known beforehand; a label rarer than all before is underweighted once. What is assumed: p is known, and
-whether a frame was kept depends on nothing that also makes its answer right or wrong, beyond what p says. Labels come as frames
-were captured (`spot_labels_in_order`), each sample once; so replays and labels given in any order come to the same.
+Weights: a frame kept with probability p speaks for 1/p frames. v = f / p with f the least p of the labels, so that stakes stay
+bounded by 1; no label weighs less than a twentieth of another (1/p is cut there). What is assumed: p is known, and whether a
+frame was kept depends on nothing that also makes its answer right or wrong, beyond what p says. f comes from how the audit was
+drawn and not from the answers; a label rarer than all before weighs those anew. Labels count as frames were captured
+(`spot_labels_in_order`), each sample once; so replays and labels given in any order come to the same.
 
 Parameters: `ConceptPolicy`. Where the promise m comes from: `promised_accuracy`, less max(tolerance, 3 standard errors), since a
 small held-out set promises little.
@@ -45,6 +46,7 @@ LEVEL = 0.05
 _STAKES = (0.125, 0.25, 0.5, 0.75)
 # Enough for any threshold, and far from the end of a double.
 _MOST_WEALTH = 1e12
+_MOST_RATIO = 20.0
 _GRID = 500
 _CUT = 0.5
 
@@ -70,7 +72,6 @@ class ConceptState(msgspec.Struct, frozen=True):
     """The bets after `labels` labels: `wealth` of each stake; `crossed_at` is when the frame that raised the alarm was captured."""
 
     labels: int = 0
-    least_inclusion: float = 1.0
     wealth: tuple[float, ...] = (0.0,) * len(_STAKES)
     crossed_at: float | None = None
     crossed_after: int | None = None
@@ -105,15 +106,25 @@ def spot_labels_in_order(labels: Iterable[SpotLabel]) -> list[SpotLabel]:
     return sorted(by_sample.values(), key=lambda label: (label.captured_at, label.sample))
 
 
-def bet(state: ConceptState, label: SpotLabel, least_accuracy: float, alpha: float = 1e-3) -> ConceptState:
+def label_weights(labels: Sequence[SpotLabel]) -> NDArray[np.float64]:
+    """Return v of each label, f64[N], in 1/20..1: 1 for all where every frame was drawn with the same probability."""
+    inclusion = np.array([label.inclusion for label in labels], np.float64)
+    if len(inclusion) == 0:
+        return inclusion
+    least = max(float(inclusion.min()), float(inclusion.max()) / _MOST_RATIO)
+    return np.asarray(np.minimum(1.0, least / inclusion), np.float64)
+
+
+def bet(
+    state: ConceptState, label: SpotLabel, least_accuracy: float, *, weight: float = 1.0, alpha: float = 1e-3
+) -> ConceptState:
     """Return the bets after the label of one more frame.
 
     Args:
         least_accuracy: m, what was promised less the tolerance, 0..1 exclusive.
+        weight: v, 0..1.
         alpha: the alarm rings at M >= 1 / alpha.
     """
-    floor = state.least_inclusion if state.labels else label.inclusion
-    weight = min(1.0, floor / label.inclusion)
     gain = weight * (least_accuracy - (1.0 if label.correct else 0.0)) / (1.0 - least_accuracy)
     wealth = tuple(
         min((1.0 + held) * (1.0 + stake * gain), _MOST_WEALTH)
@@ -123,7 +134,6 @@ def bet(state: ConceptState, label: SpotLabel, least_accuracy: float, alpha: flo
     crosses = state.crossed_at is None and sum(wealth) / len(wealth) >= 1.0 / alpha
     return ConceptState(
         labels=count,
-        least_inclusion=min(floor, label.inclusion),
         wealth=wealth,
         crossed_at=label.captured_at if crosses else state.crossed_at,
         crossed_after=count if crosses else state.crossed_after,
@@ -132,9 +142,9 @@ def bet(state: ConceptState, label: SpotLabel, least_accuracy: float, alpha: flo
 
 def concept_state(labels: Iterable[SpotLabel], least_accuracy: float, alpha: float = 1e-3) -> ConceptState:
     """Return the bets after all `labels`, in whatever order they were given. Raises: as `spot_labels_in_order`."""
-    state = ConceptState()
-    for label in spot_labels_in_order(labels):
-        state = bet(state, label, least_accuracy, alpha)
+    state, ordered = ConceptState(), spot_labels_in_order(labels)
+    for label, weight in zip(ordered, label_weights(ordered).tolist(), strict=True):
+        state = bet(state, label, least_accuracy, weight=weight, alpha=alpha)
     return state
 
 
@@ -147,7 +157,8 @@ def confidence_sequence(labels: Iterable[SpotLabel], level: float = LEVEL) -> Co
     if not ordered:
         return None
     means = np.linspace(0.0, 1.0, _GRID + 1)
-    held = np.flatnonzero(log_capital(ordered, means, level)[-1] < math.log(1.0 / level))
+    # What was excluded once stays so: right for one accuracy, and empty, rather than misleading, once it changed for good.
+    held = np.flatnonzero(log_capital(ordered, means, level).max(axis=0) < math.log(1.0 / level))
     if len(held) == 0:
         return None
     # Outwards by one step: the interval's ends lie between grid points.
@@ -161,9 +172,7 @@ def log_capital(labels: Sequence[SpotLabel], means: NDArray[np.float64], level: 
     An accuracy whose capital reached 1 / `level` is excluded. `labels` as `spot_labels_in_order` gives them.
     """
     right = np.array([1.0 if label.correct else 0.0 for label in labels])
-    inclusion = np.array([label.inclusion for label in labels])
-    floor = np.minimum.accumulate(np.concatenate([inclusion[:1], inclusion[:-1]]))
-    weight = np.minimum(1.0, floor / inclusion)
+    weight = label_weights(labels)
     stake = _plug_in_stakes(right, weight, level)[:, None]
     # A little off 0 and 1, where a cut would be infinite.
     inside = np.clip(means, 1e-9, 1.0 - 1e-9)
