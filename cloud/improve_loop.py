@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import secrets
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,7 @@ from cloud.drift.causes import FAULTS, Cause
 from cloud.drift.fleet import DriftEvent, EventKind, FleetDrift, StationDrift, StationPhase
 from cloud.drift.observation import WindowRecord
 from cloud.drift.policy import DriftPolicy
-from cloud.drift_notices import COMMAND_VALID_S, DriftNotices, camera_argument
+from cloud.drift_notices import DriftNotices
 from cloud.label_watch import LabelWatch
 from cloud.ports.alarms import Alarm, AlarmBook, Opened, Retrain
 from cloud.ports.link import Link
@@ -31,11 +30,11 @@ from cloud.ports.stations import StationBook
 from cloud.review.choose import Candidate, choose_for_review
 from cloud.review.retrain_policy import RetrainPolicy, decide_retrain
 from cloud.rollout.rollout_states import RolloutState
-from contract.codec import decode_summary, encode_control
+from cloud.sample_requests import SampleRequests
+from cloud.spot_checks import SpotChecks
+from contract.codec import decode_summary
 from contract.errors import BadMessage, SketchMismatch
-from contract.messages import Command
 from contract.sketches.wire import from_wire
-from contract.topics import Channel, topic
 
 _log = logging.getLogger(__name__)
 
@@ -48,13 +47,14 @@ _MOST_TRIES = 3
 
 @dataclass(frozen=True, slots=True)
 class ImproveRules:
-    """How many frames people look at for an alarm, and when that leads to a new model."""
+    """How many frames people look at for an alarm, and when that leads to a new model; and of each camera a day without one."""
 
     labels_per_alarm: int
     audit_share: float
     ask_again_s: float
     automatic: bool
     retrain: RetrainPolicy = field(default_factory=RetrainPolicy)
+    spot_labels_per_day: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class ImproveLoop:
         rules: ImproveRules,
         now: Callable[[], float],
     ) -> None:
-        self._stored, self._releases, self._link, self._now = stored, releases, link, now
+        self._stored, self._releases, self._now = stored, releases, now
         self._carry_out, self._start_rollout, self._rules = carry_out, start_rollout, rules
         self._policy, self._labels = policy, labels
         self._lock = threading.Lock()
@@ -94,6 +94,8 @@ class ImproveLoop:
         # One retrain at a time: training takes the machine, and the next one should start from the last one's model.
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="retrain")
         self._busy: set[int] = set()
+        self._requests = SampleRequests(stored.samples, stored.commands, link)
+        self._spot_checks = SpotChecks(stored.stations, stored.samples, self._requests, rules.spot_labels_per_day)
         self._notices = DriftNotices(
             stored.stations, stored.alarms, stored.commands, link, seen=self._seen, statuses=self._statuses
         )
@@ -104,9 +106,11 @@ class ImproveLoop:
         self._judge_labels()
         self._answer_done()
         self._notices.tell(self._now())
-        for alarm in self._stored.alarms.open():
+        alarms = self._stored.alarms.open()
+        for alarm in alarms:
             self._ask_people(alarm)
             self._judge(alarm)
+        self._spot_checks.ask(sorted(set(self._seen()) - {alarm.series for alarm in alarms}), self._now())
         self._resume()
 
     def close(self) -> None:
@@ -215,18 +219,7 @@ class ImproveLoop:
         # A command can be lost with a station's process, so its frames are asked for again; but after the new ones, for a
         # station that no longer keeps them would otherwise be asked for nothing else.
         chosen += [s.sample for s in lost][: wanted - len(chosen)]
-        if not chosen or not self._link.connected():
-            return
-        command = Command(
-            id=secrets.token_hex(16),
-            station=alarm.station,
-            name="upload_samples",
-            expires_at=now + COMMAND_VALID_S,
-            arguments={"samples": chosen, **camera_argument(alarm.camera)},
-        )
-        self._stored.commands.sent(command, now)
-        samples.mark_requested(chosen, alarm.id, now)
-        self._link.publish(topic(alarm.station, Channel.COMMAND), encode_control(command), qos=1, retain=False)
+        self._requests.ask(alarm.station, alarm.camera, chosen, alarm.id, now)
 
     def _judge(self, alarm: Alarm) -> None:
         """Start a retrain when the labels call for one."""

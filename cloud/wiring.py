@@ -251,6 +251,7 @@ def make_improve_loop(
         audit_share=settings.review.audit_share,
         ask_again_s=settings.review.ask_again_s,
         automatic=settings.retrain.automatic,
+        spot_labels_per_day=settings.review.spot_labels_per_day,
         retrain=RetrainPolicy(
             labels=settings.review.labels_per_alarm,
             min_accuracy=settings.retrain.min_accuracy,

@@ -51,6 +51,22 @@ class Samples:
             rows = connection.execute(found.group_by(c.station, c.camera)).all()
         return {(row[0], row[1]): (int(row[2]), float(row[3])) for row in rows}
 
+    def spot_checked(self) -> dict[tuple[str, str], float]:
+        """Return when an audit sample was last asked for without an alarm, by (station, camera)."""
+        c = samples.c
+        found = select(c.station, c.camera, func.max(c.requested_at)).where(c.requested_at.is_not(None))
+        wanted = found.where(c.reason == "audit", c.alarm.is_(None)).group_by(c.station, c.camera)
+        with self._database.read() as connection:
+            return {(row[0], row[1]): float(row[2]) for row in connection.execute(wanted)}
+
+    def newest_audit(self, station: str, camera: str, since: float) -> str | None:
+        """Return the newest audit sample captured at or after `since` that nobody asked for yet; None without one."""
+        c = samples.c
+        whose = (c.station == station, c.camera == camera, c.captured_at >= since)
+        unasked = select(c.sample).where(*whose, c.reason == "audit", c.requested_at.is_(None))
+        with self._database.read() as connection:
+            return connection.execute(unasked.order_by(c.captured_at.desc(), c.sample).limit(1)).scalar()
+
     def waiting(self, limit: int) -> list[Sample]:
         """Return up to `limit` samples that have pixels and no label yet, oldest request first."""
         wanted = (samples.c.image_sha256.is_not(None), samples.c.truth.is_(None))

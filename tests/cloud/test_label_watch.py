@@ -17,7 +17,7 @@ from cloud.improve_loop import ImproveLoop, ImproveRules, Stored
 from cloud.review.retrain_policy import RetrainPolicy
 from cloud.rollout.rollout_states import RolloutEvent
 from cloud.rollout_loop import RolloutLoop, RolloutSettings
-from contract.messages import Accounting, Header, ReportedState, Summary
+from contract.messages import Accounting, Header, ReportedState, StationState, Summary
 from contract.sketches.wire import to_wire
 from tests.cloud.api.conftest import OPERATOR, TOKENS, serve
 from tests.cloud.drift.conftest import StationLine
@@ -34,7 +34,8 @@ BALANCED = (0.3, 0.3, 0.2, 0.2)
 class Line:
     """One station whose clock is the cloud's; people label what it kept. `restart` makes a new loop on the same database."""
 
-    def __init__(self, tables: Tables, record: HeldOut | None) -> None:
+    def __init__(self, tables: Tables, record: HeldOut | None, spot_labels_per_day: int = 0) -> None:
+        self.spot_labels_per_day = spot_labels_per_day
         self.tables, self.clock, self.link = tables, HandClock(T0), RecordingLink()
         self.line = StationLine("s1", seed=4)
         self.line.at, self.bundle = T0, BUNDLE
@@ -55,7 +56,7 @@ class Line:
             link=self.link,
             labels=watch_labels(t, self.records),
             policy=DriftPolicy(),
-            rules=ImproveRules(12, 0.5, 30.0, automatic=False, retrain=RetrainPolicy()),
+            rules=ImproveRules(12, 0.5, 30.0, False, RetrainPolicy(), self.spot_labels_per_day),
             now=self.clock.now,
         )
 
@@ -82,6 +83,11 @@ class Line:
         for number, name in enumerate(names):
             truth = "scratch" if wrong_every and number % wrong_every == 0 else "good"
             self.tables.samples.label(name, truth, "eva", self.clock.now())
+
+    def asked(self) -> list[str]:
+        """Return every sample whose pixels were asked for, in order."""
+        uploads = [c for c in self.link.commands() if c.name == "upload_samples"]
+        return [name for command in uploads for name in command.arguments["samples"]]
 
     @property
     def labels(self) -> dict[str, Any]:
@@ -270,3 +276,51 @@ def test_the_api_serves_it_with_validity_flags(line: Line) -> None:
     assert (found["concept"]["threshold"], found["concept"]["found"]) == (1000.0, False)
     assert found["sentence"].startswith("accuracy 0.95 (0.88 to 0.98) on 80 audit labels; estimated without labels 0.9")
     assert fleet["stations"][0]["drift"]["labels"] == {"sentence": found["sentence"]}
+
+
+def test_a_few_random_frames_a_day_are_asked_for_while_nothing_drifts(tables: Tables) -> None:
+    line = Line(tables, record_of(), spot_labels_per_day=24)
+    for minute in range(120):
+        line.send(1, notes=2)
+        if minute == 70:
+            line.restart()
+    asked = line.asked()
+    assert len(asked) == 2, "one an hour, restart or not"
+    samples = [tables.samples.get(name) for name in asked]
+    assert all(s.reason == "audit" and s.alarm is None for s in samples)
+    assert 3_600 <= (samples[1].requested_at or 0) - (samples[0].requested_at or 0) < 3_700
+    line.line.shift_by(sharpness=-6.0)
+    line.send(8, notes=2)
+    (alarm,) = tables.alarms.open()
+    of_alarm = {s.sample for s in tables.samples.of_alarm(alarm.id)}
+    line.clock.forward(4_000.0)
+    line.loop.tick()
+    assert set(line.asked()) - set(asked) == of_alarm, "a drifted line is looked at because of its alarm"
+    line.loop.close()
+
+
+def test_no_frame_is_asked_for_of_a_station_that_is_away_and_none_where_nobody_wants_any(tables: Tables) -> None:
+    line = Line(tables, record_of(), spot_labels_per_day=24)
+    tables.stations.commit([StationState("s1", "b1", False, T0)], [], T0)
+    line.send(5, notes=2)
+    assert line.asked() == []
+    line.spot_labels_per_day = 0
+    line.restart()
+    tables.stations.commit([StationState("s1", "b1", True, T0)], [], T0)
+    line.send(5, notes=2)
+    assert line.asked() == []
+    line.loop.close()
+
+
+def test_answers_that_become_wrong_are_found_from_spot_checks_alone(tables: Tables) -> None:
+    line = Line(tables, record_of(), spot_labels_per_day=1_440)
+    answered = 0
+    for window in range(150):
+        line.send(1, notes=1)
+        fresh, answered = line.asked()[answered:], len(line.asked())
+        line.label(fresh, wrong_every=2 if window > 60 and window % 2 else 0)
+        if tables.alarms.open():
+            break
+    (alarm,) = tables.alarms.open()
+    assert alarm.cause == "concept_shift" and 61 < window < 110
+    line.loop.close()
