@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 from cloud.drift.answers import AnswerState, decode_answers, encode_answers, start_anew, take_window
 from cloud.drift.causes import Cause
-from cloud.drift.concept import ConceptPolicy, SpotLabel
+from cloud.drift.concept import ConceptPolicy, ConfidenceSequence, SpotLabel, confidence_sequence
 from cloud.drift.fleet import StationDrift, StationPhase
-from cloud.drift.label_view import LabelView, concept_sentence, label_view
+from cloud.drift.label_view import LabelView, concept_sentence, label_view, moved_share
 from cloud.ports.alarms import Alarm, AlarmBook, Opened
 from cloud.ports.labels import AnswerStates, HeldOutBook
 from cloud.ports.samples import SampleBook
@@ -52,6 +52,7 @@ class LabelWatch:
         # What may have changed since alarms were last asked for; after a start that is everything.
         self._changed = set(self._states)
         self._labelled: dict[tuple[str, str], tuple[int, float]] = {}
+        self._sequences: dict[str, tuple[int, ConfidenceSequence | None]] = {}
         self._views: dict[str, tuple[StationPhase, Cause, LabelView]] = {}
 
     def saw(self, row: int, header: Header, window: Window) -> None:
@@ -104,7 +105,8 @@ class LabelWatch:
                 record=found.record if found else None,
                 no_record=found.why if found else "no window is in",
                 labels=labels,
-                betting=_outside(labels, self._alarms.all() if labels else [], series),
+                sequence=self._sequence(series, labels),
+                betting=_outside(labels, self._others(series) if labels else []),
                 phase=phase,
                 cause=cause,
                 policy=self._policy,
@@ -112,12 +114,33 @@ class LabelWatch:
             self._views[series] = (phase, cause, view)
             return view
 
+    def moved_share(self, series: str, windows: int) -> str:
+        """Return which label's share moved most in the latest `windows` windows ("labels: scratch .10 -> .31 (.25 to .38)").
+
+        "" where none is sure to have. Only for a series whose alarm is a label shift: it says nothing when what is seen changed.
+        """
+        with self._lock:
+            state = self._states.get(series, AnswerState())
+            return moved_share(state, self._records.of(state.bundle).record, windows)
+
     def _labels(self, series: str, state: AnswerState) -> list[SpotLabel]:
         if not state.bundle:
             return []
         station, camera = split_series(series)
         found = self._samples.audited(station, camera, state.bundle, state.since, _MOST_LABELS)
         return [SpotLabel(s.sample, s.captured_at, s.truth == s.label, s.inclusion) for s in found if s.inclusion > 0.0]
+
+    def _others(self, series: str) -> list[Alarm]:
+        """Return the alarms under which wrong answers of a series are their doing: its own, and those it may share."""
+        alarms = [alarm for alarm in self._alarms.all() if alarm.cause != Cause.CONCEPT_SHIFT.value]
+        return [alarm for alarm in alarms if alarm.series == series or alarm.series not in self._states]
+
+    def _sequence(self, series: str, labels: Sequence[SpotLabel]) -> ConfidenceSequence | None:
+        given = hash(tuple(labels))
+        known = self._sequences.get(series)
+        if known is None or known[0] != given:
+            known = self._sequences[series] = (given, confidence_sequence(labels))
+        return known[1]
 
     def _put(self, series: str, state: AnswerState) -> None:
         self._states[series] = state
@@ -143,8 +166,7 @@ class LabelWatch:
             return changed
 
 
-def _outside(labels: Sequence[SpotLabel], alarms: Sequence[Alarm], series: str) -> list[SpotLabel]:
-    """Return the labels captured while no other alarm of the series was open: under one, wrong answers are its doing."""
-    others = [a for a in alarms if a.series == series and a.cause != Cause.CONCEPT_SHIFT.value]
-    spans = [(a.seen_at, float("inf") if a.closed_at is None else a.closed_at) for a in others]
+def _outside(labels: Sequence[SpotLabel], alarms: Sequence[Alarm]) -> list[SpotLabel]:
+    """Return the labels captured while none of `alarms` was open."""
+    spans = [(a.seen_at, float("inf") if a.closed_at is None else a.closed_at) for a in alarms]
     return [label for label in labels if not any(start <= label.captured_at <= end for start, end in spans)]

@@ -47,7 +47,7 @@ _STAKES = (0.125, 0.25, 0.5, 0.75)
 # Enough for any threshold, and far from the end of a double.
 _MOST_WEALTH = 1e12
 _MOST_RATIO = 20.0
-_GRID = 500
+_GRID = 200
 _CUT = 0.5
 
 

@@ -14,7 +14,6 @@ from cloud.drift.concept import (
     ConfidenceSequence,
     SpotLabel,
     concept_state,
-    confidence_sequence,
     promised_accuracy,
     spot_labels_in_order,
 )
@@ -86,6 +85,7 @@ def label_view(
     no_record: str,
     labels: Sequence[SpotLabel],
     betting: Sequence[SpotLabel],
+    sequence: ConfidenceSequence | None,
     phase: StationPhase,
     cause: Cause,
     policy: ConceptPolicy,
@@ -96,6 +96,7 @@ def label_view(
         state: its windows.
         record: the held-out record of the bundle it runs, None without one: `no_record` says why.
         labels: its audit labels under this bundle; `betting` are those captured while nothing had drifted.
+        sequence: `confidence_sequence(labels)`; the caller remembers it, for it costs more than all the rest.
         phase, cause: how the detectors say that it stands.
     """
     if record is not None and record.artefact != state.artefact:
@@ -113,7 +114,7 @@ def label_view(
     return LabelView(
         sentence=_sentence(audit, concept, shares, free),
         audit=audit,
-        sequence=confidence_sequence(in_order),
+        sequence=sequence,
         concept=concept,
         shares=shares,
         ac=free.ac,
@@ -124,6 +125,18 @@ def label_view(
 def concept_sentence(view: LabelView) -> str:
     """Return the sentence of an alarm about answers that became wrong."""
     return f"{_wrong(view.audit, view.concept)}; what is seen and answered is unchanged"
+
+
+def moved_share(state: AnswerState, record: HeldOut | None, windows: int) -> str:
+    """Return which label's share moved most in the latest `windows` windows, in words; "" where none is sure to have.
+
+    For the alarm about a label shift, which rings when only a few of the remembered windows have shifted.
+    """
+    first = _first_shares(state, record)
+    if record is None or first is None or record.artefact != state.artefact or windows < 1:
+        return ""
+    latest = label_shares(record.confusion(), state.label_windows()[-windows:])
+    return shift_sentence(record.labels, first, latest) or ""
 
 
 def _doubt(phase: StationPhase, cause: Cause) -> str:

@@ -14,6 +14,7 @@ from cloud.api.fleet import fleet_routes
 from cloud.drift.held_out import HeldOut
 from cloud.drift.policy import DriftPolicy
 from cloud.improve_loop import ImproveLoop, ImproveRules, Stored
+from cloud.ports.alarms import Opened
 from cloud.review.retrain_policy import RetrainPolicy
 from cloud.rollout.rollout_states import RolloutEvent
 from cloud.rollout_loop import RolloutLoop, RolloutSettings
@@ -48,13 +49,14 @@ class Line:
 
     def _new_loop(self) -> ImproveLoop:
         t = self.tables
+        self.watch = watch_labels(t, self.records)
         return ImproveLoop(
             stored=Stored(t.stations, t.summaries, t.alarms, t.samples, t.commands, t.rollouts, t.audit),
             releases=self.releases,
             carry_out=lambda *_: False,
             start_rollout=lambda *_: 0,
             link=self.link,
-            labels=watch_labels(t, self.records),
+            labels=self.watch,
             policy=DriftPolicy(),
             rules=ImproveRules(12, 0.5, 30.0, False, RetrainPolicy(), self.spot_labels_per_day),
             now=self.clock.now,
@@ -180,12 +182,25 @@ def test_wrong_answers_under_a_covariate_shift_are_its_doing(line: Line) -> None
     assert "estimated" not in found["sentence"]
 
 
+def test_wrong_answers_under_an_alarm_that_the_fleet_shares_are_its_doing_too(line: Line) -> None:
+    line.send(30)
+    line.tables.alarms.commit(0, {}, [Opened("fleet", T0, line.clock.now(), "covariate_shift", "light")], [])
+    line.label(line.send(20, notes=2), wrong_every=2)
+    line.loop.tick()
+    assert [alarm.series for alarm in line.tables.alarms.all()] == ["fleet"]
+    assert (line.labels["audit"]["labels"], line.labels["concept"]["labels"]) == (40, 0)
+
+
 def test_another_mix_of_parts_is_named_with_its_shares(line: Line) -> None:
     line.send(40)
     assert line.labels["shares"]["valid"] and line.labels["shares"]["sentence"] == ""
     assert line.labels["sentence"].startswith("estimated without labels 0.9")
     line.line.label_shares[:] = (0.1, 0.6, 0.15, 0.15)
-    line.send(40)
+    line.send(5)
+    assert line.watch.moved_share("s1", 5) == "labels: scratch .31 -> .68 (.59 to .76)"
+    assert " -> .40 (" in line.labels["shares"]["sentence"], "most of what is remembered had not shifted yet"
+    assert line.watch.moved_share("s1", 0) == "" == line.watch.moved_share("nobody", 5)
+    line.send(35)
     (alarm,) = line.tables.alarms.open()
     assert alarm.cause == "label_shift"
     shares = line.labels["shares"]
