@@ -22,6 +22,8 @@ from cloud.drift.fleet import StationPhase
 from cloud.drift.held_out import HeldOut
 from cloud.drift.label_shift import Share, label_shares, shift_sentence
 
+# An accuracy of one label or two is no news, whatever its interval.
+_LEAST_SAID = 10
 _CONTRADICTED = "people's labels say that the answers became wrong"
 
 
@@ -206,7 +208,7 @@ def _sentence(audit: Accuracy | None, concept: Concept, shares: Shares, free: Es
     said = []
     if concept.found:
         said.append(_wrong(audit, concept))
-    elif audit is not None:
+    elif audit is not None and audit.labels >= _LEAST_SAID:
         said.append(f"accuracy {_measured(audit)}")
     if free.atc.valid and free.atc.estimate is not None:
         said.append(f"estimated without labels {free.atc.estimate:.2f}")

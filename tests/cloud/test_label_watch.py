@@ -214,7 +214,11 @@ def test_another_mix_of_parts_is_named_with_its_shares(line: Line) -> None:
 
 
 def test_while_a_camera_is_enrolled_nothing_is_claimed(line: Line) -> None:
-    line.label(line.send(12, notes=4), wrong_every=1)
+    first, *others = line.send(12, notes=4)
+    line.label([first], wrong_every=1)
+    line.loop.tick()
+    assert line.labels["audit"]["labels"] == 1 and line.labels["sentence"] == "", "one label is no news"
+    line.label(others, wrong_every=1)
     line.loop.tick()
     assert line.tables.alarms.all() == [] and line.labels["atc"]["valid"] is False
     assert line.labels["concept"]["crossed_at"] is not None and "being enrolled" in line.labels["concept"]["why"]
