@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import secrets
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,8 @@ from cloud.drift.causes import FAULTS, Cause
 from cloud.drift.fleet import DriftEvent, EventKind, FleetDrift, StationDrift, StationPhase
 from cloud.drift.observation import WindowRecord
 from cloud.drift.policy import DriftPolicy
-from cloud.drift_notices import COMMAND_VALID_S, DriftNotices, camera_argument
+from cloud.drift_notices import DriftNotices
+from cloud.label_watch import LabelWatch
 from cloud.ports.alarms import Alarm, AlarmBook, Opened, Retrain
 from cloud.ports.link import Link
 from cloud.ports.records import AuditLog, CommandLog, SummaryLog
@@ -30,11 +30,11 @@ from cloud.ports.stations import StationBook
 from cloud.review.choose import Candidate, choose_for_review
 from cloud.review.retrain_policy import RetrainPolicy, decide_retrain
 from cloud.rollout.rollout_states import RolloutState
-from contract.codec import decode_summary, encode_control
+from cloud.sample_requests import SampleRequests
+from cloud.spot_checks import SpotChecks
+from contract.codec import decode_summary
 from contract.errors import BadMessage, SketchMismatch
-from contract.messages import Command
 from contract.sketches.wire import from_wire
-from contract.topics import Channel, topic
 
 _log = logging.getLogger(__name__)
 
@@ -47,13 +47,14 @@ _MOST_TRIES = 3
 
 @dataclass(frozen=True, slots=True)
 class ImproveRules:
-    """How many frames people look at for an alarm, and when that leads to a new model."""
+    """How many frames people look at for an alarm, and when that leads to a new model; and of each camera a day without one."""
 
     labels_per_alarm: int
     audit_share: float
     ask_again_s: float
     automatic: bool
     retrain: RetrainPolicy = field(default_factory=RetrainPolicy)
+    spot_labels_per_day: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +81,21 @@ class ImproveLoop:
         carry_out: Callable[[Retrain, Sequence[Sample], str, str], bool],
         start_rollout: Callable[[str, tuple[str, ...], str], int],
         link: Link,
+        labels: LabelWatch,
         policy: DriftPolicy,
         rules: ImproveRules,
         now: Callable[[], float],
     ) -> None:
-        self._stored, self._releases, self._link, self._now = stored, releases, link, now
+        self._stored, self._releases, self._now = stored, releases, now
         self._carry_out, self._start_rollout, self._rules = carry_out, start_rollout, rules
-        self._policy = policy
+        self._policy, self._labels = policy, labels
         self._lock = threading.Lock()
         self._load()
         # One retrain at a time: training takes the machine, and the next one should start from the last one's model.
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="retrain")
         self._busy: set[int] = set()
+        self._requests = SampleRequests(stored.samples, stored.commands, link)
+        self._spot_checks = SpotChecks(stored.stations, stored.samples, self._requests, rules.spot_labels_per_day)
         self._notices = DriftNotices(
             stored.stations, stored.alarms, stored.commands, link, seen=self._seen, statuses=self._statuses
         )
@@ -99,11 +103,14 @@ class ImproveLoop:
     def tick(self) -> None:
         """Read what came in, then move every open alarm one step further."""
         self._watch()
+        self._judge_labels()
         self._answer_done()
         self._notices.tell(self._now())
-        for alarm in self._stored.alarms.open():
+        alarms = self._stored.alarms.open()
+        for alarm in alarms:
             self._ask_people(alarm)
             self._judge(alarm)
+        self._spot_checks.ask(sorted(set(self._seen()) - {alarm.series for alarm in alarms}), self._now())
         self._resume()
 
     def close(self) -> None:
@@ -114,7 +121,8 @@ class ImproveLoop:
         """Return a series' drift state as JSON-ready values; `sentence` is for people."""
         (status,) = self._statuses([series])
         shown: dict[str, Any] = msgspec.to_builtins(status)
-        return {**shown, "camera": split_series(series)[1]}
+        labels: dict[str, Any] = msgspec.to_builtins(self._labels.view(status))
+        return {**shown, "camera": split_series(series)[1], "labels": labels}
 
     def drift_of(self, station: str) -> list[dict[str, Any]]:
         """Return the drift state of each of the station's cameras, alarmed ones first; of its only one before it said a word."""
@@ -125,6 +133,7 @@ class ImproveLoop:
     def re_enrol(self, series: str, actor: str, reason: str) -> None:
         """Take what the series' camera sees from now on as its normal; its open alarm is closed."""
         now = self._now()
+        self._labels.re_enrolled(series, now)
         with self._lock:
             events = self._fleet.re_enrol(series, reason, now)
             self._keep([series], _opened(events, now), [(series, now, reason), *_cleared(events, now)])
@@ -142,6 +151,15 @@ class ImproveLoop:
             for alarm in opened:
                 _log.warning("drift alarm on %s: %s", alarm.series, alarm.sentence)
 
+    def _judge_labels(self) -> None:
+        """Open an alarm where people's labels say that the answers became wrong."""
+        opened = self._labels.concept_alarms(self._statuses, self._now())
+        if opened:
+            with self._lock:
+                self._keep([], opened, [])
+        for alarm in opened:
+            _log.warning("drift alarm on %s: %s", alarm.series, alarm.sentence)
+
     def _observe(self, rows: Sequence[tuple[int, bytes]]) -> list[Opened]:
         events: list[DriftEvent] = []
         seen: set[str] = set()
@@ -153,6 +171,7 @@ class ImproveLoop:
                     continue
                 h, window = summary.header, from_wire(summary.window)
                 series = series_name(h.station, h.camera)
+                self._labels.saw(cursor, h, window)
                 events += self._fleet.observe(WindowRecord(series, h.boot, h.seq, h.started_at, h.ended_at, window))
             except (BadMessage, SketchMismatch) as error:
                 # Stored by a version that let it through: one window less must not end the watch over every station.
@@ -160,6 +179,7 @@ class ImproveLoop:
                 continue
             seen.add(series)
         opened = _opened(events, self._now())
+        self._labels.keep()
         self._keep(seen, opened, _cleared(events, self._now()))
         return opened
 
@@ -199,18 +219,7 @@ class ImproveLoop:
         # A command can be lost with a station's process, so its frames are asked for again; but after the new ones, for a
         # station that no longer keeps them would otherwise be asked for nothing else.
         chosen += [s.sample for s in lost][: wanted - len(chosen)]
-        if not chosen or not self._link.connected():
-            return
-        command = Command(
-            id=secrets.token_hex(16),
-            station=alarm.station,
-            name="upload_samples",
-            expires_at=now + COMMAND_VALID_S,
-            arguments={"samples": chosen, **camera_argument(alarm.camera)},
-        )
-        self._stored.commands.sent(command, now)
-        samples.mark_requested(chosen, alarm.id, now)
-        self._link.publish(topic(alarm.station, Channel.COMMAND), encode_control(command), qos=1, retain=False)
+        self._requests.ask(alarm.station, alarm.camera, chosen, alarm.id, now)
 
     def _judge(self, alarm: Alarm) -> None:
         """Start a retrain when the labels call for one."""

@@ -47,11 +47,16 @@ class DriftSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ReviewSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How many frames people look at for an alarm, the share of them drawn at random, and how long an upload may take."""
+    """How many frames people look at for an alarm, the share of them drawn at random, and how long an upload may take.
+
+    `spot_labels_per_day`: how many random frames of each camera people look at while nothing drifts; without any nobody can tell
+    that answers became wrong where nothing seen changed.
+    """
 
     labels_per_alarm: int = 120
     audit_share: float = 0.5
     ask_again_s: float = 60.0
+    spot_labels_per_day: int = 0
 
 
 class RetrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -166,6 +171,10 @@ def _check(settings: CloudSettings, file: Path) -> None:
     for key, value in positive:
         if not value > 0:
             raise InvalidConfig(f"{file}: {key} = {value} must be above 0")
+    if settings.review.spot_labels_per_day < 0:
+        raise InvalidConfig(
+            f"{file}: review.spot_labels_per_day = {settings.review.spot_labels_per_day}", hint="0 asks for none"
+        )
     if settings.drift.enrol_windows < 12:
         raise InvalidConfig(
             f"{file}: drift.enrol_windows = {settings.drift.enrol_windows}", hint="a baseline needs at least 12"

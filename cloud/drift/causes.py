@@ -25,6 +25,7 @@ class Cause(str, Enum):
     CLOCK = "clock"
     COVARIATE_SHIFT = "covariate_shift"
     LABEL_SHIFT = "label_shift"
+    CONCEPT_SHIFT = "concept_shift"
 
 
 FAULTS = frozenset({Cause.MISSING, Cause.BLACK, Cause.SATURATED, Cause.FROZEN, Cause.CLOCK})

@@ -24,6 +24,7 @@ from contract.messages import Accounting, Header, ReportedState, StationState, S
 from contract.sketches.wire import to_wire
 from tests.cloud.drift.conftest import StationLine
 from tests.fakes.cloud_tables import Tables, note, open_tables, received
+from tests.fakes.held_out import watch_labels
 from tests.fakes.link import RecordingLink
 from tests.fixtures_broker import ROOT, free_port
 from tests.tiny_bundle import write_bundle
@@ -142,6 +143,7 @@ class CloudPlant:
         loop = ImproveLoop(
             stored=Stored(t.stations, t.summaries, t.alarms, t.samples, t.commands, t.rollouts, t.audit),
             releases=registry.catalog, carry_out=lambda *_: False, start_rollout=lambda *_: 0, link=RecordingLink(),
+            labels=watch_labels(t),
             policy=DriftPolicy(enrol_windows=24), rules=ImproveRules(4, 0.5, 60.0, automatic=False), now=lambda: now,
         )  # fmt: skip
         loop.tick()
