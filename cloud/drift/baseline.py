@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cloud.drift.detectors import answers, distance, pattern, scene
 from cloud.drift.detectors.levels import Before, Levels, check_enough, fit_levels
-from cloud.drift.detectors.together import Together, fit_together
+from cloud.drift.detectors.together import Together, fit_together, scale_margin
 from cloud.drift.observation import Observation, unpack
 from cloud.drift.vectors import Vector, from_bytes
 from contract.sketches.moments import N_STATISTICS, STATISTICS, STATISTICS_OF_1
@@ -38,8 +38,8 @@ _MOSTLY = 0.5
 class InputBaseline(msgspec.Struct, frozen=True):
     """Normal of what a station sees, from so many `windows`; `doubts` say in words why it may be none.
 
-    `levels` are of the statistics, the scene and its pattern, `together_level` of the root of `together`. `left_out` windows lay
-    far out.
+    `levels` are of the statistics, the scene and its pattern, `together_level` of the root of `together`, whose margin is wider by
+    `together_scale`. `left_out` windows lay far out.
     """
 
     windows: int
@@ -48,6 +48,7 @@ class InputBaseline(msgspec.Struct, frozen=True):
     pattern: pattern.Pattern
     together: Together
     together_level: Levels
+    together_scale: float
     left_out: int = 0
     doubts: tuple[str, ...] = ()
 
@@ -73,8 +74,10 @@ class Baseline(msgspec.Struct, frozen=True):
     outputs: OutputBaseline | None = None
 
 
-def fit_inputs(observations: Sequence[Observation]) -> InputBaseline:
+def fit_inputs(observations: Sequence[Observation], *, independent: bool = False) -> InputBaseline:
     """Return the normal of what is seen in `observations`, which are in order.
+
+    `independent`: no order, in time or otherwise, put these frames into these windows (`levels.fit_levels`).
 
     Raises:
         SketchMismatch: fewer than 12 windows.
@@ -97,11 +100,19 @@ def fit_inputs(observations: Sequence[Observation]) -> InputBaseline:
     times = _times(kept)
     named = STATISTICS if kept[0].features > 1 else STATISTICS_OF_1
     names = (*named, scene.NAME, pattern.NAME)
-    levels = fit_levels(names, times, values, np.append(within, (0.0, 0.0)), frames, floors=floors)
+    levels = fit_levels(
+        names, times, values, np.append(within, (0.0, 0.0)), frames, floors=floors, independent=independent
+    )
     news = _enrolled_news(levels, kept, values, frames, times)[:, :N_STATISTICS]
     together, roots = fit_together(news, _of_frames(levels, kept, frames))
     together_level = fit_levels(
-        (TOGETHER,), None, roots[:, None], np.zeros(1), frames, floors=np.array([distance.FLOOR])
+        (TOGETHER,),
+        None,
+        roots[:, None],
+        np.zeros(1),
+        frames,
+        floors=np.array([distance.FLOOR]),
+        independent=independent,
     )
     return InputBaseline(
         len(kept),
@@ -110,6 +121,7 @@ def fit_inputs(observations: Sequence[Observation]) -> InputBaseline:
         usual_pattern,
         together,
         together_level,
+        scale_margin(together_level, int(frames.sum()) if independent else len(kept)),
         left_out,
         _doubts(levels, means, int(far.sum()), len(observations)),
     )

@@ -73,7 +73,8 @@ _TIE = 5.0
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """A figure that lay beyond its margin, always on one side: on average `z` sd from normal for `windows` windows."""
+    """A figure that lay beyond its margin, always on one side: on average `z` sd from normal for `windows` windows, 0 of which
+    are a set of images that is no window of a station."""
 
     figure: str
     z: float
@@ -83,7 +84,8 @@ class Evidence(msgspec.Struct, frozen=True):
     def sentence(self) -> str:
         """Return e.g. "sharpness -3.1 sd for 4 windows"."""
         plural = "" if self.windows == 1 else "s"
-        return f"{_WORDS.get(self.figure, self.figure)} {self.z:+.1f} sd for {self.windows} window{plural}"
+        lasted = f" for {self.windows} window{plural}" if self.windows else ""
+        return f"{_WORDS.get(self.figure, self.figure)} {self.z:+.1f} sd{lasted}"
 
 
 def find_fault(seen: Observation, min_frames: int) -> Cause:
@@ -128,6 +130,12 @@ def gather(banks: Sequence[Bank], most: int = 4) -> tuple[Evidence, ...]:
     return tuple(evidence for _, evidence in found[:most])
 
 
+def sentence_of(evidence: Sequence[Evidence]) -> str:
+    """Return the leading evidence with the part it points at: "lens: sharpness -3.1 sd for 4 windows"."""
+    lead = min(evidence, key=lambda item: (_VAGUE.get(item.figure, 0), -abs(item.z)))
+    return f"{_PARTS.get(lead.figure, 'light')}: {lead.sentence()}"
+
+
 def explain(inputs: Bank, outputs: Bank | None, log_threshold: float) -> tuple[Cause, str, tuple[Evidence, ...]]:
     """Return the cause, one sentence and the evidence of an alarm.
 
@@ -145,5 +153,4 @@ def explain(inputs: Bank, outputs: Bank | None, log_threshold: float) -> tuple[C
         lead, cause, tail = answered[:1], Cause.LABEL_SHIFT, "; what is seen is unchanged"
     if not lead:
         return cause, f"many figures a little{tail}", seen + answered
-    part = _PARTS.get(lead[0].figure, "light")
-    return cause, f"{part}: {lead[0].sentence()}{tail}", (seen + answered)
+    return cause, f"{sentence_of(lead)}{tail}", (seen + answered)

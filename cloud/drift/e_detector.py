@@ -117,6 +117,13 @@ def update(bank: Bank, scores: Scores, at: float) -> Bank:
     )
 
 
+def log_bets(scores: Scores) -> NDArray[np.float64]:
+    """Return what one window by itself is worth to each stream and lambda, f64[S,4]: the logarithm of the factor, uncapped."""
+    index, sign = streams(scores.figures)
+    excess = np.clip(sign * _finite(scores.z)[index] - scores.margin[index], -_MAX_EXCESS, _MAX_EXCESS)
+    return np.asarray(excess[:, None] * _LAMBDA_ROW - _PENALTY_ROW)
+
+
 def _finite(values: Vector) -> Vector:
     """Return `values`, with 0 for what is no number, which is no evidence, and bounded."""
     # The usual case, at a fifth of the price of looking at each.

@@ -13,7 +13,6 @@ import numpy as np
 
 from cloud.drift.baseline import OUTPUT_FIGURES, InputBaseline, OutputBaseline, moment
 from cloud.drift.detectors.levels import Before
-from cloud.drift.detectors.together import scale_margin
 from cloud.drift.observation import Observation, unpack
 from cloud.drift.vectors import Vector
 from contract.sketches.moments import N_STATISTICS
@@ -60,7 +59,7 @@ def score_inputs(baseline: InputBaseline, seen: Observation, tolerance: float, b
     root = np.array([baseline.together.root(news[:N_STATISTICS])])
     together = baseline.together_level.residual(root, seen.frames, None)
     margin = levels.margin(seen.frames, foretold, tolerance)
-    alike = baseline.together_level.margin(seen.frames, np.zeros(1), 0.0) + scale_margin(baseline.together_level)
+    alike = baseline.together_level.margin(seen.frames, np.zeros(1), 0.0) + baseline.together_scale
     return Scores(
         baseline.figures,
         np.append(news, together),

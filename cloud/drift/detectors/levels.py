@@ -132,7 +132,7 @@ def fit_levels(
     frames: Vector,
     *,
     floors: Vector,
-    gaps_s: Vector | None = None,
+    independent: bool = False,
 ) -> Levels:
     """Return the normal of F figures.
 
@@ -142,7 +142,7 @@ def fit_levels(
         values: f64[N,F], each a mean over `frames` f64[N].
         within: f64[F], the variance of each figure over frames.
         floors: f64[F], the least sd of each.
-        gaps_s: f64[N-1], seconds between windows, where `times` cannot tell.
+        independent: frames were put into windows by chance, so that windows differ by their frames alone.
     Raises:
         SketchMismatch: fewer than 12 windows.
     """
@@ -153,7 +153,6 @@ def fit_levels(
     centre = frames @ flat / frames.sum()
     residual = flat - centre
     gaps = np.ones(windows - 1) if times is None else np.diff(times)
-    gaps = gaps if gaps_s is None else gaps_s
     period_s = float(np.median(gaps))
     near = (gaps > 0.0) & (gaps < 1.5 * period_s)
     power = np.maximum((residual * residual).sum(axis=0), 1e-18)
@@ -167,13 +166,18 @@ def fit_levels(
     variance = (steps * steps).sum(axis=0) / freedom / (1.0 - (phi * phi if near.any() else 0.0))
     widening = np.array([sd_inflation(int(count)) for count in freedom]) ** 2
     usual = windows / float((1.0 / frames).sum())
+    between = np.maximum(variance * widening - within / usual, 0.0)
+    if independent:
+        phi = np.zeros(len(names))
+        between = np.where(within > 0.0, 0.0, residual.var(axis=0, ddof=1) * sd_inflation(windows - 1) ** 2)
+        variance = np.where(within > 0.0, within / usual, residual.var(axis=0, ddof=1))
     return Levels(
         names,
         windows,
         usual,
         period_s,
         to_bytes(centre),
-        to_bytes(np.maximum(variance * widening - within / usual, 0.0)),
+        to_bytes(between),
         to_bytes(within),
         to_bytes(np.sqrt(variance)),
         to_bytes(phi),

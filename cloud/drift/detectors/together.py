@@ -62,14 +62,15 @@ def fit_together(news: Vector, of_frames: Vector | None) -> tuple[Together, Vect
     return _whitener(news, of_frames), roots
 
 
-def scale_margin(level: Levels) -> float:
-    """Return what 3 standard errors of the statistics' own variances make of a root judged by `level`, in its sd.
+def scale_margin(level: Levels, freedom: int) -> float:
+    """Return what 3 standard errors of the statistics' own variances, of so many degrees of freedom, make of a root judged by
+    `level`, in its sd.
 
     T sums the squares of all figures: where light moves them together, an sd that came out a tenth too small is a tenth too small
     for all.
     """
     spread = max(float(from_bytes(level.sd)[0]), FLOOR)
-    error = 3.0 * float((2.0 / level.windows) ** 0.5)
+    error = 3.0 * float((2.0 / freedom) ** 0.5)
     # A cube root moves by a third of what is under it.
     return error / 3.0 * float(from_bytes(level.centre)[0]) / spread
 
