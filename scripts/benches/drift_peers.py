@@ -14,7 +14,7 @@ from scipy.stats import kstwo
 
 from contract.sketches.frame_stats import FrameStats
 from contract.sketches.moments import N_STATISTICS
-from scripts.benches.tiles import TileFrame
+from scripts.benches.tiles import TileFrame, TilePool
 from scripts.benches.window_power import Contender
 
 _SIGNIFICANCE = 0.05
@@ -76,40 +76,48 @@ class PixelKernel:
     Source: Gretton et al. 2012, "A kernel two-sample test".
     """
 
-    def __init__(self) -> None:
-        self._reference = np.empty((0, 0), np.float32)
+    def __init__(self, squared: NDArray[np.float32]) -> None:
+        """Start with the squared distances of all frames of the pool, f32[serial,serial]: the same pairs meet in many windows."""
+        self._squared = squared
+        self._reference: list[int] = []
         self._scale = 1.0
 
     def fit(self, reference: Sequence[TileFrame]) -> None:
-        """Keep the pixels; take the kernel's width from their distances."""
-        self._reference = _pixels(reference)
-        squared = _squared_distances(self._reference, self._reference)
-        apart = squared[np.triu_indices(len(reference), 1)]
+        """Keep the frames; take the kernel's width from their distances."""
+        self._reference = [frame.serial for frame in reference]
+        apart = self._between(self._reference, self._reference)[np.triu_indices(len(reference), 1)]
         self._scale = 1.0 / (2.0 * max(float(np.median(apart)), 1e-12))
 
     def score(self, window: Sequence[TileFrame]) -> float:
         """Return MMD^2 up to the reference's own term, which is the same for every window."""
-        current = _pixels(window)
-        within = np.exp(-self._scale * _squared_distances(current, current)).mean()
-        across = np.exp(-self._scale * _squared_distances(current, self._reference)).mean()
+        current = [frame.serial for frame in window]
+        within = np.exp(-self._scale * self._between(current, current)).mean()
+        across = np.exp(-self._scale * self._between(current, self._reference)).mean()
         return float(within - 2.0 * across)
 
+    def _between(self, one: list[int], other: list[int]) -> NDArray[np.float64]:
+        return self._squared[np.ix_(one, other)].astype(np.float64)
 
-def peer_contenders() -> tuple[Contender, ...]:
+
+def pixel_distances(frames: Sequence[TileFrame]) -> NDArray[np.float32]:
+    """Return the squared distances between the pixels of all `frames`, f32[n,n]."""
+    pixels = np.stack([frame.raw for frame in frames])
+    norms = (pixels * pixels).sum(axis=1)
+    return np.asarray(np.maximum(norms[:, None] + norms[None, :] - 2.0 * (pixels @ pixels.T), 0.0), np.float32)
+
+
+def peer_contenders(pool: TilePool) -> tuple[Contender, ...]:
     """Return the other detectors of table 2."""
+    squared = pixel_distances(pool.every_frame())
     return (
         Contender("ks", lambda _: KolmogorovSmirnov(), ks_limit),
         Contender("psi", lambda _: PopulationStability(), lambda _frames, _reference: _PSI_LIMIT),
-        Contender("mmd", lambda _: PixelKernel()),
+        Contender("mmd", lambda _: PixelKernel(squared)),
     )
 
 
 def _columns(frames: Sequence[FrameStats]) -> NDArray[np.float64]:
     return np.stack([frame.values for frame in frames], axis=1)
-
-
-def _pixels(frames: Sequence[TileFrame]) -> NDArray[np.float32]:
-    return np.stack([frame.raw for frame in frames])
 
 
 def _distance(old: NDArray[np.float64], new: NDArray[np.float64]) -> float:
@@ -122,8 +130,3 @@ def _distance(old: NDArray[np.float64], new: NDArray[np.float64]) -> float:
 def _shares(column: NDArray[np.float64], cuts: NDArray[np.float64]) -> NDArray[np.float64]:
     counts = np.bincount(np.searchsorted(cuts, column, side="right"), minlength=cuts.size + 1)
     return np.maximum(counts / column.size, _PSI_EMPTY)
-
-
-def _squared_distances(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:
-    norms = (one * one).sum(axis=1)[:, None] + (other * other).sum(axis=1)[None, :]
-    return np.maximum(np.asarray(norms - 2.0 * (one @ other.T), np.float64), 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,8 +25,9 @@ class Estimate:
         return f"{self.value:.3g} ({self.low:.3g}-{self.high:.3g})"
 
     def figures(self, key: str) -> dict[str, float]:
-        """Return it as flat figures: `key`, `key_low`, `key_high`."""
-        return {key: self.value, f"{key}_low": self.low, f"{key}_high": self.high}
+        """Return it as flat figures: `key`, `key_low`, `key_high`; without those that are infinite, which JSON cannot hold."""
+        figures = {key: self.value, f"{key}_low": self.low, f"{key}_high": self.high}
+        return {name: figure for name, figure in figures.items() if math.isfinite(figure)}
 
 
 def clustered_share(hits: ArrayLike) -> Estimate:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache, partial
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -50,7 +51,7 @@ class Condition(str, Enum):
 
 DRIFTS = tuple(condition for condition in Condition if condition is not Condition.NOMINAL)
 _EXPOSURES = {Condition.NOMINAL: 3, Condition.EXPOSURE_4: 4, Condition.EXPOSURE_6: 6}
-_UPSETS: Final = {
+_UPSETS: Final[Mapping[Condition, Callable[[Pixels], Pixels]]] = {
     Condition.GAIN_5: partial(gain, factor=1.05),
     Condition.GAIN_10: partial(gain, factor=1.10),
     Condition.BLUR: partial(blur, sigma_px=0.6),
@@ -69,9 +70,13 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class TileFrame(FrameStats):
-    """A frame's statistics, and for those who look at pixels `raw` f32[64*64] in 0..1."""
+    """A frame's statistics, and for those who look at pixels `raw` f32[64*64] in 0..1.
+
+    `serial` is its place among all frames of the pool, so that what holds between two frames can be worked out once.
+    """
 
     raw: NDArray[np.float32]
+    serial: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,10 @@ class TilePool:
         """Return the frames of `tiles` under `condition`."""
         frames = self.frames[condition]
         return [frames[index] for index in tiles.tolist()]
+
+    def every_frame(self) -> list[TileFrame]:
+        """Return all frames in the order of their serials."""
+        return sorted((frame for of in self.frames.values() for frame in of), key=lambda frame: frame.serial)
 
     def values(self, condition: Condition) -> NDArray[np.float64]:
         """Return the statistics of every tile under `condition`, f64[tiles,12]."""
@@ -148,12 +157,13 @@ def load_pool(folder: Path) -> TilePool:
         NotFound: as `find_tiles`.
     """
     tiles = tuple(tile for tile in find_tiles(folder) if set(_EXPOSURES.values()) <= set(tile.files))
+    serials = count()
     frames: dict[Condition, tuple[TileFrame, ...]] = {}
     for condition, exposure in _EXPOSURES.items():
-        frames[condition] = tuple(_frame(_read(tile.files[exposure])) for tile in tiles)
+        frames[condition] = tuple(_frame(_read(tile.files[exposure]), next(serials)) for tile in tiles)
     nominal = [_read(tile.files[_EXPOSURES[Condition.NOMINAL]]) for tile in tiles]
     for condition, upset in _UPSETS.items():
-        frames[condition] = tuple(_frame(upset(pixels)) for pixels in nominal)
+        frames[condition] = tuple(_frame(upset(pixels), next(serials)) for pixels in nominal)
     return TilePool(tiles, frames)
 
 
@@ -196,8 +206,8 @@ def _read(path: Path) -> Pixels:
         return np.asarray(image.convert("L"))
 
 
-def _frame(pixels: Pixels) -> TileFrame:
+def _frame(pixels: Pixels, serial: int) -> TileFrame:
     stats = frame_stats(pixels)
     small = Image.fromarray(pixels).resize((RAW_SIDE, RAW_SIDE), Image.Resampling.BILINEAR)
     raw = np.asarray(small, np.float32).reshape(-1) / np.float32(255.0)
-    return TileFrame(stats.values, stats.thumbnail, stats.frame_hash, raw)
+    return TileFrame(stats.values, stats.thumbnail, stats.frame_hash, raw, serial)

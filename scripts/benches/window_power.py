@@ -55,9 +55,9 @@ class Contender:
 class Effort:
     """Splits, and of each the calibration windows and the test windows of every condition."""
 
-    splits: int = 100
-    calibration: int = 10
-    test: int = 4
+    splits: int = 400
+    calibration: int = 3
+    test: int = 1
 
 
 @dataclass(frozen=True, slots=True)
