@@ -38,7 +38,7 @@ def clustered_share(hits: ArrayLike) -> Estimate:
     having few clusters. Where all agree (0 or 1) nothing can be estimated: then a cluster counts as one.
 
     >>> print(clustered_share([[1, 0], [1, 1], [0, 1], [1, 1]]))
-    0.75 (0.228-0.989)
+    0.75 (0.244-0.988)
 
     Source: Korn and Graubard 1998, "Confidence intervals for proportions with small expected number of positive counts".
     """
