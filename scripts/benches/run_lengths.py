@@ -20,6 +20,8 @@ from scripts.benches.tiles import Condition, Indices, TileFrame, TilePool, draw,
 FRAMES = 20
 ENROL_WINDOWS = 24
 NOMINAL_WINDOWS = 1000
+_PHASES = 32
+_PHASE_SEED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ Watch = Callable[[Sequence[Stream]], Sequence[Sequence[int]]]
 
 @dataclass(frozen=True, slots=True)
 class StreamEffort:
-    """Streams of each kind; windows of a quiet one; quiet windows before a change and drifted ones after."""
+    """Streams of each kind; windows of a quiet one; quiet windows before a change, up to 31 more, and drifted ones after."""
 
     streams: int = 100
     quiet: int = NOMINAL_WINDOWS
@@ -84,8 +86,12 @@ def quiet_streams(pool: TilePool, effort: StreamEffort) -> list[Stream]:
 
 def changing_streams(pool: TilePool, effort: StreamEffort, then: Condition) -> list[Stream]:
     """Return streams that come under `then`."""
-    windows = effort.before + effort.after
-    return [_stream(pool, seed, windows, effort.before, then) for seed in range(effort.streams)]
+    # Detectors that look only every so many windows (ADWIN: 32) must not find every change at the same phase of their clock.
+    later = np.random.default_rng(_PHASE_SEED).integers(_PHASES, size=effort.streams).tolist()
+    return [
+        _stream(pool, seed, effort.before + more + effort.after, effort.before + more, then)
+        for seed, more in enumerate(later)
+    ]
 
 
 def measure_run_length(streams: Sequence[Stream], alarms: Sequence[Sequence[int]]) -> Estimate:

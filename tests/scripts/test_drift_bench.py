@@ -248,9 +248,11 @@ def test_run_lengths_count_quiet_runs_for_what_they_lasted(pool: TilePool) -> No
 
 def test_a_delay_counts_from_the_change_and_early_alarms_are_false_starts(pool: TilePool) -> None:
     streams: list[Stream] = changing_streams(pool, STREAMS, Condition.EXPOSURE_4)
-    found = measure_delay(streams, [[10], [12], [3, 11], [11]])
+    first, second, third, fourth = (stream.change for stream in streams)
+    assert len({first, second, third, fourth}) > 1
+    found = measure_delay(streams, [[first], [second + 2], [3, third + 1], [fourth + 1]])
     assert (found.median.value, found.found.value, found.false_starts.value) == (2.0, 1.0, 0.25)
-    never = measure_delay(streams, [[], [], [], [10]])
+    never = measure_delay(streams, [[], [], [], [fourth]])
     assert never.median.value == np.inf and never.found.value == 0.25
 
 
