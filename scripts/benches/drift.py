@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from scripts.benches.drift_peer_venv import install_drift_peers, peers_installed
 from scripts.benches.drift_peers import peer_contenders
 from scripts.benches.drift_tables import SIZES, drift_tables
-from scripts.benches.present_judge import PresentJudge
+from scripts.benches.own_judge import OwnJudge, watch_streams
 from scripts.benches.run_lengths import (
     NOMINAL_WINDOWS,
     Stream,
@@ -32,8 +32,8 @@ from scripts.benches.window_power import Contender, Effort, Power, measure_power
 Figures = dict[str, float]
 
 # Plumbline's own: the scorer of table 2, and what watches the streams of table 3 (None: there is no such door yet).
-_SCORER = Contender("", PresentJudge)
-_WATCH: Watch | None = None
+_SCORER = Contender("", OwnJudge)
+_WATCH: Watch = watch_streams
 
 _WHOLE = (Effort(), StreamEffort(), 10_000)
 _QUICK = (Effort(splits=20, calibration=5, test=1), StreamEffort(streams=5, quiet=100, before=20, after=60), 500)
