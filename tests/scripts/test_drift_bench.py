@@ -18,7 +18,7 @@ from scripts.benches import drift
 from scripts.benches.budget import TARGETS
 from scripts.benches.drift_peers import peer_contenders
 from scripts.benches.drift_tables import SIZES
-from scripts.benches.present_judge import PresentJudge
+from scripts.benches.own_judge import OwnJudge
 from scripts.benches.run_lengths import (
     ENROL_WINDOWS,
     Stream,
@@ -118,7 +118,7 @@ def test_the_conventional_rate_counts_quiet_windows_only(pool: TilePool) -> None
 
 
 def test_every_real_contender_finds_the_brightest_exposure(pool: TilePool) -> None:
-    for contender in (*peer_contenders(pool), Contender("", PresentJudge)):
+    for contender in (*peer_contenders(pool), Contender("", OwnJudge)):
         found = measure_power(pool, contender, 20, Effort(splits=20, calibration=6, test=1))
         assert found.power[Condition.EXPOSURE_6].value == 1.0, contender.key
         assert found.false_positives.value < 0.3, contender.key
