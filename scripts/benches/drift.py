@@ -88,8 +88,8 @@ def _streams(pool: TilePool, effort: StreamEffort, *, river: bool) -> Figures:
     begun = time.perf_counter()
     figures |= _of_watch("", quiet, watch_streams(quiet), changing, watch_streams(changing))
     figures["drift.heldout_arl_ratio"] = figures["drift.run_windows"] / NOMINAL_WINDOWS
-    # Windows are hourly.
-    figures["drift.delay_exp4_h"] = figures["drift.delay_exp4_windows"]
+    # Windows are hourly. Where most are never found, it is at least as long as was waited.
+    figures["drift.delay_exp4_h"] = figures.get("drift.delay_exp4_windows", float(effort.after))
     _say(f"plumbline over {len(quiet) + len(changing)} streams: {time.perf_counter() - begun:.0f} s")
     if river:
         begun = time.perf_counter()

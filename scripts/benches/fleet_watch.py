@@ -7,7 +7,7 @@ from collections.abc import Callable
 from cloud.drift.simulate import Plant
 from cloud.drift.simulated_watch import figures_of, hourly_policy, watch_fleet
 
-_STATIONS, _QUICK_STATIONS = 2_000, 40
+_STATIONS, _QUICK_STATIONS = 2_000, 12
 _STRESSED = 4
 """One in so many stations of the fleet is enough to see how bad it gets."""
 
