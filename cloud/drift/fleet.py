@@ -133,6 +133,8 @@ class FleetDrift:
         self._raised: set[str] = set()
         self._alarmed: frozenset[str] = frozenset()
         self._shared: frozenset[str] = frozenset()
+        # Stations whose alarm is their own, as events last told.
+        self._alone: frozenset[str] = frozenset()
 
     def observe(self, record: WindowRecord) -> list[DriftEvent]:
         """Take in a window and return what changed by it; nothing for a repeated window."""
@@ -181,7 +183,7 @@ class FleetDrift:
             outputs_enrolled=state.outputs is not None,
             since=finding.since if finding else None,
             cause=finding.cause if finding else Cause.NONE,
-            sentence=_sentence(state, alarmed, needed),
+            sentence=_sentence(state, alarmed, self._policy),
             evidence=finding.evidence if finding else (),
             log10_e=_log10(state.log_e),
             shared_by=tuple(sorted(name for name in self._shared if station in self._members(name))),
@@ -208,7 +210,7 @@ class FleetDrift:
             BadMessage: these bytes are none, or of another version.
         """
         self._restore(_decode(payload, _StoredStation))
-        self._alarmed, self._shared = self._verdict()
+        self._settle_verdict(restored=True)
 
     def snapshot(self) -> bytes:
         """Return all that is known, for `restore`."""
@@ -224,7 +226,7 @@ class FleetDrift:
         self._timelines, self._evident, self._suspicious, self._raised = {}, {}, set(), set()
         for station in stored:
             self._restore(station)
-        self._alarmed, self._shared = self._verdict()
+        self._settle_verdict(restored=True)
 
     def _restore(self, stored: _StoredStation) -> None:
         if stored.v != _SNAPSHOT_VERSION:
@@ -297,10 +299,9 @@ class FleetDrift:
 
     def _changes(self, station: str, at: float, because: str = "") -> list[DriftEvent]:
         self._weigh(station)
-        alarmed, shared = self._verdict()
-        before, shared_before = self._alone(), self._shared
-        self._alarmed, self._shared = alarmed, shared
-        alone = self._alone()
+        before, shared_before = self._alone, self._shared
+        self._settle_verdict()
+        alarmed, shared, alone = self._alarmed, self._shared, self._alone
         events = []
         for cohort in sorted(shared - shared_before):
             lead = max(
@@ -328,25 +329,43 @@ class FleetDrift:
             events.append(DriftEvent(EventKind.SHARED_ALARM_CLEARED, cohort, at, Cause.NONE, text, (), 0.0))
         return events
 
-    def _alone(self) -> frozenset[str]:
-        """Return the stations alarmed for themselves: those of a cohort that is alarmed are part of its alarm.
-
-        A sensor fault is a station's own, whatever its cohort sees.
-        """
+    def _settle_verdict(self, *, restored: bool = False) -> None:
+        self._alarmed, self._shared = self._verdict()
         covered = {name for cohort in self._shared for name in self._members(cohort)}
-        return frozenset(name for name in self._alarmed if name not in covered or self._timelines[name].state.is_fault)
+        if restored:
+            # What was told is not stored: an end that is told once too often does no harm, one that is never told does.
+            self._alone = self._alarmed - covered
+        self._alone = frozenset(name for name in self._alarmed if self._is_alone(name, covered))
+
+    def _is_alone(self, name: str, covered: Collection[str]) -> bool:
+        """Return whether an alarmed station's alarm is its own, and not part of its cohort's.
+
+        A sensor fault is always its own. When a shared alarm ends, those of its stations that only wait for their last quiet
+        windows are not told one by one; one that still drifts is.
+        """
+        state = self._timelines[name].state
+        if state.is_fault:
+            return True
+        return name not in covered and (name in self._alone or state.is_moving or state.raised_for <= _WAIT_WINDOWS)
 
 
-def _sentence(state: WatchState, alarmed: bool, needed: int) -> str:
+def _sentence(state: WatchState, alarmed: bool, policy: DriftPolicy) -> str:
     if alarmed and state.finding is not None:
         if state.fault is state.finding.cause and state.fault is not Cause.NONE:
             return fault_sentence(state.fault, state.fault_run)
         return state.finding.sentence
     if state.inputs is None:
-        return f"enrolling: {len(state.input_windows)} of {needed} windows"
+        return f"enrolling: {len(state.input_windows)} of {policy.first_baseline} windows{_why_not(state, policy)}"
     if state.inputs.doubts:
         return f"within the enrolled range; {_doubtful(state.inputs.doubts)}"
     return "within the enrolled range"
+
+
+def _why_not(state: WatchState, policy: DriftPolicy) -> str:
+    """Return why a station that sends windows does not enrol, or ""."""
+    if state.left_out <= len(state.input_windows):
+        return ""
+    return f"; {state.left_out} left out: under {policy.min_frames} frames, or the device itself has not enrolled yet"
 
 
 def _doubtful(doubts: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ measured on the magnetic tiles (`UPSETS`, in standard deviations between tiles).
 Example:
     >>> plant = Plant(stations=3, enrol_days=1, watch_days=1, drifting=0.4, seed=7)
     >>> [drift.station for drift in drifts(plant)]
-    ['s00001']
+    ['s00002']
     >>> sum(1 for _ in windows(plant))
     144
 """

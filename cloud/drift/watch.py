@@ -40,6 +40,7 @@ B = TypeVar("B", InputBaseline, OutputBaseline)
 
 # While evidence this strong stands, windows are not taken into a baseline that is still growing.
 _CALM = math.log(20.0)
+_LONG_RUN = 6.0
 
 
 class Phase(str, Enum):
@@ -105,6 +106,12 @@ class WatchState(msgspec.Struct, frozen=True):
     def is_fault(self) -> bool:
         """Whether it is raised for a sensor fault, which no fleet statistics need confirm."""
         return self.finding is not None and self.finding.cause in FAULTS
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether some figure has lain beyond its margin for so long, up to now, that chance is no explanation."""
+        banks = [bank for bank in (self.input_bank, self.output_bank) if bank is not None]
+        return any(float(from_bytes(bank.run).max()) >= _LONG_RUN for bank in banks)
 
     @property
     def log_e(self) -> float:

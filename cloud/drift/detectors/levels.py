@@ -21,7 +21,7 @@ Example (24 windows of mean 0.5 and sd 0.1; the next has 0.9):
     >>> noise = np.random.Generator(np.random.PCG64(3)).normal(0.5, 0.1, (24, 1))
     >>> levels = fit_levels(("mean",), np.arange(24) * 60.0, noise, np.zeros(1), np.full(24, 10.0), floors=np.full(1, 1e-3))
     >>> residual = levels.residual(np.array([0.9]), 10, None)
-    >>> bool(2.5 < residual[0] < 4.5)
+    >>> bool(2.0 < residual[0] < 4.0)
     True
 
 Source: Box and Jenkins 1970 (AR(1) residuals); Kendall 1954 (its bias); Wilson and Hilferty 1931 (chi-squared quantile).

@@ -24,6 +24,10 @@ class StationLine:
         self.shift = np.zeros(N_STATISTICS)
         self.label_shares = np.array([0.3, 0.3, 0.2, 0.2])
         self.logit, self.frozen = 3.0, False
+        # In standard deviations of a projection; Fourier features follow at half of that.
+        self.scene_shift = 0.0
+        self.monotonic_s, self.synced = -1.0, True
+        self.features = FEATURES_VERSION
         self._rng = np.random.Generator(np.random.PCG64(seed))
 
     def shift_by(self, **by_sd: float) -> None:
@@ -32,7 +36,7 @@ class StationLine:
 
     def window(self) -> Window:
         count, rng = self.frames, self._rng
-        blank = empty_window(SketchIdentity(FEATURES_VERSION, 7, self.reference, self.artefact, 4))
+        blank = empty_window(SketchIdentity(self.features, 7, self.reference, self.artefact, 4))
         if count == 0:
             return blank
         sums = blank.sums.copy()
@@ -45,9 +49,12 @@ class StationLine:
         part["histograms"][:] = np.bincount(
             (bins + 64 * np.arange(N_STATISTICS)).reshape(-1), minlength=64 * N_STATISTICS
         )
-        projected = to_fixed(rng.normal(0, 1, (count, 64)))
+        projected = to_fixed(rng.normal(0, 1, (count, 64)) + self.scene_shift)
         part["projection"][:], part["projection2"][:] = projected.sum(axis=0), (projected * projected).sum(axis=0)
-        part["fourier"][:] = rng.integers(-FOURIER_SCALE, FOURIER_SCALE + 1, (count, 256)).sum(axis=0)
+        features = rng.integers(-FOURIER_SCALE, FOURIER_SCALE + 1, (count, 256)) + int(
+            self.scene_shift * FOURIER_SCALE / 2
+        )
+        part["fourier"][:] = np.clip(features, -FOURIER_SCALE, FOURIER_SCALE).sum(axis=0)
         labels = rng.choice(4, count, p=self.label_shares)
         part["labels"][:] = np.bincount(labels, minlength=4)
         logits = np.clip(rng.normal(self.logit, 1.0, count), -7.9, 7.9)
@@ -60,7 +67,18 @@ class StationLine:
     def record(self) -> WindowRecord:
         self.seq += 1
         self.at += 60.0
-        return WindowRecord(self.station, self.boot, self.seq, self.at, self.at + 60.0, self.window())
+        if self.monotonic_s >= 0.0:
+            self.monotonic_s += 60.0
+        return WindowRecord(
+            self.station,
+            self.boot,
+            self.seq,
+            self.at,
+            self.at + 60.0,
+            self.window(),
+            self.monotonic_s,
+            self.synced,
+        )
 
     def records(self, count: int) -> list[WindowRecord]:
         return [self.record() for _ in range(count)]
