@@ -9,7 +9,8 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A kept frame. `truth` is the inspector's label; `inclusion` the probability with which an audit sample was drawn."""
+    """A kept frame. `truth` is the inspector's label; `inclusion` the probability with which an audit sample was drawn;
+    `novelty` how unlike what its camera enrolled it looks, 0 where the station did not say."""
 
     sample: str
     station: str
@@ -29,6 +30,7 @@ class Sample:
     labeller: str | None
     labelled_at: float | None
     camera: str = ""
+    novelty: float = 0.0
 
 
 class SampleBook(Protocol):

@@ -113,6 +113,7 @@ samples = Table(
     Column("labeller", String(120)),
     Column("labelled_at", Float),
     _camera(),
+    Column("novelty", Float, nullable=False, default=0.0, server_default="0"),
     Index("samples_by_station", "station", "captured_at"),
 )
 
