@@ -47,19 +47,32 @@ class DriftSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ReviewSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How many frames people look at for an alarm, the share of them drawn at random, and how long an upload may take."""
+    """How many frames people look at for an alarm, the share of them drawn at random, and how long an upload may take.
+
+    `routine_per_day`: frames of each camera without an alarm that people look at in a day; 0: none. Without them nothing but
+    an alarm's labels tells how right a model is.
+    """
 
     labels_per_alarm: int = 120
     audit_share: float = 0.5
     ask_again_s: float = 60.0
+    routine_per_day: int = 0
 
 
 class RetrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whether and when a labelled alarm is answered by a new model without a person starting it."""
+    """Whether and when labels lead to a new model without a person starting it (`cloud.review.retrain_policy`).
+
+    `min_accuracy`: below it on frames drawn at random, alarm or none, the model has failed. `enough_anyway_s`: a drift that lasts
+    so long is answered whatever the accuracy. `every_days`: without an alarm too, once in so many days when
+    review.labels_per_alarm new labels are there; 0: never. `cooldown_h`: for so long after a retrain that was released no other
+    is started for the same camera, whatever calls for it.
+    """
 
     automatic: bool = True
     min_accuracy: float = 0.9
     enough_anyway_s: float = 7 * 86_400.0
+    every_days: float = 0.0
+    cooldown_h: float = 24.0
 
 
 class RolloutTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -166,6 +179,14 @@ def _check(settings: CloudSettings, file: Path) -> None:
     for key, value in positive:
         if not value > 0:
             raise InvalidConfig(f"{file}: {key} = {value} must be above 0")
+    not_negative = (
+        ("review.routine_per_day", settings.review.routine_per_day),
+        ("retrain.every_days", settings.retrain.every_days),
+        ("retrain.cooldown_h", settings.retrain.cooldown_h),
+    )
+    for key, value in not_negative:
+        if not value >= 0:
+            raise InvalidConfig(f"{file}: {key} = {value} must not be below 0")
     if settings.drift.enrol_windows < 12:
         raise InvalidConfig(
             f"{file}: drift.enrol_windows = {settings.drift.enrol_windows}", hint="a baseline needs at least 12"

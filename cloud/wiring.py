@@ -250,7 +250,10 @@ def make_improve_loop(
             labels=settings.review.labels_per_alarm,
             min_accuracy=settings.retrain.min_accuracy,
             enough_anyway_s=settings.retrain.enough_anyway_s,
+            every_s=settings.retrain.every_days * 86_400.0,
+            cooldown_s=settings.retrain.cooldown_h * 3_600.0,
         ),
+        routine_per_day=settings.review.routine_per_day,
     )
     return ImproveLoop(
         stored=Stored(

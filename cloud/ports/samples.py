@@ -42,5 +42,14 @@ class SampleBook(Protocol):
     def unasked(self, station: str, camera: str, since: float) -> list[Sample]:
         """Return samples of `camera` of `station` captured at or after `since` whose pixels nobody asked for yet."""
 
+    def routinely_asked(self, station: str, camera: str, since: float) -> list[Sample]:
+        """Return samples of `camera` of `station` asked for without an alarm, at or after `since`."""
+
+    def labelled(self, station: str, camera: str) -> list[Sample]:
+        """Return every labelled sample of `camera` of `station`, oldest first."""
+
+    def labelled_series(self) -> list[str]:
+        """Return the series that any sample is labelled of."""
+
     def mark_requested(self, names: Sequence[str], alarm: int | None, now: float) -> None:
         """Record that the pixels of these samples were asked for."""

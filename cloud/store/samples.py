@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import Select, func, select, update
 
 from cloud.ports.samples import Sample
+from cloud.ports.series import series_name
 from cloud.store.audit import write_audit
 from cloud.store.database import Database
 from cloud.store.tables import samples
@@ -29,10 +30,23 @@ class Samples:
         wanted = (samples.c.captured_at >= since, samples.c.requested_at.is_(None))
         return self._select(select(samples).where(*whose, *wanted).order_by(samples.c.captured_at))
 
-    def labelled(self, station: str, since: float) -> list[Sample]:
-        """Return the labelled samples of `station` captured at or after `since`."""
-        wanted = (samples.c.station == station, samples.c.captured_at >= since, samples.c.truth.is_not(None))
-        return self._select(select(samples).where(*wanted).order_by(samples.c.captured_at))
+    def routinely_asked(self, station: str, camera: str, since: float) -> list[Sample]:
+        """Return samples of `camera` of `station` asked for without an alarm, at or after `since`."""
+        whose = (samples.c.station == station, samples.c.camera == camera)
+        wanted = (samples.c.requested_at >= since, samples.c.alarm.is_(None))
+        return self._select(select(samples).where(*whose, *wanted).order_by(samples.c.captured_at))
+
+    def labelled(self, station: str, camera: str) -> list[Sample]:
+        """Return every labelled sample of `camera` of `station`, oldest first."""
+        whose = (samples.c.station == station, samples.c.camera == camera)
+        wanted = samples.c.truth.is_not(None)
+        return self._select(select(samples).where(*whose, wanted).order_by(samples.c.captured_at))
+
+    def labelled_series(self) -> list[str]:
+        """Return the series that any sample is labelled of."""
+        query = select(samples.c.station, samples.c.camera).where(samples.c.truth.is_not(None)).distinct()
+        with self._database.read() as connection:
+            return sorted(series_name(station, camera) for station, camera in connection.execute(query))
 
     def waiting(self, limit: int) -> list[Sample]:
         """Return up to `limit` samples that have pixels and no label yet, oldest request first."""

@@ -159,6 +159,19 @@ retrains = Table(
     Column("figures", Text, nullable=False, default="{}"),
     Column("started_at", Float, nullable=False),
     Column("ended_at", Float),
+    _camera(),
+    Column("trigger", String(16), nullable=False, default="drift", server_default="drift"),
+)
+
+# Of each series the latest decision whether to retrain, and why or why not.
+retrain_decisions = Table(
+    "retrain_decisions",
+    metadata,
+    Column("series", String(MAX_SERIES_CHARS), primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("go", Boolean, nullable=False),
+    Column("trigger", String(16), nullable=False),
+    Column("why", Text, nullable=False),
 )
 
 rollouts = Table(

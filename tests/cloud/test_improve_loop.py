@@ -136,7 +136,7 @@ def fleet(tables: Tables) -> Iterator[Fleet]:
     made = Fleet(tables)
     yield made
     made.may_train.set()
-    made.loop._worker.shutdown(wait=True)
+    made.loop._retrains._worker.shutdown(wait=True)
 
 
 def test_a_shift_opens_one_alarm_on_that_station_and_on_no_other(fleet: Fleet) -> None:
@@ -336,7 +336,7 @@ def test_a_retrain_that_breaks_is_marked_as_failed_and_not_repeated(
     def broken(*_: object) -> bool:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(fleet.loop, "_carry_out", broken)
+    monkeypatch.setattr(fleet.loop._retrains, "_carry_out", broken)
     _labelled_alarm(fleet)
     fleet.loop.tick()
     fleet.until(lambda: fleet.tables.alarms.retrains() and fleet.tables.alarms.retrains()[0].ended_at)
@@ -352,7 +352,7 @@ def test_a_failed_retrain_is_tried_again_after_an_hour_and_three_times_at_most(
     def broken(*_: object) -> bool:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(fleet.loop, "_carry_out", broken)
+    monkeypatch.setattr(fleet.loop._retrains, "_carry_out", broken)
     _labelled_alarm(fleet)
     found = fleet.tables.alarms.retrains
     for tries in (1, 2, 3, 3):

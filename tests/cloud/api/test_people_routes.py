@@ -25,7 +25,8 @@ def test_the_queue_does_not_tell_what_the_model_answered(waiting: Api) -> None:
     queue = waiting.get("/v1/review/queue", INSPECTOR).json()
     assert (queue["waiting"], queue["labelled"], queue["labels"]) == (2, 0, ["good", "scratch"])
     assert [item["sample"] for item in queue["items"]] == ["x0", "x1"]
-    assert set(queue["items"][0]) == {"sample", "station", "camera", "part", "captured_at", "reason"}
+    assert set(queue["items"][0]) == {"sample", "station", "camera", "part", "captured_at", "reason", "why"}
+    assert queue["items"][0]["why"].startswith("drawn at random")
     assert len(waiting.get("/v1/review/queue?limit=1", INSPECTOR).json()["items"]) == 1
     for limit in ("0", "-1", "501", "many"):
         assert waiting.get(f"/v1/review/queue?limit={limit}", INSPECTOR).status_code == 422

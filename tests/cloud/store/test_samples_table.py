@@ -26,7 +26,7 @@ def test_a_frame_is_noted_asked_for_received_and_labelled(kept: Tables) -> None:
     assert [s.sample for s in samples.waiting(10)] == ["x2"] and samples.counts() == (1, 0)
     samples.label("x2", "scratch", "eva", T0 + 12)
     assert samples.counts() == (0, 1) and samples.waiting(10) == []
-    (labelled,) = samples.labelled("s1", T0)
+    (labelled,) = samples.labelled("s1", "")
     assert (labelled.truth, labelled.labeller, labelled.labelled_at, labelled.label) == (
         "scratch",
         "eva",
