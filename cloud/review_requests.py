@@ -59,7 +59,10 @@ class ReviewRequests:
         self._ask(alarm.station, alarm.camera, chosen, alarm.id)
 
     def routinely(self, series: Collection[str]) -> None:
-        """Ask each of these series, which have no alarm, for its frames of the day: labels that tell how right its model is."""
+        """Ask each of these series, which have no alarm, for its frames of the day: labels that tell how right its model is.
+
+        A day is by the cloud's clock; a frame is of the last day by its station's.
+        """
         now, per_day = self._now(), self._rules.routine_per_day
         looked = self._looked_at is not None and 0.0 <= now - self._looked_at < _ROUTINE_LOOK_S
         if per_day <= 0 or looked or not self._link.connected():

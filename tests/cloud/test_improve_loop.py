@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -165,6 +166,46 @@ def test_people_are_asked_for_half_audit_half_hard_frames_seen_since_the_alarm(f
     assert all(fleet.tables.samples.get(name).captured_at >= seen_at for name in asked)
     fleet.send(5, notes=4)
     assert len(fleet.asked()) == 1, "the budget is spent"
+
+
+def test_novel_frames_come_before_people_beside_random_and_hard_ones(fleet: Fleet) -> None:
+    fleet.drift()
+    at = fleet.lines["s1"].at + 120.0
+    kept = [note(f"s1-n{n}", at=at + n, reason="novel", novelty=float(n)) for n in range(5)]
+    kept += [note(f"s1-h{n}", at=at + n, reason="hard", confidence=0.5 + 0.01 * n) for n in range(5)]
+    kept += [note(f"s1-a{n}", at=at + n) for n in range(6)]
+    header = Header("s1", "boot9", 1, at, at + 5, 0.0, True, BUNDLE)
+    fleet.tables.summaries.commit(received(Summary(header, Accounting(captured=16, passed=16), None, tuple(kept))), [])
+    fleet.loop.tick()
+    (asked,) = fleet.asked()
+    assert asked == [*(f"s1-a{n}" for n in range(6)), "s1-h0", "s1-n4", "s1-h1", "s1-n3", "s1-h2", "s1-n2"]
+    assert fleet.tables.samples.get("s1-n4").novelty == 4.0
+
+
+def test_without_an_alarm_people_look_at_a_few_frames_a_day_where_that_is_wished(fleet: Fleet) -> None:
+    for line in fleet.lines.values():
+        line.at = fleet.clock.now()
+    fleet.send(2, notes=6)
+    assert fleet.asked() == [], "images leave a station when somebody wants them"
+    fleet.rules = replace(RULES, routine_per_day=4)
+    fleet.restart()
+    fleet.loop.tick()
+    assert [len(names) for names in fleet.asked()] == [4, 4], "of each camera"
+    first = [fleet.tables.samples.get(name) for name in fleet.asked()[0]]
+    assert [s.reason for s in first].count("audit") == 2 and {s.alarm for s in first} == {None}
+    for passed_s in (1.0, 3_600.0, 86_400.0 - 3_660.0):
+        fleet.clock.forward(passed_s)
+        for line in fleet.lines.values():
+            line.at = fleet.clock.now()
+        fleet.restart()
+        fleet.send(2, notes=6)
+        assert len(fleet.asked()) == 2, "enough for a day"
+    fleet.clock.forward(61.0)
+    fleet.loop.tick()
+    assert len(fleet.asked()) == 2, "it need not be looked at every second"
+    fleet.clock.forward(600.0)
+    fleet.loop.tick()
+    assert [len(names) for names in fleet.asked()[2:]] == [4, 4]
 
 
 def test_frames_that_do_not_come_are_replaced_or_asked_for_again(fleet: Fleet) -> None:

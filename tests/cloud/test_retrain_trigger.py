@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -66,6 +67,12 @@ class Plant:
         self.rollouts.append(version)
         return self.tables.rollouts.create(version, "e" * 64, [["s2"]], changed, actor, self.clock.now())
 
+    def hold(self) -> threading.Event:
+        """Keep the worker busy until the returned event is set."""
+        gate = threading.Event()
+        self.trigger._worker.submit(gate.wait, 20.0)
+        return gate
+
     def restart(self) -> None:
         self.close()
         self.trigger = self._new()
@@ -77,10 +84,12 @@ class Plant:
         """People label this many random frames; the model had called every one of them good."""
         station, camera = split_series(series)
         self.clock.forward(1.0)
-        names = [f"x{self._labels + n}" for n in range(count)]
+        names = [f"x{self._labels + n:04d}" for n in range(count)]
         self._labels += count
         self._seq += 1
-        told = summary(station, self._seq, samples=tuple(note(name) for name in names), camera=camera)
+        told = summary(
+            station, self._seq, samples=tuple(note(name, at=self.clock.now()) for name in names), camera=camera
+        )
         self.tables.summaries.commit(received(told), [])
         self.tables.samples.mark_requested(names, alarm, self.clock.now())
         for name in names:
@@ -136,6 +145,32 @@ def test_labels_of_another_models_answers_say_nothing_of_the_one_that_runs(plant
     plant.label(8, "scratch")
     plant.tables.stations.commit([], [ReportedState("s1", "b1", 0.0, "f" * 64, "COMMITTED")], plant.clock.now())
     assert plant.tick() == [] and "only 0 labels of random parts" in plant.why()
+
+
+def test_labels_given_while_it_trains_and_those_an_alarms_retrain_learnt_are_kept_apart(plant: Plant) -> None:
+    alarm = plant.alarm()
+    of_alarm = plant.label(8, "scratch", alarm=alarm)
+    plant.tick()
+    plant.tables.alarms.close("s1", plant.clock.now(), "answered")
+    assert plant.lessons[0][1] == sorted(of_alarm)
+    fresh = plant.label(8, "scratch")
+    plant.clock.forward(DAY_S)
+    gate = plant.hold()
+    plant.trigger.tick()
+    late = plant.label(3, "scratch")
+    gate.set()
+    plant.tick()
+    assert plant.lessons[1][1] == sorted(fresh), "neither what was learnt before nor what came later"
+    plant.label(5, "scratch")
+    plant.tick(DAY_S)
+    assert len(plant.lessons) == 3 and set(late) < set(plant.lessons[2][1]) and len(plant.lessons[2][1]) == 8
+
+
+def test_the_accuracy_is_that_of_the_newest_labels_not_of_a_good_year(plant: Plant) -> None:
+    plant.label(200)
+    plant.label(8, "scratch")
+    (retrain,) = plant.tick()
+    assert "accuracy on 8 random parts is 0.000" in retrain.reason
 
 
 def test_a_series_rests_for_the_cool_down_whatever_calls_and_through_restarts(plant: Plant) -> None:
