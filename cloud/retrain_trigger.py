@@ -82,13 +82,16 @@ class RetrainTrigger:
         self._worker.shutdown(wait=False, cancel_futures=True)
 
     def _decide(self) -> None:
+        now, open_alarms = self._now(), {alarm.series: alarm for alarm in self._books.alarms.open()}
+        quiet_too = self._looked_at is None or not 0.0 <= now - self._looked_at < _QUIET_LOOK_S
+        if not open_alarms and not quiet_too:
+            return
         moment = self._moment()
-        open_alarms = {alarm.series: alarm for alarm in moment.alarms if alarm.closed_at is None}
         for alarm in open_alarms.values():
             moment = self._judge(alarm.series, alarm, moment)
-        if self._looked_at is not None and 0.0 <= moment.now - self._looked_at < _QUIET_LOOK_S:
+        if not quiet_too:
             return
-        self._looked_at = moment.now
+        self._looked_at = now
         for series in sorted({*self._books.samples.labelled_series(), *self._noted} - open_alarms.keys()):
             moment = self._judge(series, None, moment)
 
