@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
+from cloud.drift.causes import Cause
 from cloud.drift.fleet import DriftEvent, EventKind, FleetDrift, StationDrift, StationPhase
 from cloud.drift.observation import WindowRecord
 from cloud.drift.policy import DriftPolicy
 from cloud.drift_notices import DriftNotices
+from cloud.label_watch import LabelWatch
 from cloud.ports.alarms import AlarmBook, Opened, Retrain
 from cloud.ports.link import Link
 from cloud.ports.records import AuditLog, CommandLog, SummaryLog
@@ -71,12 +73,15 @@ class ImproveLoop:
         carry_out: Callable[[Retrain, Sequence[Sample], str, str], bool],
         start_rollout: Callable[[str, tuple[str, ...], str], int],
         link: Link,
+        labels: LabelWatch,
         policy: DriftPolicy,
         rules: ImproveRules,
         now: Callable[[], float],
+        cohorts: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
+        """`cohorts`: see `FleetDrift`."""
         self._stored, self._now = stored, now
-        self._policy = policy
+        self._policy, self._cohorts, self._labels = policy, dict(cohorts or {}), labels
         self._lock = threading.Lock()
         self._load()
         self._retrains = RetrainTrigger(
@@ -89,7 +94,7 @@ class ImproveLoop:
             now=now,
         )
         asking = RequestRules(rules.labels_per_alarm, rules.audit_share, rules.ask_again_s, rules.routine_per_day)
-        self._requests = ReviewRequests(stored.samples, stored.commands, link, asking, now)
+        self._requests = ReviewRequests(stored.stations, stored.samples, stored.commands, link, asking, now)
         self._notices = DriftNotices(
             stored.stations, stored.alarms, stored.commands, link, seen=self._seen, statuses=self._statuses
         )
@@ -97,6 +102,7 @@ class ImproveLoop:
     def tick(self) -> None:
         """Read what came in, then move every open alarm one step further."""
         self._watch()
+        self._judge_labels()
         self._answer_done()
         self._notices.tell(self._now())
         alarms = self._stored.alarms.open()
@@ -113,7 +119,8 @@ class ImproveLoop:
         """Return a series' drift state as JSON-ready values; `sentence` is for people."""
         (status,) = self._statuses([series])
         shown: dict[str, Any] = msgspec.to_builtins(status)
-        return {**shown, "camera": split_series(series)[1]}
+        labels: dict[str, Any] = msgspec.to_builtins(self._labels.view(status))
+        return {**shown, "camera": split_series(series)[1], "labels": labels}
 
     def drift_of(self, station: str) -> list[dict[str, Any]]:
         """Return the drift state of each of the station's cameras, alarmed ones first; of its only one before it said a word."""
@@ -124,9 +131,10 @@ class ImproveLoop:
     def re_enrol(self, series: str, actor: str, reason: str) -> None:
         """Take what the series' camera sees from now on as its normal; its open alarm is closed."""
         now = self._now()
+        self._labels.re_enrolled(series, now)
         with self._lock:
             events = self._fleet.re_enrol(series, reason, now)
-            self._keep([series], _opened(events, now), [(series, now, reason), *_cleared(events, now)])
+            self._keep([series], self._opened(events, now), [(series, now, reason), *_cleared(events, now)])
         self._stored.audit.append(now, actor, "re-enrol", f"{series}: {reason}")
 
     def _watch(self) -> None:
@@ -141,6 +149,15 @@ class ImproveLoop:
             for alarm in opened:
                 _log.warning("drift alarm on %s: %s", alarm.series, alarm.sentence)
 
+    def _judge_labels(self) -> None:
+        """Open an alarm where people's labels say that the answers became wrong."""
+        opened = self._labels.concept_alarms(self._statuses, self._now())
+        if opened:
+            with self._lock:
+                self._keep([], opened, [])
+        for alarm in opened:
+            _log.warning("drift alarm on %s: %s", alarm.series, alarm.sentence)
+
     def _observe(self, rows: Sequence[tuple[int, bytes]]) -> list[Opened]:
         events: list[DriftEvent] = []
         seen: set[str] = set()
@@ -152,21 +169,41 @@ class ImproveLoop:
                     continue
                 h, window = summary.header, from_wire(summary.window)
                 series = series_name(h.station, h.camera)
-                events += self._fleet.observe(WindowRecord(series, h.boot, h.seq, h.started_at, h.ended_at, window))
+                self._labels.saw(cursor, h, window)
+                record = WindowRecord(
+                    series, h.boot, h.seq, h.started_at, h.ended_at, window, h.monotonic_s, h.clock_synced
+                )
+                events += self._fleet.observe(record)
             except (BadMessage, SketchMismatch) as error:
                 # Stored by a version that let it through: one window less must not end the watch over every station.
                 _log.error("summary row %d is left out of the drift watch: %s", cursor, error.one_line())
                 continue
             seen.add(series)
-        opened = _opened(events, self._now())
+        opened = self._opened(events, self._now())
+        self._labels.keep()
         self._keep(seen, opened, _cleared(events, self._now()))
         return opened
 
     def _load(self) -> None:
-        self._fleet = FleetDrift(self._policy)
+        self._fleet = FleetDrift(self._policy, self._cohorts)
         self._cursor, snapshots = self._stored.alarms.load_state()
-        for snapshot in snapshots:
-            self._fleet.restore_station(snapshot)
+        for series, snapshot in snapshots.items():
+            try:
+                self._fleet.restore_station(snapshot)
+            except BadMessage as error:
+                # Of an older version as a rule. Its open alarm, if it has one, stays open: that a person must settle.
+                _log.warning("%s is learnt anew: %s", series, error.one_line())
+
+    def _opened(self, events: Sequence[DriftEvent], now: float) -> list[Opened]:
+        kinds = (EventKind.ALARM_RAISED, EventKind.SHARED_ALARM_RAISED)
+        return [Opened(e.subject, now, e.at, e.cause.value, self._sentence(e)) for e in events if e.kind in kinds]
+
+    def _sentence(self, event: DriftEvent) -> str:
+        """Return the event's sentence; that of a label shift also says which label's share moved, where that can be told."""
+        if event.kind is not EventKind.ALARM_RAISED or event.cause is not Cause.LABEL_SHIFT or not event.evidence:
+            return event.sentence
+        moved = self._labels.moved_share(event.subject, event.evidence[0].windows)
+        return f"{event.sentence}; {moved}" if moved else event.sentence
 
     def _keep(self, series: Iterable[str], opened: Sequence[Opened], cleared: Sequence[tuple[str, float, str]]) -> None:
         snapshots = {each: self._fleet.snapshot_station(each) for each in series}
@@ -188,11 +225,6 @@ class ImproveLoop:
             alarm = open_alarms.get(retrain.alarm or 0)
             if alarm is not None and retrain.version in done:
                 self.re_enrol(alarm.series, "plumbline", f"answered by {retrain.version}")
-
-
-def _opened(events: Sequence[DriftEvent], now: float) -> list[Opened]:
-    kinds = (EventKind.ALARM_RAISED, EventKind.SHARED_ALARM_RAISED)
-    return [Opened(e.subject, now, e.at, e.cause.value, e.sentence) for e in events if e.kind in kinds]
 
 
 def _cleared(events: Sequence[DriftEvent], now: float) -> list[tuple[str, float, str]]:

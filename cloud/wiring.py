@@ -24,10 +24,12 @@ from cloud.dashboard.fleet_view import fleet_view
 from cloud.dashboard.pages import install_dashboard
 from cloud.improve_loop import ImproveLoop, ImproveRules, Stored
 from cloud.ingest_loop import Batch, IngestLoop
+from cloud.label_watch import LabelWatch
 from cloud.ports.link import Arrival
 from cloud.registry.bundle import open_bundle
 from cloud.registry.catalog import ReleasedVersion
 from cloud.registry.full_precision import FullPrecisionModels
+from cloud.registry.held_out_records import HeldOutRecords
 from cloud.registry.keys import ORDER, Keys, load_keys
 from cloud.registry.release import Registry
 from cloud.review.retrain_policy import RetrainPolicy
@@ -35,6 +37,7 @@ from cloud.rollout.judge import RolloutPolicy
 from cloud.rollout_loop import RolloutLoop, RolloutSettings
 from cloud.settings import CloudSettings
 from cloud.store.alarms import Alarms
+from cloud.store.answer_states import AnswerStates
 from cloud.store.audit import AuditLog
 from cloud.store.commands import Commands
 from cloud.store.database import Database
@@ -65,6 +68,7 @@ class Stores:
     summaries: Summaries
     samples: Samples
     alarms: Alarms
+    answers: AnswerStates
     rollouts: Rollouts
     commands: Commands
     audit: AuditLog
@@ -97,6 +101,7 @@ def open_stores(settings: CloudSettings) -> Stores:
         summaries=Summaries(database),
         samples=Samples(database),
         alarms=Alarms(database),
+        answers=AnswerStates(database),
         rollouts=Rollouts(database),
         commands=Commands(database),
         audit=AuditLog(database),
@@ -239,6 +244,8 @@ def make_improve_loop(
     """Return the loop from drift to retrain."""
     from cloud.retrain.pipeline import Pipeline
 
+    for name in stores.stations.names():
+        settings.check_no_cohort(name)
     releaser = make_releaser(settings, keys)
     pipeline = Pipeline(stores.alarms, registry.blobs, releaser, settings.path("work"), clock.now)
     rules = ImproveRules(
@@ -269,9 +276,13 @@ def make_improve_loop(
         carry_out=pipeline.carry_out,
         start_rollout=rollout.start,
         link=link,
+        labels=LabelWatch(
+            samples=stores.samples, states=stores.answers, records=HeldOutRecords(registry), alarms=stores.alarms
+        ),
         policy=settings.drift_policy(),
         rules=rules,
         now=clock.now,
+        cohorts=settings.drift.cohorts,
     )
 
 

@@ -88,7 +88,7 @@ def fleet_routes(
         rows = [
             {**asdict(s), "totals": totals.get(s.station), "drift": found[0], "cameras": found}
             for s in stations.status()
-            if (found := drift.drift_of(s.station))
+            if (found := [_brief(each) for each in drift.drift_of(s.station)])
         ]
         waiting, labelled = samples.counts()
         return {
@@ -155,6 +155,11 @@ def fleet_routes(
         return {"entries": [asdict(e) for e in audit.entries(limit, after)], "first_broken": audit.first_broken()}
 
     return routes
+
+
+def _brief(drift: dict[str, Any]) -> dict[str, Any]:
+    """Return a camera's drift with one sentence on its labels: all of it is behind /v1/drift, and long for many labels."""
+    return {**drift, "labels": {"sentence": drift["labels"]["sentence"]}}
 
 
 def _of_camera(found: list[dict[str, Any]], camera: str) -> dict[str, Any]:

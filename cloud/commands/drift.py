@@ -1,4 +1,4 @@
-"""plumbline-cloud drift: what the detectors say of a station."""
+"""plumbline-cloud drift: what the detectors say of a station, of two folders of images, and of a fleet that was never built."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from urllib.parse import quote
 
+from cloud.commands import drift_check, drift_simulate
 from cloud.commands.output import Subparsers, print_json
 from cloud.commands.server_api import ask_server
 from cloud.ports.series import series_name
@@ -16,14 +17,17 @@ _EXAMPLE = """examples:
   plumbline-cloud drift report --station line3-cam1 --camera left --config plant/cloud.toml
   plumbline-cloud drift re-enrol --station line3-cam1 --reason 'lamp replaced' --config plant/cloud.toml
 
-exit codes of report: 0 no alarm, 3 the station is alarmed, 1 error"""
+  plumbline-cloud drift check images/january images/june
+  plumbline-cloud drift simulate --stations 500 --days 30
+
+exit codes: 0 nothing drifts, 3 the station is alarmed (report) or the folders differ (check), 1 error"""
 
 
 def register(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         "drift",
-        help="report a station's drift, or learn it anew after service",
+        help="report a station's drift, learn it anew after service, compare folders, simulate a fleet",
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -33,6 +37,20 @@ def register(subparsers: Subparsers) -> None:
     anew = actions.add_parser("re-enrol", help="take what the station sees from now on as its normal")
     anew.add_argument("--reason", required=True, help="why, for the audit log")
     anew.set_defaults(run=_re_enrol)
+    drift_check.register_options(
+        actions.add_parser(
+            "check",
+            help="say whether a folder of images is like another",
+            epilog="example: plumbline-cloud drift check images/january images/june --json",
+        )
+    )
+    drift_simulate.register_options(
+        actions.add_parser(
+            "simulate",
+            help="say how often a simulated fleet is flagged falsely, and how late truly",
+            epilog="example: plumbline-cloud drift simulate --stations 500 --days 30 --drifting 0",
+        )
+    )
     for action in (report, anew):
         action.add_argument("--station", required=True, help="the station's id")
         action.add_argument("--camera", help="one camera of a station that has several (report: default the gravest)")
@@ -50,8 +68,12 @@ def _report(args: argparse.Namespace) -> int:
         print(
             f"  baseline: {status['enrolled']} of {status['enrol_windows']} windows; judged: {status['judged']} windows"
         )
+        for doubt in status["doubts"]:
+            print(f"  the baseline is doubtful: {doubt}")
         for item in status["evidence"]:
             print(f"  {item['figure']}: {item['z']:+.1f} sd for {item['windows']} windows")
+        if status["labels"]["sentence"]:
+            print(f"  labels: {status['labels']['sentence']}")
         for other in status["cameras"]:
             if other["camera"] != status["camera"]:
                 print(f"  {other['camera'] or 'the first camera'}: {other['phase']}; {other['sentence']}")

@@ -130,10 +130,14 @@ def fleet_view(
 
 
 def _drift_in_words(cameras: list[dict[str, Any]]) -> str:
-    """Return one sentence for the only camera, else one a camera, alarmed ones first."""
+    """Return one sentence for the only camera, else one a camera, alarmed ones first; each with what its labels say."""
     if len(cameras) == 1 and not cameras[0]["camera"]:
-        return str(cameras[0]["sentence"])
-    return " · ".join(f"{each['camera'] or 'first camera'}: {each['sentence']}" for each in cameras)
+        return _with_labels(cameras[0])
+    return " · ".join(f"{each['camera'] or 'first camera'}: {_with_labels(each)}" for each in cameras)
+
+
+def _with_labels(camera: dict[str, Any]) -> str:
+    return " | ".join(filter(None, (camera["sentence"], camera["labels"]["sentence"])))
 
 
 def _ago(now: float, at: float) -> str:

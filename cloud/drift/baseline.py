@@ -1,82 +1,70 @@
-"""What is normal for one station, learnt from its first windows.
+"""What is normal for one station, learnt from its first windows: one normal per detector, and whether it can be believed.
 
-Idea: a window's mean varies by the frames that happen to be in it (within / n) and by everything that moves slower than a
-window (between). Both are kept, so that windows of other sizes are judged fairly. The window-level sd comes from few
-windows, so it is widened to the upper end of its 95 % confidence interval: taken as it is, 24 windows understate it by a
-third one time in twenty, and every later window would look drifted (the finite-reference trap, DESIGN 4.3).
-
-Distances (projection, Fourier, outputs) have no closed null distribution here; each enrolled window is measured against the
-baseline of the *others* (leave one out), and cube roots of those distances are taken as normal (Wilson and Hilferty 1931).
+Windows that lie far out while the rest agree (a hand before the lens, a lamp switched on late) are left out of the baseline; where
+they are many, or where what was seen moved while it was learnt, the baseline says that it is doubtful and why. A doubtful
+baseline is used all the same, for no baseline sees nothing; a person may have the station learnt anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from cloud.drift.detectors import answers, distance, pattern, scene
+from cloud.drift.detectors.levels import Before, Levels, check_enough, fit_levels
+from cloud.drift.detectors.together import Together, fit_together, scale_margin
 from cloud.drift.observation import Observation, unpack
-from cloud.drift.policy import MIN_ENROL_WINDOWS
-from contract.errors import SketchMismatch
+from cloud.drift.vectors import Vector, from_bytes
+from contract.sketches.moments import N_STATISTICS, STATISTICS, STATISTICS_OF_1
 
-Vector = NDArray[np.float64]
+TOGETHER = "together"
+CONFIDENCE = "confidence"
+INPUT_FIGURES = (*STATISTICS, scene.NAME, pattern.NAME, TOGETHER)
+OUTPUT_FIGURES = (CONFIDENCE, answers.LABELS, answers.CONFIDENCES)
+ONE_SIDED = frozenset({TOGETHER, scene.NAME, pattern.NAME, answers.LABELS, answers.CONFIDENCES})
 
 # A quarter of a grey level, as a window's mean: what never moved at enrolment must not alarm at the first flicker.
 MIN_WINDOW_SD = 1e-3
-_MIN_DISTANCE_SD = 0.02
-_COARSE_BINS = 5
-
-
-class Level(msgspec.Struct, frozen=True):
-    """Normal of one two-sided figure: its mean, its variance between windows and within (over frames), from how many windows."""
-
-    centre: float
-    between: float
-    within: float
-    windows: int
-
-    def sd(self, frames: int) -> float:
-        """Return the sd of the mean of a window of so many frames."""
-        return float(max(self.between + self.within / max(frames, 1), MIN_WINDOW_SD**2) ** 0.5)
-
-
-class Distance(msgspec.Struct, frozen=True):
-    """Normal of one distance: mean and sd of its cube root."""
-
-    centre: float
-    sd: float
-    windows: int
+_FAR_OUT = 8.0
+_MOST_FAR_OUT = 0.1
+_MOVED_SE = 8.0
+_MOSTLY = 0.5
 
 
 class InputBaseline(msgspec.Struct, frozen=True):
-    """Normal of what a station sees. Vectors are tuples, f64[64] for projections and f64[256] for Fourier means."""
+    """Normal of what a station sees, from so many `windows`; `doubts` say in words why it may be none.
 
-    windows: int
-    frames: int
-    statistics: tuple[Level, ...]
-    projection: tuple[float, ...]
-    projection_variances: tuple[float, ...]
-    projection_distance: Distance
-    fourier: tuple[float, ...]
-    fourier_distance: Distance
-
-
-class OutputBaseline(msgspec.Struct, frozen=True):
-    """Normal of what a station's model answers: mean logit confidence, and shares of labels and of coarse confidence bins.
-
-    `cuts` are the first fine bins of all coarse ones but the first, placed so that the coarse ones are about equally full.
+    `levels` are of the statistics, the scene and its pattern, `together_level` of the root of `together`, whose margin is wider by
+    `together_scale`. `left_out` windows lay far out.
     """
 
     windows: int
-    answers: int
-    confidence: Level
-    labels: tuple[float, ...]
-    labels_distance: Distance
-    cuts: tuple[int, ...]
-    confidences: tuple[float, ...]
-    confidences_distance: Distance
+    levels: Levels
+    scene: scene.Scene
+    pattern: pattern.Pattern
+    together: Together
+    together_level: Levels
+    together_scale: float
+    left_out: int = 0
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """Names of the figures that are judged, in order."""
+        return (*self.levels.names, TOGETHER)
+
+
+class OutputBaseline(msgspec.Struct, frozen=True):
+    """Normal of what a station's model answers; `levels` are of `OUTPUT_FIGURES`."""
+
+    windows: int
+    levels: Levels
+    labels: answers.Shares
+    confidences: answers.Shares
 
 
 class Baseline(msgspec.Struct, frozen=True):
@@ -86,122 +74,148 @@ class Baseline(msgspec.Struct, frozen=True):
     outputs: OutputBaseline | None = None
 
 
-def sd_inflation(windows: int) -> float:
-    """Return by how much to widen an sd estimated from so many windows: sqrt((N-1) / chi2_{5 %, N-1}).
+def fit_inputs(observations: Sequence[Observation], *, independent: bool = False) -> InputBaseline:
+    """Return the normal of what is seen in `observations`, which are in order.
 
-    Source: Wilson and Hilferty 1931 for the quantile of chi-squared.
-    """
-    freedom = max(windows - 1, 1)
-    spread = 2.0 / (9.0 * freedom)
-    quantile = freedom * (1.0 - spread - 1.645 * spread**0.5) ** 3
-    return float((freedom / quantile) ** 0.5)
-
-
-def fit_inputs(observations: Sequence[Observation]) -> InputBaseline:
-    """Return the normal of what is seen.
+    `independent`: no order, in time or otherwise, put these frames into these windows (`levels.fit_levels`).
 
     Raises:
         SketchMismatch: fewer than 12 windows.
     """
-    _check_enough(observations)
-    frames = np.array([seen.frames for seen in observations], np.float64)
-    means = np.stack([unpack(seen.means) for seen in observations])
-    within = _weighted(np.stack([unpack(seen.sds) for seen in observations]) ** 2, frames)
-    projection = np.stack([unpack(seen.projection) for seen in observations])
-    variances = _weighted(np.stack([unpack(seen.projection_variances) for seen in observations]), frames)
-    variances = np.maximum(variances, 1e-6)
-    fourier = np.stack([unpack(seen.fourier) for seen in observations])
+    check_enough(len(observations))
+    far = _far_out(np.stack([unpack(seen.means) for seen in observations]))
+    most = _MOST_FAR_OUT * len(observations)
+    kept = [seen for seen, out in zip(observations, far, strict=True) if not out]
+    left_out = len(observations) - len(kept)
+    if left_out > most or len(kept) < max(len(observations) - most, 12):
+        # They are part of what is normal here, or nothing is.
+        kept, left_out = list(observations), 0
+    frames = np.array([seen.frames for seen in kept], np.float64)
+    means = np.stack([unpack(seen.means) for seen in kept])
+    within = distance.weighted(np.stack([unpack(seen.sds) for seen in kept]) ** 2, frames)
+    usual_scene, scene_roots = scene.fit_scene(kept)
+    usual_pattern, pattern_roots = pattern.fit_pattern(kept)
+    values = np.concatenate((means, scene_roots[:, None], pattern_roots[:, None]), axis=1)
+    floors = np.array([MIN_WINDOW_SD] * N_STATISTICS + [distance.FLOOR] * 2)
+    times = _times(kept)
+    named = STATISTICS if kept[0].features > 1 else STATISTICS_OF_1
+    names = (*named, scene.NAME, pattern.NAME)
+    levels = fit_levels(
+        names, times, values, np.append(within, (0.0, 0.0)), frames, floors=floors, independent=independent
+    )
+    news = _enrolled_news(levels, kept, values, frames, times)[:, :N_STATISTICS]
+    together, roots = fit_together(news, _of_frames(levels, kept, frames))
+    together_level = fit_levels(
+        (TOGETHER,),
+        None,
+        roots[:, None],
+        np.zeros(1),
+        frames,
+        floors=np.array([distance.FLOOR]),
+        independent=independent,
+    )
     return InputBaseline(
-        windows=len(observations),
-        frames=int(frames.sum()),
-        statistics=tuple(_level(means[:, column], frames, float(within[column])) for column in range(means.shape[1])),
-        projection=tuple(_weighted(projection, frames).tolist()),
-        projection_variances=tuple(variances.tolist()),
-        projection_distance=_leave_one_out(projection, frames, lambda _: variances),
-        fourier=tuple(_weighted(fourier, frames).tolist()),
-        fourier_distance=_leave_one_out(fourier, frames, np.ones_like),
+        len(kept),
+        levels,
+        usual_scene,
+        usual_pattern,
+        together,
+        together_level,
+        scale_margin(together_level, int(frames.sum()) if independent else len(kept)),
+        left_out,
+        _doubts(levels, means, int(far.sum()), len(observations)),
     )
 
 
 def fit_outputs(observations: Sequence[Observation]) -> OutputBaseline:
-    """Return the normal of what is answered.
+    """Return the normal of what is answered in `observations`, which are in order and each have answers.
 
     Raises:
         SketchMismatch: fewer than 12 windows.
     """
-    _check_enough(observations)
-    answers = np.array([seen.answers for seen in observations], np.float64)
-    labels = np.array([seen.labels for seen in observations], np.float64)
-    fine = np.array([seen.confidences for seen in observations], np.float64)
-    cuts = _equal_cuts(fine.sum(axis=0))
-    coarse = np.stack([coarse_shares(row, cuts) for row in fine])
+    check_enough(len(observations))
+    told = np.array([seen.answers for seen in observations], np.float64)
     confidence = np.array([seen.confidence for seen in observations])
-    total = float(answers.sum())
-    return OutputBaseline(
-        windows=len(observations),
-        answers=int(total),
-        confidence=_level(confidence[:, 0], answers, float(_weighted(confidence[:, 1:] ** 2, answers)[0])),
-        labels=tuple((labels.sum(axis=0) / total).tolist()),
-        labels_distance=_leave_one_out(labels / answers[:, None], answers, share_variances(total / len(observations))),
-        cuts=cuts,
-        confidences=tuple(_weighted(coarse, answers).tolist()),
-        confidences_distance=_leave_one_out(coarse, answers, share_variances(total / len(observations))),
+    labels, label_roots = answers.fit_labels(observations)
+    confidences, confidence_roots = answers.fit_confidences(observations)
+    values = np.stack((confidence[:, 0], label_roots, confidence_roots), axis=1)
+    within = np.array([float(distance.weighted(confidence[:, 1] ** 2, told)), 0.0, 0.0])
+    floors = np.array([MIN_WINDOW_SD, distance.FLOOR, distance.FLOOR])
+    levels = fit_levels(OUTPUT_FIGURES, _times(observations), values, within, told, floors=floors)
+    return OutputBaseline(len(observations), levels, labels, confidences)
+
+
+def moment(seen: Observation) -> float | None:
+    """Return the time of day that a window stands for, Unix seconds; None when the station did not trust its clock."""
+    return (seen.started_at + seen.ended_at) / 2.0 if seen.clock_synced else None
+
+
+def _times(observations: Sequence[Observation]) -> Vector | None:
+    moments = [moment(seen) for seen in observations]
+    known = [at for at in moments if at is not None]
+    times = np.array(known)
+    # A clock that was set back in between makes the whole order of times worthless, and with it any season.
+    return times if len(known) == len(moments) and (np.diff(times) > 0.0).all() else None
+
+
+def _far_out(means: Vector) -> NDArray[np.bool_]:
+    """Return which of `means` f64[N,12] lie far from the rest in some statistic."""
+    middle = np.median(means, axis=0)
+    apart = np.abs(means - middle)
+    # The median deviation of a figure that hardly ever moves is 0, and everything would be far from it.
+    robust_sd = np.maximum(1.4826 * np.median(apart, axis=0), 4.0 * MIN_WINDOW_SD)
+    return np.asarray((apart > _FAR_OUT * robust_sd).any(axis=1))
+
+
+def _enrolled_news(
+    levels: Levels, observations: Sequence[Observation], values: Vector, frames: Vector, times: Vector | None
+) -> Vector:
+    news = []
+    before: Before | None = None
+    for index, row in enumerate(values):
+        residual = levels.residual(row, float(frames[index]), None if times is None else float(times[index]))
+        gap_s = observations[index].started_at - observations[index - 1].started_at if index else 0.0
+        if before is not None:
+            before = replace(before, gap_s=gap_s)
+        news.append(levels.news(residual, before)[0])
+        before = Before(residual, 0.0, np.zeros(0) if before is None else before.residual)
+    # Each window helped to make the baseline that it is measured by; a later one will lie further away.
+    terms = 1.0 + levels.season.terms()
+    return np.asarray(np.array(news) * ((levels.windows + terms) / (levels.windows - terms)) ** 0.5)
+
+
+def _of_frames(levels: Levels, observations: Sequence[Observation], frames: Vector) -> Vector | None:
+    """Return how the statistics of a usual window correlate as far as single frames tell, f64[12,12]."""
+    if not all(seen.covariance for seen in observations):
+        return None
+    covariance = distance.weighted(np.stack([unpack(seen.covariance) for seen in observations]), frames)
+    covariance = covariance.reshape(N_STATISTICS, N_STATISTICS) / levels.usual
+    total = np.maximum(from_bytes(levels.sd)[:N_STATISTICS] ** 2, MIN_WINDOW_SD**2)
+    total = np.maximum(total, np.diagonal(covariance))
+    correlation = covariance / np.sqrt(np.outer(total, total))
+    np.fill_diagonal(correlation, 1.0)
+    return np.asarray(correlation)
+
+
+def _doubts(levels: Levels, means: Vector, far: int, windows: int) -> tuple[str, ...]:
+    """Return why this may not be what is normal."""
+    doubts = []
+    if far > _MOST_FAR_OUT * windows:
+        doubts.append(f"{far} of {windows} windows lie far from the rest")
+    half = len(means) // 2
+    phi = from_bytes(levels.phi)[:N_STATISTICS]
+    apart = np.abs(means[half:].mean(axis=0) - means[:half].mean(axis=0))
+    error = np.sqrt(
+        (means[:half].var(axis=0, ddof=1) + means[half:].var(axis=0, ddof=1)) / half * (1.0 + phi) / (1.0 - phi)
     )
-
-
-def coarse_shares(confidences: Vector, cuts: Sequence[int]) -> Vector:
-    """Return the share of `confidences`, fine counts [64], in each of the coarse bins that begin at 0 and at `cuts`."""
-    return np.asarray(np.add.reduceat(confidences, [0, *cuts]) / max(float(confidences.sum()), 1.0), np.float64)
-
-
-def distance(mean: Vector, normal: Vector, variances: Vector, frames: float, baseline_frames: float) -> float:
-    """Return the cube root of the average squared, variance-scaled difference of two means; about 1 when nothing changed."""
-    effective = 1.0 / (1.0 / max(frames, 1.0) + 1.0 / max(baseline_frames, 1.0))
-    difference = mean - normal
-    return float(np.cbrt(effective * np.mean(difference * difference / variances)))
-
-
-def share_variances(usual_answers: float) -> Callable[[Vector], Vector]:
-    """Return what gives the per-frame variances of shares, each raised by that of one frame in a usual window.
-
-    Without it a single answer in a cell that enrolment hardly saw would weigh like a landslide: chi-squared with tiny
-    expected counts has a tail that no 24 windows show.
-    """
-    return lambda shares: shares + 1.0 / max(usual_answers, 1.0)
-
-
-def _equal_cuts(counts: Vector) -> tuple[int, ...]:
-    """Return up to 4 cuts of the fine bins into coarse ones of about a fifth each."""
-    reached = np.cumsum(counts) / counts.sum()
-    ends = np.searchsorted(reached, np.arange(1, _COARSE_BINS) / _COARSE_BINS) + 1
-    return tuple(sorted({int(end) for end in ends if 0 < end < counts.size}))
-
-
-def _check_enough(observations: Sequence[Observation]) -> None:
-    if len(observations) < MIN_ENROL_WINDOWS:
-        raise SketchMismatch(
-            f"{len(observations)} windows make no baseline", hint=f"enrol at least {MIN_ENROL_WINDOWS} windows"
-        )
-
-
-def _weighted(values: Vector, weights: Vector) -> Vector:
-    return np.asarray(weights @ values / weights.sum(), np.float64)
-
-
-def _level(means: Vector, frames: Vector, within: float) -> Level:
-    windows = means.size
-    usual = windows / float((1.0 / frames).sum())
-    widened = float(means.var(ddof=1)) * sd_inflation(windows) ** 2
-    return Level(float(frames @ means / frames.sum()), max(widened - within / usual, 0.0), within, windows)
-
-
-def _leave_one_out(means: Vector, frames: Vector, variances: Callable[[Vector], Vector]) -> Distance:
-    windows, total = frames.size, float(frames.sum())
-    summed = frames @ means
-    roots = []
-    for index in range(windows):
-        others = total - frames[index]
-        normal = (summed - frames[index] * means[index]) / others
-        roots.append(distance(means[index], normal, variances(normal), float(frames[index]), float(others)))
-    spread = float(np.std(roots, ddof=1)) * sd_inflation(windows)
-    return Distance(float(np.mean(roots)), max(spread, _MIN_DISTANCE_SD), windows)
+    moved = (apart > _MOVED_SE * np.maximum(error, MIN_WINDOW_SD)) & (apart > 4.0 * MIN_WINDOW_SD)
+    if moved.any() and not levels.season.coefficients:
+        names = ", ".join(name for name, has in zip(STATISTICS, moved, strict=True) if has)
+        doubts.append(f"{names} moved while it was learnt")
+    usual = dict(zip(STATISTICS, means.mean(axis=0).tolist(), strict=True))
+    # Square roots of shares of pixels.
+    if usual["saturated"] ** 2 > _MOSTLY:
+        doubts.append("more than half of each frame is white")
+    if usual["dark"] ** 2 > _MOSTLY and usual["spread"] < 0.02:
+        doubts.append("frames are nearly black")
+    return tuple(doubts)

@@ -8,8 +8,9 @@ from enum import Enum
 import msgspec
 import numpy as np
 
-from cloud.drift.e_detector import Bank, stream_wealth
+from cloud.drift.e_detector import Bank, stream_wealth, streams
 from cloud.drift.observation import Observation, unpack
+from cloud.drift.vectors import from_bytes
 from contract.sketches.moments import STATISTICS
 
 
@@ -21,33 +22,45 @@ class Cause(str, Enum):
     BLACK = "black"
     SATURATED = "saturated"
     FROZEN = "frozen"
+    CLOCK = "clock"
     COVARIATE_SHIFT = "covariate_shift"
     LABEL_SHIFT = "label_shift"
+    CONCEPT_SHIFT = "concept_shift"
 
 
-FAULTS = frozenset({Cause.MISSING, Cause.BLACK, Cause.SATURATED, Cause.FROZEN})
+FAULTS = frozenset({Cause.MISSING, Cause.BLACK, Cause.SATURATED, Cause.FROZEN, Cause.CLOCK})
 
 _FAULT_SENTENCES = {
     Cause.MISSING: "camera: no frames",
     Cause.BLACK: "camera: frames are black",
     Cause.SATURATED: "camera: frames are overexposed to white",
     Cause.FROZEN: "camera: the same frame again and again",
+    Cause.CLOCK: "clock: it jumps",
 }
 
 _PARTS = {
     "sharpness": "lens",
     "grain": "lens",
+    "specks": "dust",
     "vignette": "uneven light",
     "tilt": "uneven light",
     "entropy": "contrast",
     "spread": "contrast",
     "scene": "scene",
     "pattern": "scene",
+    "together": "image",
     "labels": "outputs",
     "confidence": "outputs",
     "confidences": "outputs",
 }
-_WORDS = {"confidences": "confidence histogram", "pattern": "scene pattern", "labels": "label mix"}
+_WORDS = {
+    "confidences": "confidence histogram",
+    "pattern": "scene pattern",
+    "labels": "label mix",
+    "together": "statistics together",
+}
+# What names a part comes before what only says that something moved.
+_VAGUE = {"together": 2, "scene": 1, "pattern": 1}
 
 _MEAN = {name: index for index, name in enumerate(STATISTICS)}
 _ALL_PIXELS = 0.98
@@ -60,7 +73,8 @@ _TIE = 5.0
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """A figure that lay beyond its margin, always on one side: on average `z` sd from normal for `windows` windows."""
+    """A figure that lay beyond its margin, always on one side: on average `z` sd from normal for `windows` windows, 0 of which
+    are a set of images that is no window of a station."""
 
     figure: str
     z: float
@@ -70,7 +84,8 @@ class Evidence(msgspec.Struct, frozen=True):
     def sentence(self) -> str:
         """Return e.g. "sharpness -3.1 sd for 4 windows"."""
         plural = "" if self.windows == 1 else "s"
-        return f"{_WORDS.get(self.figure, self.figure)} {self.z:+.1f} sd for {self.windows} window{plural}"
+        lasted = f" for {self.windows} window{plural}" if self.windows else ""
+        return f"{_WORDS.get(self.figure, self.figure)} {self.z:+.1f} sd{lasted}"
 
 
 def find_fault(seen: Observation, min_frames: int) -> Cause:
@@ -81,9 +96,12 @@ def find_fault(seen: Observation, min_frames: int) -> Cause:
     if seen.frames == 0:
         return Cause.MISSING
     means = unpack(seen.means)
-    if means[_MEAN["dark"]] >= _ALL_PIXELS and means[_MEAN["spread"]] <= _FLAT:
+    dark, saturated = float(means[_MEAN["dark"]]), float(means[_MEAN["saturated"]])
+    if seen.features > 1:
+        dark, saturated = dark * dark, saturated * saturated
+    if dark >= _ALL_PIXELS and means[_MEAN["spread"]] <= _FLAT:
         return Cause.BLACK
-    if means[_MEAN["saturated"]] >= _MOST_PIXELS:
+    if saturated >= _MOST_PIXELS:
         return Cause.SATURATED
     if seen.frames >= min_frames and seen.distinct < _DISTINCT_OF_FROZEN:
         return Cause.FROZEN
@@ -99,15 +117,23 @@ def gather(banks: Sequence[Bank], most: int = 4) -> tuple[Evidence, ...]:
     """Return the figures that speak for a change now, strongest first, at most `most`; mere noise is left out."""
     found: list[tuple[float, Evidence]] = []
     for bank in banks:
-        wealth = stream_wealth(bank)
-        for index in np.flatnonzero((np.array(bank.run) > 0) & (wealth >= _LEAST_LOG_WEALTH)):
-            figure, sign = bank.streams[index]
-            z = sign * bank.run_z[index] / bank.run[index]
-            found.append((float(wealth[index]), Evidence(figure, z, bank.run[index], bank.run_at[index])))
+        wealth, (figure_of, signs) = stream_wealth(bank), streams(bank.figures)
+        run, level, at = from_bytes(bank.run), from_bytes(bank.run_level), from_bytes(bank.run_at)
+        for index in np.flatnonzero((run > 0) & (wealth >= _LEAST_LOG_WEALTH)):
+            z = float(signs[index] * level[index] / run[index])
+            found.append(
+                (float(wealth[index]), Evidence(bank.figures[figure_of[index]], z, int(run[index]), float(at[index])))
+            )
     # Streams that reach the cap together differ by chance; among those the larger deviation explains better.
     top = max((wealth for wealth, _ in found), default=0.0) - _TIE
-    found.sort(key=lambda pair: (pair[0] < top, -abs(pair[1].z), pair[1].figure))
+    found.sort(key=lambda pair: (pair[0] < top, _VAGUE.get(pair[1].figure, 0), -abs(pair[1].z), pair[1].figure))
     return tuple(evidence for _, evidence in found[:most])
+
+
+def sentence_of(evidence: Sequence[Evidence]) -> str:
+    """Return the leading evidence with the part it points at: "lens: sharpness -3.1 sd for 4 windows"."""
+    lead = min(evidence, key=lambda item: (_VAGUE.get(item.figure, 0), -abs(item.z)))
+    return f"{_PARTS.get(lead.figure, 'light')}: {lead.sentence()}"
 
 
 def explain(inputs: Bank, outputs: Bank | None, log_threshold: float) -> tuple[Cause, str, tuple[Evidence, ...]]:
@@ -127,5 +153,4 @@ def explain(inputs: Bank, outputs: Bank | None, log_threshold: float) -> tuple[C
         lead, cause, tail = answered[:1], Cause.LABEL_SHIFT, "; what is seen is unchanged"
     if not lead:
         return cause, f"many figures a little{tail}", seen + answered
-    part = _PARTS.get(lead[0].figure, "light")
-    return cause, f"{part}: {lead[0].sentence()}{tail}", (seen + answered)
+    return cause, f"{sentence_of(lead)}{tail}", (seen + answered)

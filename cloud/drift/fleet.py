@@ -11,7 +11,7 @@ Statuses depend on the windows alone and not on the order in which they arrived 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TypeVar
@@ -20,9 +20,9 @@ import msgspec
 
 from cloud.drift.causes import Cause, Evidence, fault_sentence
 from cloud.drift.e_detector import NO_WEALTH
-from cloud.drift.fleet_fdr import discoveries, shared_log_e
-from cloud.drift.observation import WindowRecord, observation
-from cloud.drift.policy import MIN_ENROL_WINDOWS, DriftPolicy
+from cloud.drift.fleet_fdr import discoveries, members_needed, shared_log_e
+from cloud.drift.observation import Observation, WindowRecord, observation
+from cloud.drift.policy import DriftPolicy
 from cloud.drift.timeline import Timeline, TimelineState
 from cloud.drift.watch import Phase, WatchState
 from contract.errors import BadMessage
@@ -31,7 +31,11 @@ T = TypeVar("T")
 
 FLEET = "fleet"
 _MIN_COHORT = 3
-_SNAPSHOT_VERSION = 1
+_SNAPSHOT_VERSION = 2
+# A station whose evidence is in while much of its cohort grows suspicious waits this many windows for them: a cause that many
+# share should be one alarm and not one for each, a minute apart.
+_WAIT_WINDOWS = 3
+_SUSPICIOUS = math.log(20.0)
 
 
 class StationPhase(str, Enum):
@@ -65,6 +69,8 @@ class StationDrift:
     judged: int
     left_out: int
     late: int
+    settled: bool = False
+    doubts: tuple[str, ...] = ()
 
     @property
     def e_value(self) -> float:
@@ -117,22 +123,36 @@ class FleetDrift:
         self._policy = policy
         self._cohorts = {name: tuple(members) for name, members in (cohorts or {}).items()}
         self._timelines: dict[str, Timeline] = {}
+        self._cohorts_of: dict[str, list[str]] = {}
+        for cohort, members in self._cohorts.items():
+            for member in members:
+                self._cohorts_of.setdefault(member, []).append(cohort)
+        # Of the many stations of a fleet few have anything to say; only those are weighed at every window.
+        self._evident: dict[str, float] = {}
+        self._suspicious: set[str] = set()
+        self._raised: set[str] = set()
         self._alarmed: frozenset[str] = frozenset()
         self._shared: frozenset[str] = frozenset()
 
     def observe(self, record: WindowRecord) -> list[DriftEvent]:
         """Take in a window and return what changed by it; nothing for a repeated window."""
-        timeline = self._timelines.setdefault(record.station, Timeline(self._policy))
+        return self.take(record.station, observation(record))
+
+    def take(self, station: str, seen: Observation) -> list[DriftEvent]:
+        """Take in the figures of a window of `station`, as `observe`."""
+        timeline = self._timelines.get(station)
+        if timeline is None:
+            timeline = self._timelines[station] = Timeline(self._policy)
         was_enrolling = timeline.state.inputs is None
-        if not timeline.add(observation(record)):
+        if not timeline.add(seen):
             return []
         events = []
         if was_enrolling and timeline.state.inputs is not None:
             sentence = f"baseline of {timeline.state.inputs.windows} windows enrolled"
-            events.append(
-                DriftEvent(EventKind.ENROLLED, record.station, record.ended_at, Cause.NONE, sentence, (), 0.0)
-            )
-        return events + self._changes(record.ended_at)
+            if timeline.state.inputs.doubts:
+                sentence += f"; {_doubtful(timeline.state.inputs.doubts)}"
+            events.append(DriftEvent(EventKind.ENROLLED, station, seen.ended_at, Cause.NONE, sentence, (), 0.0))
+        return events + self._changes(station, seen.ended_at)
 
     def re_enrol(self, station: str, reason: str, at: float) -> list[DriftEvent]:
         """Forget the baseline of `station` (after service, or a release that learnt the new normal) and return what changed."""
@@ -140,7 +160,7 @@ class FleetDrift:
         if timeline is None:
             return []
         timeline.restart()
-        return self._changes(at, because=f"enrolled again: {reason}")
+        return self._changes(station, at, because=f"enrolled again: {reason}")
 
     def stations(self) -> tuple[str, ...]:
         """Return the stations seen so far, sorted."""
@@ -149,7 +169,7 @@ class FleetDrift:
     def status(self, station: str) -> StationDrift:
         """Return the drift of `station`; one that never sent a window is enrolling."""
         timeline = self._timelines.get(station) or Timeline(self._policy)
-        state, needed = timeline.state, max(self._policy.enrol_windows, MIN_ENROL_WINDOWS)
+        state, needed = timeline.state, self._policy.first_baseline
         alarmed = station in self._alarmed
         phase = StationPhase.QUIET if state.inputs is not None else StationPhase.ENROLLING
         finding = state.finding if alarmed else None
@@ -163,11 +183,13 @@ class FleetDrift:
             cause=finding.cause if finding else Cause.NONE,
             sentence=_sentence(state, alarmed, needed),
             evidence=finding.evidence if finding else (),
-            log10_e=_log10(state.peak),
+            log10_e=_log10(state.log_e),
             shared_by=tuple(sorted(name for name in self._shared if station in self._members(name))),
             judged=state.judged,
             left_out=state.left_out,
             late=timeline.stored.late,
+            settled=state.inputs is not None and not state.input_windows,
+            doubts=state.inputs.doubts if state.inputs is not None else (),
         )
 
     def shared_alarms(self) -> tuple[str, ...]:
@@ -185,7 +207,7 @@ class FleetDrift:
         Raises:
             BadMessage: these bytes are none, or of another version.
         """
-        self._take(_decode(payload, _StoredStation))
+        self._restore(_decode(payload, _StoredStation))
         self._alarmed, self._shared = self._verdict()
 
     def snapshot(self) -> bytes:
@@ -199,64 +221,120 @@ class FleetDrift:
             BadMessage: these bytes are none, or of another version.
         """
         stored = _decode(payload, list[_StoredStation])
-        self._timelines = {}
+        self._timelines, self._evident, self._suspicious, self._raised = {}, {}, set(), set()
         for station in stored:
-            self._take(station)
+            self._restore(station)
         self._alarmed, self._shared = self._verdict()
 
-    def _take(self, stored: _StoredStation) -> None:
+    def _restore(self, stored: _StoredStation) -> None:
         if stored.v != _SNAPSHOT_VERSION:
             raise BadMessage(
                 f"drift state version {stored.v} is not {_SNAPSHOT_VERSION}", hint="let stations enrol again"
             )
         self._timelines[stored.station] = Timeline(self._policy, stored.timeline)
+        self._weigh(stored.station)
 
-    def _members(self, cohort: str) -> Sequence[str]:
-        return tuple(self._timelines) if cohort == FLEET else self._cohorts.get(cohort, ())
+    def _members(self, cohort: str) -> Collection[str]:
+        if cohort == FLEET:
+            return self._timelines.keys()
+        return [name for name in self._cohorts.get(cohort, ()) if name in self._timelines]
+
+    def _weigh(self, station: str) -> None:
+        """Note what the state of `station` means for the fleet."""
+        state = self._timelines[station].state
+        self._evident.pop(station, None)
+        if state.log_e >= -math.log(self._policy.alpha):
+            self._evident[station] = state.log_e
+        # Without the latch: suspicion is there one window before evidence that must hold for two.
+        newest = state.recent[-1] if state.recent else NO_WEALTH
+        for names, belongs in (
+            (self._suspicious, state.finding is not None or newest >= _SUSPICIOUS),
+            (self._raised, state.phase is Phase.RAISED),
+        ):
+            names.add(station) if belongs else names.discard(station)
 
     def _verdict(self) -> tuple[frozenset[str], frozenset[str]]:
         """Return the stations and the cohorts alarmed, from the stations' states alone."""
-        log_e = {name: timeline.state.peak for name, timeline in self._timelines.items()}
-        faulty = {name for name, timeline in self._timelines.items() if timeline.state.is_fault}
-        raised = {name for name, timeline in self._timelines.items() if timeline.state.phase is Phase.RAISED}
-        if not raised:
+        if not self._raised:
             return frozenset(), frozenset()
-        streams = {f"s/{name}": value for name, value in log_e.items()}
+        streams = {f"s/{name}": value for name, value in self._evident.items()}
+        count = len(self._timelines)
         for cohort in (FLEET, *self._cohorts):
-            members = [log_e[name] for name in self._members(cohort) if name in log_e]
-            if len(members) >= _MIN_COHORT:
-                streams[f"c/{cohort}"] = shared_log_e(members, self._policy.shared_share)
-        found = discoveries(streams, self._policy.alpha)
-        stations = {name[2:] for name in found if name.startswith("s/")} & raised
-        return frozenset(stations | faulty), frozenset(name[2:] for name in found if name.startswith("c/"))
+            members = self._members(cohort)
+            if len(members) < _MIN_COHORT:
+                continue
+            count += 1
+            needed = members_needed(len(members), self._policy.shared_share)
+            # The average of the smallest e-values is at most that of the last member needed.
+            if self._count(self._evident.keys(), cohort) >= needed:
+                log_e = [self._timelines[name].state.log_e for name in members]
+                streams[f"c/{cohort}"] = shared_log_e(log_e, self._policy.shared_share)
+        found = discoveries(streams, self._policy.alpha, count)
+        shared = frozenset(name[2:] for name in found if name.startswith("c/"))
+        stations = {name[2:] for name in found if name.startswith("s/")} & self._raised
+        faulty = {name for name in self._raised if self._timelines[name].state.is_fault}
+        covered = {name for cohort in shared for name in self._members(cohort)}
+        waiting = {name for name in stations - covered if self._waits(name)}
+        return frozenset((stations - waiting) | faulty), shared
 
-    def _changes(self, at: float, because: str = "") -> list[DriftEvent]:
+    def _waits(self, station: str) -> bool:
+        """Return whether an alarm of `station` should wait for what its cohorts are about to say."""
+        if self._timelines[station].state.raised_for >= _WAIT_WINDOWS:
+            return False
+        for cohort in (FLEET, *self._cohorts_of.get(station, ())):
+            members = self._members(cohort)
+            if len(members) >= _MIN_COHORT:
+                needed = members_needed(len(members), self._policy.shared_share)
+                if self._count(self._suspicious, cohort) >= needed:
+                    return True
+        return False
+
+    def _count(self, names: Collection[str], cohort: str) -> int:
+        """Return how many of `names`, few as a rule, are in `cohort`."""
+        if cohort == FLEET:
+            return len(names)
+        return sum(cohort in self._cohorts_of.get(name, ()) for name in names)
+
+    def _changes(self, station: str, at: float, because: str = "") -> list[DriftEvent]:
+        self._weigh(station)
         alarmed, shared = self._verdict()
-        before, shared_before = self._alarmed, self._shared
+        before, shared_before = self._alone(), self._shared
         self._alarmed, self._shared = alarmed, shared
+        alone = self._alone()
         events = []
         for cohort in sorted(shared - shared_before):
             lead = max(
                 (self.status(name) for name in self._members(cohort) if name in alarmed), key=lambda s: s.log10_e
             )
-            text = f"{cohort}: a cause shared by many stations; {lead.sentence}"
+            many = sum(name in alarmed for name in self._members(cohort))
+            text = f"{cohort}: a cause shared by {many} of {len(self._members(cohort))} stations; {lead.sentence}"
             events.append(
                 DriftEvent(EventKind.SHARED_ALARM_RAISED, cohort, at, lead.cause, text, lead.evidence, lead.log10_e)
             )
-        covered = {name for cohort in shared for name in self._members(cohort)}
-        for name in sorted(alarmed - before - covered):
+        for name in sorted(alone - before):
             status = self.status(name)
             events.append(
                 DriftEvent(
                     EventKind.ALARM_RAISED, name, at, status.cause, status.sentence, status.evidence, status.log10_e
                 )
             )
-        for name in sorted(before - alarmed):
+        for name in sorted(before - alone):
             text = because or f"{self._policy.clear_windows} quiet windows"
+            if name in alarmed:
+                text = f"part of the alarm of {', '.join(self.status(name).shared_by)}"
             events.append(DriftEvent(EventKind.ALARM_CLEARED, name, at, Cause.NONE, text, (), 0.0))
         for cohort in sorted(shared_before - shared):
-            events.append(DriftEvent(EventKind.SHARED_ALARM_CLEARED, cohort, at, Cause.NONE, because, (), 0.0))
+            text = because or "fewer stations share it"
+            events.append(DriftEvent(EventKind.SHARED_ALARM_CLEARED, cohort, at, Cause.NONE, text, (), 0.0))
         return events
+
+    def _alone(self) -> frozenset[str]:
+        """Return the stations alarmed for themselves: those of a cohort that is alarmed are part of its alarm.
+
+        A sensor fault is a station's own, whatever its cohort sees.
+        """
+        covered = {name for cohort in self._shared for name in self._members(cohort)}
+        return frozenset(name for name in self._alarmed if name not in covered or self._timelines[name].state.is_fault)
 
 
 def _sentence(state: WatchState, alarmed: bool, needed: int) -> str:
@@ -266,7 +344,13 @@ def _sentence(state: WatchState, alarmed: bool, needed: int) -> str:
         return state.finding.sentence
     if state.inputs is None:
         return f"enrolling: {len(state.input_windows)} of {needed} windows"
+    if state.inputs.doubts:
+        return f"within the enrolled range; {_doubtful(state.inputs.doubts)}"
     return "within the enrolled range"
+
+
+def _doubtful(doubts: Sequence[str]) -> str:
+    return f"the baseline is doubtful ({'; '.join(doubts)}): look at the station, then re-enrol it"
 
 
 def _log10(log_e: float) -> float:

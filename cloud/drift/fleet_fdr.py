@@ -20,14 +20,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 
-def discoveries(log_e: Mapping[str, float], alpha: float) -> frozenset[str]:
+def discoveries(log_e: Mapping[str, float], alpha: float, count: int | None = None) -> frozenset[str]:
     """Return the names of the streams that have changed.
 
     Args:
-        log_e: natural logarithm of each stream's e-value.
+        log_e: natural logarithm of each stream's e-value; streams below -log(alpha) may be left out.
         alpha: the share of false discoveries allowed.
+        count: how many streams there are, where `log_e` leaves some out.
     """
-    count = len(log_e)
+    count = len(log_e) if count is None else count
     # No threshold is below 1 / alpha, so most fleets are done here.
     candidates = sorted(
         ((value, name) for name, value in log_e.items() if value >= -math.log(alpha)), key=lambda pair: -pair[0]
@@ -39,10 +40,15 @@ def discoveries(log_e: Mapping[str, float], alpha: float) -> frozenset[str]:
     return frozenset(name for _, name in candidates[:found])
 
 
+def members_needed(count: int, share: float) -> int:
+    """Return how many of `count` members must have changed for a cause to be called shared."""
+    return max(math.ceil(share * count), 2)
+
+
 def shared_log_e(log_e: Sequence[float], share: float) -> float:
     """Return the logarithm of the e-value against "fewer than `share` of these streams, and fewer than 2, changed"."""
     count = len(log_e)
-    needed = max(math.ceil(share * count), 2)
+    needed = members_needed(count, share)
     smallest = np.sort(np.asarray(log_e, np.float64))[: count - needed + 1]
     if smallest.size == 0:
         return -math.inf

@@ -1,97 +1,83 @@
-"""How far one window lies from its station's normal, figure by figure, in window-level standard deviations.
+"""How far one window lies from its station's normal, figure by figure, and how much of that is news.
 
-Two-sided: z of each statistic's mean and of the mean logit confidence. One-sided (only a larger distance is news): the
-diagonal Hotelling distance of projection means, the distance of random Fourier means (a kernel two-sample statistic), and the
-chi-squared distances of the label counts (BBSD: Lipton et al. 2018) and of the coarse confidence histogram.
-
-Each carries its margin: what a shift must exceed before it counts, the larger of 3 standard errors of the baseline's own mean
-and the policy's tolerance (DESIGN 4.3).
+Two-sided: each statistic, and the mean logit confidence. One-sided (only a larger distance is news): all statistics together, the
+scene, its pattern, the mix of labels, the histogram of confidence. What each means stands with its detector (`detectors`).
 """
 
 from __future__ import annotations
 
-import msgspec
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import numpy as np
 
-from cloud.drift.baseline import (
-    Distance,
-    InputBaseline,
-    Level,
-    OutputBaseline,
-    coarse_shares,
-    distance,
-    share_variances,
-)
+from cloud.drift.baseline import OUTPUT_FIGURES, InputBaseline, OutputBaseline, moment
+from cloud.drift.detectors.levels import Before
 from cloud.drift.observation import Observation, unpack
-from contract.sketches.moments import STATISTICS
-
-INPUT_FIGURES = (*STATISTICS, "scene", "pattern")
-OUTPUT_FIGURES = ("confidence", "labels", "confidences")
-ONE_SIDED = frozenset({"scene", "pattern", "labels", "confidences"})
-
-_STANDARD_ERRORS = 3.0
+from cloud.drift.vectors import Vector
+from contract.sketches.moments import N_STATISTICS
 
 
-class Score(msgspec.Struct, frozen=True):
-    """`figure` lies `z` sd from normal; within `margin` sd it does not count."""
+@dataclass(frozen=True, slots=True)
+class Score:
+    """`figure` lies `level` sd from normal, of which `z` is news; news within `margin` does not count."""
 
     figure: str
     z: float
     margin: float
+    level: float
 
     @property
     def excess(self) -> float:
-        """How far |z| exceeds the margin; one-sided figures count only upwards."""
-        return (self.z if self.figure in ONE_SIDED else abs(self.z)) - self.margin
+        """Return by how much the news exceeds its margin; below 0 when it does not."""
+        return abs(self.z) - self.margin
 
 
-def score_inputs(baseline: InputBaseline, seen: Observation, tolerance: float) -> tuple[Score, ...]:
-    """Return the scores of `INPUT_FIGURES`, in that order."""
-    means = unpack(seen.means).tolist()
-    scores = [
-        _level_score(name, level, mean, seen.frames, tolerance)
-        for name, level, mean in zip(STATISTICS, baseline.statistics, means, strict=True)
-    ]
-    scene = distance(
-        unpack(seen.projection),
-        np.array(baseline.projection),
-        np.array(baseline.projection_variances),
-        seen.frames,
-        baseline.frames,
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """The scores of one window. `z`, `margin` and `level` are f64[F], in the order of `figures`.
+
+    `residual` f64[] is what the next window of the station is foretold from.
+    """
+
+    figures: tuple[str, ...]
+    z: Vector
+    margin: Vector
+    level: Vector
+    residual: Vector
+
+    def __iter__(self) -> Iterator[Score]:
+        return iter(map(Score, self.figures, self.z.tolist(), self.margin.tolist(), self.level.tolist()))
+
+
+def score_inputs(baseline: InputBaseline, seen: Observation, tolerance: float, before: Before | None = None) -> Scores:
+    """Return the scores of `baseline.figures`."""
+    levels = baseline.levels
+    values = np.append(unpack(seen.means), (baseline.scene.root(seen), baseline.pattern.root(seen)))
+    residual = levels.residual(values, seen.frames, moment(seen))
+    news, foretold = levels.news(residual, before)
+    root = np.array([baseline.together.root(news[:N_STATISTICS])])
+    together = baseline.together_level.residual(root, seen.frames, None)
+    margin = levels.margin(seen.frames, foretold, tolerance)
+    alike = baseline.together_level.margin(seen.frames, np.zeros(1), 0.0) + baseline.together_scale
+    return Scores(
+        baseline.figures,
+        np.append(news, together),
+        np.append(margin, alike),
+        np.append(residual, together),
+        residual,
     )
-    fourier = np.array(baseline.fourier)
-    pattern = distance(unpack(seen.fourier), fourier, np.ones_like(fourier), seen.frames, baseline.frames)
-    scores.append(_distance_score("scene", baseline.projection_distance, scene))
-    scores.append(_distance_score("pattern", baseline.fourier_distance, pattern))
-    return tuple(scores)
 
 
-def score_outputs(baseline: OutputBaseline, seen: Observation, tolerance: float) -> tuple[Score, ...]:
-    """Return the scores of `OUTPUT_FIGURES`, in that order."""
-    answers = seen.answers
-    confidence = _level_score("confidence", baseline.confidence, seen.confidence[0], answers, tolerance)
-    variances_of = share_variances(baseline.answers / baseline.windows)
-    found = []
-    for name, shares, usual, normal in (
-        ("labels", np.array(seen.labels) / max(answers, 1), np.array(baseline.labels), baseline.labels_distance),
-        (
-            "confidences",
-            coarse_shares(np.array(seen.confidences, np.float64), baseline.cuts),
-            np.array(baseline.confidences),
-            baseline.confidences_distance,
-        ),
-    ):
-        root = distance(shares, usual, variances_of(usual), answers, baseline.answers)
-        found.append(_distance_score(name, normal, root))
-    return (confidence, *found)
-
-
-def _level_score(name: str, level: Level, mean: float, frames: int, tolerance: float) -> Score:
-    sd = level.sd(frames)
-    # The baseline's own error: its windows were as large as they were, whatever the size of this one.
-    error = ((level.between + level.within / max(frames, 1)) / level.windows) ** 0.5
-    return Score(name, (mean - level.centre) / sd, max(_STANDARD_ERRORS * error, tolerance * level.within**0.5) / sd)
-
-
-def _distance_score(name: str, normal: Distance, root: float) -> Score:
-    return Score(name, (root - normal.centre) / normal.sd, _STANDARD_ERRORS / normal.windows**0.5)
+def score_outputs(
+    baseline: OutputBaseline, seen: Observation, tolerance: float, before: Before | None = None
+) -> Scores:
+    """Return the scores of `OUTPUT_FIGURES`."""
+    levels, told = baseline.levels, seen.answers
+    labels, confidences = np.array(seen.labels, np.float64), np.array(seen.confidences, np.float64)
+    values = np.array(
+        (seen.confidence[0], baseline.labels.root_of(labels), baseline.confidences.root_of(confidences)), np.float64
+    )
+    residual = levels.residual(values, told, moment(seen))
+    news, foretold = levels.news(residual, before)
+    return Scores(OUTPUT_FIGURES, news, levels.margin(told, foretold, tolerance), residual, residual)

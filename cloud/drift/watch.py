@@ -5,6 +5,10 @@
     ENROLLING --(enough windows)--> QUIET --(evidence holds for 2 windows)--> RAISED --(24 quiet windows)--> QUIET
     any --(sensor fault for 2 windows)--> RAISED           any --(the device enrolled again)--> ENROLLING
 
+With a `period_s`, windows are first joined into periods, and a period is judged when the next one begins; sensor faults are
+looked for in every window as it comes. The first baseline is learnt anew from twice as many windows, and again, as long as
+nothing is wrong, until it has settled: a day's light is not known after three hours.
+
 A new model (another artefact) only enrols the outputs anew; what is seen stays judged by the old baseline. Windows from before
 the device enrolled (reference "") and windows of fewer than `min_frames` frames (but not of 0: those are missing frames) are
 left out and counted. Windows that show a sensor fault neither enrol nor feed the detector.
@@ -13,18 +17,29 @@ left out and counted. Windows that show a sensor fault neither enrol nor feed th
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from enum import Enum
+from typing import TypeVar
 
 import msgspec
+import numpy as np
 from msgspec.structs import replace
 
-from cloud.drift.baseline import Baseline, InputBaseline, OutputBaseline, fit_inputs, fit_outputs
-from cloud.drift.causes import Cause, Evidence, explain, fault_sentence, find_fault
+from cloud.drift.baseline import OUTPUT_FIGURES, Baseline, InputBaseline, OutputBaseline, fit_inputs, fit_outputs
+from cloud.drift.causes import FAULTS, Cause, Evidence, explain, fault_sentence, find_fault
+from cloud.drift.detectors.levels import Before
 from cloud.drift.e_detector import NO_WEALTH, Bank, is_quiet, log_average, new_bank, update
 from cloud.drift.judge import judge_observation
-from cloud.drift.observation import Observation
-from cloud.drift.policy import MIN_ENROL_WINDOWS, DriftPolicy
-from cloud.drift.scores import INPUT_FIGURES, OUTPUT_FIGURES
+from cloud.drift.observation import Observation, answers_only, join, seen_only
+from cloud.drift.policy import DriftPolicy
+from cloud.drift.scores import Scores
+from cloud.drift.station_clock import StationClock
+from cloud.drift.vectors import from_bytes, to_bytes
+
+B = TypeVar("B", InputBaseline, OutputBaseline)
+
+# While evidence this strong stands, windows are not taken into a baseline that is still growing.
+_CALM = math.log(20.0)
 
 
 class Phase(str, Enum):
@@ -47,24 +62,33 @@ class Finding(msgspec.Struct, frozen=True):
 class WatchState(msgspec.Struct, frozen=True):
     """A station's watch after some window.
 
-    `peak` is the log e-value that held for `latch_windows` windows, at its highest since the last quiet spell; `recent` are the
-    latest log e-values. `fault` and `fault_run`: the sensor fault of the latest windows, for how many. `quiet` counts windows.
+    `pending` are the windows of the period that has not ended. `input_windows` and `output_windows` are those behind baselines
+    that are still growing. `input_before` and `output_before`: the residuals of the window judged last, which began at
+    `before_at`, and of the one before it, f64. `peak` is the log e-value that held, at its highest since the last quiet spell;
+    `recent` are the latest log e-values. `fault` and `fault_run`: the sensor fault of the latest windows, for how many.
+    `quiet` counts windows; `raised_for` those judged since the finding.
     """
 
     input_epoch: tuple[int, int, str] | None = None
     output_epoch: tuple[str, int] | None = None
+    pending: Observation | None = None
     input_windows: tuple[Observation, ...] = ()
     output_windows: tuple[Observation, ...] = ()
     inputs: InputBaseline | None = None
     outputs: OutputBaseline | None = None
     input_bank: Bank | None = None
     output_bank: Bank | None = None
+    input_before: bytes = b""
+    output_before: bytes = b""
+    before_at: float = 0.0
     recent: tuple[float, ...] = ()
     peak: float = NO_WEALTH
     finding: Finding | None = None
+    raised_for: int = 0
     fault: Cause = Cause.NONE
     fault_run: int = 0
     fault_since: float = 0.0
+    clock: StationClock = StationClock()
     quiet: int = 0
     judged: int = 0
     left_out: int = 0
@@ -80,31 +104,87 @@ class WatchState(msgspec.Struct, frozen=True):
     @property
     def is_fault(self) -> bool:
         """Whether it is raised for a sensor fault, which no fleet statistics need confirm."""
-        return self.finding is not None and self.finding.cause not in (Cause.COVARIATE_SHIFT, Cause.LABEL_SHIFT)
+        return self.finding is not None and self.finding.cause in FAULTS
+
+    @property
+    def log_e(self) -> float:
+        """The evidence that a fleet weighs: what held of late, and while raised what held at most."""
+        return self.peak if self.finding is not None else self.held
+
+    @property
+    def held(self) -> float:
+        """The log e-value that held over the last windows."""
+        return min(self.recent, default=NO_WEALTH)
 
 
 def step(state: WatchState, seen: Observation, policy: DriftPolicy) -> WatchState:
     """Return the watch after the window behind `seen`."""
     fault = find_fault(seen, policy.min_frames)
-    if seen.reference == "" or (fault is Cause.NONE and seen.frames < policy.min_frames):
-        return replace(state, left_out=state.left_out + 1, last_at=seen.started_at)
+    state = replace(state, last_at=seen.started_at, clock=state.clock.after(seen, policy.clear_windows))
+    state = _note_clock(state)
+    small = fault is Cause.NONE and seen.frames < policy.min_frames
+    if seen.reference == "" or (small and not policy.period_s):
+        return replace(state, left_out=state.left_out + 1)
     if fault is not Cause.MISSING:
-        state = _follow_epochs(state, seen)
-    state = replace(state, last_at=seen.started_at)
+        state = _follow_epochs(state, seen, policy)
     if fault is not Cause.NONE:
         return _note_fault(state, seen, fault, policy)
-    state = replace(state, fault=Cause.NONE, fault_run=0)
+    if not small:
+        state = replace(state, fault=Cause.NONE, fault_run=0)
+    if not policy.period_s:
+        return _take(state, seen, policy)
+    pending = state.pending
+    if pending is None:
+        return replace(state, pending=seen)
+    if pending.boot == seen.boot and _period(pending, policy) == _period(seen, policy):
+        return replace(state, pending=join(pending, seen))
+    return replace(_take(state, pending, policy), pending=seen)
+
+
+def _period(seen: Observation, policy: DriftPolicy) -> float:
+    return seen.started_at // policy.period_s
+
+
+def _take(state: WatchState, seen: Observation, policy: DriftPolicy) -> WatchState:
+    if seen.frames < policy.min_frames:
+        return replace(state, left_out=state.left_out + 1)
     if state.inputs is None:
-        return _enrol(_settle(state, True, policy), seen, policy)
+        state = _settle(state, True, policy)
+        return _learn_outputs(_learn_inputs(state, seen, policy), seen, policy)
     return _watch(state, state.inputs, seen, policy)
 
 
-def _follow_epochs(state: WatchState, seen: Observation) -> WatchState:
+def _follow_epochs(state: WatchState, seen: Observation, policy: DriftPolicy) -> WatchState:
+    if state.pending is not None and (state.input_epoch, state.output_epoch) != (seen.input_epoch, seen.output_epoch):
+        state = replace(_take(state, state.pending, policy), pending=None)
     if state.input_epoch != seen.input_epoch:
-        return WatchState(input_epoch=seen.input_epoch, output_epoch=seen.output_epoch, left_out=state.left_out)
+        return WatchState(
+            input_epoch=seen.input_epoch,
+            output_epoch=seen.output_epoch,
+            clock=state.clock,
+            left_out=state.left_out,
+            last_at=state.last_at,
+        )
     if state.output_epoch != seen.output_epoch:
-        return replace(state, output_epoch=seen.output_epoch, output_windows=(), outputs=None, output_bank=None)
+        return replace(
+            state,
+            output_epoch=seen.output_epoch,
+            output_windows=(),
+            outputs=None,
+            output_bank=None,
+            output_before=b"",
+        )
     return state
+
+
+def _note_clock(state: WatchState) -> WatchState:
+    """Raise a clock that jumps, unless something worse is raised; only windows without a jump are quiet."""
+    if state.clock.jumps and state.clock.jumps[-1] == 0:
+        state = replace(state, quiet=0)
+    if not state.clock.is_faulty or (state.finding is not None and state.finding.cause is not Cause.CLOCK):
+        return state
+    since = state.last_at if state.finding is None else state.finding.since
+    return replace(state, finding=Finding(Cause.CLOCK, state.clock.sentence(), (), since))
 
 
 def _note_fault(state: WatchState, seen: Observation, fault: Cause, policy: DriftPolicy) -> WatchState:
@@ -116,42 +196,88 @@ def _note_fault(state: WatchState, seen: Observation, fault: Cause, policy: Drif
     return replace(state, finding=Finding(fault, fault_sentence(fault, run), (), since))
 
 
-def _enrol(state: WatchState, seen: Observation, policy: DriftPolicy) -> WatchState:
-    needed = max(policy.enrol_windows, MIN_ENROL_WINDOWS)
-    windows = (*state.input_windows, seen)
-    state = _enrol_outputs(state, seen, policy)
-    if len(windows) < needed:
-        return replace(state, input_windows=windows)
-    return replace(state, input_windows=(), inputs=fit_inputs(windows), input_bank=new_bank(INPUT_FIGURES))
+def _learn_inputs(state: WatchState, seen: Observation, policy: DriftPolicy) -> WatchState:
+    windows, inputs = _grow(state.input_windows, seen_only(seen), state.inputs, fit_inputs, policy)
+    bank = new_bank(inputs.figures) if inputs is not None and state.input_bank is None else state.input_bank
+    return replace(state, input_windows=windows, inputs=inputs, input_bank=bank)
 
 
-def _enrol_outputs(state: WatchState, seen: Observation, policy: DriftPolicy) -> WatchState:
-    if state.outputs is not None or seen.answers < policy.min_frames:
+def _learn_outputs(state: WatchState, seen: Observation, policy: DriftPolicy) -> WatchState:
+    if seen.answers < policy.min_frames:
         return state
-    windows = (*state.output_windows, seen)
-    if len(windows) < max(policy.enrol_windows, MIN_ENROL_WINDOWS):
-        return replace(state, output_windows=windows)
-    return replace(state, output_windows=(), outputs=fit_outputs(windows), output_bank=new_bank(OUTPUT_FIGURES))
+    windows, outputs = _grow(state.output_windows, answers_only(seen), state.outputs, fit_outputs, policy)
+    bank = new_bank(OUTPUT_FIGURES) if outputs is not None and state.output_bank is None else state.output_bank
+    return replace(state, output_windows=windows, outputs=outputs, output_bank=bank)
+
+
+def _grow(
+    kept: tuple[Observation, ...],
+    seen: Observation,
+    baseline: B | None,
+    fit: Callable[[Sequence[Observation]], B],
+    policy: DriftPolicy,
+) -> tuple[tuple[Observation, ...], B | None]:
+    """Return (the windows to keep, the baseline) after one more window; a settled baseline keeps none and stays."""
+    if baseline is not None and not kept:
+        return kept, baseline
+    kept = (*kept, seen)
+    first, count = policy.first_baseline, len(kept)
+    if count >= max(policy.settle_windows, first):
+        return (), fit(kept)
+    doubled = count >= first and count % first == 0 and (count // first).bit_count() == 1
+    return kept, fit(kept) if doubled else baseline
 
 
 def _watch(state: WatchState, inputs: InputBaseline, seen: Observation, policy: DriftPolicy) -> WatchState:
-    verdict = judge_observation(Baseline(inputs, state.outputs), seen, policy)
-    input_bank = update(state.input_bank or new_bank(INPUT_FIGURES), verdict.inputs, seen.started_at)
+    gap_s = seen.started_at - state.before_at
+    before = (_before(state.input_before, gap_s), _before(state.output_before, gap_s))
+    verdict = judge_observation(Baseline(inputs, state.outputs), seen, policy, before)
+    if verdict.inputs is None:
+        # Joined from windows without a fault, and yet it shows one: it says nothing.
+        return replace(state, left_out=state.left_out + 1)
+    input_bank = update(state.input_bank or new_bank(inputs.figures), verdict.inputs, seen.started_at)
     output_bank = state.output_bank
-    if verdict.outputs and output_bank is not None:
+    if verdict.outputs is not None and output_bank is not None:
         output_bank = update(output_bank, verdict.outputs, seen.started_at)
     banks = (input_bank,) if output_bank is None else (input_bank, output_bank)
-    recent = (*state.recent, log_average(banks))[-policy.latch_windows :]
-    held = min(recent) if len(recent) == policy.latch_windows else NO_WEALTH
-    state = replace(state, input_bank=input_bank, output_bank=output_bank, recent=recent, judged=state.judged + 1)
+    # The e-detector itself asks two windows to agree.
+    recent = (*state.recent, log_average(banks))[-max(policy.latch_windows - 1, 1) :]
+    state = replace(
+        state,
+        input_bank=input_bank,
+        output_bank=output_bank,
+        input_before=_remember(verdict.inputs, before[0]),
+        output_before=_remember(verdict.outputs, before[1]),
+        before_at=seen.started_at,
+        recent=recent,
+        judged=state.judged + 1,
+        raised_for=0 if state.finding is None else state.raised_for + 1,
+    )
     threshold = -math.log(policy.alpha)
-    if held > state.peak:
-        state = replace(state, peak=held)
-        if held >= threshold:
-            state = replace(state, finding=_finding(state, input_bank, output_bank, threshold))
+    if state.held > state.peak and state.held >= threshold:
+        state = replace(state, peak=state.held, finding=_finding(state, input_bank, output_bank, threshold))
+    calm = state.finding is None and recent[-1] < _CALM
     state = _settle(state, all(map(is_quiet, banks)), policy)
+    if calm:
+        state = _learn_inputs(state, seen, policy)
     # After this window was judged, so that a new model's first answers are not compared with themselves.
-    return _enrol_outputs(state, seen, policy)
+    return _learn_outputs(state, seen, policy) if calm or state.outputs is None else state
+
+
+def _before(residuals: bytes, gap_s: float) -> Before | None:
+    if not residuals:
+        return None
+    last, earlier = from_bytes(residuals).reshape(2, -1)
+    return Before(last, gap_s, earlier)
+
+
+def _remember(scores: Scores | None, before: Before | None) -> bytes:
+    """Return the residuals of this window and of the one before it, one after the other."""
+    if scores is None:
+        return b""
+    # Where nothing is remembered, what is remembered twice foretells the same.
+    earlier = scores.residual if before is None else before.residual
+    return to_bytes(np.concatenate((scores.residual, earlier)))
 
 
 def _finding(state: WatchState, inputs: Bank, outputs: Bank | None, threshold: float) -> Finding:
@@ -172,9 +298,10 @@ def _settle(state: WatchState, quiet: bool, policy: DriftPolicy) -> WatchState:
     return replace(
         state,
         quiet=0,
+        raised_for=0,
         peak=NO_WEALTH,
         recent=(),
         finding=None,
-        input_bank=None if state.input_bank is None else new_bank(INPUT_FIGURES),
+        input_bank=None if state.input_bank is None else new_bank(state.input_bank.figures),
         output_bank=None if state.output_bank is None else new_bank(OUTPUT_FIGURES),
     )

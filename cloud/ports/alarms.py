@@ -84,8 +84,8 @@ class Opened:
 class AlarmBook(Protocol):
     """Alarms, the detectors' state and retrains."""
 
-    def load_state(self) -> tuple[int, list[bytes]]:
-        """Return (last summary row read, detectors' snapshot of each series)."""
+    def load_state(self) -> tuple[int, dict[str, bytes]]:
+        """Return (last summary row read, detectors' snapshot by series)."""
 
     def commit(
         self,

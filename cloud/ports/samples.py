@@ -39,6 +39,13 @@ class SampleBook(Protocol):
     def of_alarm(self, alarm: int) -> list[Sample]:
         """Return the samples asked for because of an alarm."""
 
+    def audited(self, station: str, camera: str, bundle: str, since: float, limit: int) -> list[Sample]:
+        """Return the labelled audit samples of `camera` of `station` answered by `bundle` and captured at or after `since`:
+        the newest `limit`, in order of capture."""
+
+    def labelled_since(self, at: float) -> dict[tuple[str, str], tuple[int, float]]:
+        """Return how many labels were given at or after `at` and when the newest was, by (station, camera)."""
+
     def unasked(self, station: str, camera: str, since: float) -> list[Sample]:
         """Return samples of `camera` of `station` captured at or after `since` whose pixels nobody asked for yet."""
 

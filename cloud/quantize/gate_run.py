@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloud.clock import SystemClock
+from cloud.drift.held_out import HeldOut, held_out
 from cloud.gate.checks import gate
 from cloud.gate.corruptions import Corruption, corrupt
 from cloud.gate.scorecard import (
@@ -32,6 +33,7 @@ from cloud.quantize.artefact_runner import ArtefactRunner
 from cloud.quantize.calibration import stratified
 from cloud.quantize.contender import Contender, load_contender
 from cloud.quantize.measure import median_latency_ms
+from cloud.registry.blobs import sha256_of
 from cloud.retrain.dataset import Sample, reload_dataset
 from cloud.retrain.progress import OnProgress, Progress, ignore_progress, print_progress, run_job
 from cloud.retrain.run_folder import RunFolder, Split
@@ -54,7 +56,7 @@ class GateJob(msgspec.Struct, frozen=True):
 
 
 def gate_run(job: GateJob, clock: Clock, on_progress: OnProgress = ignore_progress) -> GateReport:
-    """Judge a quantized run, write gate.json there, and return the report.
+    """Judge a quantized run, write gate.json and validation.json there, and return the report.
 
     Raises:
         NotFound: the run is not trained and quantized, or the incumbent is neither run nor bundle.
@@ -82,6 +84,8 @@ def gate_run(job: GateJob, clock: Clock, on_progress: OnProgress = ignore_progre
             _pair(ours.drift_right, theirs.drift_right) if drift else None,
         )
     report = gate(ours.card, incumbent, job.rules)
+    if ours.held_out is not None:
+        run.save_held_out(ours.held_out)
     run.save_gate_report(report)
     on_progress(Progress("gate", 2, 2, "passed" if report.passed else "failed"))
     return report
@@ -116,6 +120,7 @@ class _Measured:
     card: Scorecard
     base_right: NDArray[np.bool_]
     drift_right: NDArray[np.bool_]
+    held_out: HeldOut | None
 
 
 def _measure(contender: Contender, slices: _Judging, clock: Clock, *, fp32: Path | None) -> _Measured:
@@ -149,7 +154,14 @@ def _measure(contender: Contender, slices: _Judging, clock: Clock, *, fp32: Path
         median_ms=median_latency_ms(runner, pixels[0], clock),
         size_bytes=contender.file.stat().st_size,
     )
-    return _Measured(card, base_right, drift_right)
+    return _Measured(card, base_right, drift_right, _held_out(contender, probabilities, slices.base))
+
+
+def _held_out(contender: Contender, probabilities: NDArray[np.float32], samples: Sequence[Sample]) -> HeldOut | None:
+    names = [label.name for label in contender.labels]
+    place = {name: number for number, name in enumerate(names)}
+    truth = np.array([place.get(s.entry.label, -1) for s in samples], np.int64)
+    return held_out(sha256_of(contender.file), names, truth, probabilities)
 
 
 def _classes(contender: Contender, right: NDArray[np.bool_], samples: Sequence[Sample]) -> tuple[ClassFigures, ...]:

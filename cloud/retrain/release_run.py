@@ -10,6 +10,8 @@ from pathlib import Path
 
 import msgspec
 
+from cloud.drift.held_out import HELD_OUT_NAME
+from cloud.registry.blobs import sha256_of
 from cloud.registry.bundle import BundleContent
 from cloud.registry.catalog import ReleasedVersion, check_version
 from cloud.registry.keys import Keys
@@ -55,6 +57,9 @@ class RunReleaser:
         files = {quantized.ships: run / quantized.ships, "golden.npz": folder.golden}
         if gate_file.exists():
             files["gate.json"] = gate_file
+        if (record := folder.held_out()) is not None and record.artefact == sha256_of(run / quantized.ships):
+            # Quantized again after the gate: the record is of another model file, and would mislead.
+            files[HELD_OUT_NAME] = folder.validation
         content = BundleContent(
             name=BUNDLE_NAME,
             version=version,

@@ -8,6 +8,7 @@ int8.onnx        the quantized one
 quantize.json    figures of each artefact, which one ships, thresholds
 golden.npz       pixels u8[N,H,W] or u8[N,H,W,C], scores f32[N,K] of the artefact that ships
 gate.json        the gate's report
+validation.json  the answers of the artefact that ships to the holdout, counted (cloud.drift.held_out)
 
 Everything is written whole or not at all (temporary file, fsync, rename), so a killed step leaves the run as it was.
 """
@@ -23,6 +24,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from cloud.drift.held_out import HELD_OUT_NAME, HeldOut, decode_held_out
 from cloud.gate.scorecard import GateReport
 from contract.errors import BadDataset, NotFound
 from contract.manifest import Label, Thresholds
@@ -162,6 +164,7 @@ class RunFolder:
         self.fp32 = root / "fp32.onnx"
         self.int8 = root / "int8.onnx"
         self.golden = root / "golden.npz"
+        self.validation = root / HELD_OUT_NAME
         self._info = root / "run.json"
         self._dataset = root / "dataset.json"
         self._quantize = root / "quantize.json"
@@ -195,6 +198,17 @@ class RunFolder:
         """Return gate.json. Raises: as `info`."""
         return self._read(self._gate, GateReport, "gate")
 
+    def held_out(self) -> HeldOut | None:
+        """Return validation.json; None when the run was never gated, or not since its model changed hands.
+
+        Raises:
+            BadDataset: it is damaged.
+        """
+        try:
+            return decode_held_out(self.validation.read_bytes())
+        except FileNotFoundError:
+            return None
+
     def save_info(self, info: RunInfo) -> None:
         """Write run.json; call it last, it marks the run as trained."""
         self._write(self._info, info)
@@ -210,6 +224,10 @@ class RunFolder:
     def save_gate_report(self, report: GateReport) -> None:
         """Write gate.json."""
         self._write(self._gate, report)
+
+    def save_held_out(self, record: HeldOut) -> None:
+        """Write validation.json."""
+        self._write(self.validation, record)
 
     def save_golden(self, pixels: NDArray[np.uint8], scores: NDArray[np.float32]) -> None:
         """Write golden.npz: pixels u8[N,H,W] or u8[N,H,W,C], scores f32[N,K]."""

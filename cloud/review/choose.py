@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 _KIND_S = 60.0
+# 0.07 * 100 is a little more than 7.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,11 @@ class Candidate:
         return self.camera, self.label, self.captured_at // _KIND_S
 
 
+def random_places(places: int, audit_share: float) -> int:
+    """Return how many of so many places frames drawn at random are owed: the share, rounded up."""
+    return math.ceil(places * audit_share - _ROUNDING)
+
+
 def choose_for_review(
     candidates: Sequence[Candidate],
     known_parts: Collection[str],
@@ -44,14 +52,14 @@ def choose_for_review(
 
     The rule, as one would tell it to the person:
     1. A part is looked at once: a second frame of it would cost your time and teach nearly nothing.
-    2. First come frames drawn at random, up to `audit_share` of all you are shown, in the order drawn and unpicked: from them
+    2. First come frames drawn at random, up to `audit_share` of all you are shown, in the order given and unpicked: from them
        alone the model's accuracy is estimated.
     3. Then, by turns, the frame the model was least sure of and the one most unlike what its camera enrolled. Of a kind (one
        camera, one predicted label, one minute) you see a second frame only when every other kind at hand was shown as often.
     4. Whatever is left of your time goes to further frames drawn at random.
 
     Args:
-        candidates: in order of capture.
+        candidates: in an order that what is on them has no part in, such as that of their capture.
         known_parts: parts already asked for or labelled. "" stands for an unknown part and is never known.
         budget: how many more frames people will look at.
         audit_share: 0..1.
@@ -66,7 +74,7 @@ def choose_for_review(
         if candidate.part:
             parts.add(candidate.part)
 
-    audits = round((budget + len(shown)) * audit_share) - sum(c.audit for c in shown)
+    audits = random_places(budget + len(shown), audit_share) - sum(c.audit for c in shown)
     audit = iter([c for c in candidates if c.audit])
     for _ in range(min(audits, budget)):
         if (drawn := _unseen(audit, parts)) is None:

@@ -20,11 +20,12 @@ class Alarms:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def load_state(self) -> tuple[int, list[bytes]]:
-        """Return (last summary row read, detectors' snapshot of each series)."""
+    def load_state(self) -> tuple[int, dict[str, bytes]]:
+        """Return (last summary row read, detectors' snapshot by series)."""
         with self._database.read() as connection:
             cursor = connection.execute(select(drift_cursor.c.cursor).where(drift_cursor.c.id == 1)).scalar()
-            return cursor or 0, list(connection.execute(select(drift_state.c.snapshot)).scalars())
+            rows = connection.execute(select(drift_state.c.station, drift_state.c.snapshot)).all()
+            return cursor or 0, {row.station: row.snapshot for row in rows}
 
     def commit(
         self,

@@ -48,6 +48,23 @@ class Samples:
         with self._database.read() as connection:
             return sorted(series_name(station, camera) for station, camera in connection.execute(query))
 
+    def audited(self, station: str, camera: str, bundle: str, since: float, limit: int) -> list[Sample]:
+        """Return the labelled audit samples of `camera` of `station` answered by `bundle` and captured at or after `since`:
+        the newest `limit`, in order of capture."""
+        c = samples.c
+        whose = (c.station == station, c.camera == camera, c.bundle == bundle, c.captured_at >= since)
+        wanted = (c.reason == "audit", c.truth.is_not(None))
+        newest = select(samples).where(*whose, *wanted).order_by(c.captured_at.desc(), c.sample.desc()).limit(limit)
+        return self._select(newest)[::-1]
+
+    def labelled_since(self, at: float) -> dict[tuple[str, str], tuple[int, float]]:
+        """Return how many labels were given at or after `at` and when the newest was, by (station, camera)."""
+        c = samples.c
+        found = select(c.station, c.camera, func.count(), func.max(c.labelled_at)).where(c.labelled_at >= at)
+        with self._database.read() as connection:
+            rows = connection.execute(found.group_by(c.station, c.camera)).all()
+        return {(row[0], row[1]): (int(row[2]), float(row[3])) for row in rows}
+
     def waiting(self, limit: int) -> list[Sample]:
         """Return up to `limit` samples that have pixels and no label yet, oldest request first."""
         wanted = (samples.c.image_sha256.is_not(None), samples.c.truth.is_(None))

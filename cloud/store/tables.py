@@ -115,6 +115,7 @@ samples = Table(
     _camera(),
     Column("novelty", Float, nullable=False, default=0.0, server_default="0"),
     Index("samples_by_station", "station", "captured_at"),
+    Index("samples_by_label", "labelled_at"),
 )
 
 alarms = Table(
@@ -144,6 +145,14 @@ drift_cursor = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("cursor", Integer, nullable=False),
+)
+
+# The latest answers of each series, counted (`cloud.drift.answers`): what estimates from labels rest on.
+answer_state = Table(
+    "answer_state",
+    metadata,
+    Column("series", String(MAX_SERIES_CHARS), primary_key=True),
+    Column("state", LargeBinary, nullable=False),
 )
 
 retrains = Table(

@@ -12,7 +12,10 @@ from cloud.store.tables import metadata
 
 
 def add_what_is_missing(connection: Connection) -> None:
-    """Add columns that tables lack, and widen texts that grew. The tables are there; the caller holds the transaction."""
+    """Add the columns and indexes that tables lack, and widen texts that grew.
+
+    The tables are there; the caller holds the transaction.
+    """
     found = inspect(connection)
     dialect = connection.dialect
     for table in metadata.sorted_tables:
@@ -28,6 +31,8 @@ def add_what_is_missing(connection: Connection) -> None:
                 quoted = dialect.identifier_preparer.format_column(column)
                 wider = wanted.compile(dialect=dialect)
                 connection.exec_driver_sql(f"ALTER TABLE {name} ALTER COLUMN {quoted} TYPE {wider}")
+        for index in table.indexes:
+            index.create(connection, checkfirst=True)
 
 
 def _is_shorter(here: object, wanted: object) -> bool:

@@ -16,7 +16,7 @@ STATISTICS = (
     "dark",
     "saturated",
     "p05",
-    "median",
+    "specks",
     "p95",
     "sharpness",
     "grain",
@@ -25,7 +25,14 @@ STATISTICS = (
 )
 N_STATISTICS = len(STATISTICS)
 
-MEASURES_VERSION = 2
+STATISTICS_OF_1 = tuple("median" if name == "specks" else name for name in STATISTICS)
+"""The columns of a window of features version 1, whose dark and saturated were plain shares."""
+
+N_PRODUCTS = N_STATISTICS * (N_STATISTICS - 1) // 2
+PAIRS = np.triu_indices(N_STATISTICS, 1)
+"""Which two statistics each of the 66 sums of products is of: (rows, columns), intp[66] each."""
+
+MEASURES_VERSION = 3
 """How the statistics are taken from pixels. A figure of another version says nothing here: the station enrols anew."""
 
 SCALE = 1 << 16
@@ -42,6 +49,18 @@ def to_fixed(values: NDArray[np.floating]) -> NDArray[np.int64]:
 def means(sums: NDArray[np.int64], frames: int) -> NDArray[np.float64]:
     """Return the mean of each column of fixed-point `sums`, f64, 0 where there are no frames."""
     return np.asarray(sums / (SCALE * max(frames, 1)), np.float64)
+
+
+def covariance(
+    sums: NDArray[np.int64], squares: NDArray[np.int64], products: NDArray[np.int64], frames: int
+) -> NDArray[np.float64]:
+    """Return the population covariance over frames of the statistics, f64[12,12]; zeros where there are no frames."""
+    count = max(frames, 1)
+    centre = sums / count
+    second = np.diag(squares / count)
+    second[PAIRS] = products / count
+    second.T[PAIRS] = second[PAIRS]
+    return np.asarray((second - np.outer(centre, centre)) / (SCALE * SCALE), np.float64)
 
 
 def variances(sums: NDArray[np.int64], squares: NDArray[np.int64], frames: int) -> NDArray[np.float64]:

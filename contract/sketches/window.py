@@ -20,10 +20,12 @@ from contract.sketches import moments
 from contract.sketches.distinct import REGISTERS, distinct_estimate
 from contract.sketches.histogram import BINS
 from contract.sketches.label_counts import CONFIDENCE_BINS, LATENCY_BINS, confidence_rows
-from contract.sketches.moments import FIXED_LIMIT, N_STATISTICS
+from contract.sketches.moments import FIXED_LIMIT, N_PRODUCTS, N_STATISTICS
 from contract.sketches.projection import FOURIER, FOURIER_SCALE, PROJECTIONS
 
-FEATURES_VERSION = 1
+FEATURES_VERSION = 2
+READABLE_FEATURES = (1, 2)
+"""1 had no products, a median in the place of specks, and plain shares of dark and saturated pixels."""
 
 # Squares reach 2**40 a frame, so sums of this many frames stay within 2**62.
 MAX_FRAMES = 1 << 22
@@ -69,6 +71,7 @@ def layout(labels: int) -> dict[str, Section]:
     sizes = (
         ("moments", N_STATISTICS, True),
         ("moments2", N_STATISTICS, False),
+        ("products", N_PRODUCTS, True),
         ("histograms", N_STATISTICS * BINS, False),
         ("projection", PROJECTIONS, True),
         ("projection2", PROJECTIONS, False),
@@ -132,6 +135,13 @@ class Window:
         """Return the standard deviation over frames of each statistic, f64[12]."""
         return np.sqrt(moments.variances(self.section("moments"), self.section("moments2"), self.frames))
 
+    def covariance(self) -> NDArray[np.float64] | None:
+        """Return the covariance over frames of the statistics, f64[12,12]; None of a window that has no products."""
+        if self.identity.features < 2:
+            return None
+        sums, squares, products = (self.section(name) for name in ("moments", "moments2", "products"))
+        return moments.covariance(sums, squares, products, self.frames)
+
     def ranges(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the least and the greatest value of each statistic, f64[12] each."""
         return self.mins / moments.SCALE, self.maxs / moments.SCALE
@@ -175,9 +185,9 @@ def empty_window(identity: SketchIdentity) -> Window:
     Raises:
         SketchMismatch: the identity has no labels, too many, or another version of the features.
     """
-    if identity.features != FEATURES_VERSION:
+    if identity.features not in READABLE_FEATURES:
         raise SketchMismatch(
-            f"sketch features version {identity.features} is not {FEATURES_VERSION}", hint="update the older side"
+            f"sketch features version {identity.features} is none of {READABLE_FEATURES}", hint="update the older side"
         )
     if not 1 <= identity.labels <= MAX_LABELS:
         raise SketchMismatch(f"{identity.labels} labels are not 1 to {MAX_LABELS}")

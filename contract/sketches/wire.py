@@ -14,9 +14,9 @@ from contract.sketches.distinct import MAX_RANK, REGISTERS
 from contract.sketches.moments import FIXED_LIMIT, N_STATISTICS
 from contract.sketches.projection import FOURIER_SCALE
 from contract.sketches.window import (
-    FEATURES_VERSION,
     MAX_FRAMES,
     MAX_LABELS,
+    READABLE_FEATURES,
     SketchIdentity,
     Window,
     WindowWire,
@@ -35,6 +35,7 @@ def to_wire(window: Window) -> WindowWire:
     sections = {
         part.name: _pack(window.sums[part.start : part.stop], part.signed)
         for part in layout(window.identity.labels).values()
+        if part.name != "products" or window.identity.features >= 2
     }
     sections[_RANGE] = _pack(np.concatenate((window.mins, window.maxs)), signed=True)
     sections[_DISTINCT] = _pack(window.registers.astype(np.int64), signed=False)
@@ -58,6 +59,9 @@ def from_wire(wire: WindowWire) -> Window:
         raise BadMessage(f"a window of {frames} frames", hint=f"a window holds 0 to {MAX_FRAMES}")
     sums = np.empty(sums_size(wire.identity.labels), np.int64)
     for part in layout(wire.identity.labels).values():
+        if part.name == "products" and wire.identity.features < 2:
+            sums[part.start : part.stop] = 0
+            continue
         sums[part.start : part.stop] = _unpack(wire, part.name, part.stop - part.start, part.signed)
     ranges = _unpack(wire, _RANGE, 2 * N_STATISTICS, signed=True)
     registers = _unpack(wire, _DISTINCT, REGISTERS, signed=False)
@@ -77,9 +81,9 @@ def from_wire(wire: WindowWire) -> Window:
 
 
 def _check_identity(identity: SketchIdentity) -> None:
-    if identity.features != FEATURES_VERSION:
+    if identity.features not in READABLE_FEATURES:
         raise BadMessage(
-            f"sketch features version {identity.features} is not {FEATURES_VERSION}", hint="update the older side"
+            f"sketch features version {identity.features} is none of {READABLE_FEATURES}", hint="update the older side"
         )
     if not 1 <= identity.labels <= MAX_LABELS:
         raise BadMessage(f"a window of {identity.labels} labels", hint=f"a model has 1 to {MAX_LABELS}")
@@ -118,6 +122,7 @@ def _check_sums(window: Window) -> None:
         ("fourier", FOURIER_SCALE),
         ("moments2", FIXED_LIMIT * FIXED_LIMIT),
         ("projection2", FIXED_LIMIT * FIXED_LIMIT),
+        ("products", FIXED_LIMIT * FIXED_LIMIT),
     )
     for name, limit in limits:
         values = window.section(name)

@@ -12,9 +12,11 @@ from scripts.benches.budget import all_held, table
 
 _BENCHES = {
     "agent": "the station beside a bare loop, without sketches, and a peer (minutes; --quick: seconds)",
+    "drift": "power, run length and cost beside other detectors, on real tiles (minutes; --quick: seconds)",
     "loop": "the demo on the steel images under defocus (minutes)",
     "sketch": "cost and size of sketches (seconds)",
 }
+_WITH_OPTIONS = ("agent", "drift")
 
 
 def main() -> int:
@@ -28,20 +30,20 @@ def main() -> int:
     parser.add_argument("what", nargs="?", choices=sorted(_BENCHES), help="what to measure; none: list what there is")
     parser.add_argument("--json", action="store_true", help="print one flat JSON object")
     parser.add_argument(
-        "--quick", action="store_true", help="agent: seconds instead of minutes, and figures that say little"
+        "--quick", action="store_true", help="agent, drift: seconds instead of minutes, and figures that say little"
     )
     parser.add_argument(
-        "--peers", action="store_true", help="agent: a peer too, installed into .venv-peers when missing"
+        "--peers", action="store_true", help="agent, drift: peers too, installed into .venv-peers when missing"
     )
     args = parser.parse_args()
-    if args.what != "agent" and (args.quick or args.peers):
-        parser.error("--quick and --peers are for 'agent'")
+    if args.what not in _WITH_OPTIONS and (args.quick or args.peers):
+        parser.error("--quick and --peers are for 'agent' and 'drift'")
     if args.what is None:
         print("\n".join(f"{name:<8} {what}" for name, what in _BENCHES.items()))
         return 0
     try:
         bench = import_module(f"scripts.benches.{args.what}")
-        options = {"quick": args.quick, "peers": args.peers} if args.what == "agent" else {}
+        options = {"quick": args.quick, "peers": args.peers} if args.what in _WITH_OPTIONS else {}
         figures: dict[str, float] = bench.measure(**options)
     except PlumblineError as error:
         print(f"error: {error.one_line()}", file=sys.stderr)

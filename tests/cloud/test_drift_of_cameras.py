@@ -20,6 +20,7 @@ from tests.cloud.drift.conftest import StationLine
 from tests.fakes.agent_clock import HandClock
 from tests.fakes.cloud_fleet import FakeRelease, FakeReleases
 from tests.fakes.cloud_tables import Tables, note, received
+from tests.fakes.held_out import watch_labels
 from tests.fakes.link import RecordingLink
 
 BUNDLE, BETTER = "a" * 64, "b" * 64
@@ -47,6 +48,7 @@ class Fleet:
             carry_out=self._train,
             start_rollout=self._roll_out,
             link=self.link,
+            labels=watch_labels(t),
             policy=DriftPolicy(),
             rules=ImproveRules(LABELS, 0.5, 30.0, True, RetrainPolicy(LABELS, 0.9, 1e9, 4)),
             now=self.clock.now,

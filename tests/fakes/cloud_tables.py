@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cloud.ingest_loop import Batch
 from cloud.store.alarms import Alarms
+from cloud.store.answer_states import AnswerStates
 from cloud.store.audit import AuditLog
 from cloud.store.commands import Commands
 from cloud.store.database import Database
@@ -29,6 +30,7 @@ class Tables:
     summaries: Summaries
     samples: Samples
     alarms: Alarms
+    answers: AnswerStates
     rollouts: Rollouts
     commands: Commands
     audit: AuditLog
@@ -49,6 +51,7 @@ def open_tables(path: Path) -> Tables:
         Summaries(database),
         Samples(database),
         Alarms(database),
+        AnswerStates(database),
         Rollouts(database),
         Commands(database),
         AuditLog(database),

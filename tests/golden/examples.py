@@ -45,7 +45,7 @@ from contract.messages import (
 )
 from contract.preprocess import PreprocessSpec
 from contract.signature import OrderKey, sign_order
-from contract.sketches.moments import N_STATISTICS
+from contract.sketches.moments import N_STATISTICS, PAIRS
 from contract.sketches.window import FEATURES_VERSION, SketchIdentity, Window, empty_window, layout
 from contract.sketches.wire import to_wire
 
@@ -76,6 +76,7 @@ def window() -> Window:
     part = {name: sums[each.start : each.stop] for name, each in layout(3).items()}
     values = (np.arange(frames * N_STATISTICS).reshape(frames, N_STATISTICS) * 7919) % 65536 - 20000
     part["moments"][:], part["moments2"][:] = values.sum(axis=0), (values * values).sum(axis=0)
+    part["products"][:] = (values.T @ values)[PAIRS]
     for row in range(N_STATISTICS):
         for frame in range(frames):
             part["histograms"][64 * row + (11 * row + 5 * frame) % 64] += 1

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from contract import manifest, messages
+from contract.codec import decode_summary
 from contract.errors import BadBundle, BadMessage
 from contract.messages import DesiredState, Summary
 from contract.signature import verify_order
@@ -137,3 +138,13 @@ def test_the_golden_window_merges() -> None:
     whole = from_wire(decoded.window)
     assert merge(whole, empty_window(whole.identity)) == window()
     assert merge(whole, whole).frames == 10
+
+
+def test_a_window_of_features_1_is_still_understood() -> None:
+    # It has no products; and what is not there is not taken for zero.
+    payload = bytes.fromhex((FOLDER.parent / "summary_features_1.msgpack.hex").read_text("utf-8"))
+    sketch = decode_summary(payload).window
+    assert sketch is not None and sketch.identity.features == 1 and "products" not in sketch.sections
+    old = from_wire(sketch)
+    assert old.frames == 5 and old.covariance() is None and (old.sds() > 0).any()
+    assert to_wire(merge(old, old)).sections.keys() == sketch.sections.keys()

@@ -54,10 +54,17 @@ class CalmDrift:
         self.asked: list[tuple[str, str, str]] = []
 
     def drift_of(self, station: str) -> list[dict[str, Any]]:
-        quiet = {"camera": "", "phase": "quiet", "sentence": "within the enrolled range"}
+        labels = {"sentence": "accuracy 0.95 (0.90 to 0.98) on 120 audit labels", "audit": {"labels": 120}}
+        quiet = {"camera": "", "phase": "quiet", "sentence": "within the enrolled range", "labels": labels}
         if station != "s2":
             return [{"station": station, **quiet}]
-        left = {"station": "s2/left", "camera": "left", "phase": "alarmed", "sentence": "lens: fogged"}
+        left = {
+            "station": "s2/left",
+            "camera": "left",
+            "phase": "alarmed",
+            "sentence": "lens: fogged",
+            "labels": labels,
+        }
         return [left, {"station": "s2", **quiet}]
 
     def re_enrol(self, series: str, actor: str, reason: str) -> None:

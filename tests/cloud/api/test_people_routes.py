@@ -72,6 +72,9 @@ def test_the_fleet_in_one_answer(waiting: Api) -> None:
     first, second = fleet["stations"]
     assert (first["station"], first["online"], first["totals"]["captured"]) == ("s1", True, 11)
     assert first["drift"]["sentence"] == "within the enrolled range" and second["totals"] is None
+    assert first["drift"]["labels"] == {"sentence": "accuracy 0.95 (0.90 to 0.98) on 120 audit labels"}, (
+        "the rest is long"
+    )
     assert (fleet["review"], fleet["dead_letters"]) == ({"waiting": 2, "labelled": 0}, 0)
 
 
@@ -103,6 +106,7 @@ def test_an_unknown_version_is_404_and_a_reason_is_needed(api: Api) -> None:
 
 def test_drift_of_a_station_and_learning_it_anew(api: Api) -> None:
     assert api.get("/v1/drift/s1").json()["phase"] == "quiet"
+    assert api.get("/v1/drift/s1").json()["labels"]["audit"] == {"labels": 120}
     assert api.post("/v1/drift/s1/re-enrol", json={"reason": "lamp replaced"}).status_code == 202
     assert api.drift.asked == [("s1", "operator", "lamp replaced")]
     for name in ("nobody", "S1", "%2e%2e"):

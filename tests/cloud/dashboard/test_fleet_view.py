@@ -16,7 +16,7 @@ from tests.fakes.cloud_tables import T0, Tables, received, summary
 
 def _view(tables: Tables, now: float = T0, drift_of: Callable[[str], list[dict[str, Any]]] | None = None) -> FleetView:
     def drift(station: str) -> list[dict[str, Any]]:
-        return [{"camera": "", "sentence": f"{station} is quiet", "phase": "quiet"}]
+        return [{"camera": "", "sentence": f"{station} is quiet", "phase": "quiet", "labels": {"sentence": ""}}]
 
     return fleet_view(
         stations=tables.stations, summaries=tables.summaries, samples=tables.samples, alarms=tables.alarms,
@@ -52,13 +52,13 @@ def test_a_station_with_several_cameras_is_one_row_that_says_how_each_stands(tab
     tables.summaries.commit(received(of_left, of_right), [])
     tables.alarms.commit(1, {}, [Opened("s1/left", T0, T0, "covariate_shift", "lens: fogged")], [])
     states = [
-        {"camera": "left", "sentence": "lens: fogged", "phase": "alarmed"},
-        {"camera": "right", "sentence": "within the enrolled range", "phase": "quiet"},
+        {"camera": "left", "sentence": "lens: fogged", "phase": "alarmed", "labels": {"sentence": ""}},
+        {"camera": "right", "sentence": "as ever", "phase": "quiet", "labels": {"sentence": "accuracy 0.95"}},
     ]
     view = _view(tables, drift_of=lambda _: states)
     (row,), (alarm,) = view.stations, view.alarms
     assert (row["station"], row["phase"], row["frames"]) == ("s1", "alarmed", 22), "frames are the station's"
-    assert row["drift"] == "left: lens: fogged · right: within the enrolled range"
+    assert row["drift"] == "left: lens: fogged · right: as ever | accuracy 0.95"
     assert (alarm["station"], alarm["what"]) == ("s1/left", "lens: fogged")
 
 

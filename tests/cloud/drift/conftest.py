@@ -9,9 +9,9 @@ import pytest
 
 from cloud.drift.observation import WindowRecord
 from contract.sketches.histogram import bin_indices
-from contract.sketches.moments import N_STATISTICS, STATISTICS, to_fixed
+from contract.sketches.moments import N_STATISTICS, PAIRS, STATISTICS, to_fixed
 from contract.sketches.projection import FOURIER_SCALE
-from contract.sketches.window import SketchIdentity, Window, empty_window, layout
+from contract.sketches.window import FEATURES_VERSION, SketchIdentity, Window, empty_window, layout
 
 
 class StationLine:
@@ -32,7 +32,7 @@ class StationLine:
 
     def window(self) -> Window:
         count, rng = self.frames, self._rng
-        blank = empty_window(SketchIdentity(1, 7, self.reference, self.artefact, 4))
+        blank = empty_window(SketchIdentity(FEATURES_VERSION, 7, self.reference, self.artefact, 4))
         if count == 0:
             return blank
         sums = blank.sums.copy()
@@ -40,6 +40,7 @@ class StationLine:
         values = rng.normal(0.5, 0.05, (count, N_STATISTICS)) + self.shift
         fixed = to_fixed(values)
         part["moments"][:], part["moments2"][:] = fixed.sum(axis=0), (fixed * fixed).sum(axis=0)
+        part["products"][:] = (fixed.T @ fixed)[PAIRS]
         bins = bin_indices(values, np.full(N_STATISTICS, 0.5), np.full(N_STATISTICS, 0.05))
         part["histograms"][:] = np.bincount(
             (bins + 64 * np.arange(N_STATISTICS)).reshape(-1), minlength=64 * N_STATISTICS

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from cloud.drift import e_detector, fleet_fdr
-from cloud.drift.e_detector import is_quiet, log_average, new_bank, update
-from cloud.drift.scores import Score
+from cloud.drift.e_detector import is_quiet, log_average, new_bank, one_figure, update
+from cloud.drift.vectors import from_bytes
 
 THRESHOLD = float(np.log(1000.0))
 
@@ -17,7 +17,7 @@ THRESHOLD = float(np.log(1000.0))
 def _first_alarm(z: np.ndarray, margin: float = 0.0, figure: str = "mean") -> int | None:
     bank = new_bank((figure,))
     for index, value in enumerate(z):
-        bank = update(bank, (Score(figure, float(value), margin),), at=float(index))
+        bank = update(bank, one_figure(figure, float(value), margin), at=float(index))
         if log_average((bank,)) >= THRESHOLD:
             return index
     return None
@@ -68,8 +68,8 @@ def test_wealth_stays_finite_through_years_of_drift_and_quiet() -> None:
     bank = new_bank(("mean",))
     for value in (9.0, 0.0):
         for index in range(400):
-            bank = update(bank, (Score("mean", value, 0.6),), at=float(index))
-        assert np.isfinite(bank.log_wealth).all()
+            bank = update(bank, one_figure("mean", value, 0.6), at=float(index))
+        assert np.isfinite(from_bytes(bank.log_wealth)).all()
         assert is_quiet(bank) is (value == 0.0)
 
 

@@ -61,20 +61,20 @@ def test_one_freak_window_raises_nothing(new_line) -> None:
 def test_an_alarm_latches_and_clears_after_enough_quiet_windows(new_line) -> None:
     fleet, line = FleetDrift(POLICY), new_line(seed=6)
     _tell(fleet, line.records(30))
-    line.shift_by(median=4.0)
+    line.shift_by(p95=4.0)
     assert _tell(fleet, line.records(40)) == [EventKind.ALARM_RAISED]
     line.shift[:] = 0.0
     assert _tell(fleet, line.records(POLICY.clear_windows - 1)) == []
     assert fleet.status("s1").phase is StationPhase.ALARMED
     assert _tell(fleet, line.records(15)) == [EventKind.ALARM_CLEARED]
-    line.shift_by(median=4.0)
+    line.shift_by(p95=4.0)
     assert _tell(fleet, line.records(6)) == [EventKind.ALARM_RAISED]
 
 
 def test_enrolling_again_ends_the_alarm_and_learns_the_new_normal(new_line) -> None:
     fleet, line = FleetDrift(POLICY), new_line(seed=7)
     _tell(fleet, line.records(30))
-    line.shift_by(median=4.0)
+    line.shift_by(p95=4.0)
     _tell(fleet, line.records(10))
     events = fleet.re_enrol("s1", "lens cleaned", at=line.at)
     assert [event.kind for event in events] == [EventKind.ALARM_CLEARED] and "lens cleaned" in events[0].sentence
@@ -203,8 +203,8 @@ def test_a_restart_at_any_window_changes_nothing(new_line) -> None:
     assert single.status("s1") == straight.status("s1")
 
 
-def test_an_enrolled_station_stores_its_baseline_and_not_the_windows_behind_it(new_line) -> None:
-    fleet, line = FleetDrift(DriftPolicy(reorder_windows=1)), new_line(seed=15)
+def test_a_settled_station_stores_its_baseline_and_not_the_windows_behind_it(new_line) -> None:
+    fleet, line = FleetDrift(DriftPolicy(reorder_windows=1, settle_windows=24)), new_line(seed=15)
     _tell(fleet, line.records(23))
     enrolling = len(fleet.snapshot_station("s1"))
     _tell(fleet, line.records(7))

@@ -18,6 +18,11 @@ from cloud.quantize.gate_run import GateJob, gate_run
 from cloud.quantize.int8 import Calibration, quantize_int8
 from cloud.quantize.measure import accuracy_under
 from cloud.quantize.quantize_run import QuantizeJob, parse_methods, quantize_run
+from cloud.registry.blobs import sha256_of
+from cloud.registry.held_out_records import HeldOutRecords
+from cloud.registry.keys import init_keys
+from cloud.registry.release import Registry
+from cloud.retrain.release_run import RunReleaser
 from cloud.retrain.run_folder import QuantizeReport, RunFolder, Split
 from cloud.retrain.train import train
 from contract.errors import BadDataset, BadModel, InvalidConfig, NotFound
@@ -147,6 +152,26 @@ def test_good_run_passes_alone_and_against_itself(run: RunFolder, trained: RunFo
     assert report.passed, report.failures()
     assert run.gate_report() == report and report.card.passed > 0
     assert len(report.card.corruptions) >= 12
+
+
+def test_a_gated_run_is_released_with_the_answers_to_its_holdout(run: RunFolder, tmp_path: Path) -> None:
+    assert run.held_out() is None, "it was never gated"
+    report = _gate(run, None)
+    record = run.held_out()
+    assert record is not None and record.artefact == sha256_of(run.int8) and record.labels == LABELS
+    assert (record.images, record.accuracy) == (report.card.base.images, pytest.approx(report.card.base.accuracy))
+    registry, keys = Registry(tmp_path / "registry"), init_keys(tmp_path / "keys")
+    releaser = RunReleaser(registry, keys, tmp_path / "runs", lambda: 1_795_200_000.0)
+    released = releaser.release(run.root, "v1")
+    assert HeldOutRecords(registry).of(released.digest).record == record
+    assert RunFolder(releaser.run_of("v1")).held_out() == record
+    # Another model file, and nobody gated it: the record is not of what ships.
+    _swap_first_two_labels(run.int8)
+    other = releaser.release(run.root, "v2")
+    assert HeldOutRecords(registry).of(other.digest).record is None
+    run.validation.write_bytes(b"{")
+    with pytest.raises(BadDataset, match="no held-out record"):
+        releaser.release(run.root, "v3")
 
 
 def test_artefact_that_decides_wrongly_fails(run: RunFolder, trained: RunFolder) -> None:

@@ -54,6 +54,9 @@ def test_an_older_databases_rows_become_the_first_cameras(path: Path) -> None:
     for _ in range(2):
         tables = open_tables(path)
         assert columns(tables) == {name: {c.name for c in table.columns} for name, table in metadata.tables.items()}
+        with tables.database.read() as connection:
+            indexes = {each["name"] for each in inspect(connection).get_indexes("samples")}
+        assert indexes == {"samples_by_station", "samples_by_label"}
         (alarm,) = tables.alarms.open()
         assert (alarm.series, alarm.camera, alarm.sentence) == ("s1", "", "camera: the same frame")
         (sample,) = tables.samples.unasked("s1", "", 0.0)
@@ -62,7 +65,7 @@ def test_an_older_databases_rows_become_the_first_cameras(path: Path) -> None:
         assert (retrain.series, retrain.trigger, retrain.reason) == ("s1", "drift", "accuracy 0.3")
         assert tables.alarms.decisions() == []
         assert tables.summaries.totals()[0].captured == 11
-        assert tables.alarms.load_state() == (0, [b"\x01"])
+        assert tables.alarms.load_state() == (0, {"s1": b"\x01"})
         tables.database.close()
 
 

@@ -75,3 +75,32 @@ def test_the_queue_shows_the_oldest_request_first_up_to_the_limit(kept: Tables) 
         kept.samples.mark_requested([name], 1, T0 + at)
         kept.samples.mark_received(name, "s1", "a" * 64, T0 + 10)
     assert [s.sample for s in kept.samples.waiting(2)] == ["x3", "x1"]
+
+
+def test_labels_are_counted_by_camera_from_a_moment_on(kept: Tables) -> None:
+    assert kept.samples.labelled_since(0.0) == {}
+    kept.samples.label("x1", "good", "eva", T0 + 1)
+    kept.samples.label("x2", "good", "eva", T0 + 2)
+    kept.samples.label("y0", "good", "eva", T0 + 3)
+    assert kept.samples.labelled_since(0.0) == {("s1", ""): (2, T0 + 2), ("s2", ""): (1, T0 + 3)}
+    assert kept.samples.labelled_since(T0 + 2) == {("s1", ""): (1, T0 + 2), ("s2", ""): (1, T0 + 3)}
+
+
+def test_audit_labels_are_those_of_one_camera_bundle_and_time(kept: Tables) -> None:
+    extra = (note("x8", at=T0 + 8, reason="hard"), note("x9", at=T0 + 9))
+    kept.summaries.commit(received(summary("s1", 2, samples=extra, camera="left")), [])
+    for name in ("x0", "x1", "x3", "x8", "x9", "y0"):
+        kept.samples.label(name, "good", "eva", T0 + 20)
+    names = lambda *asked: [s.sample for s in kept.samples.audited(*asked)]  # noqa: E731
+    assert names("s1", "", "d" * 64, 0.0, 10) == ["x0", "x1", "x3"]
+    assert names("s1", "", "d" * 64, 0.0, 2) == ["x1", "x3"], "the newest"
+    assert names("s1", "", "d" * 64, T0 + 3, 10) == ["x3"] and names("s1", "", "e" * 64, 0.0, 10) == []
+    assert names("s1", "left", "d" * 64, 0.0, 10) == ["x9"], "a hard one is no random sample"
+
+
+def test_routine_requests_are_of_one_camera_since_a_time_and_of_no_alarm(kept: Tables) -> None:
+    kept.samples.mark_requested(["x3"], None, T0 + 5)
+    kept.samples.mark_requested(["x1"], 7, T0 + 5)
+    kept.samples.mark_requested(["y0"], None, T0 + 6)
+    asked = lambda *words: [s.sample for s in kept.samples.routinely_asked(*words)]  # noqa: E731
+    assert asked("s1", "", T0) == ["x3"] and asked("s1", "", T0 + 6) == [] == asked("s1", "left", T0)

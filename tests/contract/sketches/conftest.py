@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from contract.sketches.distinct import register_and_rank
-from contract.sketches.moments import FIXED_LIMIT, N_STATISTICS, SCALE
+from contract.sketches.moments import FIXED_LIMIT, N_STATISTICS, PAIRS, SCALE
 from contract.sketches.projection import FOURIER_SCALE
 from contract.sketches.window import FEATURES_VERSION, SketchIdentity, Window, empty_window, layout
 
@@ -23,6 +23,7 @@ def _window(seed: int, frames: int, labels: int = 6, reference: str = "r" * 64, 
     limit = int(min(spread, FIXED_LIMIT / SCALE) * SCALE)
     values = rng.integers(-limit, limit + 1, (frames, N_STATISTICS))
     part["moments"][:], part["moments2"][:] = values.sum(axis=0), (values * values).sum(axis=0)
+    part["products"][:] = (values.T @ values)[PAIRS]
     for row in range(N_STATISTICS):
         part["histograms"][64 * row : 64 * row + 64] = np.bincount(rng.integers(0, 64, frames), minlength=64)
     projected = rng.integers(-limit, limit + 1, (frames, 64))

@@ -37,7 +37,8 @@ def test_levels_are_those_numpy_finds() -> None:
     stats = frame_stats(pixels)
     assert _value(stats, "mean") == pytest.approx(pixels.mean() / 255)
     assert _value(stats, "spread") == pytest.approx(pixels.std() / 255)
-    assert _value(stats, "median") == pytest.approx(np.median(pixels) / 255, abs=1 / 255)
+    assert _value(stats, "dark") == pytest.approx((pixels < 10).mean() ** 0.5)
+    assert _value(stats, "saturated") == pytest.approx((pixels > 245).mean() ** 0.5)
     assert _value(stats, "p05") == pytest.approx(np.percentile(pixels, 5) / 255, abs=1 / 255)
     assert float(stats.thumbnail.mean()) == pytest.approx(pixels.mean() / 255, abs=0.01)
 
@@ -52,6 +53,27 @@ def test_defocus_lowers_sharpness_and_grain_and_a_change_of_light_moves_grain_ha
     assert _value(soft, "grain") < _value(sharp, "grain") - 0.1
     assert abs(_value(dim, "grain") - _value(sharp, "grain")) < 0.02
     assert _value(dim, "mean") < _value(sharp, "mean") - 0.1
+
+
+@pytest.mark.parametrize("shape", [(200, 200), (203, 221), (720, 1280)])
+def test_dust_raises_specks_and_glints_lower_them_whatever_the_light(shape) -> None:
+    pixels = _texture(3, shape)
+    rng = np.random.Generator(np.random.PCG64(4))
+    spots = rng.random((shape[0] // 8 * 8, shape[1])) < 0.002
+    dusty, glinting = pixels.copy(), pixels.copy()
+    dusty[: len(spots)][spots] = 20
+    glinting[: len(spots)][spots] = 235
+    clean, dim = (_value(frame_stats(each), "specks") for each in (pixels, (pixels * 0.7).astype(np.uint8)))
+    assert clean == pytest.approx(0.0, abs=0.02) and dim == pytest.approx(clean, abs=0.02)
+    assert _value(frame_stats(dusty), "specks") > clean + 0.02
+    assert _value(frame_stats(glinting), "specks") < clean - 0.02
+
+
+def test_specks_are_those_of_a_plain_loop_over_blocks() -> None:
+    pixels = _texture(5, (43, 61))
+    blocks = [pixels[y : y + 8, x : x + 8].astype(float) for y in range(0, 40, 8) for x in range(0, 56, 8)]
+    dark, bright = (sum(gaps) for gaps in zip(*((b.mean() - b.min(), b.max() - b.mean()) for b in blocks), strict=True))
+    assert _value(frame_stats(pixels), "specks") == pytest.approx((dark - bright) / (len(blocks) + dark + bright))
 
 
 def test_uneven_light_shows_as_tilt_or_vignette() -> None:

@@ -14,7 +14,7 @@ from contract.sketches.enrolment import MIN_SD, Enrolment
 from contract.sketches.frame_stats import FrameStats, frame_stats
 from contract.sketches.reference import Reference
 from contract.sketches.rolling import RollingSketch
-from contract.sketches.window import SketchIdentity, merge
+from contract.sketches.window import FEATURES_VERSION, SketchIdentity, merge
 from contract.sketches.wire import from_wire, to_wire
 
 
@@ -35,7 +35,7 @@ def _enrolled(frames: list[FrameStats] = FRAMES) -> Reference:
 
 def _sketch(reference: Reference | None = None, labels: int = 6) -> RollingSketch:
     seed, digest = (reference.seed, reference.digest()) if reference else (5, "")
-    return RollingSketch(SketchIdentity(1, seed, digest, "a" * 64, labels), reference)
+    return RollingSketch(SketchIdentity(FEATURES_VERSION, seed, digest, "a" * 64, labels), reference)
 
 
 @given(st.integers(0, 100))
@@ -131,8 +131,8 @@ def test_constant_frames_enrol_a_width_that_is_not_zero() -> None:
 def test_a_sketch_refuses_a_reference_that_is_not_its_identitys() -> None:
     reference = _enrolled()
     with pytest.raises(SketchMismatch):
-        RollingSketch(SketchIdentity(1, reference.seed, "", "a", 6), reference)
+        RollingSketch(SketchIdentity(FEATURES_VERSION, reference.seed, "", "a", 6), reference)
     with pytest.raises(SketchMismatch):
-        RollingSketch(SketchIdentity(1, 5, reference.digest(), "a", 6), None)
+        RollingSketch(SketchIdentity(FEATURES_VERSION, 5, reference.digest(), "a", 6), None)
     with pytest.raises(SketchMismatch):
         Enrolment(3).reference()

@@ -86,8 +86,8 @@ def test_a_reference_survives_bytes_and_refuses_what_it_cannot_use() -> None:
 def test_a_reference_of_statistics_taken_otherwise_is_refused() -> None:
     """One that an earlier build kept names no version: it is the first."""
     payload = encode_reference(FACTORY_REFERENCE)
-    newer = payload.replace(b'"measures":2', b'"measures":3')
-    older = payload.replace(b',"measures":2', b"")
+    newer = payload.replace(b'"measures":3', b'"measures":4')
+    older = payload.replace(b',"measures":3', b"")
     assert len({payload, newer, older}) == 3
     for other in (newer, older):
         with pytest.raises(BadMessage, match="a sketch reference of measures"):

@@ -33,7 +33,7 @@ def test_the_empty_window_changes_nothing(make_window: Maker, drawing) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"seed": 8}, {"reference": ""}, {"artefact": "b" * 64}, {"labels": 7}, {"features": 2}]
+    "change", [{"seed": 8}, {"reference": ""}, {"artefact": "b" * 64}, {"labels": 7}, {"features": 1}]
 )
 def test_foreign_identities_refuse_to_merge_and_say_where_they_differ(make_window: Maker, change) -> None:
     window = make_window(1, 5)
@@ -58,6 +58,16 @@ def test_a_merged_window_answers_as_if_it_had_seen_all_frames(make_window: Maker
     assert (both.histograms().sum(axis=1) == 40).all()
     assert both.ranges()[0].tolist() == np.minimum(first.ranges()[0], second.ranges()[0]).tolist()
     assert both.distinct() == pytest.approx(40, rel=0.2)
+
+
+def test_the_covariance_of_a_window_is_that_of_its_frames(make_window: Maker) -> None:
+    first, second = make_window(3, 30), make_window(4, 12)
+    both = merge_all(first.identity, [first, second])
+    covariance = both.covariance()
+    assert covariance is not None and np.allclose(covariance, covariance.T)
+    assert np.allclose(np.sqrt(np.diagonal(covariance)), both.sds())
+    assert np.linalg.eigvalsh(covariance).min() > -1e-12
+    assert empty_window(msgspec.structs.replace(first.identity, features=1)).covariance() is None
 
 
 def test_an_identity_this_version_cannot_make_is_refused() -> None:

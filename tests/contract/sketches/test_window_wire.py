@@ -58,7 +58,7 @@ def test_a_lie_about_the_number_of_frames_is_a_bad_message(make_window: Maker, f
 
 @pytest.mark.parametrize(
     "change",
-    [{"labels": 0}, {"labels": 1 << 40}, {"labels": 5}, {"features": 2}, {"seed": -1}, {"artefact": "a" * 999}],
+    [{"labels": 0}, {"labels": 1 << 40}, {"labels": 5}, {"features": 3}, {"seed": -1}, {"artefact": "a" * 999}],
 )
 def test_an_unusable_identity_is_a_bad_message(make_window: Maker, change) -> None:
     wire = to_wire(make_window(5, 20))

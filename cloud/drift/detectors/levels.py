@@ -1,0 +1,192 @@
+"""How far a figure lies from where it always lay: a z-score that knows seasons, slow noise and window sizes.
+
+Idea: a window's mean varies by the frames that happen to be in it (within / n) and by everything slower than a window (between).
+What is slower is also like itself an hour ago, so a raw z-score would cry out ten times for one warm afternoon: only the news
+in a window, what the last one did not foretell, is evidence.
+
+Formula: residual r = (value - centre - season(t)) / sqrt(between + within / n); news e = (r - p clip(r', +-3)) / sqrt(1 - p^2)
+with p = phi^gap, r' the residual of the window before and gap the windows between. The clip bounds what a window can take back
+from the next: after a step every window is news, instead of the first alone (Masreliez and Martin 1977, bounded influence).
+
+Margin: what a shift must exceed before it counts, the larger of 3 standard errors of the centre and a tolerance in standard
+deviations of single frames (DESIGN 4.3). Without the first a baseline of few windows makes every later one look drifted (the
+finite-reference trap); without the second everything is significant at large n.
+
+Widening: sd and phi themselves come from few windows; each is raised to the upper end of its 95 % confidence interval. A memory
+taken for shorter than it is makes news of one slow swing, window after window.
+
+Parameters: `floors`, the least sd of each figure.
+
+Example (24 windows of mean 0.5 and sd 0.1; the next has 0.9):
+    >>> noise = np.random.Generator(np.random.PCG64(3)).normal(0.5, 0.1, (24, 1))
+    >>> levels = fit_levels(("mean",), np.arange(24) * 60.0, noise, np.zeros(1), np.full(24, 10.0), floors=np.full(1, 1e-3))
+    >>> residual = levels.residual(np.array([0.9]), 10, None)
+    >>> bool(2.5 < residual[0] < 4.5)
+    True
+
+Source: Box and Jenkins 1970 (AR(1) residuals); Kendall 1954 (its bias); Wilson and Hilferty 1931 (chi-squared quantile).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+
+from cloud.drift.detectors.season import Season, fit_season
+from cloud.drift.policy import MIN_ENROL_WINDOWS
+from cloud.drift.vectors import Vector, from_bytes, to_bytes
+from contract.errors import SketchMismatch
+
+_STANDARD_ERRORS = 3.0
+_CLIP_SD = 3.0
+_ONE_SIDED = 1.645
+_MAX_PHI = 0.97
+# Two windows this many periods apart say nothing about one another.
+_FORGOTTEN = 200.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Before:
+    """The `residual` f64[F] of the window judged before, which began `gap_s` seconds before this one, and that of the one before
+    it, `earlier` f64[F] or empty."""
+
+    residual: Vector
+    gap_s: float
+    earlier: Vector = field(default_factory=lambda: np.zeros(0))
+
+
+class Levels(msgspec.Struct, frozen=True):
+    """Normal of F figures. Vectors are f64[F]: `centre`, variances `between` (widened) and `within` (of frames), `sd` of the mean
+    of a usual window (not widened), lag-one autocorrelation `phi`, least sds `floors`.
+
+    `windows` made it, `usual` frames each (harmonic mean), `period_s` apart.
+    """
+
+    names: tuple[str, ...]
+    windows: int
+    usual: float
+    period_s: float
+    centre: bytes
+    between: bytes
+    within: bytes
+    sd: bytes
+    phi: bytes
+    floors: bytes
+    season: Season
+
+    def residual(self, values: Vector, frames: float, at: float | None) -> Vector:
+        """Return how many sd each of `values` f64[F], means over so many frames, lies from normal at the moment `at`.
+
+        None is a moment not known: the season is then part of what is normal.
+        """
+        if at is None:
+            return np.asarray((values - from_bytes(self.centre)) / self._spread(frames, self.season.variance()))
+        return np.asarray((values - from_bytes(self.centre) - self.season.at(at)) / self._spread(frames))
+
+    def news(self, residual: Vector, before: Before | None) -> tuple[Vector, Vector]:
+        """Return (news, foretold) f64[F] each: the part of `residual` that the window before does not foretell, in its own sd,
+        and p, how much of it is foretold. Without a window before, all is news."""
+        if before is None:
+            return residual, np.zeros(residual.size)
+        gap = min(max(before.gap_s / self.period_s, 1.0), _FORGOTTEN) if self.period_s > 0 else 1.0
+        phi = from_bytes(self.phi)
+        p = phi**gap
+        news = (residual - p * np.clip(before.residual, -_CLIP_SD, _CLIP_SD)) / np.sqrt(1.0 - p * p)
+        wild = np.abs(before.residual) > _CLIP_SD
+        if before.earlier.size and wild.any():
+            # Something that passed foretells nothing: the window after it is measured by the one before it, too.
+            q = p * phi
+            past_it = (residual - q * np.clip(before.earlier, -_CLIP_SD, _CLIP_SD)) / np.sqrt(1.0 - q * q)
+            news = np.where(wild & (np.abs(past_it) < np.abs(news)), past_it, news)
+        return news, p
+
+    def margin(self, frames: float, foretold: Vector, tolerance: float) -> Vector:
+        """Return the margin of each figure's news, f64[F], given what `news` said was foretold."""
+        sd, phi = self._spread(frames), from_bytes(self.phi)
+        error = from_bytes(self.sd) * np.sqrt((1.0 + phi) / (1.0 - phi) / self.windows)
+        trifle = tolerance * np.sqrt(from_bytes(self.within))
+        # A lasting shift is only news by the part that is not foretold.
+        lasting = np.sqrt((1.0 - foretold) / (1.0 + foretold))
+        return np.asarray(np.maximum(_STANDARD_ERRORS * error, trifle) * lasting / sd)
+
+    def _spread(self, frames: float, more: Vector | float = 0.0) -> Vector:
+        variance = from_bytes(self.between) + from_bytes(self.within) / max(frames, 1.0) + more
+        return np.sqrt(np.maximum(variance, from_bytes(self.floors) ** 2))
+
+
+def sd_inflation(freedom: int) -> float:
+    """Return by how much to widen an sd with so many degrees of freedom: sqrt(f / chi2_{5 %, f})."""
+    freedom = max(freedom, 1)
+    spread = 2.0 / (9.0 * freedom)
+    quantile = freedom * max(1.0 - spread - 1.645 * spread**0.5, 0.05) ** 3
+    return float((freedom / quantile) ** 0.5)
+
+
+def fit_levels(
+    names: tuple[str, ...],
+    times: Vector | None,
+    values: Vector,
+    within: Vector,
+    frames: Vector,
+    *,
+    floors: Vector,
+    independent: bool = False,
+) -> Levels:
+    """Return the normal of F figures.
+
+    Args:
+        names: of the figures.
+        times: f64[N], Unix seconds, in order; None when the clock was not trusted.
+        values: f64[N,F], each a mean over `frames` f64[N].
+        within: f64[F], the variance of each figure over frames.
+        floors: f64[F], the least sd of each.
+        independent: frames were put into windows by chance, so that windows differ by their frames alone.
+    Raises:
+        SketchMismatch: fewer than 12 windows.
+    """
+    windows = len(values)
+    check_enough(windows)
+    season = Season(b"", len(names)) if times is None else fit_season(times, values)
+    flat = values if times is None else values - np.stack([season.at(moment) for moment in times])
+    centre = frames @ flat / frames.sum()
+    residual = flat - centre
+    gaps = np.ones(windows - 1) if times is None else np.diff(times)
+    period_s = float(np.median(gaps))
+    near = (gaps > 0.0) & (gaps < 1.5 * period_s)
+    power = np.maximum((residual * residual).sum(axis=0), 1e-18)
+    pairs = max(int(near.sum()), 4)
+    phi = (residual[1:] * residual[:-1])[near].sum(axis=0) / power * windows / pairs
+    terms = 1.0 + season.terms()
+    phi = np.clip((phi + terms / pairs) / (1.0 - 3.0 / pairs), 0.0, _MAX_PHI)
+    phi = np.clip(phi + _ONE_SIDED * np.sqrt((1.0 - phi * phi) / pairs), 0.0, _MAX_PHI)
+    steps = (residual[1:] - phi * residual[:-1])[near] if near.any() else residual
+    freedom = np.maximum(len(steps) - terms, 3.0)
+    variance = (steps * steps).sum(axis=0) / freedom / (1.0 - (phi * phi if near.any() else 0.0))
+    widening = np.array([sd_inflation(int(count)) for count in freedom]) ** 2
+    usual = windows / float((1.0 / frames).sum())
+    between = np.maximum(variance * widening - within / usual, 0.0)
+    if independent:
+        phi = np.zeros(len(names))
+        between = np.where(within > 0.0, 0.0, residual.var(axis=0, ddof=1) * sd_inflation(windows - 1) ** 2)
+        variance = np.where(within > 0.0, within / usual, residual.var(axis=0, ddof=1))
+    return Levels(
+        names,
+        windows,
+        usual,
+        period_s,
+        to_bytes(centre),
+        to_bytes(between),
+        to_bytes(within),
+        to_bytes(np.sqrt(variance)),
+        to_bytes(phi),
+        to_bytes(floors),
+        season,
+    )
+
+
+def check_enough(windows: int) -> None:
+    """Raise SketchMismatch when so many windows make no baseline."""
+    if windows < MIN_ENROL_WINDOWS:
+        raise SketchMismatch(f"{windows} windows make no baseline", hint=f"enrol at least {MIN_ENROL_WINDOWS} windows")

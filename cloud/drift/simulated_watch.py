@@ -1,0 +1,92 @@
+"""What the detectors say of a simulated fleet: false flags, false discoveries, and how late the true ones are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cloud.drift.fleet import EventKind, FleetDrift
+from cloud.drift.policy import DriftPolicy
+from cloud.drift.simulate import DAY_S, HOUR_S, STARTED_AT, Drift, Plant, drifts, windows
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """An alarm that a station did not deserve: it never drifted, or not yet."""
+
+    station: str
+    hour: int
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`station_days` watched without a drift; `false_flags` and `shared_flags` (of cohorts or the fleet) were raised in them.
+
+    `early` were raised while stations still enrolled, in the days before. `delays_h`: hours from the start of each drift to the
+    end of the window that raised its alarm, None where it never was.
+    """
+
+    plant: Plant
+    station_days: float
+    false_flags: tuple[Flag, ...]
+    shared_flags: tuple[Flag, ...]
+    early: int
+    delays_h: tuple[tuple[Drift, float | None], ...]
+
+    @property
+    def flags_per_1000(self) -> float:
+        """False flags per 1,000 station-days."""
+        return 1000.0 * len(self.false_flags) / self.station_days
+
+    @property
+    def false_share(self) -> float:
+        """False discoveries among all: what was flagged falsely, of what was flagged."""
+        true = sum(delay is not None for _, delay in self.delays_h)
+        return len(self.false_flags) / max(len(self.false_flags) + true, 1)
+
+    def median_delay_h(self, upset: str) -> float | None:
+        """Return the median delay of one kind of drift, a drift never found being the longest; None when there were none."""
+        delays = sorted(
+            (float("inf") if delay is None else delay for drift, delay in self.delays_h if drift.upset == upset)
+        )
+        return delays[(len(delays) - 1) // 2] if delays else None
+
+
+def watch_fleet(plant: Plant, policy: DriftPolicy, progress: Callable[[int, int], None] | None = None) -> Outcome:
+    """Return what the detectors say of `plant`; `progress` is told (day, of how many)."""
+    fleet = FleetDrift(policy)
+    upset = {drift.station: drift for drift in drifts(plant)}
+    watched_from = STARTED_AT + plant.enrol_days * DAY_S
+    false_flags: list[Flag] = []
+    shared_flags: list[Flag] = []
+    found: dict[str, float] = {}
+    early, today = 0, -1
+    for station, seen in windows(plant):
+        day = int((seen.started_at - STARTED_AT) // DAY_S)
+        if progress is not None and day != today:
+            today = day
+            progress(day, plant.enrol_days + plant.watch_days)
+        for event in fleet.take(station, seen):
+            drift = upset.get(event.subject)
+            flag = Flag(event.subject, round((seen.started_at - watched_from) / HOUR_S), event.sentence)
+            if event.kind is EventKind.SHARED_ALARM_RAISED:
+                shared_flags.append(flag)
+            elif event.kind is not EventKind.ALARM_RAISED:
+                continue
+            elif drift is not None and seen.started_at >= drift.since:
+                found.setdefault(event.subject, (seen.ended_at - drift.since) / HOUR_S)
+            elif seen.started_at < watched_from:
+                early += 1
+            else:
+                false_flags.append(flag)
+    ends = watched_from + plant.watch_days * DAY_S
+    drifted_days = sum((ends - drift.since) / DAY_S for drift in upset.values())
+    return Outcome(
+        plant,
+        plant.stations * plant.watch_days - drifted_days,
+        tuple(false_flags),
+        tuple(shared_flags),
+        early,
+        tuple((drift, found.get(drift.station)) for drift in upset.values()),
+    )
