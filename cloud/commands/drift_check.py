@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloud.commands.output import print_json
-from cloud.drift.baseline import Baseline, fit_inputs
+from cloud.drift.baseline import fit_inputs
 from cloud.drift.causes import Cause
 from cloud.drift.observation import Observation, WindowRecord, observation
 from cloud.drift.one_shot import judge_once
@@ -65,8 +65,7 @@ def check(args: argparse.Namespace) -> int:
     parts = np.array_split(np.arange(len(reference)), windows)
     seen = [_window(sketch, [reference[index] for index in part]) for part in parts]
     baseline = fit_inputs(seen, independent=not args.in_order)
-    policy = DriftPolicy(alpha=args.alpha, min_frames=1)
-    verdict, log_e, evidence = judge_once(Baseline(baseline), _window(sketch, current), policy)
+    verdict, log_e, evidence = judge_once(baseline, _window(sketch, current), args.alpha, DriftPolicy().tolerance)
     drifted = verdict.cause is not Cause.NONE
     if args.json:
         print_json(

@@ -7,12 +7,9 @@ import sys
 import time
 from collections.abc import Callable
 
-from scipy.special import gammaincinv
-
 from cloud.commands.output import print_json, print_table
-from cloud.drift.policy import DriftPolicy
 from cloud.drift.simulate import UPSETS, Plant
-from cloud.drift.simulated_watch import Outcome, watch_fleet
+from cloud.drift.simulated_watch import figures_of, hourly_policy, watch_fleet
 from contract.errors import InvalidConfig
 
 
@@ -72,34 +69,6 @@ def simulate(args: argparse.Namespace) -> int:
     if rows:
         print_table(("drift", "stations", "found", "median delay"), rows)
     return 0
-
-
-def hourly_policy(enrol_days: int) -> DriftPolicy:
-    """Return the policy of a fleet that is learnt for so many days of hourly windows before it is judged."""
-    windows = max(24 * enrol_days, 12)
-    return DriftPolicy(enrol_windows=windows, settle_windows=windows, reorder_windows=1)
-
-
-def figures_of(outcome: Outcome) -> dict[str, float]:
-    """Return the outcome as flat figures, with the exact 95 % interval of the rate of false flags (Garwood 1936)."""
-    count, days = len(outcome.false_flags), outcome.station_days / 1000.0
-    figures = {
-        "stations": float(outcome.plant.stations),
-        "station_days": outcome.station_days,
-        "false_flags": float(count),
-        "flags_per_1000": outcome.flags_per_1000,
-        "flags_per_1000_low": float(gammaincinv(count, 0.025)) / days if count else 0.0,
-        "flags_per_1000_high": float(gammaincinv(count + 1, 0.975)) / days,
-        "false_share": outcome.false_share,
-        "shared_flags": float(len(outcome.shared_flags)),
-        "drifts": float(len(outcome.delays_h)),
-        "found": float(sum(delay is not None for _, delay in outcome.delays_h)),
-    }
-    for upset in UPSETS:
-        middle = outcome.median_delay_h(upset)
-        if middle is not None and middle != float("inf"):
-            figures[f"delay_{upset.replace(' ', '_').replace('+', '').replace('%', 'pct')}_h"] = middle
-    return figures
 
 
 def _progress() -> Callable[[int, int], None]:

@@ -5,7 +5,8 @@ gives. While nothing changes, the average of M grows by at most 1 a window, so i
 windows on average, whatever the dependence between figures. After a change it grows exponentially.
 
 Formula: M <- (1 + M) * exp(f(x)), f(x) = lambda * (x - margin) - 1.1 * lambda**2 / 2, for lambda in {0.5, 1, 2, 3} and both
-directions (one for a distance), averaged. The factor 1.1 covers an sd known to 5 %. x - margin is clipped to 10.
+directions (one for a distance), averaged by stakes fixed beforehand. The factor 1.1 covers an sd known to 5 %. x - margin is
+clipped to 10.
 
 Agreement: one window alone gives at most exp(4), whatever it shows (a hand before the lens); more only as far as the window
 before shows it too, up to exp(12): f(x) is replaced by max(min(f(x_t), 4), min(f(min(x_t, x_t-1)), 12)). That is never more than
@@ -33,7 +34,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud.drift.baseline import ONE_SIDED
+from cloud.drift.baseline import ONE_SIDED, TOGETHER
 from cloud.drift.scores import Scores
 from cloud.drift.vectors import Vector, from_bytes, to_bytes
 
@@ -138,10 +139,28 @@ def _smoothed(old: bytes, new: Vector) -> bytes:
 
 
 def log_average(banks: Sequence[Bank]) -> float:
-    """Return the logarithm of the wealth averaged over every stream and lambda of `banks`."""
-    wealth = np.concatenate([from_bytes(bank.log_wealth) for bank in banks])
+    """Return the logarithm of the wealth of `banks`, averaged over lambdas and, by their stakes, over streams."""
+    return max(average_of([(bank.figures, from_bytes(bank.log_wealth)) for bank in banks]), NO_WEALTH)
+
+
+def average_of(parts: Sequence[tuple[tuple[str, ...], Vector]]) -> float:
+    """Return the logarithm of an average over the streams of several sets of figures, by their stakes; of each the logarithms
+    f64[S,4], flat."""
+    wealth = np.concatenate([values.reshape(-1) for _, values in parts])
+    weights = np.concatenate([np.repeat(stakes(figures), len(LAMBDAS)) for figures, _ in parts])
     top = float(wealth.max())
-    return max(top + float(np.log(np.exp(wealth - top).mean())), NO_WEALTH)
+    return top + float(np.log(np.exp(wealth - top) @ weights / weights.sum()))
+
+
+@lru_cache(maxsize=64)
+def stakes(figures: tuple[str, ...]) -> NDArray[np.float64]:
+    """Return how much is put on each stream, f64[S]: on all statistics together as much as on all others of the set.
+
+    Most that happens to a camera moves several statistics, and is found there first; any stakes fixed beforehand keep the promise.
+    """
+    index, _ = streams(figures)
+    together = np.array([figures[figure] == TOGETHER for figure in index])
+    return np.where(together, max(float((~together).sum()), 1.0), 1.0)
 
 
 def is_quiet(bank: Bank) -> bool:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from scipy.special import gammaincinv
+
 from cloud.drift.fleet import EventKind, FleetDrift
 from cloud.drift.policy import DriftPolicy
-from cloud.drift.simulate import DAY_S, HOUR_S, STARTED_AT, Drift, Plant, drifts, windows
+from cloud.drift.simulate import DAY_S, HOUR_S, STARTED_AT, UPSETS, Drift, Plant, drifts, windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,3 +92,31 @@ def watch_fleet(plant: Plant, policy: DriftPolicy, progress: Callable[[int, int]
         early,
         tuple((drift, found.get(drift.station)) for drift in upset.values()),
     )
+
+
+def hourly_policy(enrol_days: int) -> DriftPolicy:
+    """Return the policy of a fleet that is learnt for so many days of hourly windows before it is judged."""
+    windows = max(24 * enrol_days, 12)
+    return DriftPolicy(enrol_windows=windows, settle_windows=windows, reorder_windows=1)
+
+
+def figures_of(outcome: Outcome) -> dict[str, float]:
+    """Return the outcome as flat figures, with the exact 95 % interval of the rate of false flags (Garwood 1936)."""
+    count, days = len(outcome.false_flags), outcome.station_days / 1000.0
+    figures = {
+        "stations": float(outcome.plant.stations),
+        "station_days": outcome.station_days,
+        "false_flags": float(count),
+        "flags_per_1000": outcome.flags_per_1000,
+        "flags_per_1000_low": float(gammaincinv(count, 0.025)) / days if count else 0.0,
+        "flags_per_1000_high": float(gammaincinv(count + 1, 0.975)) / days,
+        "false_share": outcome.false_share,
+        "shared_flags": float(len(outcome.shared_flags)),
+        "drifts": float(len(outcome.delays_h)),
+        "found": float(sum(delay is not None for _, delay in outcome.delays_h)),
+    }
+    for upset in UPSETS:
+        middle = outcome.median_delay_h(upset)
+        if middle is not None and middle != float("inf"):
+            figures[f"delay_{upset.replace(' ', '_').replace('+', '').replace('%', 'pct')}_h"] = middle
+    return figures

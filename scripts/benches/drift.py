@@ -1,7 +1,8 @@
 """Drift from sketches beside what others do, on real tiles: `./scripts/bench drift`.
 
 Table 1 is cost and size of sketches, 2 the power of one window at 1 % false positives, 3 run length and delay of a watch over
-windows. Everything is drawn from fixed seeds. Without `.venv-peers/drift` (`--peers` makes it) whylogs, KLL and River are left out.
+windows, 4 a simulated fleet. Everything is drawn from fixed seeds. Without `.venv-peers/drift` (`--peers` makes it) whylogs, KLL
+and River are left out.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from collections.abc import Mapping, Sequence
 from scripts.benches.drift_peer_venv import install_drift_peers, peers_installed
 from scripts.benches.drift_peers import peer_contenders
 from scripts.benches.drift_tables import SIZES, drift_tables
-from scripts.benches.present_judge import PresentJudge
+from scripts.benches.fleet_watch import measure_fleet
+from scripts.benches.own_judge import OwnJudge, watch_streams
 from scripts.benches.run_lengths import (
     NOMINAL_WINDOWS,
     Stream,
     StreamEffort,
-    Watch,
     changing_streams,
     measure_delay,
     measure_run_length,
@@ -30,10 +31,6 @@ from scripts.benches.tiles import Condition, TilePool, load_pool, tile_images
 from scripts.benches.window_power import Contender, Effort, Power, measure_power
 
 Figures = dict[str, float]
-
-# Plumbline's own: the scorer of table 2, and what watches the streams of table 3 (None: there is no such door yet).
-_SCORER = Contender("", PresentJudge)
-_WATCH: Watch | None = None
 
 _WHOLE = (Effort(), StreamEffort(), 10_000)
 _QUICK = (Effort(splits=20, calibration=5, test=1), StreamEffort(streams=5, quiet=100, before=20, after=60), 500)
@@ -56,7 +53,8 @@ def measure(*, quick: bool = False, peers: bool = False) -> Figures:
     _say(f"{len(pool.tiles)} tiles of {tile_images()}, {len(Condition)} conditions")
     figures = own_costs(pool, frames) | (peer_costs(pool, frames) if installed else {})
     figures |= _powers(pool, windows)
-    return figures | _streams(pool, streams, river=installed)
+    figures |= _streams(pool, streams, river=installed)
+    return figures | measure_fleet(_say, quick=quick)
 
 
 def table(figures: Mapping[str, float]) -> str:
@@ -66,7 +64,7 @@ def table(figures: Mapping[str, float]) -> str:
 
 def _powers(pool: TilePool, effort: Effort) -> Figures:
     figures: Figures = {}
-    for contender in (_SCORER, *peer_contenders(pool)):
+    for contender in (Contender("", OwnJudge), *peer_contenders(pool)):
         begun = time.perf_counter()
         for frames in SIZES:
             figures |= _of_power(contender.key, frames, measure_power(pool, contender, frames, effort))
@@ -87,9 +85,12 @@ def _of_power(key: str, frames: int, power: Power) -> Figures:
 def _streams(pool: TilePool, effort: StreamEffort, *, river: bool) -> Figures:
     quiet, changing = quiet_streams(pool, effort), changing_streams(pool, effort, Condition.EXPOSURE_4)
     figures: Figures = {}
-    if _WATCH is not None:
-        figures |= _of_watch("", quiet, _WATCH(quiet), changing, _WATCH(changing))
-        figures["drift.heldout_arl_ratio"] = figures["drift.run_windows"] / NOMINAL_WINDOWS
+    begun = time.perf_counter()
+    figures |= _of_watch("", quiet, watch_streams(quiet), changing, watch_streams(changing))
+    figures["drift.heldout_arl_ratio"] = figures["drift.run_windows"] / NOMINAL_WINDOWS
+    # Windows are hourly. Where most are never found, it is at least as long as was waited.
+    figures["drift.delay_exp4_h"] = figures.get("drift.delay_exp4_windows", float(effort.after))
+    _say(f"plumbline over {len(quiet) + len(changing)} streams: {time.perf_counter() - begun:.0f} s")
     if river:
         begun = time.perf_counter()
         at_rest, at_change = river_alarms(quiet), river_alarms(changing)

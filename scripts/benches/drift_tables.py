@@ -20,6 +20,7 @@ _COSTS = {
     "whylogs_batch_": "whylogs, data frame",
     "kll_": "KLL(200) x 12",
 }
+FLEETS = ("fleet", "stress")
 _ABSENT = "not installed (--peers installs)"
 _NONE = "-"
 
@@ -63,10 +64,36 @@ def stream_table(figures: Mapping[str, float]) -> str:
     return titled_table("3 run length and delay on held-out tiles, windows of 20 frames", rows)
 
 
+def fleet_table(figures: Mapping[str, float]) -> str:
+    """Return table 4."""
+    rows: list[tuple[str, ...]] = [("", "as assumed", "under stress")]
+    plain = {
+        "stations": "stations",
+        "station_days": "station-days without drift",
+        "false_flags": "false flags",
+        "shared_flags": "false alarms of cohorts",
+        "false_share": "false discoveries of all",
+        "drifts": "stations that drift",
+        "found": "of them found",
+    }
+    rows.append(
+        ("false flags per 1,000 station-days", *(_cell(figures, f"drift.{who}_flags_per_1000") for who in FLEETS))
+    )
+    for key, title in plain.items():
+        rows.append((title, *(f"{figures.get(f'drift.{who}_{key}', 0.0):,.4g}" for who in FLEETS)))
+    for key in sorted({key.split("_delay_")[1] for key in figures if key.startswith("drift.fleet_delay_")}):
+        shown = (figures.get(f"drift.{who}_delay_{key}") for who in FLEETS)
+        title = f"median hours to alarm, {key.removesuffix('_h').replace('_', ' ')}"
+        rows.append((title, *(_NONE if hours is None else f"{hours:.0f}" for hours in shown)))
+    return titled_table("4 a simulated fleet, a week enrolled and a week watched, hourly windows", rows)
+
+
 def drift_tables(figures: Mapping[str, float]) -> str:
     """Return the figures that have targets, then the tables."""
     held = {key: figure for key, figure in figures.items() if key in TARGETS}
-    return "\n\n".join((budget_table(held), cost_table(figures), power_table(figures), stream_table(figures)))
+    return "\n\n".join(
+        (budget_table(held), cost_table(figures), power_table(figures), stream_table(figures), fleet_table(figures))
+    )
 
 
 def _cell(figures: Mapping[str, float], key: str) -> str:

@@ -82,8 +82,8 @@ class Levels(msgspec.Struct, frozen=True):
         None is a moment not known: the season is then part of what is normal.
         """
         if at is None:
-            return np.asarray((values - from_bytes(self.centre)) / self._spread(frames, self.season.variance()))
-        return np.asarray((values - from_bytes(self.centre) - self.season.at(at)) / self._spread(frames))
+            return np.asarray((values - from_bytes(self.centre)) / self.spread(frames, self.season.variance()))
+        return np.asarray((values - from_bytes(self.centre) - self.season.at(at)) / self.spread(frames))
 
     def news(self, residual: Vector, before: Before | None) -> tuple[Vector, Vector]:
         """Return (news, foretold) f64[F] each: the part of `residual` that the window before does not foretell, in its own sd,
@@ -104,14 +104,19 @@ class Levels(msgspec.Struct, frozen=True):
 
     def margin(self, frames: float, foretold: Vector, tolerance: float) -> Vector:
         """Return the margin of each figure's news, f64[F], given what `news` said was foretold."""
-        sd, phi = self._spread(frames), from_bytes(self.phi)
-        error = from_bytes(self.sd) * np.sqrt((1.0 + phi) / (1.0 - phi) / self.windows)
+        sd = self.spread(frames)
         trifle = tolerance * np.sqrt(from_bytes(self.within))
         # A lasting shift is only news by the part that is not foretold.
         lasting = np.sqrt((1.0 - foretold) / (1.0 + foretold))
-        return np.asarray(np.maximum(_STANDARD_ERRORS * error, trifle) * lasting / sd)
+        return np.asarray(np.maximum(_STANDARD_ERRORS * self.error(), trifle) * lasting / sd)
 
-    def _spread(self, frames: float, more: Vector | float = 0.0) -> Vector:
+    def error(self) -> Vector:
+        """Return the standard error of each centre, f64[F]."""
+        phi = from_bytes(self.phi)
+        return np.asarray(from_bytes(self.sd) * np.sqrt((1.0 + phi) / (1.0 - phi) / self.windows))
+
+    def spread(self, frames: float, more: Vector | float = 0.0) -> Vector:
+        """Return the sd of each figure's mean over so many frames, f64[F]; `more` is added to its variance."""
         variance = from_bytes(self.between) + from_bytes(self.within) / max(frames, 1.0) + more
         return np.sqrt(np.maximum(variance, from_bytes(self.floors) ** 2))
 
