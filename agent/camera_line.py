@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from agent.decide.frame_faults import FrameFaults
+from agent.decide.novelty import Novelty
 from agent.decide.sampling import Sampler
 from agent.enrolled import Enrolled
 from agent.guarantee import Guarantee
@@ -21,3 +22,4 @@ class CameraLine:
     guarantee: Guarantee
     next_window: int = 1
     simulated: bool = False
+    novelty: Novelty = field(default_factory=Novelty)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from agent.asking import Asking
 from agent.beside import BesideModels
 from agent.camera_line import CameraLine
-from agent.decide.causes import Cause
+from agent.decide.causes import NOT_THE_PART, Cause
 from agent.decide.thresholds import review
 from agent.judging import Judged, TurnOver, judge
 from agent.loading import Model
@@ -259,7 +259,7 @@ class FrameLoop:
         latency_ms = self._elapsed_ms(judged.frame)
         if judged.stats is not None and judged.window.model is not None:
             judged.window.observe(judged.stats, judged.prediction, latency_ms * 1e3)
-            if judged.local.why not in (Cause.BLANK_FRAME, Cause.FROZEN_FRAME):
+            if judged.local.why not in NOT_THE_PART:
                 camera.enrolled.add(judged.stats)
         if latency_ms > self._rules.deadline_ms:
             # The line did not wait for us: whatever we would have said, the part went by undecided.
@@ -341,7 +341,11 @@ class FrameLoop:
         frame, window = judged.frame, judged.window
         if judged.prediction is None:
             return None
-        keep = self._cameras[window.camera].sampler.draw(judged.local)
+        camera = self._cameras[window.camera]
+        novelty = 0.0
+        if judged.stats is not None and judged.local.why not in NOT_THE_PART:
+            novelty = camera.novelty.of(judged.stats, window.reference)
+        keep = camera.sampler.draw(judged.local, novelty)
         if keep is None:
             return None
         note = SampleNote(
@@ -353,6 +357,7 @@ class FrameLoop:
             verdict=judged.decision.verdict.value,
             reason=keep.reason.value,
             inclusion=keep.inclusion,
+            novelty=round(novelty, 3),
         )
         return Sample(note, frame.pixels)
 

@@ -68,7 +68,7 @@ token_file = ""
 [policy]
 images_leave = "requested"    # "never", "unsure" or "requested"
 audit_rate = 0.02             # share of frames kept at random for review
-doubtful_per_window = 16      # most unsure and REVIEW frames kept of a window
+doubtful_per_window = 16      # most unsure, REVIEW and novel frames kept of a window; a quarter for novel ones
 fallback = false              # ask the cloud's model about unsure frames: they leave without being requested
 fallback_per_s = 2.0
 fallback_burst = 10

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import logging
-import re
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from cloud.drift.accuracy import AuditLabel, accuracy
-from cloud.drift.causes import FAULTS, Cause
+from cloud.drift.causes import Cause
 from cloud.drift.fleet import DriftEvent, EventKind, FleetDrift, StationDrift, StationPhase
 from cloud.drift.observation import WindowRecord
 from cloud.drift.policy import DriftPolicy
 from cloud.drift_notices import DriftNotices
 from cloud.label_watch import LabelWatch
-from cloud.ports.alarms import Alarm, AlarmBook, Opened, Retrain
+from cloud.ports.alarms import AlarmBook, Opened, Retrain
 from cloud.ports.link import Link
 from cloud.ports.records import AuditLog, CommandLog, SummaryLog
 from cloud.ports.registry import Releases
@@ -27,11 +24,10 @@ from cloud.ports.rollouts import RolloutBook
 from cloud.ports.samples import Sample, SampleBook
 from cloud.ports.series import series_name, split_series
 from cloud.ports.stations import StationBook
-from cloud.review.choose import Candidate, choose_for_review
-from cloud.review.retrain_policy import RetrainPolicy, decide_retrain
+from cloud.retrain_trigger import RetrainBooks, RetrainTrigger
+from cloud.review.retrain_policy import RetrainPolicy
+from cloud.review_requests import RequestRules, ReviewRequests
 from cloud.rollout.rollout_states import RolloutState
-from cloud.sample_requests import SampleRequests
-from cloud.spot_checks import SpotChecks
 from contract.codec import decode_summary
 from contract.errors import BadMessage, SketchMismatch
 from contract.sketches.wire import from_wire
@@ -39,22 +35,18 @@ from contract.sketches.wire import from_wire
 _log = logging.getLogger(__name__)
 
 _BATCH = 500
-# A version made by a retrain is named after its base, "v1" -> "v1.r7", and so is its successor, "v1.r9".
-_RETRAINED = re.compile(r"\.r\d+$")
-_RETRY_AFTER_S = 3_600.0
-_MOST_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
 class ImproveRules:
-    """How many frames people look at for an alarm, and when that leads to a new model; and of each camera a day without one."""
+    """How many frames people look at, for an alarm and without one, and when that leads to a new model."""
 
     labels_per_alarm: int
     audit_share: float
     ask_again_s: float
     automatic: bool
     retrain: RetrainPolicy = field(default_factory=RetrainPolicy)
-    spot_labels_per_day: int = 0
+    routine_per_day: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +77,24 @@ class ImproveLoop:
         policy: DriftPolicy,
         rules: ImproveRules,
         now: Callable[[], float],
+        cohorts: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        self._stored, self._releases, self._now = stored, releases, now
-        self._carry_out, self._start_rollout, self._rules = carry_out, start_rollout, rules
-        self._policy, self._labels = policy, labels
+        """`cohorts`: see `FleetDrift`."""
+        self._stored, self._now = stored, now
+        self._policy, self._cohorts, self._labels = policy, dict(cohorts or {}), labels
         self._lock = threading.Lock()
         self._load()
-        # One retrain at a time: training takes the machine, and the next one should start from the last one's model.
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="retrain")
-        self._busy: set[int] = set()
-        self._requests = SampleRequests(stored.samples, stored.commands, link)
-        self._spot_checks = SpotChecks(stored.stations, stored.samples, self._requests, rules.spot_labels_per_day)
+        self._retrains = RetrainTrigger(
+            RetrainBooks(stored.stations, stored.alarms, stored.samples, stored.rollouts),
+            releases,
+            carry_out=carry_out,
+            start_rollout=start_rollout,
+            policy=rules.retrain,
+            automatic=rules.automatic,
+            now=now,
+        )
+        asking = RequestRules(rules.labels_per_alarm, rules.audit_share, rules.ask_again_s, rules.routine_per_day)
+        self._requests = ReviewRequests(stored.stations, stored.samples, stored.commands, link, asking, now)
         self._notices = DriftNotices(
             stored.stations, stored.alarms, stored.commands, link, seen=self._seen, statuses=self._statuses
         )
@@ -108,14 +107,13 @@ class ImproveLoop:
         self._notices.tell(self._now())
         alarms = self._stored.alarms.open()
         for alarm in alarms:
-            self._ask_people(alarm)
-            self._judge(alarm)
-        self._spot_checks.ask(sorted(set(self._seen()) - {alarm.series for alarm in alarms}), self._now())
-        self._resume()
+            self._requests.for_alarm(alarm)
+        self._requests.routinely(set(self._seen()) - {alarm.series for alarm in alarms})
+        self._retrains.tick()
 
     def close(self) -> None:
         """Let go of the worker; a retrain that is under way is begun again at the next start."""
-        self._worker.shutdown(wait=False, cancel_futures=True)
+        self._retrains.close()
 
     def drift_status(self, series: str) -> dict[str, Any]:
         """Return a series' drift state as JSON-ready values; `sentence` is for people."""
@@ -136,7 +134,7 @@ class ImproveLoop:
         self._labels.re_enrolled(series, now)
         with self._lock:
             events = self._fleet.re_enrol(series, reason, now)
-            self._keep([series], _opened(events, now), [(series, now, reason), *_cleared(events, now)])
+            self._keep([series], self._opened(events, now), [(series, now, reason), *_cleared(events, now)])
         self._stored.audit.append(now, actor, "re-enrol", f"{series}: {reason}")
 
     def _watch(self) -> None:
@@ -172,22 +170,40 @@ class ImproveLoop:
                 h, window = summary.header, from_wire(summary.window)
                 series = series_name(h.station, h.camera)
                 self._labels.saw(cursor, h, window)
-                events += self._fleet.observe(WindowRecord(series, h.boot, h.seq, h.started_at, h.ended_at, window))
+                record = WindowRecord(
+                    series, h.boot, h.seq, h.started_at, h.ended_at, window, h.monotonic_s, h.clock_synced
+                )
+                events += self._fleet.observe(record)
             except (BadMessage, SketchMismatch) as error:
                 # Stored by a version that let it through: one window less must not end the watch over every station.
                 _log.error("summary row %d is left out of the drift watch: %s", cursor, error.one_line())
                 continue
             seen.add(series)
-        opened = _opened(events, self._now())
+        opened = self._opened(events, self._now())
         self._labels.keep()
         self._keep(seen, opened, _cleared(events, self._now()))
         return opened
 
     def _load(self) -> None:
-        self._fleet = FleetDrift(self._policy)
+        self._fleet = FleetDrift(self._policy, self._cohorts)
         self._cursor, snapshots = self._stored.alarms.load_state()
-        for snapshot in snapshots:
-            self._fleet.restore_station(snapshot)
+        for series, snapshot in snapshots.items():
+            try:
+                self._fleet.restore_station(snapshot)
+            except BadMessage as error:
+                # Of an older version as a rule. Its open alarm, if it has one, stays open: that a person must settle.
+                _log.warning("%s is learnt anew: %s", series, error.one_line())
+
+    def _opened(self, events: Sequence[DriftEvent], now: float) -> list[Opened]:
+        kinds = (EventKind.ALARM_RAISED, EventKind.SHARED_ALARM_RAISED)
+        return [Opened(e.subject, now, e.at, e.cause.value, self._sentence(e)) for e in events if e.kind in kinds]
+
+    def _sentence(self, event: DriftEvent) -> str:
+        """Return the event's sentence; that of a label shift also says which label's share moved, where that can be told."""
+        if event.kind is not EventKind.ALARM_RAISED or event.cause is not Cause.LABEL_SHIFT or not event.evidence:
+            return event.sentence
+        moved = self._labels.moved_share(event.subject, event.evidence[0].windows)
+        return f"{event.sentence}; {moved}" if moved else event.sentence
 
     def _keep(self, series: Iterable[str], opened: Sequence[Opened], cleared: Sequence[tuple[str, float, str]]) -> None:
         snapshots = {each: self._fleet.snapshot_station(each) for each in series}
@@ -201,90 +217,6 @@ class ImproveLoop:
         with self._lock:
             return [self._fleet.status(each) for each in series]
 
-    def _ask_people(self, alarm: Alarm) -> None:
-        """Ask the station for pixels until as many parts as the budget allows are before people."""
-        now, samples, rules = self._now(), self._stored.samples, self._rules
-        asked = samples.of_alarm(alarm.id)
-        coming = [s for s in asked if s.received_at is not None or (s.requested_at or 0) > now - rules.ask_again_s]
-        lost = [s for s in asked if s not in coming]
-        wanted = rules.labels_per_alarm - len(coming)
-        if wanted <= 0:
-            return
-        candidates = [
-            Candidate(s.sample, s.part, s.confidence, s.reason == "audit")
-            for s in samples.unasked(alarm.station, alarm.camera, alarm.seen_at)
-        ]
-        parts = {s.part for s in coming} | {s.part for s in lost}
-        chosen = choose_for_review(candidates, parts, wanted, rules.audit_share)
-        # A command can be lost with a station's process, so its frames are asked for again; but after the new ones, for a
-        # station that no longer keeps them would otherwise be asked for nothing else.
-        chosen += [s.sample for s in lost][: wanted - len(chosen)]
-        self._requests.ask(alarm.station, alarm.camera, chosen, alarm.id, now)
-
-    def _judge(self, alarm: Alarm) -> None:
-        """Start a retrain when the labels call for one."""
-        retrains = [r for r in self._stored.alarms.retrains() if r.alarm == alarm.id]
-        failed = [r for r in retrains if r.state == "failed"]
-        # A full disk or a killed trainer passes; what fails three times needs a person.
-        rest = not failed or self._now() - (failed[-1].ended_at or 0.0) < _RETRY_AFTER_S or len(failed) >= _MOST_TRIES
-        if not self._rules.automatic or (retrains and rest) or len(retrains) > len(failed):
-            return
-        labelled = [s for s in self._stored.samples.of_alarm(alarm.id) if s.truth is not None]
-        audit = [s for s in labelled if s.reason == "audit"]
-        estimate = accuracy(AuditLabel(s.truth == s.label, s.inclusion) for s in audit)
-        decision = decide_retrain(
-            is_fault=Cause(alarm.cause) in FAULTS,
-            labels=len(labelled),
-            audit_labels=len(audit),
-            accuracy=estimate.estimate if estimate else 1.0,
-            accuracy_upper=estimate.high if estimate else 1.0,
-            lasted_s=self._now() - alarm.opened_at,
-            policy=self._rules.retrain,
-        )
-        if decision.go:
-            self._stored.alarms.start_retrain(alarm, decision.why, self._now())
-
-    def _resume(self) -> None:
-        """Give the worker every retrain that has not ended: new ones, and those a restart interrupted."""
-        # Noted before reading: the row of one that ends meanwhile is out of date and must not start it again.
-        under_way = set(self._busy)
-        for retrain in self._stored.alarms.retrains():
-            if retrain.id in under_way:
-                continue
-            if retrain.ended_at is None:
-                self._busy.add(retrain.id)
-                self._worker.submit(self._retrain, retrain)
-            elif retrain.state == "released":
-                self._roll_out(retrain)
-
-    def _retrain(self, retrain: Retrain) -> None:
-        try:
-            labelled = [s for s in self._stored.samples.of_alarm(retrain.alarm or 0) if s.truth is not None]
-            base = self._running_version(retrain.station)
-            version = f"{_RETRAINED.sub('', base)[:60]}.r{retrain.id}"
-            if any(release.version == version for release in self._releases.all()):
-                # The process ended between the release and its record; its name is taken, so it cannot be made again.
-                now = self._now()
-                self._stored.alarms.update_retrain(retrain.id, state="released", version=version, ended_at=now)
-            elif self._carry_out(retrain, labelled, base, version):
-                _log.info("retrain %d is released", retrain.id)
-            else:
-                _log.error("retrain %d failed; see its figures", retrain.id)
-        except Exception:  # noqa: BLE001 - the worker's outermost guard
-            # The worker must say why, and the retrain must not look as if it were still under way.
-            _log.exception("retrain %d broke", retrain.id)
-            self._stored.alarms.update_retrain(retrain.id, state="failed", ended_at=self._now())
-        finally:
-            self._busy.discard(retrain.id)
-
-    def _roll_out(self, retrain: Retrain) -> None:
-        rollouts = self._stored.rollouts.all()
-        if any(
-            r.version == retrain.version or r.state in (RolloutState.RUNNING, RolloutState.ABORTING) for r in rollouts
-        ):
-            return
-        self._start_rollout(retrain.version, (retrain.station,), "plumbline")
-
     def _answer_done(self) -> None:
         """Close an alarm once the version that answers it runs everywhere, and learn the camera's new normal."""
         done = {r.version for r in self._stored.rollouts.all() if r.state is RolloutState.DONE}
@@ -293,19 +225,6 @@ class ImproveLoop:
             alarm = open_alarms.get(retrain.alarm or 0)
             if alarm is not None and retrain.version in done:
                 self.re_enrol(alarm.series, "plumbline", f"answered by {retrain.version}")
-
-    def _running_version(self, station: str) -> str:
-        """Return the version a station runs, else the newest one that was rolled out whole."""
-        for status in self._stored.stations.status():
-            if status.station == station and (release := self._releases.by_digest(status.bundle)) is not None:
-                return release.version
-        done = [r.version for r in self._stored.rollouts.all() if r.state is RolloutState.DONE]
-        return done[-1] if done else self._releases.all()[0].version
-
-
-def _opened(events: Sequence[DriftEvent], now: float) -> list[Opened]:
-    kinds = (EventKind.ALARM_RAISED, EventKind.SHARED_ALARM_RAISED)
-    return [Opened(e.subject, now, e.at, e.cause.value, e.sentence) for e in events if e.kind in kinds]
 
 
 def _cleared(events: Sequence[DriftEvent], now: float) -> list[tuple[str, float, str]]:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-from cloud.drift.policy import DriftPolicy
-from contract.errors import InvalidConfig
+from cloud.drift.policy import MIN_ENROL_WINDOWS, DriftPolicy
+from cloud.ports.series import split_series
+from contract.errors import InvalidConfig, PlumblineError
+from contract.ids import check_camera_name, check_station_id
+
+# As in `cloud.drift.fleet`, which a command that reads a config need not load.
+_FLEET, _MIN_COHORT = "fleet", 3
 
 
 class ApiSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,31 +46,52 @@ class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DriftSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How drift is watched. `enrol_windows`: windows that make a baseline. `alpha`: false alarms allowed a window."""
+    """How drift is watched (`cloud.drift.policy`). `alpha`: false alarms allowed a window.
+
+    `period_s`: windows that begin in the same period are judged as one, and each is a window for what follows; 0 judges each as
+    it comes. `enrol_windows`: windows that make a first baseline, which is learnt anew until there are `settle_windows`.
+    `clear_windows`: quiet ones that end an alarm. `tolerance`: a shift too small to care about, in standard deviations of a
+    single frame. `min_frames`: smaller windows are left out. `cohorts`: names of groups of three stations or more that share a
+    property, such as a hall's light (a further camera of a station is "STATION/CAMERA"); the whole fleet is one anyway.
+    """
 
     enrol_windows: int = 48
     alpha: float = 1e-3
+    period_s: float = 3600.0
+    settle_windows: int = 168
+    clear_windows: int = 24
+    tolerance: float = 0.1
+    min_frames: int = 8
+    cohorts: dict[str, tuple[str, ...]] = {}
 
 
 class ReviewSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How many frames people look at for an alarm, the share of them drawn at random, and how long an upload may take.
 
-    `spot_labels_per_day`: how many random frames of each camera people look at while nothing drifts; without any nobody can tell
-    that answers became wrong where nothing seen changed.
+    `routine_per_day`: frames of each camera without an alarm that people look at in a day, spread over it, that share of them or
+    more drawn at random; 0: none. Without them nobody can tell that answers became wrong where nothing that is seen changed.
     """
 
     labels_per_alarm: int = 120
     audit_share: float = 0.5
     ask_again_s: float = 60.0
-    spot_labels_per_day: int = 0
+    routine_per_day: int = 4
 
 
 class RetrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whether and when a labelled alarm is answered by a new model without a person starting it."""
+    """Whether and when labels lead to a new model without a person starting it (`cloud.review.retrain_policy`).
+
+    `min_accuracy`: below it on frames drawn at random, alarm or none, the model has failed. `enough_anyway_s`: a drift that lasts
+    so long is answered whatever the accuracy. `every_days`: without an alarm too, once in so many days when
+    review.labels_per_alarm new labels are there; 0: never. `cooldown_h`: for so long after a retrain that was released no other
+    is started for the same camera, whatever calls for it.
+    """
 
     automatic: bool = True
     min_accuracy: float = 0.9
     enough_anyway_s: float = 7 * 86_400.0
+    every_days: float = 0.0
+    cooldown_h: float = 24.0
 
 
 class RolloutTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -101,7 +128,25 @@ class CloudSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def drift_policy(self) -> DriftPolicy:
         """Return when a station has drifted."""
-        return DriftPolicy(alpha=self.drift.alpha, enrol_windows=self.drift.enrol_windows)
+        return DriftPolicy(
+            alpha=self.drift.alpha,
+            enrol_windows=self.drift.enrol_windows,
+            settle_windows=self.drift.settle_windows,
+            period_s=self.drift.period_s,
+            min_frames=self.drift.min_frames,
+            tolerance=self.drift.tolerance,
+            clear_windows=self.drift.clear_windows,
+        )
+
+    def check_no_cohort(self, station: str) -> None:
+        """Do nothing where a station's name is no cohort's: an alarm goes by either.
+
+        Raises:
+            InvalidConfig: it is one's.
+        """
+        if station in self.drift.cohorts:
+            hint = "rename the cohort in cloud.toml"
+            raise InvalidConfig(f"'{station}' is the name of a station and of a cohort in [drift.cohorts]", hint=hint)
 
     def token(self, file: str) -> str:
         """Return the token in a file.
@@ -152,7 +197,6 @@ def _check(settings: CloudSettings, file: Path) -> None:
     for key, value in (
         *shares,
         ("retrain.min_accuracy", settings.retrain.min_accuracy),
-        ("drift.alpha", settings.drift.alpha),
     ):
         if not 0.0 <= value <= 1.0:
             raise InvalidConfig(f"{file}: {key} = {value} is outside 0..1")
@@ -171,14 +215,47 @@ def _check(settings: CloudSettings, file: Path) -> None:
     for key, value in positive:
         if not value > 0:
             raise InvalidConfig(f"{file}: {key} = {value} must be above 0")
-    if settings.review.spot_labels_per_day < 0:
-        raise InvalidConfig(
-            f"{file}: review.spot_labels_per_day = {settings.review.spot_labels_per_day}", hint="0 asks for none"
-        )
-    if settings.drift.enrol_windows < 12:
-        raise InvalidConfig(
-            f"{file}: drift.enrol_windows = {settings.drift.enrol_windows}", hint="a baseline needs at least 12"
-        )
+    not_negative = (
+        ("review.routine_per_day", settings.review.routine_per_day),
+        ("retrain.every_days", settings.retrain.every_days),
+        ("retrain.cooldown_h", settings.retrain.cooldown_h),
+    )
+    for key, value in not_negative:
+        if not value >= 0:
+            raise InvalidConfig(f"{file}: {key} = {value} must not be below 0")
+    _check_drift(settings.drift, file)
+
+
+def _check_drift(drift: DriftSettings, file: Path) -> None:
+    if not 0.0 < drift.alpha < 1.0:
+        raise InvalidConfig(f"{file}: drift.alpha = {drift.alpha} is not between 0 and 1")
+    for key, value in (("drift.period_s", drift.period_s), ("drift.tolerance", drift.tolerance)):
+        if not 0.0 <= value < math.inf:
+            raise InvalidConfig(f"{file}: {key} = {value} must not be below 0, and finite")
+    for key, count in (("drift.clear_windows", drift.clear_windows), ("drift.min_frames", drift.min_frames)):
+        if count < 1:
+            raise InvalidConfig(f"{file}: {key} = {count} must be above 0")
+    if drift.enrol_windows < MIN_ENROL_WINDOWS:
+        hint = f"a baseline needs at least {MIN_ENROL_WINDOWS}"
+        raise InvalidConfig(f"{file}: drift.enrol_windows = {drift.enrol_windows}", hint=hint)
+    if drift.settle_windows < drift.enrol_windows:
+        hint = f"set it to drift.enrol_windows = {drift.enrol_windows} or more; as many: the first baseline stays"
+        raise InvalidConfig(f"{file}: drift.settle_windows = {drift.settle_windows}", hint=hint)
+    stations = {split_series(member)[0] for members in drift.cohorts.values() for member in members}
+    for name, members in drift.cohorts.items():
+        if not name or name == _FLEET or name in stations or "/" in name:
+            hint = f"choose a name that is no station's, holds no '/', and is not '{_FLEET}', which the whole fleet has"
+            raise InvalidConfig(f"{file}: drift.cohorts cannot have the name '{name}'", hint=hint)
+        if len(set(members)) < _MIN_COHORT:
+            hint = f"what fewer than {_MIN_COHORT} stations share is nobody's cause"
+            raise InvalidConfig(f"{file}: drift.cohorts.{name} has {len(set(members))} stations", hint=hint)
+        for member in members:
+            try:
+                station, camera = split_series(member)
+                check_station_id(station)
+                check_camera_name(camera)
+            except PlumblineError as error:
+                raise InvalidConfig(f"{file}: drift.cohorts.{name}: {error.message}", hint=error.hint) from error
 
 
 T = TypeVar("T", bound=msgspec.Struct)

@@ -244,6 +244,8 @@ def make_improve_loop(
     """Return the loop from drift to retrain."""
     from cloud.retrain.pipeline import Pipeline
 
+    for name in stores.stations.names():
+        settings.check_no_cohort(name)
     releaser = make_releaser(settings, keys)
     pipeline = Pipeline(stores.alarms, registry.blobs, releaser, settings.path("work"), clock.now)
     rules = ImproveRules(
@@ -251,12 +253,14 @@ def make_improve_loop(
         audit_share=settings.review.audit_share,
         ask_again_s=settings.review.ask_again_s,
         automatic=settings.retrain.automatic,
-        spot_labels_per_day=settings.review.spot_labels_per_day,
         retrain=RetrainPolicy(
             labels=settings.review.labels_per_alarm,
             min_accuracy=settings.retrain.min_accuracy,
             enough_anyway_s=settings.retrain.enough_anyway_s,
+            every_s=settings.retrain.every_days * 86_400.0,
+            cooldown_s=settings.retrain.cooldown_h * 3_600.0,
         ),
+        routine_per_day=settings.review.routine_per_day,
     )
     return ImproveLoop(
         stored=Stored(
@@ -278,6 +282,7 @@ def make_improve_loop(
         policy=settings.drift_policy(),
         rules=rules,
         now=clock.now,
+        cohorts=settings.drift.cohorts,
     )
 
 

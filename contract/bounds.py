@@ -26,6 +26,9 @@ Seconds = Annotated[float, Meta(ge=0.0, le=1e12)]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 """A probability or a share of a whole."""
 
+Deviations = Annotated[float, Meta(ge=0.0, le=1e6)]
+"""A distance in standard deviations."""
+
 # \Z and not $, which would let a line end through.
 CameraName = Annotated[str, Meta(pattern=rf"\A(?:{CAMERA_PATTERN})?\Z")]
 """A camera of a station; "" for its only or first one."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from contract.bounds import CameraName, Count, Moment, Seconds, Share
+from contract.bounds import CameraName, Count, Deviations, Moment, Seconds, Share
 from contract.sketches.window import WindowWire
 
 WIRE_VERSION = 1
@@ -74,7 +74,8 @@ class SampleNote(msgspec.Struct, frozen=True):
     """A frame the station kept: the cloud may ask for its pixels, policy allowing.
 
     `sample` is unique over all cameras of all stations (`contract.ids.sample_name`). `reason` is "audit" (drawn at random with
-    probability `inclusion`), "hard" (unsure) or "review" (verdict REVIEW).
+    probability `inclusion`), "hard" (unsure), "review" (verdict REVIEW) or "novel" (unlike what the camera enrolled). `novelty`
+    says how unlike: about 1 for an ordinary enrolled frame, 0 where the station could not say.
     """
 
     sample: str
@@ -85,6 +86,7 @@ class SampleNote(msgspec.Struct, frozen=True):
     verdict: str
     reason: str
     inclusion: Share
+    novelty: Deviations = 0.0
 
 
 class ShadowNote(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ from pathlib import Path
 from contract.errors import InvalidConfig, NotFound, StorageFull, TransientError
 
 FILE_NAME = "agent.sqlite"
-SCHEMA_VERSION = 4  # the number of migrations; kept in PRAGMA user_version so that a start need not import sqlite-utils
+SCHEMA_VERSION = 5  # the number of migrations; kept in PRAGMA user_version so that a start need not import sqlite-utils
 
 
 def open_database(path: Path) -> sqlite3.Connection:

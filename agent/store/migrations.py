@@ -123,3 +123,8 @@ def _second_opinions(db: Database) -> None:
         END""",
     ):
         db.execute(statement)
+
+
+@migrations(name="0005_novelty")
+def _novelty(db: Database) -> None:
+    db.execute("ALTER TABLE samples ADD COLUMN novelty REAL NOT NULL DEFAULT 0")

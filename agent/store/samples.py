@@ -15,12 +15,12 @@ from agent.store.png import encode_png
 from contract.errors import StorageFull
 from contract.messages import SampleNote
 
-_COLUMNS = "sample, captured_at, part, label, confidence, verdict, reason, inclusion"
+_COLUMNS = "sample, captured_at, part, label, confidence, verdict, reason, inclusion, novelty"
 # Files take whole blocks.
 _ON_DISK = "(bytes + 4095) / 4096 * 4096"
 _WHY = "CASE WHEN uploaded THEN 'uploaded' WHEN asked THEN 'asked-for' ELSE reason END"
 _BY_VALUE = (
-    "CASE WHEN uploaded THEN 0 WHEN asked THEN 4 WHEN reason = 'hard' THEN 3 WHEN reason = 'audit' THEN 2 ELSE 1 END,"
+    "CASE WHEN uploaded THEN 0 WHEN asked THEN 4 WHEN reason IN ('hard', 'novel') THEN 3 WHEN reason = 'audit' THEN 2 ELSE 1 END,"
     " captured_at"
 )
 _PLAIN = re.compile(r"[a-z0-9_-]{1,80}")
@@ -57,7 +57,7 @@ class Samples:
         """Insert the row of an image written in `window` of `camera`. The caller holds the transaction."""
         self._connection.execute(
             f"INSERT OR REPLACE INTO samples ({_COLUMNS}, window, bytes, camera)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 note.sample,
                 note.captured_at,
@@ -67,6 +67,7 @@ class Samples:
                 note.verdict,
                 note.reason,
                 note.inclusion,
+                note.novelty,
                 window,
                 size_bytes,
                 camera,
@@ -112,8 +113,8 @@ class Samples:
         """Delete the rows over budget; return (name, why it was kept). The caller holds the transaction.
 
         By value, oldest first in each: what the cloud already has (and people may have labelled there) loses nothing by going;
-        then frames kept for a fault; then the random audit; then frames the model was unsure of, the hard ones; last those
-        the cloud has asked for and does not have yet.
+        then frames kept for a fault; then the random audit; then frames the model was unsure of, the hard ones, and novel ones;
+        last those the cloud has asked for and does not have yet.
         """
         limit = self._max_bytes if max_bytes is None else min(self._max_bytes, max_bytes)
         count, size = self._connection.execute(f"SELECT COUNT(*), COALESCE(SUM({_ON_DISK}), 0) FROM samples").fetchone()

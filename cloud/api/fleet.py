@@ -108,6 +108,10 @@ def fleet_routes(
     def all_retrains() -> list[dict[str, Any]]:
         return [asdict(retrain) for retrain in alarms.retrains()]
 
+    @routes.get("/retrains/decisions")
+    def retrain_decisions() -> list[dict[str, Any]]:
+        return [asdict(decided) for decided in alarms.decisions()]
+
     @routes.get("/drift/{station}")
     def one_drift(station: str, camera: str | None = None) -> dict[str, Any]:
         _answer(stations.check_known, station)

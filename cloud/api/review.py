@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cloud.api.auth import Role, role_guard
 from cloud.ports.registry import ImageFiles
+from cloud.review.why_asked import why_asked
 from cloud.store.samples import Samples
 from contract.errors import NotFound
 
@@ -39,8 +40,9 @@ def review_routes(
     def queue(limit: Annotated[int, Query(ge=1, le=500)] = 50) -> dict[str, Any]:
         waiting, labelled = samples.counts()
         # The model's own answer stays out of the queue: a person who sees it tends to agree with it.
+        shown = ("sample", "station", "camera", "part", "captured_at", "reason")
         items = [
-            {name: getattr(s, name) for name in ("sample", "station", "camera", "part", "captured_at", "reason")}
+            {**{name: getattr(s, name) for name in shown}, "why": why_asked(s.reason, s.novelty)}
             for s in samples.waiting(limit)
         ]
         return {"waiting": waiting, "labelled": labelled, "labels": known_labels(), "items": items}

@@ -63,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
     """Add a station."""
     settings = load_settings(args.config)
     station, out = check_station_id(args.station), args.out
+    settings.check_no_cohort(station)
     if (out / "agent.toml").exists():
         raise InvalidConfig(f"{out / 'agent.toml'} is there already", hint="choose another --out")
     if not settings.api.public_url and settings.api.host in ("0.0.0.0", "::"):

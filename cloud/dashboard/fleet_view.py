@@ -35,6 +35,7 @@ class FleetView:
     dead_letters: int
     stations: list[dict[str, Any]]
     alarms: list[dict[str, Any]]
+    decisions: list[dict[str, Any]]
     rollouts: list[dict[str, Any]]
     acts: list[dict[str, Any]]
 
@@ -78,6 +79,8 @@ def fleet_view(
     waiting, labelled = samples.counts()
     every_alarm = alarms.all()
     answers = {r.alarm: f"{r.state} {r.version}".strip() for r in alarms.retrains()}
+    decisions = alarms.decisions()
+    not_yet = {d.series: f"not yet: {d.why}" for d in decisions if not d.go}
     return FleetView(
         simulated=[s.station for s in status if s.simulated],
         strangers=stations.strangers(),
@@ -95,9 +98,19 @@ def fleet_view(
                 "since": _ago(now, a.opened_at),
                 "state": "open" if a.closed_at is None else f"closed: {a.closed_why}",
                 "what": a.sentence,
-                "answer": answers.get(a.id, "none yet" if a.closed_at is None else "none"),
+                "answer": answers.get(a.id, not_yet.get(a.series, "none yet") if a.closed_at is None else "none"),
             }
             for a in every_alarm[: -_NEWEST - 1 : -1]
+        ],
+        decisions=[
+            {
+                "series": d.series,
+                "decision": "retrain" if d.go else "not now",
+                "called": d.trigger or "nothing",
+                "reason": d.why,
+                "decided": _ago(now, d.at),
+            }
+            for d in sorted(decisions, key=lambda d: -d.at)[:_NEWEST]
         ],
         rollouts=[
             {

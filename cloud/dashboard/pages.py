@@ -37,6 +37,13 @@ _TABLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("what", "What was seen"),
         ("answer", "Retrain"),
     ),
+    "decisions": (
+        ("series", "Camera"),
+        ("decision", "Retrain?"),
+        ("called", "Called for by"),
+        ("reason", "Why"),
+        ("decided", "Since"),
+    ),
     "rollouts": (
         ("rollout", "Rollout"),
         ("version", "Version"),
@@ -47,10 +54,17 @@ _TABLES: dict[str, tuple[tuple[str, str], ...]] = {
     "acts": (("id", "#"), ("when", "When"), ("who", "Who"), ("act", "Act"), ("detail", "Detail")),
 }
 _NUMBERS = frozenset({"frames", "pass", "reject", "review", "missing"})
-_TITLES = {"stations": "Stations", "alarms": "Drift alarms", "rollouts": "Rollouts", "acts": "Audit log, newest first"}
+_TITLES = {
+    "stations": "Stations",
+    "alarms": "Drift alarms",
+    "decisions": "Retrain decisions, newest first",
+    "rollouts": "Rollouts",
+    "acts": "Audit log, newest first",
+}
 _EMPTY = {
     "stations": "No station yet: plumbline-cloud station add NAME --out FOLDER",
     "alarms": "No alarm so far.",
+    "decisions": "Nothing called for a retrain so far.",
     "rollouts": "No rollout so far: plumbline-cloud rollout start --version V",
     "acts": "Nothing was done yet.",
 }

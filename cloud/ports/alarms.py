@@ -35,7 +35,10 @@ class Alarm:
 
 @dataclass(frozen=True, slots=True)
 class Retrain:
-    """An attempt to answer an alarm with a new model. `figures` is a JSON object of what the steps measured."""
+    """An attempt to mend a series with a new model. `figures` is a JSON object of what the steps measured.
+
+    `alarm` is the one it answers, None where something else called for it (`trigger`).
+    """
 
     id: int
     alarm: int | None
@@ -47,6 +50,24 @@ class Retrain:
     figures: str
     started_at: float
     ended_at: float | None
+    camera: str = ""
+    trigger: str = "drift"
+
+    @property
+    def series(self) -> str:
+        """What it was for."""
+        return series_name(self.station, self.camera)
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The latest decision whether to retrain for a series, and since when it stands; what called for it ("": nothing), and why."""
+
+    series: str
+    at: float
+    go: bool
+    trigger: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +84,8 @@ class Opened:
 class AlarmBook(Protocol):
     """Alarms, the detectors' state and retrains."""
 
-    def load_state(self) -> tuple[int, list[bytes]]:
-        """Return (last summary row read, detectors' snapshot of each series)."""
+    def load_state(self) -> tuple[int, dict[str, bytes]]:
+        """Return (last summary row read, detectors' snapshot by series)."""
 
     def commit(
         self,
@@ -84,8 +105,16 @@ class AlarmBook(Protocol):
     def retrains(self) -> list[Retrain]:
         """Return every retrain, oldest first."""
 
-    def start_retrain(self, alarm: Alarm, reason: str, now: float) -> int:
-        """Record that an alarm is to be answered by a new model; return the retrain's id."""
+    def start_retrain(
+        self, alarm: Alarm | None, reason: str, now: float, *, series: str = "", trigger: str = "drift"
+    ) -> int:
+        """Record that an alarm, or without one `series`, is to be mended by a new model; return the retrain's id."""
 
     def update_retrain(self, retrain: int, **values: str | float) -> None:
         """Change columns of a retrain."""
+
+    def decisions(self) -> list[Decided]:
+        """Return the latest decision for each series that one was made for."""
+
+    def note_decision(self, decided: Decided) -> None:
+        """Store a decision in the place of the one before."""

@@ -9,7 +9,8 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A kept frame. `truth` is the inspector's label; `inclusion` the probability with which an audit sample was drawn."""
+    """A kept frame. `truth` is the inspector's label; `inclusion` the probability with which an audit sample was drawn;
+    `novelty` how unlike what its camera enrolled it looks, 0 where the station did not say."""
 
     sample: str
     station: str
@@ -29,6 +30,7 @@ class Sample:
     labeller: str | None
     labelled_at: float | None
     camera: str = ""
+    novelty: float = 0.0
 
 
 class SampleBook(Protocol):
@@ -44,14 +46,17 @@ class SampleBook(Protocol):
     def labelled_since(self, at: float) -> dict[tuple[str, str], tuple[int, float]]:
         """Return how many labels were given at or after `at` and when the newest was, by (station, camera)."""
 
-    def spot_checked(self) -> dict[tuple[str, str], float]:
-        """Return when an audit sample was last asked for without an alarm, by (station, camera)."""
-
-    def newest_audit(self, station: str, camera: str, since: float) -> str | None:
-        """Return the newest audit sample captured at or after `since` that nobody asked for yet; None without one."""
-
     def unasked(self, station: str, camera: str, since: float) -> list[Sample]:
         """Return samples of `camera` of `station` captured at or after `since` whose pixels nobody asked for yet."""
+
+    def routinely_asked(self, station: str, camera: str, since: float) -> list[Sample]:
+        """Return samples of `camera` of `station` asked for without an alarm, at or after `since`."""
+
+    def labelled(self, station: str, camera: str) -> list[Sample]:
+        """Return every labelled sample of `camera` of `station`, oldest first."""
+
+    def labelled_series(self) -> list[str]:
+        """Return the series that any sample is labelled of."""
 
     def mark_requested(self, names: Sequence[str], alarm: int | None, now: float) -> None:
         """Record that the pixels of these samples were asked for."""

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 from sqlalchemy import Connection, select, update
 
-from cloud.ports.alarms import Alarm, Opened, Retrain
+from cloud.ports.alarms import Alarm, Decided, Opened, Retrain
 from cloud.ports.series import split_series
 from cloud.store.audit import write_audit
 from cloud.store.database import Database
-from cloud.store.tables import alarms, drift_cursor, drift_state, retrains
+from cloud.store.tables import alarms, drift_cursor, drift_state, retrain_decisions, retrains
 
 
 class Alarms:
-    """The alarms, drift_state and retrains tables."""
+    """The alarms, drift_state, retrains and retrain_decisions tables."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def load_state(self) -> tuple[int, list[bytes]]:
-        """Return (last summary row read, detectors' snapshot of each series)."""
+    def load_state(self) -> tuple[int, dict[str, bytes]]:
+        """Return (last summary row read, detectors' snapshot by series)."""
         with self._database.read() as connection:
             cursor = connection.execute(select(drift_cursor.c.cursor).where(drift_cursor.c.id == 1)).scalar()
-            return cursor or 0, list(connection.execute(select(drift_state.c.snapshot)).scalars())
+            rows = connection.execute(select(drift_state.c.station, drift_state.c.snapshot)).all()
+            return cursor or 0, {row.station: row.snapshot for row in rows}
 
     def commit(
         self,
@@ -73,12 +75,28 @@ class Alarms:
         with self._database.read() as connection:
             return [Retrain(**row._mapping) for row in connection.execute(select(retrains).order_by(retrains.c.id))]
 
-    def start_retrain(self, alarm: Alarm, reason: str, now: float) -> int:
-        """Record that an alarm is to be answered by a new model; return the retrain's id."""
+    def start_retrain(
+        self, alarm: Alarm | None, reason: str, now: float, *, series: str = "", trigger: str = "drift"
+    ) -> int:
+        """Record that an alarm, or without one `series`, is to be mended by a new model; return the retrain's id.
+
+        The decision that led to it is stored in the same transaction.
+        """
+        series = alarm.series if alarm else series
+        station, camera = split_series(series)
         with self._database.write() as connection:
-            row = {"alarm": alarm.id, "station": alarm.station, "state": "queued", "reason": reason, "started_at": now}
+            row = {
+                "alarm": alarm.id if alarm else None,
+                "station": station,
+                "camera": camera,
+                "state": "queued",
+                "reason": reason,
+                "trigger": trigger,
+                "started_at": now,
+            }
             key = connection.execute(retrains.insert().values(**row)).inserted_primary_key
-            write_audit(connection, now, "plumbline", "retrain", f"{alarm.series}: {reason}")
+            self._note(connection, Decided(series, now, True, trigger, reason))
+            write_audit(connection, now, "plumbline", "retrain", f"{series}: {reason}")
             assert key is not None  # an autoincrement insert always has one
             return int(key[0])
 
@@ -86,6 +104,20 @@ class Alarms:
         """Change columns of a retrain (state, run, version, figures, ended_at)."""
         with self._database.write() as connection:
             connection.execute(update(retrains).where(retrains.c.id == retrain).values(**values))
+
+    def decisions(self) -> list[Decided]:
+        """Return the latest decision for each series that one was made for."""
+        query = select(retrain_decisions).order_by(retrain_decisions.c.series)
+        with self._database.read() as connection:
+            return [Decided(**row._mapping) for row in connection.execute(query)]
+
+    def note_decision(self, decided: Decided) -> None:
+        """Store a decision in the place of the one before."""
+        with self._database.write() as connection:
+            self._note(connection, decided)
+
+    def _note(self, connection: Connection, decided: Decided) -> None:
+        connection.execute(self._database.upsert(retrain_decisions, "series", asdict(decided)))
 
     @staticmethod
     def _open_id(connection: Connection, series: str) -> int | None:

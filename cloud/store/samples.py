@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import Select, func, select, update
 
 from cloud.ports.samples import Sample
+from cloud.ports.series import series_name
 from cloud.store.audit import write_audit
 from cloud.store.database import Database
 from cloud.store.tables import samples
@@ -29,10 +30,23 @@ class Samples:
         wanted = (samples.c.captured_at >= since, samples.c.requested_at.is_(None))
         return self._select(select(samples).where(*whose, *wanted).order_by(samples.c.captured_at))
 
-    def labelled(self, station: str, since: float) -> list[Sample]:
-        """Return the labelled samples of `station` captured at or after `since`."""
-        wanted = (samples.c.station == station, samples.c.captured_at >= since, samples.c.truth.is_not(None))
-        return self._select(select(samples).where(*wanted).order_by(samples.c.captured_at))
+    def routinely_asked(self, station: str, camera: str, since: float) -> list[Sample]:
+        """Return samples of `camera` of `station` asked for without an alarm, at or after `since`."""
+        whose = (samples.c.station == station, samples.c.camera == camera)
+        wanted = (samples.c.requested_at >= since, samples.c.alarm.is_(None))
+        return self._select(select(samples).where(*whose, *wanted).order_by(samples.c.captured_at))
+
+    def labelled(self, station: str, camera: str) -> list[Sample]:
+        """Return every labelled sample of `camera` of `station`, oldest first."""
+        whose = (samples.c.station == station, samples.c.camera == camera)
+        wanted = samples.c.truth.is_not(None)
+        return self._select(select(samples).where(*whose, wanted).order_by(samples.c.captured_at))
+
+    def labelled_series(self) -> list[str]:
+        """Return the series that any sample is labelled of."""
+        query = select(samples.c.station, samples.c.camera).where(samples.c.truth.is_not(None)).distinct()
+        with self._database.read() as connection:
+            return sorted(series_name(station, camera) for station, camera in connection.execute(query))
 
     def audited(self, station: str, camera: str, bundle: str, since: float, limit: int) -> list[Sample]:
         """Return the labelled audit samples of `camera` of `station` answered by `bundle` and captured at or after `since`:
@@ -50,22 +64,6 @@ class Samples:
         with self._database.read() as connection:
             rows = connection.execute(found.group_by(c.station, c.camera)).all()
         return {(row[0], row[1]): (int(row[2]), float(row[3])) for row in rows}
-
-    def spot_checked(self) -> dict[tuple[str, str], float]:
-        """Return when an audit sample was last asked for without an alarm, by (station, camera)."""
-        c = samples.c
-        found = select(c.station, c.camera, func.max(c.requested_at)).where(c.requested_at.is_not(None))
-        wanted = found.where(c.reason == "audit", c.alarm.is_(None)).group_by(c.station, c.camera)
-        with self._database.read() as connection:
-            return {(row[0], row[1]): float(row[2]) for row in connection.execute(wanted)}
-
-    def newest_audit(self, station: str, camera: str, since: float) -> str | None:
-        """Return the newest audit sample captured at or after `since` that nobody asked for yet; None without one."""
-        c = samples.c
-        whose = (c.station == station, c.camera == camera, c.captured_at >= since)
-        unasked = select(c.sample).where(*whose, c.reason == "audit", c.requested_at.is_(None))
-        with self._database.read() as connection:
-            return connection.execute(unasked.order_by(c.captured_at.desc(), c.sample).limit(1)).scalar()
 
     def waiting(self, limit: int) -> list[Sample]:
         """Return up to `limit` samples that have pixels and no label yet, oldest request first."""

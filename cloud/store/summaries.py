@@ -158,6 +158,7 @@ def _sample_rows(item: ReceivedSummary) -> Iterable[dict[str, object]]:
             "verdict": note.verdict,
             "reason": note.reason,
             "inclusion": note.inclusion,
+            "novelty": note.novelty,
             "bundle": header.bundle,
             "camera": header.camera,
         }

@@ -113,6 +113,7 @@ samples = Table(
     Column("labeller", String(120)),
     Column("labelled_at", Float),
     _camera(),
+    Column("novelty", Float, nullable=False, default=0.0, server_default="0"),
     Index("samples_by_station", "station", "captured_at"),
     Index("samples_by_label", "labelled_at"),
 )
@@ -167,6 +168,19 @@ retrains = Table(
     Column("figures", Text, nullable=False, default="{}"),
     Column("started_at", Float, nullable=False),
     Column("ended_at", Float),
+    _camera(),
+    Column("trigger", String(16), nullable=False, default="drift", server_default="drift"),
+)
+
+# Of each series the latest decision whether to retrain, and why or why not.
+retrain_decisions = Table(
+    "retrain_decisions",
+    metadata,
+    Column("series", String(MAX_SERIES_CHARS), primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("go", Boolean, nullable=False),
+    Column("trigger", String(16), nullable=False),
+    Column("why", Text, nullable=False),
 )
 
 rollouts = Table(

@@ -32,8 +32,11 @@ _STATION_ENVIRONMENT = {"MALLOC_TRIM_THRESHOLD_": "100000000", "MALLOC_MMAP_THRE
 _CLOUD_TABLES = f"""
 [drift]
 enrol_windows = {ENROL_WINDOWS}
+settle_windows = {ENROL_WINDOWS}
+period_s = 0.0
 
 [review]
+routine_per_day = 0
 labels_per_alarm = 120
 audit_share = 0.5
 ask_again_s = 15.0

@@ -62,6 +62,7 @@ class Bench:
         window_frames: int = 8,
         enrol_frames: int = 4,
         audit_rate: float = 0.0,
+        kept_per_window: int = 2,
         memory: DictMemory | None = None,
         beside: BesideModels | None = None,
         unloadable: tuple[str, ...] = (),
@@ -102,7 +103,7 @@ class Bench:
                 CameraLine(
                     "",
                     self.enrolled,
-                    Sampler(np.random.default_rng(0), audit_rate=audit_rate, doubtful_per_window=2),
+                    Sampler(np.random.default_rng(0), audit_rate=audit_rate, doubtful_per_window=kept_per_window),
                     FrameFaults(blank_sd=0.5, frozen_after=3),
                     self.guarantee,
                 )
@@ -532,6 +533,20 @@ def test_audit_samples_carry_their_inclusion_and_doubtful_ones_are_capped() -> N
     plain = Bench(installed=bundle("a"), window_frames=100, enrol_frames=1000)
     plain.feed(*[image(128, seed) for seed in range(5)], image(230))
     assert [(s.note.reason, s.note.inclusion) for s in plain.recorder.samples] == [("hard", 0.0)] * 2
+
+
+def test_what_is_unlike_anything_enrolled_is_kept_though_the_model_is_sure_and_nothing_is_while_it_enrols() -> None:
+    strange = image(230, 99)
+    strange[:8] = 180
+    bench = Bench(installed=bundle("a"), enrol_frames=12, window_frames=64, kept_per_window=8)
+    assert bench.feed(strange) == [PASS] and bench.recorder.samples == []
+    bench = Bench(installed=bundle("a"), enrol_frames=12, window_frames=64, kept_per_window=8)
+    bench.feed(*bright(16))
+    assert bench.recorder.samples == []
+    assert bench.feed(strange, np.full((16, 16), 128, np.uint8)) == [PASS, review("blank_frame")]
+    novel, blank = (sample.note for sample in bench.recorder.samples)
+    assert (novel.reason, novel.verdict, novel.inclusion) == ("novel", "PASS", 0.0) and novel.novelty > 3.0
+    assert (blank.reason, blank.novelty) == ("review", 0.0), "a broken picture is no news of the part"
 
 
 _ITEMS = st.sampled_from(["bright", "dark", "grey", "blank", "same", "camera", "torn", "driver", "wrong shape"])

@@ -101,7 +101,7 @@ class Fleet:
 def fleet(tables: Tables) -> Iterator[Fleet]:
     made = Fleet(tables)
     yield made
-    made.loop._worker.shutdown(wait=True)
+    made.loop._retrains._worker.shutdown(wait=True)
 
 
 def test_one_camera_that_drifts_is_alarmed_and_no_other(fleet: Fleet) -> None:
@@ -159,7 +159,7 @@ def test_a_retrain_answers_a_cameras_alarm_for_its_station_and_renews_that_camer
         fleet.tables.samples.mark_received(name, "s1", "e" * 64, fleet.clock.now())
         fleet.tables.samples.label(name, "scratch", "eva", fleet.clock.now())
     fleet.loop.tick()
-    fleet.loop._worker.submit(lambda: None).result(20.0)  # the one worker has done what came before
+    fleet.loop._retrains._worker.submit(lambda: None).result(20.0)  # the one worker has done what came before
     fleet.loop.tick()
     (retrain,) = fleet.tables.alarms.retrains()
     assert retrain.station == "s1"

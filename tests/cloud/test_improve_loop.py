@@ -5,9 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cloud.drift.policy import DriftPolicy
 from cloud.improve_loop import ImproveLoop, ImproveRules, Stored
@@ -23,7 +29,7 @@ from contract.sketches.wire import to_wire
 from tests.cloud.drift.conftest import StationLine
 from tests.fakes.agent_clock import HandClock
 from tests.fakes.cloud_fleet import FakeRelease, FakeReleases
-from tests.fakes.cloud_tables import Tables, note, received
+from tests.fakes.cloud_tables import Tables, note, open_tables, received
 from tests.fakes.held_out import watch_labels
 from tests.fakes.link import RecordingLink
 
@@ -138,7 +144,7 @@ def fleet(tables: Tables) -> Iterator[Fleet]:
     made = Fleet(tables)
     yield made
     made.may_train.set()
-    made.loop._worker.shutdown(wait=True)
+    made.loop._retrains._worker.shutdown(wait=True)
 
 
 def test_a_shift_opens_one_alarm_on_that_station_and_on_no_other(fleet: Fleet) -> None:
@@ -167,6 +173,86 @@ def test_people_are_asked_for_half_audit_half_hard_frames_seen_since_the_alarm(f
     assert all(fleet.tables.samples.get(name).captured_at >= seen_at for name in asked)
     fleet.send(5, notes=4)
     assert len(fleet.asked()) == 1, "the budget is spent"
+
+
+def test_novel_frames_come_before_people_beside_random_and_hard_ones(fleet: Fleet) -> None:
+    fleet.drift()
+    at = fleet.lines["s1"].at + 120.0
+    kept = [note(f"s1-n{n}", at=at + n, reason="novel", novelty=float(n)) for n in range(5)]
+    kept += [note(f"s1-h{n}", at=at + n, reason="hard", confidence=0.5 + 0.01 * n) for n in range(5)]
+    kept += [note(f"s1-a{n}", at=at + n) for n in range(6)]
+    header = Header("s1", "boot9", 1, at, at + 5, 0.0, True, BUNDLE)
+    fleet.tables.summaries.commit(received(Summary(header, Accounting(captured=16, passed=16), None, tuple(kept))), [])
+    fleet.loop.tick()
+    (asked,) = fleet.asked()
+    assert asked == [*(f"s1-a{n}" for n in range(6)), "s1-h0", "s1-n4", "s1-h1", "s1-n3", "s1-h2", "s1-n2"]
+    assert fleet.tables.samples.get("s1-n4").novelty == 4.0
+
+
+def test_without_an_alarm_people_look_at_a_few_frames_a_day_where_that_is_wished(fleet: Fleet) -> None:
+    def pass_s(seconds: float) -> list[int]:
+        before = len(fleet.asked())
+        fleet.clock.forward(seconds)
+        for line in fleet.lines.values():
+            line.at = fleet.clock.now()
+        fleet.restart()
+        fleet.send(2, notes=6)
+        return [len(names) for names in fleet.asked()[before:]]
+
+    assert pass_s(0.0) == [], "images leave a station when somebody wants them"
+    fleet.rules = replace(RULES, routine_per_day=4)
+    assert pass_s(60.0) == [1, 1], "of each camera"
+    assert pass_s(6 * 3_600.0 - 1.0) == [] and pass_s(1.0) == [1, 1] and pass_s(6 * 3_600.0) == [1, 1]
+    assert pass_s(6 * 3_600.0) == [1, 1] and pass_s(6 * 3_600.0 - 1.0) == [], "enough for a day"
+    asked = [fleet.tables.samples.get(name) for names in fleet.asked() for name in names]
+    assert [s.reason for s in asked if s.station == "s1"] == ["audit", "hard", "audit", "hard"]
+    assert {s.alarm for s in asked} == {None}
+    fleet.clock.forward(2.0)
+    fleet.loop.tick()
+    assert len(fleet.asked()) == 8, "it need not be looked at every second"
+    assert pass_s(600.0) == [1, 1]
+    assert pass_s(13 * 3_600.0) == [2, 2], "what was missed while nobody was there to ask comes after"
+    fleet.clock.forward(-30 * 86_400.0)
+    assert pass_s(600.0) == [1, 1], "a clock that was far ahead does not end it"
+
+
+def _keep(fleet: Fleet, at: float, seq: int, *reasons: str) -> None:
+    kept = tuple(note(f"s1-{seq}-{n}", at=at, reason=reason, confidence=0.5) for n, reason in enumerate(reasons))
+    header = Header("s1", "boot9", seq, at, at + 1, 0.0, True, BUNDLE)
+    frames = Accounting(captured=len(kept), passed=len(kept))
+    fleet.tables.summaries.commit(received(Summary(header, frames, None, kept)), [])
+    fleet.restart()
+    fleet.loop.tick()
+
+
+@given(
+    st.lists(st.sampled_from(["", "audit", "hard", "novel", "hard audit", "hard hard hard"]), min_size=1, max_size=30)
+)
+def test_hard_frames_never_take_the_places_of_random_ones(hours: list[str]) -> None:
+    with TemporaryDirectory() as folder:
+        tables = open_tables(Path(folder) / "cloud.db")
+        fleet = Fleet(tables)
+        fleet.rules = replace(RULES, routine_per_day=6)
+        fleet.lines["s1"].at = fleet.clock.now()
+        fleet.send(1, "s1")
+        for seq, reasons in enumerate(hours):
+            fleet.clock.forward(3_600.0)
+            _keep(fleet, fleet.clock.now(), seq, *reasons.split())
+            day = tables.samples.routinely_asked("s1", "", fleet.clock.now() - 86_400.0)
+            random_ones = sum(s.reason == "audit" for s in day)
+            assert len(day) <= 6 and 2 * random_ones >= len(day)
+        fleet.loop.close()
+        tables.database.close()
+
+
+def test_a_request_that_random_frames_are_owed_waits_for_them(fleet: Fleet) -> None:
+    fleet.rules = replace(RULES, routine_per_day=4)
+    fleet.lines["s1"].at = fleet.clock.now()
+    fleet.send(1, "s1")
+    _keep(fleet, fleet.clock.now(), 1, "hard", "novel")
+    assert fleet.asked() == []
+    _keep(fleet, fleet.clock.now(), 2, "hard", "audit")
+    assert fleet.asked() == [["s1-2-1"]]
 
 
 def test_frames_that_do_not_come_are_replaced_or_asked_for_again(fleet: Fleet) -> None:
@@ -338,7 +424,7 @@ def test_a_retrain_that_breaks_is_marked_as_failed_and_not_repeated(
     def broken(*_: object) -> bool:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(fleet.loop, "_carry_out", broken)
+    monkeypatch.setattr(fleet.loop._retrains, "_carry_out", broken)
     _labelled_alarm(fleet)
     fleet.loop.tick()
     fleet.until(lambda: fleet.tables.alarms.retrains() and fleet.tables.alarms.retrains()[0].ended_at)
@@ -354,7 +440,7 @@ def test_a_failed_retrain_is_tried_again_after_an_hour_and_three_times_at_most(
     def broken(*_: object) -> bool:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(fleet.loop, "_carry_out", broken)
+    monkeypatch.setattr(fleet.loop._retrains, "_carry_out", broken)
     _labelled_alarm(fleet)
     found = fleet.tables.alarms.retrains
     for tries in (1, 2, 3, 3):
@@ -406,6 +492,41 @@ def test_a_stored_summary_that_nobody_can_read_does_not_end_the_watch(fleet: Fle
     fleet.lines["s1"].shift_by(sharpness=-6.0)
     fleet.send(6)
     assert [a.station for a in fleet.tables.alarms.open()] == ["s1"]
+
+
+def test_a_state_of_an_older_version_is_learnt_anew_and_the_others_go_on(
+    fleet: Fleet, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet.send(30)
+    with fleet.tables.database.write() as connection:
+        old = msgspec.msgpack.encode({"station": "s1", "timeline": {}, "v": 1})
+        connection.exec_driver_sql("UPDATE drift_state SET snapshot = ? WHERE station = 's1'", (old,))
+    fleet.restart()
+    assert "s1 is learnt anew: " in caplog.text and "s2" not in caplog.text
+    assert [fleet.loop.drift_status(name)["phase"] for name in ("s1", "s2")] == ["enrolling", "quiet"]
+    fleet.send(24)
+    fleet.restart()
+    assert fleet.loop.drift_status("s1")["phase"] == "quiet", "what was learnt anew is stored"
+    fleet.lines["s1"].shift_by(sharpness=-6.0)
+    fleet.send(6)
+    assert [a.station for a in fleet.tables.alarms.open()] == ["s1"]
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_clock_that_jumps_while_it_is_trusted_is_told_by_the_seconds_since_the_start(
+    fleet: Fleet, trusted: bool
+) -> None:
+    line = fleet.lines["s1"]
+    for window in range(30):
+        if window in (25, 28):
+            line.at += 10_800.0
+        r = line.record()
+        header = Header("s1", r.boot, r.seq, r.started_at, r.ended_at, 60.0 * r.seq, trusted, BUNDLE)
+        frames = Accounting(captured=r.window.frames, passed=r.window.frames)
+        fleet.tables.summaries.commit(received(Summary(header, frames, to_wire(r.window))), [])
+        fleet.loop.tick()
+    said = [alarm.sentence for alarm in fleet.tables.alarms.all()]
+    assert said == (["clock: jumped 2 times in 4 windows, last by +3.0 h"] if trusted else [])
 
 
 def test_a_person_can_have_a_station_learnt_anew(fleet: Fleet) -> None:

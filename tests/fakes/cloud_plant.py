@@ -41,7 +41,7 @@ class CloudPlant:
             ports = ("--api-port", str(self.port), "--broker-port", str(free_port()))
             assert main(["init", "--home", str(self.home), *ports]) == 0
         with (self.home / "cloud.toml").open("a") as config:
-            config.write("\n[drift]\nenrol_windows = 24\n")
+            config.write("\n[drift]\nenrol_windows = 24\nsettle_windows = 24\nperiod_s = 0.0\n")
 
     @property
     def url(self) -> str:
@@ -144,7 +144,8 @@ class CloudPlant:
             stored=Stored(t.stations, t.summaries, t.alarms, t.samples, t.commands, t.rollouts, t.audit),
             releases=registry.catalog, carry_out=lambda *_: False, start_rollout=lambda *_: 0, link=RecordingLink(),
             labels=watch_labels(t),
-            policy=DriftPolicy(enrol_windows=24), rules=ImproveRules(4, 0.5, 60.0, automatic=False), now=lambda: now,
+            policy=DriftPolicy(enrol_windows=24, settle_windows=24), rules=ImproveRules(4, 0.5, 60.0, automatic=False),
+            now=lambda: now,
         )  # fmt: skip
         loop.tick()
         loop.close()

@@ -85,9 +85,11 @@ def received(*summaries: Summary, at: float = T0) -> list[ReceivedSummary]:
     return [ReceivedSummary(each, encode_summary(each), at) for each in summaries]
 
 
-def note(sample: str, *, at: float = T0, part: str = "", reason: str = "audit", confidence: float = 0.5) -> SampleNote:
+def note(
+    sample: str, *, at: float = T0, part: str = "", reason: str = "audit", confidence: float = 0.5, novelty: float = 0.0
+) -> SampleNote:
     """Return the note of a kept frame, answered "good"."""
-    return SampleNote(sample, at, part or f"part of {sample}", "good", confidence, "PASS", reason, 0.5)
+    return SampleNote(sample, at, part or f"part of {sample}", "good", confidence, "PASS", reason, 0.5, novelty)
 
 
 def commit_batch(tables: Tables, batch: Batch, now: float) -> int:

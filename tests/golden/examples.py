@@ -111,8 +111,8 @@ def summary() -> Summary:
         ),
         window=to_wire(window()),
         samples=(
-            SampleNote("s-1", _AT - 30.0, "part 4711", "scratch", 0.5625, "REVIEW", "hard", 0.0),
-            SampleNote("s-2", _AT - 20.0, "", "good", 0.96875, "PASS", "audit", 0.03125),
+            SampleNote("s-1", _AT - 30.0, "part 4711", "scratch", 0.5625, "REVIEW", "hard", 0.0, 1.25),
+            SampleNote("s-2", _AT - 20.0, "", "good", 0.96875, "PASS", "audit", 0.03125, 2.5),
         ),
         shadow=ShadowNote(CANDIDATE, "roll-7", 128, 120),
         simulated=True,

@@ -390,3 +390,8 @@ def test_windows_of_a_camera_are_found_by_an_index_alone(old_file: Path) -> None
         question = "EXPLAIN QUERY PLAN SELECT DISTINCT window FROM results WHERE camera = ? AND window > ?"
         plan = " ".join(str(row[3]) for row in connection.execute(question, ("left", 0)))
         assert "results_camera_window" in plan and "SEARCH" in plan
+
+
+def test_samples_of_an_older_file_have_no_novelty_to_tell(old_file: Path) -> None:
+    with store(old_file.parent, ("",)) as made:
+        assert made.connection.execute("SELECT sample, novelty FROM samples").fetchall() == [("old-2-0", 0.0)]

@@ -86,7 +86,7 @@ def summary(captured: int, camera: str = "") -> Summary:
 
 
 def note(name: str, at: float = 1.0, reason: str = "hard") -> SampleNote:
-    return SampleNote(name, at, "p", "good", 0.6, "REVIEW", reason, 0.0)
+    return SampleNote(name, at, "p", "good", 0.6, "REVIEW", reason, 0.0, 2.375)
 
 
 def test_a_window_ships_with_its_results_and_sample_notes(make: Callable[..., Store]) -> None:
@@ -98,7 +98,7 @@ def test_a_window_ships_with_its_results_and_sample_notes(make: Callable[..., St
     assert store.recorder.close_window(1, summary(2))
     assert store.recorder.stop(5.0)
     (shipped,) = store.summaries()
-    assert [s.sample for s in shipped.samples] == ["b-1-0"]
+    assert shipped.samples == (note("b-1-0"),)
     found = Samples(store.reader, store.path.parent / "samples").find("b-1-0")
     assert found is not None
     assert found[0] == note("b-1-0")

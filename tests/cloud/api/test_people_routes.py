@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cloud.ports.alarms import Opened
+from cloud.ports.alarms import Decided, Opened
 from tests.cloud.api.conftest import INSPECTOR, Api
 from tests.fakes.cloud_tables import T0
 
@@ -25,7 +25,8 @@ def test_the_queue_does_not_tell_what_the_model_answered(waiting: Api) -> None:
     queue = waiting.get("/v1/review/queue", INSPECTOR).json()
     assert (queue["waiting"], queue["labelled"], queue["labels"]) == (2, 0, ["good", "scratch"])
     assert [item["sample"] for item in queue["items"]] == ["x0", "x1"]
-    assert set(queue["items"][0]) == {"sample", "station", "camera", "part", "captured_at", "reason"}
+    assert set(queue["items"][0]) == {"sample", "station", "camera", "part", "captured_at", "reason", "why"}
+    assert queue["items"][0]["why"].startswith("drawn at random")
     assert len(waiting.get("/v1/review/queue?limit=1", INSPECTOR).json()["items"]) == 1
     for limit in ("0", "-1", "501", "many"):
         assert waiting.get(f"/v1/review/queue?limit={limit}", INSPECTOR).status_code == 422
@@ -142,6 +143,11 @@ def test_alarms_retrains_versions_and_the_audit_log(api: Api) -> None:
     api.tables.alarms.start_retrain(api.tables.alarms.open()[0], "accuracy 0.3", T0)
     assert api.get("/v1/alarms").json()[0]["sentence"] == "camera: the same frame"
     assert api.get("/v1/retrains").json()[0]["state"] == "queued"
+    api.tables.alarms.note_decision(Decided("s2", T0, False, "schedule", "only 3 of 120 labels are there"))
+    decided = api.get("/v1/retrains/decisions").json()
+    assert [(d["series"], d["go"], d["trigger"], d["why"]) for d in decided] == [
+        ("s1", True, "drift", "accuracy 0.3"), ("s2", False, "schedule", "only 3 of 120 labels are there"),
+    ]  # fmt: skip
     assert api.get("/v1/versions").json()[0]["version"] == "v1"
     log = api.get("/v1/audit").json()
     assert [e["act"] for e in log["entries"]] == ["drift alarm", "retrain"] and log["first_broken"] is None

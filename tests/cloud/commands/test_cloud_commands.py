@@ -16,6 +16,8 @@ import pytest
 
 from agent.settings import load_settings as load_agent_settings
 from cloud.__main__ import main
+from cloud.drift.fleet import FLEET
+from cloud.drift.policy import DriftPolicy
 from cloud.settings import load_settings
 from cloud.store.database import Database
 from cloud.store.home_lock import HomeLock
@@ -145,9 +147,24 @@ def test_a_station_that_cannot_be_added_is_one_line(home: Path, tmp_path: Path, 
         ("[api]\nport = 70000", ["api.port = 70000 is no port"]),
         ("[review]\naudit_share = 1.5", ["review.audit_share = 1.5 is outside 0..1"]),
         ("[review]\nlabels_per_alarm = 0", ["review.labels_per_alarm = 0 must be above 0"]),
+        ("[review]\nroutine_per_day = -1", ["review.routine_per_day = -1 must not be below 0"]),
+        ("[retrain]\nevery_days = nan", ["retrain.every_days = nan must not be below 0"]),
+        ("[retrain]\ncooldown_h = -2.0", ["retrain.cooldown_h = -2.0 must not be below 0"]),
+        ("[retrain]\ncooldown = 2.0", ["did you mean 'cooldown_h'?"]),
         ("[rollout]\nsilence_s = nan", ["rollout.silence_s = nan must be above 0"]),
         ("[rollout]\nwave_shares = [0.5, 2.0]", ["rollout.wave_shares"]),
         ("[drift]\nenrol_windows = 3", ["at least 12"]),
+        ("[drift]\nalpha = 0.0", ["drift.alpha = 0.0 is not between 0 and 1"]),
+        ("[drift]\nperiod_s = -1.0", ["drift.period_s = -1.0 must not be below 0"]),
+        ("[drift]\nperiod_s = inf", ["drift.period_s = inf", "finite"]),
+        ("[drift]\ntolerance = nan", ["drift.tolerance = nan must not be below 0"]),
+        ("[drift]\nclear_windows = 0", ["drift.clear_windows = 0 must be above 0"]),
+        ("[drift]\nmin_frames = 0", ["drift.min_frames = 0 must be above 0"]),
+        ("[drift]\nsettle_windows = 47", ["drift.settle_windows = 47", "drift.enrol_windows = 48 or more"]),
+        ("[drift.cohorts]\nhall = ['s1', 's2', 's1']", ["drift.cohorts.hall has 2 stations", "fewer than 3"]),
+        ("[drift.cohorts]\ns1 = ['s1', 's2', 's3']", ["cannot have the name 's1'", "no station's"]),
+        ("[drift.cohorts]\nhall = ['s1/a', 's2', 'S3']", ["drift.cohorts.hall", "'S3' is no station id"]),
+        (f"[drift.cohorts]\n{FLEET} = ['s1', 's2', 's3']", [f"cannot have the name '{FLEET}'"]),
         ("[api\nport = 1", ["is no TOML"]),
         ("home = ", ["is no TOML"]),
     ],
@@ -172,6 +189,26 @@ def test_an_empty_config_is_all_defaults(tmp_path: Path) -> None:
     assert settings.path("registry") == tmp_path / "registry" and settings.api.url() == "http://127.0.0.1:8080"
     with pytest.raises(InvalidConfig, match="cannot read the token file"):
         settings.token(settings.api.operator_token_file)
+
+
+def test_everything_about_drift_in_a_config_reaches_the_detectors(tmp_path: Path) -> None:
+    given = "alpha = 0.01\nenrol_windows = 12\nsettle_windows = 12\nclear_windows = 3\nperiod_s = 60.0\nmin_frames = 4"
+    cohorts = "[drift.cohorts]\nhall = ['s1', 's2', 's3/left']"
+    (tmp_path / "cloud.toml").write_text(f"[drift]\n{given}\ntolerance = 0.2\n{cohorts}")
+    settings = load_settings(tmp_path / "cloud.toml")
+    assert settings.drift_policy() == DriftPolicy(
+        alpha=0.01, enrol_windows=12, settle_windows=12, clear_windows=3, period_s=60.0, min_frames=4, tolerance=0.2
+    )
+    assert settings.drift.cohorts == {"hall": ("s1", "s2", "s3/left")}
+
+
+def test_a_station_and_a_cohort_of_one_name_are_refused(home: Path, tmp_path: Path, cli: Cli) -> None:
+    config = home / "cloud.toml"
+    assert cli("station", "add", "hall", "--config", config, "--out", tmp_path / "hall")[0] == 0
+    with config.open("a") as file:
+        file.write("\n[drift.cohorts]\nhall = ['s1', 's2', 's3']\nroof = ['s1', 's2', 's3']\n")
+    refused(cli("serve", "--config", config), "'hall' is the name of a station and of a cohort", "rename the cohort")
+    refused(cli("station", "add", "roof", "--config", config, "--out", tmp_path / "roof"), "rename the cohort")
 
 
 def test_a_port_in_use_is_one_line(home: Path, cli: Cli) -> None:
@@ -271,10 +308,13 @@ def test_commands_ask_with_the_operators_token_and_print_what_the_server_says(
             {"camera": "left", "phase": "alarmed", "sentence": "lens"},
             {"camera": "", "phase": "quiet", "sentence": "within the enrolled range"},
         ],
+        "doubts": ["the lens moved while it was enrolled"],
+        "labels": {"sentence": "accuracy 0.95 on 80 audit labels"},
     }
     answer["body"] = json.dumps({**status, "evidence": [{"figure": "sharpness", "z": -8.2, "windows": 4}]}).encode()
     code, out, _ = cli("drift", "report", "--station", "s/1", "--config", config)
     assert code == 3 and "sharpness: -8.2 sd for 4 windows" in out
+    assert "doubtful: the lens moved while it was enrolled" in out and "labels: accuracy 0.95 on 80 audit labels" in out
     assert "the first camera: quiet; within the enrolled range" in out and "left:" not in out
     assert answer["asked"][-1][1] == "/v1/drift/s%2F1"
     cli("drift", "report", "--station", "s1", "--camera", "left", "--config", config)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cloud.dashboard.fleet_view import FleetView, fleet_view
-from cloud.ports.alarms import Opened
+from cloud.ports.alarms import Decided, Opened
 from contract.messages import ReportedState, StationState
 from tests.fakes.cloud_fleet import FakeRelease, FakeReleases
 from tests.fakes.cloud_tables import T0, Tables, received, summary
@@ -29,6 +29,7 @@ def _view(tables: Tables, now: float = T0, drift_of: Callable[[str], list[dict[s
 def test_an_empty_fleet_is_an_empty_view(tables: Tables) -> None:
     view = _view(tables)
     assert (view.stations, view.alarms, view.rollouts, view.acts, view.simulated) == ([], [], [], [], [])
+    assert view.decisions == []
     assert (view.online, view.alarms_open, view.review_waiting, view.dead_letters) == (0, 0, 0, 0)
 
 
@@ -93,6 +94,17 @@ def test_alarms_come_newest_first_with_what_answers_them_and_no_more_than_a_page
     assert view.alarms_open == 1 and len(view.alarms) == 20
     assert [a["state"] for a in view.alarms[:2]] == ["open", "closed: 24 quiet windows"]
     assert [(a["what"], a["answer"]) for a in view.alarms[:2]] == [("sentence 24", "queued"), ("sentence 23", "none")]
+    (decision,) = view.decisions
+    assert (decision["series"], decision["decision"], decision["reason"]) == ("s1", "retrain", "accuracy 0.3")
+
+
+def test_an_open_alarm_says_why_it_is_not_answered_yet(tables: Tables) -> None:
+    tables.alarms.commit(1, {}, [Opened("s1/left", T0, T0, "covariate_shift", "lens: fogged")], [])
+    assert _view(tables).alarms[0]["answer"] == "none yet"
+    tables.alarms.note_decision(Decided("s1/left", T0, False, "drift", "12 of 120 labels are there"))
+    view = _view(tables)
+    assert view.alarms[0]["answer"] == "not yet: 12 of 120 labels are there"
+    assert (view.decisions[0]["decision"], view.decisions[0]["called"]) == ("not now", "drift")
 
 
 def test_a_rollout_names_each_station_and_why_it_ended(tables: Tables) -> None:

@@ -22,7 +22,7 @@ def test_an_alarm_opens_once_and_closes_once(tables: Tables) -> None:
     tables.alarms.commit(6, {"s1": b"later"}, [_opened(at=T0 + 1)], [])
     (alarm,) = tables.alarms.open()
     assert (alarm.station, alarm.opened_at, alarm.seen_at, alarm.cause) == ("s1", T0, T0 - 3600, "covariate_shift")
-    assert tables.alarms.load_state() == (6, [b"later"])
+    assert tables.alarms.load_state() == (6, {"s1": b"later"})
     tables.alarms.commit(7, {}, [], [("s1", T0 + 2, "24 quiet windows")])
     tables.alarms.close("s1", T0 + 3, "again")
     (closed,) = tables.alarms.all()

@@ -35,6 +35,10 @@ def path(tmp_path: Path) -> Path:
         " VALUES ('s1', 1.0, 1.0, 'frozen', 'camera: the same frame', '')"
     )
     connection.execute("INSERT INTO drift_state VALUES ('s1', x'01')")
+    connection.execute(
+        "INSERT INTO retrains (alarm, station, state, reason, run, version, figures, started_at)"
+        " VALUES (1, 's1', 'queued', 'accuracy 0.3', '', '', '{}', 2.0)"
+    )
     connection.commit()
     connection.close()
     return path
@@ -56,9 +60,12 @@ def test_an_older_databases_rows_become_the_first_cameras(path: Path) -> None:
         (alarm,) = tables.alarms.open()
         assert (alarm.series, alarm.camera, alarm.sentence) == ("s1", "", "camera: the same frame")
         (sample,) = tables.samples.unasked("s1", "", 0.0)
-        assert (sample.sample, sample.camera) == ("x1", "")
+        assert (sample.sample, sample.camera, sample.novelty) == ("x1", "", 0.0)
+        (retrain,) = tables.alarms.retrains()
+        assert (retrain.series, retrain.trigger, retrain.reason) == ("s1", "drift", "accuracy 0.3")
+        assert tables.alarms.decisions() == []
         assert tables.summaries.totals()[0].captured == 11
-        assert tables.alarms.load_state() == (0, [b"\x01"])
+        assert tables.alarms.load_state() == (0, {"s1": b"\x01"})
         tables.database.close()
 
 

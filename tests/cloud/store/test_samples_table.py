@@ -26,7 +26,7 @@ def test_a_frame_is_noted_asked_for_received_and_labelled(kept: Tables) -> None:
     assert [s.sample for s in samples.waiting(10)] == ["x2"] and samples.counts() == (1, 0)
     samples.label("x2", "scratch", "eva", T0 + 12)
     assert samples.counts() == (0, 1) and samples.waiting(10) == []
-    (labelled,) = samples.labelled("s1", T0)
+    (labelled,) = samples.labelled("s1", "")
     assert (labelled.truth, labelled.labeller, labelled.labelled_at, labelled.label) == (
         "scratch",
         "eva",
@@ -98,9 +98,9 @@ def test_audit_labels_are_those_of_one_camera_bundle_and_time(kept: Tables) -> N
     assert names("s1", "left", "d" * 64, 0.0, 10) == ["x9"], "a hard one is no random sample"
 
 
-def test_spot_checks_are_audit_frames_asked_for_without_an_alarm(kept: Tables) -> None:
-    assert kept.samples.newest_audit("s1", "", T0) == "x3" and kept.samples.newest_audit("s1", "left", T0) is None
+def test_routine_requests_are_of_one_camera_since_a_time_and_of_no_alarm(kept: Tables) -> None:
     kept.samples.mark_requested(["x3"], None, T0 + 5)
-    kept.samples.mark_requested(["y0"], 7, T0 + 6)
-    assert kept.samples.spot_checked() == {("s1", ""): T0 + 5}
-    assert kept.samples.newest_audit("s1", "", T0) == "x2" and kept.samples.newest_audit("s1", "", T0 + 4) is None
+    kept.samples.mark_requested(["x1"], 7, T0 + 5)
+    kept.samples.mark_requested(["y0"], None, T0 + 6)
+    asked = lambda *words: [s.sample for s in kept.samples.routinely_asked(*words)]  # noqa: E731
+    assert asked("s1", "", T0) == ["x3"] and asked("s1", "", T0 + 6) == [] == asked("s1", "left", T0)
