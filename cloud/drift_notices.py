@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterable, Sequence, Set
 
-from cloud.drift.fleet import StationDrift, StationPhase
+from cloud.drift.fleet_status import StationDrift, StationPhase
 from cloud.ports.alarms import Alarm, AlarmBook
 from cloud.ports.link import Link
 from cloud.ports.records import CommandLog

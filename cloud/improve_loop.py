@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 
 from cloud.drift.causes import Cause
-from cloud.drift.fleet import DriftEvent, EventKind, FleetDrift, StationDrift, StationPhase
+from cloud.drift.fleet import FleetDrift
+from cloud.drift.fleet_status import DriftEvent, EventKind, StationDrift, StationPhase
 from cloud.drift.observation import WindowRecord
 from cloud.drift.policy import DriftPolicy
 from cloud.drift_notices import DriftNotices

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from cloud.drift.answers import AnswerState, decode_answers, encode_answers, start_anew, take_window
 from cloud.drift.causes import Cause
 from cloud.drift.concept import ConceptPolicy, ConfidenceSequence, SpotLabel, confidence_sequence
-from cloud.drift.fleet import StationDrift, StationPhase
+from cloud.drift.fleet_status import StationDrift, StationPhase
 from cloud.drift.label_view import LabelView, concept_sentence, label_view, moved_share
 from cloud.ports.alarms import Alarm, AlarmBook, Opened
 from cloud.ports.labels import AnswerStates, HeldOutBook

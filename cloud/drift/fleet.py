@@ -12,19 +12,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum
 from typing import TypeVar
 
 import msgspec
 
-from cloud.drift.causes import Cause, Evidence, fault_sentence
+from cloud.drift.causes import Cause
 from cloud.drift.e_detector import NO_WEALTH
 from cloud.drift.fleet_fdr import discoveries, members_needed, shared_log_e
+from cloud.drift.fleet_status import (
+    DriftEvent,
+    EventKind,
+    StationDrift,
+    StationPhase,
+    doubtful,
+    log10_of,
+    sentence_of_state,
+)
 from cloud.drift.observation import Observation, WindowRecord, observation
 from cloud.drift.policy import DriftPolicy
 from cloud.drift.timeline import Timeline, TimelineState
-from cloud.drift.watch import Phase, WatchState
+from cloud.drift.watch_state import Phase
 from contract.errors import BadMessage
 
 T = TypeVar("T")
@@ -36,69 +43,6 @@ _SNAPSHOT_VERSION = 2
 # share should be one alarm and not one for each, a minute apart.
 _WAIT_WINDOWS = 3
 _SUSPICIOUS = math.log(20.0)
-
-
-class StationPhase(str, Enum):
-    """What the fleet says of a station."""
-
-    ENROLLING = "enrolling"
-    QUIET = "quiet"
-    ALARMED = "alarmed"
-
-
-@dataclass(frozen=True, slots=True)
-class StationDrift:
-    """A station's drift, for a page or a report.
-
-    `enrolled` of `enrol_windows` windows make its baseline. While alarmed: `since` by the station's clock, `cause`, one
-    `sentence` and its `evidence`; `shared_by` names the cohorts that share the cause. `log10_e`: the evidence held, as a power
-    of ten. `judged`, `left_out` (too small, or before the device enrolled) and `late` count windows.
-    """
-
-    station: str
-    phase: StationPhase
-    enrolled: int
-    enrol_windows: int
-    outputs_enrolled: bool
-    since: float | None
-    cause: Cause
-    sentence: str
-    evidence: tuple[Evidence, ...]
-    log10_e: float
-    shared_by: tuple[str, ...]
-    judged: int
-    left_out: int
-    late: int
-    settled: bool = False
-    doubts: tuple[str, ...] = ()
-
-    @property
-    def e_value(self) -> float:
-        """The evidence held, at most 1e300."""
-        return float(10.0 ** min(self.log10_e, 300.0))
-
-
-class EventKind(str, Enum):
-    """How a status changed."""
-
-    ENROLLED = "enrolled"
-    ALARM_RAISED = "alarm_raised"
-    ALARM_CLEARED = "alarm_cleared"
-    SHARED_ALARM_RAISED = "shared_alarm_raised"
-    SHARED_ALARM_CLEARED = "shared_alarm_cleared"
-
-
-@dataclass(frozen=True, slots=True)
-class DriftEvent:
-    """A change of a station's status, or of a cohort's for shared alarms (`subject`); `at` is the end of the window that did it."""
-
-    kind: EventKind
-    subject: str
-    at: float
-    cause: Cause
-    sentence: str
-    evidence: tuple[Evidence, ...]
-    log10_e: float
 
 
 class _StoredStation(msgspec.Struct, frozen=True):
@@ -152,7 +96,7 @@ class FleetDrift:
         if was_enrolling and timeline.state.inputs is not None:
             sentence = f"baseline of {timeline.state.inputs.windows} windows enrolled"
             if timeline.state.inputs.doubts:
-                sentence += f"; {_doubtful(timeline.state.inputs.doubts)}"
+                sentence += f"; {doubtful(timeline.state.inputs.doubts)}"
             events.append(DriftEvent(EventKind.ENROLLED, station, seen.ended_at, Cause.NONE, sentence, (), 0.0))
         return events + self._changes(station, seen.ended_at)
 
@@ -183,9 +127,9 @@ class FleetDrift:
             outputs_enrolled=state.outputs is not None,
             since=finding.since if finding else None,
             cause=finding.cause if finding else Cause.NONE,
-            sentence=_sentence(state, alarmed, self._policy),
+            sentence=sentence_of_state(state, alarmed, self._policy),
             evidence=finding.evidence if finding else (),
-            log10_e=_log10(state.log_e),
+            log10_e=log10_of(state.log_e),
             shared_by=tuple(sorted(name for name in self._shared if station in self._members(name))),
             judged=state.judged,
             left_out=state.left_out,
@@ -347,33 +291,6 @@ class FleetDrift:
         if state.is_fault:
             return True
         return name not in covered and (name in self._alone or state.is_moving or state.raised_for <= _WAIT_WINDOWS)
-
-
-def _sentence(state: WatchState, alarmed: bool, policy: DriftPolicy) -> str:
-    if alarmed and state.finding is not None:
-        if state.fault is state.finding.cause and state.fault is not Cause.NONE:
-            return fault_sentence(state.fault, state.fault_run)
-        return state.finding.sentence
-    if state.inputs is None:
-        return f"enrolling: {len(state.input_windows)} of {policy.first_baseline} windows{_why_not(state, policy)}"
-    if state.inputs.doubts:
-        return f"within the enrolled range; {_doubtful(state.inputs.doubts)}"
-    return "within the enrolled range"
-
-
-def _why_not(state: WatchState, policy: DriftPolicy) -> str:
-    """Return why a station that sends windows does not enrol, or ""."""
-    if state.left_out <= len(state.input_windows):
-        return ""
-    return f"; {state.left_out} left out: under {policy.min_frames} frames, or the device itself has not enrolled yet"
-
-
-def _doubtful(doubts: Sequence[str]) -> str:
-    return f"the baseline is doubtful ({'; '.join(doubts)}): look at the station, then re-enrol it"
-
-
-def _log10(log_e: float) -> float:
-    return max(log_e, -300.0) / math.log(10.0) if log_e > NO_WEALTH else 0.0
 
 
 def _decode(payload: bytes, kind: type[T]) -> T:

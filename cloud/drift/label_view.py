@@ -18,7 +18,7 @@ from cloud.drift.concept import (
     spot_labels_in_order,
 )
 from cloud.drift.estimated_accuracy import EstimatedAccuracies, EstimatedAccuracy, estimated_accuracies, no_estimate
-from cloud.drift.fleet import StationPhase
+from cloud.drift.fleet_status import StationPhase
 from cloud.drift.held_out import HeldOut
 from cloud.drift.label_shift import Share, label_shares, shift_sentence
 

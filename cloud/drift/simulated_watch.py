@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from scipy.special import gammaincinv
 
-from cloud.drift.fleet import EventKind, FleetDrift
+from cloud.drift.fleet import FleetDrift
+from cloud.drift.fleet_status import EventKind
 from cloud.drift.policy import DriftPolicy
 from cloud.drift.simulate import DAY_S, HOUR_S, STARTED_AT, UPSETS, Drift, Plant, drifts, windows
 

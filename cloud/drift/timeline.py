@@ -12,7 +12,8 @@ import msgspec
 
 from cloud.drift.observation import Observation
 from cloud.drift.policy import DriftPolicy
-from cloud.drift.watch import WatchState, step
+from cloud.drift.watch import step
+from cloud.drift.watch_state import WatchState
 
 _CLOSED_BOOTS = 16
 

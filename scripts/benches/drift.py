@@ -15,7 +15,7 @@ from scripts.benches.drift_peer_venv import install_drift_peers, peers_installed
 from scripts.benches.drift_peers import peer_contenders
 from scripts.benches.drift_tables import SIZES, drift_tables
 from scripts.benches.fleet_watch import measure_fleet
-from scripts.benches.own_judge import OwnJudge, watch_streams
+from scripts.benches.own_judge import OwnJudge, own_limit, watch_streams
 from scripts.benches.run_lengths import (
     NOMINAL_WINDOWS,
     Stream,
@@ -64,7 +64,7 @@ def table(figures: Mapping[str, float]) -> str:
 
 def _powers(pool: TilePool, effort: Effort) -> Figures:
     figures: Figures = {}
-    for contender in (Contender("", OwnJudge), *peer_contenders(pool)):
+    for contender in (Contender("", OwnJudge, own_limit), *peer_contenders(pool)):
         begun = time.perf_counter()
         for frames in SIZES:
             figures |= _of_power(contender.key, frames, measure_power(pool, contender, frames, effort))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from cloud.drift.baseline import InputBaseline, fit_inputs
-from cloud.drift.fleet import EventKind, FleetDrift
+from cloud.drift.fleet import FleetDrift
+from cloud.drift.fleet_status import EventKind
 from cloud.drift.observation import Observation, WindowRecord, observation
 from cloud.drift.one_shot import judge_once
 from cloud.drift.policy import MIN_ENROL_WINDOWS, DriftPolicy
@@ -43,6 +45,11 @@ class OwnJudge:
     def _window(self, frames: Sequence[FrameStats]) -> Observation:
         assert self._sketch is not None, "score comes after fit"
         return window_of(self._sketch, frames, 0)
+
+
+def own_limit(_frames: int, _reference_frames: int) -> float:
+    """Return the score from which `drift check` says drift."""
+    return -math.log(_POLICY.alpha)
 
 
 def watch_streams(streams: Sequence[Stream]) -> list[list[int]]:

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from cloud.drift.causes import Cause
-from cloud.drift.fleet import EventKind, FleetDrift, StationPhase
+from cloud.drift.fleet import FleetDrift
+from cloud.drift.fleet_status import EventKind, StationPhase
 from cloud.drift.observation import WindowRecord
 from cloud.drift.policy import DriftPolicy
 from contract.sketches.enrolment import Enrolment

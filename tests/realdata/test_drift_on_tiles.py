@@ -58,9 +58,9 @@ def test_a_check_of_two_folders_tells_exposures_apart_and_other_tiles_of_one_exp
     split = split_tiles(pool.tiles, 1)
     reference = _copy([pool.tiles[index].files[3] for index in split.reference], tmp_path / "reference")
     others = _copy([pool.tiles[index].files[3] for index in split.calibration], tmp_path / "others")
-    brighter = _copy([pool.tiles[index].files[4] for index in split.test[:20]], tmp_path / "brighter")
+    brighter = _copy([pool.tiles[index].files[4] for index in split.test[:50]], tmp_path / "brighter")
     assert main(["drift", "check", str(reference), str(others), "--json"]) == 0
     assert not json.loads(capsys.readouterr().out)["drifted"]
     assert main(["drift", "check", str(reference), str(brighter), "--json"]) == 3
     found = json.loads(capsys.readouterr().out)
-    assert found["current_images"] == 20 and found["sentence"].startswith("light: ")
+    assert found["current_images"] == 50 and found["sentence"].startswith("light: ")

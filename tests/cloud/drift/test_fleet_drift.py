@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud.drift.causes import Cause
-from cloud.drift.fleet import EventKind, FleetDrift, StationPhase
+from cloud.drift.fleet import FleetDrift
+from cloud.drift.fleet_status import EventKind, StationPhase
 from cloud.drift.observation import WindowRecord
 from cloud.drift.policy import DriftPolicy
 from contract.errors import BadMessage

@@ -9,7 +9,8 @@ import pytest
 
 from cloud.__main__ import main
 from cloud.drift.causes import Cause
-from cloud.drift.fleet import FLEET, DriftEvent, EventKind, FleetDrift, StationPhase
+from cloud.drift.fleet import FLEET, FleetDrift
+from cloud.drift.fleet_status import DriftEvent, EventKind, StationPhase
 from cloud.drift.policy import DriftPolicy
 from cloud.drift.simulate import UPSETS, Plant, drifts, windows
 from cloud.drift.simulated_watch import figures_of, hourly_policy, watch_fleet
