@@ -194,6 +194,7 @@ class ImproveLoop:
             except BadMessage as error:
                 # Of an older version as a rule. Its open alarm, if it has one, stays open: that a person must settle.
                 _log.warning("%s is learnt anew: %s", series, error.one_line())
+        self._fleet.resume(alarm.series for alarm in self._stored.alarms.open())
 
     def _opened(self, events: Sequence[DriftEvent], now: float) -> list[Opened]:
         kinds = (EventKind.ALARM_RAISED, EventKind.SHARED_ALARM_RAISED)

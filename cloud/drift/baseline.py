@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from cloud.drift.detectors import answers, distance, pattern, scene
 from cloud.drift.detectors.levels import Before, Levels, check_enough, fit_levels
 from cloud.drift.detectors.together import Together, fit_together, scale_margin
-from cloud.drift.observation import Observation, unpack
+from cloud.drift.observation import Observation, union_of, unpack
 from cloud.drift.vectors import Vector, from_bytes
+from contract.sketches.distinct import distinct_estimate
 from contract.sketches.moments import N_STATISTICS, STATISTICS, STATISTICS_OF_1
 
 TOGETHER = "together"
@@ -33,6 +34,8 @@ _FAR_OUT = 8.0
 _MOST_FAR_OUT = 0.1
 _MOVED_SE = 8.0
 _MOSTLY = 0.5
+# The sketch counts distinct frames to 6.5 %.
+_NEARLY_ALL = 0.85
 
 
 class InputBaseline(msgspec.Struct, frozen=True):
@@ -97,11 +100,19 @@ def fit_inputs(observations: Sequence[Observation], *, independent: bool = False
     usual_pattern, pattern_roots = pattern.fit_pattern(kept)
     values = np.concatenate((means, scene_roots[:, None], pattern_roots[:, None]), axis=1)
     floors = np.array([MIN_WINDOW_SD] * N_STATISTICS + [distance.FLOOR] * 2)
+    distinct = _distinct_share(kept, frames)
     times = _times(kept)
     named = STATISTICS if kept[0].features > 1 else STATISTICS_OF_1
     names = (*named, scene.NAME, pattern.NAME)
     levels = fit_levels(
-        names, times, values, np.append(within, (0.0, 0.0)), frames, floors=floors, independent=independent
+        names,
+        times,
+        values,
+        np.append(within, (0.0, 0.0)),
+        frames,
+        floors=floors,
+        independent=independent,
+        distinct=distinct,
     )
     news = _enrolled_news(levels, kept, values, frames, times)[:, :N_STATISTICS]
     together, roots = fit_together(news, _of_frames(levels, kept, frames))
@@ -113,6 +124,7 @@ def fit_inputs(observations: Sequence[Observation], *, independent: bool = False
         frames,
         floors=np.array([distance.FLOOR]),
         independent=independent,
+        distinct=distinct,
     )
     return InputBaseline(
         len(kept),
@@ -141,8 +153,25 @@ def fit_outputs(observations: Sequence[Observation]) -> OutputBaseline:
     values = np.stack((confidence[:, 0], label_roots, confidence_roots), axis=1)
     within = np.array([float(distance.weighted(confidence[:, 1] ** 2, told)), 0.0, 0.0])
     floors = np.array([MIN_WINDOW_SD, distance.FLOOR, distance.FLOOR])
-    levels = fit_levels(OUTPUT_FIGURES, _times(observations), values, within, told, floors=floors)
+    levels = fit_levels(
+        OUTPUT_FIGURES,
+        _times(observations),
+        values,
+        within,
+        told,
+        floors=floors,
+        distinct=_distinct_share(observations, told),
+    )
     return OutputBaseline(len(observations), levels, labels, confidences)
+
+
+def _distinct_share(observations: Sequence[Observation], frames: Vector) -> float:
+    """Return which share of all frames differ from one another, 1 where that is not known or nearly so."""
+    registers = union_of(observations)
+    if registers is None:
+        return 1.0
+    share = distinct_estimate(registers) / float(frames.sum())
+    return share if share < _NEARLY_ALL else 1.0
 
 
 def moment(seen: Observation) -> float | None:

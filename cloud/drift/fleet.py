@@ -11,7 +11,7 @@ Statuses depend on the windows alone and not on the order in which they arrived 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -41,8 +41,9 @@ _MIN_COHORT = 3
 _SNAPSHOT_VERSION = 2
 # A station whose evidence is in while much of its cohort grows suspicious waits this many windows for them: a cause that many
 # share should be one alarm and not one for each, a minute apart.
-_WAIT_WINDOWS = 3
+_WAIT_WINDOWS = 4
 _SUSPICIOUS = math.log(20.0)
+_SUSPICIOUS_SHARE = 0.4
 
 
 class _StoredStation(msgspec.Struct, frozen=True):
@@ -108,6 +109,11 @@ class FleetDrift:
         timeline.restart()
         return self._changes(station, at, because=f"enrolled again: {reason}")
 
+    def resume(self, told: Iterable[str]) -> None:
+        """Take over, after a restore, which stations' alarms are open: those are told when they end, the others when they begin."""
+        self._alone = frozenset(told) & self._alarmed
+        self._settle_verdict()
+
     def stations(self) -> tuple[str, ...]:
         """Return the stations seen so far, sorted."""
         return tuple(sorted(self._timelines))
@@ -154,7 +160,7 @@ class FleetDrift:
             BadMessage: these bytes are none, or of another version.
         """
         self._restore(_decode(payload, _StoredStation))
-        self._settle_verdict(restored=True)
+        self._settle_verdict()
 
     def snapshot(self) -> bytes:
         """Return all that is known, for `restore`."""
@@ -170,7 +176,7 @@ class FleetDrift:
         self._timelines, self._evident, self._suspicious, self._raised = {}, {}, set(), set()
         for station in stored:
             self._restore(station)
-        self._settle_verdict(restored=True)
+        self._settle_verdict()
 
     def _restore(self, stored: _StoredStation) -> None:
         if stored.v != _SNAPSHOT_VERSION:
@@ -219,19 +225,15 @@ class FleetDrift:
         shared = frozenset(name[2:] for name in found if name.startswith("c/"))
         stations = {name[2:] for name in found if name.startswith("s/")} & self._raised
         faulty = {name for name in self._raised if self._timelines[name].state.is_fault}
-        covered = {name for cohort in shared for name in self._members(cohort)}
-        waiting = {name for name in stations - covered if self._waits(name)}
-        return frozenset((stations - waiting) | faulty), shared
+        return frozenset(stations | faulty), shared
 
     def _waits(self, station: str) -> bool:
         """Return whether an alarm of `station` should wait for what its cohorts are about to say."""
-        if self._timelines[station].state.raised_for >= _WAIT_WINDOWS:
-            return False
         for cohort in (FLEET, *self._cohorts_of.get(station, ())):
             members = self._members(cohort)
             if len(members) >= _MIN_COHORT:
-                needed = members_needed(len(members), self._policy.shared_share)
-                if self._count(self._suspicious, cohort) >= needed:
+                few = members_needed(len(members), self._policy.shared_share * _SUSPICIOUS_SHARE)
+                if self._count(self._suspicious, cohort) >= max(few, _MIN_COHORT):
                     return True
         return False
 
@@ -273,24 +275,25 @@ class FleetDrift:
             events.append(DriftEvent(EventKind.SHARED_ALARM_CLEARED, cohort, at, Cause.NONE, text, (), 0.0))
         return events
 
-    def _settle_verdict(self, *, restored: bool = False) -> None:
+    def _settle_verdict(self) -> None:
         self._alarmed, self._shared = self._verdict()
         covered = {name for cohort in self._shared for name in self._members(cohort)}
-        if restored:
-            # What was told is not stored: an end that is told once too often does no harm, one that is never told does.
-            self._alone = self._alarmed - covered
         self._alone = frozenset(name for name in self._alarmed if self._is_alone(name, covered))
 
     def _is_alone(self, name: str, covered: Collection[str]) -> bool:
         """Return whether an alarmed station's alarm is its own, and not part of its cohort's.
 
-        A sensor fault is always its own. When a shared alarm ends, those of its stations that only wait for their last quiet
-        windows are not told one by one; one that still drifts is.
+        A sensor fault is always its own. Evidence that is new waits while much of the cohort grows suspicious. When a shared alarm
+        ends, those of its stations that only wait for their last quiet windows are not told one by one; one that still drifts is.
         """
         state = self._timelines[name].state
         if state.is_fault:
             return True
-        return name not in covered and (name in self._alone or state.is_moving or state.raised_for <= _WAIT_WINDOWS)
+        if name in covered:
+            return False
+        if name in self._alone:
+            return True
+        return not self._waits(name) if state.raised_for < _WAIT_WINDOWS else state.is_moving
 
 
 def _decode(payload: bytes, kind: type[T]) -> T:

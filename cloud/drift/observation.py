@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from contract.sketches.distinct import distinct_estimate
 from contract.sketches.label_counts import confidence_centres
 from contract.sketches.window import Window
 
@@ -35,10 +37,11 @@ class WindowRecord:
 class Observation(msgspec.Struct, frozen=True):
     """A window's figures. The bytes are little-endian f32 vectors (`unpack`), rounded once here and never again.
 
-    `means`, `sds` and `covariance` f32[12,12] (b"" when the station does not tell) of the statistics over frames, `projection`
-    means f32[64] and `projection_variances`, `fourier` means
-    f32[256]. `answers` frames had a label: `labels` counts them, `confidences` counts their 64 logit-confidence bins, and
-    `confidence` is the mean and sd of their logit confidence. `distinct`: about how many different frames.
+    `means`, `sds` and `covariance` f32[12,12] (b"" when the station does not tell) are of the statistics over frames; `projection`
+    means f32[64] and `projection_variances`; `fourier` means f32[256]. `answers` frames had a label: `labels` counts them,
+    `confidences` counts their 64 logit-confidence bins, and `confidence` is the mean and sd of their logit confidence.
+    `distinct`: about how many different frames, of which `registers` u8[256] is the HyperLogLog (b"" when not known: all are
+    taken to differ).
     """
 
     boot: str
@@ -60,6 +63,7 @@ class Observation(msgspec.Struct, frozen=True):
     confidences: tuple[int, ...]
     confidence: tuple[float, float]
     distinct: float
+    registers: bytes = b""
     monotonic_s: float = -1.0
     clock_synced: bool = True
 
@@ -118,9 +122,17 @@ def observation(record: WindowRecord) -> Observation:
         confidences=tuple(confidences.tolist()),
         confidence=(mean, spread),
         distinct=window.distinct(),
+        registers=window.registers.tobytes(),
         monotonic_s=record.monotonic_s,
         clock_synced=record.clock_synced,
     )
+
+
+def union_of(observations: Sequence[Observation]) -> NDArray[np.uint8] | None:
+    """Return the registers u8[256] of the frames of all `observations`; None when some do not tell."""
+    if not all(seen.registers for seen in observations):
+        return None
+    return np.asarray(np.max([np.frombuffer(seen.registers, np.uint8) for seen in observations], axis=0))
 
 
 def seen_only(seen: Observation) -> Observation:
@@ -162,6 +174,7 @@ def join(first: Observation, second: Observation) -> Observation:
         apart = unpack(second.means) - unpack(first.means)
         within = (1.0 - share) * unpack(first.covariance) + share * unpack(second.covariance)
         covariance = pack(within + share * (1.0 - share) * np.outer(apart, apart).reshape(-1))
+    registers = union_of((first, second))
     mean = (1.0 - told) * first.confidence[0] + told * second.confidence[0]
     square = (1.0 - told) * sum(v * v for v in first.confidence) + told * sum(v * v for v in second.confidence)
     return msgspec.structs.replace(
@@ -177,8 +190,8 @@ def join(first: Observation, second: Observation) -> Observation:
         labels=tuple(a + b for a, b in zip(first.labels, second.labels, strict=True)),
         confidences=tuple(a + b for a, b in zip(first.confidences, second.confidences, strict=True)),
         confidence=(mean, max(square - mean * mean, 0.0) ** 0.5),
-        # At least as many as either saw: enough to tell a frozen camera, and all that can be said without the registers.
-        distinct=max(first.distinct, second.distinct),
+        distinct=max(first.distinct, second.distinct) if registers is None else distinct_estimate(registers),
+        registers=b"" if registers is None else registers.tobytes(),
         clock_synced=first.clock_synced and second.clock_synced,
     )
 

@@ -12,8 +12,8 @@ Margin: what a shift must exceed before it counts, the larger of 3 standard erro
 deviations of single frames (DESIGN 4.3). Without the first a baseline of few windows makes every later one look drifted (the
 finite-reference trap); without the second everything is significant at large n.
 
-Widening: sd and phi themselves come from few windows; each is raised to the upper end of its 95 % confidence interval. A memory
-taken for shorter than it is makes news of one slow swing, window after window.
+Widening: sd and phi themselves come from few windows; the one is raised to its upper 80 % confidence bound, the other to its upper
+95 % one: a memory taken for shorter than it is makes news of one slow swing, window after window.
 
 Parameters: `floors`, the least sd of each figure.
 
@@ -41,7 +41,8 @@ from contract.errors import SketchMismatch
 
 _STANDARD_ERRORS = 3.0
 _CLIP_SD = 3.0
-_ONE_SIDED = 1.645
+_UPPER_80, _UPPER_95 = 0.8416, 1.645
+_LEAST_WORTH = 2.0
 _MAX_PHI = 0.97
 # Two windows this many periods apart say nothing about one another.
 _FORGOTTEN = 200.0
@@ -61,11 +62,13 @@ class Levels(msgspec.Struct, frozen=True):
     """Normal of F figures. Vectors are f64[F]: `centre`, variances `between` (widened) and `within` (of frames), `sd` of the mean
     of a usual window (not widened), lag-one autocorrelation `phi`, least sds `floors`.
 
-    `windows` made it, `usual` frames each (harmonic mean), `period_s` apart.
+    `windows` made it, `usual` frames each (harmonic mean), `period_s` apart; where frames came again and again they are worth
+    `worth` windows for the centre.
     """
 
     names: tuple[str, ...]
     windows: int
+    worth: float
     usual: float
     period_s: float
     centre: bytes
@@ -113,7 +116,7 @@ class Levels(msgspec.Struct, frozen=True):
     def error(self) -> Vector:
         """Return the standard error of each centre, f64[F]."""
         phi = from_bytes(self.phi)
-        return np.asarray(from_bytes(self.sd) * np.sqrt((1.0 + phi) / (1.0 - phi) / self.windows))
+        return np.asarray(from_bytes(self.sd) * np.sqrt((1.0 + phi) / (1.0 - phi) / self.worth))
 
     def spread(self, frames: float, more: Vector | float = 0.0) -> Vector:
         """Return the sd of each figure's mean over so many frames, f64[F]; `more` is added to its variance."""
@@ -122,10 +125,10 @@ class Levels(msgspec.Struct, frozen=True):
 
 
 def sd_inflation(freedom: int) -> float:
-    """Return by how much to widen an sd with so many degrees of freedom: sqrt(f / chi2_{5 %, f})."""
+    """Return by how much to widen an sd with so many degrees of freedom: sqrt(f / chi2_{20 %, f})."""
     freedom = max(freedom, 1)
     spread = 2.0 / (9.0 * freedom)
-    quantile = freedom * max(1.0 - spread - 1.645 * spread**0.5, 0.05) ** 3
+    quantile = freedom * max(1.0 - spread - _UPPER_80 * spread**0.5, 0.05) ** 3
     return float((freedom / quantile) ** 0.5)
 
 
@@ -138,6 +141,7 @@ def fit_levels(
     *,
     floors: Vector,
     independent: bool = False,
+    distinct: float = 1.0,
 ) -> Levels:
     """Return the normal of F figures.
 
@@ -147,6 +151,8 @@ def fit_levels(
         values: f64[N,F], each a mean over `frames` f64[N].
         within: f64[F], the variance of each figure over frames.
         floors: f64[F], the least sd of each.
+        distinct: share of the frames that differ from all others. Fifty parts that went round ten times are fifty parts: the centre
+            is theirs, and not that of the parts to come.
         independent: frames were put into windows by chance, so that windows differ by their frames alone.
     Raises:
         SketchMismatch: fewer than 12 windows.
@@ -165,7 +171,7 @@ def fit_levels(
     phi = (residual[1:] * residual[:-1])[near].sum(axis=0) / power * windows / pairs
     terms = 1.0 + season.terms()
     phi = np.clip((phi + terms / pairs) / (1.0 - 3.0 / pairs), 0.0, _MAX_PHI)
-    phi = np.clip(phi + _ONE_SIDED * np.sqrt((1.0 - phi * phi) / pairs), 0.0, _MAX_PHI)
+    phi = np.clip(phi + _UPPER_95 * np.sqrt((1.0 - phi * phi) / pairs), 0.0, _MAX_PHI)
     steps = (residual[1:] - phi * residual[:-1])[near] if near.any() else residual
     freedom = np.maximum(len(steps) - terms, 3.0)
     variance = (steps * steps).sum(axis=0) / freedom / (1.0 - (phi * phi if near.any() else 0.0))
@@ -179,6 +185,7 @@ def fit_levels(
     return Levels(
         names,
         windows,
+        max(windows * distinct, _LEAST_WORTH),
         usual,
         period_s,
         to_bytes(centre),

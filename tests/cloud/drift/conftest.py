@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cloud.drift.observation import WindowRecord
+from contract.sketches.distinct import register_and_rank
 from contract.sketches.histogram import bin_indices
 from contract.sketches.moments import N_STATISTICS, PAIRS, STATISTICS, to_fixed
 from contract.sketches.projection import FOURIER_SCALE
@@ -26,6 +27,8 @@ class StationLine:
         self.logit, self.frozen = 3.0, False
         # In standard deviations of a projection; Fourier features follow at half of that.
         self.scene_shift = 0.0
+        self.loop = 0
+        self._rng_of_frames = np.random.Generator(np.random.PCG64([seed, 1]))
         self.monotonic_s, self.synced = -1.0, True
         self.features = FEATURES_VERSION
         self._rng = np.random.Generator(np.random.PCG64(seed))
@@ -61,7 +64,11 @@ class StationLine:
         part["confidence"][:] = np.bincount(labels * 64 + ((logits + 8) * 4).astype(int), minlength=256)
         part["latency"][5] = count
         registers = np.zeros(256, np.uint8)
-        registers[rng.integers(0, 256, 1 if self.frozen else count)] = 1
+        for number in range(1 if self.frozen else count):
+            # A loop shows the same few frames again and again.
+            frame = number % self.loop if self.loop else int(self._rng_of_frames.integers(1 << 62))
+            register, rank = register_and_rank((frame + 1) * 0x9E3779B97F4A7C15 & (1 << 64) - 1)
+            registers[register] = max(registers[register], rank)
         return Window(blank.identity, count, sums, fixed.min(axis=0), fixed.max(axis=0), registers)
 
     def record(self) -> WindowRecord:

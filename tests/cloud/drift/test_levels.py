@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cloud.drift.baseline import fit_inputs
 from cloud.drift.detectors.levels import Before, Levels, fit_levels
 from cloud.drift.detectors.season import fit_season
+from cloud.drift.observation import observation
 from cloud.drift.vectors import Vector, from_bytes
 
 HOURS = 3_600.0
@@ -127,3 +129,14 @@ def test_whatever_was_enrolled_residuals_news_and_margins_are_numbers(values, va
     news, foretold = levels.news(residual, Before(residual, -5.0, residual))
     for found in (residual, news, foretold, levels.margin(frames, foretold, 0.1)):
         assert np.isfinite(found).all()
+
+
+def test_fifty_parts_that_go_round_and_round_are_fifty_parts(new_line) -> None:
+    margins = []
+    for loop in (0, 50):
+        line = new_line(seed=1)
+        line.loop = loop
+        baseline = fit_inputs([observation(record) for record in line.records(24)])
+        margins.append(baseline.levels.margin(32.0, np.zeros(14), 0.0)[0])
+    # Of 768 frames 32 a window repeat: what is left is worth two windows or so instead of 24.
+    assert margins[1] > 2.5 * margins[0]

@@ -100,6 +100,7 @@ def test_an_alarm_that_waits_for_its_last_quiet_windows_is_ended_after_a_restart
     again = FleetDrift(POLICY)
     for name in fleet.stations():
         again.restore_station(fleet.snapshot_station(name))
+    again.resume(["s000", "one that is gone"])
     events = _rounds(again, lines, 20)
     assert [(event.kind, event.subject) for event in events] == [(EventKind.ALARM_CLEARED, "s000")]
 
