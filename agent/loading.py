@@ -38,7 +38,7 @@ class Model:
 
         A PASS of another one, taken under pressure or because the first does not load here, must not stand.
         """
-        return self.artefact == self.bundle.manifest.artefacts[0]
+        return self.bundle.manifest.guarantees(self.artefact)
 
     def close(self) -> None:
         """Free the model's memory."""

@@ -242,7 +242,7 @@ class Serving:
         mine = self.in_charge
         if mine is None or candidate.guaranteed:
             return False
-        return mine.guaranteed or self._full == mine.bundle.manifest.artefacts[0]
+        return mine.guaranteed or (self._full is not None and mine.bundle.manifest.guarantees(self._full))
 
     def _hold_trial(self) -> None:
         """Stop a trial's clock while its candidate may not run."""

@@ -115,6 +115,10 @@ class Manifest(msgspec.Struct, frozen=True):
     simulated: bool = False
     manifest_version: int = MANIFEST_VERSION
 
+    def guarantees(self, artefact: Artefact) -> bool:
+        """Return whether the thresholds' promise is about `artefact`: they were chosen on the first one's scores."""
+        return artefact == self.artefacts[0]
+
 
 def encode_manifest(manifest: Manifest) -> bytes:
     """Return the manifest as indented JSON."""

@@ -47,7 +47,7 @@ class Judge:
         from agent.clock import SystemClock
 
         self._manifest, self._runtime, self._name = manifest, runtime, name
-        self._output, self._guaranteed = artefact.output, artefact == manifest.artefacts[0]
+        self._output, self._guaranteed = artefact.output, manifest.guarantees(artefact)
         self._blank_sd = blank_sd
         self._clock = SystemClock()
 

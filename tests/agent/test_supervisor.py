@@ -365,12 +365,17 @@ def test_the_watchdog_is_fed_four_times_in_its_period_however_often_there_is_pro
     assert said_to(listener).count("WATCHDOG=1") == 4
 
 
-def test_without_systemd_nothing_is_sent_and_nothing_fails() -> None:
-    silent = ServiceManager("", 0.0, CLOCK)
-    silent.ready()
-    silent.progressed()
-    silent.stopping()
-    silent.close()
+def test_without_systemd_nothing_is_sent_and_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_socket(*_: object) -> None:
+        raise AssertionError("a socket was made for nobody")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("agent.health.watchdog.socket.socket", no_socket)
+        silent = ServiceManager("", 0.0, CLOCK)
+        silent.ready()
+        silent.progressed()
+        silent.stopping()
+        silent.close()
     gone = ServiceManager("/nowhere/notify", 1.0, CLOCK)
     gone.ready()
     gone.close()
