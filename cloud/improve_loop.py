@@ -204,7 +204,9 @@ class ImproveLoop:
         """Return the event's sentence; that of a label shift also says which label's share moved, where that can be told."""
         if event.kind is not EventKind.ALARM_RAISED or event.cause is not Cause.LABEL_SHIFT or not event.evidence:
             return event.sentence
-        moved = self._labels.moved_share(event.subject, event.evidence[0].windows)
+        # What built up slowly is sure over more windows than those that crossed the margin in a row.
+        spans = (event.evidence[0].windows, 6, 12)
+        moved = next(filter(None, (self._labels.moved_share(event.subject, span) for span in spans)), "")
         return f"{event.sentence}; {moved}" if moved else event.sentence
 
     def _keep(self, series: Iterable[str], opened: Sequence[Opened], cleared: Sequence[tuple[str, float, str]]) -> None:

@@ -54,11 +54,13 @@ def judge_observation(
         return DriftVerdict(True, fault, fault_sentence(fault, 1))
     if seen.frames < policy.min_frames:
         return DriftVerdict(False, Cause.NONE, f"{seen.frames} frames are too few to judge")
-    inputs = score_inputs(baseline.inputs, seen, policy.tolerance, before[0])
+    caution = policy.caution(baseline.inputs.windows + baseline.inputs.left_out)
+    inputs = score_inputs(baseline.inputs, seen, policy.tolerance, before[0], caution)
     outputs = None
     comparable = baseline.outputs is not None and len(baseline.outputs.labels.usual) == len(seen.labels)
     if baseline.outputs is not None and comparable and seen.answers >= policy.min_frames:
-        outputs = score_outputs(baseline.outputs, seen, policy.tolerance, before[1])
+        caution = policy.caution(baseline.outputs.windows)
+        outputs = score_outputs(baseline.outputs, seen, policy.tolerance, before[1], caution)
     verdict = DriftVerdict(True, Cause.NONE, "within the enrolled range", inputs, outputs)
     beyond = sorted((score for score in verdict.scores if score.excess > 2.0), key=lambda score: -score.excess)
     if not beyond:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 MIN_ENROL_WINDOWS = 12
+_YOUNG = 1.0
 
 
 class DriftPolicy(msgspec.Struct, frozen=True):
@@ -34,3 +35,10 @@ class DriftPolicy(msgspec.Struct, frozen=True):
     def first_baseline(self) -> int:
         """Windows that make the first baseline."""
         return max(self.enrol_windows, MIN_ENROL_WINDOWS)
+
+    def caution(self, windows: int) -> float:
+        """Return by how many sd all margins are wider under a baseline of so many windows: none once it has settled.
+
+        In a few days light shows neither its memory nor its swing; until then only what is gross is told.
+        """
+        return 0.0 if windows >= max(self.settle_windows, self.first_baseline) else _YOUNG

@@ -50,8 +50,10 @@ class Scores:
         return iter(map(Score, self.figures, self.z.tolist(), self.margin.tolist(), self.level.tolist()))
 
 
-def score_inputs(baseline: InputBaseline, seen: Observation, tolerance: float, before: Before | None = None) -> Scores:
-    """Return the scores of `baseline.figures`."""
+def score_inputs(
+    baseline: InputBaseline, seen: Observation, tolerance: float, before: Before | None = None, caution: float = 0.0
+) -> Scores:
+    """Return the scores of `baseline.figures`; `caution` is added to every margin."""
     levels = baseline.levels
     values = np.append(unpack(seen.means), (baseline.scene.root(seen), baseline.pattern.root(seen)))
     residual = levels.residual(values, seen.frames, moment(seen))
@@ -63,16 +65,16 @@ def score_inputs(baseline: InputBaseline, seen: Observation, tolerance: float, b
     return Scores(
         baseline.figures,
         np.append(news, together),
-        np.append(margin, alike),
+        np.append(margin, alike) + caution,
         np.append(residual, together),
         residual,
     )
 
 
 def score_outputs(
-    baseline: OutputBaseline, seen: Observation, tolerance: float, before: Before | None = None
+    baseline: OutputBaseline, seen: Observation, tolerance: float, before: Before | None = None, caution: float = 0.0
 ) -> Scores:
-    """Return the scores of `OUTPUT_FIGURES`."""
+    """Return the scores of `OUTPUT_FIGURES`; `caution` is added to every margin."""
     levels, told = baseline.levels, seen.answers
     labels, confidences = np.array(seen.labels, np.float64), np.array(seen.confidences, np.float64)
     values = np.array(
@@ -80,4 +82,4 @@ def score_outputs(
     )
     residual = levels.residual(values, told, moment(seen))
     news, foretold = levels.news(residual, before)
-    return Scores(OUTPUT_FIGURES, news, levels.margin(told, foretold, tolerance), residual, residual)
+    return Scores(OUTPUT_FIGURES, news, levels.margin(told, foretold, tolerance) + caution, residual, residual)

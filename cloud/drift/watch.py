@@ -26,7 +26,7 @@ from msgspec.structs import replace
 from cloud.drift.baseline import OUTPUT_FIGURES, Baseline, InputBaseline, OutputBaseline, fit_inputs, fit_outputs
 from cloud.drift.causes import Cause, explain, fault_sentence, find_fault
 from cloud.drift.detectors.levels import Before
-from cloud.drift.e_detector import NO_WEALTH, Bank, is_quiet, log_average, new_bank, update
+from cloud.drift.e_detector import NO_WEALTH, Bank, is_quiet, log_average, new_bank, stream_wealth, update
 from cloud.drift.judge import judge_observation
 from cloud.drift.observation import Observation, answers_only, join, seen_only
 from cloud.drift.policy import DriftPolicy
@@ -36,8 +36,9 @@ from cloud.drift.watch_state import Finding, WatchState
 
 B = TypeVar("B", InputBaseline, OutputBaseline)
 
-# While evidence this strong stands, windows are not taken into a baseline that is still growing.
+# A baseline that still grows takes in windows this many windows later, and none while any figure has evidence this strong.
 _CALM = math.log(20.0)
+_QUARANTINE = 12
 
 
 def step(state: WatchState, seen: Observation, policy: DriftPolicy) -> WatchState:
@@ -92,6 +93,7 @@ def _follow_epochs(state: WatchState, seen: Observation, policy: DriftPolicy) ->
         return replace(
             state,
             output_epoch=seen.output_epoch,
+            waiting=(),
             output_windows=(),
             outputs=None,
             output_bank=None,
@@ -179,12 +181,30 @@ def _watch(state: WatchState, inputs: InputBaseline, seen: Observation, policy: 
     threshold = -math.log(policy.alpha)
     if state.held > state.peak and state.held >= threshold:
         state = replace(state, peak=state.held, finding=_finding(state, input_bank, output_bank, threshold))
-    calm = state.finding is None and recent[-1] < _CALM
+    calm = state.finding is None and max(float(stream_wealth(bank).max()) for bank in banks) < _CALM
     state = _settle(state, all(map(is_quiet, banks)), policy)
-    if calm:
-        state = _learn_inputs(state, seen, policy)
     # After this window was judged, so that a new model's first answers are not compared with themselves.
-    return _learn_outputs(state, seen, policy) if calm or state.outputs is None else state
+    if state.outputs is None:
+        state = _learn_outputs(state, seen, policy)
+    return _grow_older(state, seen, calm, policy)
+
+
+def _grow_older(state: WatchState, seen: Observation, calm: bool, policy: DriftPolicy) -> WatchState:
+    """Let a growing baseline learn the window of some time ago, now that nothing came after it; forget all since when something
+    does: what builds up slowly must not be learnt before it is found."""
+    if not state.input_windows and not state.output_windows:
+        return replace(state, waiting=())
+    if not calm:
+        return replace(state, waiting=())
+    waiting = (*state.waiting, seen)
+    if len(waiting) <= _QUARANTINE:
+        return replace(state, waiting=waiting)
+    state = replace(state, waiting=waiting[1:])
+    if state.input_windows:
+        state = _learn_inputs(state, waiting[0], policy)
+    if state.output_windows and state.outputs is not None and state.output_epoch == waiting[0].output_epoch:
+        state = _learn_outputs(state, waiting[0], policy)
+    return state
 
 
 def _before(residuals: bytes, gap_s: float) -> Before | None:

@@ -37,10 +37,10 @@ class WatchState(msgspec.Struct, frozen=True):
     """A station's watch after some window.
 
     `pending` are the windows of the period that has not ended. `input_windows` and `output_windows` are those behind baselines
-    that are still growing. `input_before` and `output_before`: the residuals of the window judged last, which began at
-    `before_at`, and of the one before it, f64. `peak` is the log e-value that held, at its highest since the last quiet spell;
-    `recent` are the latest log e-values. `fault` and `fault_run`: the sensor fault of the latest windows, for how many.
-    `quiet` counts windows; `raised_for` those judged since the finding.
+    that are still growing, `waiting` those that will join them if nothing comes of them. `input_before` and `output_before`:
+    the residuals of the window judged last, which began at `before_at`, and of the one before it, f64. `peak` is the log e-value
+    that held, at its highest since the last quiet spell; `recent` are the latest log e-values. `fault` and `fault_run`: the
+    sensor fault of the latest windows, for how many. `quiet` counts windows; `raised_for` those judged since the finding.
     """
 
     input_epoch: tuple[int, int, str] | None = None
@@ -48,6 +48,7 @@ class WatchState(msgspec.Struct, frozen=True):
     pending: Observation | None = None
     input_windows: tuple[Observation, ...] = ()
     output_windows: tuple[Observation, ...] = ()
+    waiting: tuple[Observation, ...] = ()
     inputs: InputBaseline | None = None
     outputs: OutputBaseline | None = None
     input_bank: Bank | None = None

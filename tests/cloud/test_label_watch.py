@@ -59,7 +59,7 @@ class Line:
             start_rollout=lambda *_: 0,
             link=self.link,
             labels=self.watch,
-            policy=DriftPolicy(),
+            policy=DriftPolicy(settle_windows=24),
             rules=ImproveRules(12, 0.5, 30.0, False, RetrainPolicy(), self.routine_per_day),
             now=self.clock.now,
         )

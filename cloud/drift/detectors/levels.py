@@ -12,8 +12,8 @@ Margin: what a shift must exceed before it counts, the larger of 3 standard erro
 deviations of single frames (DESIGN 4.3). Without the first a baseline of few windows makes every later one look drifted (the
 finite-reference trap); without the second everything is significant at large n.
 
-Widening: sd and phi themselves come from few windows; the one is raised to its upper 80 % confidence bound, the other to its upper
-95 % one: a memory taken for shorter than it is makes news of one slow swing, window after window.
+Widening: sd and phi themselves come from few windows; sd is raised to its upper 80 % confidence bound, phi to its upper 90 % one: a
+memory taken for shorter than it is makes news of one slow swing, window after window.
 
 Parameters: `floors`, the least sd of each figure.
 
@@ -41,7 +41,7 @@ from contract.errors import SketchMismatch
 
 _STANDARD_ERRORS = 3.0
 _CLIP_SD = 3.0
-_UPPER_80, _UPPER_95 = 0.8416, 1.645
+_UPPER_80, _UPPER_90 = 0.8416, 1.2816
 _LEAST_WORTH = 2.0
 _MAX_PHI = 0.97
 # Two windows this many periods apart say nothing about one another.
@@ -171,7 +171,7 @@ def fit_levels(
     phi = (residual[1:] * residual[:-1])[near].sum(axis=0) / power * windows / pairs
     terms = 1.0 + season.terms()
     phi = np.clip((phi + terms / pairs) / (1.0 - 3.0 / pairs), 0.0, _MAX_PHI)
-    phi = np.clip(phi + _UPPER_95 * np.sqrt((1.0 - phi * phi) / pairs), 0.0, _MAX_PHI)
+    phi = np.clip(phi + _UPPER_90 * np.sqrt((1.0 - phi * phi) / pairs), 0.0, _MAX_PHI)
     steps = (residual[1:] - phi * residual[:-1])[near] if near.any() else residual
     freedom = np.maximum(len(steps) - terms, 3.0)
     variance = (steps * steps).sum(axis=0) / freedom / (1.0 - (phi * phi if near.any() else 0.0))

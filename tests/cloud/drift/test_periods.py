@@ -112,7 +112,7 @@ def test_a_growing_baseline_does_not_learn_the_drift_it_should_find(new_line) ->
     _tell(fleet, line.records(30))
     line.shift_by(mean=3.0)
     assert _tell(fleet, line.records(100)) == [EventKind.ALARM_RAISED]
-    assert fleet.status("s1").phase is StationPhase.ALARMED and fleet.status("s1").enrolled == 24
+    assert fleet.status("s1").phase is StationPhase.ALARMED and fleet.status("s1").enrolled == 12
 
 
 def test_a_clock_that_jumps_twice_is_a_fault_and_once_is_none(new_line) -> None:
@@ -184,3 +184,25 @@ def test_windows_of_an_older_station_are_judged_with_their_own_names(new_line) -
     line.shift_by(specks=5.0)
     _tell(fleet, line.records(6))
     assert fleet.status("s1").evidence[0].figure == "median"
+
+
+def test_what_builds_up_slowly_is_not_learnt_before_it_is_found(new_line) -> None:
+    # A change of the label mix that a dozen windows together show, and no one of them.
+    fleet, line = FleetDrift(DriftPolicy(enrol_windows=24, settle_windows=48)), new_line(seed=4)
+    _tell(fleet, line.records(44))
+    line.label_shares = np.array([0.05, 0.65, 0.15, 0.15])
+    assert _tell(fleet, line.records(40)) == [EventKind.ALARM_RAISED]
+    assert fleet.status("s1").cause is Cause.LABEL_SHIFT and not fleet.status("s1").settled
+
+
+def test_a_young_baseline_tells_what_is_gross_and_waits_with_the_rest(new_line) -> None:
+    raised = []
+    for settle in (24, 400):
+        fleet, line = FleetDrift(DriftPolicy(enrol_windows=24, settle_windows=settle)), new_line(seed=8)
+        _tell(fleet, line.records(24))
+        line.shift_by(mean=0.55)
+        subtle = EventKind.ALARM_RAISED in _tell(fleet, line.records(60))
+        line.shift_by(mean=4.0)
+        _tell(fleet, line.records(6))
+        raised.append((subtle, fleet.status("s1").phase is StationPhase.ALARMED))
+    assert raised == [(True, True), (False, True)]
