@@ -89,6 +89,9 @@ def fit_inputs(observations: Sequence[Observation], *, independent: bool = False
     far = _far_out(np.stack([unpack(seen.means) for seen in observations]))
     most = _MOST_FAR_OUT * len(observations)
     kept = [seen for seen, out in zip(observations, far, strict=True) if not out]
+    if 0.9 * len(kept) <= (told := sum(seen.clock_synced for seen in kept)) < len(kept) and told >= 12:
+        # A reboot before the time server answers must not cost the station its season.
+        kept = [seen for seen in kept if seen.clock_synced]
     left_out = len(observations) - len(kept)
     if left_out > most or len(kept) < max(len(observations) - most, 12):
         # They are part of what is normal here, or nothing is.
@@ -111,6 +114,7 @@ def fit_inputs(observations: Sequence[Observation], *, independent: bool = False
         np.append(within, (0.0, 0.0)),
         frames,
         floors=floors,
+        gaps_s=np.diff(np.array([seen.started_at for seen in kept])),
         independent=independent,
         distinct=distinct,
     )
@@ -160,6 +164,7 @@ def fit_outputs(observations: Sequence[Observation]) -> OutputBaseline:
         within,
         told,
         floors=floors,
+        gaps_s=np.diff(np.array([seen.started_at for seen in observations])),
         distinct=_distinct_share(observations, told),
     )
     return OutputBaseline(len(observations), levels, labels, confidences)

@@ -28,6 +28,9 @@ class Cause(str, Enum):
     CONCEPT_SHIFT = "concept_shift"
 
 
+SHOWN_BY_ANY_FRAME = frozenset({Cause.MISSING, Cause.BLACK, Cause.SATURATED})
+"""Faults that a window without them disproves, however few frames it has."""
+
 FAULTS = frozenset({Cause.MISSING, Cause.BLACK, Cause.SATURATED, Cause.FROZEN, Cause.CLOCK})
 
 _FAULT_SENTENCES = {
@@ -128,6 +131,11 @@ def gather(banks: Sequence[Bank], most: int = 4) -> tuple[Evidence, ...]:
     top = max((wealth for wealth, _ in found), default=0.0) - _TIE
     found.sort(key=lambda pair: (pair[0] < top, _VAGUE.get(pair[1].figure, 0), -abs(pair[1].z), pair[1].figure))
     return tuple(evidence for _, evidence in found[:most])
+
+
+def parts_of(evidence: Sequence[Evidence]) -> frozenset[str]:
+    """Return the parts of a station that `evidence` points at; what only says that something moved points at none."""
+    return frozenset(_PARTS.get(item.figure, "light") for item in evidence if item.figure not in _VAGUE)
 
 
 def sentence_of(evidence: Sequence[Evidence]) -> str:

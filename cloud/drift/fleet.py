@@ -11,12 +11,13 @@ Statuses depend on the windows alone and not on the order in which they arrived 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
 
-from cloud.drift.causes import Cause
+from cloud.drift.causes import Cause, parts_of
 from cloud.drift.e_detector import NO_WEALTH
 from cloud.drift.fleet_fdr import discoveries, members_needed, shared_log_e
 from cloud.drift.fleet_status import (
@@ -80,6 +81,7 @@ class FleetDrift:
         self._shared: frozenset[str] = frozenset()
         # Stations whose alarm is their own, as events last told.
         self._alone: frozenset[str] = frozenset()
+        self._told_faulty: frozenset[str] = frozenset()
 
     def observe(self, record: WindowRecord) -> list[DriftEvent]:
         """Take in a window and return what changed by it; nothing for a repeated window."""
@@ -90,7 +92,7 @@ class FleetDrift:
         timeline = self._timelines.get(station)
         if timeline is None:
             timeline = self._timelines[station] = Timeline(self._policy)
-        was_enrolling = timeline.state.inputs is None
+        was_enrolling, epoch = timeline.state.inputs is None, timeline.state.input_epoch
         if not timeline.add(seen):
             return []
         events = []
@@ -99,7 +101,8 @@ class FleetDrift:
             if timeline.state.inputs.doubts:
                 sentence += f"; {doubtful(timeline.state.inputs.doubts)}"
             events.append(DriftEvent(EventKind.ENROLLED, station, seen.ended_at, Cause.NONE, sentence, (), 0.0))
-        return events + self._changes(station, seen.ended_at)
+        anew = epoch is not None and timeline.state.input_epoch != epoch
+        return events + self._changes(station, seen.ended_at, "the station itself enrolled anew" if anew else "")
 
     def re_enrol(self, station: str, reason: str, at: float) -> list[DriftEvent]:
         """Forget the baseline of `station` (after service, or a release that learnt the new normal) and return what changed."""
@@ -109,10 +112,16 @@ class FleetDrift:
         timeline.restart()
         return self._changes(station, at, because=f"enrolled again: {reason}")
 
-    def resume(self, told: Iterable[str]) -> None:
-        """Take over, after a restore, which stations' alarms are open: those are told when they end, the others when they begin."""
-        self._alone = frozenset(told) & self._alarmed
-        self._settle_verdict()
+    def resume(self, told: Iterable[str], at: float = 0.0) -> list[DriftEvent]:
+        """Take over, after a restore, which alarms are open, of stations and of cohorts, and return what has changed by it.
+
+        Those are told when they end and the others when they begin; cohorts may have become others over the restart. An open alarm
+        of a station that nothing is known of stays open: that a person must settle.
+        """
+        names = frozenset(told)
+        self._alone = names & self._timelines.keys()
+        self._shared = names - self._timelines.keys()
+        return self._tell_changes(at, "cohorts have changed")
 
     def stations(self) -> tuple[str, ...]:
         """Return the stations seen so far, sorted."""
@@ -124,7 +133,7 @@ class FleetDrift:
         state, needed = timeline.state, self._policy.first_baseline
         alarmed = station in self._alarmed
         phase = StationPhase.QUIET if state.inputs is not None else StationPhase.ENROLLING
-        finding = state.finding if alarmed else None
+        finding = state.shown if alarmed else None
         return StationDrift(
             station=station,
             phase=StationPhase.ALARMED if alarmed else phase,
@@ -154,13 +163,12 @@ class FleetDrift:
         return msgspec.msgpack.encode(_StoredStation(station, timeline.stored))
 
     def restore_station(self, payload: bytes) -> None:
-        """Take back what `snapshot_station` gave.
+        """Take back what `snapshot_station` gave; `resume` after the last one.
 
         Raises:
             BadMessage: these bytes are none, or of another version.
         """
         self._restore(_decode(payload, _StoredStation))
-        self._settle_verdict()
 
     def snapshot(self) -> bytes:
         """Return all that is known, for `restore`."""
@@ -245,20 +253,24 @@ class FleetDrift:
 
     def _changes(self, station: str, at: float, because: str = "") -> list[DriftEvent]:
         self._weigh(station)
-        before, shared_before = self._alone, self._shared
+        return self._tell_changes(at, because)
+
+    def _tell_changes(self, at: float, because: str) -> list[DriftEvent]:
+        before, shared_before, told = self._alone, self._shared, self._told_faulty
         self._settle_verdict()
         alarmed, shared, alone = self._alarmed, self._shared, self._alone
+        self._told_faulty = frozenset(name for name in alone if self._timelines[name].state.is_fault)
         events = []
         for cohort in sorted(shared - shared_before):
-            lead = max(
-                (self.status(name) for name in self._members(cohort) if name in alarmed), key=lambda s: s.log10_e
-            )
+            lead = self._lead_of(cohort)
             many = sum(name in alarmed for name in self._members(cohort))
             text = f"{cohort}: a cause shared by {many} of {len(self._members(cohort))} stations; {lead.sentence}"
             events.append(
                 DriftEvent(EventKind.SHARED_ALARM_RAISED, cohort, at, lead.cause, text, lead.evidence, lead.log10_e)
             )
-        for name in sorted(alone - before):
+        # An alarm that was a fault's and is a drift's now, or the other way round, is told again: its record must not say the one.
+        turned = (alone & before) & (told ^ self._told_faulty)
+        for name in sorted((alone - before) | turned):
             status = self.status(name)
             events.append(
                 DriftEvent(
@@ -275,22 +287,37 @@ class FleetDrift:
             events.append(DriftEvent(EventKind.SHARED_ALARM_CLEARED, cohort, at, Cause.NONE, text, (), 0.0))
         return events
 
+    def _lead_of(self, cohort: str) -> StationDrift:
+        """Return the member that stands for what most of an alarmed cohort see: never one whose camera is broken."""
+        drifting = [name for name in self._members(cohort) if name in self._alarmed]
+        sound = [name for name in drifting if not self._timelines[name].state.is_fault] or drifting
+        parts = Counter(part for name in sound for part in parts_of(self.status(name).evidence[:1]))
+        most = min(parts, key=lambda part: (-parts[part], part), default="")
+        same = [name for name in sound if most in parts_of(self.status(name).evidence[:1])] or sound
+        return max((self.status(name) for name in same), key=lambda status: (status.log10_e, status.station))
+
     def _settle_verdict(self) -> None:
         self._alarmed, self._shared = self._verdict()
-        covered = {name for cohort in self._shared for name in self._members(cohort)}
+        covered: dict[str, set[str]] = {}
+        for cohort in self._shared:
+            parts = parts_of(self._lead_of(cohort).evidence)
+            for name in self._members(cohort):
+                covered.setdefault(name, set()).update(parts)
         self._alone = frozenset(name for name in self._alarmed if self._is_alone(name, covered))
 
-    def _is_alone(self, name: str, covered: Collection[str]) -> bool:
+    def _is_alone(self, name: str, covered: Mapping[str, Collection[str]]) -> bool:
         """Return whether an alarmed station's alarm is its own, and not part of its cohort's.
 
-        A sensor fault is always its own. Evidence that is new waits while much of the cohort grows suspicious. When a shared alarm
+        A sensor fault is always its own, and so is a drift that points at other parts than the shared one. Evidence that is new
+        waits while much of the cohort grows suspicious. When a shared alarm
         ends, those of its stations that only wait for their last quiet windows are not told one by one; one that still drifts is.
         """
         state = self._timelines[name].state
         if state.is_fault:
             return True
         if name in covered:
-            return False
+            parts = parts_of(state.finding.evidence) if state.finding is not None else frozenset()
+            return bool(parts and covered[name]) and parts.isdisjoint(covered[name])
         if name in self._alone:
             return True
         return not self._waits(name) if state.raised_for < _WAIT_WINDOWS else state.is_moving

@@ -78,10 +78,10 @@ class DriftEvent:
 
 def sentence_of_state(state: WatchState, alarmed: bool, policy: DriftPolicy) -> str:
     """Return how a station stands, in one sentence."""
-    if alarmed and state.finding is not None:
-        if state.fault is state.finding.cause and state.fault is not Cause.NONE:
+    if alarmed and state.shown is not None:
+        if state.fault is state.shown.cause and state.fault is not Cause.NONE:
             return fault_sentence(state.fault, state.fault_run)
-        return state.finding.sentence
+        return state.shown.sentence
     if state.inputs is None:
         return f"enrolling: {len(state.input_windows)} of {policy.first_baseline} windows{_why_not(state, policy)}"
     if state.inputs.doubts:

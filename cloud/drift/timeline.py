@@ -1,9 +1,10 @@
 """A station's windows in their own order, whatever order they arrive in.
 
 Windows are applied by boot, then by sequence within it; boots are ordered by the start of their latest window, except that
-the boot already settled comes first, so that a station without a clock may be misplaced but is never lost. The last
-`reorder_windows` are kept and the state before them is the checkpoint: a window that arrives late is put in its place and the
-rest are applied again. One that is older than the checkpoint is counted and left out; a repeated one changes nothing.
+the boot already settled comes first, and one that has no clock last: a station without a clock may be misplaced but is never
+lost. The last `reorder_windows` are kept and the state before them is the checkpoint: a window that arrives late is put in its
+place and the rest are applied again. One that is older than the checkpoint is counted and left out; a repeated one changes
+nothing.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ class Timeline:
     def __init__(self, policy: DriftPolicy, stored: TimelineState | None = None) -> None:
         self._policy = policy
         self._stored = stored or TimelineState()
+        self._behind = 0
         self.state = self._replay()
 
     @property
@@ -76,7 +78,27 @@ class Timeline:
             checkpoint, settled, tail = passed, settled.after(tail[0]), tail[1:]
         self._stored = TimelineState(checkpoint, settled, tail, stored.late)
         self.state = step(self.state, seen, self._policy) if in_order else self._replay()
+        self._leave_dead_boots(seen)
         return True
+
+    def _leave_dead_boots(self, seen: Observation) -> None:
+        """Give up windows that stand behind a boot which goes on without end.
+
+        A station that comes up with an earlier clock sorts before what it did before: its old windows would stay at the end for
+        good, and be replayed after each new one.
+        """
+        stored = self._stored
+        others = {held.boot for held in stored.tail if held.boot != stored.settled.boot}
+        self._behind = self._behind + 1 if others and seen.boot == stored.settled.boot else 0
+        if self._behind < max(self._policy.reorder_windows, 1):
+            return
+        tail = tuple(held for held in stored.tail if held.boot == stored.settled.boot)
+        settled = msgspec.structs.replace(
+            stored.settled, closed=(*stored.settled.closed, *sorted(others))[-_CLOSED_BOOTS:]
+        )
+        self._stored = TimelineState(stored.checkpoint, settled, tail, stored.late + len(stored.tail) - len(tail))
+        self._behind = 0
+        self.state = self._replay()
 
     def restart(self) -> None:
         """Forget the baseline and everything seen so far: enrol from the next window on."""
@@ -91,6 +113,7 @@ class Timeline:
         latest: dict[str, tuple[int, float]] = {}
         for seen in windows:
             latest[seen.boot] = max(latest.get(seen.boot, (-1, 0.0)), (seen.seq, seen.started_at))
+        dated = {seen.boot for seen in windows if seen.clock_synced}
         settled = self._stored.settled
         # The settled boot goes first: its sequence is what the checkpoint has counted up to.
         return tuple(
@@ -98,6 +121,7 @@ class Timeline:
                 windows,
                 key=lambda seen: (
                     seen.boot != settled.boot,
+                    seen.boot not in dated,
                     latest[seen.boot][1],
                     seen.boot,
                     seen.seq,

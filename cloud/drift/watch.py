@@ -24,14 +24,14 @@ import numpy as np
 from msgspec.structs import replace
 
 from cloud.drift.baseline import OUTPUT_FIGURES, Baseline, InputBaseline, OutputBaseline, fit_inputs, fit_outputs
-from cloud.drift.causes import Cause, explain, fault_sentence, find_fault
+from cloud.drift.causes import SHOWN_BY_ANY_FRAME, Cause, explain, fault_sentence, find_fault
 from cloud.drift.detectors.levels import Before
-from cloud.drift.e_detector import NO_WEALTH, Bank, is_quiet, log_average, new_bank, stream_wealth, update
-from cloud.drift.judge import judge_observation
+from cloud.drift.e_detector import NO_WEALTH, Bank, is_quiet, log_average, new_bank, stream_wealth, streams, update
+from cloud.drift.judge import DriftVerdict, judge_observation
 from cloud.drift.observation import Observation, answers_only, join, seen_only
 from cloud.drift.policy import DriftPolicy
 from cloud.drift.scores import Scores
-from cloud.drift.vectors import from_bytes, to_bytes
+from cloud.drift.vectors import Vector, from_bytes, to_bytes
 from cloud.drift.watch_state import Finding, WatchState
 
 B = TypeVar("B", InputBaseline, OutputBaseline)
@@ -39,6 +39,9 @@ B = TypeVar("B", InputBaseline, OutputBaseline)
 # A baseline that still grows takes in windows this many windows later, and none while any figure has evidence this strong.
 _CALM = math.log(20.0)
 _QUARANTINE = 12
+# An alarm does not end while its quiet windows lie this many sd off on average.
+_STILL_OFF = 1.25
+_MOST_LEVEL = 4.0
 
 
 def step(state: WatchState, seen: Observation, policy: DriftPolicy) -> WatchState:
@@ -53,7 +56,7 @@ def step(state: WatchState, seen: Observation, policy: DriftPolicy) -> WatchStat
         state = _follow_epochs(state, seen, policy)
     if fault is not Cause.NONE:
         return _note_fault(state, seen, fault, policy)
-    if not small:
+    if not small or state.fault in SHOWN_BY_ANY_FRAME:
         state = replace(state, fault=Cause.NONE, fault_run=0)
     if not policy.period_s:
         return _take(state, seen, policy)
@@ -72,6 +75,11 @@ def _period(seen: Observation, policy: DriftPolicy) -> float:
 def _take(state: WatchState, seen: Observation, policy: DriftPolicy) -> WatchState:
     if seen.frames < policy.min_frames:
         return replace(state, left_out=state.left_out + 1)
+    # What no window of few frames could show, all of the period's together may: the same frame again and again.
+    if policy.period_s and (fault := find_fault(seen, policy.min_frames)) is not Cause.NONE:
+        return _note_fault(state, seen, fault, policy)
+    if policy.period_s and state.fault is Cause.FROZEN:
+        state = replace(state, fault=Cause.NONE, fault_run=0)
     if state.inputs is None:
         state = _settle(state, True, policy)
         return _learn_outputs(_learn_inputs(state, seen, policy), seen, policy)
@@ -103,22 +111,23 @@ def _follow_epochs(state: WatchState, seen: Observation, policy: DriftPolicy) ->
 
 
 def _note_clock(state: WatchState) -> WatchState:
-    """Raise a clock that jumps, unless something worse is raised; only windows without a jump are quiet."""
+    """Raise a clock that jumps, unless the camera itself is broken; only windows without a jump are quiet."""
     if state.clock.jumps and state.clock.jumps[-1] == 0:
-        state = replace(state, quiet=0)
-    if not state.clock.is_faulty or (state.finding is not None and state.finding.cause is not Cause.CLOCK):
+        state = replace(state, fault_quiet=0)
+    standing = state.fault_finding
+    if not state.clock.is_faulty or (standing is not None and standing.cause is not Cause.CLOCK):
         return state
-    since = state.last_at if state.finding is None else state.finding.since
-    return replace(state, finding=Finding(Cause.CLOCK, state.clock.sentence(), (), since))
+    since = state.last_at if standing is None else standing.since
+    return replace(state, fault_finding=Finding(Cause.CLOCK, state.clock.sentence(), (), since))
 
 
 def _note_fault(state: WatchState, seen: Observation, fault: Cause, policy: DriftPolicy) -> WatchState:
     run = state.fault_run + 1 if fault is state.fault else 1
     since = state.fault_since if run > 1 else seen.started_at
-    state = replace(state, fault=fault, fault_run=run, fault_since=since, quiet=0)
+    state = replace(state, fault=fault, fault_run=run, fault_since=since, quiet=0, spell=b"", fault_quiet=0)
     if run < policy.latch_windows:
         return state
-    return replace(state, finding=Finding(fault, fault_sentence(fault, run), (), since))
+    return replace(state, fault_finding=Finding(fault, fault_sentence(fault, run), (), since))
 
 
 def _learn_inputs(state: WatchState, seen: Observation, policy: DriftPolicy) -> WatchState:
@@ -182,7 +191,7 @@ def _watch(state: WatchState, inputs: InputBaseline, seen: Observation, policy: 
     if state.held > state.peak and state.held >= threshold:
         state = replace(state, peak=state.held, finding=_finding(state, input_bank, output_bank, threshold))
     calm = state.finding is None and max(float(stream_wealth(bank).max()) for bank in banks) < _CALM
-    state = _settle(state, all(map(is_quiet, banks)), policy)
+    state = _settle(state, all(map(is_quiet, banks)), policy, _signed_levels(verdict))
     # After this window was judged, so that a new model's first answers are not compared with themselves.
     if state.outputs is None:
         state = _learn_outputs(state, seen, policy)
@@ -231,16 +240,34 @@ def _finding(state: WatchState, inputs: Bank, outputs: Bank | None, threshold: f
     return Finding(cause, sentence, evidence, since)
 
 
-def _settle(state: WatchState, quiet: bool, policy: DriftPolicy) -> WatchState:
-    """Count quiet windows while raised; enough of them end it and take all wealth with them."""
+def _settle(state: WatchState, quiet: bool, policy: DriftPolicy, levels: Vector | None = None) -> WatchState:
+    """Count quiet windows while raised; enough of them end it. What ends a drift takes all wealth with it.
+
+    `levels` f64[F] of the window: a spell whose windows are quiet one by one, and on average still off, is no end.
+    """
+    if state.fault_finding is not None:
+        calm = state.fault_quiet + 1
+        state = replace(state, fault_quiet=calm)
+        if calm >= policy.clear_windows:
+            state = replace(state, fault_quiet=0, fault_finding=None)
     if state.finding is None:
         return state
-    counted = state.quiet + 1 if quiet else 0
+    if not quiet:
+        return replace(state, quiet=0, spell=b"")
+    counted = state.quiet + 1
+    if levels is not None:
+        sums = from_bytes(state.spell) if state.spell else np.zeros(levels.size)
+        if sums.size == levels.size:
+            levels = levels + sums
+        state = replace(state, spell=to_bytes(levels))
     if counted < policy.clear_windows:
         return replace(state, quiet=counted)
+    if levels is not None and float(levels.max()) / counted > _STILL_OFF:
+        return replace(state, quiet=0, spell=b"")
     return replace(
         state,
         quiet=0,
+        spell=b"",
         raised_for=0,
         peak=NO_WEALTH,
         recent=(),
@@ -248,3 +275,13 @@ def _settle(state: WatchState, quiet: bool, policy: DriftPolicy) -> WatchState:
         input_bank=None if state.input_bank is None else new_bank(state.input_bank.figures),
         output_bank=None if state.output_bank is None else new_bank(OUTPUT_FIGURES),
     )
+
+
+def _signed_levels(verdict: DriftVerdict) -> Vector:
+    """Return the levels of a window in each direction in which its figures may change, f64[S], bounded."""
+    both = []
+    for scores in (verdict.inputs, verdict.outputs):
+        if scores is not None:
+            index, sign = streams(scores.figures)
+            both.append(np.clip(sign * scores.level[index], -_MOST_LEVEL, _MOST_LEVEL))
+    return np.concatenate(both)

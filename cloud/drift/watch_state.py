@@ -7,7 +7,7 @@ from enum import Enum
 import msgspec
 
 from cloud.drift.baseline import InputBaseline, OutputBaseline
-from cloud.drift.causes import FAULTS, Cause, Evidence
+from cloud.drift.causes import Cause, Evidence
 from cloud.drift.e_detector import NO_WEALTH, Bank
 from cloud.drift.observation import Observation
 from cloud.drift.station_clock import StationClock
@@ -40,7 +40,9 @@ class WatchState(msgspec.Struct, frozen=True):
     that are still growing, `waiting` those that will join them if nothing comes of them. `input_before` and `output_before`:
     the residuals of the window judged last, which began at `before_at`, and of the one before it, f64. `peak` is the log e-value
     that held, at its highest since the last quiet spell; `recent` are the latest log e-values. `fault` and `fault_run`: the
-    sensor fault of the latest windows, for how many. `quiet` counts windows; `raised_for` those judged since the finding.
+    sensor fault of the latest windows, for how many.
+    `quiet` counts quiet windows while `finding` stands, `spell` sums their levels, f64; `fault_quiet` those without a fault
+    while `fault_finding` stands; `raised_for` counts windows judged since the finding.
     """
 
     input_epoch: tuple[int, int, str] | None = None
@@ -59,12 +61,15 @@ class WatchState(msgspec.Struct, frozen=True):
     recent: tuple[float, ...] = ()
     peak: float = NO_WEALTH
     finding: Finding | None = None
+    fault_finding: Finding | None = None
     raised_for: int = 0
     fault: Cause = Cause.NONE
     fault_run: int = 0
     fault_since: float = 0.0
     clock: StationClock = StationClock()
     quiet: int = 0
+    spell: bytes = b""
+    fault_quiet: int = 0
     judged: int = 0
     left_out: int = 0
     last_at: float = 0.0
@@ -72,14 +77,19 @@ class WatchState(msgspec.Struct, frozen=True):
     @property
     def phase(self) -> Phase:
         """Where the watch stands."""
-        if self.finding is not None:
+        if self.shown is not None:
             return Phase.RAISED
         return Phase.ENROLLING if self.inputs is None else Phase.QUIET
 
     @property
     def is_fault(self) -> bool:
         """Whether it is raised for a sensor fault, which no fleet statistics need confirm."""
-        return self.finding is not None and self.finding.cause in FAULTS
+        return self.fault_finding is not None
+
+    @property
+    def shown(self) -> Finding | None:
+        """What a person should read: a sensor fault before any drift, which may stand behind it."""
+        return self.fault_finding or self.finding
 
     @property
     def is_moving(self) -> bool:

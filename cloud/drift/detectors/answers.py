@@ -39,12 +39,13 @@ class Shares(msgspec.Struct, frozen=True):
     cuts: tuple[int, ...]
     answers: int
     a_window: float
+    between: float = 0.0
 
     def root_of(self, counts: Vector) -> float:
         """Return the cube root of the distance of `counts` f64[cells]; about 1 when nothing changed."""
         shares, answers = _shares(counts, self.cuts), float(counts.sum())
         usual = np.array(self.usual)
-        return root_distance(shares, usual, share_variances(self.a_window)(usual), answers, self.answers)
+        return root_distance(shares, usual, share_variances(self.a_window)(usual), answers, self.answers, self.between)
 
 
 def fit_labels(observations: Sequence[Observation]) -> tuple[Shares, Vector]:
@@ -62,8 +63,12 @@ def _fit(counts: Vector, cuts: tuple[int, ...]) -> tuple[Shares, Vector]:
     answers = counts.sum(axis=1)
     shares = np.stack([_shares(row, cuts) for row in counts])
     a_window = float(answers.mean())
-    usual = Shares(tuple(weighted(shares, answers).tolist()), cuts, int(answers.sum()), a_window)
-    return usual, leave_one_out(shares, answers, share_variances(a_window))
+    mean, variances = weighted(shares, answers), share_variances(a_window)
+    # Cells of a multinomial: a share of s scatters by s (1 - s) / n.
+    scatter = shares.var(axis=0, ddof=1).sum() / max(float((mean * (1.0 - mean)).sum()), 1e-9)
+    between = max(float(scatter) - float((1.0 / np.maximum(answers, 1.0)).mean()), 0.0)
+    usual = Shares(tuple(mean.tolist()), cuts, int(answers.sum()), a_window, between)
+    return usual, leave_one_out(shares, answers, variances, between)
 
 
 def _shares(counts: Vector, cuts: Sequence[int]) -> Vector:

@@ -16,20 +16,30 @@ FLOOR = 0.02
 """The least sd of a root: below it, agreement is luck."""
 
 
-def root_distance(mean: Vector, normal: Vector, variances: Vector, frames: float, baseline_frames: float) -> float:
+def root_distance(
+    mean: Vector, normal: Vector, variances: Vector, frames: float, baseline_frames: float, between: float = 0.0
+) -> float:
     """Return the cube root of the average squared, variance-scaled difference of two means; about 1 when nothing changed.
 
     Args:
         mean: f64[D], over `frames` frames.
         normal: f64[D], over `baseline_frames` frames.
         variances: f64[D], of single frames, above 0.
+        between: how much windows differ by more than their frames, as a share of `variances` (`between_windows`): without it a
+            window of more frames than usual lies further off the more frames it has.
     """
-    effective = 1.0 / (1.0 / max(frames, 1.0) + 1.0 / max(baseline_frames, 1.0))
+    effective = 1.0 / (1.0 / max(frames, 1.0) + 1.0 / max(baseline_frames, 1.0) + between)
     difference = mean - normal
     return float(np.cbrt(effective * np.mean(difference * difference / variances)))
 
 
-def leave_one_out(means: Vector, frames: Vector, variances: Callable[[Vector], Vector]) -> Vector:
+def between_windows(means: Vector, frames: Vector, variances: Vector) -> float:
+    """Return by how much `means` f64[N,D] scatter beyond what frames of `variances` f64[D] explain, as a share of those."""
+    scatter = float(np.mean(means.var(axis=0, ddof=1) / variances))
+    return max(scatter - float((1.0 / np.maximum(frames, 1.0)).mean()), 0.0)
+
+
+def leave_one_out(means: Vector, frames: Vector, variances: Callable[[Vector], Vector], between: float = 0.0) -> Vector:
     """Return the root distance of each of `means` f64[N,D] from the mean of all others, f64[N].
 
     `variances` returns the variances of single frames given the others' mean.
@@ -39,7 +49,9 @@ def leave_one_out(means: Vector, frames: Vector, variances: Callable[[Vector], V
     for index in range(frames.size):
         others = total - frames[index]
         normal = (summed - frames[index] * means[index]) / others
-        roots[index] = root_distance(means[index], normal, variances(normal), float(frames[index]), float(others))
+        roots[index] = root_distance(
+            means[index], normal, variances(normal), float(frames[index]), float(others), between
+        )
     return roots
 
 

@@ -19,7 +19,7 @@ Parameters: `floors`, the least sd of each figure.
 
 Example (24 windows of mean 0.5 and sd 0.1; the next has 0.9):
     >>> noise = np.random.Generator(np.random.PCG64(3)).normal(0.5, 0.1, (24, 1))
-    >>> levels = fit_levels(("mean",), np.arange(24) * 60.0, noise, np.zeros(1), np.full(24, 10.0), floors=np.full(1, 1e-3))
+    >>> levels = fit_levels(("mean",), None, noise, np.zeros(1), np.full(24, 10.0), floors=np.full(1, 1e-3))
     >>> residual = levels.residual(np.array([0.9]), 10, None)
     >>> bool(2.0 < residual[0] < 4.0)
     True
@@ -84,7 +84,7 @@ class Levels(msgspec.Struct, frozen=True):
 
         None is a moment not known: the season is then part of what is normal.
         """
-        if at is None:
+        if at is None or not self.season.knows(at):
             return np.asarray((values - from_bytes(self.centre)) / self.spread(frames, self.season.variance()))
         return np.asarray((values - from_bytes(self.centre) - self.season.at(at)) / self.spread(frames))
 
@@ -93,7 +93,9 @@ class Levels(msgspec.Struct, frozen=True):
         and p, how much of it is foretold. Without a window before, all is news."""
         if before is None:
             return residual, np.zeros(residual.size)
-        gap = min(max(before.gap_s / self.period_s, 1.0), _FORGOTTEN) if self.period_s > 0 else 1.0
+        if self.period_s <= 0.0:
+            return residual, np.zeros(residual.size)
+        gap = min(max(before.gap_s / self.period_s, 1.0), _FORGOTTEN)
         phi = from_bytes(self.phi)
         p = phi**gap
         news = (residual - p * np.clip(before.residual, -_CLIP_SD, _CLIP_SD)) / np.sqrt(1.0 - p * p)
@@ -140,6 +142,7 @@ def fit_levels(
     frames: Vector,
     *,
     floors: Vector,
+    gaps_s: Vector | None = None,
     independent: bool = False,
     distinct: float = 1.0,
 ) -> Levels:
@@ -151,6 +154,8 @@ def fit_levels(
         values: f64[N,F], each a mean over `frames` f64[N].
         within: f64[F], the variance of each figure over frames.
         floors: f64[F], the least sd of each.
+        gaps_s: f64[N-1], seconds from the beginning of each window to that of the next; None where windows have no order in time,
+            and then nothing is foretold.
         distinct: share of the frames that differ from all others. Fifty parts that went round ten times are fifty parts: the centre
             is theirs, and not that of the parts to come.
         independent: frames were put into windows by chance, so that windows differ by their frames alone.
@@ -163,15 +168,23 @@ def fit_levels(
     flat = values if times is None else values - np.stack([season.at(moment) for moment in times])
     centre = frames @ flat / frames.sum()
     residual = flat - centre
-    gaps = np.ones(windows - 1) if times is None else np.diff(times)
-    period_s = float(np.median(gaps))
+    if gaps_s is None and times is not None:
+        gaps_s = np.diff(times)
+    gaps = np.zeros(windows - 1) if gaps_s is None else gaps_s
+    forward = gaps[gaps > 0.0]
+    period_s = float(np.median(forward)) if forward.size else 0.0
     near = (gaps > 0.0) & (gaps < 1.5 * period_s)
     power = np.maximum((residual * residual).sum(axis=0), 1e-18)
     pairs = max(int(near.sum()), 4)
-    phi = (residual[1:] * residual[:-1])[near].sum(axis=0) / power * windows / pairs
+    phi = (
+        (residual[1:] * residual[:-1])[near].sum(axis=0) / power * windows / pairs
+        if near.any()
+        else np.zeros(len(names))
+    )
     terms = 1.0 + season.terms()
-    phi = np.clip((phi + terms / pairs) / (1.0 - 3.0 / pairs), 0.0, _MAX_PHI)
-    phi = np.clip(phi + _UPPER_90 * np.sqrt((1.0 - phi * phi) / pairs), 0.0, _MAX_PHI)
+    if near.any():
+        phi = np.clip((phi + terms / pairs) / (1.0 - 3.0 / pairs), 0.0, _MAX_PHI)
+        phi = np.clip(phi + _UPPER_90 * np.sqrt((1.0 - phi * phi) / pairs), 0.0, _MAX_PHI)
     steps = (residual[1:] - phi * residual[:-1])[near] if near.any() else residual
     freedom = np.maximum(len(steps) - terms, 3.0)
     variance = (steps * steps).sum(axis=0) / freedom / (1.0 - (phi * phi if near.any() else 0.0))

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from cloud.drift.detectors.distance import leave_one_out, root_distance, weighted
+from cloud.drift.detectors.distance import between_windows, leave_one_out, root_distance, weighted
 from cloud.drift.observation import Observation, pack, unpack
 from cloud.drift.vectors import Vector
 
@@ -34,6 +34,7 @@ class Pattern(msgspec.Struct, frozen=True):
 
     mean: bytes
     frames: int
+    between: float = 0.0
 
     def root(self, seen: Observation) -> float:
         """Return the cube root of the distance of `seen`."""
@@ -41,11 +42,14 @@ class Pattern(msgspec.Struct, frozen=True):
 
     def root_of(self, mean: Vector, frames: float) -> float:
         """Return the same of a mean f64[256] over so many frames."""
-        return root_distance(mean, unpack(self.mean), np.ones(mean.size), frames, self.frames)
+        return root_distance(mean, unpack(self.mean), np.ones(mean.size), frames, self.frames, self.between)
 
 
 def fit_pattern(observations: Sequence[Observation]) -> tuple[Pattern, Vector]:
     """Return (the normal pattern, the leave-one-out roots f64[N] of the windows behind it)."""
     frames = np.array([seen.frames for seen in observations], np.float64)
     means = np.stack([unpack(seen.fourier) for seen in observations])
-    return Pattern(pack(weighted(means, frames)), int(frames.sum())), leave_one_out(means, frames, np.ones_like)
+    # The features' own variances are not kept; about a half is what a random phase gives.
+    between = between_windows(means, frames, np.full(means.shape[1], 0.5)) / 2.0
+    pattern = Pattern(pack(weighted(means, frames)), int(frames.sum()), between)
+    return pattern, leave_one_out(means, frames, np.ones_like, between)

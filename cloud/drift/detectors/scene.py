@@ -3,7 +3,8 @@
 Idea: what the statistics of brightness cannot say, a tilted fixture or another part, moves light from one place of the image to
 another. Projections of random signs keep distances between thumbnails (Johnson and Lindenstrauss), at 64 numbers a frame.
 
-Formula: root(mean over d of n_eff (m_d - c_d)^2 / v_d), a diagonal Hotelling distance (`distance.root_distance`).
+Formula: root(mean over d of n_eff (m_d - c_d)^2 / v_d), 1 / n_eff = 1 / n + 1 / N + between, a diagonal Hotelling distance
+(`distance.root_distance`).
 
 Example:
     >>> from cloud.drift.observation import pack
@@ -21,19 +22,25 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from cloud.drift.detectors.distance import leave_one_out, root_distance, weighted
+from cloud.drift.detectors.distance import between_windows, leave_one_out, root_distance, weighted
 from cloud.drift.observation import Observation, pack, unpack
 from cloud.drift.vectors import Vector
 
 NAME = "scene"
+# A hundredth of the enrolled sd: below, projections differ by the last bits of a float.
+_LEAST_VARIANCE = 1e-4
 
 
 class Scene(msgspec.Struct, frozen=True):
-    """`mean` and `variances` f32[64] of the standardised projections, over `frames` frames."""
+    """`mean` and `variances` f32[64] of the standardised projections, over `frames` frames.
+
+    `between`: how much windows differ by more than their frames (`distance.between_windows`).
+    """
 
     mean: bytes
     variances: bytes
     frames: int
+    between: float = 0.0
 
     def root(self, seen: Observation) -> float:
         """Return the cube root of the distance of `seen`; about 1 when nothing changed."""
@@ -41,7 +48,7 @@ class Scene(msgspec.Struct, frozen=True):
 
     def root_of(self, mean: Vector, frames: float) -> float:
         """Return the same of a mean f64[64] over so many frames."""
-        return root_distance(mean, unpack(self.mean), unpack(self.variances), frames, self.frames)
+        return root_distance(mean, unpack(self.mean), unpack(self.variances), frames, self.frames, self.between)
 
 
 def fit_scene(observations: Sequence[Observation]) -> tuple[Scene, Vector]:
@@ -49,6 +56,7 @@ def fit_scene(observations: Sequence[Observation]) -> tuple[Scene, Vector]:
     frames = np.array([seen.frames for seen in observations], np.float64)
     means = np.stack([unpack(seen.projection) for seen in observations])
     variances = weighted(np.stack([unpack(seen.projection_variances) for seen in observations]), frames)
-    variances = np.maximum(variances, 1e-6)
-    scene = Scene(pack(weighted(means, frames)), pack(variances), int(frames.sum()))
-    return scene, leave_one_out(means, frames, lambda _: variances)
+    variances = np.maximum(variances, _LEAST_VARIANCE)
+    between = between_windows(means, frames, variances)
+    scene = Scene(pack(weighted(means, frames)), pack(variances), int(frames.sum()), between)
+    return scene, leave_one_out(means, frames, lambda _: variances, between)

@@ -30,6 +30,7 @@ import numpy as np
 from cloud.drift.vectors import Vector, from_bytes, to_bytes
 
 DAY_S = 86_400.0
+_HOUR_S = 3_600.0
 HARMONICS = 4
 _COLUMNS = 2 * HARMONICS + 2
 _DAILY_AFTER_S = 1.5 * DAY_S
@@ -41,10 +42,18 @@ _MAX_PHI = 0.97
 
 
 class Season(msgspec.Struct, frozen=True):
-    """`coefficients` f64[10,F] of cos and sin of the daily harmonics 1..4 and of the week; b"" without a season."""
+    """`coefficients` f64[10,F] of cos and sin of the daily harmonics 1..4 and of the week; b"" without a season.
+
+    `hours`: a bit for each hour of the day (UTC) that was enrolled, or the one before or after it.
+    """
 
     coefficients: bytes = b""
     figures: int = 0
+    hours: int = 0
+
+    def knows(self, moment: float) -> bool:
+        """Return whether some window at about this hour of the day was enrolled: beyond, harmonics are a guess."""
+        return not self.coefficients or bool(self.hours >> int(moment % DAY_S // _HOUR_S) & 1)
 
     def at(self, moment: float) -> Vector:
         """Return what the season adds to each figure at `moment` (Unix seconds), f64[F]."""
@@ -95,7 +104,11 @@ def fit_season(times: Vector, values: Vector) -> Season:
                 best = criterion
                 coefficients[:, figure] = 0.0
                 coefficients[columns, figure] = solution[1:]
-    return Season(to_bytes(coefficients), figures) if coefficients.any() else Season(b"", figures)
+    if not coefficients.any():
+        return Season(b"", figures)
+    seen = {int(moment % DAY_S // _HOUR_S) for moment in times}
+    near = {(hour + step) % 24 for hour in seen for step in (-1, 0, 1)}
+    return Season(to_bytes(coefficients), figures, sum(1 << hour for hour in near))
 
 
 def _row(moment: float) -> Vector:

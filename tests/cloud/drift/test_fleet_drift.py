@@ -177,7 +177,7 @@ def test_a_window_later_than_the_reorder_horizon_is_counted_and_changes_nothing(
 def test_a_station_whose_clock_fell_back_is_still_judged(new_line) -> None:
     fleet, line = FleetDrift(POLICY), new_line(seed=13)
     _tell(fleet, line.records(30))
-    line.boot, line.seq, line.at = "after-a-flat-battery", 0, 0.0
+    line.boot, line.seq, line.at, line.synced = "after-a-flat-battery", 0, 0.0, False
     line.shift_by(mean=5.0)
     assert _tell(fleet, line.records(50)) == [EventKind.ALARM_RAISED]
     assert fleet.status("s1").late == 0
@@ -201,6 +201,7 @@ def test_a_restart_at_any_window_changes_nothing(new_line) -> None:
     assert restarted.status("s1") == straight.status("s1")
     single = FleetDrift(POLICY)
     single.restore_station(straight.snapshot_station("s1"))
+    assert single.resume(["s1"]) == []
     assert single.status("s1") == straight.status("s1")
 
 
@@ -230,3 +231,72 @@ def test_a_cause_shared_by_most_stations_becomes_one_shared_alarm(new_line) -> N
     assert kinds.count(EventKind.SHARED_ALARM_RAISED) == 1
     assert kinds.count(EventKind.ALARM_RAISED) < len(lines)
     assert fleet.shared_alarms() == ("fleet",) and fleet.status("s3").shared_by == ("fleet",)
+
+
+@pytest.mark.parametrize("first", [20, 30, 100])
+def test_a_station_whose_trusted_clock_fell_back_is_not_stuck_with_what_it_did_before(new_line, first) -> None:
+    policy = DriftPolicy(settle_windows=24)
+    fleet, line = FleetDrift(policy), new_line(seed=16)
+    _tell(fleet, line.records(first))
+    line.boot, line.seq, line.at = "a-clock-set-wrong", 0, 0.0
+    _tell(fleet, line.records(100))
+    assert fleet.status("s1").phase is StationPhase.QUIET
+    line.shift_by(mean=5.0)
+    assert EventKind.ALARM_RAISED in _tell(fleet, line.records(40))
+    assert fleet.status("s1").phase is StationPhase.ALARMED
+
+
+def test_a_drift_behind_a_broken_camera_is_told_when_the_camera_is_mended(new_line) -> None:
+    fleet, line = FleetDrift(POLICY), new_line(seed=17)
+    _tell(fleet, line.records(30))
+    line.frozen = True
+    events = [event for record in line.records(3) for event in fleet.observe(record)]
+    assert [event.cause for event in events] == [Cause.FROZEN]
+    line.frozen = False
+    line.shift_by(sharpness=-5.0)
+    told = [event for record in line.records(40) for event in fleet.observe(record)]
+    assert [(event.kind, event.cause) for event in told] == [(EventKind.ALARM_RAISED, Cause.COVARIATE_SHIFT)]
+    assert fleet.status("s1").sentence.startswith("lens: ")
+    line.frozen = True
+    told = [event for record in line.records(3) for event in fleet.observe(record)]
+    assert [event.cause for event in told] == [Cause.FROZEN]
+    line.frozen = False
+    _tell(fleet, line.records(30))
+    assert fleet.status("s1").cause is Cause.COVARIATE_SHIFT, "the drift stood behind it all the time"
+
+
+def test_an_alarm_does_not_end_while_the_drift_lasts(new_line) -> None:
+    for seed in range(6):
+        fleet, line = FleetDrift(DriftPolicy(settle_windows=24)), new_line(seed=50 + seed)
+        _tell(fleet, line.records(30))
+        line.shift_by(mean=0.6)
+        assert _tell(fleet, line.records(400)).count(EventKind.ALARM_CLEARED) == 0
+
+
+def test_a_station_that_enrols_anew_says_so_when_its_alarm_ends(new_line) -> None:
+    fleet, line = FleetDrift(POLICY), new_line(seed=18)
+    _tell(fleet, line.records(30))
+    line.shift_by(mean=5.0)
+    _tell(fleet, line.records(6))
+    line.reference = "t" * 64
+    (event,) = fleet.observe(line.record())
+    assert event.kind is EventKind.ALARM_CLEARED and event.sentence == "the station itself enrolled anew"
+
+
+def test_one_black_window_days_after_another_fault_is_no_alarm(new_line) -> None:
+    fleet, line = FleetDrift(DriftPolicy(period_s=600.0)), new_line(seed=19, frames=3)
+    _tell(fleet, line.records(5))
+    line.shift_by(dark=10.5, spread=-10.0)
+    assert EventKind.ALARM_RAISED in _tell(fleet, line.records(3))
+    line.shift[:] = 0.0
+    assert EventKind.ALARM_CLEARED in _tell(fleet, line.records(400))
+    line.shift_by(dark=10.5, spread=-10.0)
+    assert _tell(fleet, line.records(1)) == []
+
+
+def test_a_frozen_camera_on_a_slow_line_is_found_by_the_period(new_line) -> None:
+    fleet, line = FleetDrift(DriftPolicy(period_s=600.0, enrol_windows=12)), new_line(seed=20, frames=3)
+    _tell(fleet, line.records(200))
+    line.loop = 1
+    assert EventKind.ALARM_RAISED in _tell(fleet, line.records(45))
+    assert fleet.status("s1").cause is Cause.FROZEN
