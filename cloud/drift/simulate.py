@@ -68,8 +68,9 @@ class Plant:
 
     `drifting`: the share of stations that drift, each from an hour of the watched days on. `memory`: the range of the light's
     autocorrelation from hour to hour. `slow_sd`, `daily_sd`: ranges of the size of slow noise and of the daily swing, in standard
-    deviations of single frames. `square`: lamps are switched instead. `outliers`: share of windows thrown far off by something
-    that passes.
+    deviations of single frames. `scene_sd`: of how far the scene sways along some direction, alike; `mix_sd`: of the logarithms
+    of the shares of labels, from lot to lot; both remember as light does. `square`: lamps are switched instead. `outliers`: share
+    of windows thrown far off by something that passes.
     """
 
     stations: int = 2_000
@@ -80,6 +81,8 @@ class Plant:
     memory: tuple[float, float] = (0.3, 0.95)
     slow_sd: tuple[float, float] = (0.05, 0.3)
     daily_sd: tuple[float, float] = (0.1, 0.8)
+    scene_sd: tuple[float, float] = (0.0, 0.1)
+    mix_sd: tuple[float, float] = (0.0, 0.2)
     square: bool = False
     outliers: float = 0.0
     seed: int = 1
@@ -142,6 +145,9 @@ class _Line:
         self._slow_sd = rng.uniform(*plant.slow_sd)
         self._daily, self._late = rng.uniform(*plant.daily_sd), rng.uniform(0, 24)
         self._slow = self._slow_sd * rng.normal()
+        self._scene_sd, self._mix_sd = rng.uniform(*plant.scene_sd), rng.uniform(*plant.mix_sd)
+        self._sway, self._lot = self._scene_sd * rng.normal(), self._mix_sd * rng.normal()
+        self._scene_way, self._mix_way = rng.normal(0, 1, PROJECTIONS), rng.normal(0, 1, _LABELS.size)
         self._load = _loads(_LIGHT) * rng.uniform(0.6, 1.4, N_STATISTICS)
         self._logit = rng.uniform(2.0, 4.0)
         self._seq = 0
@@ -151,7 +157,12 @@ class _Line:
         hours: Vector = np.arange(24.0 * day, 24.0 * day + 24.0)
         begins = STARTED_AT + hours * HOUR_S
         frames = np.maximum(rng.poisson(plant.frames, 24), 8)
-        light = self._light(hours)
+        swing = np.sin(2.0 * np.pi * (hours - self._late) / 24.0)
+        swing = np.sign(swing) if plant.square else swing * 2.0**0.5
+        self._slow, slow = self._wander(self._slow, self._slow_sd)
+        self._sway, sway = self._wander(self._sway, self._scene_sd)
+        self._lot, lot = self._wander(self._lot, self._mix_sd)
+        light = self._daily * swing + slow
         shift, labels, logit = np.zeros((24, N_STATISTICS)), np.tile(_LABELS, (24, 1)), np.full(24, self._logit)
         if self._drift is not None:
             on = begins >= self._drift.since
@@ -165,7 +176,9 @@ class _Line:
             shift[thrown] += rng.normal(0, 8.0, (int(thrown.sum()), N_STATISTICS))
         noise = rng.normal(0, 1, (24, N_STATISTICS)) @ self._root.T / np.sqrt(frames)[:, None]
         means = self._centre + self._sd * (light[:, None] * self._load + shift + noise)
-        projection = rng.normal(0, 1, (24, PROJECTIONS)) / np.sqrt(frames)[:, None]
+        labels = labels * np.exp(lot[:, None] * self._mix_way)
+        labels /= labels.sum(axis=1, keepdims=True)
+        projection = rng.normal(0, 1, (24, PROJECTIONS)) / np.sqrt(frames)[:, None] + sway[:, None] * self._scene_way
         fourier = 0.7 * rng.normal(0, 1, (24, FOURIER)) / np.sqrt(frames)[:, None]
         answers = np.stack([rng.multinomial(count, shares) for count, shares in zip(frames, labels, strict=True)])
         sure = np.stack(
@@ -212,15 +225,12 @@ class _Line:
             )
         return drawn
 
-    def _light(self, hours: Vector) -> Vector:
-        swing = np.sin(2.0 * np.pi * (hours - self._late) / 24.0)
-        swing = np.sign(swing) if self._plant.square else swing * 2.0**0.5
-        slow = np.empty(hours.size)
-        step = self._slow_sd * (1.0 - self._phi**2) ** 0.5
-        for hour, news in enumerate(self._rng.normal(0, step, hours.size)):
-            self._slow = self._phi * self._slow + news
-            slow[hour] = self._slow
-        return np.asarray(self._daily * swing + slow)
+    def _wander(self, last: float, sd: float) -> tuple[float, Vector]:
+        """Return (the last, all f64[24]) of a day of slow noise that goes on from `last`."""
+        values = np.empty(24)
+        for hour, news in enumerate(self._rng.normal(0, sd * (1.0 - self._phi**2) ** 0.5, 24)):
+            values[hour] = last = self._phi * last + news
+        return last, values
 
 
 def _loads(named: dict[str, float]) -> Vector:

@@ -21,7 +21,15 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from cloud.drift.detectors.distance import leave_one_out, root_distance, share_variances, weighted
+from cloud.drift.detectors.distance import (
+    NO_SWAYS,
+    Sways,
+    fit_sways,
+    leave_one_out,
+    root_distance,
+    share_variances,
+    weighted,
+)
 from cloud.drift.observation import Observation
 from cloud.drift.vectors import Vector
 
@@ -39,13 +47,13 @@ class Shares(msgspec.Struct, frozen=True):
     cuts: tuple[int, ...]
     answers: int
     a_window: float
-    between: float = 0.0
+    sways: Sways = NO_SWAYS
 
     def root_of(self, counts: Vector) -> float:
-        """Return the cube root of the distance of `counts` f64[cells]; about 1 when nothing changed."""
+        """Return the fourth root of the distance of `counts` f64[cells]; about 1 when nothing changed."""
         shares, answers = _shares(counts, self.cuts), float(counts.sum())
         usual = np.array(self.usual)
-        return root_distance(shares, usual, share_variances(self.a_window)(usual), answers, self.answers, self.between)
+        return root_distance(shares, usual, share_variances(self.a_window)(usual), answers, self.answers, self.sways)
 
 
 def fit_labels(observations: Sequence[Observation]) -> tuple[Shares, Vector]:
@@ -64,11 +72,9 @@ def _fit(counts: Vector, cuts: tuple[int, ...]) -> tuple[Shares, Vector]:
     shares = np.stack([_shares(row, cuts) for row in counts])
     a_window = float(answers.mean())
     mean, variances = weighted(shares, answers), share_variances(a_window)
-    # Cells of a multinomial: a share of s scatters by s (1 - s) / n.
-    scatter = shares.var(axis=0, ddof=1).sum() / max(float((mean * (1.0 - mean)).sum()), 1e-9)
-    between = max(float(scatter) - float((1.0 / np.maximum(answers, 1.0)).mean()), 0.0)
-    usual = Shares(tuple(mean.tolist()), cuts, int(answers.sum()), a_window, between)
-    return usual, leave_one_out(shares, answers, variances, between)
+    sways = fit_sways(shares, answers, variances(mean))
+    usual = Shares(tuple(mean.tolist()), cuts, int(answers.sum()), a_window, sways)
+    return usual, leave_one_out(shares, answers, variances, sways)
 
 
 def _shares(counts: Vector, cuts: Sequence[int]) -> Vector:

@@ -1,45 +1,85 @@
 """Distances of one mean vector from another, calibrated by the baseline's own windows.
 
 A distance has no closed null distribution here; each enrolled window is measured against the baseline of the *others* (leave one
-out). The cube root of such a sum of squares is about normal (Wilson and Hilferty 1931), so the roots are judged as levels.
+out). The fourth root of such a sum of squares is about normal from one degree of freedom on (Hawkins and Wixley 1986; the cube
+root only from several, and a scene that sways in one direction has one), so the roots are judged as levels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import numpy as np
 
+from cloud.drift.observation import pack, unpack
 from cloud.drift.vectors import Vector
 
+_MOST_SWAYS = 8
+_CLEARLY = 1.2
 FLOOR = 0.02
 """The least sd of a root: below it, agreement is luck."""
 
 
+class Sways(msgspec.Struct, frozen=True):
+    """How windows differ from one another by more than their frames, as a share of the variances of single frames.
+
+    `directions` f32[K,D] in which they sway most, by `extra` f32[K]; `rest` in all others. A fixture that settles, or lots that
+    follow one another, move a scene to and fro in one direction: whitened, that is one figure of many and no drift.
+    """
+
+    directions: bytes = b""
+    extra: bytes = b""
+    rest: float = 0.0
+
+
+NO_SWAYS = Sways()
+
+
+def fit_sways(means: Vector, frames: Vector, variances: Vector) -> Sways:
+    """Return how `means` f64[N,D] of so many `frames` f64[N] sway, given variances f64[D] of single frames.
+
+    Directions stand out of noise when their eigenvalue passes the Marchenko-Pastur edge by a fifth.
+    """
+    windows, size = means.shape
+    apart = (means - weighted(means, frames)) / np.sqrt(variances)
+    _, singular, directions = np.linalg.svd(apart, full_matrices=False)
+    eigenvalues = singular * singular / (windows - 1)
+    most = min(_MOST_SWAYS, len(eigenvalues) - 1, size - 1)
+    noise = float(eigenvalues[most:].sum()) / (size - most)
+    edge = _CLEARLY * noise * (1.0 + (size / windows) ** 0.5) ** 2
+    count = int((eigenvalues[:most] > edge).sum())
+    rest = float(eigenvalues[count:].sum()) / (size - count) - float((1.0 / np.maximum(frames, 1.0)).mean())
+    extra = np.maximum(eigenvalues[:count] - noise, 0.0)
+    return Sways(pack(directions[:count].reshape(-1)), pack(extra), max(rest, 0.0))
+
+
 def root_distance(
-    mean: Vector, normal: Vector, variances: Vector, frames: float, baseline_frames: float, between: float = 0.0
+    mean: Vector, normal: Vector, variances: Vector, frames: float, baseline_frames: float, sways: Sways = NO_SWAYS
 ) -> float:
-    """Return the cube root of the average squared, variance-scaled difference of two means; about 1 when nothing changed.
+    """Return the fourth root of the average squared, variance-scaled difference of two means; about 1 when nothing changed.
 
     Args:
         mean: f64[D], over `frames` frames.
         normal: f64[D], over `baseline_frames` frames.
         variances: f64[D], of single frames, above 0.
-        between: how much windows differ by more than their frames, as a share of `variances` (`between_windows`): without it a
-            window of more frames than usual lies further off the more frames it has.
+        sways: what windows differ by besides their frames; without it a window of more frames than usual lies further off the
+            more frames it has.
     """
-    effective = 1.0 / (1.0 / max(frames, 1.0) + 1.0 / max(baseline_frames, 1.0) + between)
-    difference = mean - normal
-    return float(np.cbrt(effective * np.mean(difference * difference / variances)))
+    spread = 1.0 / max(frames, 1.0) + 1.0 / max(baseline_frames, 1.0) + sways.rest
+    apart = (mean - normal) / np.sqrt(variances)
+    total = float(apart @ apart)
+    swaying = 0.0
+    if sways.extra:
+        along = unpack(sways.directions).reshape(-1, apart.size) @ apart
+        total -= float(along @ along)
+        swaying = float((along * along / (spread + unpack(sways.extra))).sum())
+    return float(((max(total, 0.0) / spread + swaying) / apart.size) ** 0.25)
 
 
-def between_windows(means: Vector, frames: Vector, variances: Vector) -> float:
-    """Return by how much `means` f64[N,D] scatter beyond what frames of `variances` f64[D] explain, as a share of those."""
-    scatter = float(np.mean(means.var(axis=0, ddof=1) / variances))
-    return max(scatter - float((1.0 / np.maximum(frames, 1.0)).mean()), 0.0)
-
-
-def leave_one_out(means: Vector, frames: Vector, variances: Callable[[Vector], Vector], between: float = 0.0) -> Vector:
+def leave_one_out(
+    means: Vector, frames: Vector, variances: Callable[[Vector], Vector], sways: Sways = NO_SWAYS
+) -> Vector:
     """Return the root distance of each of `means` f64[N,D] from the mean of all others, f64[N].
 
     `variances` returns the variances of single frames given the others' mean.
@@ -50,7 +90,7 @@ def leave_one_out(means: Vector, frames: Vector, variances: Callable[[Vector], V
         others = total - frames[index]
         normal = (summed - frames[index] * means[index]) / others
         roots[index] = root_distance(
-            means[index], normal, variances(normal), float(frames[index]), float(others), between
+            means[index], normal, variances(normal), float(frames[index]), float(others), sways
         )
     return roots
 

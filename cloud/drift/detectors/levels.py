@@ -43,6 +43,7 @@ _STANDARD_ERRORS = 3.0
 _CLIP_SD = 3.0
 _UPPER_80, _UPPER_90 = 0.8416, 1.2816
 _LEAST_WORTH = 2.0
+_LEAST_FREEDOM = 4.0
 _MAX_PHI = 0.97
 # Two windows this many periods apart say nothing about one another.
 _FORGOTTEN = 200.0
@@ -188,7 +189,9 @@ def fit_levels(
     steps = (residual[1:] - phi * residual[:-1])[near] if near.any() else residual
     freedom = np.maximum(len(steps) - terms, 3.0)
     variance = (steps * steps).sum(axis=0) / freedom / (1.0 - (phi * phi if near.any() else 0.0))
-    widening = np.array([sd_inflation(int(count)) for count in freedom]) ** 2
+    # News is as many as windows; but a distance is no sum, its memory no AR(1), and slow swings of it are few.
+    swings = np.where(within > 0.0, freedom, np.maximum(freedom * (1.0 - phi) / (1.0 + phi), _LEAST_FREEDOM))
+    widening = np.array([sd_inflation(int(count)) for count in swings]) ** 2
     usual = windows / float((1.0 / frames).sum())
     between = np.maximum(variance * widening - within / usual, 0.0)
     if independent:

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from cloud.drift.detectors.distance import between_windows, leave_one_out, root_distance, weighted
+from cloud.drift.detectors.distance import NO_SWAYS, Sways, fit_sways, leave_one_out, root_distance, weighted
 from cloud.drift.observation import Observation, pack, unpack
 from cloud.drift.vectors import Vector
 
@@ -30,26 +30,30 @@ NAME = "pattern"
 
 
 class Pattern(msgspec.Struct, frozen=True):
-    """`mean` f32[256] of the features, over `frames` frames."""
+    """`mean` f32[256] of the features, over `frames` frames, `a_window` each."""
 
     mean: bytes
     frames: int
-    between: float = 0.0
+    a_window: float = 0.0
+    sways: Sways = NO_SWAYS
 
     def root(self, seen: Observation) -> float:
-        """Return the cube root of the distance of `seen`."""
+        """Return the fourth root of the distance of `seen`."""
         return self.root_of(unpack(seen.fourier), seen.frames)
 
     def root_of(self, mean: Vector, frames: float) -> float:
         """Return the same of a mean f64[256] over so many frames."""
-        return root_distance(mean, unpack(self.mean), np.ones(mean.size), frames, self.frames, self.between)
+        # What frames of one window have in common is not known feature by feature: a window larger than usual is taken for a usual
+        # one, or it would lie further off the more frames it has.
+        usual = min(frames, self.a_window) if self.a_window else frames
+        return root_distance(mean, unpack(self.mean), np.ones(mean.size), usual, self.frames, self.sways)
 
 
 def fit_pattern(observations: Sequence[Observation]) -> tuple[Pattern, Vector]:
     """Return (the normal pattern, the leave-one-out roots f64[N] of the windows behind it)."""
     frames = np.array([seen.frames for seen in observations], np.float64)
     means = np.stack([unpack(seen.fourier) for seen in observations])
-    # The features' own variances are not kept; about a half is what a random phase gives.
-    between = between_windows(means, frames, np.full(means.shape[1], 0.5)) / 2.0
-    pattern = Pattern(pack(weighted(means, frames)), int(frames.sum()), between)
-    return pattern, leave_one_out(means, frames, np.ones_like, between)
+    # Features scatter by less than 1 from frame to frame: `rest` would be that, and is left out.
+    sways = msgspec.structs.replace(fit_sways(means, frames, np.ones(means.shape[1])), rest=0.0)
+    pattern = Pattern(pack(weighted(means, frames)), int(frames.sum()), float(frames.mean()), sways)
+    return pattern, leave_one_out(means, frames, np.ones_like, sways)

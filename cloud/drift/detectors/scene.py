@@ -3,8 +3,8 @@
 Idea: what the statistics of brightness cannot say, a tilted fixture or another part, moves light from one place of the image to
 another. Projections of random signs keep distances between thumbnails (Johnson and Lindenstrauss), at 64 numbers a frame.
 
-Formula: root(mean over d of n_eff (m_d - c_d)^2 / v_d), 1 / n_eff = 1 / n + 1 / N + between, a diagonal Hotelling distance
-(`distance.root_distance`).
+Formula: root(mean over d of n_eff (m_d - c_d)^2 / v_d), 1 / n_eff = 1 / n + 1 / N + what windows differ by besides their frames,
+more in the directions in which they sway (`distance.Sways`): Hotelling's distance, whitened by frames and by sways.
 
 Example:
     >>> from cloud.drift.observation import pack
@@ -22,7 +22,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from cloud.drift.detectors.distance import between_windows, leave_one_out, root_distance, weighted
+from cloud.drift.detectors.distance import NO_SWAYS, Sways, fit_sways, leave_one_out, root_distance, weighted
 from cloud.drift.observation import Observation, pack, unpack
 from cloud.drift.vectors import Vector
 
@@ -34,21 +34,21 @@ _LEAST_VARIANCE = 1e-4
 class Scene(msgspec.Struct, frozen=True):
     """`mean` and `variances` f32[64] of the standardised projections, over `frames` frames.
 
-    `between`: how much windows differ by more than their frames (`distance.between_windows`).
+    `sways`: how windows differ by more than their frames.
     """
 
     mean: bytes
     variances: bytes
     frames: int
-    between: float = 0.0
+    sways: Sways = NO_SWAYS
 
     def root(self, seen: Observation) -> float:
-        """Return the cube root of the distance of `seen`; about 1 when nothing changed."""
+        """Return the fourth root of the distance of `seen`; about 1 when nothing changed."""
         return self.root_of(unpack(seen.projection), seen.frames)
 
     def root_of(self, mean: Vector, frames: float) -> float:
         """Return the same of a mean f64[64] over so many frames."""
-        return root_distance(mean, unpack(self.mean), unpack(self.variances), frames, self.frames, self.between)
+        return root_distance(mean, unpack(self.mean), unpack(self.variances), frames, self.frames, self.sways)
 
 
 def fit_scene(observations: Sequence[Observation]) -> tuple[Scene, Vector]:
@@ -57,6 +57,6 @@ def fit_scene(observations: Sequence[Observation]) -> tuple[Scene, Vector]:
     means = np.stack([unpack(seen.projection) for seen in observations])
     variances = weighted(np.stack([unpack(seen.projection_variances) for seen in observations]), frames)
     variances = np.maximum(variances, _LEAST_VARIANCE)
-    between = between_windows(means, frames, variances)
-    scene = Scene(pack(weighted(means, frames)), pack(variances), int(frames.sum()), between)
-    return scene, leave_one_out(means, frames, lambda _: variances, between)
+    sways = fit_sways(means, frames, variances)
+    scene = Scene(pack(weighted(means, frames)), pack(variances), int(frames.sum()), sways)
+    return scene, leave_one_out(means, frames, lambda _: variances, sways)
