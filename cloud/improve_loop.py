@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from cloud.drift.causes import Cause
-from cloud.drift.fleet import FleetDrift
+from cloud.drift.causes import FAULTS, Cause
+from cloud.drift.fleet import FLEET, FleetDrift
 from cloud.drift.fleet_status import DriftEvent, EventKind, StationDrift, StationPhase
 from cloud.drift.observation import WindowRecord
 from cloud.drift.policy import DriftPolicy
@@ -108,7 +108,7 @@ class ImproveLoop:
         self._notices.tell(self._now())
         alarms = self._stored.alarms.open()
         for alarm in alarms:
-            self._requests.for_alarm(alarm)
+            self._requests.for_alarm(alarm, self._whose(alarm.series))
         self._requests.routinely(set(self._seen()) - {alarm.series for alarm in alarms})
         self._retrains.tick()
 
@@ -220,6 +220,18 @@ class ImproveLoop:
     def _statuses(self, series: Iterable[str]) -> list[StationDrift]:
         with self._lock:
             return [self._fleet.status(each) for each in series]
+
+    def _whose(self, series: str) -> list[str]:
+        """Return the series that an alarm of `series` is of: those that drift, strongest evidence first, where many share it."""
+        if series != FLEET and series not in self._cohorts:
+            return [series]
+        # A sensor fault is a camera's own, whoever else drifts.
+        sharing = [
+            status
+            for status in self._statuses(self._seen())
+            if status.phase is StationPhase.ALARMED and status.cause not in FAULTS and series in status.shared_by
+        ]
+        return [status.station for status in sorted(sharing, key=lambda status: -status.log10_e)]
 
     def _answer_done(self) -> None:
         """Close an alarm once the version that answers it runs everywhere, and learn the camera's new normal."""

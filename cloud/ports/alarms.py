@@ -108,7 +108,10 @@ class AlarmBook(Protocol):
     def start_retrain(
         self, alarm: Alarm | None, reason: str, now: float, *, series: str = "", trigger: str = "drift"
     ) -> int:
-        """Record that an alarm, or without one `series`, is to be mended by a new model; return the retrain's id."""
+        """Record that an alarm, or without one `series`, is to be mended by a new model; return the retrain's id.
+
+        `series` with an alarm: whose model is mended, where many share the alarm.
+        """
 
     def update_retrain(self, retrain: int, **values: str | float) -> None:
         """Change columns of a retrain."""

@@ -80,10 +80,11 @@ class Alarms:
     ) -> int:
         """Record that an alarm, or without one `series`, is to be mended by a new model; return the retrain's id.
 
-        The decision that led to it is stored in the same transaction.
+        `series` with an alarm: whose model is mended, where many share the alarm. The decision that led to it is stored in the
+        same transaction.
         """
+        station, camera = split_series(series or (alarm.series if alarm else ""))
         series = alarm.series if alarm else series
-        station, camera = split_series(series)
         with self._database.write() as connection:
             row = {
                 "alarm": alarm.id if alarm else None,
