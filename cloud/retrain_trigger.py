@@ -234,7 +234,7 @@ class RetrainTrigger:
 
 
 def _of_series(series: str, retrains: Sequence[Retrain], alarms: Sequence[Alarm]) -> list[Retrain]:
-    """Return the retrains of a series, and of an alarm that many share; one that a version without cameras recorded is its alarm's."""
+    """Return the retrains of a series or of an alarm that many share; one of a version without cameras is its alarm's."""
     by_alarm = {alarm.id: alarm for alarm in alarms}
 
     def belongs(retrain: Retrain) -> bool:

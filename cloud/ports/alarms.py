@@ -93,8 +93,13 @@ class AlarmBook(Protocol):
         snapshots: Mapping[str, bytes],
         opened: Sequence[Opened],
         cleared: Sequence[tuple[str, float, str]],
+        settled: Sequence[tuple[str, float, str]] = (),
     ) -> None:
-        """Store the detectors' state with the alarms it opened and cleared (series, at, why), in one transaction."""
+        """Store the detectors' state with the alarms it opened and cleared (series, at, why), in one transaction.
+
+        What is opened where an alarm of another cause is open is that alarm from then on. `cleared` ends what the detectors raised,
+        not what people's labels said; `settled` ends either.
+        """
 
     def all(self) -> list[Alarm]:
         """Return every alarm, oldest first."""
