@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import pytest
 
-from cloud.ports.alarms import Retrain
+from cloud.drift.causes import Cause
+from cloud.drift.fleet import FleetDrift
+from cloud.drift.fleet_status import DriftEvent, EventKind
+from cloud.ports.alarms import Opened, Retrain
 from cloud.ports.samples import Sample
 from tests.cloud.test_drift_of_cameras import BETTER, LABELS, SERIES, Fleet
 from tests.fakes.cloud_fleet import FakeRelease
@@ -90,3 +93,78 @@ def test_a_shared_alarm_is_answered_by_one_retrain_that_renews_all_its_members(s
     assert retrain.alarm == alarm.id and retrain.station in asked
     ((version, changed),) = sharing.rollouts
     assert (version, changed[0], set(changed)) == (retrain.version, retrain.station, asked)
+    with sharing.tables.database.write() as connection:
+        connection.exec_driver_sql("UPDATE rollouts SET state = 'DONE'")
+    sharing.loop.tick()
+    assert [(a.series, a.closed_why) for a in sharing.tables.alarms.all()] == [("fleet", f"answered by {version}")]
+    enrolled = {series: sharing.loop.drift_status(series)["enrolled"] for series in SERIES}
+    assert enrolled.pop("s6") > 0 and set(enrolled.values()) == {0}
+    assert "fleet" not in sharing.tables.alarms.load_state()[1], "it is no station"
+    sharing.restart()
+    sharing.send(30)
+    assert sharing.tables.alarms.open() == []
+
+
+def test_a_camera_that_broke_is_no_member_of_the_alarm_the_others_share(sharing: Sharing) -> None:
+    sharing.send(30)
+    sharing.lines["s5"].shift_by(mean=-1e9, spread=-1e9, dark=1e9)
+    sharing.send(6)
+    assert [a.series for a in sharing.tables.alarms.open()] == ["s5"]
+    assert sharing.loop.drift_status("s5")["cause"] == "black"
+    for series in set(SERIES) - {"s5"}:
+        sharing.lines[series].shift_by(sharpness=-6.0)
+    sharing.send(12, notes=1)
+    (shared,) = [a for a in sharing.tables.alarms.open() if a.series == "fleet"]
+    assert "s5" not in {sample.station for sample in sharing.tables.samples.of_alarm(shared.id)}
+    sharing.loop.re_enrol("fleet", "eva", "a new lamp")
+    assert [a.series for a in sharing.tables.alarms.open()] == ["s5"], "no new normal mends a camera"
+    assert sharing.loop.drift_status("s5")["enrolled"] > 0
+
+
+def test_what_changed_while_nobody_watched_is_stored_before_anything_else(
+    sharing: Sharing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`resume` compares what it is told with what is true; with this fleet it never finds a difference, so one is given."""
+    sharing.send(1)
+    for series, cause in (("hall", "covariate_shift"), ("s2", "concept_shift")):
+        sharing.tables.alarms.commit(7, {}, [Opened(series, 1.0, 1.0, cause, "lens: fogged")], [])
+    told: list[str] = []
+
+    def resume(fleet: FleetDrift, names: Iterable[str]) -> list[DriftEvent]:
+        told.extend(names)
+        ended = DriftEvent(EventKind.SHARED_ALARM_CLEARED, "hall", 2.0, Cause.NONE, "no such cohort any more", (), 0.0)
+        begun = DriftEvent(EventKind.ALARM_RAISED, "s3", 2.0, Cause.COVARIATE_SHIFT, "lens: dull", (), 9.0)
+        return [ended, begun]
+
+    monkeypatch.setattr(FleetDrift, "resume", resume)
+    sharing.restart()
+    assert told == ["hall"], "what people's labels opened the detectors know nothing of"
+    sharing.loop.tick()
+    assert [a.series for a in sharing.tables.alarms.open()] == ["s2", "s3"]
+    assert sharing.tables.alarms.all()[0].closed_why == "no such cohort any more"
+    sharing.tables.alarms.close("s3", 3.0, "by hand")
+    sharing.loop.tick()
+    assert [a.series for a in sharing.tables.alarms.open()] == ["s2"], "it is told once"
+
+
+def test_a_station_that_recovers_and_drifts_again_between_two_looks_stays_alarmed(sharing: Sharing) -> None:
+    sharing.send(30)
+    sharing.lines["s2"].shift_by(sharpness=-6.0)
+    sharing.send(6)
+    (alarm,) = sharing.tables.alarms.open()
+    watched, sharing.loop = sharing.loop, Absent()  # type: ignore[assignment]
+    sharing.lines["s2"].shift_by(sharpness=0.0)
+    sharing.send(40)
+    sharing.lines["s2"].shift_by(sharpness=-6.0)
+    sharing.send(6)
+    sharing.loop = watched
+    sharing.loop.tick()
+    assert sharing.loop.drift_status("s2")["phase"] == "alarmed"
+    assert [a.id for a in sharing.tables.alarms.open()] == [alarm.id]
+
+
+class Absent:
+    """A loop that does not look."""
+
+    def tick(self) -> None:
+        """Do nothing."""
