@@ -109,7 +109,7 @@ class ImproveLoop:
         self._notices.tell(self._now())
         alarms = self._stored.alarms.open()
         for alarm in alarms:
-            self._requests.for_alarm(alarm, self._whose(alarm.series))
+            self._requests.for_alarm(alarm, self._whose)
         self._requests.routinely(set(self._seen()) - {alarm.series for alarm in alarms})
         self._retrains.tick()
 

@@ -54,18 +54,19 @@ class ReviewRequests:
         self._rules, self._now = rules, now
         self._looked_at: float | None = None
 
-    def for_alarm(self, alarm: Alarm, whose: Sequence[str]) -> None:
+    def for_alarm(self, alarm: Alarm, whose: Callable[[str], Sequence[str]]) -> None:
         """Ask for pixels until as many parts as the budget allows are before people.
 
-        `whose`: the series the alarm is of, strongest evidence first. Of many that share it a few are asked, those first that were
-        asked before, and the budget is split between them; what one cannot fill the others fill at the next call.
+        `whose` returns which series the alarm of a name is of, strongest evidence first. Of many that share it a few are asked,
+        those first that were asked before, and the budget is split between them; what one cannot fill the others do at the next
+        call.
         """
         now, rules = self._now(), self._rules
         asked = self._samples.of_alarm(alarm.id)
         coming = [s for s in asked if s.received_at is not None or (s.requested_at or 0) > now - rules.ask_again_s]
         lost = [s for s in asked if s not in coming]
         wanted = rules.per_alarm - len(coming)
-        members = self._asked_members(whose, asked, lost) if wanted > 0 else []
+        members = self._asked_members(whose(alarm.series), asked, lost) if wanted > 0 else []
         for number, series in enumerate(members):
             share = -(-wanted // (len(members) - number))
             shown = [s for s in coming if _series_of(s) == series]
