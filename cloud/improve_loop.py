@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from cloud.drift.causes import Cause
-from cloud.drift.fleet import FleetDrift
+from cloud.drift.causes import FAULTS, Cause
+from cloud.drift.fleet import FLEET, FleetDrift
 from cloud.drift.fleet_status import DriftEvent, EventKind, StationDrift, StationPhase
 from cloud.drift.observation import WindowRecord
 from cloud.drift.policy import DriftPolicy
@@ -84,6 +84,7 @@ class ImproveLoop:
         self._stored, self._now = stored, now
         self._policy, self._cohorts, self._labels = policy, dict(cohorts or {}), labels
         self._lock = threading.Lock()
+        self._untold: list[DriftEvent] = []
         self._load()
         self._retrains = RetrainTrigger(
             RetrainBooks(stored.stations, stored.alarms, stored.samples, stored.rollouts),
@@ -108,7 +109,7 @@ class ImproveLoop:
         self._notices.tell(self._now())
         alarms = self._stored.alarms.open()
         for alarm in alarms:
-            self._requests.for_alarm(alarm)
+            self._requests.for_alarm(alarm, self._whose)
         self._requests.routinely(set(self._seen()) - {alarm.series for alarm in alarms})
         self._retrains.tick()
 
@@ -130,15 +131,26 @@ class ImproveLoop:
         return sorted(found, key=lambda shown: shown["phase"] != StationPhase.ALARMED.value)
 
     def re_enrol(self, series: str, actor: str, reason: str) -> None:
-        """Take what the series' camera sees from now on as its normal; its open alarm is closed."""
-        now = self._now()
-        self._labels.re_enrolled(series, now)
+        """Take what the series' camera sees from now on as its normal; its open alarm is closed.
+
+        Of an alarm that many share ("fleet"), those that drift are enrolled again, all at once.
+        """
+        now, cameras = self._now(), self._whose(series)
+        for camera in cameras:
+            self._labels.re_enrolled(camera, now)
         with self._lock:
-            events = self._fleet.re_enrol(series, reason, now)
-            self._keep([series], self._opened(events, now), [(series, now, reason), *_cleared(events, now)])
-        self._stored.audit.append(now, actor, "re-enrol", f"{series}: {reason}")
+            told = [event for camera in cameras for event in self._fleet.re_enrol(camera, reason, now)]
+            # What one of them is told while the next has yet to follow was over before anybody could read it.
+            events = [event for event in told if event.subject not in (series, *cameras)]
+            settled = [(each, now, reason) for each in sorted({series, *cameras})]
+            seen = set(self._fleet.stations())
+            self._keep(seen.intersection(cameras), self._opened(events, now), _cleared(events, now), settled)
+        for camera in cameras:
+            self._stored.audit.append(now, actor, "re-enrol", f"{camera}: {reason}")
 
     def _watch(self) -> None:
+        with self._lock:
+            self._tell_untold()
         while rows := self._stored.summaries.after(self._cursor, _BATCH):
             with self._lock:
                 try:
@@ -149,6 +161,13 @@ class ImproveLoop:
                     raise
             for alarm in opened:
                 _log.warning("drift alarm on %s: %s", alarm.series, alarm.sentence)
+
+    def _tell_untold(self) -> None:
+        """Store what became true while nobody watched: other cohorts in the config, say."""
+        if self._untold:
+            now = self._now()
+            self._keep([], self._opened(self._untold, now), _cleared(self._untold, now))
+            self._untold = []
 
     def _judge_labels(self) -> None:
         """Open an alarm where people's labels say that the answers became wrong."""
@@ -188,13 +207,18 @@ class ImproveLoop:
     def _load(self) -> None:
         self._fleet = FleetDrift(self._policy, self._cohorts)
         self._cursor, snapshots = self._stored.alarms.load_state()
+        unread = set()
         for series, snapshot in snapshots.items():
             try:
                 self._fleet.restore_station(snapshot)
             except BadMessage as error:
                 # Of an older version as a rule. Its open alarm, if it has one, stays open: that a person must settle.
                 _log.warning("%s is learnt anew: %s", series, error.one_line())
-        self._fleet.resume(alarm.series for alarm in self._stored.alarms.open())
+                unread.add(series)
+        # What people's labels opened the detectors know nothing of.
+        raised = [a.series for a in self._stored.alarms.open() if a.cause != Cause.CONCEPT_SHIFT.value]
+        resume: Callable[[Iterable[str]], Sequence[DriftEvent] | None] = self._fleet.resume
+        self._untold = list(resume(series for series in raised if series not in unread) or ())
 
     def _opened(self, events: Sequence[DriftEvent], now: float) -> list[Opened]:
         kinds = (EventKind.ALARM_RAISED, EventKind.SHARED_ALARM_RAISED)
@@ -209,9 +233,15 @@ class ImproveLoop:
         moved = next(filter(None, (self._labels.moved_share(event.subject, span) for span in spans)), "")
         return f"{event.sentence}; {moved}" if moved else event.sentence
 
-    def _keep(self, series: Iterable[str], opened: Sequence[Opened], cleared: Sequence[tuple[str, float, str]]) -> None:
+    def _keep(
+        self,
+        series: Iterable[str],
+        opened: Sequence[Opened],
+        cleared: Sequence[tuple[str, float, str]],
+        settled: Sequence[tuple[str, float, str]] = (),
+    ) -> None:
         snapshots = {each: self._fleet.snapshot_station(each) for each in series}
-        self._stored.alarms.commit(self._cursor, snapshots, opened, cleared)
+        self._stored.alarms.commit(self._cursor, snapshots, opened, cleared, settled)
 
     def _seen(self) -> Sequence[str]:
         with self._lock:
@@ -220,6 +250,18 @@ class ImproveLoop:
     def _statuses(self, series: Iterable[str]) -> list[StationDrift]:
         with self._lock:
             return [self._fleet.status(each) for each in series]
+
+    def _whose(self, series: str) -> list[str]:
+        """Return the series that an alarm of `series` is of: those that drift, strongest evidence first, where many share it."""
+        if series != FLEET and series not in self._cohorts:
+            return [series]
+        # A sensor fault is a camera's own, whoever else drifts.
+        sharing = [
+            status
+            for status in self._statuses(self._seen())
+            if status.phase is StationPhase.ALARMED and status.cause not in FAULTS and series in status.shared_by
+        ]
+        return [status.station for status in sorted(sharing, key=lambda status: -status.log10_e)]
 
     def _answer_done(self) -> None:
         """Close an alarm once the version that answers it runs everywhere, and learn the camera's new normal."""
@@ -232,5 +274,7 @@ class ImproveLoop:
 
 
 def _cleared(events: Sequence[DriftEvent], now: float) -> list[tuple[str, float, str]]:
+    """Return what the events ended; not what one of them raised again."""
     kinds = (EventKind.ALARM_CLEARED, EventKind.SHARED_ALARM_CLEARED)
-    return [(e.subject, now, e.sentence) for e in events if e.kind in kinds]
+    last = {e.subject: e for e in events if e.kind is not EventKind.ENROLLED}
+    return [(e.subject, now, e.sentence) for e in last.values() if e.kind in kinds]

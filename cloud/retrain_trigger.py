@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from cloud.ports.alarms import Alarm, AlarmBook, Decided, Retrain
 from cloud.ports.registry import Releases
 from cloud.ports.rollouts import RolloutBook
 from cloud.ports.samples import Sample, SampleBook
-from cloud.ports.series import split_series
+from cloud.ports.series import series_name, split_series
 from cloud.ports.stations import StationBook
 from cloud.review.retrain_policy import Evidence, Measured, RetrainPolicy, decide_retrain
 from cloud.rollout.rollout_states import RolloutState
@@ -45,7 +46,7 @@ class _Moment:
     alarms: Sequence[Alarm]
     retrains: Sequence[Retrain]
     bundles: Mapping[str, str]
-    shared_fault: bool
+    stations: Collection[str]
 
 
 class RetrainTrigger:
@@ -96,23 +97,20 @@ class RetrainTrigger:
             moment = self._judge(series, None, moment)
 
     def _moment(self) -> _Moment:
-        alarms = self._books.alarms.all()
-        names = set(self._books.stations.names())
-        # An alarm that many series share is named after what they are: whose it is cannot be told from here, so it holds for all.
-        shared = [a for a in alarms if a.closed_at is None and a.station not in names]
         return _Moment(
             self._now(),
-            alarms,
+            self._books.alarms.all(),
             self._books.alarms.retrains(),
             {s.station: s.bundle for s in self._books.stations.status()},
-            any(Cause(a.cause) in FAULTS for a in shared),
+            set(self._books.stations.names()),
         )
 
     def _judge(self, series: str, alarm: Alarm | None, moment: _Moment) -> _Moment:
         """Decide for one series; return what the tables say then."""
         now, decision = moment.now, decide_retrain(self._evidence(series, alarm, moment), self._policy)
         if decision.go:
-            self._books.alarms.start_retrain(alarm, decision.why, now, series=series, trigger=decision.trigger.value)
+            whose = series if alarm is None or alarm.station in moment.stations else self._most_labelled(alarm)
+            self._books.alarms.start_retrain(alarm, decision.why, now, series=whose, trigger=decision.trigger.value)
             self._noted[series] = Decided(series, now, True, decision.trigger.value, decision.why)
             return self._moment()
         before = self._noted.get(series)
@@ -123,6 +121,11 @@ class RetrainTrigger:
             self._noted[series] = decided
         return moment
 
+    def _most_labelled(self, alarm: Alarm) -> str:
+        """Return the series that most of the labels of an alarm that many share are of: its model is the one to be mended."""
+        labelled = Counter(series_name(s.station, s.camera) for s in self._labelled(alarm.id))
+        return max(sorted(labelled), key=lambda series: labelled[series])
+
     def _evidence(self, series: str, alarm: Alarm | None, moment: _Moment) -> Evidence:
         now = moment.now
         mine = _of_series(series, moment.retrains, moment.alarms)
@@ -131,13 +134,14 @@ class RetrainTrigger:
         tries = [r for r in mine if alarm is None or r.alarm == alarm.id]
         failed = _failed_in_a_row(tries)
         answered = [r.id for r in tries if alarm is not None and r.state != "failed"]
-        labelled = self._labelled(series, alarm.id if alarm else None, released)
+        labelled = self._labelled(alarm.id) if alarm else self._unlearnt(series, moment.retrains, moment.alarms)
         first_label = min((s.labelled_at for s in labelled if s.labelled_at is not None), default=now)
         return Evidence(
             labels=len(labelled),
             audit=self._measured(labelled, None if alarm else moment.bundles.get(split_series(series)[0], "")),
             alarm_lasted_s=now - alarm.opened_at if alarm else None,
-            is_fault=Cause(alarm.cause) in FAULTS if alarm else moment.shared_fault,
+            # A fault is a camera's own: what many share is none, whichever of them the alarm's sentence was taken from.
+            is_fault=alarm is not None and alarm.station in moment.stations and Cause(alarm.cause) in FAULTS,
             under_way=next((r.id for r in moment.retrains if r.ended_at is None), None),
             answered_by=answered[-1] if answered else None,
             released_s_ago=_since(released, now),
@@ -146,12 +150,17 @@ class RetrainTrigger:
             period_s=now - first_label if not released else _since(released, now) or 0.0,
         )
 
-    def _labelled(self, series: str, alarm: int | None, released: Sequence[Retrain]) -> list[Sample]:
-        """Return the labels a retrain would learn from: those of the alarm, or all of the series that none has learnt from."""
-        if alarm is not None:
-            return [s for s in self._books.samples.of_alarm(alarm) if s.truth is not None]
+    def _labelled(self, alarm: int) -> list[Sample]:
+        """Return the labels a retrain for an alarm learns from."""
+        return [s for s in self._books.samples.of_alarm(alarm) if s.truth is not None]
+
+    def _unlearnt(self, series: str, retrains: Sequence[Retrain], alarms: Sequence[Alarm]) -> list[Sample]:
+        """Return the labels of the series that none of the retrains has learnt from."""
+        released = [r for r in retrains if r.ended_at is not None and r.state != "failed"]
+        # Of any series: labels of several answer an alarm that they share.
         answered = {r.alarm for r in released if r.alarm is not None}
-        learnt_until = max((r.started_at for r in released if r.alarm is None), default=-1.0)
+        mine = _of_series(series, released, alarms)
+        learnt_until = max((r.started_at for r in mine if r.alarm is None), default=-1.0)
         found = self._books.samples.labelled(*split_series(series))
         return [s for s in found if s.alarm not in answered and (s.labelled_at or 0.0) > learnt_until]
 
@@ -198,11 +207,9 @@ class RetrainTrigger:
 
     def _lesson(self, retrain: Retrain) -> list[Sample]:
         if retrain.alarm is not None:
-            return self._labelled(retrain.series, retrain.alarm, ())
+            return self._labelled(retrain.alarm)
         earlier = [r for r in self._books.alarms.retrains() if r.id < retrain.id]
-        mine = _of_series(retrain.series, earlier, self._books.alarms.all())
-        released = [r for r in mine if r.ended_at is not None and r.state != "failed"]
-        found = self._labelled(retrain.series, None, released)
+        found = self._unlearnt(retrain.series, earlier, self._books.alarms.all())
         # Later ones are for the next.
         return [s for s in found if (s.labelled_at or 0.0) <= retrain.started_at]
 
@@ -212,7 +219,10 @@ class RetrainTrigger:
             r.version == retrain.version or r.state in (RolloutState.RUNNING, RolloutState.ABORTING) for r in rollouts
         ):
             return
-        self._start_rollout(retrain.version, (retrain.station,), "plumbline")
+        # Of an alarm that many share, all that the lesson was taken from are meant to answer otherwise.
+        lesson = self._labelled(retrain.alarm) if retrain.alarm is not None else []
+        others = {sample.station for sample in lesson} - {retrain.station}
+        self._start_rollout(retrain.version, (retrain.station, *sorted(others)), "plumbline")
 
     def _running_version(self, station: str) -> str:
         """Return the version a station runs, else the newest one that was rolled out whole."""
@@ -224,9 +234,16 @@ class RetrainTrigger:
 
 
 def _of_series(series: str, retrains: Sequence[Retrain], alarms: Sequence[Alarm]) -> list[Retrain]:
-    """Return the retrains of a series; one that a version without cameras recorded is its alarm's."""
-    by_alarm = {alarm.id: alarm.series for alarm in alarms}
-    return [r for r in retrains if by_alarm.get(r.alarm or 0, r.series) == series]
+    """Return the retrains of a series or of an alarm that many share; one of a version without cameras is its alarm's."""
+    by_alarm = {alarm.id: alarm for alarm in alarms}
+
+    def belongs(retrain: Retrain) -> bool:
+        alarm = by_alarm.get(retrain.alarm or 0)
+        if alarm is None or (alarm.station != retrain.station and retrain.series == series):
+            return retrain.series == series
+        return alarm.series == series
+
+    return [r for r in retrains if belongs(r)]
 
 
 def _failed_in_a_row(retrains: Sequence[Retrain]) -> list[Retrain]:

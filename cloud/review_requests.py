@@ -11,7 +11,7 @@ from cloud.ports.alarms import Alarm
 from cloud.ports.link import Link
 from cloud.ports.records import CommandLog
 from cloud.ports.samples import Sample, SampleBook
-from cloud.ports.series import split_series
+from cloud.ports.series import series_name, split_series
 from cloud.ports.stations import StationBook
 from cloud.review.choose import Candidate, choose_for_review, random_places
 from contract.codec import encode_control
@@ -22,6 +22,8 @@ _DAY_S = 86_400.0
 _ROUTINE_LOOK_S = 600.0
 # A sixth of a day after the last of six is a whole one.
 _ROUNDING = 1e-6
+# Of those that share an alarm so many are asked: what they share is seen on a few, and a retrain learns one lesson.
+_MOST_MEMBERS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +54,44 @@ class ReviewRequests:
         self._rules, self._now = rules, now
         self._looked_at: float | None = None
 
-    def for_alarm(self, alarm: Alarm) -> None:
-        """Ask the station for pixels until as many parts as the budget allows are before people."""
-        now, samples, rules = self._now(), self._samples, self._rules
-        asked = samples.of_alarm(alarm.id)
+    def for_alarm(self, alarm: Alarm, whose: Callable[[str], Sequence[str]]) -> None:
+        """Ask for pixels until as many parts as the budget allows are before people.
+
+        `whose` returns which series the alarm of a name is of, strongest evidence first. Of many that share it a few are asked,
+        those first that were asked before, and the budget is split between them; what one cannot fill the others do at the next
+        call.
+        """
+        now, rules = self._now(), self._rules
+        asked = self._samples.of_alarm(alarm.id)
         coming = [s for s in asked if s.received_at is not None or (s.requested_at or 0) > now - rules.ask_again_s]
         lost = [s for s in asked if s not in coming]
         wanted = rules.per_alarm - len(coming)
-        if wanted <= 0:
-            return
-        found = samples.unasked(alarm.station, alarm.camera, alarm.seen_at)
-        chosen = self._choose(found, coming, {s.part for s in lost}, wanted)
+        members = self._asked_members(whose(alarm.series), asked, lost) if wanted > 0 else []
+        for number, series in enumerate(members):
+            share = -(-wanted // (len(members) - number))
+            shown = [s for s in coming if _series_of(s) == series]
+            wanted -= self._ask_for(alarm, series, shown, [s for s in lost if _series_of(s) == series], share)
+
+    def _asked_members(self, whose: Sequence[str], asked: Sequence[Sample], lost: Sequence[Sample]) -> list[str]:
+        """Return which of those that have the alarm are asked; who keeps its frames to itself comes last."""
+        if len(whose) <= 1:
+            return list(whose)
+        online = {status.station for status in self._stations.status() if status.online}
+        known = {_series_of(sample) for sample in asked}
+        reached = [series for series in whose if split_series(series)[0] in online]
+        chosen = sorted(reached, key=lambda series: series not in known)[:_MOST_MEMBERS]
+        return sorted(chosen, key=lambda series: sum(_series_of(sample) == series for sample in lost))
+
+    def _ask_for(self, alarm: Alarm, series: str, shown: Sequence[Sample], lost: Sequence[Sample], wanted: int) -> int:
+        """Ask one series for at most `wanted` frames and return for how many."""
+        station, camera = split_series(series)
+        found = self._samples.unasked(station, camera, alarm.seen_at)
+        chosen = self._choose(found, shown, {s.part for s in lost}, wanted)
         # A command can be lost with a station's process, so its frames are asked for again; but after the new ones, for a
         # station that no longer keeps them would otherwise be asked for nothing else.
         chosen += [s.sample for s in lost][: wanted - len(chosen)]
-        self._ask(alarm.station, alarm.camera, chosen, alarm.id)
+        self._ask(station, camera, chosen, alarm.id)
+        return len(chosen)
 
     def routinely(self, series: Collection[str]) -> None:
         """Ask each of these series, which have no alarm, for its next frames of the day: labels that tell how right its model is.
@@ -139,6 +164,10 @@ def _due(asked: Sequence[Sample], per_day: int, now: float) -> int:
         return 1
     last = max(sample.requested_at or 0.0 for sample in asked)
     return int((now - last) * per_day / _DAY_S + _ROUNDING)
+
+
+def _series_of(sample: Sample) -> str:
+    return series_name(sample.station, sample.camera)
 
 
 def _candidate(sample: Sample) -> Candidate:

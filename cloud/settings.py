@@ -17,6 +17,8 @@ from contract.ids import check_camera_name, check_station_id
 
 # As in `cloud.drift.fleet`, which a command that reads a config need not load.
 _FLEET, _MIN_COHORT = "fleet", 3
+# The detectors' evidence has a cap, and an alpha that it does not reach, divided among a large fleet, would never be told.
+_LEAST_ALPHA = 1e-12
 
 
 class ApiSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -229,6 +231,9 @@ def _check(settings: CloudSettings, file: Path) -> None:
 def _check_drift(drift: DriftSettings, file: Path) -> None:
     if not 0.0 < drift.alpha < 1.0:
         raise InvalidConfig(f"{file}: drift.alpha = {drift.alpha} is not between 0 and 1")
+    if drift.alpha < _LEAST_ALPHA:
+        hint = f"use {_LEAST_ALPHA} or more: evidence is counted up to a limit, and what asks for more never alarms"
+        raise InvalidConfig(f"{file}: drift.alpha = {drift.alpha} is too small", hint=hint)
     for key, value in (("drift.period_s", drift.period_s), ("drift.tolerance", drift.tolerance)):
         if not 0.0 <= value < math.inf:
             raise InvalidConfig(f"{file}: {key} = {value} must not be below 0, and finite")
@@ -246,9 +251,12 @@ def _check_drift(drift: DriftSettings, file: Path) -> None:
         if not name or name == _FLEET or name in stations or "/" in name:
             hint = f"choose a name that is no station's, holds no '/', and is not '{_FLEET}', which the whole fleet has"
             raise InvalidConfig(f"{file}: drift.cohorts cannot have the name '{name}'", hint=hint)
-        if len(set(members)) < _MIN_COHORT:
+        count = len({split_series(member)[0] for member in members})
+        if count < _MIN_COHORT:
             hint = f"what fewer than {_MIN_COHORT} stations share is nobody's cause"
-            raise InvalidConfig(f"{file}: drift.cohorts.{name} has {len(set(members))} stations", hint=hint)
+            raise InvalidConfig(
+                f"{file}: drift.cohorts.{name} has {count} station{'' if count == 1 else 's'}", hint=hint
+            )
         for member in members:
             try:
                 station, camera = split_series(member)

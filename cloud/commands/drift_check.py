@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cloud.commands.output import print_json
 from cloud.drift.baseline import fit_inputs
-from cloud.drift.causes import Cause
+from cloud.drift.causes import FAULTS, Cause
 from cloud.drift.observation import Observation, WindowRecord, observation
 from cloud.drift.one_shot import judge_once
 from cloud.drift.policy import MIN_ENROL_WINDOWS, DriftPolicy
@@ -50,6 +50,8 @@ def check(args: argparse.Namespace) -> int:
     """Compare the folders; return 3 when the current one has drifted, else 0."""
     if not 0.0 < args.alpha < 1.0:
         raise BadDataset(f"--alpha {args.alpha} is not between 0 and 1")
+    if args.seed < 0:
+        raise BadDataset(f"--seed {args.seed} is below 0", hint="use any whole number from 0 on")
     reference, unread = _stats(args.reference, _LEAST_REFERENCE)
     current, unread_now = _stats(args.current, _LEAST_CURRENT)
     if not args.in_order:
@@ -66,13 +68,15 @@ def check(args: argparse.Namespace) -> int:
     seen = [_window(sketch, [reference[index] for index in part]) for part in parts]
     baseline = fit_inputs(seen, independent=not args.in_order)
     verdict, log_e, evidence = judge_once(baseline, _window(sketch, current), args.alpha, DriftPolicy().tolerance)
-    drifted = verdict.cause is not Cause.NONE
+    drifted, broken = verdict.cause is not Cause.NONE, verdict.cause in FAULTS
+    # A folder is no window of a station.
+    sentence = verdict.sentence.removesuffix(" for 1 window") if broken else verdict.sentence
     if args.json:
         print_json(
             {
                 "drifted": drifted,
                 "cause": verdict.cause.value,
-                "sentence": verdict.sentence,
+                "sentence": sentence,
                 "log10_e": None if math.isinf(log_e) else log_e / math.log(10.0),
                 "log10_e_limit": -math.log10(args.alpha),
                 "evidence": [{"figure": item.figure, "z": item.z} for item in evidence],
@@ -83,11 +87,10 @@ def check(args: argparse.Namespace) -> int:
             }
         )
         return 3 if drifted else 0
-    print(f"{'drift' if drifted else 'no drift'}: {verdict.sentence}")
-    print(
-        f"  {len(current)} images against {len(reference)} of the reference; evidence 10^{log_e / math.log(10.0):.1f}, "
-        f"drift from 10^{-math.log10(args.alpha):.1f} on"
-    )
+    print(f"{'drift' if drifted else 'no drift'}: {sentence}")
+    # A broken camera is seen as it is, and nothing was weighed.
+    weighed = f"; evidence 10^{log_e / math.log(10.0):.1f}, drift from 10^{-math.log10(args.alpha):.1f} on"
+    print(f"  {len(current)} images against {len(reference)} of the reference{'' if broken else weighed}")
     for item in evidence:
         print(f"  {item.figure}: {item.z:+.1f} sd")
     for doubt in baseline.doubts:

@@ -12,6 +12,9 @@ from cloud.drift.simulate import UPSETS, Plant
 from cloud.drift.simulated_watch import figures_of, hourly_policy, watch_fleet
 from contract.errors import InvalidConfig
 
+# 1,000 a second.
+_MOST_FRAMES = 3_600_000
+
 
 def register_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
@@ -39,6 +42,10 @@ def simulate(args: argparse.Namespace) -> int:
         raise InvalidConfig("stations, days and enrolled days must be at least 1, and frames 8")
     if not (0.0 <= args.drifting <= 1.0 and 0.0 <= args.outliers <= 1.0):
         raise InvalidConfig("--drifting and --outliers are shares, 0 to 1")
+    if args.frames > _MOST_FRAMES:
+        raise InvalidConfig(f"--frames {args.frames} is above {_MOST_FRAMES}", hint="no camera takes more in an hour")
+    if args.seed < 0:
+        raise InvalidConfig(f"--seed {args.seed} is below 0", hint="use any whole number from 0 on")
     plant = Plant(
         stations=args.stations,
         enrol_days=args.enrol_days,
@@ -54,11 +61,15 @@ def simulate(args: argparse.Namespace) -> int:
     if args.json:
         print_json(figures)
         return 0
-    low, high = figures["flags_per_1000_low"], figures["flags_per_1000_high"]
+    rate = "none could be raised: every station drifted from the first hour on"
+    if outcome.station_days > 0.0:
+        low, high = figures["flags_per_1000_low"], figures["flags_per_1000_high"]
+        rate = (
+            f"{len(outcome.false_flags)}, {outcome.flags_per_1000:.2f} ({low:.2f} to {high:.2f}) per 1,000 station-days"
+        )
     print(f"{plant.stations} stations, {plant.watch_days} days watched after {plant.enrol_days} enrolled")
     print(
-        f"false flags: {len(outcome.false_flags)}, {outcome.flags_per_1000:.2f} ({low:.2f} to {high:.2f}) per 1,000 station-days; "
-        f"false discoveries: {outcome.false_share:.1%} of all; shared alarms: {len(outcome.shared_flags)}"
+        f"false flags: {rate}; false discoveries: {outcome.false_share:.1%} of all; shared alarms: {len(outcome.shared_flags)}"
     )
     rows = []
     for upset in UPSETS:

@@ -24,7 +24,8 @@ class Flag:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`station_days` watched without a drift; `false_flags` and `shared_flags` (of cohorts or the fleet) were raised in them.
+    """`station_days` watched without a drift, 0 where every station drifted from the first hour on; `false_flags` and
+    `shared_flags` (of cohorts or the fleet) were raised in them.
 
     `early` were raised while stations still enrolled, in the days before. `delays_h`: hours from the start of each drift to the
     end of the window that raised its alarm, None where it never was.
@@ -39,8 +40,8 @@ class Outcome:
 
     @property
     def flags_per_1000(self) -> float:
-        """False flags per 1,000 station-days."""
-        return 1000.0 * len(self.false_flags) / self.station_days
+        """False flags per 1,000 station-days; 0 where there are none of those."""
+        return 1000.0 * len(self.false_flags) / self.station_days if self.station_days > 0.0 else 0.0
 
     @property
     def false_share(self) -> float:
@@ -87,7 +88,8 @@ def watch_fleet(plant: Plant, policy: DriftPolicy, progress: Callable[[int, int]
     drifted_days = sum((ends - drift.since) / DAY_S for drift in upset.values())
     return Outcome(
         plant,
-        plant.stations * plant.watch_days - drifted_days,
+        # Hours are added up in floats.
+        max(round(plant.stations * plant.watch_days - drifted_days, 6), 0.0),
         tuple(false_flags),
         tuple(shared_flags),
         early,
@@ -102,20 +104,22 @@ def hourly_policy(enrol_days: int) -> DriftPolicy:
 
 
 def figures_of(outcome: Outcome) -> dict[str, float]:
-    """Return the outcome as flat figures, with the exact 95 % interval of the rate of false flags (Garwood 1936)."""
+    """Return the outcome as flat figures, with the exact 95 % interval of the rate of false flags (Garwood 1936); without a rate
+    where no station-day was without a drift."""
     count, days = len(outcome.false_flags), outcome.station_days / 1000.0
     figures = {
         "stations": float(outcome.plant.stations),
         "station_days": outcome.station_days,
         "false_flags": float(count),
-        "flags_per_1000": outcome.flags_per_1000,
-        "flags_per_1000_low": float(gammaincinv(count, 0.025)) / days if count else 0.0,
-        "flags_per_1000_high": float(gammaincinv(count + 1, 0.975)) / days,
         "false_share": outcome.false_share,
         "shared_flags": float(len(outcome.shared_flags)),
         "drifts": float(len(outcome.delays_h)),
         "found": float(sum(delay is not None for _, delay in outcome.delays_h)),
     }
+    if days > 0.0:
+        figures["flags_per_1000"] = outcome.flags_per_1000
+        figures["flags_per_1000_low"] = float(gammaincinv(count, 0.025)) / days if count else 0.0
+        figures["flags_per_1000_high"] = float(gammaincinv(count + 1, 0.975)) / days
     for upset in UPSETS:
         middle = outcome.median_delay_h(upset)
         if middle is not None and middle != float("inf"):

@@ -93,8 +93,13 @@ class AlarmBook(Protocol):
         snapshots: Mapping[str, bytes],
         opened: Sequence[Opened],
         cleared: Sequence[tuple[str, float, str]],
+        settled: Sequence[tuple[str, float, str]] = (),
     ) -> None:
-        """Store the detectors' state with the alarms it opened and cleared (series, at, why), in one transaction."""
+        """Store the detectors' state with the alarms it opened and cleared (series, at, why), in one transaction.
+
+        What is opened where an alarm of another cause is open is that alarm from then on. `cleared` ends what the detectors raised,
+        not what people's labels said; `settled` ends either.
+        """
 
     def all(self) -> list[Alarm]:
         """Return every alarm, oldest first."""
@@ -108,7 +113,10 @@ class AlarmBook(Protocol):
     def start_retrain(
         self, alarm: Alarm | None, reason: str, now: float, *, series: str = "", trigger: str = "drift"
     ) -> int:
-        """Record that an alarm, or without one `series`, is to be mended by a new model; return the retrain's id."""
+        """Record that an alarm, or without one `series`, is to be mended by a new model; return the retrain's id.
+
+        `series` with an alarm: whose model is mended, where many share the alarm.
+        """
 
     def update_retrain(self, retrain: int, **values: str | float) -> None:
         """Change columns of a retrain."""

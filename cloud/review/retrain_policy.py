@@ -59,8 +59,8 @@ class Measured:
 class Evidence:
     """What is known of a series (one camera's frames).
 
-    `alarm_lasted_s`: how long its drift alarm has been open, None where there is none. `is_fault`: the cause of that alarm, or of
-    one that the fleet shares, is a fault of the camera. `labels`: labelled frames a retrain would learn from; `audit`: accuracy
+    `alarm_lasted_s`: how long its drift alarm has been open, None where there is none. `is_fault`: the cause of that alarm is a
+    fault of the camera. `labels`: labelled frames a retrain would learn from; `audit`: accuracy
     on those of them that were drawn at random. `under_way`: the retrain under way, of any series. `answered_by`: the one that
     answers the alarm. `released_s_ago`: since its last retrain ended in a release, None if never. `failures`: of its retrains,
     in a row until now; `failed_s_ago`: since the last. `period_s`: since its last release, or its first label where there was

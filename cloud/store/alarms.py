@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from sqlalchemy import Connection, select, update
 
+from cloud.drift.causes import Cause
 from cloud.ports.alarms import Alarm, Decided, Opened, Retrain
 from cloud.ports.series import split_series
 from cloud.store.audit import write_audit
@@ -33,27 +34,23 @@ class Alarms:
         snapshots: Mapping[str, bytes],
         opened: Sequence[Opened],
         cleared: Sequence[tuple[str, float, str]],
+        settled: Sequence[tuple[str, float, str]] = (),
     ) -> None:
-        """Store the detectors' state with the alarms it opened and cleared (series, at, why), in one transaction."""
+        """Store the detectors' state with the alarms it opened and cleared (series, at, why), in one transaction.
+
+        What is opened where an alarm of another cause is open is that alarm from then on. `cleared` ends what the detectors raised,
+        not what people's labels said; `settled` ends either.
+        """
         with self._database.write() as connection:
             connection.execute(self._database.upsert(drift_cursor, "id", {"id": 1, "cursor": cursor}))
             for series, snapshot in snapshots.items():
                 values = {"station": series, "snapshot": snapshot}
                 connection.execute(self._database.upsert(drift_state, "station", values))
             for alarm in opened:
-                if self._open_id(connection, alarm.series) is None:
-                    station, camera = split_series(alarm.series)
-                    row = {
-                        "station": station,
-                        "camera": camera,
-                        "opened_at": alarm.at,
-                        "seen_at": alarm.seen_at,
-                        "cause": alarm.cause,
-                        "sentence": alarm.sentence,
-                    }
-                    connection.execute(alarms.insert().values(**row))
-                    write_audit(connection, alarm.at, "plumbline", "drift alarm", f"{alarm.series}: {alarm.sentence}")
+                self._raise(connection, alarm)
             for series, at, why in cleared:
+                self._close(connection, series, at, why, but=Cause.CONCEPT_SHIFT)
+            for series, at, why in settled:
                 self._close(connection, series, at, why)
 
     def close(self, series: str, now: float, why: str) -> None:
@@ -80,10 +77,11 @@ class Alarms:
     ) -> int:
         """Record that an alarm, or without one `series`, is to be mended by a new model; return the retrain's id.
 
-        The decision that led to it is stored in the same transaction.
+        `series` with an alarm: whose model is mended, where many share the alarm. The decision that led to it is stored in the
+        same transaction.
         """
+        station, camera = split_series(series or (alarm.series if alarm else ""))
         series = alarm.series if alarm else series
-        station, camera = split_series(series)
         with self._database.write() as connection:
             row = {
                 "alarm": alarm.id if alarm else None,
@@ -119,14 +117,32 @@ class Alarms:
     def _note(self, connection: Connection, decided: Decided) -> None:
         connection.execute(self._database.upsert(retrain_decisions, "series", asdict(decided)))
 
+    def _raise(self, connection: Connection, alarm: Opened) -> None:
+        """Open an alarm, or say of the one that is open what it is now."""
+        found = self._open(connection, alarm.series)
+        now = {"seen_at": alarm.seen_at, "cause": alarm.cause, "sentence": alarm.sentence}
+        if found is None:
+            station, camera = split_series(alarm.series)
+            connection.execute(alarms.insert().values(station=station, camera=camera, opened_at=alarm.at, **now))
+            act = "drift alarm"
+        elif found[1] != alarm.cause:
+            connection.execute(update(alarms).where(alarms.c.id == found[0]).values(**now))
+            act = "drift alarm changed"
+        else:
+            return
+        write_audit(connection, alarm.at, "plumbline", act, f"{alarm.series}: {alarm.sentence}")
+
     @staticmethod
-    def _open_id(connection: Connection, series: str) -> int | None:
+    def _open(connection: Connection, series: str) -> tuple[int, str] | None:
+        """Return (id, cause) of the open alarm of a series."""
         station, camera = split_series(series)
         whose = (alarms.c.station == station, alarms.c.camera == camera)
-        query = select(alarms.c.id).where(*whose, alarms.c.closed_at.is_(None))
-        return connection.execute(query).scalar()
+        query = select(alarms.c.id, alarms.c.cause).where(*whose, alarms.c.closed_at.is_(None))
+        row = connection.execute(query).first()
+        return None if row is None else (row.id, row.cause)
 
-    def _close(self, connection: Connection, series: str, now: float, why: str) -> None:
-        if (alarm := self._open_id(connection, series)) is not None:
-            connection.execute(update(alarms).where(alarms.c.id == alarm).values(closed_at=now, closed_why=why))
+    def _close(self, connection: Connection, series: str, now: float, why: str, but: Cause | None = None) -> None:
+        found = self._open(connection, series)
+        if found is not None and (but is None or found[1] != but.value):
+            connection.execute(update(alarms).where(alarms.c.id == found[0]).values(closed_at=now, closed_why=why))
             write_audit(connection, now, "plumbline", "alarm closed", f"{series}: {why}")

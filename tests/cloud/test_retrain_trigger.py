@@ -36,6 +36,7 @@ class Plant:
         self.releases = FakeReleases(FakeRelease("v1", BUNDLE))
         self.lessons: list[tuple[int, list[str], str]] = []
         self.rollouts: list[str] = []
+        self.changed: list[tuple[str, ...]] = []
         self.breaks = False
         self._labels, self._seq = 0, 0
         tables.add_online("s1", "s2", now=self.clock.now())
@@ -65,6 +66,7 @@ class Plant:
 
     def _roll_out(self, version: str, changed: tuple[str, ...], actor: str) -> int:
         self.rollouts.append(version)
+        self.changed.append(changed)
         return self.tables.rollouts.create(version, "e" * 64, [["s2"]], changed, actor, self.clock.now())
 
     def hold(self) -> threading.Event:
@@ -231,15 +233,35 @@ def test_the_schedule_starts_one_a_period_and_none_without_labels(tables: Tables
     plant.close()
 
 
-def test_a_fault_of_the_camera_or_of_the_whole_fleet_never_retrains(plant: Plant) -> None:
+def test_a_fault_of_the_camera_never_retrains_and_a_shared_alarm_named_after_one_holds_nobody_back(
+    plant: Plant,
+) -> None:
     plant.label(8, "scratch")
     plant.alarm("frozen")
     assert plant.tick() == [] and "mend it, no model can" in plant.why()
     plant.tables.alarms.close("s1", plant.clock.now(), "mended")
     plant.alarm("black", series="fleet")
-    assert plant.tick() == [] and "mend it, no model can" in plant.why()
-    plant.tables.alarms.close("fleet", plant.clock.now(), "mended")
-    assert len(plant.tick()) == 1
+    assert len(plant.tick()) == 1, "what many share is no fault of one of them"
+    assert plant.why("fleet") == "not now: 0 of 8 labels are there"
+
+
+def test_a_shared_alarm_is_answered_by_the_model_of_the_camera_with_most_of_its_labels(plant: Plant) -> None:
+    alarm = plant.alarm(series="fleet")
+    learnt = plant.label(3, "scratch", series="s1", alarm=alarm) + plant.label(
+        5, "scratch", series="s2/left", alarm=alarm
+    )
+    (retrain,) = plant.tick()
+    assert (retrain.alarm, retrain.series, retrain.state) == (alarm, "s2/left", "released")
+    ((_, lesson, base),) = plant.lessons
+    assert (lesson, base) == (sorted(learnt), "v1")
+    assert plant.changed == [("s2", "s1")], "all that the lesson was taken from are meant to answer otherwise"
+    assert plant.why("fleet") == "not now: retrain 1 answered it: its rollout closes the alarm"
+    plant.tables.alarms.close("fleet", plant.clock.now(), "answered")
+    plant.label(4, "scratch", series="s1")
+    plant.label(4, "scratch", series="s2/left")
+    assert len(plant.tick(2 * DAY_S)) == 1, "what a retrain learnt is nobody's evidence for the next"
+    plant.label(8, "scratch", series="s2/left", alarm=plant.alarm(series="fleet"))
+    assert plant.tick(HOUR_S)[1:] and plant.tables.alarms.retrains()[1].series == "s2/left"
 
 
 def test_without_an_alarm_a_retrain_that_keeps_failing_is_tried_thrice_an_hour_apart_then_once_a_cool_down(

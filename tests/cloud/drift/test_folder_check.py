@@ -60,7 +60,11 @@ def test_a_changed_folder_is_a_drift_with_its_reason(reference, tmp_path, capsys
 
 def test_a_black_folder_is_a_broken_camera(reference, tmp_path, capsys) -> None:
     assert main(["drift", "check", str(reference), str(_save(tmp_path / "black", 10, seed=4, gain=0.0))]) == 3
-    assert "camera: frames are black" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert said.startswith("drift: camera: frames are black\n  10 images against 80 of the reference\n")
+    assert main(["drift", "check", str(reference), str(tmp_path / "black"), "--json"]) == 3
+    found = json.loads(capsys.readouterr().out)
+    assert (found["cause"], found["sentence"], found["log10_e"]) == ("black", "camera: frames are black", None)
 
 
 def test_images_in_order_may_vary_more_from_window_to_window(tmp_path, capsys) -> None:
@@ -95,6 +99,11 @@ def test_a_folder_that_cannot_be_judged_is_an_error_that_says_what_to_do(
 ) -> None:
     assert main(["drift", "check", str(reference), str(make(tmp_path))]) == 1
     assert said in capsys.readouterr().err
+
+
+def test_a_seed_below_0_is_an_error(reference, capsys) -> None:
+    assert main(["drift", "check", str(reference), str(reference), "--seed", "-1"]) == 1
+    assert "--seed -1 is below 0" in capsys.readouterr().err
 
 
 def test_alpha_is_a_probability(reference, capsys) -> None:

@@ -153,6 +153,23 @@ def test_simulate_prints_rates_with_their_intervals(capsys: pytest.CaptureFixtur
     assert "at least 1" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("option", "value"), [("--seed", "-1"), ("--frames", "1000000000000")])
+def test_what_no_plant_can_be_is_an_error(capsys: pytest.CaptureFixture[str], option: str, value: str) -> None:
+    assert main(["drift", "simulate", "--stations", "2", option, value]) == 1
+    assert f"{option} {value} is" in capsys.readouterr().err
+
+
+def test_a_plant_that_drifts_from_its_first_hour_on_has_no_rate_of_false_flags(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["drift", "simulate", "--stations", "2", "--days", "1", "--enrol-days", "1", "--drifting", "1"]
+    assert main(words) == 0
+    assert "false flags: none could be raised" in capsys.readouterr().out
+    assert main([*words, "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["station_days"] == 0.0 and "flags_per_1000" not in figures
+
+
 def test_the_interval_of_no_false_flag_is_that_of_garwood() -> None:
     outcome = watch_fleet(Plant(stations=2, enrol_days=1, watch_days=1, drifting=0.0), hourly_policy(1))
     assert figures_of(outcome)["flags_per_1000_high"] == pytest.approx(3.689 / 0.002, rel=1e-3)

@@ -32,6 +32,31 @@ def test_an_alarm_opens_once_and_closes_once(tables: Tables) -> None:
     assert [e.act for e in tables.audit.entries()] == ["drift alarm", "alarm closed", "drift alarm"]
 
 
+def test_an_alarm_that_turns_into_another_stays_one_alarm_and_says_what_it_is_now(tables: Tables) -> None:
+    tables.alarms.commit(5, {}, [Opened("s1", T0, T0 - 60, "black", "camera: frames are black")], [])
+    (first,) = tables.alarms.open()
+    tables.alarms.commit(6, {}, [Opened("s1", T0 + 9, T0 + 8, "covariate_shift", "lens: fogged")], [])
+    tables.alarms.commit(7, {}, [Opened("s1", T0 + 10, T0 + 9, "covariate_shift", "lens: fogged more")], [])
+    (alarm,) = tables.alarms.all()
+    assert (alarm.id, alarm.opened_at) == (first.id, T0)
+    assert (alarm.seen_at, alarm.cause, alarm.sentence) == (T0 + 8, "covariate_shift", "lens: fogged")
+    assert [(e.act, e.detail) for e in tables.audit.entries()] == [
+        ("drift alarm", "s1: camera: frames are black"), ("drift alarm changed", "s1: lens: fogged"),
+    ]  # fmt: skip
+
+
+def test_quiet_windows_do_not_end_what_peoples_labels_opened_and_a_new_normal_does(tables: Tables) -> None:
+    tables.alarms.commit(5, {}, [Opened("s1", T0, T0 - 60, "concept_shift", "answers: wrong")], [])
+    tables.alarms.commit(6, {}, [], [("s1", T0 + 1, "24 quiet windows")])
+    assert [a.cause for a in tables.alarms.open()] == ["concept_shift"]
+    tables.alarms.commit(7, {}, [], [], [("s1", T0 + 2, "answered by v1.r1")])
+    assert tables.alarms.open() == [] and tables.alarms.all()[0].closed_why == "answered by v1.r1"
+    tables.alarms.commit(8, {}, [Opened("s1", T0 + 3, T0, "concept_shift", "answers: wrong")], [])
+    tables.alarms.commit(9, {}, [Opened("s1", T0 + 4, T0, "covariate_shift", "lens: fogged")], [])
+    tables.alarms.commit(10, {}, [], [("s1", T0 + 5, "24 quiet windows")])
+    assert tables.alarms.open() == [], "it had become the detectors'"
+
+
 def test_a_retrain_is_recorded_step_by_step(tables: Tables) -> None:
     tables.alarms.commit(1, {}, [_opened()], [])
     key = tables.alarms.start_retrain(tables.alarms.open()[0], "accuracy 0.4", T0 + 5)
