@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cloud.drift.baseline import OUTPUT_FIGURES, InputBaseline, OutputBaseline, moment
+from cloud.drift.baseline import ONE_SIDED, OUTPUT_FIGURES, InputBaseline, OutputBaseline, moment
 from cloud.drift.detectors.levels import Before
 from cloud.drift.observation import Observation, unpack
 from cloud.drift.vectors import Vector
@@ -30,7 +30,7 @@ class Score:
     @property
     def excess(self) -> float:
         """Return by how much the news exceeds its margin; below 0 when it does not."""
-        return abs(self.z) - self.margin
+        return (self.z if self.figure in ONE_SIDED else abs(self.z)) - self.margin
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -239,8 +239,9 @@ def test_hard_frames_never_take_the_places_of_random_ones(hours: list[str]) -> N
             fleet.clock.forward(3_600.0)
             _keep(fleet, fleet.clock.now(), seq, *reasons.split())
             day = tables.samples.routinely_asked("s1", "", fleet.clock.now() - 86_400.0)
-            random_ones = sum(s.reason == "audit" for s in day)
-            assert len(day) <= 6 and 2 * random_ones >= len(day)
+            picked = sum(s.reason != "audit" for s in day)
+            # Half of a day's six places are the random frames', whether they have come yet or not.
+            assert len(day) <= 6 and picked <= 3
         fleet.loop.close()
         tables.database.close()
 

@@ -15,7 +15,7 @@ import numpy as np
 from cloud.drift.observation import pack, unpack
 from cloud.drift.vectors import Vector
 
-_MOST_SWAYS = 8
+_MOST_SWAYS = 4
 _CLEARLY = 1.2
 FLOOR = 0.02
 """The least sd of a root: below it, agreement is luck."""
@@ -45,11 +45,14 @@ def fit_sways(means: Vector, frames: Vector, variances: Vector) -> Sways:
     apart = (means - weighted(means, frames)) / np.sqrt(variances)
     _, singular, directions = np.linalg.svd(apart, full_matrices=False)
     eigenvalues = singular * singular / (windows - 1)
-    most = min(_MOST_SWAYS, len(eigenvalues) - 1, size - 1)
-    noise = float(eigenvalues[most:].sum()) / (size - most)
-    edge = _CLEARLY * noise * (1.0 + (size / windows) ** 0.5) ** 2
-    count = int((eigenvalues[:most] > edge).sum())
-    rest = float(eigenvalues[count:].sum()) / (size - count) - float((1.0 / np.maximum(frames, 1.0)).mean())
+    left, count = float(eigenvalues.sum()), 0
+    clearly = _CLEARLY * (1.0 + (size / windows) ** 0.5) ** 2
+    # What is noise is told by all that has not been taken for a sway: by the smallest alone, few windows would seem to sway.
+    while count < min(_MOST_SWAYS, size - 1, len(eigenvalues)) and eigenvalues[count] > clearly * left / (size - count):
+        left -= float(eigenvalues[count])
+        count += 1
+    noise = left / (size - count)
+    rest = noise - float((1.0 / np.maximum(frames, 1.0)).mean())
     extra = np.maximum(eigenvalues[:count] - noise, 0.0)
     return Sways(pack(directions[:count].reshape(-1)), pack(extra), max(rest, 0.0))
 

@@ -9,7 +9,7 @@ Formula: root(mean over k of n_eff (m_k - c_k)^2), the squared maximum mean disc
 Example:
     >>> from cloud.drift.observation import pack
     >>> still = Pattern(pack(np.zeros(256)), 1000)
-    >>> bool(still.root_of(np.zeros(256), 50) == 0.0 and still.root_of(np.full(256, 0.9), 50) > 3.0)
+    >>> bool(still.root_of(np.zeros(256), 50) == 0.0 and still.root_of(np.full(256, 0.9), 50) > 2.0)
     True
 
 Source: Gretton et al. 2012 (MMD); Rahimi and Recht 2007 (random Fourier features).

@@ -9,7 +9,7 @@ more in the directions in which they sway (`distance.Sways`): Hotelling's distan
 Example:
     >>> from cloud.drift.observation import pack
     >>> still = Scene(pack(np.zeros(64)), pack(np.ones(64)), 1000)
-    >>> bool(still.root_of(np.zeros(64), 50) == 0.0 and still.root_of(np.ones(64), 50) > 3.0)
+    >>> bool(still.root_of(np.zeros(64), 50) == 0.0 and still.root_of(np.ones(64), 50) > 2.0)
     True
 
 Source: Achlioptas 2003 (sign projections); Hotelling 1931, with the diagonal of Bai and Saranadasa 1996.

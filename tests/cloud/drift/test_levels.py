@@ -32,7 +32,7 @@ def _light(count: int, seed: int, phi: float = 0.0, daily: float = 0.0, sd: floa
 
 def _fit(values: Vector) -> Levels:
     count = len(values)
-    return fit_levels(("mean",), _times(count), values[:, None], np.zeros(1), np.full(count, 50.0), floors=FLOOR)
+    return fit_levels(("mean",), _times(count), values[:, None], np.full(1, 1e-9), np.full(count, 50.0), floors=FLOOR)
 
 
 def _news(levels: Levels, values: Vector, first: int) -> Vector:

@@ -10,11 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cloud.drift.baseline import fit_inputs
 from cloud.drift.causes import Cause
+from cloud.drift.detectors.season import fit_season
 from cloud.drift.fleet import FleetDrift
 from cloud.drift.fleet_status import EventKind, StationPhase
 from cloud.drift.observation import WindowRecord, join, observation, unpack
 from cloud.drift.policy import DriftPolicy
+from cloud.drift.simulate import Plant, windows
+from cloud.drift.simulated_watch import hourly_policy, watch_fleet
+from cloud.drift.vectors import from_bytes
 from contract.sketches.window import merge
 
 HOURLY = DriftPolicy(period_s=600.0, enrol_windows=12, settle_windows=12)
@@ -190,7 +195,7 @@ def test_what_builds_up_slowly_is_not_learnt_before_it_is_found(new_line) -> Non
     # A change of the label mix that a dozen windows together show, and no one of them.
     fleet, line = FleetDrift(DriftPolicy(enrol_windows=24, settle_windows=48)), new_line(seed=4)
     _tell(fleet, line.records(44))
-    line.label_shares = np.array([0.05, 0.65, 0.15, 0.15])
+    line.label_shares = np.array([0.02, 0.74, 0.12, 0.12])
     assert _tell(fleet, line.records(40)) == [EventKind.ALARM_RAISED]
     assert fleet.status("s1").cause is Cause.LABEL_SHIFT and not fleet.status("s1").settled
 
@@ -206,3 +211,31 @@ def test_a_young_baseline_tells_what_is_gross_and_waits_with_the_rest(new_line) 
         _tell(fleet, line.records(6))
         raised.append((subtle, fleet.status("s1").phase is StationPhase.ALARMED))
     assert raised == [(True, True), (False, True)]
+
+
+def test_one_window_without_a_trusted_clock_costs_a_baseline_neither_its_memory_nor_its_season() -> None:
+    plant = Plant(stations=1, watch_days=0, drifting=0.0, memory=(0.9, 0.9), seed=4)
+    seen = [window for _, window in windows(plant)]
+    seen[3] = msgspec.structs.replace(seen[3], clock_synced=False)
+    baseline = fit_inputs(seen)
+    assert baseline.levels.season.coefficients and baseline.levels.period_s == 3600.0 and baseline.left_out == 1
+    lost = fit_inputs([msgspec.structs.replace(each, clock_synced=False) for each in seen])
+    # Without any clock there is no season; what an hour foretells of the next is still known.
+    assert not lost.levels.season.coefficients and lost.levels.period_s == 3600.0
+    assert from_bytes(lost.levels.phi)[0] > 0.6
+
+
+def test_at_hours_that_were_never_enrolled_the_season_is_not_guessed() -> None:
+    hours = np.array([day * 24 + hour for day in range(7) for hour in range(6, 16)]) * 3600.0
+    values = (10.0 + np.sin(2 * np.pi * hours / 86_400.0))[:, None]
+    season = fit_season(hours, values + np.random.Generator(np.random.PCG64(1)).normal(0, 0.05, values.shape))
+    assert season.knows(10 * 3600.0) and season.knows(16 * 3600.0) and not season.knows(20 * 3600.0)
+
+
+@pytest.mark.parametrize("frames", [30, 300])
+def test_a_scene_that_sways_from_window_to_window_is_no_drift_however_many_frames_it_has(frames) -> None:
+    outcome = watch_fleet(
+        Plant(stations=8, watch_days=3, frames=frames, drifting=0.0, scene_sd=(0.1, 0.2), mix_sd=(0.0, 0.0), seed=6),
+        hourly_policy(7),
+    )
+    assert outcome.false_flags == () and outcome.shared_flags == ()

@@ -173,3 +173,39 @@ def test_a_plant_that_drifts_from_its_first_hour_on_has_no_rate_of_false_flags(
 def test_the_interval_of_no_false_flag_is_that_of_garwood() -> None:
     outcome = watch_fleet(Plant(stations=2, enrol_days=1, watch_days=1, drifting=0.0), hourly_policy(1))
     assert figures_of(outcome)["flags_per_1000_high"] == pytest.approx(3.689 / 0.002, rel=1e-3)
+
+
+def test_a_station_that_drifts_otherwise_than_its_cohort_has_an_alarm_of_its_own(new_line) -> None:
+    fleet, lines = _enrolled(new_line, 12)
+    for line in lines[:11]:
+        line.shift_by(mean=5.0, p95=5.0)
+    assert [event.kind for event in _rounds(fleet, lines, 5)] == [EventKind.SHARED_ALARM_RAISED]
+    lines[11].shift_by(sharpness=-6.0, grain=-6.0)
+    events = _rounds(fleet, lines, 6)
+    assert [(event.kind, event.subject) for event in events] == [(EventKind.ALARM_RAISED, "s011")]
+    assert events[0].sentence.startswith("lens: ")
+
+
+def test_what_most_share_is_told_and_never_the_broken_camera_of_one(new_line) -> None:
+    fleet, lines = _enrolled(new_line, 8)
+    lines[0].shift_by(sharpness=-40.0, grain=-40.0)
+    for line in lines[1:]:
+        line.shift_by(mean=2.0, p95=2.0)
+    lines[1].frozen = True
+    events = [event for event in _rounds(fleet, lines, 8) if event.kind is EventKind.SHARED_ALARM_RAISED]
+    assert len(events) == 1 and events[0].cause is Cause.COVARIATE_SHIFT and "light: " in events[0].sentence
+
+
+def test_cohorts_that_change_over_a_restart_lose_no_alarm_and_leave_none_open(new_line) -> None:
+    fleet, lines = _enrolled(new_line, 12, {"hall": [f"s{number:03d}" for number in range(5)]})
+    for line in lines[:5]:
+        line.shift_by(mean=5.0)
+    assert [event.subject for event in _rounds(fleet, lines, 5)] == ["hall"]
+    again = FleetDrift(POLICY)
+    for name in fleet.stations():
+        again.restore_station(fleet.snapshot_station(name))
+    events = again.resume(["hall", "nobody-knows-this-one"])
+    assert [(event.kind, event.subject) for event in events] == [(EventKind.SHARED_ALARM_CLEARED, "hall")]
+    # There is no hall any more: those who still drift are told one by one, or as a fleet.
+    told = {event.subject for event in _rounds(again, lines, 4) if event.kind in RAISED}
+    assert told == {f"s{number:03d}" for number in range(5)} or FLEET in told
