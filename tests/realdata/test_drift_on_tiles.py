@@ -32,11 +32,11 @@ def pool(folder: Path) -> TilePool:
 
 @pytest.mark.parametrize(
     ("then", "usually", "at_last"),
-    [(Condition.EXPOSURE_4, 3, 10), (Condition.EXPOSURE_6, 2, 2), (Condition.BLUR, 2, 2)],
+    [(Condition.EXPOSURE_4, 4, 24), (Condition.EXPOSURE_6, 2, 2), (Condition.BLUR, 2, 2)],
 )
 def test_a_station_that_learnt_other_tiles_finds_the_step_and_nothing_before_it(pool, then, usually, at_last) -> None:
     # Hourly windows of 20 tiles: 24 to learn from, 30 to 60 quiet ones of tiles never seen before, then the step.
-    streams = changing_streams(pool, StreamEffort(streams=8, before=30, after=12), then)
+    streams = changing_streams(pool, StreamEffort(streams=8, before=30, after=24), then)
     early, delays = 0, []
     for stream, alarms in zip(streams, watch_streams(streams), strict=True):
         early += any(at < stream.change for at in alarms)

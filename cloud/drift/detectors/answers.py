@@ -24,8 +24,7 @@ import numpy as np
 from cloud.drift.detectors.distance import (
     NO_SWAYS,
     Sways,
-    fit_sways,
-    leave_one_out,
+    fit_distances,
     root_distance,
     share_variances,
     weighted,
@@ -72,9 +71,9 @@ def _fit(counts: Vector, cuts: tuple[int, ...]) -> tuple[Shares, Vector]:
     shares = np.stack([_shares(row, cuts) for row in counts])
     a_window = float(answers.mean())
     mean, variances = weighted(shares, answers), share_variances(a_window)
-    sways = fit_sways(shares, answers, variances(mean))
+    sways, roots = fit_distances(shares, answers, variances)
     usual = Shares(tuple(mean.tolist()), cuts, int(answers.sum()), a_window, sways)
-    return usual, leave_one_out(shares, answers, variances, sways)
+    return usual, roots
 
 
 def _shares(counts: Vector, cuts: Sequence[int]) -> Vector:

@@ -16,6 +16,7 @@ from cloud.drift.observation import pack, unpack
 from cloud.drift.vectors import Vector
 
 _MOST_SWAYS = 4
+_FOLDS = 4
 _CLEARLY = 1.2
 FLOOR = 0.02
 """The least sd of a root: below it, agreement is luck."""
@@ -43,8 +44,10 @@ def fit_sways(means: Vector, frames: Vector, variances: Vector) -> Sways:
     """
     windows, size = means.shape
     apart = (means - weighted(means, frames)) / np.sqrt(variances)
-    _, singular, directions = np.linalg.svd(apart, full_matrices=False)
-    eigenvalues = singular * singular / (windows - 1)
+    # By the smaller of the two matrices: windows against windows, or figures against figures.
+    few = windows <= size
+    values, vectors = np.linalg.eigh(apart @ apart.T if few else apart.T @ apart)
+    eigenvalues = np.maximum(values[::-1], 0.0) / (windows - 1)
     left, count = float(eigenvalues.sum()), 0
     clearly = _CLEARLY * (1.0 + (size / windows) ** 0.5) ** 2
     # What is noise is told by all that has not been taken for a sway: by the smallest alone, few windows would seem to sway.
@@ -54,7 +57,10 @@ def fit_sways(means: Vector, frames: Vector, variances: Vector) -> Sways:
     noise = left / (size - count)
     rest = noise - float((1.0 / np.maximum(frames, 1.0)).mean())
     extra = np.maximum(eigenvalues[:count] - noise, 0.0)
-    return Sways(pack(directions[:count].reshape(-1)), pack(extra), max(rest, 0.0))
+    top = vectors[:, ::-1][:, :count]
+    directions = (apart.T @ top if few else top).T
+    directions /= np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-12)
+    return Sways(pack(directions.reshape(-1)), pack(extra), max(rest, 0.0))
 
 
 def root_distance(
@@ -80,22 +86,34 @@ def root_distance(
     return float(((max(total, 0.0) / spread + swaying) / apart.size) ** 0.25)
 
 
-def leave_one_out(
-    means: Vector, frames: Vector, variances: Callable[[Vector], Vector], sways: Sways = NO_SWAYS
-) -> Vector:
-    """Return the root distance of each of `means` f64[N,D] from the mean of all others, f64[N].
+def fit_distances(
+    means: Vector, frames: Vector, variances: Callable[[Vector], Vector], *, told_variances: bool = True
+) -> tuple[Sways, Vector]:
+    """Return (how windows sway, the root distance of each of `means` f64[N,D] from the mean of all others, f64[N]).
 
-    `variances` returns the variances of single frames given the others' mean.
+    `variances` returns the variances of single frames given the others' mean; unless they are `told_variances`, what lies between
+    windows in no direction in particular cannot be told from them. Each window is whitened by the sways of other windows: by its
+    own it would lie nearer than any later one can.
     """
+    sways = _sways(means, frames, variances, told_variances)
     total, summed = float(frames.sum()), frames @ means
     roots = np.empty(frames.size)
-    for index in range(frames.size):
-        others = total - frames[index]
-        normal = (summed - frames[index] * means[index]) / others
-        roots[index] = root_distance(
-            means[index], normal, variances(normal), float(frames[index]), float(others), sways
-        )
-    return roots
+    folds = np.arange(frames.size) % _FOLDS
+    for fold in range(_FOLDS):
+        rest = folds != fold
+        others_sways = _sways(means[rest], frames[rest], variances, told_variances)
+        for index in np.flatnonzero(~rest):
+            others = total - frames[index]
+            normal = (summed - frames[index] * means[index]) / others
+            roots[index] = root_distance(
+                means[index], normal, variances(normal), float(frames[index]), float(others), others_sways
+            )
+    return sways, roots
+
+
+def _sways(means: Vector, frames: Vector, variances: Callable[[Vector], Vector], told_variances: bool) -> Sways:
+    found = fit_sways(means, frames, variances(weighted(means, frames)))
+    return found if told_variances else msgspec.structs.replace(found, rest=0.0)
 
 
 def weighted(values: Vector, weights: Vector) -> Vector:

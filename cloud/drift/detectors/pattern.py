@@ -22,7 +22,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from cloud.drift.detectors.distance import NO_SWAYS, Sways, fit_sways, leave_one_out, root_distance, weighted
+from cloud.drift.detectors.distance import NO_SWAYS, Sways, fit_distances, root_distance, weighted
 from cloud.drift.observation import Observation, pack, unpack
 from cloud.drift.vectors import Vector
 
@@ -54,6 +54,6 @@ def fit_pattern(observations: Sequence[Observation]) -> tuple[Pattern, Vector]:
     frames = np.array([seen.frames for seen in observations], np.float64)
     means = np.stack([unpack(seen.fourier) for seen in observations])
     # Features scatter by less than 1 from frame to frame: `rest` would be that, and is left out.
-    sways = msgspec.structs.replace(fit_sways(means, frames, np.ones(means.shape[1])), rest=0.0)
+    sways, roots = fit_distances(means, frames, np.ones_like, told_variances=False)
     pattern = Pattern(pack(weighted(means, frames)), int(frames.sum()), float(frames.mean()), sways)
-    return pattern, leave_one_out(means, frames, np.ones_like, sways)
+    return pattern, roots

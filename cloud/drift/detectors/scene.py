@@ -22,7 +22,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from cloud.drift.detectors.distance import NO_SWAYS, Sways, fit_sways, leave_one_out, root_distance, weighted
+from cloud.drift.detectors.distance import NO_SWAYS, Sways, fit_distances, root_distance, weighted
 from cloud.drift.observation import Observation, pack, unpack
 from cloud.drift.vectors import Vector
 
@@ -57,6 +57,6 @@ def fit_scene(observations: Sequence[Observation]) -> tuple[Scene, Vector]:
     means = np.stack([unpack(seen.projection) for seen in observations])
     variances = weighted(np.stack([unpack(seen.projection_variances) for seen in observations]), frames)
     variances = np.maximum(variances, _LEAST_VARIANCE)
-    sways = fit_sways(means, frames, variances)
+    sways, roots = fit_distances(means, frames, lambda _: variances)
     scene = Scene(pack(weighted(means, frames)), pack(variances), int(frames.sum()), sways)
-    return scene, leave_one_out(means, frames, lambda _: variances, sways)
+    return scene, roots
