@@ -33,6 +33,7 @@ from contract.decode import Prediction
 from contract.errors import BadImage, BadModel, CameraFault
 from contract.manifest import Artefact, Manifest
 from contract.messages import Probation, Summary
+from contract.sketches.moments import MEASURES_VERSION
 from contract.sketches.wire import from_wire
 from tests.fakes.agent_clock import HandClock
 from tests.fakes.agent_line import (
@@ -397,7 +398,7 @@ def test_a_reference_that_an_earlier_build_learnt_is_learnt_anew() -> None:
     bench = Bench(installed=bundle("a"), enrol_frames=4)
     bench.feed(*bright(6))
     bench.enrolled.save()
-    bench.memory.facts["reference"] = bench.memory.facts["reference"].replace(',"measures":2', "")
+    bench.memory.facts["reference"] = bench.memory.facts["reference"].replace(f',"measures":{MEASURES_VERSION}', "")
     upgraded = Bench(installed=bundle("a"), enrol_frames=4, memory=bench.memory)
     assert upgraded.enrolled.reference is None
     assert any("enrolling anew" in line for line in upgraded.log.lines)
