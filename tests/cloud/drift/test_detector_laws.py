@@ -13,9 +13,10 @@ import pytest
 
 import cloud.drift
 from cloud.drift.detectors.answers import Shares, fit_confidences, fit_labels
+from cloud.drift.detectors.distance import fit_sways, root_distance
 from cloud.drift.detectors.pattern import Pattern, fit_pattern
 from cloud.drift.detectors.scene import Scene, fit_scene
-from cloud.drift.observation import Observation, observation
+from cloud.drift.observation import Observation, observation, unpack
 from cloud.drift.vectors import Vector
 
 MODULES = [found.name for found in pkgutil.walk_packages(cloud.drift.__path__, "cloud.drift.") if not found.ispkg]
@@ -120,3 +121,22 @@ def test_a_window_of_one_frame_is_no_giant(new_line, fit) -> None:
     normal, roots = fit(_windows(line, 24))
     line.frames = 1
     assert all(_root(normal, seen) < roots.mean() + 1.5 for seen in _windows(line, 20))
+
+
+def test_windows_that_sway_in_one_direction_are_whitened_in_it_and_no_other() -> None:
+    rng = np.random.Generator(np.random.PCG64(1))
+    way, frames, ones = rng.normal(0, 1, 64), np.full(168, 50.0), np.ones(64)
+    still = rng.normal(0, 50.0**-0.5, (168, 64))
+    swaying = still + 0.2 * rng.normal(0, 1, (168, 1)) * way
+    found = fit_sways(swaying, frames, ones)
+    assert fit_sways(still, frames, ones).directions == b""
+    (direction,) = unpack(found.directions).reshape(-1, 64)
+    assert abs(direction @ way) / np.linalg.norm(way) > 0.99
+    assert unpack(found.extra)[0] == pytest.approx(0.04 * float(way @ way), rel=0.3) and found.rest < 0.005
+    other = rng.normal(0, 1, 64)
+    other -= direction * (other @ direction)
+    usual, same, else_ = (
+        root_distance(0.6 * each, np.zeros(64), ones, 50.0, 8400.0, found) for each in (0.0 * way, way, other)
+    )
+    # Three sd of the sway are one figure of 64; the same size elsewhere is a drift.
+    assert usual == 0.0 and same < 0.7 < 1.9 < else_

@@ -300,3 +300,15 @@ def test_a_frozen_camera_on_a_slow_line_is_found_by_the_period(new_line) -> None
     line.loop = 1
     assert EventKind.ALARM_RAISED in _tell(fleet, line.records(45))
     assert fleet.status("s1").cause is Cause.FROZEN
+
+
+def test_a_scene_that_is_nearly_black_or_white_is_no_broken_camera(new_line) -> None:
+    # The station tells square roots of shares: .985 are 97 % of the pixels, not 98.5.
+    fleet, line = FleetDrift(POLICY), new_line(seed=21)
+    line.shift_by(dark=(0.985 - 0.5) / 0.05, spread=-10.0)
+    _tell(fleet, line.records(4))
+    assert fleet.status("s1").cause is Cause.NONE
+    line.shift[:] = 0.0
+    line.shift_by(saturated=(0.93 - 0.5) / 0.05)
+    _tell(fleet, line.records(4))
+    assert fleet.status("s1").cause is Cause.NONE
