@@ -21,6 +21,8 @@ from contract.sketches.window import MAX_LABELS
 MANIFEST_NAME = "manifest.json"
 MANIFEST_VERSION = 1
 MAX_INPUT_PX = 8192
+PIECE_BYTES = 1 << 20
+"""Files are hashed in pieces of this size too, so that a download is checked, and taken up again, piece by piece."""
 
 
 class RuntimeKind(str, Enum):
@@ -51,11 +53,23 @@ class Label(msgspec.Struct, frozen=True):
     kind: LabelKind
 
 
-class FileEntry(msgspec.Struct, frozen=True):
-    """A file of the bundle, by hash."""
+class FileEntry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A file of the bundle, by hash. `pieces` are the SHA-256 of each PIECE_BYTES of it, () in older bundles."""
 
     name: str
     sha256: str
+    size_bytes: Count
+    pieces: tuple[str, ...] = ()
+
+
+class Tensor(msgspec.Struct, frozen=True):
+    """Where the bytes of a constant tensor lie in a model file, little-endian and contiguous; what a delta is aligned by."""
+
+    file: str
+    name: str
+    dtype: str
+    shape: tuple[Count, ...]
+    offset: Count
     size_bytes: Count
 
 
@@ -88,6 +102,25 @@ class Golden(msgspec.Struct, frozen=True):
     max_abs_error: Annotated[float, msgspec.Meta(ge=0.0, le=1e6)]
 
 
+class Compatibility(msgspec.Struct, frozen=True):
+    """Where the bundle may run. Empty means anywhere.
+
+    `machines`: as `uname -m` says, e.g. "aarch64". `runtimes`: least version by package name, e.g. {"onnxruntime": "1.20"}.
+    `agent`: the least agent version.
+    """
+
+    machines: tuple[str, ...] = ()
+    runtimes: dict[str, str] = {}
+    agent: str = ""
+
+
+class Resources(msgspec.Struct, frozen=True):
+    """What the bundle takes where it was gated: peak memory above an empty process, and bytes on the disk; 0: not measured."""
+
+    memory_mib: Annotated[float, msgspec.Meta(ge=0.0, le=1e6)] = 0.0
+    disk_bytes: Count = 0
+
+
 class Lineage(msgspec.Struct, frozen=True):
     """Where the model came from (P9)."""
 
@@ -99,7 +132,10 @@ class Lineage(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """A bundle's manifest. The first artefact is the one to run; later ones are fallbacks."""
+    """A bundle's manifest. The first artefact is the one to run; later ones are fallbacks.
+
+    `gate_report` and `model_card` name files of the bundle, "" where there is none.
+    """
 
     name: str
     version: str
@@ -114,6 +150,11 @@ class Manifest(msgspec.Struct, frozen=True):
     lineage: Lineage = Lineage()
     simulated: bool = False
     manifest_version: int = MANIFEST_VERSION
+    tensors: tuple[Tensor, ...] = ()
+    compatibility: Compatibility = Compatibility()
+    resources: Resources = Resources()
+    gate_report: str = ""
+    model_card: str = ""
 
     def guarantees(self, artefact: Artefact) -> bool:
         """Return whether the thresholds' promise is about `artefact`: they were chosen on the first one's scores."""
@@ -154,9 +195,14 @@ def _check(manifest: Manifest) -> None:
     for entry in manifest.files:
         if not is_digest(entry.sha256):
             raise BadBundle(f"'{entry.name}' is listed without a SHA-256 in lower-case hex")
+        if entry.pieces and (
+            len(entry.pieces) != -(-entry.size_bytes // PIECE_BYTES) or not all(map(is_digest, entry.pieces))
+        ):
+            raise BadBundle(f"'{entry.name}' is listed with {len(entry.pieces)} piece hashes that do not cover it")
     if not manifest.artefacts:
         raise BadBundle("the manifest lists no artefacts")
     needed = [artefact.file for artefact in manifest.artefacts] + ([manifest.golden.file] if manifest.golden else [])
+    needed += [file for file in (manifest.gate_report, manifest.model_card) if file]
     for file in needed:
         if file not in names:
             raise BadBundle(f"the manifest needs '{file[:80]}' but does not list it")
@@ -165,6 +211,20 @@ def _check(manifest: Manifest) -> None:
             raise BadBundle(f"threshold {value} is outside 0..1")
     _check_labels(manifest.labels)
     _check_preprocess(manifest.preprocess)
+    _check_tensors(manifest)
+
+
+def _check_tensors(manifest: Manifest) -> None:
+    """Raise BadBundle for a table that points outside its files, or names bytes twice: a delta would follow it."""
+    sizes = {entry.name: entry.size_bytes for entry in manifest.files}
+    ends: dict[str, int] = {}
+    for tensor in manifest.tensors:
+        size = sizes.get(tensor.file)
+        if size is None or tensor.offset < ends.get(tensor.file, 0) or tensor.offset + tensor.size_bytes > size:
+            raise BadBundle(
+                f"tensor '{tensor.name[:80]}' lies outside '{tensor.file[:80]}', or overlaps the one before it"
+            )
+        ends[tensor.file] = tensor.offset + tensor.size_bytes
 
 
 def _check_labels(labels: tuple[Label, ...]) -> None:

@@ -90,12 +90,21 @@ class SampleNote(msgspec.Struct, frozen=True):
 
 
 class ShadowNote(msgspec.Struct, frozen=True):
-    """How a candidate bundle decided the frames it saw beside the one in charge."""
+    """How a candidate bundle decided the frames it saw beside the one in charge, and what it cost.
+
+    `verdicts` and `incumbent` count verdicts on the same frames. `mean_ms`: of the candidate's own time; `memory_mib`: what
+    the process grew by when it was loaded; `failed`: frames it could not decide.
+    """
 
     bundle: str
     deployment: str
     frames: Count
     agreed: Count
+    verdicts: dict[str, Count] = {}
+    incumbent: dict[str, Count] = {}
+    failed: Count = 0
+    mean_ms: Seconds = 0.0
+    memory_mib: Seconds = 0.0
 
 
 class OpinionsNote(msgspec.Struct, frozen=True):
@@ -142,7 +151,11 @@ class StationState(msgspec.Struct, frozen=True):
 
 
 class ReportedState(msgspec.Struct, frozen=True):
-    """What a station runs and how its last update went."""
+    """What a station runs and how its last update went.
+
+    `configuration` is the SHA-256 of the remote settings in force, "" for none; `config_*` say how the last change of them
+    went, in the words of `contract.config_states`.
+    """
 
     station: str
     boot: str
@@ -156,22 +169,37 @@ class ReportedState(msgspec.Struct, frozen=True):
     shadow_frames: Count = 0
     shadow_agreed: Count = 0
     v: int = WIRE_VERSION
+    configuration: str = ""
+    config_state: str = ""
+    config_deployment: str = ""
+    config_reason: str = ""
+    config_seq: Count = 0
 
 
 class Probation(msgspec.Struct, frozen=True):
-    """What a candidate must show on live frames before a station keeps it.
+    """What a candidate must show on live frames before a station keeps it: first unseen beside the incumbent, then in charge.
 
     `min_agreement` is the least share of frames on which it must decide as the incumbent does; 0 where the incumbent is the
-    thing known to be wrong (a station whose alarm this release answers).
+    thing known to be wrong (a station whose alarm this release answers). `max_mix_shift` is the most that the share of any
+    verdict may differ from the incumbent's on the same frames (1: not asked). `shadow_share` is the share of frames that it
+    decides unseen. `max_memory_mib` is the most the process may grow by (0: not asked). Then it decides for `serve_s` in
+    charge before it is kept: a crash, a hang or a failure within that time takes the station back to the incumbent.
     """
 
     frames: Count
     min_agreement: Share
     timeout_s: Seconds = 600.0
+    shadow_share: Share = 1.0
+    max_mix_shift: Share = 1.0
+    max_memory_mib: Seconds = 0.0
+    serve_s: Seconds = 0.0
 
 
 class Order(msgspec.Struct, frozen=True):
-    """ "Station S, run bundle B now": the payload inside a DSSE envelope (DESIGN 6)."""
+    """ "Station S, run bundle B now": the payload inside a DSSE envelope (DESIGN 6).
+
+    `bundle` "" with size 0 orders it to run nothing: every frame is REVIEW until another order.
+    """
 
     station: str
     bundle: str
@@ -185,12 +213,46 @@ class Order(msgspec.Struct, frozen=True):
     v: int = WIRE_VERSION
 
 
+class ConfigOrder(msgspec.Struct, frozen=True):
+    """ "Station S, work with these settings": the payload inside a DSSE envelope of its own type.
+
+    `settings` is TOML text that is laid over agent.toml, whole: "" takes every remote setting back. `config_seq` is monotonic
+    like an order's `desired_seq`, and apart from it. `probation_s` is how long the station must be well with it.
+    """
+
+    station: str
+    settings: str
+    deployment: str
+    config_seq: Count
+    issued_at: Moment
+    expires_at: Moment
+    probation_s: Seconds = 60.0
+    v: int = WIRE_VERSION
+
+
+class OrderKeys(msgspec.Struct, frozen=True):
+    """The public order keys that stations shall know from now on, signed by one they know: how an order key is replaced.
+
+    `keys` maps key id to raw Ed25519 key in hex. `version` is monotonic.
+    """
+
+    version: Count
+    keys: dict[str, str]
+    issued_at: Moment
+    v: int = WIRE_VERSION
+
+
 class DesiredState(msgspec.Struct, frozen=True):
-    """The retained desired state of a station: a signed order, or none yet. `envelope` is a DSSE envelope as JSON text."""
+    """The retained desired state of a station: signed orders, "" where there is none yet.
+
+    Each is a DSSE envelope as JSON text: `envelope` of an Order, `configuration` of a ConfigOrder, `order_keys` of OrderKeys.
+    """
 
     station: str
     envelope: str
     v: int = WIRE_VERSION
+    configuration: str = ""
+    order_keys: str = ""
 
 
 class Command(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""Signed orders: DSSE envelopes with Ed25519 (DESIGN 6, the order side).
+"""Signed orders, settings and order keys: DSSE envelopes with Ed25519 (DESIGN 6, the order side).
 
 Signing needs `cryptography` (cloud only). Verifying does not: without it securesystemslib verifies Ed25519 in plain Python, so
 a station carries no compiled cryptography for it.
@@ -10,6 +10,7 @@ from __future__ import annotations
 import binascii
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
+from typing import TypeVar
 
 import msgspec
 from securesystemslib.dsse import Envelope
@@ -19,10 +20,14 @@ from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import Key, Signature, Signer, SSlibKey  # type: ignore[attr-defined]
 
 from contract.errors import BadOrder
-from contract.messages import WIRE_VERSION, Order
+from contract.messages import WIRE_VERSION, ConfigOrder, Order, OrderKeys
 
 ORDER_TYPE = "application/vnd.plumbline.order+json"
+CONFIG_TYPE = "application/vnd.plumbline.config+json"
+ORDER_KEYS_TYPE = "application/vnd.plumbline.order-keys+json"
 MAX_ENVELOPE_CHARS = 64 * 1024
+
+P = TypeVar("P", Order, ConfigOrder, OrderKeys)
 
 
 class OrderKey(msgspec.Struct, frozen=True):
@@ -45,14 +50,17 @@ class _WireEnvelope(msgspec.Struct, frozen=True, rename={"payload_type": "payloa
 
 def sign_order(order: Order, signer: Signer) -> str:
     """Return `order` in a DSSE envelope signed by `signer`, as JSON text."""
-    envelope = Envelope(msgspec.json.encode(order), ORDER_TYPE, {})
-    signature = envelope.sign(signer)
-    wire = _WireEnvelope(
-        payload=b64encode(envelope.payload).decode(),
-        payload_type=ORDER_TYPE,
-        signatures=(_WireSignature(signature.keyid, b64encode(bytes.fromhex(signature.signature)).decode()),),
-    )
-    return msgspec.json.encode(wire).decode()
+    return _sign(order, ORDER_TYPE, signer)
+
+
+def sign_configuration(order: ConfigOrder, signer: Signer) -> str:
+    """Return `order` in a DSSE envelope signed by `signer`, as JSON text."""
+    return _sign(order, CONFIG_TYPE, signer)
+
+
+def sign_order_keys(keys: OrderKeys, signer: Signer) -> str:
+    """Return `keys` in a DSSE envelope signed by `signer`, the key that stations know so far, as JSON text."""
+    return _sign(keys, ORDER_KEYS_TYPE, signer)
 
 
 def verify_order(envelope_text: str, keys: Sequence[OrderKey]) -> Order:
@@ -63,6 +71,31 @@ def verify_order(envelope_text: str, keys: Sequence[OrderKey]) -> Order:
     Raises:
         BadOrder: it is no envelope, of another payload type, signed by none of `keys`, or its payload is no order.
     """
+    return _verify(envelope_text, ORDER_TYPE, Order, keys)
+
+
+def verify_configuration(envelope_text: str, keys: Sequence[OrderKey]) -> ConfigOrder:
+    """Return the settings in `envelope_text` when one of `keys` signed them; raises like `verify_order`."""
+    return _verify(envelope_text, CONFIG_TYPE, ConfigOrder, keys)
+
+
+def verify_order_keys(envelope_text: str, keys: Sequence[OrderKey]) -> OrderKeys:
+    """Return the new order keys in `envelope_text` when one of `keys` signed them; raises like `verify_order`."""
+    return _verify(envelope_text, ORDER_KEYS_TYPE, OrderKeys, keys)
+
+
+def _sign(payload: msgspec.Struct, payload_type: str, signer: Signer) -> str:
+    envelope = Envelope(msgspec.json.encode(payload), payload_type, {})
+    signature = envelope.sign(signer)
+    wire = _WireEnvelope(
+        payload=b64encode(envelope.payload).decode(),
+        payload_type=payload_type,
+        signatures=(_WireSignature(signature.keyid, b64encode(bytes.fromhex(signature.signature)).decode()),),
+    )
+    return msgspec.json.encode(wire).decode()
+
+
+def _verify(envelope_text: str, payload_type: str, kind: type[P], keys: Sequence[OrderKey]) -> P:
     if len(envelope_text) > MAX_ENVELOPE_CHARS:
         raise BadOrder(f"an order envelope of {len(envelope_text)} characters")
     try:
@@ -74,18 +107,18 @@ def verify_order(envelope_text: str, keys: Sequence[OrderKey]) -> Order:
     except (msgspec.DecodeError, binascii.Error, ValueError, RecursionError) as error:
         raise BadOrder(f"no order envelope: {error}") from error
     # The type is inside what is signed, so an envelope signed for another purpose never counts as an order.
-    if wire.payload_type != ORDER_TYPE:
-        raise BadOrder(f"payload type '{wire.payload_type[:80]}' is not '{ORDER_TYPE}'")
+    if wire.payload_type != payload_type:
+        raise BadOrder(f"payload type '{wire.payload_type[:80]}' is not '{payload_type}'")
     if len(signatures) != len(wire.signatures):
         raise BadOrder("a key signed the order twice")
     _check_signature(Envelope(payload, wire.payload_type, signatures), keys)
     try:
-        order = msgspec.json.decode(payload, type=Order)
+        signed = msgspec.json.decode(payload, type=kind)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise BadOrder(f"a signed payload that is no order: {error}") from error
-    if order.v != WIRE_VERSION:
-        raise BadOrder(f"order version {order.v} is not {WIRE_VERSION}", hint="update the agent first")
-    return order
+    if signed.v != WIRE_VERSION:
+        raise BadOrder(f"order version {signed.v} is not {WIRE_VERSION}", hint="update the agent first")
+    return signed
 
 
 def _check_signature(envelope: Envelope, keys: Sequence[OrderKey]) -> None:
