@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from agent.order_desk import OrderDesk
 from agent.ports.clock import Clock
 from agent.ports.orders import OrderInbox, Report
 from agent.ports.slots import BundleSwitch, InstalledBundle, Trial, TrialOutcome
@@ -21,10 +22,10 @@ from agent.ports.update import Downloader, FloorStore, ImageRepository, SelfTest
 from agent.update import floors as floor_rules
 from agent.update.backoff import full_jitter_s
 from agent.update.reported import at_rest, under_way
-from agent.update.trust import Acceptance, check_release_counter, judge_order
+from agent.update.trust import Acceptance, check_release_counter
 from contract.errors import BadOrder, PlumblineError, RefusedError, TransientError
 from contract.messages import DesiredState, Order, ReportedState
-from contract.signature import OrderKey, verify_order
+from contract.signature import OrderKey
 from contract.update_states import MAX_TRIES, UpdateEvent, UpdateState, step
 
 _log = logging.getLogger(__name__)
@@ -46,12 +47,13 @@ class _Work:
     refusals: int = 0
     not_before: float = 0.0
     bundle: InstalledBundle | None = None
+    offered: bool = False
     outcome: TrialOutcome | None = None
     outcome_due: float = 0.0
 
 
 class UpdateLoop:
-    """Follows signed orders for `station`, one at a time; a newer order supersedes one that is not yet on trial.
+    """Follows signed orders for `station`, one at a time; a newer one that holds supersedes the one under way.
 
     Args:
         boot: this outbox's boot id, for the reports.
@@ -76,16 +78,19 @@ class UpdateLoop:
         clock: Clock,
         roll: Callable[[], float],
     ) -> None:
-        self._station, self._boot, self._keys = station, boot, tuple(keys)
-        self._inbox, self._report, self._repository, self._downloader = inbox, report, repository, downloader
+        self._station, self._boot, pinned = station, boot, tuple(keys)
+        self._desk = OrderDesk(station, lambda: pinned, inbox=inbox, slots=slots, floors=floors, clock=clock)
+        self._report, self._repository, self._downloader = report, repository, downloader
         self._slots, self._floors, self._selftest, self._switch = slots, floors, selftest, switch
         self._clock, self._roll = clock, roll
         self._work: _Work | None = None
-        self._stashed: DesiredState | None = None
-        self._refused = ""
         self.faults = 0
         """Errors that nothing here foresaw, counted by the outermost guard."""
-        self.refused_orders = 0
+
+    @property
+    def refused_orders(self) -> int:
+        """Orders that were not followed."""
+        return self._desk.refused
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; the body of the update thread."""
@@ -124,71 +129,57 @@ class UpdateLoop:
     def tick(self, within_s: float) -> None:
         """Do one step of the update under way, or wait at most `within_s` for something to do."""
         work = self._work
-        if work is not None and work.state in (UpdateState.TRIAL, UpdateState.PROBATION):
-            self._attempt(work, within_s)
-            return
-        wait_s = within_s
-        if work is not None:
-            wait_s = min(max(work.not_before - self._clock.monotonic(), 0.0), within_s)
-        desired = self._take(wait_s)
+        if work is None or work.state is UpdateState.IDLE:
+            wait_s = within_s if work is None else self._pause_s(work, within_s)
+        else:
+            # A trial waits for its outcome below; everything else for the server, or for the disk.
+            wait_s = 0.0 if work.offered else self._pause_s(work, within_s)
+        desired = self._desk.take(wait_s)
         if desired is not None:
             self._consider(desired)
             work = self._work
-        if work is not None and self._clock.monotonic() >= work.not_before:
+        if work is not None and (work.offered or self._clock.monotonic() >= work.not_before):
             self._attempt(work, within_s)
 
+    def _pause_s(self, work: _Work, within_s: float) -> float:
+        return min(max(work.not_before - self._clock.monotonic(), 0.0), within_s)
+
     # Orders
-
-    def _take(self, within_s: float) -> DesiredState | None:
-        stashed, self._stashed = self._stashed, None
-        return stashed if stashed is not None else self._inbox.take(within_s)
-
-    def _newer_waits(self) -> bool:
-        if self._stashed is None:
-            self._stashed = self._inbox.take(0.0)
-        return self._stashed is not None
 
     def _consider(self, desired: DesiredState) -> None:
         if not desired.envelope:
             return  # no order yet
-        mark, work = self._slots.committed(), self._work
+        work = self._work
         try:
-            order = verify_order(desired.envelope, self._keys)
-            if work is not None and order == work.order:
-                return  # delivered again while being followed
-            acceptance = judge_order(
-                order,
-                station=self._station,
-                now=self._clock.now(),
-                floors=self._floors.read(),
-                banned=self._slots.banned(),
-                committed=mark.order if mark else None,
-            )
-            if work is not None and order.desired_seq <= work.order.desired_seq:
-                raise BadOrder(f"order {order.desired_seq} is not newer than {work.order.desired_seq}, under way")
+            acceptance, order = self._desk.judge(desired, work.order if work else None)
         except BadOrder as error:
-            self._refuse(error)
+            self._tell_refusal(self._desk.refuse(error))
             return
-        self._refused = ""
+        if acceptance is Acceptance.UNDER_WAY:
+            return  # delivered again while being followed
         if acceptance is Acceptance.REPEATED:
             self._report_rest()
             return
         if work is not None:
             _log.info("order %d supersedes %d", order.desired_seq, work.order.desired_seq)
-            work.state = step(work.state, UpdateEvent.SUPERSEDED)
+            self._supersede(work)
         self._work = _Work(order, UpdateState.IDLE)
 
-    def _refuse(self, error: BadOrder) -> None:
-        self.refused_orders += 1
+    def _supersede(self, work: _Work) -> None:
+        if work.offered or self._slots.trial() is not None:
+            self._slots.withdraw_trial()
+            # Whatever runs now was not committed.
+            self._switch.recall(self._slots.boot_bundle())
+        work.state = step(work.state, UpdateEvent.SUPERSEDED)
+
+    def _tell_refusal(self, said: str) -> None:
         last = self._slots.last()
-        if error.one_line() == self._refused:
-            return  # the same retained order at every reconnection: said once
-        self._refused = error.one_line()
-        _log.warning("order refused: %s", self._refused)
+        if not said:
+            return
         if self._work is not None:
-            self._report_work(self._work, f"order refused: {self._refused}")
+            self._report_work(self._work, said)
         elif last is None or last.kept:
-            self._report_rest(f"order refused: {self._refused}")
+            self._report_rest(said)
         else:
             self._report_rest()  # a roll-back says more than the refusal that repeats it
 
@@ -224,13 +215,17 @@ class UpdateLoop:
                 self._fail(work, f"self-test: {reason}")
             else:
                 self._go(work, UpdateEvent.SELFTEST_PASSED)
-        elif work.state is UpdateState.TRIAL:
+        elif not work.offered:
             self._offer(work)
         else:
             self._await_outcome(work, within_s)
 
     def _begin(self, work: _Work) -> None:
         self._floors.write(floor_rules.raise_time(self._floors.read(), work.order.issued_at))
+        if not work.order.bundle:
+            self._commit(work, UpdateEvent.NOTHING_TO_RUN, 0, 0)
+            self._switch.recall(None)
+            return
         running = self._slots.boot_bundle()
         if running is not None and running.digest == work.order.bundle:
             # Nothing to install: the order only moves what this station stands for (an abort, for one).
@@ -242,7 +237,7 @@ class UpdateLoop:
     def _fetch(self, work: _Work) -> None:
         order = work.order
         self._slots.preflight(order.size_bytes)
-        archive = self._downloader.fetch(order.bundle, order.size_bytes, self._newer_waits)
+        archive = self._downloader.fetch(order.bundle, order.size_bytes, self._desk.newer_waits)
         if archive is None:
             return  # a newer order waits to be looked at
         work.bundle = self._slots.install(archive, order.bundle)
@@ -269,8 +264,8 @@ class UpdateLoop:
         tries = self._slots.begin_try(work.order)  # OTA-4: counted before anything loads it
         _log.info("bundle %s on trial, try %d of %d", bundle.digest[:12], tries, MAX_TRIES)
         self._switch.offer(Trial(bundle, work.order.deployment, probation))
-        work.outcome_due = self._clock.monotonic() + probation.timeout_s + _OUTCOME_GRACE_S
-        self._go(work, UpdateEvent.OFFERED)
+        work.outcome_due = self._clock.monotonic() + probation.timeout_s + probation.serve_s + _OUTCOME_GRACE_S
+        work.offered = True
 
     def _await_outcome(self, work: _Work, within_s: float) -> None:
         pause_s = max(work.not_before - self._clock.monotonic(), 0.0)
@@ -291,6 +286,8 @@ class UpdateLoop:
                 return
         outcome = work.outcome
         if outcome.kept:
+            if work.state is UpdateState.TRIAL:
+                self._go(work, UpdateEvent.IN_CHARGE)
             self._commit(work, UpdateEvent.KEPT, outcome.frames, outcome.agreed)
         else:
             self._fail(work, outcome.reason, outcome.frames, outcome.agreed)

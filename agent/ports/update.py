@@ -93,6 +93,16 @@ class SlotStore(Protocol):
     def roll_back(self, order: Order, reason: str, *, frames: int = 0, agreed: int = 0) -> None:
         """End the order's trial without it and ban (bundle, deployment)."""
 
+    def withdraw_trial(self) -> None:
+        """End the trial under way without an outcome: a newer order took its place."""
+
+    def step_back(self, reason: str) -> InstalledBundle:
+        """Take the bundle that boots back, and return the one committed before it, which boots from now on.
+
+        Raises:
+            NotFound: there is none that may run; nothing changed.
+        """
+
     def collect_garbage(self) -> None:
         """Delete slots that neither run nor could be run again; never the last committed one."""
 

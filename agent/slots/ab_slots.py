@@ -195,6 +195,10 @@ class Slots:
         state = with_ban(self._state(), order.bundle, order.deployment)
         self._write_state(msgspec.structs.replace(state, trial=None, last=ending))
 
+    def withdraw_trial(self) -> None:
+        """End the trial under way without an outcome: a newer order took its place."""
+        self._write_state(msgspec.structs.replace(self._state(), trial=None))
+
     def step_back(self, reason: str) -> InstalledBundle:
         """Take the bundle that boots back, and return the one committed before it, which boots from now on.
 

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from agent.ports.slots import Trial, TrialOutcome
+from agent.ports.slots import InstalledBundle, Trial, TrialOutcome
 from agent.slots.ab_slots import Slots
 from agent.slots.disk import Disk
 from agent.slots.download import HttpDownloader
@@ -121,6 +121,13 @@ class FakeSwitch:
         self._clock = clock
         self.verdict: str | None = ""
         self.offered: list[Trial] = []
+        self.recalled: list[InstalledBundle | None] = []
+
+    def recall(self, bundle: InstalledBundle | None) -> None:
+        self.recalled.append(bundle)
+
+    def next_recall(self) -> tuple[InstalledBundle | None] | None:
+        raise NotImplementedError
 
     def offer(self, trial: Trial) -> None:
         self.offered.append(trial)
