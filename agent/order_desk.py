@@ -43,6 +43,11 @@ class OrderDesk:
         stashed, self._stashed = self._stashed, None
         return stashed if stashed is not None else self._inbox.take(within_s)
 
+    def put_back(self, desired: DesiredState) -> None:
+        """Leave what could not be judged just now to be taken again, unless a newer one waits."""
+        if self._stashed is None:
+            self._stashed = desired
+
     def newer_waits(self) -> bool:
         """Return whether a desired state waits to be taken."""
         if self._stashed is None:

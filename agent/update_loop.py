@@ -94,13 +94,19 @@ class UpdateLoop:
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; the body of the update thread."""
-        started = False
+        started, waits = False, 0
         while not stop.is_set():
             try:
                 if not started:
                     self.start()
                     started = True
                 self.tick(_TICK_S)
+                waits = 0
+            except TransientError as error:
+                # The disk, outside of any update: what was taken lies ready again.
+                waits += 1
+                _log.warning("the update loop waits: %s", error.one_line())
+                stop.wait(full_jitter_s(min(waits, 8), self._roll()))
             except Exception:  # noqa: BLE001  the daemon's outermost guard: an update must never end the station
                 self.faults += 1
                 _log.exception("the update loop failed and goes on")
@@ -121,10 +127,9 @@ class UpdateLoop:
             self._fail(work, f"the station stopped {trial.tries} times during the trial")
             return
         work.bundle = self._slots.staged(trial.order.bundle)
-        if work.bundle is None:
-            self._fail(work, "the candidate's slot no longer matches its hash")
-            return
-        self._go(work, UpdateEvent.RESTARTED)
+        # A slot that rotted is the disk's fault and not the bundle's: it is fetched again, and its tries stay counted.
+        if work.bundle is not None:
+            self._go(work, UpdateEvent.RESTARTED)
 
     def tick(self, within_s: float) -> None:
         """Do one step of the update under way, or wait at most `within_s` for something to do."""
@@ -136,7 +141,11 @@ class UpdateLoop:
             wait_s = 0.0 if work.offered else self._pause_s(work, within_s)
         desired = self._desk.take(wait_s)
         if desired is not None:
-            self._consider(desired)
+            try:
+                self._consider(desired)
+            except TransientError:
+                self._desk.put_back(desired)
+                raise
             work = self._work
         if work is not None and (work.offered or self._clock.monotonic() >= work.not_before):
             self._attempt(work, within_s)
@@ -258,7 +267,8 @@ class UpdateLoop:
 
     def _offer(self, work: _Work) -> None:
         bundle, probation = _bundle(work), work.order.probation
-        if self._slots.boot_bundle() is None:
+        mark = self._slots.committed()
+        if mark is None or not mark.digest:
             # The first bundle has nobody to agree with: it is kept for running well.
             probation = msgspec.structs.replace(probation, min_agreement=0.0)
         tries = self._slots.begin_try(work.order)  # OTA-4: counted before anything loads it

@@ -23,12 +23,12 @@ import msgspec
 
 from agent.ports.slots import InstalledBundle
 from agent.slots.commit_marks import CommitMarks
-from agent.slots.disk import Disk
+from agent.slots.disk import Disk, disk_faults
 from agent.slots.sealed_file import read_sealed
 from agent.slots.unpacked import open_archive, open_folder
 from agent.update.sealed import seal
 from agent.update.slot_state import CommitMark, Ending, SlotState, TrialRecord, ban_of, with_ban
-from contract.errors import BadBundle, NotFound, StorageFull
+from contract.errors import BadBundle, NotFound, StorageFull, TransientError
 from contract.messages import Order
 
 MAX_SLOTS = 3
@@ -56,13 +56,15 @@ class Slots:
 
     def boot_bundles(self) -> Iterator[InstalledBundle]:
         """Yield the committed bundles that may run, latest first: this one, then the previous one (DESIGN 3)."""
-        least = self.least_counter()
-        for mark in self._committed():
+        # A disk that fails at one file must not keep a station from booting what it still gives.
+        marks = self._committed(tolerant=True)
+        least = _least_counter(marks)
+        for mark in marks:
             if not mark.digest:
                 return  # ordered to run nothing: nor what was before
             try:
                 bundle = open_folder(self._slots / mark.digest, digest=mark.digest)
-            except (BadBundle, NotFound) as error:
+            except (BadBundle, NotFound, TransientError) as error:
                 _log.error("committed bundle %s is passed over: %s", mark.digest[:12], error.one_line())
                 continue
             if bundle.manifest.release_counter >= least:
@@ -74,7 +76,7 @@ class Slots:
 
     def least_counter(self) -> int:
         """Return the release counter below which no bundle may run, as far as the commits here say."""
-        return max((mark.order.release_counter for mark in self._marks.all() if mark.order), default=0)
+        return _least_counter(self._marks.all())
 
     def trial(self) -> TrialRecord | None:
         """Return the trial under way on the disk."""
@@ -98,7 +100,11 @@ class Slots:
         return frozenset(self._state().banned)
 
     def staged(self, digest: str) -> InstalledBundle | None:
-        """Return the bundle in its slot when it is there and matches its hash."""
+        """Return the bundle in its slot when it is there and matches its hash.
+
+        Raises:
+            TransientError: the disk failed.
+        """
         try:
             return open_folder(self._slots / digest, digest=digest)
         except (BadBundle, NotFound):
@@ -130,7 +136,7 @@ class Slots:
             open_archive(Path(archive), temporary, digest=digest, disk=self._disk)
             # Read back what was written, not what was meant to be.
             open_folder(temporary, digest=digest)
-        except (BadBundle, StorageFull):
+        except (BadBundle, StorageFull, TransientError):
             self._disk.remove(temporary)
             raise
         self._disk.remove(slot)
@@ -225,21 +231,32 @@ class Slots:
         if trial is not None:
             kept.add(trial.order.bundle)
         self._marks.keep_only(kept)
-        surplus = [path for path in self._slots.iterdir() if path.name not in kept]
+        with disk_faults(self._slots):
+            surplus = [path for path in self._slots.iterdir() if path.name not in kept]
         for path in surplus:
             self._disk.remove(path)
         if surplus:
             self._disk.fsync_folder(self._slots)
 
-    def _committed(self) -> list[CommitMark]:
-        banned = self.banned()
-        return [mark for mark in self._marks.all() if ban_of(mark.digest, mark.order) not in banned]
+    def _committed(self, *, tolerant: bool = False) -> list[CommitMark]:
+        marks = self._marks.all(tolerant=tolerant)
+        try:
+            banned = self.banned()
+        except TransientError:
+            if not tolerant:
+                raise
+            return marks
+        return [mark for mark in marks if ban_of(mark.digest, mark.order) not in banned]
 
     def _state(self) -> SlotState:
         return read_sealed(self._state_path, SlotState) or SlotState()
 
     def _write_state(self, state: SlotState) -> None:
         self._disk.replace(self._state_path, seal(state))
+
+
+def _least_counter(marks: list[CommitMark]) -> int:
+    return max((mark.order.release_counter for mark in marks if mark.order), default=0)
 
 
 def _digest_of(path: Path) -> str:

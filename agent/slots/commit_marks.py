@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
-from agent.slots.disk import Disk
+from agent.slots.disk import Disk, disk_faults
 from agent.slots.sealed_file import read_sealed
 from agent.update.sealed import seal
 from agent.update.slot_state import CommitMark
+from contract.errors import TransientError
 from contract.ids import is_digest
 from contract.messages import Order
+
+_log = logging.getLogger(__name__)
 
 NOTHING = "nothing"
 """The name of the mark that says: run no bundle."""
@@ -23,12 +27,24 @@ class CommitMarks:
         self._folder, self._disk = folder, disk
         disk.make_folder(folder)
 
-    def all(self) -> list[CommitMark]:
-        """Return every readable mark, the latest commit first."""
+    def all(self, *, tolerant: bool = False) -> list[CommitMark]:
+        """Return every whole mark, the latest commit first. `tolerant`: without those that the disk does not give just now.
+
+        Raises:
+            TransientError: the disk failed, so what is latest is not known.
+        """
         marks = []
-        for path in self._folder.iterdir():
+        with disk_faults(self._folder):
+            paths = list(self._folder.iterdir())
+        for path in paths:
             named = path.name if is_digest(path.name) else "" if path.name == NOTHING else None
-            mark = read_sealed(path, CommitMark) if named is not None else None
+            try:
+                mark = read_sealed(path, CommitMark) if named is not None else None
+            except TransientError as error:
+                if not tolerant:
+                    raise
+                _log.error("a commit is passed over: %s", error.one_line())
+                continue
             if mark is not None and mark.digest == named:
                 marks.append(mark)
         return sorted(marks, key=lambda mark: mark.number, reverse=True)
@@ -41,7 +57,8 @@ class CommitMarks:
     def keep_only(self, digests: AbstractSet[str]) -> None:
         """Delete every mark of another bundle."""
         names = {digest or NOTHING for digest in digests}
-        surplus = [path for path in self._folder.iterdir() if path.name not in names]
+        with disk_faults(self._folder):
+            surplus = [path for path in self._folder.iterdir() if path.name not in names]
         for path in surplus:
             self._disk.remove(path)
         if surplus:

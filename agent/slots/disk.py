@@ -24,33 +24,33 @@ class Disk:
 
     def write(self, path: Path, chunks: Iterable[bytes], *, append: bool = False) -> None:
         """Write `chunks` to `path`, creating it; or add them to its end."""
-        with _faults(path), path.open("ab" if append else "wb") as file:
+        with disk_faults(path), path.open("ab" if append else "wb") as file:
             for chunk in chunks:
                 file.write(chunk)
 
     def fsync(self, path: Path) -> None:
         """Make a file's bytes durable."""
-        with _faults(path):
+        with disk_faults(path):
             _sync(path, os.O_RDONLY)
 
     def fsync_folder(self, folder: Path) -> None:
         """Make the names in a folder durable."""
-        with _faults(folder):
+        with disk_faults(folder):
             _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
 
     def rename(self, source: Path, target: Path) -> None:
         """Move a file, or a folder onto no or an empty folder, in one step."""
-        with _faults(target):
+        with disk_faults(target):
             source.replace(target)
 
     def make_folder(self, folder: Path) -> None:
         """Make a folder and its parents; one that is there stays."""
-        with _faults(folder):
+        with disk_faults(folder):
             folder.mkdir(parents=True, exist_ok=True)
 
     def remove(self, path: Path) -> None:
         """Delete a file or a whole folder; one that is not there is no error."""
-        with _faults(path):
+        with disk_faults(path):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
@@ -58,7 +58,7 @@ class Disk:
 
     def free_bytes(self, folder: Path) -> int:
         """Return the bytes an ordinary user may still write."""
-        with _faults(folder):
+        with disk_faults(folder):
             return shutil.disk_usage(folder).free
 
     def replace(self, path: Path, data: bytes) -> None:
@@ -79,7 +79,8 @@ def _sync(path: Path, flags: int) -> None:
 
 
 @contextmanager
-def _faults(path: Path) -> Iterator[None]:
+def disk_faults(path: Path) -> Iterator[None]:
+    """Raise what the disk does wrong inside as StorageFull or TransientError: never the fault of what was being read."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,7 @@
-"""Sealed values read from files: what cannot be read is absent (OTA-5)."""
+"""Sealed values read from files: what is torn is absent (OTA-5), what the disk does not give just now is not.
+
+A passing read error that passed for "absent" would be written back: bans forgotten, floors fallen, for good.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,20 @@ from typing import TypeVar
 
 import msgspec
 
+from agent.slots.disk import disk_faults
 from agent.update.sealed import unseal
 
 S = TypeVar("S", bound=msgspec.Struct)
 
 
 def read_sealed(path: Path, kind: type[S]) -> S | None:
-    """Return the value of type `kind` in the file at `path`; None when it is missing, torn or not readable."""
-    try:
-        return unseal(path.read_bytes(), kind)
-    except OSError:
-        return None
+    """Return the value of type `kind` in the file at `path`; None when it is missing or torn.
+
+    Raises:
+        TransientError: the disk failed.
+    """
+    with disk_faults(path):
+        try:
+            return unseal(path.read_bytes(), kind)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import BinaryIO
 from agent.ports.slots import InstalledBundle
 from agent.slots.disk import Disk
 from contract.archive import ArchiveReader, archive_chunks
-from contract.errors import BadBundle, NotFound
+from contract.errors import BadBundle, NotFound, TransientError
 from contract.manifest import MANIFEST_NAME, FileEntry, Manifest, decode_manifest
 
 _CHUNK = 1 << 20
@@ -32,7 +33,7 @@ def open_archive(path: Path, into: Path, *, digest: str | None = None, disk: Dis
     except FileNotFoundError as error:
         raise NotFound(f"no bundle '{path}'", hint="check the path") from error
     except OSError as error:
-        raise BadBundle(f"'{path}' cannot be read: {error.strerror or error}") from error
+        raise _unreadable(f"'{path}'", error) from error
     with file:
         hashed = _HashedReader(file)
         reader = ArchiveReader(hashed)
@@ -91,7 +92,7 @@ def _read_manifest(folder: Path) -> bytes:
     except FileNotFoundError as error:
         raise NotFound(f"'{folder}' holds no {MANIFEST_NAME}", hint="give a .plb archive or an unpacked one") from error
     except OSError as error:
-        raise BadBundle(f"'{folder}' cannot be read: {error.strerror or error}") from error
+        raise _unreadable(f"'{folder}'", error) from error
 
 
 def _contents(folder: Path, manifest: Manifest) -> Iterator[tuple[FileEntry, Iterator[bytes]]]:
@@ -107,6 +108,14 @@ def _content(folder: Path, entry: FileEntry) -> Iterator[bytes]:
                 digest.update(chunk)
                 yield chunk
     except OSError as error:
-        raise BadBundle(f"'{entry.name}' in '{folder}' cannot be read: {error.strerror or error}") from error
+        raise _unreadable(f"'{entry.name}' in '{folder}'", error) from error
     if digest.hexdigest() != entry.sha256:
         raise BadBundle(f"'{entry.name}' in '{folder}' has changed", hint="install the bundle again")
+
+
+def _unreadable(what: str, error: OSError) -> BadBundle | TransientError:
+    said = f"{what} cannot be read: {error.strerror or error}"
+    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EACCES):
+        return BadBundle(said)
+    # A disk that fails says nothing about the bundle, which must not be banned for it.
+    return TransientError(said, hint="check the disk and its mount")
