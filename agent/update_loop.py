@@ -84,6 +84,7 @@ class UpdateLoop:
         self._slots, self._floors, self._selftest, self._switch = slots, floors, selftest, switch
         self._clock, self._roll = clock, roll
         self._work: _Work | None = None
+        self._unsaid = False  # a disk that failed kept a report at rest from being made
         self.faults = 0
         """Errors that nothing here foresaw, counted by the outermost guard."""
 
@@ -94,23 +95,23 @@ class UpdateLoop:
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; the body of the update thread."""
-        started, waits = False, 0
+        started, failed = False, 0
         while not stop.is_set():
             try:
                 if not started:
                     self.start()
                     started = True
                 self.tick(_TICK_S)
-                waits = 0
-            except TransientError as error:
-                # The disk, outside of any update: what was taken lies ready again.
-                waits += 1
-                _log.warning("the update loop waits: %s", error.one_line())
-                stop.wait(full_jitter_s(min(waits, 8), self._roll()))
+                failed = 0
+            except TransientError as error:  # the disk, at the start
+                failed += 1
+                _log.warning("the update loop tries again: %s", error.one_line())
+                stop.wait(full_jitter_s(failed, self._roll()))
             except Exception:  # noqa: BLE001  the daemon's outermost guard: an update must never end the station
+                failed += 1
                 self.faults += 1
                 _log.exception("the update loop failed and goes on")
-                stop.wait(full_jitter_s(min(self.faults, 8), self._roll()))
+                stop.wait(full_jitter_s(failed, self._roll()))
 
     def start(self) -> None:
         """Take up what a restart interrupted, and report where this station stands. Call once, before `tick`."""
@@ -133,6 +134,18 @@ class UpdateLoop:
 
     def tick(self, within_s: float) -> None:
         """Do one step of the update under way, or wait at most `within_s` for something to do."""
+        try:
+            self._tick(within_s)
+        except TransientError as error:
+            # Between two updates the disk did not give what an order is judged by, or a report is made of: later, then.
+            _log.warning("the update loop waits for the disk: %s", error.one_line())
+            self._unsaid = True
+            self._clock.sleep(within_s)
+
+    def _tick(self, within_s: float) -> None:
+        if self._unsaid and self._work is None:
+            self._report_rest()
+            self._unsaid = False
         work = self._work
         if work is None or work.state is UpdateState.IDLE:
             wait_s = within_s if work is None else self._pause_s(work, within_s)

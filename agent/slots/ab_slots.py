@@ -25,7 +25,7 @@ from agent.ports.slots import InstalledBundle
 from agent.slots.commit_marks import CommitMarks
 from agent.slots.disk import Disk, disk_faults
 from agent.slots.sealed_file import read_sealed
-from agent.slots.unpacked import open_archive, open_folder
+from agent.slots.unpacked import open_archive, open_folder, unreadable
 from agent.update.sealed import seal
 from agent.update.slot_state import CommitMark, Ending, SlotState, TrialRecord, ban_of, with_ban
 from contract.errors import BadBundle, NotFound, StorageFull, TransientError
@@ -100,15 +100,11 @@ class Slots:
         return frozenset(self._state().banned)
 
     def staged(self, digest: str) -> InstalledBundle | None:
-        """Return the bundle in its slot when it is there and matches its hash.
-
-        Raises:
-            TransientError: the disk failed.
-        """
+        """Return the bundle in its slot when it is there and matches its hash."""
         try:
             return open_folder(self._slots / digest, digest=digest)
-        except (BadBundle, NotFound):
-            return None
+        except (BadBundle, NotFound, TransientError):
+            return None  # what cannot be read is fetched anew, onto other blocks
 
     def preflight(self, size_bytes: int) -> None:
         """Check that a bundle archive of `size_bytes` can be fetched and installed beside what is here.
@@ -268,5 +264,5 @@ def _digest_of(path: Path) -> str:
     except FileNotFoundError as error:
         raise NotFound(f"no bundle '{path}'", hint="check the path") from error
     except OSError as error:
-        raise BadBundle(f"'{path}' cannot be read: {error.strerror or error}") from error
+        raise unreadable(f"'{path}'", error) from error
     return digest.hexdigest()

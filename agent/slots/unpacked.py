@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -33,8 +34,8 @@ def open_archive(path: Path, into: Path, *, digest: str | None = None, disk: Dis
     except FileNotFoundError as error:
         raise NotFound(f"no bundle '{path}'", hint="check the path") from error
     except OSError as error:
-        raise _unreadable(f"'{path}'", error) from error
-    with file:
+        raise unreadable(f"'{path}'", error) from error
+    with file, _readable(path):
         hashed = _HashedReader(file)
         reader = ArchiveReader(hashed)
         disk.make_folder(into)
@@ -92,7 +93,7 @@ def _read_manifest(folder: Path) -> bytes:
     except FileNotFoundError as error:
         raise NotFound(f"'{folder}' holds no {MANIFEST_NAME}", hint="give a .plb archive or an unpacked one") from error
     except OSError as error:
-        raise _unreadable(f"'{folder}'", error) from error
+        raise unreadable(f"'{folder}'", error) from error
 
 
 def _contents(folder: Path, manifest: Manifest) -> Iterator[tuple[FileEntry, Iterator[bytes]]]:
@@ -108,12 +109,21 @@ def _content(folder: Path, entry: FileEntry) -> Iterator[bytes]:
                 digest.update(chunk)
                 yield chunk
     except OSError as error:
-        raise _unreadable(f"'{entry.name}' in '{folder}'", error) from error
+        raise unreadable(f"'{entry.name}' in '{folder}'", error) from error
     if digest.hexdigest() != entry.sha256:
         raise BadBundle(f"'{entry.name}' in '{folder}' has changed", hint="install the bundle again")
 
 
-def _unreadable(what: str, error: OSError) -> BadBundle | TransientError:
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise unreadable(f"'{path}'", error) from error
+
+
+def unreadable(what: str, error: OSError) -> BadBundle | TransientError:
+    """Return whose fault it is that `what` cannot be read: the bundle's, or that of a disk that does not give it just now."""
     said = f"{what} cannot be read: {error.strerror or error}"
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EACCES):
         return BadBundle(said)
