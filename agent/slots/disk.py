@@ -28,6 +28,11 @@ class Disk:
             for chunk in chunks:
                 file.write(chunk)
 
+    def truncate(self, path: Path, size: int) -> None:
+        """Cut a file back to its first `size` bytes."""
+        with _faults(path):
+            os.truncate(path, size)
+
     def fsync(self, path: Path) -> None:
         """Make a file's bytes durable."""
         with disk_faults(path):
