@@ -90,7 +90,7 @@ def unlisted() -> list[str]:
 
 
 def diagram(machine: Machine) -> str:
-    """Return the mermaid text of a table, in the order of its enum and its rows; events between the same two states share an arrow."""
+    """Return the mermaid text of a table in its own order; events between the same two states share an arrow."""
     lines = ["stateDiagram-v2", f"    [*] --> {machine.start}"]
     for state, row in machine.table().items():
         arrows: dict[str, list[str]] = {}

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from contract.errors import StorageFull, TransientError
 
-
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 

@@ -1,4 +1,4 @@
-"""A disk that returns errors: the calls of the operating system fail below one folder, so the code's own handling is what is tested."""
+"""A disk that returns errors: calls of the operating system fail below one folder, so the code's own handling is tested."""
 
 from __future__ import annotations
 
@@ -139,6 +139,10 @@ class _FaultyFile(io.FileIO):
 
 def _place(path: Any, folder: int | None = None) -> str:
     if isinstance(path, int):
-        return os.readlink(f"/proc/self/fd/{path}")
+        return _name_of(path)
     text = os.fsdecode(os.fspath(path))
-    return f"{os.readlink(f'/proc/self/fd/{folder}')}/{text}" if folder is not None else text
+    return f"{_name_of(folder)}/{text}" if folder is not None else text
+
+
+def _name_of(descriptor: int) -> str:
+    return str(Path(f"/proc/self/fd/{descriptor}").readlink())
