@@ -11,6 +11,8 @@ from pathlib import Path
 
 from contract.errors import StorageFull, TransientError
 
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
+
 
 class Disk:
     """The real disk.
@@ -30,7 +32,7 @@ class Disk:
 
     def truncate(self, path: Path, size: int) -> None:
         """Cut a file back to its first `size` bytes."""
-        with _faults(path):
+        with disk_faults(path):
             os.truncate(path, size)
 
     def fsync(self, path: Path) -> None:
@@ -83,14 +85,39 @@ def _sync(path: Path, flags: int) -> None:
         os.close(descriptor)
 
 
+def read_kept(path: Path) -> bytes | None:
+    """Return what a small file holds; None when there is no such file.
+
+    Not there and not readable just now are two things: what is taken for absent is soon written anew.
+
+    Raises:
+        TransientError: it is there, and the disk does not give it.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        if is_absence(error):
+            return None
+        raise _told(path, error) from error
+
+
+def is_absence(error: OSError) -> bool:
+    """Return whether `error` says that there is no such file, and not that the disk cannot give it just now."""
+    return error.errno in _ABSENT
+
+
 @contextmanager
 def disk_faults(path: Path) -> Iterator[None]:
-    """Raise what the disk does wrong inside as StorageFull or TransientError: never the fault of what was being read."""
+    """Turn what the operating system says of `path` into StorageFull or TransientError."""
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFull(f"no room for '{path}'", hint="free space on this disk") from error
-        raise TransientError(
-            f"the disk failed at '{path}': {error.strerror or error}", hint="check the disk and its mount"
-        ) from error
+        raise _told(path, error) from error
+
+
+def _told(path: Path, error: OSError) -> TransientError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFull(f"no room for '{path}'", hint="free space on this disk")
+    return TransientError(
+        f"the disk failed at '{path}': {error.strerror or error}", hint="check the disk and its mount"
+    )

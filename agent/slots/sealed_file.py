@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
-from agent.slots.disk import disk_faults
+from agent.slots.disk import read_kept
 from agent.update.sealed import unseal
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -22,8 +22,5 @@ def read_sealed(path: Path, kind: type[S]) -> S | None:
     Raises:
         TransientError: the disk failed.
     """
-    with disk_faults(path):
-        try:
-            return unseal(path.read_bytes(), kind)
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            return None
+    data = read_kept(path)
+    return None if data is None else unseal(data, kind)

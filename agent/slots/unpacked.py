@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from agent.ports.slots import InstalledBundle
-from agent.slots.disk import Disk
+from agent.slots.disk import Disk, is_absence
 from contract.archive import ArchiveReader, archive_chunks
 from contract.errors import BadBundle, NotFound, TransientError
 from contract.manifest import MANIFEST_NAME, FileEntry, Manifest, decode_manifest
@@ -125,7 +124,7 @@ def _readable(path: Path) -> Iterator[None]:
 def unreadable(what: str, error: OSError) -> BadBundle | TransientError:
     """Return whose fault it is that `what` cannot be read: the bundle's, or that of a disk that does not give it just now."""
     said = f"{what} cannot be read: {error.strerror or error}"
-    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EACCES):
+    if is_absence(error) or isinstance(error, PermissionError):
         return BadBundle(said)
     # A disk that fails says nothing about the bundle, which must not be banned for it.
     return TransientError(said, hint="check the disk and its mount")
