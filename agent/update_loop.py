@@ -14,11 +14,12 @@ from dataclasses import dataclass
 
 import msgspec
 
+from agent.image_fetch import Found, ImageFetch
 from agent.order_desk import OrderDesk
 from agent.ports.clock import Clock
 from agent.ports.orders import OrderInbox, Report
 from agent.ports.slots import BundleSwitch, InstalledBundle, Trial, TrialOutcome
-from agent.ports.update import Downloader, FloorStore, ImageRepository, SelfTester, SlotStore
+from agent.ports.update import FloorStore, SelfTester, SlotStore
 from agent.update import floors as floor_rules
 from agent.update.backoff import full_jitter_s
 from agent.update.reported import at_rest, under_way
@@ -46,6 +47,7 @@ class _Work:
     attempts: int = 0
     refusals: int = 0
     not_before: float = 0.0
+    found: Found | None = None
     bundle: InstalledBundle | None = None
     offered: bool = False
     outcome: TrialOutcome | None = None
@@ -69,8 +71,7 @@ class UpdateLoop:
         *,
         inbox: OrderInbox,
         report: Report,
-        repository: ImageRepository,
-        downloader: Downloader,
+        images: ImageFetch,
         slots: SlotStore,
         floors: FloorStore,
         selftest: SelfTester,
@@ -80,7 +81,7 @@ class UpdateLoop:
     ) -> None:
         self._station, self._boot, pinned = station, boot, tuple(keys)
         self._desk = OrderDesk(station, lambda: pinned, inbox=inbox, slots=slots, floors=floors, clock=clock)
-        self._report, self._repository, self._downloader = report, repository, downloader
+        self._report, self._images = report, images
         self._slots, self._floors, self._selftest, self._switch = slots, floors, selftest, switch
         self._clock, self._roll = clock, roll
         self._work: _Work | None = None
@@ -256,27 +257,19 @@ class UpdateLoop:
         else:
             self._go(work, UpdateEvent.ORDER_ACCEPTED)
 
-    def _fetch(self, work: _Work) -> None:
-        order = work.order
-        self._slots.preflight(order.size_bytes)
-        archive = self._downloader.fetch(order.bundle, order.size_bytes, self._desk.newer_waits)
-        if archive is None:
-            return  # a newer order waits to be looked at
-        work.bundle = self._slots.install(archive, order.bundle)
-        self._downloader.discard(order.bundle)
-        self._go(work, UpdateEvent.INSTALLED)
-
     def _look_up(self, work: _Work) -> None:
-        order, floors = work.order, self._floors.read()
-        now = floor_rules.effective_now(floors, self._clock.now())
-        size_bytes, seen = self._repository.look_up(order.bundle, now)
-        self._floors.write(floor_rules.raise_repository(floors, seen))
-        if size_bytes != order.size_bytes:
-            raise BadOrder(f"the order says {order.size_bytes} bytes, the image repository {size_bytes}")
+        order = work.order
+        work.found = self._images.look_up(order, floor_rules.effective_now(self._floors.read(), self._clock.now()))
         work.bundle = self._slots.staged(order.bundle)
         if work.bundle is None:
             self._slots.collect_garbage()
         self._go(work, UpdateEvent.TARGET_FOUND if work.bundle is None else UpdateEvent.ALREADY_STAGED)
+
+    def _fetch(self, work: _Work) -> None:
+        assert work.found is not None  # the table leads here from META alone
+        work.bundle = self._images.fetch(work.found, work.order.bundle, self._desk.newer_waits)
+        if work.bundle is not None:
+            self._go(work, UpdateEvent.INSTALLED)  # else a newer order waits to be looked at
 
     def _offer(self, work: _Work) -> None:
         bundle, probation = _bundle(work), work.order.probation

@@ -12,9 +12,8 @@ What a station can tell when it is served an old repository:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tuf.api.exceptions import RepositoryError
 
@@ -26,6 +25,7 @@ from agent.slots.tuf_cache import TufCache
 from agent.slots.tuf_errors import as_ours, moment
 from agent.slots.tuf_fetcher import CappedFetcher, FetchLimits, HttpFetcher, KitFetcher
 from agent.update.floors import Floors, RepositoryVersions, name_keys, raise_repository, raise_root
+from agent.update.trusted_target import TrustedTarget
 from contract.errors import BadBundle, InvalidConfig, NotFound
 from contract.ids import bundle_target, is_digest
 
@@ -33,16 +33,6 @@ if TYPE_CHECKING:
     import httpx
 
     from agent.ports.update import FloorStore
-
-
-@dataclass(frozen=True, slots=True)
-class TrustedTarget:
-    """A file that the image repository vouches for: its SHA-256, size, and what its signed `custom` says (any JSON object)."""
-
-    name: str
-    digest: str
-    size_bytes: int
-    custom: Mapping[str, Any]
 
 
 class TufClient:
