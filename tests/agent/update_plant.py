@@ -15,7 +15,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from agent.image_fetch import ImageFetch, ImageSource
-from agent.ports.slots import InstalledBundle, Trial, TrialOutcome
+from agent.ports.slots import InstalledBundle, Trial, TrialNews, TrialOutcome
 from agent.runtime.machine_facts import read_machine_facts
 from agent.slots.ab_slots import Slots
 from agent.slots.delta_install import build_archive
@@ -125,6 +125,20 @@ class FakeSwitch:
         self.verdict: str | None = ""
         self.offered: list[Trial] = []
         self.recalled: list[InstalledBundle | None] = []
+        self.withdrawn: list[tuple[str, str]] = []
+        self.told: list[TrialNews] = []
+
+    def tell(self, news: TrialNews) -> None:
+        self.told.append(news)
+
+    def news(self) -> TrialNews | None:
+        return self.told.pop(0) if self.told else None
+
+    def withdraw(self, deployment: str, bundle: str) -> None:
+        self.withdrawn.append((deployment, bundle))
+
+    def next_withdrawn(self) -> tuple[str, str] | None:
+        raise NotImplementedError
 
     def recall(self, bundle: InstalledBundle | None) -> None:
         self.recalled.append(bundle)
