@@ -32,6 +32,7 @@ from cloud.registry.full_precision import FullPrecisionModels
 from cloud.registry.held_out_records import HeldOutRecords
 from cloud.registry.keys import ORDER, Keys, load_keys
 from cloud.registry.release import Registry
+from cloud.registry.resign import ResignJob
 from cloud.review.retrain_policy import RetrainPolicy
 from cloud.rollout.judge import RolloutPolicy
 from cloud.rollout_loop import RolloutLoop, RolloutSettings
@@ -175,16 +176,18 @@ class Aggregator:
         improve = make_improve_loop(settings, stores, registry, keys, link, rollout, clock)
         self._ingest = IngestLoop(arrivals, link, _committer(stores), now, clock.sleep)
         self._stores, self._link, self._improve = stores, link, improve
+        # The keys are read anew each time: a rotation brings others while this runs.
+        resign = ResignJob(lambda: registry.tuf(load_keys(settings.path(settings.keys))), now)
         self._stop = threading.Event()
         self._sleep = clock.sleep
         self._threads = [
             self._every(_TICK_S, "ingest", self._ingest.run),
             self._every(_TICK_S, "improve", improve.tick),
             self._every(_TICK_S, "rollout", rollout.tick),
-            self._every(3600.0, "resign", lambda: registry.tuf(keys).refresh_online(now())),
+            self._every(3600.0, "resign", resign.tick),
         ]
         self.faults = 0
-        self.app = _make_app(settings, stores, registry, link, rollout, improve, now)
+        self.app = _make_app(settings, stores, registry, link, rollout, improve, resign, now)
 
     def start(self) -> None:
         """Start the loops."""
@@ -297,6 +300,7 @@ def _make_app(
     link: MqttLink,
     rollout: RolloutLoop,
     improve: ImproveLoop,
+    resign: ResignJob,
     now: Callable[[], float],
 ) -> FastAPI:
     api = settings.api
@@ -335,6 +339,7 @@ def _make_app(
             drift=improve,
             broker_connected=link.connected,
             now=now,
+            repository=resign.status,
         ),
     ]
     on_loopback = api.host in ("127.0.0.1", "::1", "localhost")
@@ -352,6 +357,7 @@ def _make_app(
             drift_of=improve.drift_of,
             broker_connected=link.connected(),
             now=now(),
+            repository=resign.status(),
         ),
     )
     return app
