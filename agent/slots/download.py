@@ -19,7 +19,7 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)")
 
 
 class HttpDownloader:
-    """Downloads into `folder`, from `base_url` + "targets/bundles/DIGEST.plb".
+    """Downloads into `folder`, from `base_url` + "targets/bundles/DIGEST.plb", or another target than that.
 
     `client` brings TLS and timeouts. `max_bytes_per_s` 0 means as fast as it goes. Used by one thread.
     """
@@ -38,11 +38,13 @@ class HttpDownloader:
         self._folder, self._clock, self._rate, self._disk = folder, clock, max_bytes_per_s, disk or Disk()
         self._disk.make_folder(folder)
 
-    def fetch(self, digest: str, size_bytes: int, should_stop: Callable[[], bool]) -> Path | None:
+    def fetch(self, digest: str, size_bytes: int, should_stop: Callable[[], bool], *, target: str = "") -> Path | None:
         """Return the path of the complete archive with SHA-256 `digest`; None when `should_stop` said so.
 
         What came before a break is kept and resumed from. Never more than `size_bytes` are taken from the server.
 
+        Args:
+            target: the TUF target path it is served under; "" is a bundle's.
         Raises:
             LinkDown: the transfer broke; call again to resume.
             NotFound: the server has no such archive.
@@ -58,7 +60,9 @@ class HttpDownloader:
             self._disk.remove(part)
             have = 0
         try:
-            if have < size_bytes and not self._receive(part, digest, have, size_bytes, should_stop):
+            if have < size_bytes and not self._receive(
+                part, target or bundle_target(digest), have, size_bytes, should_stop
+            ):
                 return None
         except BadBundle:
             self._disk.remove(part)  # what came so far cannot be the beginning of the right thing either
@@ -68,7 +72,7 @@ class HttpDownloader:
         if found != digest:
             self._disk.remove(part)
             raise BadBundle(
-                f"the server sent bytes with SHA-256 {found[:12]}... for bundle {digest[:12]}...",
+                f"the server sent bytes with SHA-256 {found[:12]}... for {digest[:12]}...",
                 hint="check the registry's targets folder",
             )
         return part
@@ -80,8 +84,8 @@ class HttpDownloader:
     def _part(self, digest: str) -> Path:
         return self._folder / f"{digest}.part"
 
-    def _receive(self, part: Path, digest: str, have: int, size_bytes: int, should_stop: Callable[[], bool]) -> bool:
-        url = f"{self._base_url}/targets/{bundle_target(digest)}"
+    def _receive(self, part: Path, target: str, have: int, size_bytes: int, should_stop: Callable[[], bool]) -> bool:
+        url = f"{self._base_url}/targets/{target}"
         # Identity, or Range would count compressed bytes.
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
         try:
@@ -94,10 +98,10 @@ class HttpDownloader:
                     self._disk.write(part, piece, append=True)
                     self._disk.fsync(part)
         except httpx.HTTPError as error:
-            raise LinkDown(f"the download of bundle {digest[:12]} broke: {error or type(error).__name__}") from error
+            raise LinkDown(f"the download of '{target}' broke: {error or type(error).__name__}") from error
         size = part.stat().st_size if part.exists() else 0
         if size < size_bytes and not should_stop():
-            raise LinkDown(f"bundle {digest[:12]} ended {size_bytes - size} bytes early")
+            raise LinkDown(f"'{target}' ended {size_bytes - size} bytes early")
         return size == size_bytes
 
     def _pieces(
