@@ -57,9 +57,7 @@ class DesiredSplit(Protocol):
 class ConfigReport(Protocol):
     """The part of the station's report that is about its settings."""
 
-    def settings(
-        self, *, digest: str, state: str, deployment: str = "", reason: str = "", config_seq: int = 0
-    ) -> None:
+    def settings(self, *, digest: str, state: str, deployment: str = "", reason: str = "", config_seq: int = 0) -> None:
         """Report how the settings stand."""
 
     def update_on_trial(self) -> bool:

@@ -50,7 +50,8 @@ class _TwoCopies(Generic[C]):
 
     def __init__(self, folder: Path, name: str, kind: type[C], disk: Disk) -> None:
         self._paths = (folder / f"{name}.a", folder / f"{name}.b")
-        self._kind, self._disk = kind, disk
+        self._kind: type[C] = kind
+        self._disk = disk
 
     def latest(self) -> C | None:
         """Return the later readable copy."""

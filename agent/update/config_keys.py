@@ -130,9 +130,7 @@ def why_never(remote: Mapping[str, Any]) -> tuple[str, str]:
     return "", ""
 
 
-def why_beyond(
-    remote: Mapping[str, Any], local: Mapping[str, Any], merged: Mapping[str, Any]
-) -> tuple[str, str]:
+def why_beyond(remote: Mapping[str, Any], local: Mapping[str, Any], merged: Mapping[str, Any]) -> tuple[str, str]:
     """Return (key, why) of the first remote value that goes further than it may; ("", "") when none does.
 
     Args:
