@@ -70,8 +70,7 @@ def line_of(source: str, full: str) -> int:
                 current = f"{header[2]}[{arrays[header[2]] - 1}]"
             if current == full:
                 return number
-        elif not current and section and re.match(rf"\s*{re.escape(section)}\s*\.\s*{re.escape(key)}\s*[=.]", line):
-            return number
-        elif current == section and re.match(rf"\s*['\"]?{re.escape(key)}['\"]?\s*[=.]", line):
+        dotted = "" if current else re.escape(section) + r"\s*\.\s*" if section else ""
+        if current in ("", section) and re.match(rf"\s*{dotted}['\"]?{re.escape(key)}['\"]?\s*[=.]", line):
             return number
     return 0

@@ -73,8 +73,11 @@ class RemoteControl(Protocol):
     def problem(self) -> str:
         """Return why the settings in force could not be used, "" when they are."""
 
-    def check(self, settings: str) -> bool:
-        """Check that TOML text could be laid over agent.toml; return whether it names another broker.
+    def moves_broker(self) -> bool:
+        """Return whether what this start has on trial names a broker."""
+
+    def check(self, settings: str) -> None:
+        """Check that TOML text could be laid over agent.toml.
 
         Raises:
             InvalidConfig: it could not; the message says where.
