@@ -10,8 +10,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent.slots.config_file import ConfigFile
-from agent.update.config_health import Vitals
 from cloud.registry.keys import init_keys
 from cloud.registry.release import Registry
 from contract.codec import encode_control
@@ -98,7 +96,7 @@ def test_good_settings_are_kept_and_bad_ones_taken_back_without_a_frame_unaccoun
         assert state.config_state == "ROLLED_BACK" and why in state.config_reason, state
         assert state.configuration == settings_digest(good.settings)
 
-    plant.order('[policy]\nfallback = true\n', "forbidden")
+    plant.order("[policy]\nfallback = true\n", "forbidden")
     state = plant.outcome("forbidden")
     assert state.config_state == "REFUSED" and "policy.fallback" in state.config_reason
     assert state.configuration == settings_digest(good.settings)
