@@ -11,10 +11,11 @@ import msgspec
 
 from agent.chores import Chores
 from agent.delivery import Delivery
-from agent.mailboxes import Inbox, ReportBox, Switch
+from agent.mailboxes import Switch
 from agent.ports.clock import Clock
 from agent.ports.fallback import Fallback
 from agent.ports.log import Log
+from agent.ports.orders import OrderInbox, Report
 from agent.ports.samples import SampleSender
 from agent.ports.slots import InstalledBundle
 from agent.second_opinions import OpinionRules, SecondOpinions
@@ -25,6 +26,7 @@ from agent.uplink_loop import UplinkLoop, UplinkRules
 from contract.errors import InvalidConfig
 from contract.manifest import Manifest
 from contract.messages import StationState
+from contract.signature import OrderKey
 
 if TYPE_CHECKING:
     import httpx
@@ -98,7 +100,7 @@ class CloudSide:
         )
 
     def uplink(
-        self, inbox: Inbox, report: ReportBox, make_chores: Callable[[Store, SampleSender | None], Chores]
+        self, inbox: OrderInbox, report: Report, make_chores: Callable[[Store, SampleSender | None], Chores]
     ) -> UplinkLoop | None:
         """Return the loop that ships summaries and takes commands."""
         settings = self._settings
@@ -139,7 +141,25 @@ class CloudSide:
 
         return state
 
-    def updates(self, inbox: Inbox, report: ReportBox, switch: Switch, slots: Slots) -> UpdateLoop | None:
+    def order_keys(self) -> list[OrderKey]:
+        """Return the order keys that agent.toml pins.
+
+        Raises:
+            InvalidConfig: a file it names is none.
+        """
+        keys = []
+        for name in self._settings.trust.order_keys:
+            try:
+                keys.append(
+                    msgspec.json.decode(read_bytes(self._settings.path(name), "trust.order_keys"), type=OrderKey)
+                )
+            except msgspec.DecodeError as error:
+                raise InvalidConfig(
+                    f"'{name}' is no order key: {error}", hint="copy it from the cloud again"
+                ) from error
+        return keys
+
+    def updates(self, inbox: OrderInbox, report: Report, switch: Switch, slots: Slots) -> UpdateLoop | None:
         """Return the loop that follows signed orders."""
         trust = self._settings.trust
         if self._http is None or not trust.order_keys:
@@ -153,18 +173,8 @@ class CloudSide:
         from agent.slots.selftest import SubprocessSelfTest
         from agent.slots.tuf_client import TufClient
         from agent.update_loop import UpdateLoop
-        from contract.signature import OrderKey
 
-        keys = []
-        for name in trust.order_keys:
-            try:
-                keys.append(
-                    msgspec.json.decode(read_bytes(self._settings.path(name), "trust.order_keys"), type=OrderKey)
-                )
-            except msgspec.DecodeError as error:
-                raise InvalidConfig(
-                    f"'{name}' is no order key: {error}", hint="copy it from the cloud again"
-                ) from error
+        keys = self.order_keys()
         home, repository_url = self._settings.home_folder, f"{self._settings.cloud.url.rstrip('/')}/v1/tuf"
         root = read_bytes(self._settings.path(trust.root), "trust.root")
         floors, downloads = FloorsFile(home / "floors"), home / "downloads"
