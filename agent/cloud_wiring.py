@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -143,6 +144,10 @@ class CloudSide:
         trust = self._settings.trust
         if self._http is None or not trust.order_keys:
             return None
+        from agent.image_fetch import ImageFetch, ImageSource
+        from agent.runtime.machine_facts import read_machine_facts
+        from agent.slots.delta_install import build_archive
+        from agent.slots.disk import Disk
         from agent.slots.download import HttpDownloader
         from agent.slots.floors_file import FloorsFile
         from agent.slots.selftest import SubprocessSelfTest
@@ -162,16 +167,27 @@ class CloudSide:
                 ) from error
         home, repository_url = self._settings.home_folder, f"{self._settings.cloud.url.rstrip('/')}/v1/tuf"
         root = read_bytes(self._settings.path(trust.root), "trust.root")
+        floors, downloads = FloorsFile(home / "floors"), home / "downloads"
+        network = ImageSource(
+            "the image repository",
+            TufClient(self._http, repository_url, home / "tuf", root, floors=floors),
+            HttpDownloader(self._http, repository_url, downloads, self._clock),
+        )
+
+        def build(base: InstalledBundle, delta: Path, goal: str, size_bytes: int) -> Path:
+            # Where the downloader would put it, which so clears it away too.
+            return build_archive(base, delta, downloads / f"{goal}.part", Disk(), goal=goal, size_bytes=size_bytes)
+
+        images = ImageFetch(lambda: [network], slots=slots, floors=floors, machine=read_machine_facts(), build=build)
         return UpdateLoop(
             self._settings.station,
             self._store.boot,
             keys,
             inbox=inbox,
             report=report,
-            repository=TufClient(self._http, repository_url, home / "tuf", root),
-            downloader=HttpDownloader(self._http, repository_url, home / "downloads", self._clock),
+            images=images,
             slots=slots,
-            floors=FloorsFile(home / "floors"),
+            floors=floors,
             selftest=SubprocessSelfTest(),
             switch=switch,
             clock=self._clock,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 
-from agent.ports.slots import Trial, TrialOutcome
+from agent.ports.slots import InstalledBundle, Trial, TrialOutcome
 from contract.messages import DesiredState, ReportedState
 
 
@@ -15,6 +15,7 @@ class Switch:
     def __init__(self) -> None:
         self._trials: queue.Queue[Trial] = queue.Queue()
         self._outcomes: queue.Queue[TrialOutcome] = queue.Queue()
+        self._recalls: queue.Queue[tuple[InstalledBundle | None]] = queue.Queue()
 
     def offer(self, trial: Trial) -> None:
         """Update loop: ask the frame loop to take this trial up at its next frame boundary."""
@@ -30,6 +31,21 @@ class Switch:
     def conclude(self, outcome: TrialOutcome) -> None:
         """Frame loop: say how the trial ended."""
         self._outcomes.put(outcome)
+
+    def recall(self, bundle: InstalledBundle | None) -> None:
+        """Update loop: end whatever trial there is, without an outcome, and put `bundle` in charge; None: nothing."""
+        while self.next_trial() is not None:
+            pass  # what was offered before is recalled with the rest
+        self._recalls.put((bundle,))
+
+    def next_recall(self) -> tuple[InstalledBundle | None] | None:
+        """Frame loop: return what was recalled to and not yet taken up, once, the latest; None when nothing was."""
+        recalled = None
+        while True:
+            try:
+                recalled = self._recalls.get_nowait()
+            except queue.Empty:
+                return recalled
 
     def next_outcome(self, within_s: float) -> TrialOutcome | None:
         """Update loop: return an outcome concluded and not yet seen, waiting at most `within_s`."""

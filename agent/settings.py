@@ -110,6 +110,8 @@ def _check(settings: Settings, path: Path) -> None:
         problems.append("policy.fallback needs cloud.url")
     if not _RELIEF_SHARE < settings.degrade.backlog < 1:
         problems.append(f"degrade.backlog must be a share, {_RELIEF_SHARE:g} to 1, not {settings.degrade.backlog:g}")
+    if settings.bundle.crash_loop < 0:
+        problems.append(f"bundle.crash_loop must be 0 or more, not {settings.bundle.crash_loop}")
     if policy.deferred_per_hour < 2:
         problems.append(f"policy.deferred_per_hour must be 2 or more, not {policy.deferred_per_hour}")
     if policy.deferred_mib_per_day < 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,7 +46,7 @@ from agent.source_wiring import open_source
 from agent.store_wiring import Store
 from agent.supervisor import Supervisor
 from agent.windows import WindowRules
-from contract.errors import BadBundle
+from contract.errors import BadBundle, PlumblineError
 
 if TYPE_CHECKING:
     from agent.api_wiring import LocalApi
@@ -125,6 +125,7 @@ class Station:
                     *(camera.enrolled.save for camera in self._cameras),
                     self._reload,
                     self._models.tell,
+                    self._models.settle,
                     self._degrade,
                 ],
                 why_unsound=self._why_unsound,
@@ -155,7 +156,11 @@ class Station:
         for thread in threads:
             thread.join(8.0)
         self._log.say(f"stopped after {self.frame_loop.frames} frames")
-        return stored and not self._supervisor.failed
+        well = stored and not self._supervisor.failed
+        if well:
+            with suppress(PlumblineError):
+                self._models.ended_well()
+        return well
 
     def close(self) -> None:
         """Close files and let go of the home."""

@@ -54,3 +54,9 @@ class BundleSwitch(Protocol):
 
     def next_outcome(self, within_s: float) -> TrialOutcome | None:
         """Update loop: return an outcome concluded and not yet seen, waiting at most `within_s`."""
+
+    def recall(self, bundle: InstalledBundle | None) -> None:
+        """Update loop: end whatever trial there is, without an outcome, and put `bundle` in charge; None: nothing."""
+
+    def next_recall(self) -> tuple[InstalledBundle | None] | None:
+        """Frame loop: return what was recalled to and not yet taken up, once, the latest; None when nothing was."""

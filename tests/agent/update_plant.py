@@ -14,8 +14,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from agent.ports.slots import Trial, TrialOutcome
+from agent.image_fetch import ImageFetch, ImageSource
+from agent.ports.slots import InstalledBundle, Trial, TrialOutcome
+from agent.runtime.machine_facts import read_machine_facts
 from agent.slots.ab_slots import Slots
+from agent.slots.delta_install import build_archive
 from agent.slots.disk import Disk
 from agent.slots.download import HttpDownloader
 from agent.slots.floors_file import FloorsFile
@@ -121,6 +124,13 @@ class FakeSwitch:
         self._clock = clock
         self.verdict: str | None = ""
         self.offered: list[Trial] = []
+        self.recalled: list[InstalledBundle | None] = []
+
+    def recall(self, bundle: InstalledBundle | None) -> None:
+        self.recalled.append(bundle)
+
+    def next_recall(self) -> tuple[InstalledBundle | None] | None:
+        raise NotImplementedError
 
     def offer(self, trial: Trial) -> None:
         self.offered.append(trial)
@@ -281,13 +291,28 @@ class Plant:
 
     def loop(self, disk: Disk | None = None, **more: object) -> UpdateLoop:
         """Return a started update loop, as after a start of the process."""
+        slots, floors = self.slots(disk), more.pop("floors", None) or FloorsFile(self.home / "floors", disk=disk)
+        incoming = self.home / "incoming"
+        source = ImageSource(
+            "the image repository",
+            TufClient(self.http, self.server.url, self.home / "tuf", self.root, floors=floors),
+            HttpDownloader(self.http, self.server.url, incoming, self.clock, disk=disk),
+        )
+
+        def build(base: InstalledBundle, delta: Path, goal: str, size_bytes: int) -> Path:
+            return build_archive(
+                base, delta, incoming / f"{goal}.part", disk or Disk(), goal=goal, size_bytes=size_bytes
+            )
+
+        self.images = ImageFetch(
+            lambda: [source], slots=slots, floors=floors, machine=read_machine_facts(), build=build
+        )
         parts: dict = {
             "inbox": self.inbox,
             "report": self.report,
-            "repository": TufClient(self.http, self.server.url, self.home / "tuf", self.root),
-            "downloader": HttpDownloader(self.http, self.server.url, self.home / "incoming", self.clock, disk=disk),
-            "slots": self.slots(disk),
-            "floors": FloorsFile(self.home / "floors", disk=disk),
+            "images": self.images,
+            "slots": slots,
+            "floors": floors,
             "selftest": self.selftest,
             "switch": self.switch,
             "clock": self.clock,
