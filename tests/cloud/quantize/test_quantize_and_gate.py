@@ -78,7 +78,7 @@ def test_int8_model_is_u8s8_per_channel_with_room_in_16_bits(trained: RunFolder)
 
 def test_golden_scores_are_those_of_the_artefact_that_ships(trained: RunFolder) -> None:
     pixels, scores = trained.load_golden()
-    assert pixels.dtype == np.uint8 and pixels.shape[0] == scores.shape[0] == 16 and scores.shape[1] == len(LABELS)
+    assert pixels.dtype == np.uint8 and pixels.shape[0] == scores.shape[0] == 8 and scores.shape[1] == len(LABELS)
     again = ArtefactRunner(trained.int8, trained.info().preprocess, threads=1).scores(list(pixels))
     assert np.abs(again - scores).max() <= 1e-4 < _report(trained).golden_max_abs_error
 
@@ -165,8 +165,12 @@ def test_a_gated_run_is_released_with_the_answers_to_its_holdout(run: RunFolder,
     released = releaser.release(run.root, "v1")
     assert HeldOutRecords(registry).of(released.digest).record == record
     assert RunFolder(releaser.run_of("v1")).held_out() == record
-    # Another model file, and nobody gated it: the record is not of what ships.
+    # Another model file, and nobody gated it: no station would take it, and the record is not of what ships.
     _swap_first_two_labels(run.int8)
+    with pytest.raises(BadModel, match="off its golden scores"):
+        releaser.release(run.root, "v2")
+    pixels, _ = run.load_golden()
+    run.save_golden(pixels, ArtefactRunner(run.int8, run.info().preprocess).scores(list(pixels)))
     other = releaser.release(run.root, "v2")
     assert HeldOutRecords(registry).of(other.digest).record is None
     run.validation.write_bytes(b"{")

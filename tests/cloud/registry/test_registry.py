@@ -282,7 +282,7 @@ def test_imported_onnx_model_describes_itself(
     ]
     unpack_bundle(path, tmp_path / "out")
     with np.load(tmp_path / "out" / "golden.npz") as golden:
-        assert golden["pixels"].dtype == np.uint8 and golden["scores"].shape == (4, 3)
+        assert golden["pixels"].dtype == np.uint8 and golden["scores"].shape == (8, 3)
 
 
 def test_import_says_what_does_not_fit(tmp_path: Path) -> None:
