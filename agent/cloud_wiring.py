@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -31,6 +30,7 @@ from contract.signature import OrderKey
 if TYPE_CHECKING:
     import httpx
 
+    from agent.update.trusted_target import TrustedTarget
     from agent.update_loop import UpdateLoop
 
 AGENT_VERSION = "0.1.0"
@@ -166,29 +166,32 @@ class CloudSide:
             return None
         from agent.image_fetch import ImageFetch, ImageSource
         from agent.runtime.machine_facts import read_machine_facts
-        from agent.slots.delta_install import build_archive
-        from agent.slots.disk import Disk
+        from agent.slots.delta_download import DeltaDownloader
         from agent.slots.download import HttpDownloader
         from agent.slots.floors_file import FloorsFile
         from agent.slots.selftest import SubprocessSelfTest
         from agent.slots.tuf_client import TufClient
+        from agent.update.floors import effective_now
         from agent.update_loop import UpdateLoop
 
         keys = self.order_keys()
         home, repository_url = self._settings.home_folder, f"{self._settings.cloud.url.rstrip('/')}/v1/tuf"
         root = read_bytes(self._settings.path(trust.root), "trust.root")
-        floors, downloads = FloorsFile(home / "floors"), home / "downloads"
-        network = ImageSource(
-            "the image repository",
-            TufClient(self._http, repository_url, home / "tuf", root, floors=floors),
-            HttpDownloader(self._http, repository_url, downloads, self._clock),
+        floors, clock = FloorsFile(home / "floors"), self._clock
+        client = TufClient(self._http, repository_url, home / "tuf", root, floors=floors)
+
+        def listed(names: Iterable[str]) -> Mapping[str, TrustedTarget]:
+            return client.look_up_targets(names, effective_now(floors.read(), clock.now()))[0]
+
+        downloader = DeltaDownloader(
+            HttpDownloader(self._http, repository_url, home / "downloads", clock),
+            HttpDownloader(self._http, repository_url, home / "deltas", clock),
+            listed,
+            slots.boot_bundles,
+            home / "built",
         )
-
-        def build(base: InstalledBundle, delta: Path, goal: str, size_bytes: int) -> Path:
-            # Where the downloader would put it, which so clears it away too.
-            return build_archive(base, delta, downloads / f"{goal}.part", Disk(), goal=goal, size_bytes=size_bytes)
-
-        images = ImageFetch(lambda: [network], slots=slots, floors=floors, machine=read_machine_facts(), build=build)
+        network = ImageSource("the image repository", client, downloader)
+        images = ImageFetch(lambda: [network], slots=slots, floors=floors, machine=read_machine_facts())
         return UpdateLoop(
             self._settings.station,
             self._store.boot,

@@ -16,7 +16,7 @@ from typing import Protocol
 from agent.ports.slots import InstalledBundle
 from agent.ports.update import Downloader
 from agent.slots.delta_install import build_archive
-from agent.slots.disk import Disk
+from agent.slots.disk import Disk, disk_faults
 from contract.delta import delta_target
 from contract.errors import RefusedError
 from contract.ids import BUNDLE_SUFFIX
@@ -80,8 +80,18 @@ class DeltaDownloader:
         self.last_fallback = ""
         """Why the last one failed, in words for a person."""
 
-    def fetch(self, digest: str, size_bytes: int, should_stop: Callable[[], bool]) -> PurePath | None:
+    def fetch(
+        self,
+        digest: str,
+        size_bytes: int,
+        should_stop: Callable[[], bool],
+        manifest_sha256: str = "",
+        *,
+        target: str = "",
+    ) -> PurePath | None:
         """Return the path of the archive with SHA-256 `digest`; None when `should_stop` said so (what came is kept).
+
+        `manifest_sha256` and `target` are for the full download.
 
         Raises:
             LinkDown: a transfer broke; call again to resume.
@@ -89,10 +99,12 @@ class DeltaDownloader:
             StorageFull: no room.
         """
         built = self._built(digest)
-        for other in self._folder.iterdir():
-            if other != built:
-                self._disk.remove(other)  # one at a time: anything else was superseded, or is half of one
-        if built.exists() and _sha256(built) == digest:
+        with disk_faults(self._folder):
+            others = [path for path in self._folder.iterdir() if path != built]
+            whole = built.exists() and _sha256(built) == digest
+        for other in others:
+            self._disk.remove(other)  # one at a time: anything else was superseded, or is half of one
+        if whole:
             return built
         try:
             offer = self._offer(digest)
@@ -102,7 +114,7 @@ class DeltaDownloader:
             self.fallbacks += 1
             self.last_fallback = error.one_line()
             _log.warning("bundle %s is fetched whole: %s", digest[:12], self.last_fallback)
-        return self._full.fetch(digest, size_bytes, should_stop)
+        return self._full.fetch(digest, size_bytes, should_stop, manifest_sha256, target=target)
 
     def discard(self, digest: str) -> None:
         """Delete whatever was fetched for `digest`."""
