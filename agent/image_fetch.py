@@ -11,14 +11,12 @@ from dataclasses import dataclass
 from agent.ports.slots import InstalledBundle
 from agent.ports.update import Downloader, FloorStore, ImageRepository, SlotStore
 from agent.update import floors as floor_rules
-from agent.update.compatible import MachineFacts, compatibility_of_target, incompatibilities
+from agent.update.compatible import MachineFacts, incompatibilities
 from agent.update.trusted_target import TrustedTarget
 from contract.errors import BadBundle, BadOrder, LinkDown, NotFound, PlumblineError
-from contract.ids import bundle_target, is_digest
+from contract.ids import bundle_target
 from contract.messages import Order
-
-MANIFEST_FACT = "manifest"
-"""The key under which a TUF target's `custom` facts hold the SHA-256 of its bundle's manifest."""
+from contract.target_facts import read_facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +99,7 @@ class ImageFetch:
             raise BadBundle(f"{source.name} lists '{name}' with another hash")
         if target.size_bytes != order.size_bytes:
             raise BadOrder(f"the order says {order.size_bytes} bytes, {source.name} {target.size_bytes}")
-        if unfit := incompatibilities(compatibility_of_target(target.custom), self._machine):
+        facts = read_facts(target.custom)
+        if unfit := incompatibilities(facts.compatibility, self._machine):
             raise BadBundle(f"this bundle cannot run here: {'; '.join(unfit)}")
-        return Found(source, target, _manifest_of(target))
-
-
-def _manifest_of(target: TrustedTarget) -> str:
-    digest = target.custom.get(MANIFEST_FACT)
-    return digest if isinstance(digest, str) and is_digest(digest) else ""
+        return Found(source, target, facts.manifest)

@@ -14,13 +14,15 @@ from pathlib import Path
 import msgspec
 
 from cloud.registry.blobs import Blobs
-from cloud.registry.bundle import BundleContent, build_bundle, open_bundle
+from cloud.registry.bundle import BundleContent, build_bundle, manifest_sha256, open_bundle
 from cloud.registry.catalog import Catalog, ReleasedVersion, ReleaseState, check_version
+from cloud.registry.deltas import LAST_RELEASES, deltas_for
 from cloud.registry.keys import Keys
 from cloud.registry.pending import Pending
 from cloud.registry.signing_request import SigningRequest
 from cloud.registry.tuf_repository import TufRepository
 from contract.errors import InvalidConfig, PlumblineError, StorageFull
+from contract.target_facts import TargetFacts, encode_facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +68,14 @@ def release(
     *,
     full_precision: Path | None = None,
     gate_report: Path | None = None,
+    running: Iterable[str] = (),
 ) -> ReleasedVersion:
     """Release `content` under `content.version`: afterwards a station may be ordered to run it, unless it is STAGED.
 
     Args:
         full_precision: the fp32 model the cloud answers second opinions with; kept as a blob, not shipped.
         gate_report: kept as a blob. Put it among `content.files` too when it shall travel in the bundle.
+        running: bundles that stations run, from which deltas are made besides those from the last releases.
         now: Unix seconds.
     Raises:
         InvalidConfig: the version name is taken by another bundle, or is none.
@@ -98,6 +102,7 @@ def release(
             version=content.version,
             full_precision=full_precision,
             gate_report=gate_report,
+            running=running,
         )
 
 
@@ -110,6 +115,7 @@ def release_archive(
     version: str = "",
     full_precision: Path | None = None,
     gate_report: Path | None = None,
+    running: Iterable[str] = (),
 ) -> ReleasedVersion:
     """Release a bundle that is built already (an imported one); `version` defaults to its manifest's. Else like `release`."""
     manifest, digest = open_bundle(archive)
@@ -135,8 +141,13 @@ def release_archive(
     staged = msgspec.structs.replace(released, state=ReleaseState.STAGED)
     if registry.pending.find_release(staged.version) is None:
         registry.pending.add_release(staged)
+    facts = encode_facts(TargetFacts(manifest.name, released.version, manifest_sha256(stored), manifest.compatibility))
+    recent = [each.digest for each in registry.catalog.all()[:LAST_RELEASES]]
     try:
-        vouched = repository.publish(stored, {"name": manifest.name, "version": released.version}, now)
+        with tempfile.TemporaryDirectory(prefix=".deltas-", dir=registry.folder) as scratch:
+            made = deltas_for((*recent, *running), digest, registry.blobs.path, Path(scratch))
+            deltas = {each.target: each.file for each in made}
+            vouched = repository.publish(stored, facts, now, deltas=deltas, keep_deltas_to=frozenset(recent))
     except (PlumblineError, OSError):
         registry.pending.drop_release(released.version)
         raise

@@ -18,6 +18,7 @@ from cloud.registry.blobs import sha256_of
 from cloud.registry.durable_file import fsync_folder, write_durably
 from cloud.registry.resign_status import LIFETIMES_DAYS
 from cloud.registry.signing_request import check_chain
+from contract.delta import delta_ends
 from contract.errors import BadBundle, InvalidConfig, NotFound
 
 TIMESTAMP_FILE = "timestamp.json"
@@ -48,8 +49,8 @@ class Published:
 
     def digests(self) -> tuple[str, ...]:
         """Return the bundles that are vouched for, sorted."""
-        listed = self.targets.signed.targets.values() if self.targets else ()
-        return tuple(sorted(info.hashes["sha256"] for info in listed))
+        listed = self.targets.signed.targets if self.targets else {}
+        return tuple(sorted(info.hashes["sha256"] for name, info in listed.items() if delta_ends(name) is None))
 
     def expires_at(self) -> dict[str, float]:
         """Return when the metadata of each role expires, Unix seconds."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 # python-tuf exports some of these without __all__, which mypy --strict does not follow.
@@ -12,6 +13,7 @@ from tuf.api.metadata import Metadata, Root, TargetFile, Targets  # type: ignore
 from cloud.registry.keys import TUF_ROLES, RoleKeys
 from cloud.registry.signing_request import SigningRequest, same_role
 from cloud.registry.tuf_files import Published, expiry
+from contract.delta import delta_ends
 
 
 def first_root(roles: Mapping[str, RoleKeys], now: float) -> Metadata[Root]:
@@ -39,19 +41,26 @@ def next_targets(
     waiting: SigningRequest | None,
     now: float,
     *,
-    added: TargetFile | None = None,
+    added: Iterable[TargetFile] = (),
+    keep_deltas_to: AbstractSet[str] | None = None,
     new_root: SigningRequest | None = None,
 ) -> SigningRequest:
     """Return a request for the targets after those in force and those that wait for signatures already.
 
     What waits and has signatures keeps its version to itself: two different things never get signed under one number.
+    `keep_deltas_to`: the bundles to which deltas stay listed; None keeps all.
     """
     base = waiting.metadata.signed if waiting else published.targets.signed if published.targets else None
     targets = Targets(version=1) if base is None else copy.deepcopy(base)
     if base is not None and (waiting is None or waiting.metadata.signatures):
         targets.version += 1
-    if added is not None:
-        targets.targets[added.path] = added
+    targets.targets.update({each.path: each for each in added})
+    if keep_deltas_to is not None:
+        # What leads to a bundle that nobody is ordered to run any more is not carried along for ever.
+        ends = {name: delta_ends(name) for name in targets.targets}
+        for name, end in ends.items():
+            if end is not None and end[1] not in keep_deltas_to:
+                del targets.targets[name]
     targets.expires = expiry("targets", now)
     return beside_root(SigningRequest("targets", Metadata(targets), published.roots), published, new_root)
 

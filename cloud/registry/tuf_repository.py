@@ -16,6 +16,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from typing import Any
 # python-tuf exports some of these without __all__, which mypy --strict does not follow.
 from tuf.api.metadata import Root, TargetFile  # type: ignore[attr-defined]
 
+from cloud.registry.blobs import sha256_of
 from cloud.registry.bundle import open_bundle
 from cloud.registry.durable_file import write_durably
 from cloud.registry.keys import OFFLINE_ROLES, TUF_ROLES, Keys, RoleKeys
@@ -41,6 +43,8 @@ from cloud.registry.tuf_next import beside_root, first_root, next_root, next_tar
 from cloud.registry.tuf_write import publication, resigned
 from contract.errors import NotFound, RefusedError
 from contract.ids import bundle_target
+
+_NOTHING: Mapping[str, Path] = {}
 
 
 class TufRepository:
@@ -72,11 +76,21 @@ class TufRepository:
                     raise self.waits()
         return self.root()
 
-    def publish(self, archive: Path, custom: Mapping[str, Any], now: float) -> bool:
+    def publish(
+        self,
+        archive: Path,
+        custom: Mapping[str, Any],
+        now: float,
+        *,
+        deltas: Mapping[str, Path] = _NOTHING,
+        keep_deltas_to: AbstractSet[str] | None = None,
+    ) -> bool:
         """Vouch for the bundle at `archive`; one that is listed already is listed once.
 
         Args:
-            custom: facts about it that a client may show; JSON.
+            custom: facts about it that a client may use before it fetches the bundle; JSON.
+            deltas: to it, by target path.
+            keep_deltas_to: the bundles besides it to which deltas stay listed; None keeps all.
             now: Unix seconds.
         Returns: whether clients find it now; else it waits for signatures.
         Raises:
@@ -94,8 +108,14 @@ class TufRepository:
             waiting = self._waiting(published)
             request = waiting.get("targets")
             if request is None or target not in request.metadata.signed.targets:
-                added = TargetFile(place.stat().st_size, {"sha256": digest}, target, {"custom": dict(custom)})
-                request = next_targets(published, request, now, added=added, new_root=waiting.get("root"))
+                added = [TargetFile(place.stat().st_size, {"sha256": digest}, target, {"custom": dict(custom)})]
+                for name, file in deltas.items():
+                    hashed = sha256_of(file)
+                    place_file(file, self._targets / name, hashed)
+                    added.append(TargetFile(file.stat().st_size, {"sha256": hashed}, name))
+                keep = None if keep_deltas_to is None else keep_deltas_to | {digest}
+                new_root = waiting.get("root")
+                request = next_targets(published, request, now, added=added, keep_deltas_to=keep, new_root=new_root)
             return self._publish_targets(published, waiting, request, now)
 
     def refresh_online(self, now: float) -> bool:

@@ -13,16 +13,15 @@ from packaging.version import Version
 
 from agent.runtime.machine_facts import read_machine_facts
 from agent.update.compatible import (
-    TARGET_FACT,
     UNKNOWN,
     MachineFacts,
     at_least,
-    compatibility_of_target,
     incompatibilities,
     memory_lack,
 )
 from contract.errors import BadBundle
 from contract.manifest import Compatibility, Resources
+from contract.target_facts import TargetFacts, encode_facts, read_facts
 
 PI = MachineFacts("aarch64", {"onnxruntime": "1.20.1"}, "0.1.0", 3800.0)
 
@@ -95,15 +94,15 @@ def test_a_bundle_larger_than_all_memory_is_refused() -> None:
     )
 )
 def test_needs_survive_the_signed_facts_of_a_target(needs: Compatibility) -> None:
-    custom = msgspec.json.decode(msgspec.json.encode({"name": "x", TARGET_FACT: msgspec.to_builtins(needs)}))
-    assert compatibility_of_target(custom) == needs
-    assert compatibility_of_target({"name": "x"}) == Compatibility()
+    custom = msgspec.json.decode(msgspec.json.encode(encode_facts(TargetFacts("x", compatibility=needs))))
+    assert read_facts(custom).compatibility == needs
+    assert read_facts({"name": "x"}).compatibility == Compatibility()
 
 
 @pytest.mark.parametrize("torn", [3, {"machines": "aarch64"}, {"runtimes": [1]}, {"agent": None}])
 def test_unreadable_needs_refuse_the_release(torn: object) -> None:
     with pytest.raises(BadBundle, match="unreadably"):
-        compatibility_of_target({TARGET_FACT: torn})
+        read_facts({"compatibility": torn})
 
 
 def test_the_facts_of_this_machine_are_read_without_loading_a_runtime(tmp_path: Path) -> None:

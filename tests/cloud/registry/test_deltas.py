@@ -11,10 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cloud.registry.blobs import sha256_of
 from cloud.registry.deltas import DeltaFacts, deltas_for, make_delta
 from cloud.registry.equal_ranges import EqualRanges
 from cloud.registry.keys import init_keys
 from cloud.registry.release import Registry, release_archive
+from cloud.registry.tuf_files import read_published
+from contract.delta import delta_ends
 from contract.errors import BadBundle, NotFound
 from contract.rebuild import rebuild
 from tests.delta_bundles import archive_of, fine_tuned, model_of, weights
@@ -186,13 +189,31 @@ def test_a_release_gets_deltas_from_the_last_ones_and_from_what_runs_where_they_
             arrays, kept = weights(_RNG), arrays
         if number == 3:
             arrays = kept
-    found = deltas_for(
-        registry, digests[5], tmp_path / "deltas", running=(digests[0], digests[4], digests[5], "0" * 64)
-    )
+    last, running = digests[4:1:-1], (digests[0], digests[4], digests[5], "0" * 64)
+    found = deltas_for((*last, *running), digests[5], registry.blobs.path, tmp_path / "deltas")
     # Of the last three (4, 3, 2), 3 saves too little; 0 runs somewhere; what runs and is not here is left out.
     assert [facts.from_digest for facts in found] == [digests[4], digests[2], digests[0]]
     assert all(facts.share <= 0.7 and facts.to_digest == digests[5] for facts in found)
     assert {f"deltas/{path.name}" for path in (tmp_path / "deltas").iterdir()} == {facts.target for facts in found}
+
+
+def test_release_lists_deltas_to_itself_and_lets_old_ones_go(tmp_path: Path) -> None:
+    registry, keys = Registry(tmp_path / "registry"), init_keys(tmp_path / "keys")
+    digests, arrays = [], weights(_RNG)
+    for number in range(7):
+        arrays = fine_tuned(_RNG, arrays, 2)
+        path = tmp_path / f"{number}.plb"
+        path.write_bytes(archive_of({"m.onnx": model_of(arrays)}, version=str(number)))
+        running = (digests[0],) if number == 6 else ()
+        digests.append(release_archive(path, registry, keys, 1.8e9 + number, running=running).digest)
+    listed = read_published(registry.tuf_folder / "metadata").targets.signed.targets
+    ends = {end for name in listed if (end := delta_ends(name)) is not None}
+    of = {digest: number for number, digest in enumerate(digests)}
+    assert {(of[a], of[b]) for a, b in ends if of[b] == 6} == {(5, 6), (4, 6), (3, 6), (0, 6)}
+    assert {of[b] for _, b in ends} == {3, 4, 5, 6}, "deltas to the last three releases stay, older ones go"
+    assert len(registry.tuf(keys).digests()) == 7, "bundles never go"
+    for name, info in listed.items():
+        assert sha256_of(registry.tuf_folder / "targets" / name) == info.hashes["sha256"]
 
 
 @given(data=st.data())
