@@ -35,6 +35,9 @@ class Plant:
         self.collector = Collector(self.broker.port)
         trust = '[cloud]\nurl = "http://127.0.0.1:1"\n[trust]\nroot = "root.json"\norder_keys = ["order.pub"]\n'
         self.station = Station(folder, self.broker.port, extra=f"{trust}[api]\nport = 0\n")
+        # A burst of work elsewhere on a test machine is no trouble of the settings.
+        text = self.station.config.read_text().replace("deadline_ms", "queue = 200\ndeadline_ms")
+        self.station.config.write_text(text)
 
     def signed(self, settings: str, deployment: str, probation_s: float = 2.0) -> ConfigOrder:
         self.seq += 1
@@ -89,7 +92,7 @@ def test_good_settings_are_kept_and_bad_ones_taken_back_without_a_frame_unaccoun
     for settings, deployment, why in (
         (f"[broker]\nport = {free_port()}\n", "closed", "the broker is not reached"),
         ("[line]\ndeadline_ms = 0.001\n", "late", "of frames are late"),
-        ("[source]\nheight = 2\nwidth = 2\n", "tiny", ""),
+        ("[line]\nthreads = 1099511627776\n", "threads", "does not run with them"),
     ):
         plant.order(settings, deployment)
         state = plant.outcome(deployment)
@@ -111,3 +114,25 @@ def test_good_settings_are_kept_and_bad_ones_taken_back_without_a_frame_unaccoun
     sums = [summary.accounting for summary in plant.collector.summaries.values()]
     assert all(each.closes() for each in sums)
     assert sum(each.undecided for each in sums) == 0
+
+
+def test_settings_under_which_the_process_is_killed_three_times_are_taken_back(plant: Plant) -> None:
+    plant.station.start()
+    wait_for(lambda: bool(plant.collector.summaries))
+    plant.order("[windows]\nframes = 64\n", "fatal", probation_s=2.5)
+    for _ in range(3):
+        said = len(plant.collector.reported)
+
+        def on_probation(said: int = said) -> bool:
+            states = [(state.config_deployment, state.config_state) for state in plant.collector.reported[said:]]
+            return ("fatal", "PROBATION") in states
+
+        wait_for(on_probation, 60)
+        plant.station.end(signal.SIGKILL)
+        plant.station.start()
+    state = plant.outcome("fatal")
+    assert (state.config_state, state.configuration) == ("ROLLED_BACK", ""), state
+    assert state.config_reason == "the station stopped 3 times during the trial"
+    assert plant.station.end(signal.SIGTERM) == 0
+    wait_for(lambda: plant.collector.decided == plant.station.rows())
+    assert all(summary.accounting.closes() for summary in plant.collector.summaries.values())
