@@ -72,6 +72,10 @@ class Bench:
         self.unloadable = set(unloadable)
         # What a degraded station gives up.
         self.second_opinions, self.shadow, self.smaller = True, True, False
+        # What a trial reads: the process's memory, and which frames are drawn.
+        self.memory_mib, self.roll = 100.0, 0.0
+        self.loadable = threading.Event()
+        self.loadable.set()
         self.log = ListLog()
         self.source = QueueSource(self.clock)
         self.recorder = ListRecorder()
@@ -93,6 +97,8 @@ class Bench:
             previous=previous,
             shadow_allowed=lambda: self.shadow,
             smaller_wanted=lambda: self.smaller,
+            roll=lambda: self.roll,
+            memory_mib=lambda: self.memory_mib,
         )
         if installed is not None:
             self.serving.begin(installed)
@@ -133,6 +139,8 @@ class Bench:
     def _load(self, folder: Path, manifest: Manifest) -> tuple[Runtime, Artefact]:
         if manifest.version == "unloadable":
             raise BadModel("it is torn")
+        if manifest.version.startswith("hangs"):
+            assert self.loadable.wait(60)
         runtime = self.runtimes[manifest.version] = BrightRuntime(self.models.get(manifest.version))
         return runtime, next(artefact for artefact in manifest.artefacts if artefact.file not in self.unloadable)
 
