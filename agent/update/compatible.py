@@ -16,9 +16,6 @@ import msgspec
 from contract.errors import BadBundle
 from contract.manifest import Compatibility, Resources
 
-TARGET_FACT = "compatibility"
-"""The key under which a TUF target's `custom` facts hold its bundle's compatibility: signed, and read before the download."""
-
 UNKNOWN = ""
 """The version of a package that is there but does not say which version it is."""
 
@@ -40,6 +37,13 @@ class MachineFacts:
     packages: Mapping[str, str] = field(default_factory=dict)
     agent: str = UNKNOWN
     memory_mib: float = 0.0
+
+
+class Needs(msgspec.Struct, frozen=True):
+    """What a bundle needs, as its manifest and its target's signed facts both say it, under these names."""
+
+    compatibility: Compatibility = Compatibility()
+    resources: Resources = Resources()
 
 
 def incompatibilities(compatibility: Compatibility, facts: MachineFacts) -> list[str]:
@@ -70,16 +74,24 @@ def memory_lack(resources: Resources, facts: MachineFacts) -> str:
     return f"it takes {resources.memory_mib:.0f} MiB of memory, this machine has {facts.memory_mib:.0f} MiB in all"
 
 
-def compatibility_of_target(custom: Mapping[str, Any]) -> Compatibility:
-    """Return the compatibility among a TUF target's `custom` facts; one that runs anywhere when there is none.
+def reasons_against(needs: Needs, facts: MachineFacts) -> list[str]:
+    """Return every sentence that speaks against a bundle with these needs on this machine; [] to go on."""
+    lack = memory_lack(needs.resources, facts)
+    return incompatibilities(needs.compatibility, facts) + ([lack] if lack else [])
+
+
+def needs_of_target(custom: Mapping[str, Any]) -> Needs:
+    """Return what a TUF target's `custom` facts say that its bundle needs: signed, and there before the download.
+
+    A target without them (an older release) needs nothing; the manifest is asked once it is here.
 
     Raises:
-        BadBundle: there is one, and it cannot be read.
+        BadBundle: they are there and cannot be read.
     """
     try:
-        return msgspec.convert(custom.get(TARGET_FACT, {}), Compatibility)
+        return msgspec.convert(dict(custom), Needs)
     except msgspec.ValidationError as error:
-        raise BadBundle(f"a release says unreadably where it may run: {error}", hint="update the agent") from error
+        raise BadBundle(f"a release says unreadably what it needs: {error}", hint="update the agent") from error
 
 
 def at_least(version: str, least: str) -> bool | None:
