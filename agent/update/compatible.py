@@ -9,11 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-import msgspec
-
-from contract.errors import BadBundle
 from contract.manifest import Compatibility, Resources
 
 UNKNOWN = ""
@@ -37,13 +33,6 @@ class MachineFacts:
     packages: Mapping[str, str] = field(default_factory=dict)
     agent: str = UNKNOWN
     memory_mib: float = 0.0
-
-
-class Needs(msgspec.Struct, frozen=True):
-    """What a bundle needs, as its manifest and its target's signed facts both say it, under these names."""
-
-    compatibility: Compatibility = Compatibility()
-    resources: Resources = Resources()
 
 
 def incompatibilities(compatibility: Compatibility, facts: MachineFacts) -> list[str]:
@@ -72,26 +61,6 @@ def memory_lack(resources: Resources, facts: MachineFacts) -> str:
     if not facts.memory_mib or resources.memory_mib <= facts.memory_mib:
         return ""
     return f"it takes {resources.memory_mib:.0f} MiB of memory, this machine has {facts.memory_mib:.0f} MiB in all"
-
-
-def reasons_against(needs: Needs, facts: MachineFacts) -> list[str]:
-    """Return every sentence that speaks against a bundle with these needs on this machine; [] to go on."""
-    lack = memory_lack(needs.resources, facts)
-    return incompatibilities(needs.compatibility, facts) + ([lack] if lack else [])
-
-
-def needs_of_target(custom: Mapping[str, Any]) -> Needs:
-    """Return what a TUF target's `custom` facts say that its bundle needs: signed, and there before the download.
-
-    A target without them (an older release) needs nothing; the manifest is asked once it is here.
-
-    Raises:
-        BadBundle: they are there and cannot be read.
-    """
-    try:
-        return msgspec.convert(dict(custom), Needs)
-    except msgspec.ValidationError as error:
-        raise BadBundle(f"a release says unreadably what it needs: {error}", hint="update the agent") from error
 
 
 def at_least(version: str, least: str) -> bool | None:

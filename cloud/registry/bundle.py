@@ -108,6 +108,16 @@ def open_bundle(path: Path) -> tuple[Manifest, str]:
     return reader.manifest, sha256_of(path)
 
 
+def manifest_sha256(path: Path) -> str:
+    """Return the SHA-256 of the manifest that the archive at `path` begins with.
+
+    Raises:
+        BadBundle: it is no bundle.
+    """
+    with path.open("rb") as file:
+        return hashlib.sha256(ArchiveReader(file).manifest_bytes).hexdigest()
+
+
 def unpack_bundle(path: Path, into: Path) -> Manifest:
     """Unpack the archive at `path` into the folder `into` (made when missing); return its manifest.
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from contract.errors import BadModel, NotFound
-from contract.manifest import Artefact, Compatibility, Manifest, RuntimeKind
+from contract.manifest import Artefact, Compatibility, RuntimeKind
 
 LEAST_AGENT = "0.1.0"
 """The first agent that reads manifests of this form."""
@@ -48,15 +45,6 @@ def compatibility_of(artefacts: Iterable[Artefact], files: Mapping[str, Path]) -
         else:
             runtimes["onnxruntime"] = _newer(runtimes.get("onnxruntime", ""), _onnx_runtime(files[artefact.file]))
     return Compatibility(runtimes=dict(sorted(runtimes.items())), agent=LEAST_AGENT)
-
-
-def target_facts(manifest: Manifest) -> dict[str, Any]:
-    """Return what a TUF target's `custom` facts say of its bundle's needs, so that a station can refuse it undownloaded.
-
-    The names are the manifest's own (`agent.update.compatible.Needs`).
-    """
-    facts = {"compatibility": manifest.compatibility, "resources": manifest.resources}
-    return {name: msgspec.to_builtins(fact) for name, fact in facts.items()}
 
 
 def needs_in_words(compatibility: Compatibility) -> list[str]:

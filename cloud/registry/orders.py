@@ -39,16 +39,23 @@ def issue_order(
     """Return a signed order as the JSON text of its envelope, to go into `DesiredState.envelope`.
 
     Args:
-        bundle: SHA-256 of the released archive; `size_bytes` its length.
+        bundle: SHA-256 of the released archive; `size_bytes` its length. "" and 0: run nothing.
         desired_seq: higher than that of every order this station was ever given.
         now: Unix seconds; the order is accepted until `now + lifetime_s`, and followed to its end whenever that is.
     Raises:
         InvalidConfig: an argument is out of range.
         NotFound: the order key is not here.
     """
-    if not is_digest(bundle):
+    runs_nothing = not bundle and size_bytes == 0
+    if not runs_nothing and not is_digest(bundle):
         raise InvalidConfig(f"'{bundle[:80]}' is no bundle digest", hint="use the SHA-256 of a released bundle")
-    if desired_seq < 1 or size_bytes < 1 or release_counter < 0 or not deployment or lifetime_s <= 0:
+    if (
+        desired_seq < 1
+        or (size_bytes < 1 and not runs_nothing)
+        or release_counter < 0
+        or not deployment
+        or lifetime_s <= 0
+    ):
         raise InvalidConfig("an order needs a deployment, and a positive desired_seq, size and lifetime")
     order = Order(
         station=check_station_id(station),

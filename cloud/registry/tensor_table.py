@@ -54,6 +54,7 @@ _TFLITE_DTYPES = {
 _BITS = {"int4": 4, "uint4": 4, "bool": 8, "bfloat16": 16}
 _MAX_DIMENSIONS = 16
 _MAX_NAME = 512
+Data = bytes | mmap.mmap
 
 
 class _Malformed(Exception):
@@ -70,11 +71,19 @@ def tensors_of(model: Path, name: str, runtime: RuntimeKind) -> tuple[Tensor, ..
     """
     try:
         with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            found = _onnx(data, name) if runtime is RuntimeKind.ONNX else _tflite(data, name)
-            tensors = sorted(found, key=lambda tensor: (tensor.offset, tensor.name))
+            return tensors_in(data, name, runtime)
     except FileNotFoundError as error:
         raise NotFound(f"no model '{model}'", hint="check the path") from error
-    except (_Malformed, ValueError):  # mmap says ValueError of an empty file
+    except ValueError:  # mmap says so of an empty file
+        return ()
+
+
+def tensors_in(data: Data, name: str, runtime: RuntimeKind) -> tuple[Tensor, ...]:
+    """Return the same of a model's bytes."""
+    try:
+        found = _onnx(data, name) if runtime is RuntimeKind.ONNX else _tflite(data, name)
+        tensors = sorted(found, key=lambda tensor: (tensor.offset, tensor.name))
+    except _Malformed:
         return ()
     kept: list[Tensor] = []
     end = 0
@@ -115,7 +124,7 @@ _CODES = {
 # ONNX: ModelProto.graph = 7; GraphProto.initializer = 5; TensorProto dims = 1, data_type = 2, name = 8, raw_data = 9.
 
 
-def _onnx(data: mmap.mmap, file: str) -> Iterator[Tensor]:
+def _onnx(data: Data, file: str) -> Iterator[Tensor]:
     for number, at, end in _fields(data, 0, len(data)):
         if number != 7:
             continue
@@ -126,7 +135,7 @@ def _onnx(data: mmap.mmap, file: str) -> Iterator[Tensor]:
                     yield row
 
 
-def _initializer(data: mmap.mmap, file: str, at: int, end: int) -> Tensor | None:
+def _initializer(data: Data, file: str, at: int, end: int) -> Tensor | None:
     shape: list[int] = []
     dtype, name, raw = 0, b"", (0, 0)
     for number, begin, stop in _fields(data, at, end):
@@ -144,7 +153,7 @@ def _initializer(data: mmap.mmap, file: str, at: int, end: int) -> Tensor | None
     return _tensor(file, name, kind, tuple(shape), *raw) if kind is not None else None
 
 
-def _fields(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int]]:
+def _fields(data: Data, at: int, end: int) -> Iterator[tuple[int, int, int]]:
     """Yield (number, begin, end) of each field's value in the message that is data[at:end]; varints begin at their first byte."""
     while at < end:
         tag, at = _varint(data, at, end)
@@ -164,7 +173,7 @@ def _fields(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int]
         yield tag >> 3, begin, at
 
 
-def _varint(data: mmap.mmap, at: int, end: int) -> tuple[int, int]:
+def _varint(data: Data, at: int, end: int) -> tuple[int, int]:
     value = 0
     for shift in range(0, 70, 7):
         if at >= end:
@@ -181,7 +190,7 @@ def _varint(data: mmap.mmap, at: int, end: int) -> tuple[int, int]:
 # Tensor.shape = 0, .type = 1, .buffer = 2, .name = 3; Buffer.data = 0.
 
 
-def _tflite(data: mmap.mmap, file: str) -> Iterator[Tensor]:
+def _tflite(data: Data, file: str) -> Iterator[Tensor]:
     if data[4:8] != b"TFL3":
         raise _Malformed
     flat = _Flat(data)
@@ -209,7 +218,7 @@ def _tflite(data: mmap.mmap, file: str) -> Iterator[Tensor]:
 class _Flat:
     """Reads FlatBuffers' tables, with every position checked against the file's end."""
 
-    def __init__(self, data: mmap.mmap) -> None:
+    def __init__(self, data: Data) -> None:
         self._data, self._left = data, 4 * MAX_TENSORS
 
     def u8(self, at: int) -> int:

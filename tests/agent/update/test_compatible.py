@@ -15,17 +15,13 @@ from agent.runtime.machine_facts import read_machine_facts
 from agent.update.compatible import (
     UNKNOWN,
     MachineFacts,
-    Needs,
     at_least,
     incompatibilities,
     memory_lack,
-    needs_of_target,
-    reasons_against,
 )
-from cloud.registry.compatibility import target_facts
 from contract.errors import BadBundle
 from contract.manifest import Compatibility, Resources
-from tests.tiny_bundle import manifest_of, model_bytes
+from contract.target_facts import TargetFacts, encode_facts, read_facts
 
 PI = MachineFacts("aarch64", {"onnxruntime": "1.20.1"}, "0.1.0", 3800.0)
 
@@ -98,24 +94,15 @@ def test_a_bundle_larger_than_all_memory_is_refused() -> None:
     )
 )
 def test_needs_survive_the_signed_facts_of_a_target(needs: Compatibility) -> None:
-    empty = manifest_of(model_bytes())
-    made = msgspec.structs.replace(empty, compatibility=needs, resources=Resources(62.0, 4096))
-    custom = msgspec.json.decode(msgspec.json.encode({"name": "x", "version": "v1", **target_facts(made)}))
-    assert needs_of_target(custom) == Needs(needs, Resources(62.0, 4096))
-    assert needs_of_target({"name": "x"}) == Needs()
-    assert reasons_against(needs_of_target(custom), PI) == incompatibilities(needs, PI)
+    custom = msgspec.json.decode(msgspec.json.encode(encode_facts(TargetFacts("x", compatibility=needs))))
+    assert read_facts(custom).compatibility == needs
+    assert read_facts({"name": "x"}).compatibility == Compatibility()
 
 
 @pytest.mark.parametrize("torn", [3, {"machines": "aarch64"}, {"runtimes": [1]}, {"agent": None}])
 def test_unreadable_needs_refuse_the_release(torn: object) -> None:
     with pytest.raises(BadBundle, match="unreadably"):
-        needs_of_target({"compatibility": torn})
-
-
-def test_everything_that_speaks_against_a_bundle_is_said_at_once() -> None:
-    needs = Needs(Compatibility(runtimes={"onnxruntime": "1.23"}), Resources(memory_mib=1e5))
-    runtime, memory = reasons_against(needs, PI)
-    assert "upgrade onnxruntime" in runtime and "100000 MiB" in memory
+        read_facts({"compatibility": torn})
 
 
 def test_the_facts_of_this_machine_are_read_without_loading_a_runtime(tmp_path: Path) -> None:
