@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from functools import cache
 from pathlib import Path
 from urllib.parse import quote
@@ -107,7 +107,7 @@ class Repository:
         return self.delegated[role] if role in self.delegated else getattr(self, role)
 
     def path(self, role: str) -> str:
-        plain = role == "timestamp" or (not self.root.consistent_snapshot and role != "root")
+        plain = role == "timestamp" or not self.root.consistent_snapshot and role != "root"
         name = quote(role, safe="")
         return f"metadata/{name}.json" if plain else f"metadata/{self.signed(role).version}.{name}.json"
 
