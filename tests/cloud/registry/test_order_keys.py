@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from cloud.registry.keys import Keys, init_keys, load_keys
 from cloud.registry.order_keys import rotate_order_key, standing_order_keys
-from cloud.registry.orders import issue_order
+from cloud.registry.orders import CurrentOrderSigner, issue_order
 from contract.errors import BadOrder, NotFound
-from contract.messages import Probation
+from contract.messages import Order, Probation
 from contract.signature import OrderKey, verify_order, verify_order_keys
 
 NOW = 1_795_200_000.0
@@ -78,3 +78,18 @@ def test_a_record_whose_key_file_is_gone_names_it(tmp_path: Path) -> None:
     (tmp_path / "order-2.pem").unlink()
     with pytest.raises(NotFound, match=f"order key {keys.order_key().keyid[:12]}"):
         load_keys(tmp_path).order_key()
+
+
+def test_a_running_server_signs_with_the_new_key_at_once(tmp_path: Path) -> None:
+    init_keys(tmp_path)
+    signer = CurrentOrderSigner(tmp_path)
+    order = Order("cam1", "ab" * 32, 5, "d", 1, 0, NOW, NOW + 1, Probation(10, 0.9))
+    for _ in range(3):
+        keys = load_keys(tmp_path)
+        assert verify_order(signer.sign(order), [keys.order_key()]) == order
+        assert signer.standing_order_keys() == standing_order_keys(keys)
+        rotate_order_key(keys, NOW, revoke=True)
+    for file in tmp_path.glob("order*"):
+        file.unlink()
+    with pytest.raises(NotFound, match="order key"):
+        CurrentOrderSigner(tmp_path)
