@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from agent.chores import Chores
 from agent.delivery import Delivery
-from agent.mailboxes import Inbox, ReportBox, Switch
+from agent.mailboxes import Switch
 from agent.ports.clock import Clock
 from agent.ports.fallback import Fallback
 from agent.ports.log import Log
+from agent.ports.orders import OrderInbox, Report
 from agent.ports.samples import SampleSender
 from agent.ports.slots import InstalledBundle
 from agent.second_opinions import OpinionRules, SecondOpinions
@@ -25,10 +25,12 @@ from agent.uplink_loop import UplinkLoop, UplinkRules
 from contract.errors import InvalidConfig
 from contract.manifest import Manifest
 from contract.messages import StationState
+from contract.signature import OrderKey
 
 if TYPE_CHECKING:
     import httpx
 
+    from agent.update.trusted_target import TrustedTarget
     from agent.update_loop import UpdateLoop
 
 AGENT_VERSION = "0.1.0"
@@ -98,7 +100,7 @@ class CloudSide:
         )
 
     def uplink(
-        self, inbox: Inbox, report: ReportBox, make_chores: Callable[[Store, SampleSender | None], Chores]
+        self, inbox: OrderInbox, report: Report, make_chores: Callable[[Store, SampleSender | None], Chores]
     ) -> UplinkLoop | None:
         """Return the loop that ships summaries and takes commands."""
         settings = self._settings
@@ -139,24 +141,14 @@ class CloudSide:
 
         return state
 
-    def updates(self, inbox: Inbox, report: ReportBox, switch: Switch, slots: Slots) -> UpdateLoop | None:
-        """Return the loop that follows signed orders."""
-        trust = self._settings.trust
-        if self._http is None or not trust.order_keys:
-            return None
-        from agent.image_fetch import ImageFetch, ImageSource
-        from agent.runtime.machine_facts import read_machine_facts
-        from agent.slots.delta_install import build_archive
-        from agent.slots.disk import Disk
-        from agent.slots.download import HttpDownloader
-        from agent.slots.floors_file import FloorsFile
-        from agent.slots.selftest import SubprocessSelfTest
-        from agent.slots.tuf_client import TufClient
-        from agent.update_loop import UpdateLoop
-        from contract.signature import OrderKey
+    def order_keys(self) -> list[OrderKey]:
+        """Return the order keys that agent.toml pins.
 
+        Raises:
+            InvalidConfig: a file it names is none.
+        """
         keys = []
-        for name in trust.order_keys:
+        for name in self._settings.trust.order_keys:
             try:
                 keys.append(
                     msgspec.json.decode(read_bytes(self._settings.path(name), "trust.order_keys"), type=OrderKey)
@@ -165,20 +157,41 @@ class CloudSide:
                 raise InvalidConfig(
                     f"'{name}' is no order key: {error}", hint="copy it from the cloud again"
                 ) from error
+        return keys
+
+    def updates(self, inbox: OrderInbox, report: Report, switch: Switch, slots: Slots) -> UpdateLoop | None:
+        """Return the loop that follows signed orders."""
+        trust = self._settings.trust
+        if self._http is None or not trust.order_keys:
+            return None
+        from agent.image_fetch import ImageFetch, ImageSource
+        from agent.runtime.machine_facts import read_machine_facts
+        from agent.slots.delta_download import DeltaDownloader
+        from agent.slots.download import HttpDownloader
+        from agent.slots.floors_file import FloorsFile
+        from agent.slots.selftest import SubprocessSelfTest
+        from agent.slots.tuf_client import TufClient
+        from agent.update.floors import effective_now
+        from agent.update_loop import UpdateLoop
+
+        keys = self.order_keys()
         home, repository_url = self._settings.home_folder, f"{self._settings.cloud.url.rstrip('/')}/v1/tuf"
         root = read_bytes(self._settings.path(trust.root), "trust.root")
-        floors, downloads = FloorsFile(home / "floors"), home / "downloads"
-        network = ImageSource(
-            "the image repository",
-            TufClient(self._http, repository_url, home / "tuf", root, floors=floors),
-            HttpDownloader(self._http, repository_url, downloads, self._clock),
+        floors, clock = FloorsFile(home / "floors"), self._clock
+        client = TufClient(self._http, repository_url, home / "tuf", root, floors=floors)
+
+        def listed(names: Iterable[str]) -> Mapping[str, TrustedTarget]:
+            return client.look_up_targets(names, effective_now(floors.read(), clock.now()))[0]
+
+        downloader = DeltaDownloader(
+            HttpDownloader(self._http, repository_url, home / "downloads", clock),
+            HttpDownloader(self._http, repository_url, home / "deltas", clock),
+            listed,
+            slots.boot_bundles,
+            home / "built",
         )
-
-        def build(base: InstalledBundle, delta: Path, goal: str, size_bytes: int) -> Path:
-            # Where the downloader would put it, which so clears it away too.
-            return build_archive(base, delta, downloads / f"{goal}.part", Disk(), goal=goal, size_bytes=size_bytes)
-
-        images = ImageFetch(lambda: [network], slots=slots, floors=floors, machine=read_machine_facts(), build=build)
+        network = ImageSource("the image repository", client, downloader)
+        images = ImageFetch(lambda: [network], slots=slots, floors=floors, machine=read_machine_facts())
         return UpdateLoop(
             self._settings.station,
             self._store.boot,

@@ -7,7 +7,7 @@ asks for orders, so everything that changes a slot still happens in that one thr
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from agent.image_fetch import ImageSource
@@ -15,13 +15,15 @@ from agent.ports.clock import Clock
 from agent.ports.orders import OrderInbox, Report
 from agent.ports.update import FloorStore, ImageRepository, SlotStore
 from agent.slots.kit_inbox import COMMITTED, REFUSED, ROLLED_BACK, SUPERSEDED, KitDownloader, KitInbox, KitOutcome
+from agent.slots.order_keys_file import OrderKeysFile
 from agent.slots.reported_file import ReportedFile
 from agent.update.floors import RepositoryVersions
+from agent.update.order_keys import accept
 from agent.update.trust import Acceptance, judge_order
 from agent.update.trusted_target import TrustedTarget
 from contract.errors import BadOrder, TransientError
 from contract.messages import DesiredState, Order, ReportedState
-from contract.signature import OrderKey, verify_order
+from contract.signature import verify_order
 from contract.update_states import UpdateState
 
 _log = logging.getLogger(__name__)
@@ -32,15 +34,16 @@ class HandOver:
     """Stands between the update loop and its mailboxes: an `OrderInbox` and a `Report` to the loop. One thread's.
 
     Args:
-        keys: returns the order keys that hold now.
+        keys: the order keys that count; what comes with an order may replace them, before that order is judged.
         client: opens the image repository in a kit's folder, given that folder and one for its cache.
-        step_back: does what was asked by hand, if anything; called while no update is under way.
+        step_back: does what was asked by hand, if anything; told whether an update is under way.
+        held: whether nothing new may begin, since settings are on trial.
     """
 
     def __init__(
         self,
         station: str,
-        keys: Callable[[], Sequence[OrderKey]],
+        keys: OrderKeysFile,
         *,
         kits: KitInbox,
         reported: ReportedFile,
@@ -51,14 +54,16 @@ class HandOver:
         clock: Clock,
         client: Callable[[Path, Path], ImageRepository],
         step_back: Callable[[bool], None] = lambda _busy: None,
+        held: Callable[[], bool] = lambda: False,
     ) -> None:
         self._station, self._keys = station, keys
         self._kits, self._reported, self._inbox, self._report = kits, reported, inbox, report
         self._slots, self._floors, self._clock, self._client = slots, floors, clock, client
-        self._step_back = step_back
+        self._step_back, self._held = step_back, held
         self._handed: tuple[int, int] | None = None
         self._following: Order | None = None
         self._busy = False
+        self._keys_refused = ""
 
     # OrderInbox
 
@@ -68,6 +73,8 @@ class HandOver:
 
     def take(self, within_s: float) -> DesiredState | None:
         """Return a kit's order, once; else what the cloud left, waiting at most `within_s`."""
+        if self._held():
+            return self._take(within_s)
         self._step_back(self._busy)
         stamp = self._kits.stamp()
         if stamp is not None and stamp != self._handed:
@@ -75,7 +82,7 @@ class HandOver:
             self._handed = stamp
             if desired is not None:
                 return desired
-        return self._inbox.take(within_s)
+        return self._take(within_s)
 
     # Report
 
@@ -112,14 +119,36 @@ class HandOver:
         repository = _OfKit(self._client(self._kits.here, self._kits.cache), downloader.has)
         return [ImageSource("the kit", repository, downloader)]
 
+    def _take(self, within_s: float) -> DesiredState | None:
+        desired = self._inbox.take(within_s)
+        if desired is not None:
+            self._renew(desired.order_keys)
+        return desired
+
+    def _renew(self, envelope: str) -> None:
+        known = self._keys.read()
+        if not envelope:
+            return
+        try:
+            ring = accept(known, envelope)
+        except BadOrder as error:
+            if error.one_line() != self._keys_refused:
+                self._keys_refused = error.one_line()
+                _log.warning("new order keys are refused: %s", self._keys_refused)
+            return
+        if ring != known:
+            self._keys.write(ring)
+            _log.warning("the order keys were replaced, version %d", ring.version)
+
     def _judge_kit(self) -> DesiredState | None:
         desired = self._kits.order()
         if desired is None:
             self._kits.conclude(KitOutcome(0, "", REFUSED, "its order cannot be read any more"))
             return None
         mark = self._slots.committed()
+        self._renew(desired.order_keys)
         try:
-            order = verify_order(desired.envelope, self._keys())
+            order = verify_order(desired.envelope, self._keys.read().keys)
         except BadOrder as error:
             self._kits.conclude(KitOutcome(0, "", REFUSED, error.one_line()))
             return None

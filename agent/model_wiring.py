@@ -13,6 +13,7 @@ import msgspec
 from agent.api.provenance import Manifests
 from agent.beside import BesideModels, Wanted
 from agent.degrading import Degrading
+from agent.health.process_memory import process_memory_mib
 from agent.loading import Model, load_model
 from agent.ports.clock import Clock
 from agent.ports.log import Log
@@ -43,8 +44,9 @@ class Models:
         switch: BundleSwitch,
         memory: Memory,
         degrading: Degrading,
+        roll: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        """Load the bundle that boots; `stack` ends what builds engines.
+        """Load the bundle that boots; `stack` ends what builds engines, `roll` draws uniformly from [0, 1).
 
         Raises:
             BadBundle: the provisioned bundle is broken.
@@ -53,6 +55,7 @@ class Models:
         self._clock = clock
         self._log = log
         self._memory = memory
+        self._roll = roll
         self._told: dict[str, str] | None = None
         self.manifests = Manifests(settings.home_folder / "manifests", clock)
         self.slots = Slots(settings.home_folder / "bundles")
@@ -134,6 +137,8 @@ class Models:
             shadow_allowed=lambda: degrading.shadow,
             smaller_wanted=lambda: degrading.smaller_artefact,
             prepare_for=self._loader.prepare_for,
+            roll=self._roll,
+            memory_mib=process_memory_mib,
         )
         if boot_bundles:
             serving.begin(boot_bundles[0])

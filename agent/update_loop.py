@@ -18,7 +18,7 @@ from agent.image_fetch import Found, ImageFetch
 from agent.order_desk import OrderDesk
 from agent.ports.clock import Clock
 from agent.ports.orders import OrderInbox, Report
-from agent.ports.slots import BundleSwitch, InstalledBundle, Trial, TrialOutcome
+from agent.ports.slots import BundleSwitch, InstalledBundle, Trial, TrialOutcome, TrialPhase
 from agent.ports.update import FloorStore, SelfTester, SlotStore
 from agent.update import floors as floor_rules
 from agent.update.backoff import full_jitter_s
@@ -35,6 +35,7 @@ MAX_REFUSALS = 5
 """How often the server may refuse (404, bad hash, metadata that does not hold) before an order is given up."""
 
 _OUTCOME_GRACE_S = 60.0
+_TELL_EVERY_S = 120.0
 _TICK_S = 1.0
 
 
@@ -52,6 +53,7 @@ class _Work:
     offered: bool = False
     outcome: TrialOutcome | None = None
     outcome_due: float = 0.0
+    told_s: float = 0.0
 
 
 class UpdateLoop:
@@ -189,10 +191,11 @@ class UpdateLoop:
         self._work = _Work(order, UpdateState.IDLE)
 
     def _supersede(self, work: _Work) -> None:
-        if work.offered or self._slots.trial() is not None:
+        if work.offered:
             self._slots.withdraw_trial()
-            # Whatever runs now was not committed.
-            self._switch.recall(self._slots.boot_bundle())
+            self._switch.withdraw(work.order.deployment, work.order.bundle)
+        elif self._slots.trial() is not None:
+            self._slots.withdraw_trial()  # of a process before this one
         work.state = step(work.state, UpdateEvent.SUPERSEDED)
 
     def _tell_refusal(self, said: str) -> None:
@@ -284,16 +287,14 @@ class UpdateLoop:
         work.offered = True
 
     def _await_outcome(self, work: _Work, within_s: float) -> None:
-        pause_s = max(work.not_before - self._clock.monotonic(), 0.0)
+        pause_s = self._pause_s(work, within_s)
         if pause_s:
-            self._clock.sleep(min(pause_s, within_s))  # an outcome is here, the disk was not ready to keep it
+            self._clock.sleep(pause_s)  # an outcome is here, the disk was not ready to keep it
             return
         if work.outcome is None:
             outcome = self._switch.next_outcome(within_s)
-            if outcome is not None and (outcome.bundle, outcome.deployment) == (
-                work.order.bundle,
-                work.order.deployment,
-            ):
+            self._hear_news(work)
+            if outcome is not None and _is_of(work, outcome.deployment, outcome.bundle):
                 work.outcome = outcome
             elif self._clock.monotonic() > work.outcome_due:
                 self._fail(work, "the trial came to no end within its time")
@@ -308,6 +309,19 @@ class UpdateLoop:
         else:
             self._fail(work, outcome.reason, outcome.frames, outcome.agreed)
 
+    def _hear_news(self, work: _Work) -> None:
+        news = self._switch.news()
+        if news is None or not _is_of(work, news.deployment, news.bundle):
+            return
+        now_s = self._clock.monotonic()
+        # A degraded station holds its trial: its own word on how long it may still take counts.
+        work.outcome_due = now_s + news.left_s + _OUTCOME_GRACE_S
+        if news.phase is TrialPhase.IN_CHARGE and work.state is UpdateState.TRIAL:
+            self._go(work, UpdateEvent.IN_CHARGE)
+        elif now_s - work.told_s >= _TELL_EVERY_S:
+            # A rollout takes silence for failure, and a probation may last for hours.
+            self._report_work(work)
+
     def _commit(self, work: _Work, event: UpdateEvent, frames: int, agreed: int) -> None:
         self._slots.commit(work.order, frames=frames, agreed=agreed)
         self._raise_floors(work.order)  # OTA-4: only after the commit
@@ -316,6 +330,9 @@ class UpdateLoop:
 
     def _fail(self, work: _Work, reason: str, frames: int = 0, agreed: int = 0) -> None:
         _log.warning("bundle %s rolled back: %s", work.order.bundle[:12], reason)
+        if work.offered:
+            # Whatever it has come to meanwhile, it is in charge no more.
+            self._switch.withdraw(work.order.deployment, work.order.bundle)
         self._slots.roll_back(work.order, reason, frames=frames, agreed=agreed)
         work.state = step(work.state, UpdateEvent.FAILED)
         self._rest()
@@ -347,6 +364,7 @@ class UpdateLoop:
         self._publish(at_rest(self._station, self._boot, self._clock.now(), mark, last, reason))
 
     def _report_work(self, work: _Work, reason: str = "") -> None:
+        work.told_s = self._clock.monotonic()
         mark, now = self._slots.committed(), self._clock.now()
         self._publish(under_way(self._station, self._boot, now, mark, work.order, work.state, reason))
 
@@ -362,3 +380,7 @@ def _bundle(work: _Work) -> InstalledBundle:
     if work.bundle is None:
         raise BadOrder(f"bundle {work.order.bundle[:12]} is in no slot")
     return work.bundle
+
+
+def _is_of(work: _Work, deployment: str, bundle: str) -> bool:
+    return (work.order.deployment, work.order.bundle) == (deployment, bundle)

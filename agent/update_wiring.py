@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,14 +13,12 @@ from agent.hand_over import HandOver
 from agent.image_fetch import ImageFetch, ImageSource
 from agent.ports.clock import Clock
 from agent.ports.orders import OrderInbox, Report
-from agent.ports.slots import BundleSwitch, InstalledBundle
+from agent.ports.slots import BundleSwitch
 from agent.ports.update import SelfTester
 from agent.runtime.machine_facts import read_machine_facts
 from agent.settings import Settings
 from agent.slots.ab_slots import Slots
 from agent.slots.by_hand import ByHand
-from agent.slots.delta_install import build_archive
-from agent.slots.disk import Disk
 from agent.slots.floors_file import FloorsFile
 from agent.slots.kit_inbox import KitInbox
 from agent.slots.order_keys_file import OrderKeysFile
@@ -29,6 +27,8 @@ from agent.slots.selftest import SubprocessSelfTest
 from agent.slots.tuf_client import TufClient
 from agent.stepping_back import SteppingBack
 from agent.store_wiring import read_bytes
+from agent.update.floors import effective_now
+from agent.update.trusted_target import TrustedTarget
 from agent.update_loop import UpdateLoop
 from contract.errors import InvalidConfig
 from contract.signature import OrderKey
@@ -88,24 +88,22 @@ def make_update_loop(
     clock: Clock,
     roll: Callable[[], float],
     selftest: SelfTester | None = None,
+    held: Callable[[], bool] = lambda: False,
 ) -> UpdateLoop:
-    """Return the loop; with no `http` bundles come by kits alone.
+    """Return the loop; with no `http` bundles come by kits alone. While `held`, nothing that is asked for by hand begins.
 
     Raises:
         InvalidConfig: the pinned root is no TUF root.
     """
     home = settings.home_folder
-    floors, downloads = FloorsFile(home / "floors"), home / "downloads"
+    floors = FloorsFile(home / "floors")
 
     def client(folder: Path, cache: Path) -> TufClient:
         return TufClient.for_folder(folder, cache, trust.root, floors=floors)
 
-    def keys() -> tuple[OrderKey, ...]:
-        return trust.keys.read().keys
-
     hand = HandOver(
         settings.station,
-        keys,
+        trust.keys,
         kits=KitInbox(home),
         reported=ReportedFile(home),
         inbox=inbox,
@@ -117,26 +115,14 @@ def make_update_loop(
         step_back=SteppingBack(
             settings.station, boot, ByHand(home), slots=slots, switch=switch, report=report, clock=clock
         ),
+        held=held,
     )
-    network = []
-    if http is not None:
-        from agent.slots.download import HttpDownloader  # here, since a station that only knows kits needs no httpx
-
-        url = f"{settings.cloud.url.rstrip('/')}/v1/tuf"
-        repository = TufClient(http, url, home / "tuf", trust.root, floors=floors)
-        network.append(ImageSource("the image repository", repository, HttpDownloader(http, url, downloads, clock)))
-
-    def build(base: InstalledBundle, delta: Path, goal: str, size_bytes: int) -> Path:
-        # Where the downloader would put it, which so clears it away too.
-        return build_archive(base, delta, downloads / f"{goal}.part", Disk(), goal=goal, size_bytes=size_bytes)
-
-    images = ImageFetch(
-        lambda: [*hand.sources(), *network], slots=slots, floors=floors, machine=read_machine_facts(), build=build
-    )
+    network = [] if http is None else [_network(settings, trust, http, slots, floors, clock)]
+    images = ImageFetch(lambda: [*hand.sources(), *network], slots=slots, floors=floors, machine=read_machine_facts())
     return UpdateLoop(
         settings.station,
         boot,
-        keys(),
+        trust.keys.read().keys,
         inbox=hand,
         report=hand,
         images=images,
@@ -147,3 +133,26 @@ def make_update_loop(
         clock=clock,
         roll=roll,
     )
+
+
+def _network(
+    settings: Settings, trust: Trust, http: httpx.Client, slots: Slots, floors: FloorsFile, clock: Clock
+) -> ImageSource:
+    # Here, since a station that only knows kits needs neither.
+    from agent.slots.delta_download import DeltaDownloader
+    from agent.slots.download import HttpDownloader
+
+    home, url = settings.home_folder, f"{settings.cloud.url.rstrip('/')}/v1/tuf"
+    client = TufClient(http, url, home / "tuf", trust.root, floors=floors)
+
+    def listed(names: Iterable[str]) -> Mapping[str, TrustedTarget]:
+        return client.look_up_targets(names, effective_now(floors.read(), clock.now()))[0]
+
+    downloader = DeltaDownloader(
+        HttpDownloader(http, url, home / "downloads", clock),
+        HttpDownloader(http, url, home / "deltas", clock),
+        listed,
+        slots.boot_bundles,
+        home / "built",
+    )
+    return ImageSource("the image repository", client, downloader)

@@ -16,6 +16,7 @@ from agent.camera_line import CameraLine
 from agent.capture import Capture, Captures
 from agent.chores import Chores
 from agent.cloud_wiring import AGENT_VERSION, CloudSide
+from agent.config_wiring import ConfigSide
 from agent.decide.budget import Budget
 from agent.decide.causes import Drop
 from agent.decide.degrade import LadderRules
@@ -39,6 +40,7 @@ from agent.ports.policy import ImagesLeave
 from agent.ports.samples import SampleSender
 from agent.ports.slots import InstalledBundle
 from agent.ports.source import FrameSource
+from agent.remote_settings import RemoteSettings
 from agent.settings import NO_SERVICE, ServiceEnvironment, Settings
 from agent.settings_keys import SourceSettings
 from agent.slots.unpacked import open_archive, open_folder
@@ -67,8 +69,11 @@ class Station:
         service: ServiceEnvironment = NO_SERVICE,
         *,
         reread: Callable[[], Settings] | None = None,
+        remote: RemoteSettings | None = None,
     ) -> None:
         """Open everything `settings` names; `reread` returns them anew when `reload_asked` is set.
+
+        `remote`: where orders of settings go; None follows none.
 
         Raises:
             InvalidConfig: a path, a source or a key in it cannot be used, or another agent runs on this home.
@@ -108,11 +113,13 @@ class Station:
                 simulated=self.simulated,
             )
             self.frame_loop = self._make_frame_loop(cloud)
-            self.uplink_loop = cloud.uplink(inbox, report, self._make_chores)
-            self.update_loop = cloud.updates(inbox, report, switch, self._models.slots)
+            side = ConfigSide(remote, settings, clock, inbox, report) if remote else None
+            self.uplink_loop = cloud.uplink(side.inbox if side else inbox, report, self._make_chores)
+            self.update_loop = cloud.updates(inbox, side.report if side else report, switch, self._models.slots)
             self.opinions = cloud.second_opinions(self._models.manifest_of, self._line_is_pressed)
             self._api = self._open_api(stack, report)
             notices = ServiceManager(service.notify_socket, service.watchdog_s, clock)
+            notices.goes_on = remote.restart_asked if remote else notices.goes_on
             stack.callback(notices.close)
             self._supervisor = Supervisor(
                 self._captures,
@@ -130,6 +137,8 @@ class Station:
                 ],
                 why_unsound=self._why_unsound,
             )
+            watched = (self._meter, self._supervisor, self.uplink_loop)
+            self.config_loop = side.loop(cloud.order_keys, *watched) if side else None
             self._closing = stack.pop_all()
 
     def run(self, stop: threading.Event) -> bool:
@@ -139,7 +148,12 @@ class Station:
         """
         self._store.recorder.start()
         uplink_stop = threading.Event()
-        loops = {"uplink": self.uplink_loop, "update": self.update_loop, "opinions": self.opinions}
+        loops = {
+            "uplink": self.uplink_loop,
+            "update": self.update_loop,
+            "opinions": self.opinions,
+            "settings": self.config_loop,
+        }
         threads = [
             threading.Thread(target=loop.run, args=(uplink_stop,), name=name, daemon=True)
             for name, loop in loops.items()
@@ -285,6 +299,7 @@ class Station:
                 "uplink": self.uplink_loop,
                 "update": self.update_loop,
                 "opinions": self.opinions,
+                "settings": self.config_loop,
             }
             reported = report.current()
             return StationFigures(

@@ -20,6 +20,7 @@ _COMMANDS = (
     "release",
     "rollout",
     "kit",
+    "config",
     "drift",
     "bundle",
 )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from cloud.ports.configurations import ConfigurationBook, StandingConfiguration
 from cloud.ports.link import Link
 from cloud.ports.registry import OrderSigner, Release, Releases
 from cloud.ports.rollouts import Rollout, RolloutBook, RolloutMember, StandingOrder
@@ -51,7 +52,12 @@ class RolloutLoop:
         link: Link,
         settings: RolloutSettings,
         now: Callable[[], float],
+        configurations: ConfigurationBook | None = None,
+        order_keys: Callable[[], str] = lambda: "",
     ) -> None:
+        """`order_keys` returns the signed order keys that stations shall know, "" for those they were provisioned with."""
+        self._configurations, self._order_keys = configurations, order_keys
+        self._keys_said = dict[str, str]()
         self._rollouts, self._stations, self._releases = rollouts, stations, releases
         self._signer, self._link, self._settings, self._now = signer, link, settings, now
         self._seen_connections = 0
@@ -93,6 +99,9 @@ class RolloutLoop:
         if (connections := self._link.connections()) != self._seen_connections:
             # A broker that came back without its retained messages must get the orders again; the same order twice is one.
             self._rollouts.republish_all()
+            if self._configurations is not None:
+                self._configurations.republish_all()
+            self._keys_said.clear()
             self._seen_connections = connections
             self._linked_at = self._now()
         elif not self._link.connected():
@@ -105,7 +114,7 @@ class RolloutLoop:
             elif rollout.state is RolloutState.ABORTING:
                 self._hear(rollout, status)
                 self._bring_back(rollout, status)
-        self._publish()
+        self._publish(status)
 
     def _hear(self, rollout: Rollout, status: dict[str, StationStatus]) -> None:
         """Take over what the stations report of this rollout's deployments."""
@@ -228,12 +237,41 @@ class RolloutLoop:
         )
         return StandingOrder(station, order.desired_seq, bundle, self._signer.sign(order), published=False)
 
-    def _publish(self) -> None:
-        for order in self._rollouts.unpublished():
+    def desired_of(self, station: str) -> DesiredState:
+        """Return what a station is told: what the broker retains for it. Any thread may ask."""
+        return self._desired(station, self._order_keys())[2]
+
+    def _desired(
+        self, station: str, keys: str
+    ) -> tuple[StandingOrder | None, StandingConfiguration | None, DesiredState]:
+        order = self._rollouts.standing(station)
+        settings = self._configurations.standing(station) if self._configurations is not None else None
+        desired = DesiredState(
+            station,
+            order.envelope if order else "",
+            configuration=settings.envelope if settings else "",
+            order_keys=keys,
+        )
+        return order, settings, desired
+
+    def _publish(self, stations: Iterable[str]) -> None:
+        """Send each station's desired state that changed: one retained message of its order, its settings and the order keys."""
+        keys, book = self._order_keys(), self._configurations
+        due = dict.fromkeys(order.station for order in self._rollouts.unpublished())
+        due |= dict.fromkeys(each.station for each in book.unpublished()) if book is not None else {}
+        due |= dict.fromkeys(station for station in stations if self._keys_said.get(station, "") != keys)
+        for station in due:
+            order, settings, desired = self._desired(station, keys)
+            said = desired.envelope or desired.configuration or desired.order_keys
             # An empty retained message clears what the broker keeps.
-            message = encode_control(DesiredState(order.station, order.envelope)) if order.envelope else b""
-            if self._link.publish(topic(order.station, Channel.DESIRED), message, qos=1, retain=True):
+            message = encode_control(desired) if said else b""
+            if not self._link.publish(topic(station, Channel.DESIRED), message, qos=1, retain=True):
+                continue
+            self._keys_said[station] = keys
+            if order is not None:
                 self._rollouts.mark_published(order)
+            if book is not None and settings is not None:
+                book.mark_published(settings)
 
     def _as_seen(self, member: RolloutMember, said: StationStatus | None, now: float) -> Member:
         ordered_s = None if member.ordered_at is None else now - member.ordered_at

@@ -15,11 +15,13 @@ from fastapi import FastAPI
 
 from cloud.api.app import make_app
 from cloud.api.auth import Role
+from cloud.api.configuration import configuration_routes
 from cloud.api.devices import device_routes
 from cloud.api.fleet import fleet_routes
 from cloud.api.review import review_routes
 from cloud.broker.mqtt import MqttLink
 from cloud.clock import SystemClock
+from cloud.config_orders import ConfigOrders
 from cloud.dashboard.fleet_view import fleet_view
 from cloud.dashboard.pages import install_dashboard
 from cloud.improve_loop import ImproveLoop, ImproveRules, Stored
@@ -32,6 +34,7 @@ from cloud.registry.full_precision import FullPrecisionModels
 from cloud.registry.held_out_records import HeldOutRecords
 from cloud.registry.keys import ORDER, Keys, load_keys
 from cloud.registry.release import Registry
+from cloud.registry.resign import ResignJob
 from cloud.review.retrain_policy import RetrainPolicy
 from cloud.rollout.judge import RolloutPolicy
 from cloud.rollout_loop import RolloutLoop, RolloutSettings
@@ -40,16 +43,16 @@ from cloud.store.alarms import Alarms
 from cloud.store.answer_states import AnswerStates
 from cloud.store.audit import AuditLog
 from cloud.store.commands import Commands
+from cloud.store.configurations import Configurations
 from cloud.store.database import Database
-from cloud.store.desired_states import DesiredStates
 from cloud.store.home_lock import HomeLock
 from cloud.store.rollouts import Rollouts
 from cloud.store.samples import Samples
 from cloud.store.stations import Stations
 from cloud.store.summaries import DeadLetter, ReceivedSummary, Summaries
 from contract.errors import AddressInUse, InvalidConfig, PlumblineError
-from contract.messages import Order
-from contract.signature import sign_order
+from contract.messages import ConfigOrder, Order
+from contract.signature import sign_configuration, sign_order
 
 _log = logging.getLogger(__name__)
 
@@ -71,6 +74,7 @@ class Stores:
     alarms: Alarms
     answers: AnswerStates
     rollouts: Rollouts
+    configurations: Configurations
     commands: Commands
     audit: AuditLog
 
@@ -104,6 +108,7 @@ def open_stores(settings: CloudSettings) -> Stores:
         alarms=Alarms(database),
         answers=AnswerStates(database),
         rollouts=Rollouts(database),
+        configurations=Configurations(database),
         commands=Commands(database),
         audit=AuditLog(database),
     )
@@ -123,6 +128,10 @@ class KeySigner:
     def sign(self, order: Order) -> str:
         """Return the order in a signed DSSE envelope."""
         return sign_order(order, self.keys.signer(ORDER))
+
+    def sign_configuration(self, order: ConfigOrder) -> str:
+        """Return the settings in a signed DSSE envelope."""
+        return sign_configuration(order, self.keys.signer(ORDER))
 
 
 def make_releaser(settings: CloudSettings, keys: Keys) -> Any:
@@ -172,20 +181,26 @@ class Aggregator:
                 policy=RolloutPolicy(silence_s=settings.rollout.silence_s),
             ),
             now=now,
+            configurations=stores.configurations,
+        )
+        configuration = ConfigOrders(
+            configurations=stores.configurations, stations=stores.stations, signer=KeySigner(keys), now=now
         )
         improve = make_improve_loop(settings, stores, registry, keys, link, rollout, clock)
         self._ingest = IngestLoop(arrivals, link, _committer(stores), now, clock.sleep)
         self._stores, self._link, self._improve = stores, link, improve
+        # The keys are read anew each time: a rotation brings others while this runs.
+        resign = ResignJob(lambda: registry.tuf(load_keys(settings.path(settings.keys))), now)
         self._stop = threading.Event()
         self._sleep = clock.sleep
         self._threads = [
             self._every(_TICK_S, "ingest", self._ingest.run),
             self._every(_TICK_S, "improve", improve.tick),
             self._every(_TICK_S, "rollout", rollout.tick),
-            self._every(3600.0, "resign", lambda: registry.tuf(keys).refresh_online(now())),
+            self._every(3600.0, "resign", resign.tick),
         ]
         self.faults = 0
-        self.app = _make_app(settings, stores, registry, link, rollout, improve, now)
+        self.app = _make_app(settings, stores, registry, link, rollout, improve, resign, configuration, now)
 
     def start(self) -> None:
         """Start the loops."""
@@ -298,6 +313,8 @@ def _make_app(
     link: MqttLink,
     rollout: RolloutLoop,
     improve: ImproveLoop,
+    resign: ResignJob,
+    configuration: ConfigOrders,
     now: Callable[[], float],
 ) -> FastAPI:
     api = settings.api
@@ -320,7 +337,7 @@ def _make_app(
             samples=stores.samples,
             images=registry.blobs,
             full_precision=FullPrecisionModels(registry),
-            desired_of=DesiredStates(stores.database).of,
+            desired_of=rollout.desired_of,
             take_report=lambda report, at: stores.stations.commit((), [report], at),
             now=now,
         ),
@@ -338,7 +355,9 @@ def _make_app(
             drift=improve,
             broker_connected=link.connected,
             now=now,
+            repository=resign.status,
         ),
+        configuration_routes(tokens=tokens, control=configuration),
     ]
     on_loopback = api.host in ("127.0.0.1", "::1", "localhost")
     app = make_app(routers, None if on_loopback else tokens[Role.OPERATOR])
@@ -355,6 +374,7 @@ def _make_app(
             drift_of=improve.drift_of,
             broker_connected=link.connected(),
             now=now(),
+            repository=resign.status(),
         ),
     )
     return app

@@ -125,7 +125,7 @@ def _apply(args: argparse.Namespace) -> int:
     kit, kits = open_kit(args.kit), KitInbox(home)
     facts = StationFacts(
         settings.station,
-        trust.keys.read().keys,
+        trust.keys.read(),
         trust.root,
         clock.now(),
         read_machine_facts(),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Protocol
 
 from agent.ports.slots import InstalledBundle
@@ -61,18 +61,6 @@ class Downloader(Protocol):
 
     def discard(self, digest: str) -> None:
         """Delete whatever was fetched for `digest`."""
-
-
-class DeltaBuilder(Protocol):
-    """Makes the archive of one bundle from another that is installed, and a delta."""
-
-    def __call__(self, base: InstalledBundle, delta: Path, goal: str, size_bytes: int) -> Path:
-        """Return the path of bundle `goal`'s archive, durable.
-
-        Raises:
-            BadBundle: the delta is damaged, is of other bundles, or was made to do harm.
-            StorageFull: no room.
-        """
 
 
 class SlotStore(Protocol):

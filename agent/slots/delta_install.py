@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from agent.ports.slots import InstalledBundle
 from agent.slots.disk import Disk
+from agent.slots.unpacked import unreadable
 from contract.archive import TRAILER, entry_header, padding
 from contract.errors import BadBundle, NotFound, PlumblineError
 from contract.manifest import MANIFEST_NAME
@@ -59,7 +60,7 @@ class _FileRanges:
             self._file.seek(offset)
             return self._file.read(max(0, min(size, self.size - offset)))
         except OSError as error:
-            raise BadBundle(f"'{self._path}' cannot be read: {error.strerror or error}") from error
+            raise unreadable(f"'{self._path}'", error) from error
 
 
 class _SlotArchive:
@@ -109,4 +110,4 @@ def _opened(files: ExitStack, path: Path) -> _FileRanges:
     except FileNotFoundError as error:
         raise NotFound(f"no '{path}'") from error
     except OSError as error:
-        raise BadBundle(f"'{path}' cannot be read: {error.strerror or error}") from error
+        raise unreadable(f"'{path}'", error) from error

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 
 from agent.ports.clock import Clock
-from agent.slots.disk import Disk
+from agent.slots.disk import Disk, disk_faults
 from agent.slots.download_note import DownloadNote, read_note
 from agent.slots.http_body import Head, HttpBody
 from agent.slots.part_file import PartFile, WrongPiece
@@ -87,9 +87,10 @@ class HttpDownloader:
         if wait_s > 0:
             raise LinkDown(f"the server asked to be left alone for another {wait_s:.0f} s")
         path, note_path = self._part(digest), self._note(digest)
-        for other in self._folder.iterdir():
-            if other not in (path, note_path):
-                self._disk.remove(other)  # one download at a time: anything else was superseded
+        with disk_faults(self._folder):
+            others = [each for each in self._folder.iterdir() if each not in (path, note_path)]
+        for other in others:
+            self._disk.remove(other)  # one download at a time: anything else was superseded
         part = PartFile(path, digest, size_bytes, self._disk, manifest_sha256)
         if not part.resume(should_stop):
             return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,15 +20,17 @@ from agent.slots.kit_source import (
 )
 from agent.slots.part_file import PartFile, WrongPiece
 from agent.slots.tuf_client import TufClient
-from agent.update.compatible import MachineFacts, compatibility_of_target, incompatibilities
+from agent.update.compatible import MachineFacts, incompatibilities
 from agent.update.floors import effective_now, raise_repository
+from agent.update.order_keys import OrderKeyRing, renewed
 from agent.update.trust import Acceptance, judge_order
 from agent.update.trusted_target import TrustedTarget
 from contract.codec import decode_control
 from contract.errors import BadBundle, BadMessage, BadOrder, NotFound, TransientError
-from contract.ids import bundle_target, is_digest
+from contract.ids import bundle_target
 from contract.messages import DesiredState, Order
-from contract.signature import OrderKey, verify_order
+from contract.signature import verify_order
+from contract.target_facts import read_facts
 
 _CHUNK = 256 << 10
 _TIMES_WRONG = 3
@@ -39,7 +41,7 @@ class StationFacts:
     """What a station judges a kit by. `now` is its wall clock, Unix seconds; `root` the pinned root."""
 
     station: str
-    keys: Sequence[OrderKey]
+    keys: OrderKeyRing
     root: bytes
     now: float
     machine: MachineFacts
@@ -66,7 +68,7 @@ def order_in(kit: KitSource, facts: StationFacts) -> tuple[Acceptance, Order, by
         desired = decode_control(data, DesiredState)
     except BadMessage as error:
         raise BadBundle(f"'{name}' of the kit is damaged: {error.message}", hint="copy the kit again") from error
-    order = verify_order(desired.envelope, facts.keys)
+    order = verify_order(desired.envelope, renewed(facts.keys, desired.order_keys).keys)
     mark = facts.slots.committed()
     accepted = judge_order(
         order,
@@ -144,22 +146,15 @@ def _verified_target(folder: Path, order: Order, facts: StationFacts) -> Trusted
         raise NotFound("the kit's metadata does not list the bundle that its order names", hint="make a new kit")
     if target.digest != order.bundle or target.size_bytes != order.size_bytes:
         raise BadOrder("the kit's order and its metadata disagree about the bundle", hint="make a new kit")
-    if unfit := incompatibilities(compatibility_of_target(target.custom), facts.machine):
+    if unfit := incompatibilities(read_facts(target.custom).compatibility, facts.machine):
         raise BadBundle(f"this bundle cannot run here: {'; '.join(unfit)}")
     return target
 
 
 def _copy_target(kit: KitSource, target: TrustedTarget, folder: Path, should_stop: Callable[[], bool]) -> bool:
-    manifest = target.custom.get("manifest")
     disk, path = Disk(), folder / "targets" / target.name
     disk.make_folder(path.parent)
-    part = PartFile(
-        path,
-        target.digest,
-        target.size_bytes,
-        disk,
-        manifest if isinstance(manifest, str) and is_digest(manifest) else "",
-    )
+    part = PartFile(path, target.digest, target.size_bytes, disk, read_facts(target.custom).manifest)
     name, times_wrong = f"targets/{target.name}", Counter[int]()
     while part.size < target.size_bytes:
         try:

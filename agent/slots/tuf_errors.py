@@ -52,8 +52,10 @@ def as_ours(where: str, folder: Path, now: float, authenticated_at: float | None
     except ExpiredMetadataError as error:
         raise _expired(where, error, now, authenticated_at) from error
     except RepositoryError as error:
+        cause = f" ({str(error.__cause__)[:200]})" if error.__cause__ is not None else ""
         raise BadBundle(
-            f"{where} does not hold: {error}", hint="its metadata must descend from the pinned root and fit together"
+            f"{where} does not hold: {error}{cause}",
+            hint="its metadata must descend from the pinned root and fit together",
         ) from error
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)

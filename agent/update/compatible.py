@@ -9,15 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-import msgspec
-
-from contract.errors import BadBundle
 from contract.manifest import Compatibility, Resources
-
-TARGET_FACT = "compatibility"
-"""The key under which a TUF target's `custom` facts hold its bundle's compatibility: signed, and read before the download."""
 
 UNKNOWN = ""
 """The version of a package that is there but does not say which version it is."""
@@ -68,18 +61,6 @@ def memory_lack(resources: Resources, facts: MachineFacts) -> str:
     if not facts.memory_mib or resources.memory_mib <= facts.memory_mib:
         return ""
     return f"it takes {resources.memory_mib:.0f} MiB of memory, this machine has {facts.memory_mib:.0f} MiB in all"
-
-
-def compatibility_of_target(custom: Mapping[str, Any]) -> Compatibility:
-    """Return the compatibility among a TUF target's `custom` facts; one that runs anywhere when there is none.
-
-    Raises:
-        BadBundle: there is one, and it cannot be read.
-    """
-    try:
-        return msgspec.convert(custom.get(TARGET_FACT, {}), Compatibility)
-    except msgspec.ValidationError as error:
-        raise BadBundle(f"a release says unreadably where it may run: {error}", hint="update the agent") from error
 
 
 def at_least(version: str, least: str) -> bool | None:

@@ -60,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
     from cloud.registry.catalog import ReleaseState
     from cloud.registry.keys import load_keys
     from cloud.registry.kit import check_free, kit_files, kit_metadata, write_kit
+    from cloud.registry.order_keys import standing_order_keys
     from cloud.registry.release import Registry
     from cloud.settings import load_settings
     from cloud.store.database import Database
@@ -89,7 +90,8 @@ def run(args: argparse.Namespace) -> int:
     orders = {name: _order(settings, keys, release, name, seq, now, args.days) for name, seq in numbers.items()}
     target = bundle_target(release.digest)
     facts = {"version": release.version, "bundle": release.digest, "made_at": now, "expires_at": metadata.expires_at}
-    files = kit_files(metadata, {target: registry.tuf_folder / "targets" / target}, orders, facts)
+    bundle = {target: registry.tuf_folder / "targets" / target}
+    files = kit_files(metadata, bundle, orders, facts, order_keys=standing_order_keys(keys))
     size = write_kit(files, args.out)
     if args.json:
         print_json({"kit": str(args.out), **facts, "size_bytes": size, "desired_seq": numbers})

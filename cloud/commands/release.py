@@ -35,8 +35,15 @@ def run(args: argparse.Namespace) -> int:
     released = wiring.release_run(
         load_settings(args.config), args.run_folder, args.version, args.override_gate, args.actor
     )
+    from cloud.registry.catalog import ReleaseState
+
+    staged = released.state is ReleaseState.STAGED
     if args.json:
-        print_json({"version": released.version, "bundle": released.digest, "size_bytes": released.size_bytes})
+        facts = {"version": released.version, "bundle": released.digest, "size_bytes": released.size_bytes}
+        print_json(facts | {"state": released.state.value})
+    elif staged:
+        print(f"staged {released.version}: bundle {released.digest[:12]} waits for signatures and is not listed before")
+        print("next, to see whose and what to run: plumbline-cloud keys pending")
     else:
         print(f"released {released.version}: bundle {released.digest[:12]}, {released.size_bytes} bytes")
     return 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,6 @@ import zstandard
 
 from cloud.registry.delta_plan import ArchiveBytes, DeltaPlan, plan_delta
 from cloud.registry.durable_file import write_durably
-from cloud.registry.release import Registry
 from contract.archive import ArchiveReader
 from contract.delta import (
     MAX_OPS,
@@ -111,21 +110,19 @@ def make_delta(from_archive: Path, to_archive: Path, out: Path) -> DeltaFacts:
 
 
 def deltas_for(
-    registry: Registry, digest: str, folder: Path, *, running: Iterable[str] = (), last: int = LAST_RELEASES
+    origins: Iterable[str], digest: str, archive_of: Callable[[str], Path], folder: Path
 ) -> tuple[DeltaFacts, ...]:
-    """Return the deltas worth offering to bundle `digest`, made in `folder`.
+    """Return the deltas from the bundles `origins` worth offering to bundle `digest`, made in `folder`.
 
-    They start from the `last` versions released before it and from `running`, what stations report to run. A delta that cannot
-    be made, or saves too little, is left out: a release never fails for it.
+    A delta that cannot be made, or saves too little, is left out: a release never fails for it.
     """
-    released = [version.digest for version in registry.catalog.all() if version.digest != digest]
     found = []
-    for origin in dict.fromkeys((*released[:last], *running)):
+    for origin in dict.fromkeys(origins):
         if origin == digest:
             continue
         out = folder / Path(delta_target(origin, digest)).name
         try:
-            facts = make_delta(registry.blobs.path(origin), registry.blobs.path(digest), out)
+            facts = make_delta(archive_of(origin), archive_of(digest), out)
         except PlumblineError as error:
             _log.warning("no delta from %s to %s: %s", origin[:12], digest[:12], error.one_line())
             continue

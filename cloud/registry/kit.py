@@ -93,7 +93,12 @@ def kit_metadata(repository: Path, keys: Keys, bundle: str, now: float, lifetime
 
 
 def kit_files(
-    metadata: KitMetadata, targets: Mapping[str, Path], orders: Mapping[str, str], facts: Mapping[str, Any]
+    metadata: KitMetadata,
+    targets: Mapping[str, Path],
+    orders: Mapping[str, str],
+    facts: Mapping[str, Any],
+    *,
+    order_keys: str = "",
 ) -> dict[str, Content]:
     """Return everything in a kit, by name.
 
@@ -101,12 +106,13 @@ def kit_files(
         targets: files by their names below targets/.
         orders: envelopes of signed orders by station.
         facts: what kit.json says, for people.
+        order_keys: the envelope that replaces the order keys, for stations that know only earlier ones; "" for none.
     """
     said = msgspec.json.format(msgspec.json.encode({"kit": 1, **facts, "stations": sorted(orders)}), indent=2)
     files: dict[str, Content] = {"kit.json": said + b"\n"}
     files |= {f"metadata/{name}": data for name, data in sorted(metadata.files.items())}
     for station, envelope in sorted(orders.items()):
-        files[f"orders/{station}.json"] = encode_control(DesiredState(station, envelope))
+        files[f"orders/{station}.json"] = encode_control(DesiredState(station, envelope, order_keys=order_keys))
     # Last, so that a file cut short lacks bytes of a bundle, which says so.
     return files | {f"targets/{name}": path for name, path in sorted(targets.items())}
 

@@ -147,6 +147,12 @@ class Rollouts:
             _change(connection, rollout, values)
             write_audit(connection, now, actor, event.value, f"rollout {rollout.id} ({rollout.version}): {reason}")
 
+    def standing(self, station: str) -> StandingOrder | None:
+        """Return the newest order of a station, None when it never had one."""
+        with self._database.read() as connection:
+            row = connection.execute(select(desired).where(desired.c.station == station)).first()
+        return None if row is None else StandingOrder(**row._mapping)
+
     def unpublished(self) -> list[StandingOrder]:
         """Return the orders that the broker has not taken yet."""
         with self._database.read() as connection:

@@ -302,11 +302,11 @@ def test_newer_order_ends_a_trial_and_the_incumbent_comes_back(here: Plant) -> N
     assert here.slots().trial() is not None
     here.inbox.put(DesiredState(STATION, "junk"))
     loop.tick(1.0)
-    assert here.slots().trial() is not None and not here.switch.recalled, "only an order that holds ends a trial"
+    assert here.slots().trial() is not None and not here.switch.withdrawn, "only an order that holds ends a trial"
     here.send(here.order(good, "abort"))
     said = here.settle(loop)
     assert (said.update_state, said.bundle, said.deployment) == ("COMMITTED", good.digest, "abort")
-    assert [bundle.digest for bundle in here.switch.recalled if bundle] == [good.digest]
+    assert [bundle for _, bundle in here.switch.withdrawn] == [slow.digest]
     assert here.slots().trial() is None and not here.slots().banned()
 
 

@@ -15,10 +15,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from agent.image_fetch import ImageFetch, ImageSource
-from agent.ports.slots import InstalledBundle, Trial, TrialOutcome
+from agent.ports.slots import InstalledBundle, Trial, TrialNews, TrialOutcome
 from agent.runtime.machine_facts import read_machine_facts
 from agent.slots.ab_slots import Slots
-from agent.slots.delta_install import build_archive
+from agent.slots.delta_download import DeltaDownloader
 from agent.slots.disk import Disk
 from agent.slots.download import HttpDownloader
 from agent.slots.floors_file import FloorsFile
@@ -125,6 +125,20 @@ class FakeSwitch:
         self.verdict: str | None = ""
         self.offered: list[Trial] = []
         self.recalled: list[InstalledBundle | None] = []
+        self.withdrawn: list[tuple[str, str]] = []
+        self.told: list[TrialNews] = []
+
+    def tell(self, news: TrialNews) -> None:
+        self.told.append(news)
+
+    def news(self) -> TrialNews | None:
+        return self.told.pop(0) if self.told else None
+
+    def withdraw(self, deployment: str, bundle: str) -> None:
+        self.withdrawn.append((deployment, bundle))
+
+    def next_withdrawn(self) -> tuple[str, str] | None:
+        raise NotImplementedError
 
     def recall(self, bundle: InstalledBundle | None) -> None:
         self.recalled.append(bundle)
@@ -292,21 +306,21 @@ class Plant:
     def loop(self, disk: Disk | None = None, **more: object) -> UpdateLoop:
         """Return a started update loop, as after a start of the process."""
         slots, floors = self.slots(disk), more.pop("floors", None) or FloorsFile(self.home / "floors", disk=disk)
-        incoming = self.home / "incoming"
-        source = ImageSource(
-            "the image repository",
-            TufClient(self.http, self.server.url, self.home / "tuf", self.root, floors=floors),
-            HttpDownloader(self.http, self.server.url, incoming, self.clock, disk=disk),
+        client = TufClient(self.http, self.server.url, self.home / "tuf", self.root, floors=floors)
+        full, deltas = (
+            HttpDownloader(self.http, self.server.url, self.home / name, self.clock, disk=disk)
+            for name in ("incoming", "deltas")
         )
-
-        def build(base: InstalledBundle, delta: Path, goal: str, size_bytes: int) -> Path:
-            return build_archive(
-                base, delta, incoming / f"{goal}.part", disk or Disk(), goal=goal, size_bytes=size_bytes
-            )
-
-        self.images = ImageFetch(
-            lambda: [source], slots=slots, floors=floors, machine=read_machine_facts(), build=build
+        self.downloader = DeltaDownloader(
+            full,
+            deltas,
+            lambda names: client.look_up_targets(names, self.clock.now())[0],
+            slots.boot_bundles,
+            self.home / "built",
+            disk=disk,
         )
+        source = ImageSource("the image repository", client, more.pop("downloader", None) or self.downloader)
+        self.images = ImageFetch(lambda: [source], slots=slots, floors=floors, machine=read_machine_facts())
         parts: dict = {
             "inbox": self.inbox,
             "report": self.report,
