@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from cloud.ports.configurations import ConfigurationBook
+from cloud.ports.configurations import ConfigurationBook, StandingConfiguration
 from cloud.ports.link import Link
 from cloud.ports.registry import OrderSigner, Release, Releases
 from cloud.ports.rollouts import Rollout, RolloutBook, RolloutMember, StandingOrder
@@ -237,6 +237,23 @@ class RolloutLoop:
         )
         return StandingOrder(station, order.desired_seq, bundle, self._signer.sign(order), published=False)
 
+    def desired_of(self, station: str) -> DesiredState:
+        """Return what a station is told: what the broker retains for it. Any thread may ask."""
+        return self._desired(station, self._order_keys())[2]
+
+    def _desired(
+        self, station: str, keys: str
+    ) -> tuple[StandingOrder | None, StandingConfiguration | None, DesiredState]:
+        order = self._rollouts.standing(station)
+        settings = self._configurations.standing(station) if self._configurations is not None else None
+        desired = DesiredState(
+            station,
+            order.envelope if order else "",
+            configuration=settings.envelope if settings else "",
+            order_keys=keys,
+        )
+        return order, settings, desired
+
     def _publish(self, stations: Iterable[str]) -> None:
         """Send each station's desired state that changed: one retained message of its order, its settings and the order keys."""
         keys, book = self._order_keys(), self._configurations
@@ -244,14 +261,7 @@ class RolloutLoop:
         due |= dict.fromkeys(each.station for each in book.unpublished()) if book is not None else {}
         due |= dict.fromkeys(station for station in stations if self._keys_said.get(station, "") != keys)
         for station in due:
-            order = self._rollouts.standing(station)
-            settings = book.standing(station) if book is not None else None
-            desired = DesiredState(
-                station,
-                order.envelope if order else "",
-                configuration=settings.envelope if settings else "",
-                order_keys=keys,
-            )
+            order, settings, desired = self._desired(station, keys)
             said = desired.envelope or desired.configuration or desired.order_keys
             # An empty retained message clears what the broker keeps.
             message = encode_control(desired) if said else b""

@@ -45,7 +45,6 @@ from cloud.store.audit import AuditLog
 from cloud.store.commands import Commands
 from cloud.store.configurations import Configurations
 from cloud.store.database import Database
-from cloud.store.desired_states import DesiredStates
 from cloud.store.home_lock import HomeLock
 from cloud.store.rollouts import Rollouts
 from cloud.store.samples import Samples
@@ -338,7 +337,7 @@ def _make_app(
             samples=stores.samples,
             images=registry.blobs,
             full_precision=FullPrecisionModels(registry),
-            desired_of=DesiredStates(stores.database).of,
+            desired_of=rollout.desired_of,
             take_report=lambda report, at: stores.stations.commit((), [report], at),
             now=now,
         ),

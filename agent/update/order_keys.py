@@ -48,6 +48,8 @@ def accept(ring: OrderKeyRing, envelope: str) -> OrderKeyRing:
     if name == ring.envelope:
         return ring  # retained: delivered again at every connection, when its signer may be long gone
     replaced = verify_order_keys(envelope, ring.keys)
+    if replaced.version == ring.version and replaced.keys == {key.keyid: key.public for key in ring.keys}:
+        return ring  # the same statement, signed by more keys
     if replaced.version <= ring.version:
         raise BadOrder(
             f"order keys of version {replaced.version} are not newer than {ring.version}", hint="replayed, or outdated"
@@ -60,3 +62,14 @@ def accept(ring: OrderKeyRing, envelope: str) -> OrderKeyRing:
             raise BadOrder(f"order key '{keyid[:80]}' is no Ed25519 key in lower-case hex")
     keys = tuple(OrderKey(keyid, public) for keyid, public in sorted(replaced.keys.items()))
     return OrderKeyRing(keys, replaced.version, name, ring.pinned)
+
+
+def renewed(ring: OrderKeyRing, envelope: str) -> OrderKeyRing:
+    """Return the ring after `envelope` where it is there and to be followed; else `ring`, which is then what counts.
+
+    An envelope that does not hold is no fault of the order beside it: that one is judged by the keys that count.
+    """
+    try:
+        return accept(ring, envelope) if envelope else ring
+    except BadOrder:
+        return ring

@@ -26,7 +26,6 @@ from cloud.api.fleet import fleet_routes
 from cloud.api.review import review_routes
 from cloud.registry.blobs import Blobs
 from cloud.rollout_loop import RolloutLoop, RolloutSettings
-from cloud.store.desired_states import DesiredStates
 from contract.decode import Prediction
 from contract.errors import NotFound
 from contract.manifest import Label, LabelKind
@@ -138,7 +137,7 @@ def api(tables: Tables, tmp_path: Path) -> Iterator[Api]:
     routers = [
         device_routes(
             tuf_folder=tuf, is_token=tables.stations.is_token, samples=tables.samples, images=images,
-            full_precision=BrightModel(), desired_of=DesiredStates(tables.database).of,
+            full_precision=BrightModel(), desired_of=control.desired_of,
             take_report=lambda report, at: tables.stations.commit((), [report], at), now=now,
         ),
         review_routes(tokens=TOKENS, samples=tables.samples, images=images, known_labels=lambda: labels, now=now),
