@@ -12,6 +12,7 @@ from tuf.api.metadata import Root, TargetFile, Targets  # type: ignore[attr-defi
 from cloud.registry.keys import TUF_ROLES
 from cloud.registry.resign_status import LIFETIMES_DAYS
 from cloud.registry.signing_request import SigningRequest, key_name, needs
+from contract.delta import delta_ends
 
 _DAY_S = 86_400.0
 
