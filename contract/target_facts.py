@@ -9,7 +9,7 @@ import msgspec
 
 from contract.errors import BadBundle
 from contract.ids import is_digest
-from contract.manifest import Compatibility
+from contract.manifest import Compatibility, Resources
 
 
 class TargetFacts(msgspec.Struct, frozen=True):
@@ -19,6 +19,7 @@ class TargetFacts(msgspec.Struct, frozen=True):
     version: str = ""
     manifest: str = ""
     compatibility: Compatibility = Compatibility()
+    resources: Resources = Resources()
 
 
 def encode_facts(facts: TargetFacts) -> dict[str, Any]:
