@@ -12,12 +12,12 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import zstandard
 
 from cloud.registry.delta_plan import ArchiveBytes, DeltaPlan, pack_noise, plan_delta
 from cloud.registry.durable_file import write_durably
-from cloud.registry.release import Registry
 from contract.archive import ArchiveReader
 from contract.delta import (
     MAX_OPS,
@@ -31,6 +31,9 @@ from contract.delta import (
 )
 from contract.errors import NotFound, PlumblineError, RefusedError
 from contract.rebuild import rebuild
+
+if TYPE_CHECKING:  # a release makes deltas
+    from cloud.registry.release import Registry
 
 MOST_OF_FULL = 0.7
 """A larger share of the full bundle is not worth a delta: a station that fails with it downloads both."""
