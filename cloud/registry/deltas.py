@@ -33,7 +33,7 @@ from contract.errors import NotFound, PlumblineError, RefusedError
 from contract.rebuild import rebuild
 
 if TYPE_CHECKING:  # a release makes deltas
-    from cloud.registry.release import Registry
+    pass
 
 MOST_OF_FULL = 0.7
 """A larger share of the full bundle is not worth a delta: a station that fails with it downloads both."""

@@ -6,6 +6,7 @@ Where a key that must vouch for it is elsewhere, the release is staged: it waits
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -141,17 +142,16 @@ def release_archive(
     staged = msgspec.structs.replace(released, state=ReleaseState.STAGED)
     if registry.pending.find_release(staged.version) is None:
         registry.pending.add_release(staged)
-    facts = encode_facts(
-        TargetFacts(
-            manifest.name, released.version, manifest_sha256(stored), manifest.compatibility, manifest.resources
-        )
-    )
+    memory_mib = math.ceil(manifest.resources.memory_mib)
+    told = TargetFacts(manifest.name, released.version, manifest_sha256(stored), manifest.compatibility, memory_mib)
     recent = [each.digest for each in registry.catalog.all()[:LAST_RELEASES]]
     try:
         with tempfile.TemporaryDirectory(prefix=".deltas-", dir=registry.folder) as scratch:
             made = deltas_for((*recent, *running), digest, registry.blobs.path, Path(scratch))
             deltas = {each.target: each.file for each in made}
-            vouched = repository.publish(stored, facts, now, deltas=deltas, keep_deltas_to=frozenset(recent))
+            vouched = repository.publish(
+                stored, encode_facts(told), now, deltas=deltas, keep_deltas_to=frozenset(recent)
+            )
     except (PlumblineError, OSError):
         registry.pending.drop_release(released.version)
         raise
