@@ -18,7 +18,7 @@ from cloud.registry.blobs import Blobs
 from cloud.registry.bundle import BundleContent, build_bundle, manifest_sha256, open_bundle
 from cloud.registry.catalog import Catalog, ReleasedVersion, ReleaseState, check_version
 from cloud.registry.deltas import LAST_RELEASES, deltas_for
-from cloud.registry.keys import Keys
+from cloud.registry.keys import Keys, load_keys
 from cloud.registry.pending import Pending
 from cloud.registry.signing_request import SigningRequest
 from cloud.registry.tuf_repository import TufRepository
@@ -118,7 +118,12 @@ def release_archive(
     gate_report: Path | None = None,
     running: Iterable[str] = (),
 ) -> ReleasedVersion:
-    """Release a bundle that is built already (an imported one); `version` defaults to its manifest's. Else like `release`."""
+    """Release a bundle that is built already (an imported one); `version` defaults to its manifest's. Else like `release`.
+
+    It is signed with the keys that the folders of `keys` hold now.
+    """
+    # A server that runs for months must sign with what a rotation left there since it started.
+    keys = load_keys(*keys.folders)
     manifest, digest = open_bundle(archive)
     stored = registry.blobs.path(registry.blobs.put_file(archive))
     released = ReleasedVersion(
