@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from agent.chores import Chores
 from agent.delivery import Delivery
@@ -22,7 +20,6 @@ from agent.settings import Settings
 from agent.slots.ab_slots import Slots
 from agent.store_wiring import Store, read_bytes
 from agent.uplink_loop import UplinkLoop, UplinkRules
-from contract.errors import InvalidConfig
 from contract.manifest import Manifest
 from contract.messages import StationState
 from contract.signature import OrderKey
@@ -30,8 +27,9 @@ from contract.signature import OrderKey
 if TYPE_CHECKING:
     import httpx
 
-    from agent.update.trusted_target import TrustedTarget
+    from agent.orders_loop import OrdersLoop
     from agent.update_loop import UpdateLoop
+    from agent.update_wiring import Trust
 
 AGENT_VERSION = "0.1.0"
 _HTTP_TIMEOUT_S = 10.0
@@ -141,71 +139,57 @@ class CloudSide:
 
         return state
 
-    def order_keys(self) -> list[OrderKey]:
-        """Return the order keys that agent.toml pins.
+    def order_keys(self) -> Sequence[OrderKey]:
+        """Return the order keys that count now: those that agent.toml pins, or what replaced them."""
+        trust = self._trust()
+        return trust.keys.read().keys if trust else ()
 
-        Raises:
-            InvalidConfig: a file it names is none.
-        """
-        keys = []
-        for name in self._settings.trust.order_keys:
-            try:
-                keys.append(
-                    msgspec.json.decode(read_bytes(self._settings.path(name), "trust.order_keys"), type=OrderKey)
-                )
-            except msgspec.DecodeError as error:
-                raise InvalidConfig(
-                    f"'{name}' is no order key: {error}", hint="copy it from the cloud again"
-                ) from error
-        return keys
-
-    def updates(self, inbox: OrderInbox, report: Report, switch: Switch, slots: Slots) -> UpdateLoop | None:
-        """Return the loop that follows signed orders."""
-        trust = self._settings.trust
-        if self._http is None or not trust.order_keys:
+    def updates(
+        self, inbox: OrderInbox, report: Report, switch: Switch, slots: Slots, held: Callable[[], bool]
+    ) -> UpdateLoop | None:
+        """Return the loop that follows signed orders, and kits unless `held`."""
+        trust = self._trust()
+        if trust is None:
             return None
-        from agent.image_fetch import ImageFetch, ImageSource
-        from agent.runtime.machine_facts import read_machine_facts
-        from agent.slots.delta_download import DeltaDownloader
-        from agent.slots.download import HttpDownloader
-        from agent.slots.floors_file import FloorsFile
-        from agent.slots.selftest import SubprocessSelfTest
-        from agent.slots.tuf_client import TufClient
-        from agent.update.floors import effective_now
-        from agent.update_loop import UpdateLoop
+        from agent.update_wiring import make_update_loop
 
-        keys = self.order_keys()
-        home, repository_url = self._settings.home_folder, f"{self._settings.cloud.url.rstrip('/')}/v1/tuf"
-        root = read_bytes(self._settings.path(trust.root), "trust.root")
-        floors, clock = FloorsFile(home / "floors"), self._clock
-        client = TufClient(self._http, repository_url, home / "tuf", root, floors=floors)
-
-        def listed(names: Iterable[str]) -> Mapping[str, TrustedTarget]:
-            return client.look_up_targets(names, effective_now(floors.read(), clock.now()))[0]
-
-        downloader = DeltaDownloader(
-            HttpDownloader(self._http, repository_url, home / "downloads", clock),
-            HttpDownloader(self._http, repository_url, home / "deltas", clock),
-            listed,
-            slots.boot_bundles,
-            home / "built",
-        )
-        network = ImageSource("the image repository", client, downloader)
-        images = ImageFetch(lambda: [network], slots=slots, floors=floors, machine=read_machine_facts())
-        return UpdateLoop(
-            self._settings.station,
-            self._store.boot,
-            keys,
+        return make_update_loop(
+            self._settings,
+            trust,
+            boot=self._store.boot,
+            slots=slots,
+            switch=switch,
             inbox=inbox,
             report=report,
-            images=images,
-            slots=slots,
-            floors=floors,
-            selftest=SubprocessSelfTest(),
-            switch=switch,
+            http=self._http,
             clock=self._clock,
             roll=self._roll,
+            held=held,
         )
+
+    def orders(self, inbox: OrderInbox, report: Report, uplink: UplinkLoop | None) -> OrdersLoop | None:
+        """Return the loop that asks for orders over HTTP while no broker brings them."""
+        if self._http is None or not self._settings.trust.order_keys:
+            return None
+        from agent.orders_loop import PATIENCE_S, OrdersLoop
+        from agent.uplink.orders_http import HttpOrders
+
+        return OrdersLoop(
+            HttpOrders(self._http, self._settings.cloud.url, self._settings.station, self._clock),
+            inbox,
+            report,
+            self._clock,
+            linked=uplink.connected if uplink is not None else lambda: False,
+            roll=self._roll,
+            patience_s=PATIENCE_S if uplink is not None else 0.0,
+        )
+
+    def _trust(self) -> Trust | None:
+        if not self._settings.trust.order_keys:
+            return None
+        from agent.update_wiring import read_trust
+
+        return read_trust(self._settings)
 
     def _make_http(self) -> httpx.Client | None:
         cloud = self._settings.cloud

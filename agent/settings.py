@@ -181,8 +181,9 @@ def _check(settings: Settings, path: Path, remote: str = "") -> None:
         problems.append(f"policy.audit_rate must be a share, 0 to 1, not {policy.audit_rate:g}")
     if not 1 <= settings.broker.port <= 65535:
         problems.append(f"broker.port must be 1 to 65535, not {settings.broker.port}")
-    if settings.trust.order_keys and not (settings.trust.root and settings.cloud.url):
-        problems.append("trust.order_keys needs trust.root and cloud.url too")
+    # No cloud.url: updates come by kits.
+    if settings.trust.order_keys and not settings.trust.root:
+        problems.append("trust.order_keys needs trust.root too")
     if policy.fallback and not settings.cloud.url:
         problems.append("policy.fallback needs cloud.url")
     if not _RELIEF_SHARE < settings.degrade.backlog < 1:

@@ -61,7 +61,7 @@ class UpdateLoop:
 
     Args:
         boot: this outbox's boot id, for the reports.
-        keys: the pinned order keys.
+        keys: returns the order keys that count now.
         roll: draws uniformly from 0..1, for the jitter of retries.
     """
 
@@ -69,7 +69,7 @@ class UpdateLoop:
         self,
         station: str,
         boot: str,
-        keys: Sequence[OrderKey],
+        keys: Callable[[], Sequence[OrderKey]],
         *,
         inbox: OrderInbox,
         report: Report,
@@ -81,8 +81,8 @@ class UpdateLoop:
         clock: Clock,
         roll: Callable[[], float],
     ) -> None:
-        self._station, self._boot, pinned = station, boot, tuple(keys)
-        self._desk = OrderDesk(station, lambda: pinned, inbox=inbox, slots=slots, floors=floors, clock=clock)
+        self._station, self._boot = station, boot
+        self._desk = OrderDesk(station, keys, inbox=inbox, slots=slots, floors=floors, clock=clock)
         self._report, self._images = report, images
         self._slots, self._floors, self._selftest, self._switch = slots, floors, selftest, switch
         self._clock, self._roll = clock, roll

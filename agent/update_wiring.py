@@ -122,7 +122,7 @@ def make_update_loop(
     return UpdateLoop(
         settings.station,
         boot,
-        trust.keys.read().keys,
+        lambda: trust.keys.read().keys,
         inbox=hand,
         report=hand,
         images=images,

@@ -115,7 +115,14 @@ class Station:
             self.frame_loop = self._make_frame_loop(cloud)
             side = ConfigSide(remote, settings, clock, inbox, report) if remote else None
             self.uplink_loop = cloud.uplink(side.inbox if side else inbox, report, self._make_chores)
-            self.update_loop = cloud.updates(inbox, side.report if side else report, switch, self._models.slots)
+            self.update_loop = cloud.updates(
+                inbox,
+                side.report if side else report,
+                switch,
+                self._models.slots,
+                lambda: remote is not None and remote.on_trial() is not None,
+            )
+            self.orders_loop = cloud.orders(side.inbox if side else inbox, report, self.uplink_loop)
             self.opinions = cloud.second_opinions(self._models.manifest_of, self._line_is_pressed)
             self._api = self._open_api(stack, report)
             notices = ServiceManager(service.notify_socket, service.watchdog_s, clock)
@@ -151,6 +158,7 @@ class Station:
         loops = {
             "uplink": self.uplink_loop,
             "update": self.update_loop,
+            "orders": self.orders_loop,
             "opinions": self.opinions,
             "settings": self.config_loop,
         }

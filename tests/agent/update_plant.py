@@ -332,7 +332,7 @@ class Plant:
             "clock": self.clock,
             "roll": lambda: 0.5,
         }
-        loop = UpdateLoop(STATION, "boot-1", [self.keys.order_key()], **(parts | more))
+        loop = UpdateLoop(STATION, "boot-1", lambda: [self.keys.order_key()], **(parts | more))
         loop.start()
         return loop
 
