@@ -75,8 +75,8 @@ def detected(old: str, whole: set[str]) -> bool:
 
 def check(scene: Scene, old: str, how: Sequence[str]) -> None:
     scene.damage(how)
-    # A root is never replaced, and floors that are older know the root, if not what came after.
-    as_good = {ROOT, FLOORS_A, FLOORS_B} if old == "of root 1" else {ROOT}
+    # What is older here is of root 2: still newer than anything of root 1. A root itself is never replaced.
+    as_good = set(FILES) if old == "of root 1" else {ROOT}
     whole = {
         name for name, what in zip(FILES, how, strict=True) if what == "whole" or (what == "older" and name in as_good)
     }
