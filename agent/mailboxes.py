@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 
-from agent.ports.slots import Trial, TrialNews, TrialOutcome
+from agent.ports.slots import InstalledBundle, Trial, TrialNews, TrialOutcome
 from contract.messages import DesiredState, ReportedState
 
 
@@ -18,6 +18,7 @@ class Switch:
         self._news: TrialNews | None = None
         self._withdrawn: queue.Queue[tuple[str, str]] = queue.Queue()
         self._outcomes: queue.Queue[TrialOutcome] = queue.Queue()
+        self._recalled: tuple[InstalledBundle | None] | None = None
 
     def offer(self, trial: Trial) -> None:
         """Update loop: ask the frame loop to take this trial up at its next frame boundary."""
@@ -65,6 +66,18 @@ class Switch:
             return self._withdrawn.get_nowait()
         except queue.Empty:
             return None
+
+    def recall(self, bundle: InstalledBundle | None) -> None:
+        """Update loop: end whatever trial there is, and put `bundle` in charge; None: nothing."""
+        with self._lock:
+            self._trial = None
+            self._recalled = (bundle,)
+
+    def next_recall(self) -> tuple[InstalledBundle | None] | None:
+        """Frame loop: return what was recalled to and not yet heeded, once, the latest; None when nothing was."""
+        with self._lock:
+            recalled, self._recalled = self._recalled, None
+            return recalled
 
 
 class Inbox:

@@ -101,6 +101,7 @@ class Serving:
         if loaded is not None:
             self._take_over(loaded)
         self._heed_withdrawn()
+        self._heed_recalled()
         self._fit_artefact()
         if not self._trying.under_way:
             refused = self._trying.take_up()
@@ -246,6 +247,25 @@ class Serving:
         elif self.in_charge is not None and self.in_charge.bundle.digest == bundle and self._previous is not None:
             # It was kept here, and then could not be committed.
             self._fall_back(self._previous)
+
+    def _heed_recalled(self) -> None:
+        recalled = self._switch.next_recall()
+        if recalled is None:
+            return
+        (bundle,) = recalled
+        if self._trying.under_way:
+            self._turn_down("something else was ordered")
+        self._previous = None  # whoever was there before was left on purpose
+        if bundle is not None:
+            if self.in_charge is None or self.in_charge.bundle.digest != bundle.digest:
+                self._fall_back(bundle)
+            return
+        self._takeover.abandon()
+        self._full = None
+        if self.in_charge is not None:
+            self.in_charge.close()
+            self.in_charge = None
+        self._log.say("no bundle is in charge, as was ordered: every frame is REVIEW until another order")
 
     def _may_pass_less(self, candidate: Model) -> bool:
         """Return whether nothing `candidate` passes may stand, where the one in charge is guaranteed but for the pressure."""

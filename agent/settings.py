@@ -13,19 +13,33 @@ import msgspec
 
 from agent.decide.degrade import LadderRules
 from agent.runtime.providers import WANTED
-from agent.settings_explain import explain
+from agent.settings_explain import complained_of, explain, line_of
 from agent.settings_keys import EXAMPLE, ApiSettings, File, Settings, SourceSettings
+from agent.update.config_keys import moves_broker, why_beyond, why_never
 from contract.errors import InvalidConfig
 from contract.ids import CAMERA_PATTERN, check_station_id
 
-__all__ = ["EXAMPLE", "NO_SERVICE", "ServiceEnvironment", "Settings", "load_settings", "service_environment"]
+__all__ = [
+    "EXAMPLE",
+    "NO_SERVICE",
+    "ServiceEnvironment",
+    "Settings",
+    "load_settings",
+    "names_another_broker",
+    "service_environment",
+]
 
 
-def load_settings(path: Path) -> Settings:
-    """Return the settings in the file at `path`.
+REMOTE = Path("remote settings")
+"""What a mistake in an order's settings is said to be in, where a mistake in a file names its path."""
+
+
+def load_settings(path: Path, remote: str = "") -> Settings:
+    """Return the settings in the file at `path`, with the TOML text `remote` laid over it (defaults < file < remote).
 
     Raises:
-        InvalidConfig: it cannot be read, is no TOML, has an unknown key, or a value that cannot work.
+        InvalidConfig: it cannot be read, is no TOML, has an unknown key, or a value that cannot work; or `remote` has, or
+            sets a key that no order may set, or one further than it may. The message says which of the two it is in.
     """
     try:
         payload = path.read_bytes()
@@ -33,16 +47,79 @@ def load_settings(path: Path) -> Settings:
         raise InvalidConfig(f"no config file '{path}'", hint="plumbline-agent run --help shows an example") from error
     except OSError as error:
         raise InvalidConfig(f"'{path}' cannot be read: {error.strerror or error}") from error
+    source = payload.decode(errors="replace")
+    values = _parse(payload, path)
+    if not remote:
+        return _settings(values, path, source)
+    above = _parse_remote(remote)
+    key, why = why_never(above)
+    if key:
+        raise _not_remotely(key, why, remote)
+    local = _settings(values, path, source)
+    merged = _settings(_laid_over(values, above), path, source, remote)
+    key, why = why_beyond(above, msgspec.to_builtins(local), msgspec.to_builtins(merged))
+    if key:
+        raise _not_remotely(key, why, remote)
+    return merged
+
+
+def names_another_broker(remote: str) -> bool:
+    """Return whether an order's TOML text, which was checked, names a broker."""
+    return moves_broker(_parse_remote(remote)) if remote else False
+
+
+def _parse(payload: bytes, path: Path) -> dict[str, Any]:
     try:
-        read = msgspec.toml.decode(payload, type=File)
-    except msgspec.ValidationError as error:
-        raise explain(str(error), path, payload.decode(errors="replace")) from error
-    except (msgspec.DecodeError, ValueError) as error:
+        values: dict[str, Any] = msgspec.toml.decode(payload)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise InvalidConfig(f"'{path}' is no TOML: {error}") from error
-    values: dict[str, Any] = {name: getattr(read, name) for name in File.__struct_fields__}
-    settings = Settings(**values, folder=str(path.resolve().parent))
-    _check(settings, path)
+    return values
+
+
+def _parse_remote(remote: str) -> dict[str, Any]:
+    try:
+        return _parse(remote.encode(), REMOTE)
+    except UnicodeEncodeError as error:
+        raise InvalidConfig(f"'{REMOTE}' is no text: {error}") from error
+
+
+def _laid_over(values: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `values` with every key of `above` in its place; of two tables with one name both keep their keys."""
+    merged = dict(values)
+    for name, value in above.items():
+        under = merged.get(name)
+        both = isinstance(value, Mapping) and isinstance(under, Mapping)
+        merged[name] = {**under, **value} if both else value  # type: ignore[dict-item]  # both are mappings
+    return merged
+
+
+def _settings(values: Mapping[str, Any], path: Path, source: str, remote: str = "") -> Settings:
+    try:
+        read = msgspec.convert(values, File)
+    except msgspec.ValidationError as error:
+        raise explain(str(error), *_blamed(error, path, source, remote)) from error
+    except (ValueError, OverflowError, RecursionError) as error:
+        raise InvalidConfig(f"'{path}' holds a value that cannot be used: {error}") from error
+    settings = Settings(
+        **{name: getattr(read, name) for name in File.__struct_fields__}, folder=str(path.resolve().parent)
+    )
+    _check(settings, path, remote)
     return settings
+
+
+def _blamed(error: msgspec.ValidationError, path: Path, source: str, remote: str) -> tuple[Path, str]:
+    """Return (name, text) of what holds the value that `error` is about: what was laid over the file, if that has the key."""
+    if not remote:
+        return path, source
+    section, _, key = complained_of(str(error)).partition(".")
+    under = _parse_remote(remote).get(section)
+    theirs = under is not None and (not key or not isinstance(under, Mapping) or key in under)
+    return (REMOTE, remote) if theirs else (path, source)
+
+
+def _not_remotely(key: str, why: str, remote: str) -> InvalidConfig:
+    line = line_of(remote, key)
+    return InvalidConfig(f"'{REMOTE}'{f' line {line}' if line else ''}: no order sets '{key[:80]}' so: {why}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +144,7 @@ _RELIEF_SHARE = LadderRules().backlog_relief_share
 _NAME = re.compile(CAMERA_PATTERN)
 
 
-def _check(settings: Settings, path: Path) -> None:
+def _check(settings: Settings, path: Path, remote: str = "") -> None:
     check_station_id(settings.station)
     source, line, policy = settings.source, settings.line, settings.policy
     positive = {
@@ -104,19 +181,24 @@ def _check(settings: Settings, path: Path) -> None:
         problems.append(f"policy.audit_rate must be a share, 0 to 1, not {policy.audit_rate:g}")
     if not 1 <= settings.broker.port <= 65535:
         problems.append(f"broker.port must be 1 to 65535, not {settings.broker.port}")
-    if settings.trust.order_keys and not (settings.trust.root and settings.cloud.url):
-        problems.append("trust.order_keys needs trust.root and cloud.url too")
+    if settings.trust.order_keys and not settings.trust.root:
+        problems.append("trust.order_keys needs trust.root too")
     if policy.fallback and not settings.cloud.url:
         problems.append("policy.fallback needs cloud.url")
     if not _RELIEF_SHARE < settings.degrade.backlog < 1:
         problems.append(f"degrade.backlog must be a share, {_RELIEF_SHARE:g} to 1, not {settings.degrade.backlog:g}")
+    if settings.bundle.crash_loop < 0:
+        problems.append(f"bundle.crash_loop must be 0 or more, not {settings.bundle.crash_loop}")
     if policy.deferred_per_hour < 2:
         problems.append(f"policy.deferred_per_hour must be 2 or more, not {policy.deferred_per_hour}")
     if policy.deferred_mib_per_day < 1:
         problems.append(f"policy.deferred_mib_per_day must be 1 or more, not {policy.deferred_mib_per_day}")
     problems += _api_problems(settings.api)
     if problems:
-        raise InvalidConfig(f"'{path}': {problems[0]}", hint="plumbline-agent run --help shows every key")
+        # Each begins with its key. One that agent.toml did not have alone is the order's, whether or not the order names it.
+        number = line_of(remote, problems[0].partition(" ")[0])
+        where = f"'{REMOTE if remote else path}'{f' line {number}' if number else ''}"
+        raise InvalidConfig(f"{where}: {problems[0]}", hint="plumbline-agent run --help shows every key")
 
 
 def _api_problems(api: ApiSettings) -> list[str]:

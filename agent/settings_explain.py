@@ -25,7 +25,7 @@ def explain(text: str, path: Path, source: str) -> InvalidConfig:
     unknown = _UNKNOWN.search(text)
     if unknown is None:
         missing = re.search(r"missing required field `(.+?)`", text)
-        where = f" (line {_line_of(source, section)})" if section and _line_of(source, section) else ""
+        where = f" (line {line_of(source, section)})" if section and line_of(source, section) else ""
         message = f"'{path}'{where}: {section + ': ' if section else ''}{what[0].lower() + what[1:]}"
         hint = f'add it, e.g. {missing[1]} = "..."' if missing else "plumbline-agent run --help shows every key"
         return InvalidConfig(message, hint=hint)
@@ -33,9 +33,16 @@ def explain(text: str, path: Path, source: str) -> InvalidConfig:
     known = _keys_of(section)
     nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     full = f"{section}.{key}" if section else key
-    line = _line_of(source, full)
+    line = line_of(source, full)
     hint = f"did you mean '{nearest[0]}'?" if nearest else f"the keys here are {', '.join(sorted(known))}"
     return InvalidConfig(f"'{path}'{f' line {line}' if line else ''}: unknown key '{full}'", hint=hint)
+
+
+def complained_of(text: str) -> str:
+    """Return the key that msgspec's complaint is about, as in `line_of`."""
+    match, unknown = _PATH.search(text), _UNKNOWN.search(text)
+    section = match[1].lstrip(".") if match else ""
+    return ".".join(filter(None, (section, unknown[1] if unknown else "")))
 
 
 def _keys_of(section: str) -> list[str]:
@@ -50,7 +57,7 @@ def _keys_of(section: str) -> list[str]:
     return [field.name for field in msgspec.structs.fields(kind)]
 
 
-def _line_of(source: str, full: str) -> int:
+def line_of(source: str, full: str) -> int:
     """Return the line of key `a.b`, or `a[1].b` of the second [[a]] (or of section `a`) in TOML text, 0 when it is not found."""
     section, _, key = full.rpartition(".")
     current, arrays = "", Counter[str]()
@@ -63,6 +70,7 @@ def _line_of(source: str, full: str) -> int:
                 current = f"{header[2]}[{arrays[header[2]] - 1}]"
             if current == full:
                 return number
-        elif current == section and re.match(rf"\s*['\"]?{re.escape(key)}['\"]?\s*[=.]", line):
+        dotted = "" if current else re.escape(section) + r"\s*\.\s*" if section else ""
+        if current in ("", section) and re.match(rf"\s*{dotted}['\"]?{re.escape(key)}['\"]?\s*[=.]", line):
             return number
     return 0

@@ -76,6 +76,10 @@ class UplinkLoop:
             self._turn(stop)
         self._say_goodbye()
 
+    def connected(self) -> bool:
+        """Return whether the broker is reached, as far as this side knows. Any thread."""
+        return self._link.connected()
+
     def _turn(self, stop: threading.Event) -> None:
         try:
             if self._link.connected():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from agent.camera_line import CameraLine
 from agent.capture import Capture, Captures
 from agent.chores import Chores
 from agent.cloud_wiring import AGENT_VERSION, CloudSide
+from agent.config_wiring import ConfigSide
 from agent.decide.budget import Budget
 from agent.decide.causes import Drop
 from agent.decide.degrade import LadderRules
@@ -39,6 +40,7 @@ from agent.ports.policy import ImagesLeave
 from agent.ports.samples import SampleSender
 from agent.ports.slots import InstalledBundle
 from agent.ports.source import FrameSource
+from agent.remote_settings import RemoteSettings
 from agent.settings import NO_SERVICE, ServiceEnvironment, Settings
 from agent.settings_keys import SourceSettings
 from agent.slots.unpacked import open_archive, open_folder
@@ -46,7 +48,7 @@ from agent.source_wiring import open_source
 from agent.store_wiring import Store
 from agent.supervisor import Supervisor
 from agent.windows import WindowRules
-from contract.errors import BadBundle
+from contract.errors import BadBundle, PlumblineError
 
 if TYPE_CHECKING:
     from agent.api_wiring import LocalApi
@@ -67,8 +69,11 @@ class Station:
         service: ServiceEnvironment = NO_SERVICE,
         *,
         reread: Callable[[], Settings] | None = None,
+        remote: RemoteSettings | None = None,
     ) -> None:
         """Open everything `settings` names; `reread` returns them anew when `reload_asked` is set.
+
+        `remote`: where orders of settings go; None follows none.
 
         Raises:
             InvalidConfig: a path, a source or a key in it cannot be used, or another agent runs on this home.
@@ -108,11 +113,22 @@ class Station:
                 simulated=self.simulated,
             )
             self.frame_loop = self._make_frame_loop(cloud)
-            self.uplink_loop = cloud.uplink(inbox, report, self._make_chores)
-            self.update_loop = cloud.updates(inbox, report, switch, self._models.slots)
+            side = ConfigSide(remote, settings, clock, inbox, report) if remote else None
+            arriving, trust = side.inbox if side else inbox, cloud.trust()
+            self.uplink_loop = cloud.uplink(arriving, report, self._make_chores)
+            self.orders_loop = cloud.orders(arriving, report, self.uplink_loop)
+            self.update_loop = cloud.updates(
+                trust,
+                inbox,
+                side.report if side else report,
+                switch,
+                self._models.slots,
+                lambda: remote is not None and remote.on_trial() is not None,
+            )
             self.opinions = cloud.second_opinions(self._models.manifest_of, self._line_is_pressed)
             self._api = self._open_api(stack, report)
             notices = ServiceManager(service.notify_socket, service.watchdog_s, clock)
+            notices.goes_on = remote.restart_asked if remote else notices.goes_on
             stack.callback(notices.close)
             self._supervisor = Supervisor(
                 self._captures,
@@ -125,10 +141,13 @@ class Station:
                     *(camera.enrolled.save for camera in self._cameras),
                     self._reload,
                     self._models.tell,
+                    self._models.settle,
                     self._degrade,
                 ],
                 why_unsound=self._why_unsound,
             )
+            watched = (self._meter, self._supervisor, self.uplink_loop)
+            self.config_loop = side.loop(lambda: trust.keys.read().keys, *watched) if side and trust else None
             self._closing = stack.pop_all()
 
     def run(self, stop: threading.Event) -> bool:
@@ -138,7 +157,13 @@ class Station:
         """
         self._store.recorder.start()
         uplink_stop = threading.Event()
-        loops = {"uplink": self.uplink_loop, "update": self.update_loop, "opinions": self.opinions}
+        loops = {
+            "uplink": self.uplink_loop,
+            "orders": self.orders_loop,
+            "update": self.update_loop,
+            "opinions": self.opinions,
+            "settings": self.config_loop,
+        }
         threads = [
             threading.Thread(target=loop.run, args=(uplink_stop,), name=name, daemon=True)
             for name, loop in loops.items()
@@ -155,7 +180,11 @@ class Station:
         for thread in threads:
             thread.join(8.0)
         self._log.say(f"stopped after {self.frame_loop.frames} frames")
-        return stored and not self._supervisor.failed
+        well = stored and not self._supervisor.failed
+        if well:
+            with suppress(PlumblineError):
+                self._models.ended_well()
+        return well
 
     def close(self) -> None:
         """Close files and let go of the home."""
@@ -278,8 +307,10 @@ class Station:
             loops = {
                 "frames": self.frame_loop,
                 "uplink": self.uplink_loop,
+                "orders": self.orders_loop,
                 "update": self.update_loop,
                 "opinions": self.opinions,
+                "settings": self.config_loop,
             }
             reported = report.current()
             return StationFigures(

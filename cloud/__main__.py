@@ -9,7 +9,21 @@ from importlib import import_module
 
 from contract.errors import PlumblineError
 
-_COMMANDS = ("init", "keys", "station", "serve", "train", "quantize", "gate", "release", "rollout", "drift", "bundle")
+_COMMANDS = (
+    "init",
+    "keys",
+    "station",
+    "serve",
+    "train",
+    "quantize",
+    "gate",
+    "release",
+    "rollout",
+    "kit",
+    "config",
+    "drift",
+    "bundle",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

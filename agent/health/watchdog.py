@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 
 from agent.ports.clock import Clock
 
@@ -23,6 +24,8 @@ class ServiceManager:
         self._fed_s = float("-inf")
         self._status = ""
         self._said_s = float("-inf")
+        self.goes_on: Callable[[], bool] = lambda: False
+        """Returns whether the process goes on after this stop: a service manager told of one would end what starts anew."""
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) if address else None
         if self._socket is not None:
             self._socket.setblocking(False)
@@ -46,8 +49,9 @@ class ServiceManager:
             self._send("STATUS=" + " ".join(text.split()))
 
     def stopping(self) -> None:
-        """Say that the station is going down on purpose."""
-        self._send("STOPPING=1")
+        """Say that the station is going down on purpose, unless it comes up again in this process."""
+        if not self.goes_on():
+            self._send("STOPPING=1")
 
     def close(self) -> None:
         """Close the socket."""

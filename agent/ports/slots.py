@@ -82,6 +82,12 @@ class BundleSwitch(Protocol):
     def next_outcome(self, within_s: float) -> TrialOutcome | None:
         """Update loop: return an outcome concluded and not yet seen, waiting at most `within_s`."""
 
+    def recall(self, bundle: InstalledBundle | None) -> None:
+        """Update loop: end whatever trial there is, and put `bundle` in charge; None: nothing."""
+
+    def next_recall(self) -> tuple[InstalledBundle | None] | None:
+        """Frame loop: return what was recalled to and not yet heeded, once, the latest; None when nothing was."""
+
     def withdraw(self, deployment: str, bundle: str) -> None:
         """Update loop: say that this trial is given up, whatever it has come to: its bundle must be in charge no more."""
 

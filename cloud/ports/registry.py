@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.decode import Prediction
-from contract.messages import Order
+from contract.messages import ConfigOrder, Order
 
 
 class Release(Protocol):
@@ -59,6 +59,13 @@ class OrderSigner(Protocol):
 
     def sign(self, order: Order) -> str:
         """Return the order in a signed DSSE envelope, as JSON text."""
+
+
+class ConfigSigner(Protocol):
+    """Holds the order key."""
+
+    def sign_configuration(self, order: ConfigOrder) -> str:
+        """Return the settings in a signed DSSE envelope, as JSON text."""
 
 
 class FullPrecision(Protocol):

@@ -88,6 +88,9 @@ class RolloutBook(Protocol):
     def step(self, rollout: Rollout, event: RolloutEvent, actor: str, reason: str, now: float) -> None:
         """Move a rollout on."""
 
+    def standing(self, station: str) -> StandingOrder | None:
+        """Return the newest order of a station, None when it never had one."""
+
     def unpublished(self) -> list[StandingOrder]:
         """Return the orders that the broker has not taken yet."""
 

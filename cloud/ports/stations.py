@@ -11,7 +11,7 @@ class StationStatus:
     """A station as the cloud last heard of it.
 
     Times are by the cloud's clock, Unix seconds, 0 for never: `state_at` when it last came or went, `reported_at` its last
-    report, `summary_at` its last summary.
+    report, `summary_at` its last summary. `configuration` and `config_*` are as in its report (`contract.messages`).
     """
 
     station: str
@@ -29,6 +29,11 @@ class StationStatus:
     desired_seq: int
     reported_at: float
     summary_at: float
+    configuration: str = ""
+    config_state: str = ""
+    config_deployment: str = ""
+    config_reason: str = ""
+    config_seq: int = 0
 
 
 class StationBook(Protocol):

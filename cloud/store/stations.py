@@ -90,6 +90,11 @@ class Stations:
                     "reason": report.reason,
                     "desired_seq": report.desired_seq,
                     "reported_at": now,
+                    "configuration": report.configuration,
+                    "config_state": report.config_state,
+                    "config_deployment": report.config_deployment,
+                    "config_reason": report.config_reason,
+                    "config_seq": report.config_seq,
                 }
                 connection.execute(self._database.upsert(station_status, "station", values))
 
@@ -102,7 +107,8 @@ class Stations:
 def _status(row: dict[str, object]) -> StationStatus:
     blank: dict[str, object] = dict.fromkeys(("boot", "agent_version", "bundle", "update_state", "deployment"), "")
     blank |= {"candidate": "", "reason": "", "online": False, "simulated": False, "desired_seq": 0}
-    blank |= {"state_at": 0.0, "reported_at": 0.0, "summary_at": 0.0}
+    blank |= dict.fromkeys(("configuration", "config_state", "config_deployment", "config_reason"), "")
+    blank |= {"config_seq": 0, "state_at": 0.0, "reported_at": 0.0, "summary_at": 0.0}
     filled = {key: blank[key] if value is None else value for key, value in row.items()}
     return StationStatus(**filled)  # type: ignore[arg-type]  # the query names exactly these columns
 

@@ -56,6 +56,11 @@ station_status = Table(
     Column("desired_seq", Integer, nullable=False, default=0),
     Column("reported_at", Float, nullable=False, default=0.0),
     Column("summary_at", Float, nullable=False, default=0.0),
+    Column("configuration", String(64), nullable=False, default="", server_default=""),
+    Column("config_state", String(24), nullable=False, default="", server_default=""),
+    Column("config_deployment", String(64), nullable=False, default="", server_default=""),
+    Column("config_reason", Text, nullable=False, default="", server_default=""),
+    Column("config_seq", Integer, nullable=False, default=0, server_default="0"),
 )
 
 # One row a summary, exactly once. `payload` keeps the bytes as sent, so fields this version does not know survive.
@@ -221,6 +226,20 @@ desired = Table(
     Column("bundle", String(64), nullable=False),
     Column("envelope", Text, nullable=False),
     Column("published", Boolean, nullable=False, default=False),
+)
+
+# The settings a station should have over its agent.toml; `config_seq` only ever grows.
+configurations = Table(
+    "configurations",
+    metadata,
+    Column("station", String(63), primary_key=True),
+    Column("config_seq", Integer, nullable=False),
+    Column("settings", Text, nullable=False),
+    Column("deployment", String(64), nullable=False),
+    Column("envelope", Text, nullable=False),
+    Column("published", Boolean, nullable=False, default=False),
+    Column("issued_at", Float, nullable=False),
+    Column("reason", Text, nullable=False, default=""),
 )
 
 commands = Table(

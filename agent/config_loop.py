@@ -1,0 +1,256 @@
+"""Remote settings: order -> checked -> trial -> a new start -> probation -> kept, or back to those before (DESIGN 6).
+
+One thread drives `ConfigLoop.run`, one loop a start of the station. What must survive is on the disk before the next step
+begins: an order is on trial before the station stops, and ended before it starts anew with anything else. A report is a
+statement about the disk, made after it (OTA-5).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from agent.ports.clock import Clock
+from agent.ports.config import ConfigReport, ConfigStore, DesiredSplit, RemoteControl
+from agent.update.config_health import Vitals, between, why_unwell, why_unwell_already
+from agent.update.config_trust import judge_configuration
+from agent.update.trust import Acceptance
+from contract.config_states import ConfigEvent, ConfigState, settings_digest, step
+from contract.errors import BadOrder, PlumblineError, RefusedError
+from contract.messages import ConfigOrder, DesiredState
+from contract.signature import OrderKey, verify_configuration
+
+_log = logging.getLogger(__name__)
+
+_TICK_S = 0.5
+_MAX_REASON_CHARS = 500
+# Of a probation: until then a model warms up and a camera and a broker are found again.
+_SETTLE_SHARE = 0.5
+_MAX_LOOK_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the loop works with, beside the station it is of."""
+
+    store: ConfigStore
+    inbox: DesiredSplit
+    report: ConfigReport
+    control: RemoteControl
+    keys: Callable[[], Sequence[OrderKey]]
+    vitals: Callable[[], Vitals]
+    clock: Clock
+    now: Callable[[], float]
+    """The wall clock, never before the last authenticated time."""
+
+
+@dataclass(slots=True)
+class _Probation:
+    order: ConfigOrder
+    before: Vitals
+    began_s: float
+    moves_broker: bool
+    heard: bool = False
+    settled: Vitals | None = None
+
+
+class ConfigLoop:
+    """Follows signed settings for `station`, one order at a time; a newer one supersedes one not yet on trial."""
+
+    def __init__(self, station: str, parts: Parts) -> None:
+        self._station, self._parts = station, parts
+        self._state = ConfigState.IDLE
+        self._waiting: ConfigOrder | None = None
+        self._probation: _Probation | None = None
+        self._stashed: DesiredState | None = None
+        self._history: deque[tuple[float, Vitals]] = deque(maxlen=256)
+        self._refused = ""
+        self._leaving = False
+        self.faults = 0
+        """Errors that nothing here foresaw, counted by the outermost guard."""
+        self.refused_orders = 0
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set."""
+        started = False
+        while not stop.is_set():
+            try:
+                if not started:
+                    self.start()
+                    started = True
+                self.tick(_TICK_S)
+            except PlumblineError as error:
+                _log.warning("remote settings: %s", error.one_line())  # the disk refused: tried again
+                stop.wait(_TICK_S)
+            except Exception:  # noqa: BLE001  the daemon's outermost guard: settings must never end the station
+                self.faults += 1
+                _log.exception("the loop for remote settings failed and goes on")
+                stop.wait(_TICK_S)
+
+    def start(self) -> None:
+        """Begin the probation that this station was started for, or report how the settings stand. Call once."""
+        trial = self._parts.control.on_trial()
+        if trial is None:
+            self._rest()
+            return
+        moves = self._parts.control.moves_broker()
+        self._go(ConfigEvent.RESTARTED)
+        self._probation = _Probation(trial.order, trial.before, self._parts.clock.monotonic(), moves)
+        self._go(ConfigEvent.STARTED)
+        self._say(trial.order)
+
+    def tick(self, within_s: float) -> None:
+        """Wait at most `within_s` for an order, then take what is under way one step further."""
+        desired = self._parts.inbox.take(within_s)
+        if self._leaving:
+            return
+        if self._probation is not None:
+            if desired is not None:
+                self._hear(self._probation, desired)
+            self._watch(self._probation)
+            return
+        self._history.append((self._parts.clock.monotonic(), self._parts.vitals()))
+        desired, self._stashed = desired or self._stashed, None
+        if desired is not None:
+            self._consider(desired)
+        if self._waiting is not None:
+            self._begin(self._waiting)
+
+    # Orders
+
+    def _consider(self, desired: DesiredState) -> None:
+        if not desired.configuration:
+            return
+        store, order = self._parts.store, None
+        try:
+            order = verify_configuration(desired.configuration, self._parts.keys())
+            if self._waiting is not None and order == self._waiting:
+                return  # delivered again while being followed
+            acceptance = judge_configuration(
+                order,
+                station=self._station,
+                now=self._parts.now(),
+                floor=store.floor(),
+                banned=store.banned(),
+                last=store.last(),
+                in_force=store.in_force(),
+            )
+            if self._waiting is not None and order.config_seq <= self._waiting.config_seq:
+                raise BadOrder(f"settings {order.config_seq} are not newer than {self._waiting.config_seq}")
+            if acceptance is Acceptance.FOLLOW:
+                self._parts.control.check(order.settings)
+        except RefusedError as error:
+            self._refuse(order, error)
+            return
+        self._refused = ""
+        if acceptance is Acceptance.REPEATED:
+            self._rest()
+            return
+        if self._waiting is not None:
+            self._go(ConfigEvent.SUPERSEDED)
+        self._go(ConfigEvent.ORDER_ACCEPTED)
+        self._waiting = order
+        self._parts.inbox.hold(True)
+        self._say(order)
+
+    def _refuse(self, order: ConfigOrder | None, error: RefusedError) -> None:
+        self.refused_orders += 1
+        if error.one_line() == self._refused:
+            return  # the same retained order at every reconnection: said once
+        self._refused = error.one_line()
+        _log.warning("remote settings refused: %s", self._refused)
+        if self._waiting is not None:
+            self._say(self._waiting, f"another order was refused: {self._refused}")
+            return
+        self._go(ConfigEvent.ORDER_REFUSED)
+        self._say(order, self._refused)
+
+    # A change
+
+    def _begin(self, order: ConfigOrder) -> None:
+        now_s = self._parts.clock.monotonic()
+        if self._parts.report.update_on_trial():
+            return  # one thing at a time is on trial: what goes wrong then has one cause
+        # What it will be compared with: as long a look at the station as it is now.
+        look_s = min(order.probation_s * (1 - _SETTLE_SHARE), _MAX_LOOK_S)
+        if now_s - self._history[0][0] < look_s:
+            return
+        earlier = next(vitals for at, vitals in reversed(self._history) if now_s - at >= look_s)
+        self._parts.store.begin(order, between(earlier, self._history[-1][1]))
+        self._waiting = None
+        self._go(ConfigEvent.BEGUN)
+        self._say(order)
+        _log.info("settings %d go on trial: the station starts anew", order.config_seq)
+        self._leave()
+
+    def _hear(self, probation: _Probation, desired: DesiredState) -> None:
+        self._stashed = desired
+        if not desired.configuration:
+            return
+        try:
+            probation.heard = probation.heard or (
+                verify_configuration(desired.configuration, self._parts.keys()) == probation.order
+            )
+        except BadOrder:
+            return  # judged when the probation has ended
+
+    def _watch(self, probation: _Probation) -> None:
+        since = self._parts.vitals()
+        ran_s = self._parts.clock.monotonic() - probation.began_s
+        if probation.settled is None and ran_s >= probation.order.probation_s * _SETTLE_SHARE:
+            probation.settled = since
+        settled = between(probation.settled, since) if probation.settled is not None else Vitals()
+        why = why_unwell_already(probation.before, since, settled)
+        if not why and ran_s < probation.order.probation_s:
+            return
+        why = why or why_unwell(
+            probation.before, since, settled, must_reach=probation.moves_broker, heard=probation.heard
+        )
+        if why:
+            self._fail(probation.order, why)
+        else:
+            self._parts.store.commit(probation.order)
+            _log.info("settings %d are kept", probation.order.config_seq)
+            self._probation = None
+            self._go(ConfigEvent.KEPT)
+            self._rest()
+
+    def _fail(self, order: ConfigOrder, why: str) -> None:
+        _log.info("settings %d are rolled back: %s", order.config_seq, why)
+        self._parts.store.roll_back(order, why[:_MAX_REASON_CHARS])
+        self._probation = None
+        self._go(ConfigEvent.FAILED)
+        self._rest()
+        self._leave()
+
+    def _leave(self) -> None:
+        self._leaving = True
+        self._parts.control.restart()
+
+    def _go(self, event: ConfigEvent) -> None:
+        self._state = step(self._state, event)
+
+    # Reports
+
+    def _say(self, order: ConfigOrder | None, reason: str = "") -> None:
+        in_force = self._parts.store.in_force()
+        self._parts.report.settings(
+            digest="" if self._parts.control.problem() else settings_digest(in_force.settings if in_force else ""),
+            state=self._state.value,
+            deployment=order.deployment if order else "",
+            reason=reason[:_MAX_REASON_CHARS],
+            config_seq=order.config_seq if order else 0,
+        )
+
+    def _rest(self) -> None:
+        """Report how the last change ended, and let the update loop have what was kept from it."""
+        last, problem = self._parts.store.last(), self._parts.control.problem()
+        self._parts.inbox.hold(False)
+        if last is None:
+            self._say(None)
+            return
+        self._state = ConfigState.COMMITTED if last.kept and not problem else ConfigState.ROLLED_BACK
+        self._say(last.order, problem or last.reason)

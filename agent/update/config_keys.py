@@ -1,0 +1,181 @@
+"""Which keys of agent.toml an order may set, and how far. Pure; a key that is in neither table is refused.
+
+The order key alone signs settings, and it is the key that lies on a server. So remote settings must not be able to do what
+bundles need two keys for (choose what judges), nor what no key may do: choose who is trusted, where images go, or what the
+line looks at. Those keys stay with whoever can touch the station. What is left is tuning, and of it only what a probation on
+the station can find wrong, or what is no looser than agent.toml says.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+NEVER: Mapping[str, str] = {
+    "station": "it is who the station is, and what its orders are addressed to",
+    "home": "what the station keeps would be left behind, its floors and bans too",
+    "trust": "an order must not choose whose orders are followed",
+    "bundle": "bundles come by orders that the image keys vouch for too",
+    "models": "bundles come by orders that the image keys vouch for too",
+    "cloud": "kept images and the station's token go there: who holds an order key would have them sent to himself",
+    "api": "who may ask on the plant's own network is for the plant to say, and a token file is any file's first line",
+    # A wrong camera gives good verdicts on the wrong part, and no probation could tell. A pipeline can send images anywhere, and
+    # gst_python is a program that is run.
+    "cameras": "what the line looks at is for whoever stands beside it to say",
+    "source.kind": "what the line looks at is for whoever stands beside it to say",
+    "source.device": "what the line looks at is for whoever stands beside it to say",
+    "source.url": "what the line looks at is for whoever stands beside it to say",
+    "source.folder": "what the line looks at is for whoever stands beside it to say",
+    "source.scene": "what the line looks at is for whoever stands beside it to say",
+    "source.controls": "it names a file of the station",
+    "source.pipeline": "a pipeline can run anything and send images anywhere",
+    "source.gst_python": "it names a program that is run",
+    "source.hardware_trigger": "it says how the camera is wired; wrong, a dead camera would be no fault",
+}
+"""Keys and whole sections that no order sets, with the reason a person is told."""
+
+
+class Bound(str, Enum):
+    """How a remote value may differ from the one that agent.toml gives (or leaves at its default)."""
+
+    FREE = "anything"
+    NOT_ABOVE = "not above agent.toml's"
+    NOT_BELOW = "not below agent.toml's"
+    ONLY_OFF = "true only where agent.toml has true"
+    ONLY_ON = "false only where agent.toml has false"
+    NOT_OFF = "0 only where agent.toml has 0"
+    STRICTER = "not looser than agent.toml's"
+    NAMED = "not empty"
+
+
+_FREE = Bound.FREE
+
+KEYS: Mapping[str, Bound] = {
+    "source.fps": _FREE,
+    "source.seed": _FREE,
+    "source.shuffle": _FREE,
+    "source.loop": _FREE,
+    "source.watch": _FREE,
+    "source.height": _FREE,
+    "source.width": _FREE,
+    "source.pixel_format": _FREE,
+    # 0 would let a camera be silent for ever.
+    "source.stall_s": Bound.NOT_OFF,
+    # How long the machine can wait for a verdict is known beside it. A verdict that comes too late for the ejector is none,
+    # and the station would never know; a shorter deadline only makes more REVIEW.
+    "line.deadline_ms": Bound.NOT_ABOVE,
+    "line.threads": _FREE,
+    "line.blank_sd": _FREE,
+    "line.frozen_after": Bound.NOT_OFF,
+    "line.queue": _FREE,
+    "line.wedged_s": _FREE,
+    "runtime.provider": _FREE,
+    "runtime.engines_mib": _FREE,
+    "runtime.engine_build_s": _FREE,
+    "windows.frames": _FREE,
+    "windows.seconds": _FREE,
+    # Whoever would have a changed line go unseen would begin here.
+    "windows.sketch": Bound.ONLY_ON,
+    "enrol.frames": _FREE,
+    # Summaries go to the broker, never images. A probation that changes it is kept only where the broker hands over this very
+    # order (`MOVES_BROKER`), so that nobody sends a station to where the cloud cannot reach it any more.
+    "broker.host": Bound.NAMED,
+    "broker.port": _FREE,
+    "broker.resend_after_s": _FREE,
+    "broker.reconnect_max_s": _FREE,
+    # P8: agent.toml says what may leave, and how much; an order can only make it less.
+    "policy.images_leave": Bound.STRICTER,
+    "policy.fallback": Bound.ONLY_OFF,
+    "policy.fallback_per_s": Bound.NOT_ABOVE,
+    "policy.fallback_burst": Bound.NOT_ABOVE,
+    "policy.deferred": Bound.ONLY_OFF,
+    "policy.deferred_per_hour": Bound.NOT_ABOVE,
+    "policy.deferred_mib_per_day": Bound.NOT_ABOVE,
+    # What is kept does not leave by itself.
+    "policy.audit_rate": _FREE,
+    "policy.doubtful_per_window": _FREE,
+    "degrade.enabled": _FREE,
+    "degrade.hot_c": _FREE,
+    "degrade.climb_s": _FREE,
+    "degrade.relief_s": _FREE,
+    "degrade.backlog": _FREE,
+    "degrade.battery": _FREE,
+    # A smaller limit deletes records, and no roll-back brings them back.
+    "limits.disk_mib": Bound.NOT_BELOW,
+    "limits.outbox_mib": Bound.NOT_BELOW,
+    "limits.samples": Bound.NOT_BELOW,
+    "limits.samples_mib": Bound.NOT_BELOW,
+    "limits.results_rows": Bound.NOT_BELOW,
+    "limits.commit_s": Bound.NOT_ABOVE,
+}
+"""Every key that an order may set, and how far."""
+
+MOVES_BROKER = frozenset({"broker.host", "broker.port"})
+
+_STRICTNESS = {"requested": 0, "unsure": 1, "never": 2}
+# Beyond it an integer is no longer exact in the numbers that settings are turned into, nor fits SQLite's.
+_MOST = 2**53
+
+
+def why_never(remote: Mapping[str, Any]) -> tuple[str, str]:
+    """Return (key, why) of the first key in `remote`, TOML as read, that no order sets; ("", "") when there is none."""
+    for name, value in remote.items():
+        if name in NEVER:
+            return name, NEVER[name]
+        for key in value if isinstance(value, Mapping) else ():
+            if f"{name}.{key}" in NEVER:
+                return f"{name}.{key}", NEVER[f"{name}.{key}"]
+    return "", ""
+
+
+def why_beyond(remote: Mapping[str, Any], local: Mapping[str, Any], merged: Mapping[str, Any]) -> tuple[str, str]:
+    """Return (key, why) of the first remote value that goes further than it may; ("", "") when none does.
+
+    Args:
+        remote: TOML as read; only its keys are looked at.
+        local: agent.toml's settings with their defaults, by section and key.
+        merged: the same with `remote` laid over them.
+    """
+    for key in _leaves(remote):
+        bound = KEYS.get(key)
+        if bound is None:
+            return key, "no order may set it"
+        section, _, name = key.partition(".")
+        why = _why_beyond(bound, local[section][name], merged[section][name])
+        if why:
+            return key, why
+    return "", ""
+
+
+def moves_broker(remote: Mapping[str, Any]) -> bool:
+    """Return whether `remote`, TOML as read, names another broker."""
+    return not MOVES_BROKER.isdisjoint(_leaves(remote))
+
+
+def _leaves(remote: Mapping[str, Any]) -> list[str]:
+    found = []
+    for name, value in remote.items():
+        found += [f"{name}.{key}" for key in value] if isinstance(value, Mapping) else [name]
+    return found
+
+
+def _why_beyond(bound: Bound, local: Any, value: Any) -> str:
+    if isinstance(value, int | float) and not (math.isfinite(value) and abs(value) <= _MOST):
+        return f"{value:.3g} is no number to work with"
+    if bound is Bound.NOT_ABOVE and value > local:
+        return f"agent.toml says {local:g}, and an order can only lower it"
+    if bound is Bound.NOT_BELOW and value < local:
+        return f"agent.toml says {local:g}, and an order can only raise it"
+    if bound is Bound.ONLY_OFF and value and not local:
+        return "agent.toml says false, and an order cannot switch it on"
+    if bound is Bound.ONLY_ON and local and not value:
+        return "agent.toml says true, and an order cannot switch it off"
+    if bound is Bound.NOT_OFF and local and not value:
+        return "an order cannot switch it off"
+    if bound is Bound.STRICTER and _STRICTNESS[value] < _STRICTNESS[local]:
+        return f"agent.toml says '{local}', and an order can only make it stricter"
+    if bound is Bound.NAMED and not value:
+        return "it must not be empty: the station would never be reached again"
+    return ""

@@ -1,0 +1,66 @@
+"""What an operator orders as settings for stations, and how they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from fastapi import APIRouter, Depends, HTTPException
+from pydantic import BaseModel, ConfigDict, Field
+
+from cloud.api.auth import Role, role_guard
+from contract.config_states import MAX_PROBATION_S, MAX_SETTINGS_BYTES, MIN_PROBATION_S
+from contract.errors import InvalidConfig, NotFound, PlumblineError
+
+
+class ConfigurationBody(BaseModel):
+    """Settings for stations: TOML text to lie over agent.toml; "" takes every remote setting back."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    stations: list[str] = Field(min_length=1, max_length=10_000)
+    settings: str = Field(max_length=MAX_SETTINGS_BYTES)
+    reason: str = Field(default="", max_length=500)
+    probation_s: float = Field(default=60.0, ge=MIN_PROBATION_S, le=MAX_PROBATION_S)
+
+
+class ConfigurationControl(Protocol):
+    """Orders settings and says how they stand."""
+
+    def order(
+        self, stations: Sequence[str], settings: str, probation_s: float, reason: str, actor: str
+    ) -> list[dict[str, Any]]:
+        """Order settings for each of `stations`."""
+
+    def show(self, station: str) -> dict[str, Any]:
+        """Return what was ordered for a station and what it reports."""
+
+
+def configuration_routes(*, tokens: Mapping[Role, str], control: ConfigurationControl) -> APIRouter:
+    """Return the operator's routes under /v1/configurations."""
+    routes = APIRouter(prefix="/v1/configurations", dependencies=[Depends(role_guard(tokens, Role.OPERATOR))])
+
+    @routes.post("", status_code=201)
+    def order(body: ConfigurationBody) -> list[dict[str, Any]]:
+        try:
+            actor = Role.OPERATOR.value
+            return control.order(body.stations, body.settings, body.probation_s, body.reason, actor)
+        except PlumblineError as error:
+            raise _answer(error) from error
+
+    @routes.get("/{station}")
+    def show(station: str) -> dict[str, Any]:
+        try:
+            return control.show(station)
+        except PlumblineError as error:
+            raise _answer(error) from error
+
+    return routes
+
+
+def _answer(error: PlumblineError) -> HTTPException:
+    if isinstance(error, NotFound):
+        return HTTPException(404, error.one_line())
+    if isinstance(error, InvalidConfig):
+        return HTTPException(422, error.one_line())
+    return HTTPException(503 if error.retry else 409, error.one_line())
