@@ -219,7 +219,7 @@ class ConfigLoop:
             self._rest()
 
     def _fail(self, order: ConfigOrder, why: str) -> None:
-        _log.warning("settings %d are rolled back: %s", order.config_seq, why)
+        _log.info("settings %d are rolled back: %s", order.config_seq, why)
         self._parts.store.roll_back(order, why[:_MAX_REASON_CHARS])
         self._probation = None
         self._go(ConfigEvent.FAILED)

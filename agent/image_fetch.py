@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from agent.ports.slots import InstalledBundle
 from agent.ports.update import Downloader, FloorStore, ImageRepository, SlotStore
 from agent.update import floors as floor_rules
-from agent.update.compatible import MachineFacts, incompatibilities
+from agent.update.compatible import MachineFacts, check_fits
 from agent.update.trusted_target import TrustedTarget
 from contract.errors import BadBundle, BadOrder, LinkDown, NotFound, PlumblineError
 from contract.ids import bundle_target
@@ -86,6 +86,8 @@ class ImageFetch:
             return None
         bundle = self._slots.install(archive, digest)
         downloader.discard(digest)
+        # Its own word: a release of before may have told the repository nothing.
+        check_fits(bundle.manifest.compatibility, bundle.manifest.resources, self._machine)
         return bundle
 
     def _look_up_at(self, source: ImageSource, order: Order, now: float) -> Found:
@@ -100,6 +102,5 @@ class ImageFetch:
         if target.size_bytes != order.size_bytes:
             raise BadOrder(f"the order says {order.size_bytes} bytes, {source.name} {target.size_bytes}")
         facts = read_facts(target.custom)
-        if unfit := incompatibilities(facts.compatibility, self._machine):
-            raise BadBundle(f"this bundle cannot run here: {'; '.join(unfit)}")
+        check_fits(facts.compatibility, facts.resources, self._machine)
         return Found(source, target, facts.manifest)

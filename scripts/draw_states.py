@@ -53,6 +53,14 @@ TABLES = (
         ("IDLE", "COMMITTED", "ROLLED_BACK"),
     ),
     Machine(
+        "One change of the settings on a station",
+        "contract.config_states",
+        "TABLE",
+        "step",
+        "IDLE",
+        ("IDLE", "COMMITTED", "ROLLED_BACK", "REFUSED"),
+    ),
+    Machine(
         "A rollout",
         "cloud.rollout.rollout_states",
         "ROLLOUT_TABLE",

@@ -196,8 +196,9 @@ class TrialTally:
 
     def _disagrees(self, compared: _Compared) -> str:
         agreed, frames = compared.agreed, compared.pairs.frames
+        other = "the one before it" if self.in_charge else "the bundle in charge"
         return (
-            f"it decided {agreed} of {frames} frames as the incumbent does, {agreed / frames:.0%};"
+            f"it decided {agreed} of {frames} frames as {other} does, {agreed / frames:.0%};"
             f" at least {self._probation.min_agreement:.0%} was asked for"
         )
 

@@ -20,7 +20,7 @@ from agent.slots.kit_source import (
 )
 from agent.slots.part_file import PartFile, WrongPiece
 from agent.slots.tuf_client import TufClient
-from agent.update.compatible import MachineFacts, incompatibilities
+from agent.update.compatible import MachineFacts, check_fits
 from agent.update.floors import effective_now, raise_repository
 from agent.update.order_keys import OrderKeyRing, renewed
 from agent.update.trust import Acceptance, judge_order
@@ -146,8 +146,8 @@ def _verified_target(folder: Path, order: Order, facts: StationFacts) -> Trusted
         raise NotFound("the kit's metadata does not list the bundle that its order names", hint="make a new kit")
     if target.digest != order.bundle or target.size_bytes != order.size_bytes:
         raise BadOrder("the kit's order and its metadata disagree about the bundle", hint="make a new kit")
-    if unfit := incompatibilities(read_facts(target.custom).compatibility, facts.machine):
-        raise BadBundle(f"this bundle cannot run here: {'; '.join(unfit)}")
+    told = read_facts(target.custom)
+    check_fits(told.compatibility, told.resources, facts.machine)
     return target
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import msgspec
 
 from agent.slots.disk import Disk
+from agent.slots.sealed_file import read_sealed
 from agent.update.order_keys import OrderKeyRing, pinned_ring
-from agent.update.sealed import seal, unseal
+from agent.update.sealed import seal
 from contract.signature import OrderKey
 
 _log = logging.getLogger(__name__)
@@ -33,7 +34,10 @@ class OrderKeysFile:
     def read(self) -> OrderKeyRing:
         """Return the keys that count: the later readable copy, or the pinned ones where no key was ever replaced.
 
-        Two copies that are both there and both unreadable count as no key at all: the pinned ones may be revoked.
+        Two copies that are both there and both torn count as no key at all: the pinned ones may be revoked.
+
+        Raises:
+            TransientError: the disk failed.
         """
         found = self._latest()
         if found is not None:
@@ -58,12 +62,5 @@ class OrderKeysFile:
             self._disk.replace(path, sealed)
 
     def _latest(self) -> _Copy | None:
-        copies = [copy for path in self._paths if (copy := _read(path)) is not None]
+        copies = [copy for path in self._paths if (copy := read_sealed(path, _Copy)) is not None]
         return max(copies, key=lambda copy: copy.number, default=None)
-
-
-def _read(path: Path) -> _Copy | None:
-    try:
-        return unseal(path.read_bytes(), _Copy)
-    except OSError:
-        return None

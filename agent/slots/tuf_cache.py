@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import stat
@@ -43,6 +44,18 @@ class TufCache:
         for part in (_ROOTS, ""):
             self._move(part)
 
+    def promote_newer(self) -> None:
+        """Let the staged files replace the cache's where they do not say an older version: what a failed refresh verified.
+
+        What the cache's own files say is not verified here: one whose key is not known, since a root was lost, may yet be
+        what a later repository is measured by.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        self._move(_ROOTS)
+        self._move("", newer=True)
+
     def promote_roots(self) -> None:
         """Let only the staged roots replace the cache's: a chain from the pinned one, it only ever grows.
 
@@ -64,7 +77,7 @@ class TufCache:
         """
         return (self._next / _ROOTS / f"{version}.root.json").read_bytes()
 
-    def _move(self, part: str) -> None:
+    def _move(self, part: str, *, newer: bool = False) -> None:
         place = self._folder / part
         if not place.is_dir():
             self._remove(place)
@@ -73,7 +86,8 @@ class TufCache:
             target = place / source.name
             if not _is_file(target):
                 self._remove(target)
-            source.replace(target)
+            if not newer or _version(source) >= _version(target):
+                source.replace(target)
 
     def _files(self, folder: Path) -> list[Path]:
         # A cache may hold anything after a power cut: only regular files of a size that metadata has are looked at.
@@ -93,6 +107,15 @@ class TufCache:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def _version(path: Path) -> int:
+    """Return what a metadata file says its version is; -1 when it says none."""
+    try:
+        found = json.loads(path.read_bytes())["signed"]["version"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return -1
+    return found if isinstance(found, int) else -1
 
 
 def _is_file(path: Path) -> bool:

@@ -135,21 +135,22 @@ class TufClient:
         known = floors or Floors()
         try:
             with as_ours(self._where, self._folder, now, floors.time if floors is not None else None):
-                updater = self._updater(now)
+                updater, whole = self._updater(now), False
                 try:
                     updater.refresh()
                     infos = [info for name in names if (info := updater.get_targetinfo(name)) is not None]
                     _check_delegations(updater)
+                    whole = True
                 finally:
-                    self._keep(updater, known)
+                    self._keep(updater, known, whole)
             seen = _versions(updater, known)
             raise_repository(known, seen)
         finally:
             self._cache.forget()
         return {info.path: _trusted(info) for info in infos}, seen
 
-    def _keep(self, updater: Updater, floors: Floors) -> None:
-        """Let the cache have what was verified: all of it unless a version went backwards, else only newer roots."""
+    def _keep(self, updater: Updater, floors: Floors, whole: bool) -> None:
+        """Let the cache have what was verified, but of a repository that went backwards only newer roots."""
         root = updater._trusted_set.root.version
         for version in range(self._pinned + 1, root + 1):
             _check_keys(Metadata[Root].from_bytes(self._cache.staged_root(version)).signed)
@@ -160,7 +161,10 @@ class TufClient:
         except BadBundle:
             self._cache.promote_roots()
         else:
-            self._cache.promote()
+            if whole:
+                self._cache.promote()
+            else:
+                self._cache.promote_newer()
 
     def _updater(self, now: float) -> Updater:
         updater = Updater(

@@ -83,17 +83,19 @@ class HttpFetcher(CappedFetcher):
 
         # A generator's errors escape FetcherInterface.fetch, so they are made DownloadErrors here.
         with _Watchdog(self._limits) as watchdog:
-            try:
-                for _ in range(_MAX_REUSED):
-                    try:
-                        yield from self._stream(url, watchdog)
-                    except _ReusedConnectionError:
-                        continue
-                    return
-            except httpx.HTTPError as error:
-                if watchdog.cut:
-                    raise DownloadError(f"'{url}' was cut off: {watchdog.cut}") from error
-                raise DownloadError(f"{error or type(error).__name__}") from error
+            for _ in range(_MAX_REUSED):
+                try:
+                    yield from self._stream(url, watchdog)
+                except _ReusedConnectionError:
+                    continue
+                except httpx.HTTPError as error:
+                    said = (
+                        f"'{url}' was cut off: {watchdog.cut}" if watchdog.cut else str(error) or type(error).__name__
+                    )
+                    raise DownloadError(said) from error
+                if watchdog.cut:  # a body without a length ends like any other when its socket is shut
+                    raise DownloadError(f"'{url}' was cut off: {watchdog.cut}")
+                return
         raise DownloadError(f"'{url}' got no connection of its own")
 
     def _stream(self, url: str, watchdog: _Watchdog) -> Generator[bytes, None, None]:

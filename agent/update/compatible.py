@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from contract.errors import BadBundle
 from contract.manifest import Compatibility, Resources
 
 UNKNOWN = ""
@@ -54,6 +55,17 @@ def incompatibilities(compatibility: Compatibility, facts: MachineFacts) -> list
         if lack:
             found.append(lack)
     return found
+
+
+def check_fits(compatibility: Compatibility, resources: Resources, facts: MachineFacts) -> None:
+    """Check that a bundle with these needs can run here.
+
+    Raises:
+        BadBundle: it cannot; the message says what to change.
+    """
+    lack = memory_lack(resources, facts)
+    if unfit := [*incompatibilities(compatibility, facts), *([lack] if lack else [])]:
+        raise BadBundle(f"this bundle cannot run here: {'; '.join(unfit)}")
 
 
 def memory_lack(resources: Resources, facts: MachineFacts) -> str:

@@ -58,8 +58,9 @@ def ban_of(order: ConfigOrder) -> tuple[str, str]:
 
 
 def with_trial(memory: ConfigMemory, order: ConfigOrder, before: Vitals) -> ConfigMemory:
-    """Return `memory` with `order` about to be tried for the first time."""
-    return msgspec.structs.replace(memory, trial=ConfigTrial(order, before))
+    """Return `memory` with `order` about to be tried; starts that were counted for this very order stay counted."""
+    tries = memory.trial.tries if memory.trial is not None and memory.trial.order == order else 0
+    return msgspec.structs.replace(memory, trial=ConfigTrial(order, before, tries))
 
 
 def with_try(memory: ConfigMemory) -> ConfigMemory:

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 
 import msgspec
 
+from cloud.registry.compatibility import needs_in_words
 from cloud.registry.inspection import GateSummary, Inspection
 from contract.manifest import Manifest
 
 _LABELS = 8
+_NAME = 48
 
 
 def inspection_lines(found: Inspection) -> list[str]:
@@ -61,14 +63,12 @@ def _tensor_rows(found: Inspection) -> Iterator[tuple[str, str]]:
     yield "tensors", f"{tensors.count} of {tensors.size_bytes} bytes, {tensors.covered:.0%} of the model files"
     for tensor in tensors.largest:
         shape = " x ".join(map(str, tensor.shape)) or "scalar"
-        yield "", f"{tensor.name}  {tensor.dtype} {shape}  {tensor.size_bytes} bytes at {tensor.offset}"
+        yield "", f"{_short(tensor.name)}  {tensor.dtype} {shape}  {tensor.size_bytes} bytes at {tensor.offset}"
 
 
 def _need_rows(manifest: Manifest) -> Iterator[tuple[str, str]]:
     needs, resources = manifest.compatibility, manifest.resources
-    parts = [f"machines {', '.join(needs.machines) or 'any'}"]
-    parts += [f"{package} {least} or newer" for package, least in sorted(needs.runtimes.items())]
-    parts += [f"agent {needs.agent} or newer"] if needs.agent else []
+    parts = [f"machines {', '.join(needs.machines) or 'any'}", *needs_in_words(needs)]
     yield "needs", "; ".join(parts)
     memory = f"{resources.memory_mib:g} MiB of memory above an empty process" if resources.memory_mib else ""
     disk = f"{resources.disk_bytes} bytes on the disk" if resources.disk_bytes else ""
@@ -84,6 +84,10 @@ def _gate(gate: GateSummary | None) -> str:
     if gate.passed:
         return f"passed {gate.checks} checks; {share}"
     return f"FAILED {len(gate.failed)} of {gate.checks} checks ({', '.join(gate.failed)}); {share}"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _NAME else f"...{name[3 - _NAME :]}"  # names end in what tells them apart
 
 
 def _one_line(text: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from cloud.gate.binomial import lower_bound, upper_bound
 
-MAX_SHOWN = 60
+MAX_SHOWN = 20
 _CONFIDENCE = 0.95
 
 

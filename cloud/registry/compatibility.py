@@ -47,6 +47,14 @@ def compatibility_of(artefacts: Iterable[Artefact], files: Mapping[str, Path]) -
     return Compatibility(runtimes=dict(sorted(runtimes.items())), agent=LEAST_AGENT)
 
 
+def needs_in_words(compatibility: Compatibility) -> list[str]:
+    """Return the least packages, one phrase each; those of which one will do share a phrase."""
+    phrases = {package: f"{package} {least} or newer" for package, least in sorted(compatibility.runtimes.items())}
+    alternatives = [phrases.pop(package) for package in sorted(_TFLITE) if package in phrases]
+    words = [*phrases.values(), *([" or else ".join(alternatives)] if alternatives else [])]
+    return words + ([f"agent {compatibility.agent} or newer"] if compatibility.agent else [])
+
+
 def _onnx_runtime(model: Path) -> str:
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]

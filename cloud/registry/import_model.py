@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloud.registry.bundle import BundleContent, build_bundle
+from cloud.registry.card_facts import ArtefactNote, CardFacts
 from cloud.registry.compatibility import compatibility_of
-from cloud.registry.model_card import MODEL_CARD_NAME, ArtefactNote, CardFacts, write_card
+from cloud.registry.model_card import MODEL_CARD_NAME, write_card
 from cloud.registry.model_file import LoadedModel, load_model
 from contract.errors import BadModel, InvalidConfig, NotFound
 from contract.manifest import Artefact, Golden, Label, LabelKind, OutputKind, Thresholds

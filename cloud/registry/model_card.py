@@ -7,64 +7,15 @@ Source of the headings: Mitchell et al. 2019, "Model cards for model reporting".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-
 from cloud.gate.scorecard import GateReport, Scorecard
+from cloud.registry.card_facts import CardFacts, TrainingNote
 from cloud.registry.card_text import MAX_SHOWN, listed, plain, share_of, table_row
-from contract.manifest import Artefact, Compatibility, Label, LabelKind, Lineage, Thresholds
-from contract.preprocess import PreprocessSpec
+from cloud.registry.compatibility import needs_in_words
+from contract.manifest import LabelKind, Lineage
 
 MODEL_CARD_NAME = "model_card.md"
 _NOT_KNOWN = "not known"
 _FEW = 50
-
-
-@dataclass(frozen=True, slots=True)
-class ArtefactNote:
-    """One model file as it was measured where it was made; None for what was not."""
-
-    file: str
-    precision: str
-    method: str = ""
-    accuracy: float | None = None
-    agreement_with_fp32: float | None = None
-    size_bytes: int = 0
-    median_ms: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingNote:
-    """What the model learnt from. `images`: (label, training images, images held back). Who labelled them stays at home."""
-
-    images: Sequence[tuple[str, int, int]]
-    labellers: int = 0
-    audited_images: int = 0
-    dataset_sha256: str = ""
-    recipe: str = ""
-    reviewed_images: int = 0
-    warnings: Sequence[str] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class CardFacts:
-    """All that a card is written from. `training` and `gate` are None where there is no record."""
-
-    name: str
-    version: str
-    labels: tuple[Label, ...]
-    preprocess: PreprocessSpec
-    artefacts: tuple[Artefact, ...]
-    thresholds: Thresholds
-    notes: Sequence[ArtefactNote] = ()
-    training: TrainingNote | None = None
-    gate: GateReport | None = None
-    golden_inputs: int = 0
-    golden_tolerance: float = 0.0
-    compatibility: Compatibility = field(default_factory=Compatibility)
-    memory_mib: float = 0.0
-    lineage: Lineage = field(default_factory=Lineage)
-    simulated: bool = False
 
 
 def write_card(facts: CardFacts) -> str:
@@ -105,7 +56,9 @@ def _intended_use(facts: CardFacts) -> str:
         f"- Names one of {len(facts.labels)} labels for one {colours} image of a part, made {spec.width} x {spec.height} pixels.",
         f"- Good: {listed(names[LabelKind.GOOD]) or 'none of its labels, so nothing passes automatically'}.",
         f"- Defects: {listed(names[LabelKind.DEFECT]) or 'none of its labels, so nothing is rejected automatically'}.",
-        "- Meant for parts, cameras, optics and lighting like those of its training data. It is not meant for safety functions.",
+        "- Meant for parts, cameras, optics and lighting like those of its training data"
+        + ("" if facts.training else ", which is not known here")
+        + ". It is not meant for safety functions.",
     ]
     return "\n".join(lines)
 
@@ -259,12 +212,12 @@ def _artefacts(facts: CardFacts) -> str:
 
 def _needs(facts: CardFacts) -> str:
     needs = facts.compatibility
-    packages = ", ".join(f"{plain(name)} {plain(least)} or newer" for name, least in sorted(needs.runtimes.items()))
+    packages = ", ".join(plain(phrase) for phrase in needs_in_words(needs))
     memory = f"{facts.memory_mib:g} MiB" if facts.memory_mib else "not measured"
     return "\n".join(
         (
             f"- Machines: {listed([plain(each) for each in needs.machines]) or 'any'}.",
-            f"- Packages: {packages or 'not stated'}; agent {plain(needs.agent) or 'of any version'}.",
+            f"- Packages: {packages or 'not stated'}.",
             f"- Memory above an empty process, with the runtime, on the CPU with one thread: {memory}.",
         )
     )

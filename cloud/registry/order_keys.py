@@ -2,7 +2,7 @@
 
 It goes to every station beside its orders (`DesiredState.order_keys`) for good, since a station may have been away for years.
 So it is signed by every earlier order key that is still here: a station that slept through three rotations knows only the
-first key, and follows all the same.
+first key, and follows all the same. The version tells a station which of two statements is newer.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def rotate_order_key(keys: Keys, now: float, *, revoke: bool) -> Keys:
     known = [key for key in keys.of(ORDER) if key.keyid in {*standing, *past}]
     # The key that signed until now comes first.
     known.sort(key=lambda key: (key.keyid != before.keyid, -key.number))
-    envelopes = [sign_order_keys(statement, key.signer) for key in known]
+    # The new key signs too: a station that is added from now on pins it, and is given the statement like every other.
+    envelopes = [sign_order_keys(statement, key.signer) for key in (*known, made)]
     record = OrderRecord(
         version=statement.version,
         current=made.keyid,

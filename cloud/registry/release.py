@@ -141,7 +141,11 @@ def release_archive(
     staged = msgspec.structs.replace(released, state=ReleaseState.STAGED)
     if registry.pending.find_release(staged.version) is None:
         registry.pending.add_release(staged)
-    facts = encode_facts(TargetFacts(manifest.name, released.version, manifest_sha256(stored), manifest.compatibility))
+    facts = encode_facts(
+        TargetFacts(
+            manifest.name, released.version, manifest_sha256(stored), manifest.compatibility, manifest.resources
+        )
+    )
     recent = [each.digest for each in registry.catalog.all()[:LAST_RELEASES]]
     try:
         with tempfile.TemporaryDirectory(prefix=".deltas-", dir=registry.folder) as scratch:

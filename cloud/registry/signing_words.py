@@ -12,6 +12,7 @@ from tuf.api.metadata import Root, TargetFile, Targets  # type: ignore[attr-defi
 from cloud.registry.keys import TUF_ROLES
 from cloud.registry.resign_status import LIFETIMES_DAYS
 from cloud.registry.signing_request import SigningRequest, key_name, needs
+from contract.delta import delta_ends
 
 _DAY_S = 86_400.0
 
@@ -77,13 +78,18 @@ def _target_changes(before: Targets | None, after: Targets) -> list[str]:
     lines += [f"  CHANGED: {_target(old[path])} -> {_target(after.targets[path])}" for path in changed]
     if after.delegations is not None:
         lines.append("  DELEGATES to other keys, which Plumbline never does: do not sign")
+    deltas = sum(delta_ends(path) is not None for path in after.targets)
     return [
         *(lines or ["  the same bundles as before: it only lives longer"]),
-        f"  {len(after.targets)} bundles in all",
+        f"  {len(after.targets) - deltas} bundles in all" + (f", and {deltas} deltas between them" if deltas else ""),
     ]
 
 
 def _target(info: TargetFile) -> str:
+    ends = delta_ends(info.path)
+    if ends is not None:
+        # A station checks what a delta makes against the bundle's own hash: by itself it vouches for nothing.
+        return f"a delta from {ends[0][:12]} to {ends[1][:12]}, {info.length} bytes"
     custom = info.unrecognized_fields.get("custom")
     facts = custom if isinstance(custom, dict) else {}
     name = " ".join(str(facts[key])[:80] for key in ("name", "version") if facts.get(key))

@@ -8,7 +8,7 @@ import msgspec
 
 from cloud.gate.scorecard import GateReport
 from cloud.registry.bundle import BundleContent
-from cloud.registry.model_card import ArtefactNote, CardFacts, TrainingNote
+from cloud.registry.card_facts import ArtefactNote, CardFacts, TrainingNote
 from cloud.retrain.run_folder import QuantizeReport, RunFolder, RunInfo, Split
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,8 +19,10 @@ from agent.health.log import StderrLog
 from agent.mailboxes import Inbox, ReportBox
 from agent.remote_settings import RemoteSettings
 from agent.slots.config_file import ConfigFile
+from agent.slots.disk import Disk
 from agent.update.config_health import Vitals
 from contract.config_states import settings_digest
+from contract.errors import StorageFull, TransientError
 from contract.messages import ConfigOrder, DesiredState, Order, Probation, ReportedState
 from contract.signature import OrderKey, sign_configuration, sign_order
 from tests.fakes.agent_clock import HandClock
@@ -47,10 +51,11 @@ class Plant:
     restarts: int = 0
     broker: bool = True
     seq: int = 0
+    disk: Disk = field(default_factory=Disk)
 
     def __post_init__(self) -> None:
         (self.folder / "agent.toml").write_text('station = "s1"\nhome = "state"\n[broker]\nport = 1883\n')
-        self.store = ConfigFile(self.folder / "config")
+        self.store = ConfigFile(self.folder / "config", disk=self.disk)
         log = StderrLog(io.StringIO(), self.clock, name="s1")
         self.remote = RemoteSettings(self.folder / "agent.toml", self.store, log)
         self.updates, self.box = Inbox(), ReportBox()
@@ -90,7 +95,8 @@ class Plant:
             self.frames += fps
             on_trial = self.remote.on_trial() is not None and self.store.trial() is not None
             self.troubles["late"] = self.troubles.get("late", 0) + (late if on_trial else 0)
-            self.loop.tick(0.0)
+            with contextlib.suppress(TransientError):  # as the loop's own guard
+                self.loop.tick(0.0)
             state = self.box.current()
             if state is not None:
                 self.said.append(state)
@@ -279,3 +285,65 @@ def test_a_newer_order_takes_the_place_of_one_not_yet_tried_and_waits_for_one_th
     kept = [each.config_deployment for each in plant.said if each.config_state == "COMMITTED"]
     assert list(dict.fromkeys(kept)) == ["d2", "d3", "d4"]
     assert plant.state().configuration == ""
+
+
+class _FailingDisk(Disk):
+    """Fails `times` steps, beginning with step `at`."""
+
+    def __init__(self, at: int, times: int) -> None:
+        self.at, self.times, self.steps = at, times, 0
+
+    def fail(self) -> None:
+        self.steps += 1
+        if self.at <= self.steps - 1 < self.at + self.times:
+            raise StorageFull("no room")
+
+    def write(self, path: Path, chunks: Iterable[bytes], *, append: bool = False) -> None:
+        self.fail()
+        super().write(path, chunks, append=append)
+
+    def fsync(self, path: Path) -> None:
+        self.fail()
+        super().fsync(path)
+
+    def fsync_folder(self, folder: Path) -> None:
+        self.fail()
+        super().fsync_folder(folder)
+
+    def rename(self, source: Path, target: Path) -> None:
+        self.fail()
+        super().rename(source, target)
+
+
+@pytest.mark.parametrize("keep", [True, False], ids=["kept", "rolled back"])
+@pytest.mark.parametrize("times", [1, 6])
+def test_a_disk_that_fails_at_any_step_delays_a_change_and_spoils_nothing(
+    tmp_path: Path, keep: bool, times: int
+) -> None:
+    steps, at = 1, 0
+    while at < steps:
+        folder = tmp_path / str(at)
+        folder.mkdir()
+        disk = _FailingDisk(at, times)
+        plant = Plant(folder, disk=disk)
+        order = plant.order(SHORT, "d1")
+        plant.send(order)
+        plant.run(60, late=0 if keep else 5)
+        plant.send(order)  # the retained order comes again at the next connection
+        plant.run(60, late=0 if keep else 5)
+        state = plant.state()
+        assert state.config_state == ("COMMITTED" if keep else "ROLLED_BACK"), f"step {at}: {state}"
+        assert plant.settings.windows.frames == (64 if keep else 256)
+        assert plant.store.trial() is None and plant.store.floor().config_seq == 1
+        steps, at = disk.steps, at + 1
+    assert at > 15
+
+
+def test_starts_counted_before_the_disk_failed_stay_counted_when_the_order_comes_again(plant: Plant) -> None:
+    order = plant.order(SHORT, "d1")
+    plant.store.begin(order, Vitals())
+    for _ in range(2):
+        plant.store.count_try()
+    plant.store.begin(order, Vitals())
+    trial = plant.store.trial()
+    assert trial is not None and trial.tries == 2

@@ -80,8 +80,8 @@ class Station:
     ("model", "asked", "words"),
     [
         (odd_models.all_pass(), Probation(40, 0.0, max_mix_shift=0.1), " of 40 frames than the incumbent"),
-        (odd_models.all_pass(), Probation(40, 0.9), "30 of 40 frames as the incumbent does"),
-        (odd_models.swapped(), Probation(40, 0.9), "0 of 40 frames as the incumbent does"),
+        (odd_models.all_pass(), Probation(40, 0.9), "30 of 40 frames as the bundle in charge does"),
+        (odd_models.swapped(), Probation(40, 0.9), "0 of 40 frames as the bundle in charge does"),
         (odd_models.not_a_number(), Probation(40, 0.0), "NaN"),
         (odd_models.grows(), Probation(40, 0.0), "does not load"),
         (odd_models.grows(40_000_000), Probation(40, 0.0, max_memory_mib=100.0), "grew by"),

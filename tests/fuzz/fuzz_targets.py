@@ -253,7 +253,7 @@ class TufServer:
 
         def answer(request: httpx.Request) -> httpx.Response:
             found = served.get(request.url.path.rpartition("/")[2])
-            return httpx.Response(200, content=found) if found is not None else httpx.Response(404)
+            return httpx.Response(200, stream=httpx.ByteStream(found)) if found is not None else httpx.Response(404)
 
         with httpx.Client(transport=httpx.MockTransport(answer)) as client:
             return TufClient(client, "http://tuf", folder, self.root).look_up(self.digest, NOW)

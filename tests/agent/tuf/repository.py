@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -153,6 +154,15 @@ class Repository:
         self.change(role, edited)
 
 
+def lay_out(repo: Repository, folder: Path) -> Path:
+    """Write what a repository serves as a kit does; return the folder."""
+    for path, data in repo.files.items():
+        place = folder / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data)
+    return folder
+
+
 def sign(signed: Root | Targets | Snapshot | Timestamp, signers: list[CryptoSigner]) -> bytes:
     metadata = Metadata(signed)
     for each in signers:
@@ -163,11 +173,13 @@ def sign(signed: Root | Targets | Snapshot | Timestamp, signers: list[CryptoSign
 class Server:
     """One real HTTP server for any number of repositories."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self._repositories: list[Repository] = []
         repositories = self._repositories
 
         class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
             def do_GET(self) -> None:
                 number, _, path = self.path.lstrip("/").partition("/")
                 repository = repositories[int(number)]
@@ -184,6 +196,9 @@ class Server:
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        self._scheme = "http" if tls is None else "https"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self._server.handle_error = lambda *args: None  # type: ignore[method-assign]  # clients of these tests hang up
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
         self._thread.start()
@@ -192,7 +207,7 @@ class Server:
         if repository not in self._repositories:
             self._repositories.append(repository)
         number = self._repositories.index(repository)
-        return f"http://127.0.0.1:{self._server.server_address[1]}/{number}"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_address[1]}/{number}"
 
     def close(self) -> None:
         self._server.shutdown()
@@ -210,8 +225,8 @@ def answer(request: http.server.BaseHTTPRequestHandler, status: int, body: bytes
 
 
 @contextmanager
-def serving() -> Iterator[Server]:
-    server = Server()
+def serving(tls: ssl.SSLContext | None = None) -> Iterator[Server]:
+    server = Server(tls)
     try:
         yield server
     finally:

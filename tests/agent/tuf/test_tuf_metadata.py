@@ -78,7 +78,7 @@ def test_a_role_that_is_not_signed_by_its_key_is_refused(repo: Repository, stati
     repo.signers[role] = [signer(77)]
     repo.publish(role)
     repo.publish(*{"targets": ("snapshot", "timestamp"), "snapshot": ("timestamp",)}.get(role, ()))
-    with pytest.raises(BadBundle, match="signed by 0/1|signed by 0"):
+    with pytest.raises(BadBundle, match=r"signed by 0"):
         station.refresh(repo)
     assert station.cached()[role] == before[role]
 
@@ -93,7 +93,7 @@ def test_a_file_whose_version_is_not_the_one_it_is_named_by_is_refused(
     repo.publish(*{"targets": ("snapshot", "timestamp"), "snapshot": ("timestamp",)}.get(role, ()))
     repo.signed(role).version += 1
     repo.files[path] = sign(repo.signed(role), repo.signers[role])
-    with pytest.raises(BadBundle, match="version|v2"):
+    with pytest.raises(BadBundle, match=r"version|v2"):
         station.refresh(repo)
     assert station.cached()[role] == 1
 
@@ -121,7 +121,7 @@ def test_metadata_with_other_bytes_than_were_hashed_is_refused(repo: Repository,
     assert turned != served and len(turned) == len(served)
     for other in (turned, served + b" "):  # both still well signed
         repo.files[repo.path(role)] = other
-        with pytest.raises(BadBundle, match="hash|longer"):
+        with pytest.raises(BadBundle, match=r"hash|longer"):
             station.refresh(repo)
         assert role not in station.cached()
 

@@ -70,7 +70,7 @@ def test_a_root_that_is_hidden_again_is_refused(repo: Repository, station: Stati
     if lost:
         lose(station)
     repo.files, whole = older, repo.files
-    with pytest.raises(BadBundle, match="signed by 0/1|root version 1 after 2"):
+    with pytest.raises(BadBundle, match=r"signed by 0/1|root version 1 after 2"):
         station.refresh(repo)
     repo.files = whole
     assert versions(station.refresh(repo)) == (2, 2, 1, 1)
@@ -117,7 +117,7 @@ def test_a_part_of_an_older_state_beside_newer_ones_is_refused(repo: Repository,
     if part == "timestamp":  # a station that has the older state sees nothing new in it
         assert versions(station.refresh(repo)) == (1, 1, 1, 1)
         return
-    with pytest.raises(BadBundle, match="version|v2"):
+    with pytest.raises(BadBundle, match=r"version|v2"):
         station.refresh(repo)
 
 
@@ -216,7 +216,7 @@ def test_a_thief_of_the_online_keys_cannot_hide_the_rotation_that_revoked_them(
     for lost in (False, True):
         if lost:
             lose(station)
-        with pytest.raises(BadBundle, match="signed by 0/1|root version 1 after 2"):
+        with pytest.raises(BadBundle, match=r"signed by 0/1|root version 1 after 2"):
             station.refresh(repo)
     repo.files = true
     assert versions(station.refresh(repo)) == (2, 2, 2, 2)

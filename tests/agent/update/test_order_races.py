@@ -252,20 +252,22 @@ def test_three_orders_in_any_order_end_at_the_newest(world: World, tmp_path: Pat
     assert sequence == sorted(sequence), "what was older than the last one committed was never tried"
 
 
-def test_an_order_that_comes_while_another_is_on_trial_waits_for_it(world: World, tmp_path: Path) -> None:
+def test_an_order_that_comes_while_another_is_on_trial_ends_it(world: World, tmp_path: Path) -> None:
     here = world.station(tmp_path)
     loop = here.loop()
     here.switch.hangs = True
     here.send(here.order(world.releases[1], "roll-1"))
     for _ in range(10):
         loop.tick(1.0)
-    assert here.report.said[-1].update_state == "PROBATION"
-    here.send(here.order(world.releases[2], "roll-2"))
+    assert here.report.said[-1].update_state == "TRIAL"
     here.switch.hangs = False
+    here.send(here.order(world.releases[2], "roll-2"))
     for _ in range(30):
         loop.tick(1.0)
+    assert here.switch.withdrawn == [("roll-1", world.releases[1].digest)]
     assert [trial.deployment for trial in here.switch.offered] == ["first", "roll-1", "roll-2"]
     assert here.report.said[-1].bundle == world.releases[2].digest
+    assert not here.slots().banned()
 
 
 @pytest.mark.parametrize("ticks", range(1, 9))

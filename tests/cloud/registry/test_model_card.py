@@ -22,8 +22,9 @@ from cloud.gate.scorecard import (
     SliceFigures,
 )
 from cloud.registry.bundle import open_bundle, read_file
+from cloud.registry.card_facts import ArtefactNote, CardFacts, TrainingNote
 from cloud.registry.import_model import import_model
-from cloud.registry.model_card import ArtefactNote, CardFacts, TrainingNote, write_card
+from cloud.registry.model_card import write_card
 from contract.manifest import Artefact, Label, LabelKind, Lineage, OutputKind, RuntimeKind, Thresholds
 from contract.preprocess import PreprocessSpec
 

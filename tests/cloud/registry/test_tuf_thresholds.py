@@ -266,7 +266,7 @@ def test_fewer_signatures_than_the_threshold_are_refused_by_clients_too(plant: T
         plant.client(plant.registry.tuf(plant.keys()).root()).refresh()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_no_bytes_make_a_request_fall_over(data: st.DataObject) -> None:
     text = data.draw(

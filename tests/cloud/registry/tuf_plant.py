@@ -28,6 +28,8 @@ DAY = 86_400.0
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = 1 << 16  # head and body in one packet: else each answer waits for the client's delayed ack
+    disable_nagle_algorithm = True
 
     def log_message(self, *args: object) -> None:
         pass
