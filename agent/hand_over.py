@@ -78,7 +78,7 @@ class HandOver:
         self._step_back(self._busy)
         stamp = self._kits.stamp()
         if stamp is not None and stamp != self._handed:
-            desired = self._judge_kit()
+            desired = self._judge_kit(stamp)
             self._handed = stamp
             if desired is not None:
                 return desired
@@ -95,10 +95,10 @@ class HandOver:
         if order is None:
             return
         if state.desired_seq > order.desired_seq:
-            self._conclude(order, SUPERSEDED, f"order {state.desired_seq} took its place")
+            self._conclude(order, SUPERSEDED, f"order {state.desired_seq} took its place", self._handed)
         elif (state.desired_seq, state.candidate) == (order.desired_seq, order.bundle) and not self._busy:
             kept = state.update_state == UpdateState.COMMITTED.value
-            self._conclude(order, COMMITTED if kept else ROLLED_BACK, "" if kept else state.reason)
+            self._conclude(order, COMMITTED if kept else ROLLED_BACK, "" if kept else state.reason, self._handed)
 
     def latest(self) -> ReportedState | None:
         """Return the newest state if it was not returned yet."""
@@ -140,17 +140,17 @@ class HandOver:
             self._keys.write(ring)
             _log.warning("the order keys were replaced, version %d", ring.version)
 
-    def _judge_kit(self) -> DesiredState | None:
+    def _judge_kit(self, stamp: tuple[int, int]) -> DesiredState | None:
         desired = self._kits.order()
         if desired is None:
-            self._kits.conclude(KitOutcome(0, "", REFUSED, "its order cannot be read any more"))
+            self._kits.conclude(KitOutcome(0, "", REFUSED, "its order cannot be read any more"), stamp)
             return None
         mark = self._slots.committed()
         self._renew(desired.order_keys)
         try:
             order = verify_order(desired.envelope, self._keys.read().keys)
         except BadOrder as error:
-            self._kits.conclude(KitOutcome(0, "", REFUSED, error.one_line()))
+            self._kits.conclude(KitOutcome(0, "", REFUSED, error.one_line()), stamp)
             return None
         try:
             accepted = judge_order(
@@ -163,19 +163,19 @@ class HandOver:
             )
         except BadOrder as error:
             _log.warning("the kit's order is refused: %s", error.one_line())
-            self._conclude(order, REFUSED, error.one_line())
+            self._conclude(order, REFUSED, error.one_line(), stamp)
             return None
         if accepted is Acceptance.REPEATED:
-            self._conclude(order, COMMITTED, "")
+            self._conclude(order, COMMITTED, "", stamp)
             return None
         self._following = order
         _log.info("a kit brings order %d: bundle %s", order.desired_seq, order.bundle[:12])
         return desired
 
-    def _conclude(self, order: Order, ending: str, reason: str) -> None:
+    def _conclude(self, order: Order, ending: str, reason: str, stamp: tuple[int, int] | None) -> None:
         self._following = None
         try:
-            self._kits.conclude(KitOutcome(order.desired_seq, order.bundle, ending, reason))
+            self._kits.conclude(KitOutcome(order.desired_seq, order.bundle, ending, reason), stamp)
         except TransientError as error:
             # What the update loop committed stands; whoever waits for the kit's end asks `update status`.
             _log.warning("how the kit ended could not be noted: %s", error.one_line())

@@ -7,12 +7,15 @@ HOME/kits/outcome    how the last one ended
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
-from agent.slots.disk import Disk
+from agent.slots.disk import Disk, disk_faults
 from agent.slots.part_file import PartFile
 from agent.update.sealed import seal, unseal
 from contract.codec import decode_control
@@ -56,10 +59,11 @@ class KitInbox:
         self._disk.replace(self._coming / "order.json", order)
         for folder in (*(path for path in self._coming.rglob("*") if path.is_dir()), self._coming):
             self._disk.fsync_folder(folder)
-        self._disk.remove(self._outcome)
-        self.take_away()
-        self._disk.rename(self._coming, self.here)
-        self._disk.fsync_folder(self._kits)
+        with self._alone():
+            self._disk.remove(self._outcome)
+            self._disk.remove(self.here)
+            self._disk.rename(self._coming, self.here)
+            self._disk.fsync_folder(self._kits)
 
     def abandon(self) -> None:
         """Delete what was copied so far."""
@@ -80,16 +84,14 @@ class KitInbox:
         except (OSError, BadMessage):
             return None
 
-    def conclude(self, outcome: KitOutcome) -> None:
-        """Say how the kit that is here ended, and delete it."""
+    def conclude(self, outcome: KitOutcome, stamp: tuple[int, int] | None) -> None:
+        """Say how the kit with `stamp` ended, and delete it, unless another one took its place meanwhile."""
         self._disk.make_folder(self._kits)
-        self._disk.replace(self._outcome, seal(outcome))
-        self.take_away()
-        self._disk.remove(self.cache)
-
-    def take_away(self) -> None:
-        """Delete the kit that is here."""
-        self._disk.remove(self.here)
+        with self._alone():
+            self._disk.replace(self._outcome, seal(outcome))
+            if self.stamp() == stamp:
+                self._disk.remove(self.here)
+                self._disk.remove(self.cache)
 
     def outcome(self) -> KitOutcome | None:
         """Return how the last kit ended; None when that is not known (yet)."""
@@ -97,6 +99,17 @@ class KitInbox:
             return unseal(self._outcome.read_bytes(), KitOutcome)
         except OSError:
             return None
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep the other process out while a kit changes its place."""
+        with disk_faults(self._kits):
+            file = os.open(self._kits / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(file)
 
 
 class KitDownloader:

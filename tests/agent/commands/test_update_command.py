@@ -25,7 +25,7 @@ from agent.mailboxes import Inbox, ReportBox, Switch
 from agent.ports.slots import TrialOutcome
 from agent.settings import load_settings
 from agent.slots.ab_slots import Slots
-from agent.slots.kit_inbox import KitInbox
+from agent.slots.kit_inbox import KitInbox, KitOutcome
 from agent.update_wiring import make_update_loop, read_trust
 from cloud.registry.keys import load_keys
 from cloud.registry.order_keys import rotate_order_key
@@ -279,6 +279,32 @@ def test_a_kit_replaces_one_that_waits(plant: KitPlant, tmp_path: Path) -> None:
     assert station.offered == [second.digest]
 
 
+def test_a_kit_that_comes_while_another_is_followed_takes_its_place_and_is_not_lost(
+    plant: KitPlant, tmp_path: Path
+) -> None:
+    plant.release("v1")
+    second = plant.release("v2", seed=1)
+    one, two = plant.make(tmp_path / "one", "v1"), plant.make(tmp_path / "two", "v2")
+    assert plant.apply(one)[0] == 0  # staged
+    with running(plant):
+        code, _, error = plant.apply(two)  # while the first one's trial begins, is on, or has just ended
+        assert code == 0, error
+    assert boots(plant) == second.digest and nothing_is_left(plant)
+
+
+def test_the_end_of_a_kit_does_not_take_away_the_next_one(plant: KitPlant, tmp_path: Path) -> None:
+    kits = KitInbox(plant.state)
+    kits.prepare()
+    kits.put(b"{}")
+    first = kits.stamp()
+    kits.prepare()
+    kits.put(b'{"v":1}')
+    kits.conclude(KitOutcome(1, "a" * 64, "committed"), first)
+    assert (kits.here / "order.json").read_bytes() == b'{"v":1}'
+    kits.conclude(KitOutcome(2, "b" * 64, "committed"), kits.stamp())
+    assert kits.stamp() is None
+
+
 def test_status_says_what_is_where_on_a_stopped_and_on_a_running_station(plant: KitPlant, tmp_path: Path) -> None:
     code, _, error = plant.agent("update", "status")
     assert code == 1 and "no station ever ran" in error
@@ -305,9 +331,11 @@ def test_status_says_what_is_where_on_a_stopped_and_on_a_running_station(plant: 
 
 
 def test_a_kit_brings_the_order_keys_that_replaced_those_the_station_knows(plant: KitPlant, tmp_path: Path) -> None:
-    first, second = plant.release("v1"), plant.release("v2", seed=1)
+    plant.release("v1")
+    second = plant.release("v2", seed=1)
     old = plant.make(tmp_path / "old", "v2")
-    assert plant.apply(plant.make(tmp_path / "one", "v1"))[0] == 0
+    with running(plant):
+        assert plant.apply(plant.make(tmp_path / "one", "v1"))[0] == 0
     rotate_order_key(load_keys(plant.home / "keys"), time.time(), revoke=True)
     kit = plant.make(tmp_path / "new", "v2")
     with running(plant) as station:
@@ -316,7 +344,7 @@ def test_a_kit_brings_the_order_keys_that_replaced_those_the_station_knows(plant
         assert plant.status()["order_keys"]["version"] == 1
         code, _, error = plant.apply(old)
         assert code == 1 and "no valid signature" in error  # signed by a key that counts no more
-    assert first.digest not in station.offered and boots(plant) == second.digest
+    assert station.offered == [second.digest] and boots(plant) == second.digest
 
 
 @pytest.mark.parametrize("runs", [True, False])

@@ -131,9 +131,11 @@ def test_a_server_that_asks_to_be_left_alone_is() -> None:
 
 
 def test_the_loop_asks_every_few_minutes_and_reports_at_once(api: Api, station: HttpOrders) -> None:
-    clock, inbox, box, linked = HandClock(), Inbox(), ReportBox(), [False]
-    loop = OrdersLoop(station, inbox, box, clock, linked=lambda: linked[0], roll=lambda: 1.0, patience_s=0.0)
+    clock, inbox, box = HandClock(), Inbox(), ReportBox()
+    loop = OrdersLoop(station, inbox, box, clock, needed=lambda: True, roll=lambda: 1.0)
     order(api, "an envelope")
+    loop.tick()
+    clock.forward(30)
     loop.tick()
     assert inbox.take(0.0) == DesiredState("s1", "an envelope")
     order(api, "its recall", 2)
@@ -142,13 +144,22 @@ def test_the_loop_asks_every_few_minutes_and_reports_at_once(api: Api, station: 
     loop.tick()
     assert inbox.take(0.0) is None
     assert {each.station: each for each in api.tables.stations.status()}["s1"].update_state == "COMMITTED"
-    linked[0] = True
-    clock.forward(10)
-    loop.tick()
-    assert inbox.take(0.0) is None  # a broker is there
-    linked[0] = False
+    clock.forward(1)
     loop.tick()
     assert inbox.take(0.0) == DesiredState("s1", "its recall")
+
+
+def test_it_asks_nothing_while_a_broker_is_there_and_not_at_once_when_it_is_lost(api: Api, station: HttpOrders) -> None:
+    clock, inbox, needed = HandClock(), Inbox(), [False]
+    loop = OrdersLoop(station, inbox, ReportBox(), clock, needed=lambda: needed[0], roll=lambda: 0.5)
+    order(api, "an envelope")
+    clock.forward(1_000)
+    loop.tick()
+    needed[0] = True
+    for waited_s, asked in ((0, False), (14, False), (1, True)):
+        clock.forward(waited_s)
+        loop.tick()
+        assert (inbox.take(0.0) is not None) is asked, waited_s
 
 
 def test_a_report_that_did_not_get_through_is_sent_later(api: Api, station: HttpOrders) -> None:
@@ -166,24 +177,12 @@ def test_a_report_that_did_not_get_through_is_sent_later(api: Api, station: Http
             station.report(state)
 
     flaky = Flaky()
-    loop = OrdersLoop(flaky, Inbox(), box, clock, linked=lambda: False, roll=lambda: 1.0, patience_s=0.0)
+    loop = OrdersLoop(flaky, Inbox(), box, clock, needed=lambda: True, roll=lambda: 0.0)
     box.publish(REPORT)
     loop.tick()
     flaky.down = False
     loop.tick()
     assert {each.station: each for each in api.tables.stations.status()}["s1"].update_state == ""  # it waits first
-    clock.forward(2.0)
+    clock.forward(1.0)
     loop.tick()
     assert {each.station: each for each in api.tables.stations.status()}["s1"].update_state == "COMMITTED"
-
-
-def test_a_broker_that_is_away_for_a_while_is_waited_for_first(api: Api, station: HttpOrders) -> None:
-    clock, inbox, linked = HandClock(), Inbox(), [True]
-    loop = OrdersLoop(station, inbox, ReportBox(), clock, linked=lambda: linked[0], roll=lambda: 0.5)
-    order(api, "an envelope")
-    loop.tick()
-    linked[0] = False
-    for waited_s, asked in ((0, False), (599, False), (100, False), (60, True)):
-        clock.forward(waited_s)
-        loop.tick()
-        assert (inbox.take(0.0) is not None) is asked, waited_s
