@@ -48,8 +48,7 @@ class FloorsFile:
             return
         latest = self._latest(copies)
         sealed = seal(_Copy((latest.number if latest else 0) + 1, floors))
-        # The older one first: until it is replaced, the newest known floors have a copy elsewhere.
-        for path, _ in sorted(zip(self._paths, copies, strict=True), key=lambda each: _number(each[1])):
+        for path in self._paths:
             self._disk.replace(path, sealed)
 
     def _copies(self) -> list[_Copy | None]:
@@ -69,11 +68,7 @@ class FloorsFile:
 
     @staticmethod
     def _latest(copies: list[_Copy | None]) -> _Copy | None:
-        return max((copy for copy in copies if copy is not None), key=_number, default=None)
-
-
-def _number(copy: _Copy | None) -> int:
-    return copy.number if copy is not None else -1
+        return max((copy for copy in copies if copy is not None), key=lambda copy: copy.number, default=None)
 
 
 def _read(path: Path) -> _Copy | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -27,13 +28,19 @@ SHORT = FetchLimits(max_bytes=1 << 20, period_s=0.1, min_bytes=64, periods=4)
 _ENOUGH = 400  # how often a dripping server drips before the test has failed anyway
 
 
+HUNG_UP = threading.Event()
+"""Set by a server that drips when its client hung up before it was done."""
+
+
 def drip(request: BaseHTTPRequestHandler, piece: bytes, start: bytes = b"") -> None:
     request.close_connection = True
-    with suppress(OSError):
+    try:
         request.wfile.write(start)
         for _ in range(_ENOUGH):
             request.wfile.write(piece)
             time.sleep(0.02)
+    except OSError:
+        HUNG_UP.set()
 
 
 def drip_body(request: BaseHTTPRequestHandler) -> None:
@@ -50,9 +57,10 @@ def drip_status(request: BaseHTTPRequestHandler) -> None:
 
 def say_nothing(request: BaseHTTPRequestHandler) -> None:
     request.close_connection = True
-    with suppress(OSError):
-        request.connection.settimeout(_ENOUGH * 0.02)
+    request.connection.settimeout(_ENOUGH * 0.02)
+    with suppress(TimeoutError):
         request.connection.recv(1)
+        HUNG_UP.set()
 
 
 def steady_but_endless(request: BaseHTTPRequestHandler) -> None:
@@ -66,9 +74,11 @@ SLOW = [drip_body, drip_headers, drip_status, say_nothing]
 def test_a_server_that_drips_is_cut_off(repo: Repository, station: Station, behave: Callable) -> None:
     station.limits = SHORT
     station.http.get(f"{station.server.url(repo)}/metadata/1.root.json")  # leaves a connection open that nobody watches
-    repo.answers["metadata/timestamp.json"] = behave
+    repo.answers["metadata/2.root.json"] = behave
+    HUNG_UP.clear()
     with pytest.raises(LinkDown, match=r"was cut off: \d+ bytes in 0.1 s"):
         station.refresh(repo)
+    assert HUNG_UP.wait(5.0)
     repo.answers.clear()
     station.limits = FetchLimits()
     assert versions(station.refresh(repo)) == (1, 1, 1, 1)
@@ -268,5 +278,7 @@ def test_over_tls_a_server_is_trusted_by_its_certificate_alone_and_cut_off_like_
         client = type(client)(friend, url, station.cache, station.root, limits=SHORT)
         for behave in SLOW[:2]:
             repo.answers["metadata/timestamp.json"] = behave
+            HUNG_UP.clear()
             with pytest.raises(LinkDown, match="was cut off"):
                 client.look_up_targets((), NOW)
+            assert HUNG_UP.wait(5.0)
