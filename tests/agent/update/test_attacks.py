@@ -284,7 +284,9 @@ def test_a_repository_that_was_frozen_installs_nothing_after_its_time(here: Plan
     said = here.report.said[-1]
     # It goes on asking: the station's own clock may be what is wrong, and then the metadata is not.
     assert (said.update_state, said.bundle) == ("META", running.digest) and "expired" in said.reason
-    assert not here.switch.offered[1:] and {each.name for each in (here.home / "bundles/slots").iterdir()} == {running.digest}
+    assert not here.switch.offered[1:] and {each.name for each in (here.home / "bundles/slots").iterdir()} == {
+        running.digest
+    }
 
 
 def test_bytes_swapped_behind_a_true_listing_are_refused_and_not_kept(here: Plant) -> None:
