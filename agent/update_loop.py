@@ -82,6 +82,7 @@ class UpdateLoop:
         self._clock, self._roll = clock, roll
         self._work: _Work | None = None
         self._stashed: DesiredState | None = None
+        self._unsaid = False  # a disk that failed kept a report at rest from being made
         self._refused = ""
         self.faults = 0
         """Errors that nothing here foresaw, counted by the outermost guard."""
@@ -96,6 +97,9 @@ class UpdateLoop:
                     self.start()
                     started = True
                 self.tick(_TICK_S)
+            except TransientError as error:  # the disk, at the start
+                _log.warning("the update loop tries again: %s", error.one_line())
+                stop.wait(full_jitter_s(1, self._roll()))
             except Exception:  # noqa: BLE001  the daemon's outermost guard: an update must never end the station
                 self.faults += 1
                 _log.exception("the update loop failed and goes on")
@@ -117,12 +121,23 @@ class UpdateLoop:
             return
         work.bundle = self._slots.staged(trial.order.bundle)
         if work.bundle is None:
-            self._fail(work, "the candidate's slot no longer matches its hash")
-            return
+            return  # the slot rotted: no fault of the bundle's, which is fetched again; its tries stay counted
         self._go(work, UpdateEvent.RESTARTED)
 
     def tick(self, within_s: float) -> None:
         """Do one step of the update under way, or wait at most `within_s` for something to do."""
+        try:
+            self._step(within_s)
+        except TransientError as error:
+            # Between two updates the disk did not give what an order is judged by, or a report is made of: later, then.
+            _log.warning("the update loop waits for the disk: %s", error.one_line())
+            self._unsaid = True
+            self._clock.sleep(within_s)
+
+    def _step(self, within_s: float) -> None:
+        if self._unsaid and self._work is None:
+            self._report_rest()
+            self._unsaid = False
         work = self._work
         if work is not None and work.state in (UpdateState.TRIAL, UpdateState.PROBATION):
             self._attempt(work, within_s)
@@ -132,7 +147,11 @@ class UpdateLoop:
             wait_s = min(max(work.not_before - self._clock.monotonic(), 0.0), within_s)
         desired = self._take(wait_s)
         if desired is not None:
-            self._consider(desired)
+            try:
+                self._consider(desired)
+            except TransientError:
+                self._stashed = self._stashed or desired  # the broker will not send it again by itself
+                raise
             work = self._work
         if work is not None and self._clock.monotonic() >= work.not_before:
             self._attempt(work, within_s)
@@ -263,7 +282,7 @@ class UpdateLoop:
 
     def _offer(self, work: _Work) -> None:
         bundle, probation = _bundle(work), work.order.probation
-        if self._slots.boot_bundle() is None:
+        if self._slots.committed() is None:
             # The first bundle has nobody to agree with: it is kept for running well.
             probation = msgspec.structs.replace(probation, min_agreement=0.0)
         tries = self._slots.begin_try(work.order)  # OTA-4: counted before anything loads it

@@ -22,11 +22,11 @@ from typing import TypeVar
 import msgspec
 
 from agent.ports.slots import InstalledBundle
-from agent.slots.disk import Disk
+from agent.slots.disk import Disk, disk_faults, read_kept
 from agent.slots.unpacked import open_archive, open_folder
 from agent.update.sealed import seal, unseal
 from agent.update.slot_state import CommitMark, Ending, SlotState, TrialRecord, with_ban
-from contract.errors import BadBundle, NotFound, StorageFull
+from contract.errors import BadBundle, NotFound, StorageFull, TransientError
 from contract.ids import is_digest
 from contract.messages import Order
 
@@ -57,10 +57,10 @@ class Slots:
 
     def boot_bundles(self) -> Iterator[InstalledBundle]:
         """Yield the committed bundles that match their hashes, latest first: this one, then the previous one (DESIGN 3)."""
-        for mark in self._committed():
+        for mark in self._committed(passing_over=True):
             try:
                 yield open_folder(self._slots / mark.digest, digest=mark.digest)
-            except (BadBundle, NotFound) as error:
+            except (BadBundle, NotFound, TransientError) as error:
                 _log.error("committed bundle %s is passed over: %s", mark.digest[:12], error.one_line())
 
     def committed(self) -> CommitMark | None:
@@ -92,8 +92,8 @@ class Slots:
         """Return the bundle in its slot when it is there and matches its hash."""
         try:
             return open_folder(self._slots / digest, digest=digest)
-        except (BadBundle, NotFound):
-            return None
+        except (BadBundle, NotFound, TransientError):
+            return None  # what cannot be read is fetched anew, onto other blocks
 
     def preflight(self, size_bytes: int) -> None:
         """Check that a bundle archive of `size_bytes` can be fetched and installed beside what is here.
@@ -187,16 +187,33 @@ class Slots:
         if trial is not None:
             kept.add(trial.order.bundle)
         for folder in (self._marks, self._slots):
-            surplus = [path for path in folder.iterdir() if path.name not in kept]
+            with disk_faults(folder):
+                surplus = [path for path in folder.iterdir() if path.name not in kept]
             for path in surplus:
                 self._disk.remove(path)
             if surplus:
                 self._disk.fsync_folder(folder)
 
-    def _committed(self) -> list[CommitMark]:
+    def _committed(self, *, passing_over: bool = False) -> list[CommitMark]:
+        """Return the marks, latest first.
+
+        A mark that the disk does not give just now may be passed over for booting something; anything else would go on as if
+        it had never been, and delete its bundle or give its number away.
+
+        Raises:
+            TransientError: the disk failed.
+        """
         marks = []
-        for path in self._marks.iterdir():
-            mark = _read(path, CommitMark) if is_digest(path.name) else None
+        with disk_faults(self._marks):
+            paths = [path for path in self._marks.iterdir() if is_digest(path.name)]
+        for path in paths:
+            try:
+                mark = _read(path, CommitMark)
+            except TransientError as error:
+                if not passing_over:
+                    raise
+                _log.error("commit mark %s is passed over: %s", path.name[:12], error.one_line())
+                continue
             if mark is not None and mark.digest == path.name:
                 marks.append(mark)
         return sorted(marks, key=lambda mark: mark.number, reverse=True)
@@ -216,10 +233,8 @@ class Slots:
 
 
 def _read(path: Path, kind: type[S]) -> S | None:
-    try:
-        return unseal(path.read_bytes(), kind)
-    except OSError:
-        return None  # OTA-5: unreadable is absent
+    data = read_kept(path)
+    return None if data is None else unseal(data, kind)  # OTA-5: torn is absent
 
 
 def _digest_of(path: Path) -> str:

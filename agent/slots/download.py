@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 
 from agent.ports.clock import Clock
-from agent.slots.disk import Disk
+from agent.slots.disk import Disk, disk_faults
 from contract.errors import BadBundle, LinkDown, NotFound
 from contract.ids import bundle_target
 
@@ -50,10 +50,11 @@ class HttpDownloader:
             StorageFull: no room.
         """
         part = self._part(digest)
-        for other in self._folder.iterdir():
-            if other != part:
-                self._disk.remove(other)  # one download at a time: anything else was superseded
-        have = part.stat().st_size if part.exists() else 0
+        with disk_faults(self._folder):
+            others = [path for path in self._folder.iterdir() if path != part]
+        for other in others:
+            self._disk.remove(other)  # one download at a time: anything else was superseded
+        have = _size(part)
         if have > size_bytes:
             self._disk.remove(part)
             have = 0
@@ -95,7 +96,7 @@ class HttpDownloader:
                     self._disk.fsync(part)
         except httpx.HTTPError as error:
             raise LinkDown(f"the download of bundle {digest[:12]} broke: {error or type(error).__name__}") from error
-        size = part.stat().st_size if part.exists() else 0
+        size = _size(part)
         if size < size_bytes and not should_stop():
             raise LinkDown(f"bundle {digest[:12]} ended {size_bytes - size} bytes early")
         return size == size_bytes
@@ -146,9 +147,14 @@ class HttpDownloader:
         raise LinkDown(f"'{url}' answered {status}")
 
 
+def _size(path: Path) -> int:
+    with disk_faults(path):
+        return path.stat().st_size if path.exists() else 0
+
+
 def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with disk_faults(path), path.open("rb") as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()

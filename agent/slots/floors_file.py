@@ -6,9 +6,10 @@ from pathlib import Path
 
 import msgspec
 
-from agent.slots.disk import Disk
+from agent.slots.disk import Disk, read_kept
 from agent.update.floors import Floors
 from agent.update.sealed import seal, unseal
+from contract.errors import TransientError
 
 
 class _Copy(msgspec.Struct, frozen=True):
@@ -25,7 +26,11 @@ class FloorsFile:
         self._disk.make_folder(folder)
 
     def read(self) -> Floors:
-        """Return the later readable copy; the floors of a new station when there is none."""
+        """Return the later readable copy; the floors of a new station when there is none.
+
+        Raises:
+            TransientError: neither could be read, and one of them is there: floors must not fall because a disk hiccups.
+        """
         found = self._latest()
         return found.floors if found else Floors()
 
@@ -34,6 +39,7 @@ class FloorsFile:
 
         Raises:
             StorageFull: no room.
+            TransientError: the disk failed, in reading what is there or in writing.
         """
         latest = self._latest()
         if latest is not None and latest.floors == floors:
@@ -43,12 +49,15 @@ class FloorsFile:
             self._disk.replace(path, sealed)
 
     def _latest(self) -> _Copy | None:
-        copies = [copy for path in self._paths if (copy := _read(path)) is not None]
+        copies, failed = list[_Copy](), None
+        for path in self._paths:
+            try:
+                data = read_kept(path)
+            except TransientError as error:
+                failed = error
+                continue
+            if data is not None and (copy := unseal(data, _Copy)) is not None:
+                copies.append(copy)
+        if failed is not None and not copies:
+            raise failed
         return max(copies, key=lambda copy: copy.number, default=None)
-
-
-def _read(path: Path) -> _Copy | None:
-    try:
-        return unseal(path.read_bytes(), _Copy)
-    except OSError:
-        return None

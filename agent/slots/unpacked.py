@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from agent.ports.slots import InstalledBundle
-from agent.slots.disk import Disk
+from agent.slots.disk import Disk, is_absence
 from contract.archive import ArchiveReader, archive_chunks
-from contract.errors import BadBundle, NotFound
+from contract.errors import BadBundle, NotFound, PlumblineError, TransientError
 from contract.manifest import MANIFEST_NAME, FileEntry, Manifest, decode_manifest
 
 _CHUNK = 1 << 20
@@ -25,6 +26,7 @@ def open_archive(path: Path, into: Path, *, digest: str | None = None, disk: Dis
         NotFound: there is no such file.
         BadBundle: it is no bundle, or anything in it differs from what its manifest, or `digest`, says.
         StorageFull: no room.
+        TransientError: the disk failed.
     """
     disk = disk or Disk()
     try:
@@ -32,8 +34,8 @@ def open_archive(path: Path, into: Path, *, digest: str | None = None, disk: Dis
     except FileNotFoundError as error:
         raise NotFound(f"no bundle '{path}'", hint="check the path") from error
     except OSError as error:
-        raise BadBundle(f"'{path}' cannot be read: {error.strerror or error}") from error
-    with file:
+        raise _unreadable(f"'{path}'", error) from error
+    with file, _readable(path):
         hashed = _HashedReader(file)
         reader = ArchiveReader(hashed)
         disk.make_folder(into)
@@ -55,6 +57,7 @@ def open_folder(folder: Path, *, digest: str | None = None) -> InstalledBundle:
     Raises:
         NotFound: the folder holds no manifest.
         BadBundle: a file is missing or changed, or the whole does not amount to `digest`.
+        TransientError: the disk does not give a file that is there.
     """
     manifest_bytes = _read_manifest(folder)
     manifest = decode_manifest(manifest_bytes)
@@ -91,7 +94,7 @@ def _read_manifest(folder: Path) -> bytes:
     except FileNotFoundError as error:
         raise NotFound(f"'{folder}' holds no {MANIFEST_NAME}", hint="give a .plb archive or an unpacked one") from error
     except OSError as error:
-        raise BadBundle(f"'{folder}' cannot be read: {error.strerror or error}") from error
+        raise _unreadable(f"'{folder}'", error) from error
 
 
 def _contents(folder: Path, manifest: Manifest) -> Iterator[tuple[FileEntry, Iterator[bytes]]]:
@@ -107,6 +110,22 @@ def _content(folder: Path, entry: FileEntry) -> Iterator[bytes]:
                 digest.update(chunk)
                 yield chunk
     except OSError as error:
-        raise BadBundle(f"'{entry.name}' in '{folder}' cannot be read: {error.strerror or error}") from error
+        raise _unreadable(f"'{entry.name}' in '{folder}'", error) from error
     if digest.hexdigest() != entry.sha256:
         raise BadBundle(f"'{entry.name}' in '{folder}' has changed", hint="install the bundle again")
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _unreadable(f"'{path}'", error) from error
+
+
+def _unreadable(what: str, error: OSError) -> PlumblineError:
+    """Return whose fault it is: what the disk cannot give just now says nothing against the bundle, and must not ban it."""
+    message = f"{what} cannot be read: {error.strerror or error}"
+    if is_absence(error) or isinstance(error, PermissionError):
+        return BadBundle(message)
+    return TransientError(message, hint="check the disk and its mount")

@@ -141,11 +141,7 @@ def sweep(scene: Scene, fault: Fault, *, lasting: bool, stride: int) -> None:
 
 
 lasts = pytest.mark.parametrize("lasting", [False, True], ids=["once", "until repaired"])
-# Strict: these begin to pass, and the mark must go, once reading errors are told apart from absence (branch hfaults-fixes).
-_BROKEN = {"reading fails": pytest.mark.xfail(strict=True, raises=AssertionError, reason="FINDINGS F1-F10")}
-faults = pytest.mark.parametrize(
-    "fault", [pytest.param(fault, id=name, marks=_BROKEN.get(name, ())) for name, fault in FAULTS.items()]
-)
+faults = pytest.mark.parametrize("fault", [pytest.param(fault, id=name) for name, fault in FAULTS.items()])
 
 
 @lasts
