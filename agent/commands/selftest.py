@@ -6,7 +6,6 @@ import argparse
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 import msgspec
 
@@ -88,7 +87,7 @@ def selftest(folder: Path) -> _Answer:
         scores = _scores(folder, manifest, artefact, pixels)
         if rank == 0 and golden is not None and manifest.golden is not None:
             worst = float(abs(scores - golden).max())
-            if worst > manifest.golden.max_abs_error:
+            if not worst <= manifest.golden.max_abs_error:
                 raise BadModel(
                     f"'{artefact.file}' is {worst:.3g} off its golden scores, at most {manifest.golden.max_abs_error:.3g}"
                     " is allowed",
@@ -103,15 +102,14 @@ def _golden_vectors(folder: Path, manifest: Manifest) -> tuple[NDArray[np.uint8]
     if manifest.golden is None:
         grey = np.full((1, manifest.preprocess.height, manifest.preprocess.width, 1), 128, np.uint8)
         return grey, None
-    try:
-        with np.load(folder / manifest.golden.file, allow_pickle=False) as arrays:
-            pixels, scores = arrays["pixels"], arrays["scores"]
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise BadBundle(f"'{manifest.golden.file}' holds no golden vectors: {error}") from error
-    expected = (len(pixels), len(manifest.labels))
-    if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or not len(pixels) or scores.shape != expected:
-        raise BadBundle(f"'{manifest.golden.file}' holds {pixels.dtype}{list(pixels.shape)} and {list(scores.shape)}")
-    return pixels, np.asarray(scores, np.float32)
+    from agent.slots.golden_file import read_golden
+
+    pixels, scores = read_golden(folder / manifest.golden.file)
+    if pixels.ndim not in (3, 4) or not len(pixels) or scores.shape != (len(pixels), len(manifest.labels)):
+        raise BadBundle(f"'{manifest.golden.file}' holds pixels {list(pixels.shape)} and scores {list(scores.shape)}")
+    if not np.isfinite(scores).all():
+        raise BadBundle(f"'{manifest.golden.file}' holds scores that nothing could be compared with")
+    return pixels, scores
 
 
 def _scores(folder: Path, manifest: Manifest, artefact: Artefact, pixels: Any) -> NDArray[np.float32]:

@@ -36,6 +36,8 @@ class TufClient:
     def __init__(self, client: httpx.Client, base_url: str, folder: Path, root: bytes) -> None:
         try:
             pinned = Metadata[Root].from_bytes(root)
+            if not isinstance(pinned.signed, Root):  # the type parameter is not checked
+                raise ValueError(f"it is the repository's {pinned.signed.type}")
             pinned.signed.verify_delegate(Root.type, pinned.signed_bytes, pinned.signatures)
         except (RepositoryError, ValueError) as error:
             raise _no_root(error) from error
