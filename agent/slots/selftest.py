@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import PurePath
 
+from contract.errors import TransientError
+
 _COMMAND = (sys.executable, "-m", "agent", "selftest")
 
 
@@ -33,17 +35,26 @@ class SubprocessSelfTest:
         self._timeout_s, self._memory_mib, self._cpu_s, self._command = timeout_s, memory_mib, cpu_s, tuple(command)
 
     def run(self, folder: PurePath) -> str:
-        """Return "" when the bundle in `folder` passed; otherwise what was wrong, in words for a person."""
+        """Return "" when the bundle in `folder` passed; otherwise what was wrong, in words for a person.
+
+        Raises:
+            TransientError: no process could be started, which is no fault of the bundle's.
+        """
         limits = ("--memory-mib", str(self._memory_mib), "--cpu-s", str(self._cpu_s))
-        process = subprocess.Popen(
-            (*self._command, str(folder), *limits),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            # Not the slot: Python would put the bundle's files on its import path.
-            cwd="/",
-            start_new_session=True,
-        )
+        try:
+            process = subprocess.Popen(
+                (*self._command, str(folder), *limits),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                # Not the slot: Python would put the bundle's files on its import path.
+                cwd="/",
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise TransientError(
+                f"the self-test could not be started: {error.strerror or error}", hint="free memory on this machine"
+            ) from error
         with process:
             try:
                 _, stderr = process.communicate(timeout=self._timeout_s)

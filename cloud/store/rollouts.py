@@ -95,8 +95,16 @@ class Rollouts:
         """Store an order with the member's step that it carries out (ORDER or RECALL), in one transaction.
 
         `previous_bundle` is what the station reported to run when it was first ordered: where a recall leads back to.
+
+        Raises:
+            IllegalTransition: the station was given another order, or has moved on, since this one was made.
         """
         with self._database.write() as connection:
+            last = connection.execute(select(desired.c.desired_seq).where(desired.c.station == order.station)).scalar()
+            if order.desired_seq != (last or 0) + 1:
+                raise IllegalTransition(
+                    f"order {order.desired_seq} of '{order.station}' does not follow order {last or 0}"
+                )
             values = {"station": order.station, "desired_seq": order.desired_seq, "bundle": order.bundle}
             values |= {"envelope": order.envelope, "published": False}
             connection.execute(self._database.upsert(desired, "station", values))
@@ -163,8 +171,9 @@ class Rollouts:
 def _step(connection: Connection, member: RolloutMember, event: MemberEvent, extra: dict[str, object]) -> None:
     state = step_member(member.state, event)
     table = rollout_stations
-    same = (table.c.rollout == member.rollout, table.c.station == member.station)
-    connection.execute(update(table).where(*same).values(state=state.value, **extra))
+    same = (table.c.rollout == member.rollout, table.c.station == member.station, table.c.state == member.state.value)
+    if connection.execute(update(table).where(*same).values(state=state.value, **extra)).rowcount == 0:
+        raise IllegalTransition(f"'{member.station}' has moved on meanwhile", hint="look at the rollout again")
 
 
 def _change(connection: Connection, rollout: Rollout, values: Mapping[str, object]) -> None:
