@@ -290,3 +290,13 @@ def test_bytes_swapped_behind_a_true_listing_are_refused_and_not_kept(here: Plan
     here.send(here.order(other))
     assert "SHA-256" in only_runs(here, running, here.loop())
     assert not list((here.home / "incoming").iterdir())
+
+
+def test_the_order_key_alone_cannot_raise_the_release_counter_above_every_bundle(here: Plant) -> None:
+    running, next_one = here.deploy("1"), here.release("2", seed=1)
+    here.send(here.order(running, "evil", release_counter=1 << 40))
+    loop = here.loop()
+    assert "release counter 0 is below" in only_runs(here, running, loop, 30)
+    assert here.floors().read().release_counter == 0
+    here.send(here.order(next_one))
+    assert here.settle(loop).bundle == next_one.digest
