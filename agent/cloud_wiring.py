@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from agent.store_wiring import Store, read_bytes
 from agent.uplink_loop import UplinkLoop, UplinkRules
 from contract.manifest import Manifest
 from contract.messages import StationState
+from contract.signature import OrderKey
 
 if TYPE_CHECKING:
     import httpx
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 AGENT_VERSION = "0.1.0"
 _HTTP_TIMEOUT_S = 10.0
-_BROKER_AWAY_S = 900.0
 
 
 class CloudSide:
@@ -139,28 +139,16 @@ class CloudSide:
 
         return state
 
-    def trust(self) -> Trust | None:
-        """Return what this station was provisioned to trust; None when it follows no orders.
-
-        Raises:
-            InvalidConfig: a file of [trust] cannot be used.
-        """
-        if not self._settings.trust.order_keys:
-            return None
-        from agent.update_wiring import read_trust
-
-        return read_trust(self._settings)
+    def order_keys(self) -> Sequence[OrderKey]:
+        """Return the order keys that count now: those that agent.toml pins, or what replaced them."""
+        trust = self._trust()
+        return trust.keys.read().keys if trust else ()
 
     def updates(
-        self,
-        trust: Trust | None,
-        inbox: OrderInbox,
-        report: Report,
-        switch: Switch,
-        slots: Slots,
-        held: Callable[[], bool],
+        self, inbox: OrderInbox, report: Report, switch: Switch, slots: Slots, held: Callable[[], bool]
     ) -> UpdateLoop | None:
-        """Return the loop that follows signed orders; while `held`, nothing that is asked for by hand begins."""
+        """Return the loop that follows signed orders, and kits unless `held`."""
+        trust = self._trust()
         if trust is None:
             return None
         from agent.update_wiring import make_update_loop
@@ -183,21 +171,25 @@ class CloudSide:
         """Return the loop that asks for orders over HTTP while no broker brings them."""
         if self._http is None or not self._settings.trust.order_keys:
             return None
-        from agent.orders_loop import OrdersLoop
+        from agent.orders_loop import PATIENCE_S, OrdersLoop
         from agent.uplink.orders_http import HttpOrders
 
-        clock, reached_s = self._clock, self._clock.monotonic()
+        return OrdersLoop(
+            HttpOrders(self._http, self._settings.cloud.url, self._settings.station, self._clock),
+            inbox,
+            report,
+            self._clock,
+            linked=uplink.connected if uplink is not None else lambda: False,
+            roll=self._roll,
+            patience_s=PATIENCE_S if uplink is not None else 0.0,
+        )
 
-        def needed() -> bool:
-            nonlocal reached_s
-            if uplink is None:
-                return True
-            if uplink.connected():
-                reached_s = clock.monotonic()
-            return clock.monotonic() - reached_s > _BROKER_AWAY_S
+    def _trust(self) -> Trust | None:
+        if not self._settings.trust.order_keys:
+            return None
+        from agent.update_wiring import read_trust
 
-        asked = HttpOrders(self._http, self._settings.cloud.url, self._settings.station, clock)
-        return OrdersLoop(asked, inbox, report, clock, needed=needed, roll=self._roll)
+        return read_trust(self._settings)
 
     def _make_http(self) -> httpx.Client | None:
         cloud = self._settings.cloud

@@ -87,7 +87,7 @@ class ImageFetch:
         bundle = self._slots.install(archive, digest)
         downloader.discard(digest)
         # Its own word: a release of before may have told the repository nothing.
-        check_fits(bundle.manifest.compatibility, bundle.manifest.resources, self._machine)
+        check_fits(bundle.manifest.compatibility, bundle.manifest.resources.memory_mib, self._machine)
         return bundle
 
     def _look_up_at(self, source: ImageSource, order: Order, now: float) -> Found:
@@ -102,5 +102,5 @@ class ImageFetch:
         if target.size_bytes != order.size_bytes:
             raise BadOrder(f"the order says {order.size_bytes} bytes, {source.name} {target.size_bytes}")
         facts = read_facts(target.custom)
-        check_fits(facts.compatibility, facts.resources, self._machine)
+        check_fits(facts.compatibility, facts.memory_mib, self._machine)
         return Found(source, target, facts.manifest)

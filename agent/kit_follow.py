@@ -14,6 +14,7 @@ from contract.messages import Order, ReportedState
 from contract.update_states import UpdateState
 
 _LOOK_UP_S = 0.2
+_GONE_S = 10.0  # a station that is started again at once is not gone
 
 
 class KitEnd(str, Enum):
@@ -47,7 +48,7 @@ def follow_running(
     say: Callable[[str], None],
 ) -> tuple[KitEnd, str]:
     """Wait until the running station has followed the kit's order; `say` is told each step."""
-    until, told = clock.monotonic() + within_s, ""
+    until, told, seen_at = clock.monotonic() + within_s, "", clock.monotonic()
     while True:
         found = ended(kits, order)
         if found is not None:
@@ -57,7 +58,9 @@ def follow_running(
         if words != told:
             told = words
             say(words)
-        if not running():
+        if running():
+            seen_at = clock.monotonic()
+        elif clock.monotonic() - seen_at > _GONE_S:
             # It may have ended in the very moment of stopping.
             return ended(kits, order) or (KitEnd.STOPPED, "the station stopped; it goes on when it is started again")
         if clock.monotonic() >= until:

@@ -15,7 +15,7 @@ from contract.messages import DesiredState, ReportedState
 
 _log = logging.getLogger(__name__)
 
-PERIOD_S = 300.0
+PERIOD_S, PATIENCE_S = 300.0, 600.0
 _TICK_S = 1.0
 
 
@@ -33,7 +33,8 @@ class OrdersLoop:
     """Polls every `period_s` at most, jittered so that a fleet that lost its broker does not ask all at once.
 
     Args:
-        needed: whether to ask now: there is no broker, or it was not reached for long.
+        linked: whether the broker is reached, which brings orders by itself.
+        patience_s: how long the broker may be away before anything is asked here; 0 where there is none.
         roll: draws uniformly from 0..1.
     """
 
@@ -44,12 +45,14 @@ class OrdersLoop:
         report: Report,
         clock: Clock,
         *,
-        needed: Callable[[], bool],
+        linked: Callable[[], bool],
         roll: Callable[[], float],
+        patience_s: float = PATIENCE_S,
         period_s: float = PERIOD_S,
     ) -> None:
         self._orders, self._inbox, self._report, self._clock = orders, inbox, report, clock
-        self._needed, self._roll, self._period_s = needed, roll, period_s
+        self._linked, self._roll, self._patience_s, self._period_s = linked, roll, patience_s, period_s
+        self._alone = False
         self._next_poll = self._next_report = 0.0
         self._failures = 0
         self._unsent: ReportedState | None = None
@@ -69,9 +72,15 @@ class OrdersLoop:
 
     def tick(self) -> None:
         """Ask when it is time to, and send the newest report that was not sent yet."""
-        if not self._needed():
-            return
         now = self._clock.monotonic()
+        if self._linked():
+            self._alone = False
+            return
+        if not self._alone:
+            self._alone = True
+            # A fleet that lost its broker in one moment must not ask in one moment either.
+            first = now + self._patience_s + self._roll() * min(self._patience_s, self._period_s)
+            self._next_poll, self._next_report = max(first, self._next_poll), max(first, self._next_report)
         if now >= self._next_poll:
             self._next_poll = now + self._ask(self._poll)
         if now >= self._next_report:

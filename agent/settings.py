@@ -181,6 +181,7 @@ def _check(settings: Settings, path: Path, remote: str = "") -> None:
         problems.append(f"policy.audit_rate must be a share, 0 to 1, not {policy.audit_rate:g}")
     if not 1 <= settings.broker.port <= 65535:
         problems.append(f"broker.port must be 1 to 65535, not {settings.broker.port}")
+    # No cloud.url: updates come by kits.
     if settings.trust.order_keys and not settings.trust.root:
         problems.append("trust.order_keys needs trust.root too")
     if policy.fallback and not settings.cloud.url:

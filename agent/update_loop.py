@@ -61,7 +61,7 @@ class UpdateLoop:
 
     Args:
         boot: this outbox's boot id, for the reports.
-        keys: returns the order keys that hold now.
+        keys: returns the order keys that count now.
         roll: draws uniformly from 0..1, for the jitter of retries.
     """
 

@@ -114,17 +114,15 @@ class Station:
             )
             self.frame_loop = self._make_frame_loop(cloud)
             side = ConfigSide(remote, settings, clock, inbox, report) if remote else None
-            arriving, trust = side.inbox if side else inbox, cloud.trust()
-            self.uplink_loop = cloud.uplink(arriving, report, self._make_chores)
-            self.orders_loop = cloud.orders(arriving, report, self.uplink_loop)
+            self.uplink_loop = cloud.uplink(side.inbox if side else inbox, report, self._make_chores)
             self.update_loop = cloud.updates(
-                trust,
                 inbox,
                 side.report if side else report,
                 switch,
                 self._models.slots,
                 lambda: remote is not None and remote.on_trial() is not None,
             )
+            self.orders_loop = cloud.orders(side.inbox if side else inbox, report, self.uplink_loop)
             self.opinions = cloud.second_opinions(self._models.manifest_of, self._line_is_pressed)
             self._api = self._open_api(stack, report)
             notices = ServiceManager(service.notify_socket, service.watchdog_s, clock)
@@ -147,7 +145,7 @@ class Station:
                 why_unsound=self._why_unsound,
             )
             watched = (self._meter, self._supervisor, self.uplink_loop)
-            self.config_loop = side.loop(lambda: trust.keys.read().keys, *watched) if side and trust else None
+            self.config_loop = side.loop(cloud.order_keys, *watched) if side else None
             self._closing = stack.pop_all()
 
     def run(self, stop: threading.Event) -> bool:
@@ -159,8 +157,8 @@ class Station:
         uplink_stop = threading.Event()
         loops = {
             "uplink": self.uplink_loop,
-            "orders": self.orders_loop,
             "update": self.update_loop,
+            "orders": self.orders_loop,
             "opinions": self.opinions,
             "settings": self.config_loop,
         }

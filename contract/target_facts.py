@@ -7,19 +7,23 @@ from typing import Any
 
 import msgspec
 
+from contract.bounds import Count
 from contract.errors import BadBundle
 from contract.ids import is_digest
-from contract.manifest import Compatibility, Resources
+from contract.manifest import Compatibility
 
 
 class TargetFacts(msgspec.Struct, frozen=True):
-    """`manifest` is the SHA-256 of the manifest that the archive begins with, "" from a release that did not say."""
+    """`manifest` is the SHA-256 of the manifest that the archive begins with, "" from a release that did not say.
+
+    `memory_mib` is rounded up: TUF's canonical JSON has no fractions.
+    """
 
     name: str = ""
     version: str = ""
     manifest: str = ""
     compatibility: Compatibility = Compatibility()
-    resources: Resources = Resources()
+    memory_mib: Count = 0
 
 
 def encode_facts(facts: TargetFacts) -> dict[str, Any]:

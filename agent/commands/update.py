@@ -61,7 +61,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     status.set_defaults(run=_status)
     apply = actions.add_parser("apply", help="install the update on a USB stick", epilog=_APPLY, formatter_class=raw)
     apply.add_argument("kit", type=Path, help="a .plk file, or the folder of a kit")
-    apply.add_argument("--within", type=float, default=900.0, help="seconds to wait for the end (default %(default)g)")
+    apply.add_argument("--within", type=float, help="seconds to wait for the end (default: what the trial may take)")
     apply.set_defaults(run=_apply)
     rollback = actions.add_parser(
         "rollback", help="go back to the bundle before", epilog=_ROLLBACK, formatter_class=raw
@@ -153,14 +153,15 @@ def _follow(args: argparse.Namespace, settings: Settings, order: Order, running:
     from agent.update_wiring import make_update_loop, read_trust
 
     home, clock = settings.home_folder, SystemClock()
-    kits = KitInbox(home)
+    kits, trial = KitInbox(home), order.probation
+    within_s = trial.timeout_s + trial.serve_s + 300.0 if args.within is None else args.within
     if running:
         return follow_running(
             kits,
             ReportedFile(home),
             order,
             clock=clock,
-            within_s=args.within,
+            within_s=within_s,
             running=lambda: is_locked(home),
             say=_say,
         )
@@ -178,7 +179,7 @@ def _follow(args: argparse.Namespace, settings: Settings, order: Order, running:
             clock=clock,
             roll=lambda: 0.0,
         )
-        return stage_stopped(loop, box, kits, order, clock=clock, within_s=args.within, say=_say)
+        return stage_stopped(loop, box, kits, order, clock=clock, within_s=within_s, say=_say)
     finally:
         lock.release()
 

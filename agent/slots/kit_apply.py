@@ -147,7 +147,7 @@ def _verified_target(folder: Path, order: Order, facts: StationFacts) -> Trusted
     if target.digest != order.bundle or target.size_bytes != order.size_bytes:
         raise BadOrder("the kit's order and its metadata disagree about the bundle", hint="make a new kit")
     told = read_facts(target.custom)
-    check_fits(told.compatibility, told.resources, facts.machine)
+    check_fits(told.compatibility, told.memory_mib, facts.machine)
     return target
 
 

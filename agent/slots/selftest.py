@@ -116,10 +116,9 @@ def _listen(process: subprocess.Popen[bytes], until_s: float) -> tuple[str, str]
     Whatever it prints, little of it is kept; a child of its own that holds the pipe open does not keep us waiting.
     """
     assert process.stderr is not None
-    tail, heard, open_ = b"", 0, True
+    tail, heard, open_, pipe = b"", 0, True, process.stderr.fileno()
     with selectors.DefaultSelector() as selector:
-        os.set_blocking(process.stderr.fileno(), False)
-        selector.register(process.stderr, selectors.EVENT_READ)
+        selector.register(pipe, selectors.EVENT_READ)
         while True:
             left_s = until_s - time.monotonic()
             if left_s <= 0:
@@ -131,7 +130,7 @@ def _listen(process: subprocess.Popen[bytes], until_s: float) -> tuple[str, str]
                 continue
             ready = bool(selector.select(0 if ended else min(0.1, left_s))) if open_ else False
             if ready:
-                chunk = process.stderr.read(1 << 16)
+                chunk = os.read(pipe, 1 << 16)
                 if chunk:
                     heard += len(chunk)
                     tail = (tail + chunk)[-_KEPT_OUTPUT:]
@@ -139,7 +138,7 @@ def _listen(process: subprocess.Popen[bytes], until_s: float) -> tuple[str, str]
                         return "", f"the self-test printed more than {_MOST_OUTPUT >> 20} MiB and was killed"
                     continue
                 open_ = False
-                selector.unregister(process.stderr)
+                selector.unregister(pipe)
             if ended:
                 lines = tail.decode(errors="replace").strip().splitlines()
                 return (lines[-1].removeprefix("error: ")[:300] if lines else ""), ""
@@ -153,7 +152,7 @@ def _has_ended(process: subprocess.Popen[bytes]) -> bool:
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Kill what is left of its session's group, itself included, and reap it."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+        os.kill(process.pid, signal.SIGKILL)
     if process.stderr is not None:
         process.stderr.close()
     process.wait()

@@ -193,7 +193,10 @@ def _trusted(info: TargetFile) -> TrustedTarget:
 def _check_delegations(updater: Updater) -> None:
     for signed in updater._trusted_set:
         if isinstance(signed, Targets) and signed.delegations is not None:
-            _check_distinct(signed.delegations.keys, signed.delegations.roles or {})
+            roles: dict[str, Role] = dict(signed.delegations.roles or {})
+            if signed.delegations.succinct_roles is not None:
+                roles["bins"] = signed.delegations.succinct_roles
+            _check_distinct(signed.delegations.keys, roles)
 
 
 def _check_keys(root: Root) -> None:

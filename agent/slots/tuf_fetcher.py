@@ -191,7 +191,7 @@ class _Watchdog:
 
     def trace(self, event: str, info: Mapping[str, Any]) -> None:
         """Learn of the socket; httpcore calls this as the exchange goes on."""
-        if event == "connection.connect_tcp.complete":
+        if event.endswith(".connect_tcp.complete"):  # of a connection, or of one by way of a proxy
             with self._lock:
                 # A duplicate, since TLS detaches the original.
                 self._socket = info["return_value"].get_extra_info("socket").dup()

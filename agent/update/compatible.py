@@ -1,6 +1,6 @@
 """Can this machine run that bundle? Asked before anything is downloaded, and again before the self-test. Pure.
 
-A bundle says what it needs (`Compatibility`, `Resources`), an adapter what this machine has (`MachineFacts`). What is not known
+A bundle says what it needs (`Compatibility`, memory), an adapter what this machine has (`MachineFacts`). What is not known
 here never refuses a bundle: the self-test decides it, at the price of a download.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from contract.errors import BadBundle
-from contract.manifest import Compatibility, Resources
+from contract.manifest import Compatibility
 
 UNKNOWN = ""
 """The version of a package that is there but does not say which version it is."""
@@ -57,22 +57,22 @@ def incompatibilities(compatibility: Compatibility, facts: MachineFacts) -> list
     return found
 
 
-def check_fits(compatibility: Compatibility, resources: Resources, facts: MachineFacts) -> None:
+def check_fits(compatibility: Compatibility, memory_mib: float, facts: MachineFacts) -> None:
     """Check that a bundle with these needs can run here.
 
     Raises:
         BadBundle: it cannot; the message says what to change.
     """
-    lack = memory_lack(resources, facts)
+    lack = memory_lack(memory_mib, facts)
     if unfit := [*incompatibilities(compatibility, facts), *([lack] if lack else [])]:
         raise BadBundle(f"this bundle cannot run here: {'; '.join(unfit)}")
 
 
-def memory_lack(resources: Resources, facts: MachineFacts) -> str:
+def memory_lack(memory_mib: float, facts: MachineFacts) -> str:
     """Return why the bundle cannot fit into this machine's memory; "" when it can, or when either is not known."""
-    if not facts.memory_mib or resources.memory_mib <= facts.memory_mib:
+    if not facts.memory_mib or memory_mib <= facts.memory_mib:
         return ""
-    return f"it takes {resources.memory_mib:.0f} MiB of memory, this machine has {facts.memory_mib:.0f} MiB in all"
+    return f"it takes {memory_mib:.0f} MiB of memory, this machine has {facts.memory_mib:.0f} MiB in all"
 
 
 def at_least(version: str, least: str) -> bool | None:

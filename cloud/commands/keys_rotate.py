@@ -18,7 +18,7 @@ _ROLES = ("root", "targets", "snapshot", "timestamp", "order")
 _LATE = 3
 _ROTATE = """\
 The new root is signed by enough of the old root keys and of the new ones. Keys that are not here sign later: keys pending.
-After `rotate order` or a rotation of online keys, nothing needs a restart but a server older than this program.
+A running server takes new keys of the image repository up by itself.
 
 examples:
   plumbline-cloud keys rotate timestamp --config plant/cloud.toml --keys /media/stick

@@ -22,6 +22,12 @@ def register(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--override-gate", metavar="REASON", default="", help="release a run that failed its gate; kept on record"
     )
+    parser.add_argument(
+        "--retire-older",
+        metavar="REASON",
+        default="",
+        help="no bundle released before may ever run again on a station that kept this one; there is no way back",
+    )
     parser.add_argument("--actor", default="operator", help="who releases it, for the audit log (default %(default)s)")
     parser.add_argument("--config", type=Path, default=Path("cloud.toml"), help="cloud.toml (default %(default)s)")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -33,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     from cloud import wiring  # here, so that --help does not load what releasing needs
 
     released = wiring.release_run(
-        load_settings(args.config), args.run_folder, args.version, args.override_gate, args.actor
+        load_settings(args.config), args.run_folder, args.version, args.override_gate, args.actor, args.retire_older
     )
     from cloud.registry.catalog import ReleaseState
 

@@ -12,10 +12,11 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import zstandard
 
-from cloud.registry.delta_plan import ArchiveBytes, DeltaPlan, plan_delta
+from cloud.registry.delta_plan import ArchiveBytes, DeltaPlan, pack_noise, plan_delta
 from cloud.registry.durable_file import write_durably
 from contract.archive import ArchiveReader
 from contract.delta import (
@@ -31,10 +32,13 @@ from contract.delta import (
 from contract.errors import NotFound, PlumblineError, RefusedError
 from contract.rebuild import rebuild
 
+if TYPE_CHECKING:  # a release makes deltas
+    pass
+
 MOST_OF_FULL = 0.7
 """A larger share of the full bundle is not worth a delta: a station that fails with it downloads both."""
 LAST_RELEASES = 3
-_LEVELS = (3, 19)  # residuals are close to noise: what looks for repeats longer does not always find more
+_TEXT_LEVEL = 19
 
 _log = logging.getLogger(__name__)
 
@@ -157,13 +161,13 @@ def _read(path: Path) -> ArchiveBytes:
 
 def _pack(plan: DeltaPlan, section: Section, old: bytes) -> bytes:
     data = bytes(plan.sections[section])
+    if section in (Section.BYTES, Section.PLANES):
+        # Weights that are new can repeat themselves after all (a mask, a table).
+        return min(pack_noise(data), zstandard.ZstdCompressor(level=3).compress(data), key=len)
     raw = b"".join(old[at : at + size] for at, size in plan.prefix) if section is Section.TEXT else b""
     dictionary = zstandard.ZstdCompressionDict(raw, dict_type=zstandard.DICT_TYPE_RAWCONTENT) if raw else None
-    tries = []
-    for level in _LEVELS:
-        parameters = zstandard.ZstdCompressionParameters.from_level(level, window_log=MAX_WINDOW_LOG)
-        tries.append(zstandard.ZstdCompressor(compression_params=parameters, dict_data=dictionary).compress(data))
-    return min(tries, key=len)
+    parameters = zstandard.ZstdCompressionParameters.from_level(_TEXT_LEVEL, window_log=MAX_WINDOW_LOG)
+    return zstandard.ZstdCompressor(compression_params=parameters, dict_data=dictionary).compress(data)
 
 
 def _sha256(data: bytes) -> str:

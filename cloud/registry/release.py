@@ -6,6 +6,7 @@ Where a key that must vouch for it is elsewhere, the release is staged: it waits
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from cloud.registry.blobs import Blobs
 from cloud.registry.bundle import BundleContent, build_bundle, manifest_sha256, open_bundle
 from cloud.registry.catalog import Catalog, ReleasedVersion, ReleaseState, check_version
 from cloud.registry.deltas import LAST_RELEASES, deltas_for
-from cloud.registry.keys import Keys
+from cloud.registry.keys import Keys, load_keys
 from cloud.registry.pending import Pending
 from cloud.registry.signing_request import SigningRequest
 from cloud.registry.tuf_repository import TufRepository
@@ -117,7 +118,12 @@ def release_archive(
     gate_report: Path | None = None,
     running: Iterable[str] = (),
 ) -> ReleasedVersion:
-    """Release a bundle that is built already (an imported one); `version` defaults to its manifest's. Else like `release`."""
+    """Release a bundle that is built already (an imported one); `version` defaults to its manifest's. Else like `release`.
+
+    It is signed with the keys that the folders of `keys` hold now.
+    """
+    # A server that runs for months must sign with what a rotation left there since it started.
+    keys = load_keys(*keys.folders)
     manifest, digest = open_bundle(archive)
     stored = registry.blobs.path(registry.blobs.put_file(archive))
     released = ReleasedVersion(
@@ -141,17 +147,16 @@ def release_archive(
     staged = msgspec.structs.replace(released, state=ReleaseState.STAGED)
     if registry.pending.find_release(staged.version) is None:
         registry.pending.add_release(staged)
-    facts = encode_facts(
-        TargetFacts(
-            manifest.name, released.version, manifest_sha256(stored), manifest.compatibility, manifest.resources
-        )
-    )
+    memory_mib = math.ceil(manifest.resources.memory_mib)
+    told = TargetFacts(manifest.name, released.version, manifest_sha256(stored), manifest.compatibility, memory_mib)
     recent = [each.digest for each in registry.catalog.all()[:LAST_RELEASES]]
     try:
         with tempfile.TemporaryDirectory(prefix=".deltas-", dir=registry.folder) as scratch:
             made = deltas_for((*recent, *running), digest, registry.blobs.path, Path(scratch))
             deltas = {each.target: each.file for each in made}
-            vouched = repository.publish(stored, facts, now, deltas=deltas, keep_deltas_to=frozenset(recent))
+            vouched = repository.publish(
+                stored, encode_facts(told), now, deltas=deltas, keep_deltas_to=frozenset(recent)
+            )
     except (PlumblineError, OSError):
         registry.pending.drop_release(released.version)
         raise

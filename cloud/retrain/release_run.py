@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -41,13 +41,23 @@ class RunReleaser:
     now: Callable[[], float]
     measure: Callable[[BundleContent], float] = measure_memory
 
-    def release(self, run: Path, version: str, override_gate: str = "") -> ReleasedVersion:
+    def release(
+        self,
+        run: Path,
+        version: str,
+        override_gate: str = "",
+        *,
+        running: Iterable[str] = (),
+        raise_counter: bool = False,
+    ) -> ReleasedVersion:
         """Release the artefact that a run ships.
 
         Args:
             run: a run folder, quantized and gated.
             version: a new version name.
             override_gate: why a run that failed its gate, or has none, is released all the same; "" to insist on the gate.
+            running: bundles that stations run, from which deltas are made.
+            raise_counter: whether no bundle released before may run again where this one was committed (OTA-3).
         Raises:
             RefusedError: the gate failed or was never run.
             BadModel: the artefact fails its own golden inputs here.
@@ -87,6 +97,7 @@ class RunReleaser:
                 code=info.code,
                 gate=hashlib.sha256(gate_file.read_bytes()).hexdigest() if gate_file.exists() else "",
             ),
+            release_counter=self._counter(version, raise_counter),
             simulated=info.simulated,
             compatibility=compatibility_of(artefacts, files),
             gate_report=gate_file.name if gate_file.exists() else "",
@@ -95,10 +106,24 @@ class RunReleaser:
         content = self._with_card(folder, content)
         gate_report = gate_file if gate_file.exists() else None
         released = release(
-            content, self.registry, self.keys, self.now(), full_precision=folder.fp32, gate_report=gate_report
+            content,
+            self.registry,
+            self.keys,
+            self.now(),
+            full_precision=folder.fp32,
+            gate_report=gate_report,
+            running=running,
         )
         self._keep(run, version)
         return released
+
+    def _counter(self, version: str, raise_it: bool) -> int:
+        """Return the release counter of a new version: that of the newest epoch, or the next; a repeated release keeps its own."""
+        known = self.registry.catalog.find(version) or self.registry.pending.find_release(version)
+        if known is not None:
+            return known.release_counter
+        every = (*self.registry.catalog.all(), *self.registry.pending.releases())
+        return max((each.release_counter for each in every), default=0) + raise_it
 
     def _with_card(self, run: RunFolder, content: BundleContent) -> BundleContent:
         card = run.root / MODEL_CARD_NAME

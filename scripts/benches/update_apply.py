@@ -29,13 +29,12 @@ def _full(_base: Path, patch: Path, out: Path) -> Callable[[], object]:
 
 
 def _delta(base: Path, patch: Path, out: Path) -> Callable[[], object]:
-    bundle = open_folder(base)  # a station has it open
     goal, size_bytes = out.stem, int(patch.with_suffix(".size").read_text())
 
     def work() -> None:
         from agent.slots.delta_install import build_archive
 
-        build_archive(bundle, patch, out, Disk(), goal=goal, size_bytes=size_bytes)
+        build_archive(open_folder(base), patch, out, Disk(), goal=goal, size_bytes=size_bytes)
 
     return work
 

@@ -27,6 +27,8 @@ from agent.settings import load_settings
 from agent.slots.ab_slots import Slots
 from agent.slots.kit_inbox import KitInbox
 from agent.update_wiring import make_update_loop, read_trust
+from cloud.registry.keys import load_keys
+from cloud.registry.order_keys import rotate_order_key
 from contract.codec import decode_control
 from contract.messages import DesiredState
 
@@ -300,6 +302,21 @@ def test_status_says_what_is_where_on_a_stopped_and_on_a_running_station(plant: 
     assert plant.status()["download"]["bytes"] == 5
     code, out, _ = plant.agent("update", "status")
     assert code == 0 and "v1" in out and out.startswith("station ")
+
+
+def test_a_kit_brings_the_order_keys_that_replaced_those_the_station_knows(plant: KitPlant, tmp_path: Path) -> None:
+    first, second = plant.release("v1"), plant.release("v2", seed=1)
+    old = plant.make(tmp_path / "old", "v2")
+    assert plant.apply(plant.make(tmp_path / "one", "v1"))[0] == 0
+    rotate_order_key(load_keys(plant.home / "keys"), time.time(), revoke=True)
+    kit = plant.make(tmp_path / "new", "v2")
+    with running(plant) as station:
+        code, _, error = plant.apply(kit)
+        assert code == 0, error
+        assert plant.status()["order_keys"]["version"] == 1
+        code, _, error = plant.apply(old)
+        assert code == 1 and "no valid signature" in error  # signed by a key that counts no more
+    assert first.digest not in station.offered and boots(plant) == second.digest
 
 
 @pytest.mark.parametrize("runs", [True, False])

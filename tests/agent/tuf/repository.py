@@ -181,7 +181,10 @@ class Server:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                number, _, path = self.path.lstrip("/").partition("/")
+                asked = (
+                    self.path.split("/", 3)[3] if "://" in self.path else self.path
+                )  # as a proxy, it is its own server
+                number, _, path = asked.lstrip("/").partition("/")
                 repository = repositories[int(number)]
                 repository.asked.append(path)
                 if path in repository.answers:

@@ -25,7 +25,7 @@ from contract.errors import BadBundle
 TIMESTAMP, SNAPSHOT, TARGETS = "tuf/timestamp.json", "tuf/snapshot.json", "tuf/targets.json"
 ROOT, FLOORS_A, FLOORS_B = "tuf/root_history/2.root.json", "floors/floors.a", "floors/floors.b"
 FILES = (TIMESTAMP, SNAPSHOT, TARGETS, ROOT, FLOORS_A, FLOORS_B)
-DAMAGE = ("whole", "emptied", "torn", "deleted")
+DAMAGE = ("whole", "emptied", "torn", "deleted", "older")
 WHOLE, GONE = ("whole",) * len(FILES), ("deleted",) * len(FILES)
 
 
@@ -39,9 +39,11 @@ class Scene:
         repo.keys("timestamp", [71], 1)
         repo.publish("root", "targets", "snapshot", "timestamp")
         self.kits["of root 2"] = lay_out(repo, folder / "root 2")
-        repo.everything()
-        repo.everything()
         self.repo, self.station = repo, station
+        self.refresh("of root 2")
+        self._older = station.files()
+        repo.everything()
+        repo.everything()
         self.kits["true"] = lay_out(repo, folder / "true")
         self.refresh("true")
         self._saved = shutil.copytree(station.home, folder / "saved")
@@ -58,6 +60,8 @@ class Scene:
             assert path.is_file()
             if what == "deleted":
                 path.unlink()
+            elif what == "older":  # as a power cut leaves it between the files that a refresh replaced
+                path.write_bytes(self._older[name])
             elif what != "whole":
                 path.write_bytes(b"" if what == "emptied" else path.read_bytes()[:-20])
 
@@ -71,7 +75,11 @@ def detected(old: str, whole: set[str]) -> bool:
 
 def check(scene: Scene, old: str, how: Sequence[str]) -> None:
     scene.damage(how)
-    whole = {name for name, what in zip(FILES, how, strict=True) if what == "whole"}
+    # What is older here is of root 2: still newer than anything of root 1. A root itself is never replaced.
+    as_good = set(FILES) if old == "of root 1" else {ROOT}
+    whole = {
+        name for name, what in zip(FILES, how, strict=True) if what == "whole" or (what == "older" and name in as_good)
+    }
     before = scene.station.files()
     if detected(old, whole):
         with pytest.raises(BadBundle):

@@ -211,6 +211,17 @@ def test_the_bytes_are_asked_for_as_they_are_and_anything_encoded_is_refused(
     assert asked == ["identity"]
 
 
+def test_by_way_of_a_proxy_everything_is_the_same(repo: Repository, station: Station) -> None:
+    address = station.server.url(repo)
+    with httpx.Client(trust_env=False, proxy=address.rpartition("/")[0]) as client:
+        station.http = client
+        assert versions(station.refresh(repo)) == (1, 1, 1, 1)
+        station.limits = SHORT
+        repo.answers["metadata/timestamp.json"] = drip_headers
+        with pytest.raises(LinkDown, match="was cut off"):
+            station.refresh(repo)
+
+
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, ssl.SSLContext]]:
     """A server behind TLS, and the context of a client that trusts it."""

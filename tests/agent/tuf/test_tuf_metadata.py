@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from repository import BUNDLE, DAY, DIGEST, NOW, Repository, Station, at, sign, signer, versions
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from repository import BUNDLE, DAY, DIGEST, NOW, Repository, Station, at, lay_out, sign, signer, versions
 
-from contract.errors import BadBundle, InvalidConfig, NotFound, PlumblineError, TransientError
+from agent.update.floors import Floors
+from contract.errors import BadBundle, InvalidConfig, NotFound, PlumblineError, StorageFull, TransientError
 
 
 def test_a_first_refresh_asks_for_each_role_once_and_keeps_what_was_served(repo: Repository, station: Station) -> None:
@@ -284,3 +287,56 @@ def test_nothing_is_written_outside_the_cache(
     station.refresh(repo)
     assert {name.partition("/")[0] for name in station.files()} == {"tuf", "floors"}
     assert {path.name for path in station.home.parent.iterdir()} == {station.home.name}
+
+
+def test_a_cache_that_cannot_be_written_is_said_so_and_waited_for(repo: Repository, station: Station) -> None:
+    station.home.mkdir()
+    station.cache.write_bytes(b"a file in the way")
+    with pytest.raises(StorageFull, match="cannot be written"):
+        station.refresh(repo)
+    assert station.floors.read() == Floors()
+    station.cache.unlink()
+    assert versions(station.refresh(repo)) == (1, 1, 1, 1)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-1, 2**70) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+def _places(value: object, path: tuple = ()) -> list[tuple]:
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(place for key, each in inner for place in _places(each, (*path, key)))]
+
+
+def _spoil(document: dict, data: st.DataObject) -> None:
+    *path, last = data.draw(st.sampled_from([place for place in _places(document) if place]))
+    holder = document
+    for key in path:
+        holder = holder[key]
+    if data.draw(st.booleans()):
+        holder[last] = data.draw(JSON)
+    else:
+        del holder[last]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(["root", "timestamp", "snapshot", "targets"]), st.booleans(), st.data())
+def test_any_spoiled_field_ends_in_an_error_of_ours_and_in_nothing_outside(
+    station: Station, tmp_path_factory: pytest.TempPathFactory, role: str, signed: bool, data: st.DataObject
+) -> None:
+    folder, repo = tmp_path_factory.mktemp("spoiled"), Repository()
+    station.root, station.home = repo.pinned(), folder / "station"
+    repo.delegate("targets", "A", ["*"])
+    repo.serve("A")
+    repo.publish("root", "targets", "snapshot", "timestamp")
+    (repo.change_and_sign if signed else repo.change)(role, lambda document: _spoil(document, data))
+    station.kit = lay_out(repo, folder / "kit")
+    try:
+        station.refresh(repo, NOW, BUNDLE, "other")
+    except PlumblineError as error:
+        assert "\n" not in error.one_line()
+    assert {path.name for path in folder.iterdir()} == {"kit", "station"}
+    assert {path.name for path in station.home.iterdir()} <= {"tuf", "floors"}

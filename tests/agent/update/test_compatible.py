@@ -20,7 +20,7 @@ from agent.update.compatible import (
     memory_lack,
 )
 from contract.errors import BadBundle
-from contract.manifest import Compatibility, Resources
+from contract.manifest import Compatibility
 from contract.target_facts import TargetFacts, encode_facts, read_facts
 
 PI = MachineFacts("aarch64", {"onnxruntime": "1.20.1"}, "0.1.0", 3800.0)
@@ -78,11 +78,9 @@ def test_a_need_that_is_no_version_is_refused_and_not_guessed_at() -> None:
 
 
 def test_a_bundle_larger_than_all_memory_is_refused() -> None:
-    assert (
-        memory_lack(Resources(memory_mib=4096.0), PI) == "it takes 4096 MiB of memory, this machine has 3800 MiB in all"
-    )
-    assert memory_lack(Resources(memory_mib=120.0), PI) == memory_lack(Resources(), PI) == ""
-    assert memory_lack(Resources(memory_mib=1e6), MachineFacts()) == ""
+    assert memory_lack(4096.0, PI) == "it takes 4096 MiB of memory, this machine has 3800 MiB in all"
+    assert memory_lack(120.0, PI) == memory_lack(0.0, PI) == ""
+    assert memory_lack(1e6, MachineFacts()) == ""
 
 
 @given(

@@ -131,8 +131,8 @@ def test_a_server_that_asks_to_be_left_alone_is() -> None:
 
 
 def test_the_loop_asks_every_few_minutes_and_reports_at_once(api: Api, station: HttpOrders) -> None:
-    clock, inbox, box, needed = HandClock(), Inbox(), ReportBox(), [True]
-    loop = OrdersLoop(station, inbox, box, clock, needed=lambda: needed[0], roll=lambda: 1.0)
+    clock, inbox, box, linked = HandClock(), Inbox(), ReportBox(), [False]
+    loop = OrdersLoop(station, inbox, box, clock, linked=lambda: linked[0], roll=lambda: 1.0, patience_s=0.0)
     order(api, "an envelope")
     loop.tick()
     assert inbox.take(0.0) == DesiredState("s1", "an envelope")
@@ -142,11 +142,11 @@ def test_the_loop_asks_every_few_minutes_and_reports_at_once(api: Api, station: 
     loop.tick()
     assert inbox.take(0.0) is None
     assert {each.station: each for each in api.tables.stations.status()}["s1"].update_state == "COMMITTED"
-    needed[0] = False
+    linked[0] = True
     clock.forward(10)
     loop.tick()
     assert inbox.take(0.0) is None  # a broker is there
-    needed[0] = True
+    linked[0] = False
     loop.tick()
     assert inbox.take(0.0) == DesiredState("s1", "its recall")
 
@@ -166,7 +166,7 @@ def test_a_report_that_did_not_get_through_is_sent_later(api: Api, station: Http
             station.report(state)
 
     flaky = Flaky()
-    loop = OrdersLoop(flaky, Inbox(), box, clock, needed=lambda: True, roll=lambda: 1.0)
+    loop = OrdersLoop(flaky, Inbox(), box, clock, linked=lambda: False, roll=lambda: 1.0, patience_s=0.0)
     box.publish(REPORT)
     loop.tick()
     flaky.down = False
@@ -175,3 +175,15 @@ def test_a_report_that_did_not_get_through_is_sent_later(api: Api, station: Http
     clock.forward(2.0)
     loop.tick()
     assert {each.station: each for each in api.tables.stations.status()}["s1"].update_state == "COMMITTED"
+
+
+def test_a_broker_that_is_away_for_a_while_is_waited_for_first(api: Api, station: HttpOrders) -> None:
+    clock, inbox, linked = HandClock(), Inbox(), [True]
+    loop = OrdersLoop(station, inbox, ReportBox(), clock, linked=lambda: linked[0], roll=lambda: 0.5)
+    order(api, "an envelope")
+    loop.tick()
+    linked[0] = False
+    for waited_s, asked in ((0, False), (599, False), (100, False), (60, True)):
+        clock.forward(waited_s)
+        loop.tick()
+        assert (inbox.take(0.0) is not None) is asked, waited_s

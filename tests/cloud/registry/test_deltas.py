@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud.registry.blobs import sha256_of
@@ -90,6 +90,7 @@ def pairs(draw: st.DrawFn) -> tuple[bytes, bytes]:
     return archive_of(first), archive_of(second, version="2")
 
 
+@settings(max_examples=40)
 @given(pair=pairs())
 def test_every_pair_of_bundles_gives_the_new_one_back(
     pair: tuple[bytes, bytes], tmp_path_factory: pytest.TempPathFactory

@@ -174,6 +174,13 @@ def test_flags_that_cannot_work_say_why(plant: TufPlant) -> None:
         rotate_roles(plant.registry, plant.keys(), {"root": (2, 3)}, NOW)
 
 
+def test_a_server_that_loaded_its_keys_before_a_rotation_releases_after_it(plant: TufPlant) -> None:
+    loaded = plant.keys()
+    assert rotate(plant, "targets", "snapshot", "timestamp")
+    released = plant.release("v1", loaded)
+    assert plant.client(plant.registry.tuf(plant.keys()).root()).sees(released.digest)
+
+
 FAR = 2**31 - 1
 
 
