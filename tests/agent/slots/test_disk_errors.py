@@ -58,9 +58,11 @@ class Scene:
         """Make `before` a station that stopped in the middle of its trial."""
         self.here.switch.verdict = None
         loop = self.reset()
-        for _ in range(10):
+        for _ in range(40):
             loop.tick(1.0)
-        assert self.here.report.said[-1].update_state == "PROBATION"
+            if self.here.slots().trial() is not None:
+                break
+        assert self.here.slots().trial() is not None
         self.here.switch.verdict = ""
         shutil.rmtree(self.before)
         shutil.copytree(self.here.home, self.before, symlinks=True)

@@ -278,7 +278,7 @@ def test_a_repository_that_was_frozen_installs_nothing_after_its_time(here: Plan
     running, other = here.deploy("1"), here.release("2", seed=1)
     here.clock.at = NOW + 30 * DAY_S
     here.send(here.order(other, now=here.clock.now()))
-    assert "does not hold" in only_runs(here, running, here.loop())
+    assert "expired" in only_runs(here, running, here.loop())
 
 
 def test_bytes_swapped_behind_a_true_listing_are_refused_and_not_kept(here: Plant) -> None:
