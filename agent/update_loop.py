@@ -254,7 +254,9 @@ class UpdateLoop:
             return
         running = self._slots.boot_bundle()
         if running is not None and running.digest == work.order.bundle:
-            # Nothing to install: the order only moves what this station stands for (an abort, for one).
+            # Nothing to install: the order only moves what this station stands for (an abort, for one). Its word alone must
+            # not raise a floor above every bundle there is (P3).
+            check_release_counter(running.manifest, work.order, self._floors.read())
             work.bundle = running
             self._commit(work, UpdateEvent.ALREADY_RUNNING, 0, 0)
         else:

@@ -7,7 +7,6 @@ import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 import msgspec
 
@@ -164,18 +163,14 @@ def _golden_vectors(folder: Path, manifest: Manifest) -> tuple[NDArray[np.uint8]
     if manifest.golden is None:
         grey = np.full((1, manifest.preprocess.height, manifest.preprocess.width, 1), 128, np.uint8)
         return grey, None
-    try:
-        with np.load(folder / manifest.golden.file, allow_pickle=False) as arrays:
-            pixels, scores = arrays["pixels"], arrays["scores"]
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise BadBundle(f"'{manifest.golden.file}' holds no golden vectors: {error}") from error
-    expected = (len(pixels), len(manifest.labels))
-    if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or not len(pixels) or scores.shape != expected:
-        raise BadBundle(f"'{manifest.golden.file}' holds {pixels.dtype}{list(pixels.shape)} and {list(scores.shape)}")
-    if scores.dtype.kind not in "fiu" or not np.isfinite(scores).all():
-        # Nothing is further from a NaN than it may be.
-        raise BadBundle(f"'{manifest.golden.file}' holds golden scores that are no numbers")
-    return pixels, np.asarray(scores, np.float32)
+    from agent.slots.golden_file import read_golden
+
+    pixels, scores = read_golden(folder / manifest.golden.file)
+    if pixels.ndim not in (3, 4) or not len(pixels) or scores.shape != (len(pixels), len(manifest.labels)):
+        raise BadBundle(f"'{manifest.golden.file}' holds pixels {list(pixels.shape)} and scores {list(scores.shape)}")
+    if not np.isfinite(scores).all():
+        raise BadBundle(f"'{manifest.golden.file}' holds scores that nothing could be compared with")
+    return pixels, scores
 
 
 def _scores(folder: Path, manifest: Manifest, artefact: Artefact, pixels: Any) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
 
-from contract.errors import BadBundle
+from contract.errors import BadBundle, TransientError
 from contract.manifest import MANIFEST_NAME, Compatibility, Manifest, decode_manifest
 
 _COMMAND = (sys.executable, "-m", "agent", "selftest")
@@ -54,7 +54,11 @@ class SubprocessSelfTest:
         self._unfit = unfit
 
     def run(self, folder: PurePath) -> str:
-        """Return "" when the bundle in `folder` passed; otherwise what was wrong, in words for a person."""
+        """Return "" when the bundle in `folder` passed; otherwise what was wrong, in words for a person.
+
+        Raises:
+            TransientError: no process could be started.
+        """
         try:
             manifest = decode_manifest(Path(folder, MANIFEST_NAME).read_bytes())
         except BadBundle as error:
@@ -68,16 +72,22 @@ class SubprocessSelfTest:
 
     def _run(self, folder: PurePath, memory_mib: int) -> str:
         limits = {"memory-mib": memory_mib, "cpu-s": self._cpu_s, "wall-s": int(self._timeout_s) + 5, "nice": _NICENESS}
-        process = subprocess.Popen(
-            (*self._command, str(folder), *(word for name, n in limits.items() for word in (f"--{name}", str(n)))),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            close_fds=True,
-            # Not the slot: Python would put the bundle's files on its import path.
-            cwd="/",
-            start_new_session=True,
-        )
+        try:
+            process = subprocess.Popen(
+                (*self._command, str(folder), *(word for name, n in limits.items() for word in (f"--{name}", str(n)))),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                close_fds=True,
+                # Not the slot: Python would put the bundle's files on its import path.
+                cwd="/",
+                start_new_session=True,
+            )
+        except OSError as error:
+            # Says nothing about the bundle, which must not be banned for it.
+            raise TransientError(
+                f"the self-test could not be started: {error.strerror or error}", hint="free memory on this machine"
+            ) from error
         try:
             said, why_killed = _listen(process, time.monotonic() + self._timeout_s)
         finally:
@@ -142,7 +152,7 @@ def _has_ended(process: subprocess.Popen[bytes]) -> bool:
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Kill what is left of its session's group, itself included, and reap it."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.kill(process.pid, signal.SIGKILL)
+        os.killpg(process.pid, signal.SIGKILL)
     if process.stderr is not None:
         process.stderr.close()
     process.wait()

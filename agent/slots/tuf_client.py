@@ -60,6 +60,8 @@ class TufClient:
     ) -> None:
         try:
             pinned = Metadata[Root].from_bytes(root)
+            if not isinstance(pinned.signed, Root):  # the type parameter is not checked
+                raise ValueError(f"it is the repository's {pinned.signed.type}")
             pinned.signed.verify_delegate(Root.type, pinned.signed_bytes, pinned.signatures)
             _check_keys(pinned.signed)
         except (RepositoryError, ValueError, BadBundle) as error:

@@ -24,5 +24,5 @@ def unseal(data: bytes, kind: type[S]) -> S | None:
         return None
     try:
         return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, ValueError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         return None

@@ -175,8 +175,9 @@ class Rollouts:
 def _step(connection: Connection, member: RolloutMember, event: MemberEvent, extra: dict[str, object]) -> None:
     state = step_member(member.state, event)
     table = rollout_stations
-    same = (table.c.rollout == member.rollout, table.c.station == member.station)
-    connection.execute(update(table).where(*same).values(state=state.value, **extra))
+    same = (table.c.rollout == member.rollout, table.c.station == member.station, table.c.state == member.state.value)
+    if connection.execute(update(table).where(*same).values(state=state.value, **extra)).rowcount == 0:
+        raise IllegalTransition(f"'{member.station}' has moved on meanwhile", hint="look at the rollout again")
 
 
 def _change(connection: Connection, rollout: Rollout, values: Mapping[str, object]) -> None:

@@ -9,14 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from fuzz_targets import BROKEN, TARGETS
+from fuzz_targets import TARGETS
 
 SECONDS = int(os.environ.get("PLUMBLINE_FUZZ_S", "30"))
 RUN, ROOT = Path(__file__).with_name("run_atheris.py"), Path(__file__).parents[2]
 
-targets = pytest.mark.parametrize(
-    "name", [pytest.param(each, marks=[pytest.mark.xfail()] if each in BROKEN else []) for each in TARGETS]
-)
+targets = pytest.mark.parametrize("name", TARGETS)
 
 
 @pytest.mark.long

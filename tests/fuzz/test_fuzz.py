@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from fuzz_targets import BROKEN, TARGETS
+from fuzz_targets import TARGETS
 from hypothesis import HealthCheck, given, settings
 from mutations import mutated
 
-targets = pytest.mark.parametrize(
-    "name", [pytest.param(each, marks=[pytest.mark.xfail()] if each in BROKEN else []) for each in TARGETS]
-)
+targets = pytest.mark.parametrize("name", TARGETS)
 _EXAMPLES = {"tuf metadata": 40, "sealed": 60}
 
 

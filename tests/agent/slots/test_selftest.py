@@ -11,6 +11,7 @@ from update_plant import NOW, bundle_content
 from agent.slots.selftest import SubprocessSelfTest
 from agent.slots.unpacked import open_archive
 from cloud.registry.bundle import BundleContent, build_bundle
+from contract.errors import TransientError
 
 # `python -m agent selftest`, without the other commands of `agent.__main__`.
 COMMAND = (
@@ -102,3 +103,9 @@ def test_command_prints_one_json_object(tmp_path: Path) -> None:
     assert 1 < answer["memory_mib"] < 500 and 0 < answer["seconds"] < 60
     done = subprocess.run((*COMMAND, str(tmp_path), "--json"), capture_output=True, text=True, check=False)
     assert done.returncode == 1 and not json.loads(done.stdout)["ok"] and len(done.stderr.splitlines()) == 1
+
+
+def test_a_process_that_cannot_be_started_is_no_fault_of_the_bundles(tmp_path: Path) -> None:
+    with pytest.raises(TransientError, match="could not be started"):
+        folder = unpacked(tmp_path, bundle_content(tmp_path / "c", "1"))
+        SubprocessSelfTest(command=(str(tmp_path / "none"),)).run(folder)

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection
 
+from cloud.ports.rollouts import StandingOrder
 from cloud.rollout.judge import RolloutPolicy
-from cloud.rollout.rollout_states import MemberState, RolloutState
+from cloud.rollout.rollout_states import MemberEvent, MemberState, RolloutState
 from cloud.rollout_loop import RolloutLoop, RolloutSettings
-from contract.errors import IllegalTransition, NotFound, PlumblineError, RefusedError
+from contract.errors import IllegalTransition, NotFound, PlumblineError, RefusedError, TransientError
 from contract.messages import Order
 from tests.fakes.agent_clock import HandClock
 from tests.fakes.cloud_fleet import FakeRelease, FakeReleases, ObedientFleet, PlainSigner, read_plain
@@ -326,3 +327,20 @@ def test_people_who_start_and_stop_while_the_loop_ticks_never_get_one_number_twi
             left = {member.state for member in server.outside.rollouts.members(each.id)}
             assert not left & {MemberState.PLANNED, MemberState.ORDERED}
         server.check_orders()
+
+
+def test_an_order_made_from_what_is_past_is_not_stored(tmp_path: Path) -> None:
+    """Two servers over one database, or one that slept: the number is given once, and the step taken once."""
+    with server_in(tmp_path / "stale") as server:
+        server.begin()
+        book = server.outside.rollouts
+        canary, *_ = book.members(1)
+        first = StandingOrder(canary.station, book.next_seq(canary.station), NEW, "first", published=False)
+        book.order(canary, MemberEvent.ORDER, first, OLD, 1.0)
+        with pytest.raises(TransientError, match="was taken"):
+            book.order(canary, MemberEvent.ORDER, first, OLD, 1.0)
+        next_one = StandingOrder(canary.station, 2, OLD, "second", published=False)
+        with pytest.raises(IllegalTransition, match="moved on"):
+            book.order(canary, MemberEvent.ORDER, next_one, OLD, 1.0)
+        assert [order.envelope for order in book.unpublished()] == ["first"]
+        assert book.next_seq(canary.station) == 2
