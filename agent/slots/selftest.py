@@ -142,7 +142,7 @@ def _has_ended(process: subprocess.Popen[bytes]) -> bool:
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Kill what is left of its session's group, itself included, and reap it."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.kill(process.pid, signal.SIGKILL)
+        os.killpg(process.pid, signal.SIGKILL)
     if process.stderr is not None:
         process.stderr.close()
     process.wait()
