@@ -60,6 +60,16 @@ class Model:
         return decode(scores, manifest.labels, self.artefact.output)
 
 
+def passes_less(candidate: Model, incumbent: Model | None, full: Artefact | None) -> bool:
+    """Return whether nothing `candidate` passes may stand, where `incumbent` is guaranteed, or would be but for the pressure.
+
+    `full` is the artefact that the incumbent runs when nothing is given up; None while it runs.
+    """
+    if incumbent is None or candidate.guaranteed:
+        return False
+    return incumbent.guaranteed or (full is not None and incumbent.bundle.manifest.guarantees(full))
+
+
 def load_model(
     load: Load,
     bundle: InstalledBundle,

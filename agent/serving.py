@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from agent.decide.smaller import smaller_artefacts
 from agent.decide.trial import TrialStep
-from agent.loading import Load, Loading, Model, PrepareFor, load_model
+from agent.loading import Load, Loading, Model, PrepareFor, load_model, passes_less
 from agent.ports.clock import Clock
 from agent.ports.log import Log
 from agent.ports.process_memory import ProcessMemory
@@ -83,7 +83,7 @@ class Serving:
         self._log.say("no bundle loads: every frame is REVIEW until one is installed")
 
     def take_shadow(self) -> ShadowNote | None:
-        """Return what two bundles made of the same frames: of the trial under way, else of one that ended, once."""
+        """Return what two bundles made of the same frames (`Trying.take_note`)."""
         return self._trying.take_note()
 
     def why_unsound(self) -> str:
@@ -134,8 +134,6 @@ class Serving:
         self._failures += 1
         if self._failures < FAILURES_BEFORE_FALLBACK or self._previous is None or self.in_charge is None:
             return
-        if self._trying.in_charge:
-            return  # one failure ends its trial, and the incumbent takes over
         self._log.say(f"bundle {self.in_charge.bundle.digest[:12]} failed {self._failures} times in a row")
         self._fall_back(self._previous)
 
@@ -187,7 +185,7 @@ class Serving:
         if candidate is None:
             if why_not:
                 self._turn_down(why_not)
-        elif self._may_pass_less(candidate):
+        elif passes_less(candidate, self.in_charge, self._full):
             candidate.close()
             self._turn_down(
                 f"of its artefacts only '{candidate.artefact.file}' loads here, of which nothing may pass by itself"
@@ -222,13 +220,13 @@ class Serving:
         """End the trial; a candidate that was in charge is so no more, and the incumbent takes over at once."""
         was_in_charge = self._trying.in_charge
         second = self._trying.end(kept=False, reason=reason)
+        ended = second
+        if was_in_charge:
+            ended, self.in_charge = self.in_charge, second
+        if ended is not None:
+            ended.close()
         if not was_in_charge:
-            if second is not None:
-                second.close()
             return
-        candidate, self.in_charge = self.in_charge, second
-        if candidate is not None:
-            candidate.close()
         incumbent, self._incumbent = self._incumbent, None
         self._full, self._incumbent_full = self._incumbent_full, None
         self._failures = 0
@@ -241,10 +239,9 @@ class Serving:
         withdrawn = self._switch.next_withdrawn()
         if withdrawn is None:
             return
-        deployment, bundle = withdrawn
-        if self._trying.is_of(deployment, bundle):
+        if self._trying.is_of(*withdrawn):
             self._turn_down("it was withdrawn")
-        elif self.in_charge is not None and self.in_charge.bundle.digest == bundle and self._previous is not None:
+        elif self.in_charge is not None and self.in_charge.bundle.digest == withdrawn[1] and self._previous is not None:
             # It was kept here, and then could not be committed.
             self._fall_back(self._previous)
 
@@ -262,17 +259,8 @@ class Serving:
             return
         self._takeover.abandon()
         self._full = None
-        if self.in_charge is not None:
-            self.in_charge.close()
-            self.in_charge = None
+        self._put_in_charge(None)
         self._log.say("no bundle is in charge, as was ordered: every frame is REVIEW until another order")
-
-    def _may_pass_less(self, candidate: Model) -> bool:
-        """Return whether nothing `candidate` passes may stand, where the one in charge is guaranteed but for the pressure."""
-        mine = self.in_charge
-        if mine is None or candidate.guaranteed:
-            return False
-        return mine.guaranteed or (self._full is not None and mine.bundle.manifest.guarantees(self._full))
 
     def _fit_artefact(self) -> None:
         """Under pressure load the bundle's smaller artefact beside the line, and the full one again when it has gone."""
@@ -305,7 +293,7 @@ class Serving:
         else:
             self._put_in_charge(loaded.model)
 
-    def _put_in_charge(self, model: Model) -> None:
+    def _put_in_charge(self, model: Model | None) -> None:
         old, self.in_charge = self.in_charge, model
         if old is not None:
             old.close()

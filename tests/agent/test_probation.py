@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from agent.ports.slots import Trial, TrialNews, TrialPhase
+from agent.ports.slots import InstalledBundle, Trial, TrialNews, TrialPhase
 from agent.trying import MOST_LEFT_BEHIND
 from contract.errors import BadModel
 from contract.messages import Probation, ShadowNote
+from tests.agent.test_degraded_line import in_use, two_artefacts
 from tests.agent.test_frame_loop import PASS, REJECT, Bench, bright, review
 from tests.agent.test_supervisor import Line, Parts, hang_at
 from tests.agent.test_who_is_to_blame import wait
@@ -205,10 +206,14 @@ def _trial(version: str, probation: Probation) -> Trial:
     return Trial(bundle(version), version, probation)
 
 
+def _loaders() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "model-loader"}
+
+
 def test_loaders_that_hang_are_left_behind_only_so_often_and_freed_should_they_return() -> None:
     bench = Bench(installed=bundle("a"), enrol_frames=1000)
     bench.loadable.clear()
-    threads = threading.active_count()
+    before = _loaders()
     for n in range(MOST_LEFT_BEHIND):
         bench.switch.offer(_trial(f"hangs{n}", Probation(3, 0.9, timeout_s=30.0)))
         bench.loop.step()
@@ -221,12 +226,12 @@ def test_loaders_that_hang_are_left_behind_only_so_often_and_freed_should_they_r
     bench.loop.step()
     outcome = bench.outcome()
     assert outcome is not None and "restart the station" in outcome.reason
-    assert threading.active_count() == threads + MOST_LEFT_BEHIND
+    assert len(_loaders() - before) == MOST_LEFT_BEHIND
     bench.source.put(image(230))
     bench.loop.step()
     assert [(r.verdict, r.bundle[:1]) for r in bench.recorder.results] == [("PASS", "a")]
     bench.loadable.set()
-    wait(lambda: len(bench.runtimes) == 1 + MOST_LEFT_BEHIND and threading.active_count() == threads)
+    wait(lambda: not _loaders() - before)
     bench.loop.step()
     assert all(bench.runtimes[f"hangs{n}"].closed for n in range(MOST_LEFT_BEHIND))
     bench.offer(bundle("b"), Probation(1, 0.9))
@@ -365,3 +370,40 @@ def test_the_first_bundle_of_a_station_serves_its_time_too() -> None:
     assert bench.feed(*bright(2, 5)) == [review("broken_model"), review("no_model")]
     outcome = bench.outcome()
     assert outcome is not None and not outcome.kept
+
+
+def test_an_incumbent_that_ran_its_smaller_artefact_finds_its_way_back_after_a_candidate_that_failed_in_charge() -> (
+    None
+):
+    two = InstalledBundle("two", bundle("two").folder, two_artefacts(small_first=False))
+    bench = Bench(installed=two, enrol_frames=1000)
+    bench.smaller = True
+    bench.loop.step()
+    bench.await_loading()
+    bench.loop.step()
+    assert in_use(bench) == "int8.onnx"
+    bench.offer(bundle("b"), SHORT)
+    bench.feed(*bright(3))
+    bench.loop.step()
+    assert in_charge(bench) == "b"
+    bench.runtimes["b"].act = _fails
+    bench.feed(*bright(2, 10))
+    assert in_use(bench) == "int8.onnx"
+    bench.smaller = False
+    bench.loop.step()
+    bench.await_loading()
+    bench.loop.step()
+    assert in_use(bench) == "fp32.onnx"
+
+
+def test_after_a_candidate_was_kept_the_incumbent_is_what_is_fallen_back_to() -> None:
+    bench = Bench(installed=bundle("a"), enrol_frames=1000)
+    bench.offer(bundle("b"), Probation(3, 0.9, serve_s=4.0))
+    bench.feed(*bright(3))
+    serve(bench, 8)
+    outcome = bench.outcome()
+    assert outcome is not None and outcome.kept
+    bench.runtimes["b"].act = _fails
+    assert bench.feed(*bright(5, 10)) == [review("broken_model")] * 5
+    bench.await_loading()
+    assert bench.feed(*bright(2, 20)) == [PASS] * 2 and in_charge(bench) == "a"

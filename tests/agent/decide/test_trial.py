@@ -156,6 +156,21 @@ def test_the_first_bundle_is_in_charge_at_once_and_must_decide_its_frames_and_se
     assert ruling is not None and "only 0 of 3" in ruling.reason
 
 
+def test_a_first_bundle_that_is_slow_is_turned_down_whatever_mix_is_asked_of_others() -> None:
+    tally = tally_of(Probation(5, 0.0, 60.0, max_mix_shift=0.05), alone=True)
+    for _ in range(5):
+        tally.saw(50.0, pair=None)
+    ruling = tally.judge(1.0)
+    assert ruling is not None and ruling.step is TrialStep.TURN_DOWN and "50.0 ms" in ruling.reason
+
+
+def test_one_slow_frame_among_a_few_at_the_end_is_no_reason() -> None:
+    tally = served(Probation(30, 0.0, 60.0, serve_s=4.0), frames=30)
+    for latency_ms in (50.0, 1.0, 1.0):
+        tally.saw(latency_ms, pair=SAME)
+    assert step_of(tally.judge(5.0)) is TrialStep.KEEP
+
+
 def test_a_held_trial_loses_no_time_while_unseen_and_serves_on_in_charge() -> None:
     tally = tally_of(Probation(4, 0.75, 60.0, serve_s=4.0))
     tally.hold(100.0)
