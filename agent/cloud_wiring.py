@@ -6,8 +6,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from agent.chores import Chores
 from agent.delivery import Delivery
 from agent.mailboxes import Switch
@@ -22,18 +20,19 @@ from agent.settings import Settings
 from agent.slots.ab_slots import Slots
 from agent.store_wiring import Store, read_bytes
 from agent.uplink_loop import UplinkLoop, UplinkRules
-from contract.errors import InvalidConfig
 from contract.manifest import Manifest
 from contract.messages import StationState
-from contract.signature import OrderKey
 
 if TYPE_CHECKING:
     import httpx
 
+    from agent.orders_loop import OrdersLoop
     from agent.update_loop import UpdateLoop
+    from agent.update_wiring import Trust
 
 AGENT_VERSION = "0.1.0"
 _HTTP_TIMEOUT_S = 10.0
+_BROKER_AWAY_S = 900.0
 
 
 class CloudSide:
@@ -140,53 +139,65 @@ class CloudSide:
 
         return state
 
-    def order_keys(self) -> list[OrderKey]:
-        """Return the order keys that agent.toml pins.
+    def trust(self) -> Trust | None:
+        """Return what this station was provisioned to trust; None when it follows no orders.
 
         Raises:
-            InvalidConfig: a file it names is none.
+            InvalidConfig: a file of [trust] cannot be used.
         """
-        keys = []
-        for name in self._settings.trust.order_keys:
-            try:
-                keys.append(
-                    msgspec.json.decode(read_bytes(self._settings.path(name), "trust.order_keys"), type=OrderKey)
-                )
-            except msgspec.DecodeError as error:
-                raise InvalidConfig(
-                    f"'{name}' is no order key: {error}", hint="copy it from the cloud again"
-                ) from error
-        return keys
-
-    def updates(self, inbox: OrderInbox, report: Report, switch: Switch, slots: Slots) -> UpdateLoop | None:
-        """Return the loop that follows signed orders."""
-        trust = self._settings.trust
-        if self._http is None or not trust.order_keys:
+        if not self._settings.trust.order_keys:
             return None
-        from agent.slots.download import HttpDownloader
-        from agent.slots.floors_file import FloorsFile
-        from agent.slots.selftest import SubprocessSelfTest
-        from agent.slots.tuf_client import TufClient
-        from agent.update_loop import UpdateLoop
+        from agent.update_wiring import read_trust
 
-        keys = self.order_keys()
-        home, repository_url = self._settings.home_folder, f"{self._settings.cloud.url.rstrip('/')}/v1/tuf"
-        root = read_bytes(self._settings.path(trust.root), "trust.root")
-        return UpdateLoop(
-            self._settings.station,
-            self._store.boot,
-            keys,
+        return read_trust(self._settings)
+
+    def updates(
+        self,
+        trust: Trust | None,
+        inbox: OrderInbox,
+        report: Report,
+        switch: Switch,
+        slots: Slots,
+        held: Callable[[], bool],
+    ) -> UpdateLoop | None:
+        """Return the loop that follows signed orders; while `held`, nothing that is asked for by hand begins."""
+        if trust is None:
+            return None
+        from agent.update_wiring import make_update_loop
+
+        return make_update_loop(
+            self._settings,
+            trust,
+            boot=self._store.boot,
+            slots=slots,
+            switch=switch,
             inbox=inbox,
             report=report,
-            repository=TufClient(self._http, repository_url, home / "tuf", root),
-            downloader=HttpDownloader(self._http, repository_url, home / "downloads", self._clock),
-            slots=slots,
-            floors=FloorsFile(home / "floors"),
-            selftest=SubprocessSelfTest(),
-            switch=switch,
+            http=self._http,
             clock=self._clock,
             roll=self._roll,
+            held=held,
         )
+
+    def orders(self, inbox: OrderInbox, report: Report, uplink: UplinkLoop | None) -> OrdersLoop | None:
+        """Return the loop that asks for orders over HTTP while no broker brings them."""
+        if self._http is None or not self._settings.trust.order_keys:
+            return None
+        from agent.orders_loop import OrdersLoop
+        from agent.uplink.orders_http import HttpOrders
+
+        clock, reached_s = self._clock, self._clock.monotonic()
+
+        def needed() -> bool:
+            nonlocal reached_s
+            if uplink is None:
+                return True
+            if uplink.connected():
+                reached_s = clock.monotonic()
+            return clock.monotonic() - reached_s > _BROKER_AWAY_S
+
+        asked = HttpOrders(self._http, self._settings.cloud.url, self._settings.station, clock)
+        return OrdersLoop(asked, inbox, report, clock, needed=needed, roll=self._roll)
 
     def _make_http(self) -> httpx.Client | None:
         cloud = self._settings.cloud

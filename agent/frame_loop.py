@@ -184,6 +184,7 @@ class FrameLoop:
             window = self._windows[camera.name].open
             in_hand = self._in_hand = _InHand(camera.name, frame, self._turned_s)
         beside = self._beside.of(camera.name) if self._beside else ()
+        began_s = self._clock.monotonic()
         try:
             judged = judge(frame, camera, window, beside, captured.stats, lambda each: self._enter(mine, in_hand, each))
         except TurnOver:
@@ -191,6 +192,7 @@ class FrameLoop:
         with self._lock:
             if mine != self._turn:
                 return False
+            took_ms = (self._clock.monotonic() - began_s) * 1e3
             self._in_hand = _InHand(camera.name, frame, self._clock.monotonic(), decided=True)
             before = self.frames
             try:
@@ -204,7 +206,7 @@ class FrameLoop:
             self._in_hand = None
             try:
                 if window.model is not None:
-                    self._serving.decided(judged.prediction, self._elapsed_ms(frame), shadowed)
+                    self._serving.decided(judged.prediction, took_ms, shadowed)
             except Exception as error:  # noqa: BLE001 - the frame has its verdict; what else was to be done with it is said
                 self._own_fault(error, camera.name, frame, decided=True)
         return True

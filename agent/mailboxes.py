@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 
-from agent.ports.slots import Trial, TrialOutcome
+from agent.ports.slots import InstalledBundle, Trial, TrialNews, TrialOutcome
 from contract.messages import DesiredState, ReportedState
 
 
@@ -13,19 +13,34 @@ class Switch:
     """`agent.ports.slots.BundleSwitch` between two threads."""
 
     def __init__(self) -> None:
-        self._trials: queue.Queue[Trial] = queue.Queue()
+        self._lock = threading.Lock()
+        self._trial: Trial | None = None
+        self._news: TrialNews | None = None
+        self._withdrawn: queue.Queue[tuple[str, str]] = queue.Queue()
         self._outcomes: queue.Queue[TrialOutcome] = queue.Queue()
+        self._recalled: tuple[InstalledBundle | None] | None = None
 
     def offer(self, trial: Trial) -> None:
         """Update loop: ask the frame loop to take this trial up at its next frame boundary."""
-        self._trials.put(trial)
+        with self._lock:
+            self._trial = trial
 
     def next_trial(self) -> Trial | None:
         """Frame loop: return a trial offered and not yet taken up, once."""
-        try:
-            return self._trials.get_nowait()
-        except queue.Empty:
-            return None
+        with self._lock:
+            trial, self._trial = self._trial, None
+            return trial
+
+    def tell(self, news: TrialNews) -> None:
+        """Frame loop: say how the trial under way stands; the newest replaces what was not yet seen."""
+        with self._lock:
+            self._news = news
+
+    def news(self) -> TrialNews | None:
+        """Update loop: return the newest news not yet seen. A trial's are told before its outcome."""
+        with self._lock:
+            news, self._news = self._news, None
+            return news
 
     def conclude(self, outcome: TrialOutcome) -> None:
         """Frame loop: say how the trial ended."""
@@ -37,6 +52,32 @@ class Switch:
             return self._outcomes.get(timeout=within_s) if within_s > 0 else self._outcomes.get_nowait()
         except queue.Empty:
             return None
+
+    def withdraw(self, deployment: str, bundle: str) -> None:
+        """Update loop: say that this trial is given up, whatever it has come to: its bundle must be in charge no more."""
+        with self._lock:
+            if self._trial is not None and (self._trial.deployment, self._trial.bundle.digest) == (deployment, bundle):
+                self._trial = None
+        self._withdrawn.put((deployment, bundle))
+
+    def next_withdrawn(self) -> tuple[str, str] | None:
+        """Frame loop: return the (deployment, bundle) of a trial withdrawn and not yet heeded, once."""
+        try:
+            return self._withdrawn.get_nowait()
+        except queue.Empty:
+            return None
+
+    def recall(self, bundle: InstalledBundle | None) -> None:
+        """Update loop: end whatever trial there is, and put `bundle` in charge; None: nothing."""
+        with self._lock:
+            self._trial = None
+            self._recalled = (bundle,)
+
+    def next_recall(self) -> tuple[InstalledBundle | None] | None:
+        """Frame loop: return what was recalled to and not yet heeded, once, the latest; None when nothing was."""
+        with self._lock:
+            recalled, self._recalled = self._recalled, None
+            return recalled
 
 
 class Inbox:

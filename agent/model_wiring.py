@@ -13,6 +13,7 @@ import msgspec
 from agent.api.provenance import Manifests
 from agent.beside import BesideModels, Wanted
 from agent.degrading import Degrading
+from agent.health.process_memory import process_memory_mib
 from agent.loading import Model, load_model
 from agent.ports.clock import Clock
 from agent.ports.log import Log
@@ -23,8 +24,10 @@ from agent.runtime.load import ModelLoader
 from agent.serving import Serving
 from agent.settings import Settings
 from agent.slots.ab_slots import Slots
+from agent.slots.boot_count import SETTLED_AFTER_S, BootCount
 from agent.slots.unpacked import open_archive
-from contract.errors import InvalidConfig
+from agent.store.running_mark import kernel_boot
+from contract.errors import InvalidConfig, NotFound, PlumblineError
 from contract.manifest import Artefact, Manifest
 
 
@@ -41,8 +44,9 @@ class Models:
         switch: BundleSwitch,
         memory: Memory,
         degrading: Degrading,
+        roll: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        """Load the bundle that boots; `stack` ends what builds engines.
+        """Load the bundle that boots; `stack` ends what builds engines, `roll` draws uniformly from [0, 1).
 
         Raises:
             BadBundle: the provisioned bundle is broken.
@@ -51,9 +55,12 @@ class Models:
         self._clock = clock
         self._log = log
         self._memory = memory
+        self._roll = roll
         self._told: dict[str, str] | None = None
         self.manifests = Manifests(settings.home_folder / "manifests", clock)
         self.slots = Slots(settings.home_folder / "bundles")
+        self._starts = BootCount(settings.home_folder / "bundles" / "starts")
+        self._settles_s: float | None = clock.monotonic() + SETTLED_AFTER_S
         self._loader = self._make_loader()
         stack.callback(self._loader.close)
         self.serving = self._make_serving(switch, degrading)
@@ -88,6 +95,20 @@ class Models:
             self._memory.put("models", msgspec.json.encode(states).decode())
             self._told = states
 
+    def settle(self) -> None:
+        """Once the station has run for a while: forget how often it died at its start.
+
+        Raises:
+            TransientError: the disk refused; it is tried again by the next call.
+        """
+        if self._settles_s is not None and self._clock.monotonic() >= self._settles_s:
+            self.ended_well()
+
+    def ended_well(self) -> None:
+        """Forget how often the station died at its start: it did not this time."""
+        self._starts.settled()
+        self._settles_s = None
+
     def _want(self, settings: Settings) -> None:
         paths = [(model, settings.path(model.bundle)) for model in settings.models]
         self.beside.want([Wanted(model.name, str(path), model.camera, _stamp(path)) for model, path in paths])
@@ -116,6 +137,8 @@ class Models:
             shadow_allowed=lambda: degrading.shadow,
             smaller_wanted=lambda: degrading.smaller_artefact,
             prepare_for=self._loader.prepare_for,
+            roll=self._roll,
+            memory_mib=process_memory_mib,
         )
         if boot_bundles:
             serving.begin(boot_bundles[0])
@@ -127,7 +150,35 @@ class Models:
         provisioned = self._settings.bundle.path
         if provisioned:
             self.slots.install_local(self._settings.path(provisioned))
-        return list(islice(self.slots.boot_bundles(), 2))
+        boots = list(islice(self.slots.boot_bundles(), 2))
+        try:
+            return self._leave_what_kills(boots)
+        except PlumblineError as error:
+            self._log.say(f"deaths at the start are not counted: {error.one_line()}")
+            return boots
+
+    def _leave_what_kills(self, boots: list[InstalledBundle]) -> list[InstalledBundle]:
+        """Return what to load: not a bundle with which the station died again and again.
+
+        Deaths on a trial are counted by the trial.
+        """
+        most = self._settings.bundle.crash_loop
+        if not boots or most == 0 or self.slots.trial() is not None:
+            return boots
+        machine_boot = kernel_boot().decode(errors="replace")
+        died = self._starts.begin(boots[0].digest, machine_boot)
+        if died < most:
+            return boots
+        why = f"the station died {died} times in a row within ten minutes of loading it"
+        try:
+            earlier = self.slots.step_back(why)
+        except NotFound:
+            # A station that lives and judges nothing can be ordered another bundle; one that dies cannot.
+            self._log.say(f"bundle {boots[0].digest[:12]} is not loaded: {why}, and there is none before it")
+            return []
+        self._log.say(f"bundle {boots[0].digest[:12]} is left for {earlier.digest[:12]}: {why}")
+        self._starts.begin(earlier.digest, machine_boot)
+        return [earlier]
 
     def _load(self, folder: Path, manifest: Manifest) -> tuple[Runtime, Artefact]:
         runtime, artefact = self._loader.load(folder, manifest)

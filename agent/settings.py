@@ -181,12 +181,14 @@ def _check(settings: Settings, path: Path, remote: str = "") -> None:
         problems.append(f"policy.audit_rate must be a share, 0 to 1, not {policy.audit_rate:g}")
     if not 1 <= settings.broker.port <= 65535:
         problems.append(f"broker.port must be 1 to 65535, not {settings.broker.port}")
-    if settings.trust.order_keys and not (settings.trust.root and settings.cloud.url):
-        problems.append("trust.order_keys needs trust.root and cloud.url too")
+    if settings.trust.order_keys and not settings.trust.root:
+        problems.append("trust.order_keys needs trust.root too")
     if policy.fallback and not settings.cloud.url:
         problems.append("policy.fallback needs cloud.url")
     if not _RELIEF_SHARE < settings.degrade.backlog < 1:
         problems.append(f"degrade.backlog must be a share, {_RELIEF_SHARE:g} to 1, not {settings.degrade.backlog:g}")
+    if settings.bundle.crash_loop < 0:
+        problems.append(f"bundle.crash_loop must be 0 or more, not {settings.bundle.crash_loop}")
     if policy.deferred_per_hour < 2:
         problems.append(f"policy.deferred_per_hour must be 2 or more, not {policy.deferred_per_hour}")
     if policy.deferred_mib_per_day < 1:

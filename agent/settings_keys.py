@@ -82,6 +82,7 @@ order_keys = []               # pinned order keys
 
 [bundle]
 path = ""                     # a .plb to start with
+crash_loop = 5                # deaths in a row within ten minutes of a start; then the bundle before it runs; 0: never
 
 [degrade]
 enabled = true                # give things up step by step under heat, low power or backlog, rather than fail at once
@@ -247,9 +248,10 @@ class TrustSettings(Section, frozen=True):
 
 
 class BundleSettings(Section, frozen=True):
-    """[bundle]: a provisioned one."""
+    """[bundle]: a provisioned one, and when to leave one that kills the process."""
 
     path: str = ""
+    crash_loop: int = 5
 
 
 class ApiSettings(Section, frozen=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,7 +48,7 @@ from agent.source_wiring import open_source
 from agent.store_wiring import Store
 from agent.supervisor import Supervisor
 from agent.windows import WindowRules
-from contract.errors import BadBundle
+from contract.errors import BadBundle, PlumblineError
 
 if TYPE_CHECKING:
     from agent.api_wiring import LocalApi
@@ -114,8 +114,17 @@ class Station:
             )
             self.frame_loop = self._make_frame_loop(cloud)
             side = ConfigSide(remote, settings, clock, inbox, report) if remote else None
-            self.uplink_loop = cloud.uplink(side.inbox if side else inbox, report, self._make_chores)
-            self.update_loop = cloud.updates(inbox, side.report if side else report, switch, self._models.slots)
+            arriving, trust = side.inbox if side else inbox, cloud.trust()
+            self.uplink_loop = cloud.uplink(arriving, report, self._make_chores)
+            self.orders_loop = cloud.orders(arriving, report, self.uplink_loop)
+            self.update_loop = cloud.updates(
+                trust,
+                inbox,
+                side.report if side else report,
+                switch,
+                self._models.slots,
+                lambda: remote is not None and remote.on_trial() is not None,
+            )
             self.opinions = cloud.second_opinions(self._models.manifest_of, self._line_is_pressed)
             self._api = self._open_api(stack, report)
             notices = ServiceManager(service.notify_socket, service.watchdog_s, clock)
@@ -132,12 +141,13 @@ class Station:
                     *(camera.enrolled.save for camera in self._cameras),
                     self._reload,
                     self._models.tell,
+                    self._models.settle,
                     self._degrade,
                 ],
                 why_unsound=self._why_unsound,
             )
             watched = (self._meter, self._supervisor, self.uplink_loop)
-            self.config_loop = side.loop(cloud.order_keys, *watched) if side else None
+            self.config_loop = side.loop(lambda: trust.keys.read().keys, *watched) if side and trust else None
             self._closing = stack.pop_all()
 
     def run(self, stop: threading.Event) -> bool:
@@ -149,6 +159,7 @@ class Station:
         uplink_stop = threading.Event()
         loops = {
             "uplink": self.uplink_loop,
+            "orders": self.orders_loop,
             "update": self.update_loop,
             "opinions": self.opinions,
             "settings": self.config_loop,
@@ -169,7 +180,11 @@ class Station:
         for thread in threads:
             thread.join(8.0)
         self._log.say(f"stopped after {self.frame_loop.frames} frames")
-        return stored and not self._supervisor.failed
+        well = stored and not self._supervisor.failed
+        if well:
+            with suppress(PlumblineError):
+                self._models.ended_well()
+        return well
 
     def close(self) -> None:
         """Close files and let go of the home."""
@@ -292,6 +307,7 @@ class Station:
             loops = {
                 "frames": self.frame_loop,
                 "uplink": self.uplink_loop,
+                "orders": self.orders_loop,
                 "update": self.update_loop,
                 "opinions": self.opinions,
                 "settings": self.config_loop,

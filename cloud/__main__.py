@@ -19,6 +19,7 @@ _COMMANDS = (
     "gate",
     "release",
     "rollout",
+    "kit",
     "config",
     "drift",
     "bundle",

@@ -219,6 +219,8 @@ class RetrainTrigger:
             r.version == retrain.version or r.state in (RolloutState.RUNNING, RolloutState.ABORTING) for r in rollouts
         ):
             return
+        if all(release.version != retrain.version for release in self._releases.all()):
+            return  # staged: it is rolled out once its signatures are published
         # Of an alarm that many share, all that the lesson was taken from are meant to answer otherwise.
         lesson = self._labelled(retrain.alarm) if retrain.alarm is not None else []
         others = {sample.station for sample in lesson} - {retrain.station}

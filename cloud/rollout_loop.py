@@ -6,16 +6,16 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from cloud.ports.configurations import ConfigurationBook
+from cloud.ports.configurations import ConfigurationBook, StandingConfiguration
 from cloud.ports.link import Link
-from cloud.ports.registry import OrderSigner, Releases
+from cloud.ports.registry import OrderSigner, Release, Releases
 from cloud.ports.rollouts import Rollout, RolloutBook, RolloutMember, StandingOrder
 from cloud.ports.stations import StationBook, StationStatus
 from cloud.rollout.cohort import plan_waves
 from cloud.rollout.judge import Member, RolloutPolicy, StepKind, next_step
 from cloud.rollout.rollout_states import MemberEvent, MemberState, RolloutEvent, RolloutState
 from contract.codec import encode_control
-from contract.errors import NotFound
+from contract.errors import NotFound, RefusedError
 from contract.messages import DesiredState, Order, Probation
 from contract.topics import Channel, topic
 from contract.update_states import UpdateState
@@ -31,6 +31,10 @@ class RolloutSettings:
     probation_frames: int = 256
     min_agreement: float = 0.9
     probation_timeout_s: float = 600.0
+    shadow_share: float = 1.0
+    max_mix_shift: float = 1.0
+    max_memory_mib: float = 0.0
+    serve_s: float = 0.0
     order_valid_s: float = 30 * 86_400.0
     policy: RolloutPolicy = field(default_factory=RolloutPolicy)
 
@@ -68,9 +72,16 @@ class RolloutLoop:
             actor: who asked, for the audit log.
         Raises:
             NotFound: no such version.
-            RefusedError: another rollout is under way, or there is no station.
+            RefusedError: another rollout is under way, there is no station, or the version must never run again.
         """
         release = self._releases.get(version)
+        least = max((each.release_counter for each in self._rolled_out()), default=0)
+        if release.release_counter < least:
+            # OTA-3: stations that committed a release of this epoch refuse whatever is older.
+            raise RefusedError(
+                f"version '{version}' has release counter {release.release_counter}, and {least} was rolled out",
+                hint="versions of that age must never run again; release its run anew to get its bytes back",
+            )
         waves = plan_waves(self._stations.names(), changed, self._settings.wave_shares)
         return self._rollouts.create(version, release.digest, waves, changed, actor, self._now())
 
@@ -143,8 +154,8 @@ class RolloutLoop:
             if member.state is MemberState.PLANNED:
                 self._rollouts.step_member(member, MemberEvent.SKIP, "the rollout was stopped", now)
             elif member.state in (MemberState.ORDERED, MemberState.COMMITTED, MemberState.FAILED):
-                self._recall(member)
-            elif member.state is MemberState.RECALLED and self._is_back(member, said):
+                self._recall(rollout, member, said)
+            elif member.state is MemberState.RECALLED and self._is_back(rollout, member, said):
                 self._rollouts.step_member(
                     member, MemberEvent.RETURN, member.reason or "back on the former bundle", now
                 )
@@ -152,8 +163,13 @@ class RolloutLoop:
         if all(self._is_over(m, status.get(m.station)) for m in members):
             self._rollouts.step(rollout, RolloutEvent.ALL_BACK, "plumbline", rollout.reason, now)
 
-    def _is_back(self, member: RolloutMember, said: StationStatus | None) -> bool:
-        if not self._has_way_back(member):
+    def _rolled_out(self) -> list[Release]:
+        """Return the releases that some station was ordered to run in a rollout that ended well."""
+        done = [rollout.bundle for rollout in self._rollouts.all() if rollout.state is RolloutState.DONE]
+        return [release for bundle in done if (release := self._releases.by_digest(bundle)) is not None]
+
+    def _is_back(self, rollout: Rollout, member: RolloutMember, said: StationStatus | None) -> bool:
+        if not self._has_way_back(rollout, member, said):
             return True
         return said is not None and said.bundle == member.previous_bundle and said.deployment == _recall_name(member)
 
@@ -169,18 +185,27 @@ class RolloutLoop:
         order = self._signed(member.station, rollout.bundle, member.deployment, agreement)
         self._rollouts.order(member, MemberEvent.ORDER, order, said.bundle if said else "", self._now())
 
-    def _has_way_back(self, member: RolloutMember) -> bool:
-        # What came by a USB kit or is gone from the catalog cannot be ordered; it must not keep the others from going back.
-        return bool(member.previous_bundle) and self._releases.by_digest(member.previous_bundle) is not None
+    def _has_way_back(self, rollout: Rollout, member: RolloutMember, said: StationStatus | None) -> bool:
+        return not self._why_no_way_back(rollout, member, said)
 
-    def _recall(self, member: RolloutMember) -> None:
+    def _why_no_way_back(self, rollout: Rollout, member: RolloutMember, said: StationStatus | None) -> str:
+        """Return why a station cannot be ordered back, "" when it can. It must not keep the others from going back."""
+        if not member.previous_bundle:
+            return "there is no former bundle"
+        former, new = self._releases.by_digest(member.previous_bundle), self._releases.by_digest(rollout.bundle)
+        if former is None:  # it came by a USB kit, or is gone from the catalog
+            return f"former bundle '{member.previous_bundle[:12]}' is in no release: nothing to order back"
+        committed = member.state is MemberState.COMMITTED or (said is not None and said.bundle == rollout.bundle)
+        if committed and new is not None and former.release_counter < new.release_counter:
+            return f"{rollout.version} raised the release counter to {new.release_counter}: what ran before must never run again"
+        return ""
+
+    def _recall(self, rollout: Rollout, member: RolloutMember, said: StationStatus | None) -> None:
         # OTA-3: a rollback is a new order for old bytes. What it replaces is the thing known wrong: no agreement is asked.
-        if not self._has_way_back(member):
-            why = f"former bundle '{member.previous_bundle[:12]}' is in no release: nothing to order back"
-            if not member.previous_bundle:
-                why = "there is no former bundle"
+        why = self._why_no_way_back(rollout, member, said)
+        if why:
             # Left standing, the bad order would be obeyed by a station that was away, whenever it comes back.
-            self._rollouts.withdraw(member, member.reason or why, self._now())
+            self._rollouts.withdraw(member, f"{member.reason}; {why}" if member.reason else why, self._now())
             return
         order = self._signed(member.station, member.previous_bundle, _recall_name(member), 0.0)
         self._rollouts.order(member, MemberEvent.RECALL, order, member.previous_bundle, self._now())
@@ -199,9 +224,35 @@ class RolloutLoop:
             release_counter=release.release_counter,
             issued_at=now,
             expires_at=now + settings.order_valid_s,
-            probation=Probation(settings.probation_frames, agreement, settings.probation_timeout_s),
+            probation=Probation(
+                settings.probation_frames,
+                agreement,
+                settings.probation_timeout_s,
+                shadow_share=settings.shadow_share,
+                # A station whose alarm this answers is meant to decide otherwise.
+                max_mix_shift=settings.max_mix_shift if agreement else 1.0,
+                max_memory_mib=settings.max_memory_mib,
+                serve_s=settings.serve_s,
+            ),
         )
         return StandingOrder(station, order.desired_seq, bundle, self._signer.sign(order), published=False)
+
+    def desired_of(self, station: str) -> DesiredState:
+        """Return what a station is told: what the broker retains for it. Any thread may ask."""
+        return self._desired(station, self._order_keys())[2]
+
+    def _desired(
+        self, station: str, keys: str
+    ) -> tuple[StandingOrder | None, StandingConfiguration | None, DesiredState]:
+        order = self._rollouts.standing(station)
+        settings = self._configurations.standing(station) if self._configurations is not None else None
+        desired = DesiredState(
+            station,
+            order.envelope if order else "",
+            configuration=settings.envelope if settings else "",
+            order_keys=keys,
+        )
+        return order, settings, desired
 
     def _publish(self, stations: Iterable[str]) -> None:
         """Send each station's desired state that changed: one retained message of its order, its settings and the order keys."""
@@ -210,14 +261,7 @@ class RolloutLoop:
         due |= dict.fromkeys(each.station for each in book.unpublished()) if book is not None else {}
         due |= dict.fromkeys(station for station in stations if self._keys_said.get(station, "") != keys)
         for station in due:
-            order = self._rollouts.standing(station)
-            settings = book.standing(station) if book is not None else None
-            desired = DesiredState(
-                station,
-                order.envelope if order else "",
-                configuration=settings.envelope if settings else "",
-                order_keys=keys,
-            )
+            order, settings, desired = self._desired(station, keys)
             said = desired.envelope or desired.configuration or desired.order_keys
             # An empty retained message clears what the broker keeps.
             message = encode_control(desired) if said else b""

@@ -97,12 +97,22 @@ class RetrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RolloutTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How releases reach the fleet."""
+    """How releases reach the fleet.
+
+    A candidate decides `shadow_share` of a station's frames unseen until it has seen `probation_frames`, within
+    `probation_timeout_s`: at least `min_agreement` of them as the incumbent, no verdict's share more than `max_mix_shift` away
+    from the incumbent's, and the process no more than `max_memory_mib` larger (0: not asked). Then it is in charge for `serve_s`
+    before it is kept.
+    """
 
     wave_shares: tuple[float, ...] = (0.05, 0.25)
     probation_frames: int = 256
     min_agreement: float = 0.9
     probation_timeout_s: float = 600.0
+    shadow_share: float = 1.0
+    max_mix_shift: float = 0.2
+    max_memory_mib: float = 0.0
+    serve_s: float = 300.0
     silence_s: float = 900.0
 
 
@@ -195,6 +205,7 @@ def _check(settings: CloudSettings, file: Path) -> None:
     shares = (
         ("review.audit_share", settings.review.audit_share),
         ("rollout.min_agreement", settings.rollout.min_agreement),
+        ("rollout.max_mix_shift", settings.rollout.max_mix_shift),
     )
     for key, value in (
         *shares,
@@ -207,6 +218,10 @@ def _check(settings: CloudSettings, file: Path) -> None:
             raise InvalidConfig(f"{file}: {key} = {port} is no port", hint="use 1 to 65535")
     if not all(0.0 < share <= 1.0 for share in settings.rollout.wave_shares):
         raise InvalidConfig(f"{file}: rollout.wave_shares must each be above 0 and at most 1")
+    if not 0.0 < settings.rollout.shadow_share <= 1.0:
+        raise InvalidConfig(
+            f"{file}: rollout.shadow_share = {settings.rollout.shadow_share} must be above 0 and at most 1"
+        )
     positive = (
         ("review.labels_per_alarm", settings.review.labels_per_alarm),
         ("review.ask_again_s", settings.review.ask_again_s),
@@ -218,6 +233,8 @@ def _check(settings: CloudSettings, file: Path) -> None:
         if not value > 0:
             raise InvalidConfig(f"{file}: {key} = {value} must be above 0")
     not_negative = (
+        ("rollout.max_memory_mib", settings.rollout.max_memory_mib),
+        ("rollout.serve_s", settings.rollout.serve_s),
         ("review.routine_per_day", settings.review.routine_per_day),
         ("retrain.every_days", settings.retrain.every_days),
         ("retrain.cooldown_h", settings.retrain.cooldown_h),

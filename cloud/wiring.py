@@ -29,11 +29,13 @@ from cloud.ingest_loop import Batch, IngestLoop
 from cloud.label_watch import LabelWatch
 from cloud.ports.link import Arrival
 from cloud.registry.bundle import open_bundle
-from cloud.registry.catalog import ReleasedVersion
+from cloud.registry.catalog import ReleasedVersion, ReleaseState
 from cloud.registry.full_precision import FullPrecisionModels
 from cloud.registry.held_out_records import HeldOutRecords
-from cloud.registry.keys import ORDER, Keys, load_keys
+from cloud.registry.keys import Keys, load_keys
+from cloud.registry.orders import CurrentOrderSigner
 from cloud.registry.release import Registry
+from cloud.registry.resign import ResignJob
 from cloud.review.retrain_policy import RetrainPolicy
 from cloud.rollout.judge import RolloutPolicy
 from cloud.rollout_loop import RolloutLoop, RolloutSettings
@@ -50,8 +52,6 @@ from cloud.store.samples import Samples
 from cloud.store.stations import Stations
 from cloud.store.summaries import DeadLetter, ReceivedSummary, Summaries
 from contract.errors import AddressInUse, InvalidConfig, PlumblineError
-from contract.messages import ConfigOrder, Order
-from contract.signature import sign_configuration, sign_order
 
 _log = logging.getLogger(__name__)
 
@@ -118,21 +118,6 @@ def open_registry(settings: CloudSettings) -> Registry:
     return Registry(settings.path("registry"))
 
 
-@dataclass(frozen=True, slots=True)
-class KeySigner:
-    """Signs orders with the order key."""
-
-    keys: Keys
-
-    def sign(self, order: Order) -> str:
-        """Return the order in a signed DSSE envelope."""
-        return sign_order(order, self.keys.signer(ORDER))
-
-    def sign_configuration(self, order: ConfigOrder) -> str:
-        """Return the settings in a signed DSSE envelope."""
-        return sign_configuration(order, self.keys.signer(ORDER))
-
-
 def make_releaser(settings: CloudSettings, keys: Keys) -> Any:
     """Return what releases runs into the registry."""
     from cloud.retrain.release_run import RunReleaser  # loads numpy and the run folder's reader
@@ -140,13 +125,24 @@ def make_releaser(settings: CloudSettings, keys: Keys) -> Any:
     return RunReleaser(open_registry(settings), keys, settings.path("runs"), SystemClock().now)
 
 
-def release_run(settings: CloudSettings, run: Path, version: str, override_gate: str, actor: str) -> ReleasedVersion:
-    """Release a run and put it on record."""
+def release_run(
+    settings: CloudSettings, run: Path, version: str, override_gate: str, actor: str, retire_older: str = ""
+) -> ReleasedVersion:
+    """Release a run and put it on record.
+
+    `retire_older`: why no bundle released before may ever run again on a station that committed this one; "" for an ordinary
+    release.
+    """
     releaser = make_releaser(settings, load_keys(settings.path(settings.keys)))
-    released: ReleasedVersion = releaser.release(run, version, override_gate)
     stores = open_stores(settings)
+    running = [status.bundle for status in stores.stations.status()]
+    released: ReleasedVersion = releaser.release(
+        run, version, override_gate, running=running, raise_counter=bool(retire_older)
+    )
     why = f", gate overridden: {override_gate}" if override_gate else ""
-    stores.audit.append(SystemClock().now(), actor, "release", f"{version}: bundle {released.digest[:12]}{why}")
+    why += f", older bundles must never run again: {retire_older}" if retire_older else ""
+    act = "stage" if released.state is ReleaseState.STAGED else "release"
+    stores.audit.append(SystemClock().now(), actor, act, f"{version}: bundle {released.digest[:12]}{why}")
     stores.database.close()
     return released
 
@@ -162,38 +158,46 @@ class Aggregator:
         stores = open_stores(settings)
         arrivals: queue.Queue[Arrival] = queue.Queue(_ARRIVALS)
         link = MqttLink(settings.broker.host, settings.broker.port, settings.broker.client_id, arrivals, now)
+        orders = CurrentOrderSigner(settings.path(settings.keys))
         rollout = RolloutLoop(
             rollouts=stores.rollouts,
             stations=stores.stations,
             releases=registry.catalog,
-            signer=KeySigner(keys),
+            signer=orders,
             link=link,
             settings=RolloutSettings(
                 wave_shares=settings.rollout.wave_shares,
                 probation_frames=settings.rollout.probation_frames,
                 min_agreement=settings.rollout.min_agreement,
                 probation_timeout_s=settings.rollout.probation_timeout_s,
+                shadow_share=settings.rollout.shadow_share,
+                max_mix_shift=settings.rollout.max_mix_shift,
+                max_memory_mib=settings.rollout.max_memory_mib,
+                serve_s=settings.rollout.serve_s,
                 policy=RolloutPolicy(silence_s=settings.rollout.silence_s),
             ),
             now=now,
             configurations=stores.configurations,
+            order_keys=orders.standing_order_keys,
         )
         configuration = ConfigOrders(
-            configurations=stores.configurations, stations=stores.stations, signer=KeySigner(keys), now=now
+            configurations=stores.configurations, stations=stores.stations, signer=orders, now=now
         )
         improve = make_improve_loop(settings, stores, registry, keys, link, rollout, clock)
         self._ingest = IngestLoop(arrivals, link, _committer(stores), now, clock.sleep)
         self._stores, self._link, self._improve = stores, link, improve
+        # The keys are read anew each time: a rotation brings others while this runs.
+        resign = ResignJob(lambda: registry.tuf(load_keys(settings.path(settings.keys))), now)
         self._stop = threading.Event()
         self._sleep = clock.sleep
         self._threads = [
             self._every(_TICK_S, "ingest", self._ingest.run),
             self._every(_TICK_S, "improve", improve.tick),
             self._every(_TICK_S, "rollout", rollout.tick),
-            self._every(3600.0, "resign", lambda: registry.tuf(keys).refresh_online(now())),
+            self._every(3600.0, "resign", resign.tick),
         ]
         self.faults = 0
-        self.app = _make_app(settings, stores, registry, link, rollout, improve, configuration, now)
+        self.app = _make_app(settings, stores, registry, link, rollout, improve, resign, configuration, now)
 
     def start(self) -> None:
         """Start the loops."""
@@ -306,6 +310,7 @@ def _make_app(
     link: MqttLink,
     rollout: RolloutLoop,
     improve: ImproveLoop,
+    resign: ResignJob,
     configuration: ConfigOrders,
     now: Callable[[], float],
 ) -> FastAPI:
@@ -329,6 +334,8 @@ def _make_app(
             samples=stores.samples,
             images=registry.blobs,
             full_precision=FullPrecisionModels(registry),
+            desired_of=rollout.desired_of,
+            take_report=lambda report, at: stores.stations.commit((), [report], at),
             now=now,
         ),
         review_routes(tokens=tokens, samples=stores.samples, images=registry.blobs, known_labels=known_labels, now=now),
@@ -345,6 +352,7 @@ def _make_app(
             drift=improve,
             broker_connected=link.connected,
             now=now,
+            repository=resign.status,
         ),
         configuration_routes(tokens=tokens, control=configuration),
     ]
@@ -363,6 +371,7 @@ def _make_app(
             drift_of=improve.drift_of,
             broker_connected=link.connected(),
             now=now(),
+            repository=resign.status(),
         ),
     )
     return app

@@ -13,13 +13,12 @@ from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from contract.errors import BadBundle
-from contract.manifest import MANIFEST_NAME, FileEntry, Manifest, decode_manifest
+from contract.manifest import MANIFEST_NAME, PIECE_BYTES, FileEntry, Manifest, decode_manifest
 
 BLOCK = 512
 TRAILER = bytes(2 * BLOCK)
 MAX_MANIFEST_BYTES = 4 << 20
 _MAX_FILE_BYTES = 8**11 - 1  # what eleven octal digits hold
-_CHUNK = 1 << 20
 
 
 class Readable(Protocol):
@@ -106,13 +105,18 @@ class ArchiveReader:
             raise BadBundle("the archive holds more than its manifest lists")
 
     def _content(self, entry: FileEntry) -> Iterator[bytes]:
-        digest, left = hashlib.sha256(), entry.size_bytes
+        digest, left, pieces = hashlib.sha256(), entry.size_bytes, iter(entry.pieces)
         while left:
-            chunk = self._stream.read(min(left, _CHUNK))
-            if not chunk:
-                raise BadBundle(f"the archive ends inside '{entry.name}', {left} bytes early")
+            chunk = self._exactly(min(left, PIECE_BYTES), f"inside '{entry.name}', within its last {left} bytes")
             left -= len(chunk)
             digest.update(chunk)
+            # A wrong piece is told before the rest is read, and before anyone writes it.
+            if entry.pieces and hashlib.sha256(chunk).hexdigest() != next(pieces):
+                number = -(-(entry.size_bytes - left) // PIECE_BYTES)
+                raise BadBundle(
+                    f"'{entry.name}' does not match its hash in the manifest (piece {number} of {len(entry.pieces)})",
+                    hint="fetch the bundle again",
+                )
             yield chunk
         if digest.hexdigest() != entry.sha256:
             raise BadBundle(f"'{entry.name}' does not match its hash in the manifest", hint="fetch the bundle again")
@@ -133,12 +137,12 @@ class ArchiveReader:
         if self._exactly(len(expected)) != expected:
             raise BadBundle("the archive's padding is not zero")
 
-    def _exactly(self, size: int) -> bytes:
+    def _exactly(self, size: int, where: str = "early") -> bytes:
         parts, left = [], size
         while left:
             part = self._stream.read(left)
             if not part:
-                raise BadBundle("the archive ends early", hint="fetch the bundle again")
+                raise BadBundle(f"the archive ends {where}", hint="fetch the bundle again")
             parts.append(part)
             left -= len(part)
         return b"".join(parts)

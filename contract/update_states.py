@@ -7,8 +7,8 @@ META         an order was accepted; the image repository is asked whether it kno
 DOWNLOAD     the archive is being fetched
 STAGED       the bundle lies verified in a slot
 SELFTEST     its golden vectors are being run in a limited subprocess
-TRIAL        a try was counted on the disk; the bundle is about to be loaded
-PROBATION    it decides live frames beside the incumbent
+TRIAL        a try was counted on the disk; it is loaded and decides live frames unseen, beside the incumbent
+PROBATION    it is in charge, and the incumbent comes back at the first trouble
 COMMITTED    it is the station's bundle
 ROLLED_BACK  it is not, and this (bundle, deployment) is banned
 
@@ -42,12 +42,13 @@ class UpdateEvent(str, Enum):
 
     ORDER_ACCEPTED = "order accepted"
     ALREADY_RUNNING = "already running"
+    NOTHING_TO_RUN = "nothing to run"
     TARGET_FOUND = "target found"
     ALREADY_STAGED = "already staged"
     INSTALLED = "installed"
     SELFTEST_STARTED = "self-test started"
     SELFTEST_PASSED = "self-test passed"
-    OFFERED = "offered"
+    IN_CHARGE = "in charge"
     RESTARTED = "restarted"
     KEPT = "kept"
     FAILED = "failed"
@@ -56,7 +57,7 @@ class UpdateEvent(str, Enum):
 
 _S, _E = UpdateState, UpdateEvent
 
-_BEGIN = {_E.ORDER_ACCEPTED: _S.META, _E.ALREADY_RUNNING: _S.COMMITTED}
+_BEGIN = {_E.ORDER_ACCEPTED: _S.META, _E.ALREADY_RUNNING: _S.COMMITTED, _E.NOTHING_TO_RUN: _S.COMMITTED}
 
 TABLE: Mapping[UpdateState, Mapping[UpdateEvent, UpdateState]] = {
     # A restart finds the trial on the disk, whatever was in memory, so IDLE can resume one (or give it up).
@@ -70,9 +71,9 @@ TABLE: Mapping[UpdateState, Mapping[UpdateEvent, UpdateState]] = {
     _S.DOWNLOAD: {_E.INSTALLED: _S.STAGED, _E.FAILED: _S.ROLLED_BACK, _E.SUPERSEDED: _S.IDLE},
     _S.STAGED: {_E.SELFTEST_STARTED: _S.SELFTEST, _E.FAILED: _S.ROLLED_BACK, _E.SUPERSEDED: _S.IDLE},
     _S.SELFTEST: {_E.SELFTEST_PASSED: _S.TRIAL, _E.FAILED: _S.ROLLED_BACK, _E.SUPERSEDED: _S.IDLE},
-    # From here a newer order waits for the outcome: what runs on live frames is only ever kept or rolled back.
-    _S.TRIAL: {_E.OFFERED: _S.PROBATION, _E.FAILED: _S.ROLLED_BACK},
-    _S.PROBATION: {_E.KEPT: _S.COMMITTED, _E.FAILED: _S.ROLLED_BACK},
+    # A newer order ends a trial too: a probation may last for hours, and an abort must not wait for it.
+    _S.TRIAL: {_E.IN_CHARGE: _S.PROBATION, _E.FAILED: _S.ROLLED_BACK, _E.SUPERSEDED: _S.IDLE},
+    _S.PROBATION: {_E.KEPT: _S.COMMITTED, _E.FAILED: _S.ROLLED_BACK, _E.SUPERSEDED: _S.IDLE},
     _S.COMMITTED: dict(_BEGIN),
     _S.ROLLED_BACK: dict(_BEGIN),
 }

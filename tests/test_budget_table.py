@@ -44,6 +44,10 @@ def test_the_targets_are_those_promised() -> None:
         "loop.after_over_oracle": ">= 0.97",
         "loop.labels": "<= 120",
         "loop.minutes": "<= 5",
+        "delta.ratio": "<= 0.25",
+        "delta.apply_mib": "<= 16",
+        "tuf.import_ms": "< 200",
+        "tuf.import_mb": "<= 40",
     }
     assert {key: str(TARGETS[key]) for key in promised} == promised
 

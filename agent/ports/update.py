@@ -5,7 +5,7 @@ Orders come and reports go through `agent.ports.orders`; the frame loop is met t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from pathlib import PurePath
 from typing import Protocol
@@ -13,33 +13,48 @@ from typing import Protocol
 from agent.ports.slots import InstalledBundle
 from agent.update.floors import Floors, RepositoryVersions
 from agent.update.slot_state import CommitMark, Ending, TrialRecord
+from agent.update.trusted_target import TrustedTarget
 from contract.messages import Order
 
 
 class ImageRepository(Protocol):
-    """The image side of an update: which bundles the release keys vouch for."""
+    """The image side of an update: which files the release keys vouch for."""
 
-    def look_up(self, digest: str, now: float) -> tuple[int, RepositoryVersions]:
-        """Return (size in bytes, versions seen) of the bundle archive with SHA-256 `digest`, after a refresh.
+    def look_up_targets(
+        self, names: Iterable[str], now: float
+    ) -> tuple[Mapping[str, TrustedTarget], RepositoryVersions]:
+        """Return those of the files `names` that the repository lists, and the versions seen, all after one refresh.
 
         `now` is what expiry is judged by, Unix seconds.
 
         Raises:
             LinkDown: the repository was not reached.
+            TransientError: its metadata is expired by `now`, which may be wrong.
             BadBundle: its metadata does not hold.
-            NotFound: it does not list that bundle.
+            NotFound: there is no repository.
         """
 
 
 class Downloader(Protocol):
-    """Fetches archives, resuming what an earlier call left."""
+    """Fetches archives and deltas, resuming what an earlier call left."""
 
-    def fetch(self, digest: str, size_bytes: int, should_stop: Callable[[], bool]) -> PurePath | None:
-        """Return the path of the complete, hash-checked archive; None when `should_stop` said so (what came is kept).
+    def fetch(
+        self,
+        digest: str,
+        size_bytes: int,
+        should_stop: Callable[[], bool],
+        manifest_sha256: str = "",
+        *,
+        target: str = "",
+    ) -> PurePath | None:
+        """Return the path of the complete, hash-checked file; None when `should_stop` said so (what came is kept).
 
+        Args:
+            manifest_sha256: of the manifest that a bundle's archive begins with, "" when not known.
+            target: another file of the repository than the bundle of that digest.
         Raises:
             LinkDown: the transfer broke; call again to resume.
-            NotFound: the server has no such archive.
+            NotFound: the server has no such file.
             BadBundle: what came is not what the digest names; it was deleted.
             StorageFull: no room.
         """
@@ -92,6 +107,16 @@ class SlotStore(Protocol):
 
     def roll_back(self, order: Order, reason: str, *, frames: int = 0, agreed: int = 0) -> None:
         """End the order's trial without it and ban (bundle, deployment)."""
+
+    def withdraw_trial(self) -> None:
+        """End the trial under way without an outcome: a newer order took its place."""
+
+    def step_back(self, reason: str) -> InstalledBundle:
+        """Take the bundle that boots back, and return the one committed before it, which boots from now on.
+
+        Raises:
+            NotFound: there is none that may run; nothing changed.
+        """
 
     def collect_garbage(self) -> None:
         """Delete slots that neither run nor could be run again; never the last committed one."""

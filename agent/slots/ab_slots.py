@@ -1,12 +1,13 @@
 """The bundles on this station's disk: at most three slots, of which the last committed one always boots (OTA-4, OTA-5).
 
     FOLDER/slots/DIGEST/        an unpacked bundle; its folder's name is the SHA-256 of its archive
-    FOLDER/committed/DIGEST     says that this bundle was committed, and as which commit
+    FOLDER/committed/DIGEST     says that this bundle was committed, and as which commit; `nothing`: that none shall run
     FOLDER/provisioned          which bundle came with the station
     FOLDER/state                the trial under way, the bans, how the last update ended
 
-What boots is decided by the marks alone: the bundle of the highest commit number whose slot still matches its hash. So a torn
-state file costs a trial, never a bundle, and a rotten slot falls back to the one committed before it.
+What boots is decided by the marks and the bans: the bundle of the highest commit number that is not banned and whose slot still
+matches its hash. So a torn state file costs a trial, never a bundle, a rotten slot falls back to the one committed before it,
+and a ban alone takes a committed bundle back. What is older than a commit's release counter never boots again (OTA-3).
 """
 
 from __future__ import annotations
@@ -17,22 +18,21 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from itertools import islice
 from pathlib import Path, PurePath
-from typing import TypeVar
 
 import msgspec
 
 from agent.ports.slots import InstalledBundle
-from agent.slots.disk import Disk
-from agent.slots.unpacked import open_archive, open_folder
-from agent.update.sealed import seal, unseal
-from agent.update.slot_state import CommitMark, Ending, SlotState, TrialRecord, with_ban
-from contract.errors import BadBundle, NotFound, StorageFull
-from contract.ids import is_digest
+from agent.slots.commit_marks import CommitMarks
+from agent.slots.disk import Disk, disk_faults
+from agent.slots.sealed_file import read_sealed
+from agent.slots.unpacked import open_archive, open_folder, unreadable
+from agent.update.sealed import seal
+from agent.update.slot_state import CommitMark, Ending, SlotState, TrialRecord, ban_of, with_ban
+from contract.errors import BadBundle, NotFound, StorageFull, TransientError
 from contract.messages import Order
 
 MAX_SLOTS = 3
 _SPARE_BYTES = 8 << 20  # room for state files and the store's next commits
-S = TypeVar("S", bound=msgspec.Struct)
 _log = logging.getLogger(__name__)
 
 
@@ -45,10 +45,9 @@ class Slots:
 
     def __init__(self, folder: Path, *, disk: Disk | None = None) -> None:
         self._folder, self._disk = folder, disk or Disk()
-        self._slots, self._marks, self._state_path = folder / "slots", folder / "committed", folder / "state"
-        self._provisioned = folder / "provisioned"
-        for each in (self._slots, self._marks):
-            self._disk.make_folder(each)
+        self._slots, self._state_path, self._provisioned = folder / "slots", folder / "state", folder / "provisioned"
+        self._disk.make_folder(self._slots)
+        self._marks = CommitMarks(folder / "committed", self._disk)
         self._disk.fsync_folder(folder)
 
     def boot_bundle(self) -> InstalledBundle | None:
@@ -56,16 +55,28 @@ class Slots:
         return next(self.boot_bundles(), None)
 
     def boot_bundles(self) -> Iterator[InstalledBundle]:
-        """Yield the committed bundles that match their hashes, latest first: this one, then the previous one (DESIGN 3)."""
-        for mark in self._committed():
+        """Yield the committed bundles that may run, latest first: this one, then the previous one (DESIGN 3)."""
+        # A disk that fails at one file must not keep a station from booting what it still gives.
+        marks = self._committed(tolerant=True)
+        least = _least_counter(marks)
+        for mark in marks:
+            if not mark.digest:
+                return  # ordered to run nothing: nor what was before
             try:
-                yield open_folder(self._slots / mark.digest, digest=mark.digest)
-            except (BadBundle, NotFound) as error:
+                bundle = open_folder(self._slots / mark.digest, digest=mark.digest)
+            except (BadBundle, NotFound, TransientError) as error:
                 _log.error("committed bundle %s is passed over: %s", mark.digest[:12], error.one_line())
+                continue
+            if bundle.manifest.release_counter >= least:
+                yield bundle
 
     def committed(self) -> CommitMark | None:
-        """Return the mark of the last commit; None when nothing was ever committed."""
+        """Return the mark of the last commit that stands; None when there is none. Its digest is "" for "run nothing"."""
         return next(iter(self._committed()), None)
+
+    def least_counter(self) -> int:
+        """Return the release counter below which no bundle may run, as far as the commits here say."""
+        return _least_counter(self._marks.all())
 
     def trial(self) -> TrialRecord | None:
         """Return the trial under way on the disk."""
@@ -92,8 +103,8 @@ class Slots:
         """Return the bundle in its slot when it is there and matches its hash."""
         try:
             return open_folder(self._slots / digest, digest=digest)
-        except (BadBundle, NotFound):
-            return None
+        except (BadBundle, NotFound, TransientError):
+            return None  # what cannot be read is fetched anew, onto other blocks
 
     def preflight(self, size_bytes: int) -> None:
         """Check that a bundle archive of `size_bytes` can be fetched and installed beside what is here.
@@ -121,7 +132,7 @@ class Slots:
             open_archive(Path(archive), temporary, digest=digest, disk=self._disk)
             # Read back what was written, not what was meant to be.
             open_folder(temporary, digest=digest)
-        except (BadBundle, StorageFull):
+        except (BadBundle, StorageFull, TransientError):
             self._disk.remove(temporary)
             raise
         self._disk.remove(slot)
@@ -129,27 +140,34 @@ class Slots:
         self._disk.fsync_folder(self._slots)
         return open_folder(slot, digest=digest)
 
-    def install_local(self, archive: Path) -> InstalledBundle:
+    def install_local(self, archive: Path) -> InstalledBundle | None:
         """Install and commit the bundle that the station was provisioned with, once; what came later over the air stays.
 
         Call it at each start: the same archive is committed only the first time, so it never undoes an update.
 
-        Returns: the bundle to boot.
+        Returns: the bundle to boot; None where an order says that nothing shall run.
         Raises:
             NotFound: there is no such file.
             BadBundle: it is no whole bundle.
             StorageFull: no room.
         """
         digest, booted = _digest_of(archive), self.boot_bundle()
-        provisioned = _read(self._provisioned, _Provisioned)
+        provisioned = read_sealed(self._provisioned, _Provisioned)
         torn = provisioned is None and self._provisioned.exists()
-        if booted is not None and (torn or (provisioned is not None and provisioned.digest == digest)):
+        mark = self.committed()
+        settled = booted is not None or (mark is not None and not mark.digest)
+        if settled and (torn or (provisioned is not None and provisioned.digest == digest)):
             return booted
         bundle = self.staged(digest)
         if bundle is None:
             self.preflight(archive.stat().st_size)
             bundle = self.install(archive, digest)
-        self._mark(CommitMark(digest, self._next_number()))
+        if bundle.manifest.release_counter < self.least_counter():
+            raise BadBundle(
+                f"'{archive}' has release counter {bundle.manifest.release_counter}, at least {self.least_counter()} may run",
+                hint="bundles of that age must never run here again; provision a newer one",
+            )
+        self._marks.write(digest, None)
         self._disk.replace(self._provisioned, seal(_Provisioned(digest)))
         self.collect_garbage()
         return bundle
@@ -162,21 +180,43 @@ class Slots:
         return tries
 
     def commit(self, order: Order, *, frames: int = 0, agreed: int = 0) -> None:
-        """Make the order's bundle the one to boot, and end its trial.
+        """Make the order's bundle the one to boot, and end its trial; an order of "" makes it none.
 
         Raises:
             BadBundle: its slot does not match its hash; nothing changed.
         """
-        open_folder(self._slots / order.bundle, digest=order.bundle)
-        self._mark(CommitMark(order.bundle, self._next_number(), order))
+        if order.bundle:
+            open_folder(self._slots / order.bundle, digest=order.bundle)
+        self._marks.write(order.bundle, order)
         ending = Ending(order, kept=True, frames=frames, agreed=agreed)
         self._write_state(msgspec.structs.replace(self._state(), trial=None, last=ending))
 
     def roll_back(self, order: Order, reason: str, *, frames: int = 0, agreed: int = 0) -> None:
         """End the order's trial without it and ban (bundle, deployment)."""
         ending = Ending(order, kept=False, reason=reason, frames=frames, agreed=agreed)
-        state = with_ban(self._state(), order)
+        state = with_ban(self._state(), order.bundle, order.deployment)
         self._write_state(msgspec.structs.replace(state, trial=None, last=ending))
+
+    def withdraw_trial(self) -> None:
+        """End the trial under way without an outcome: a newer order took its place."""
+        self._write_state(msgspec.structs.replace(self._state(), trial=None))
+
+    def step_back(self, reason: str) -> InstalledBundle:
+        """Take the bundle that boots back, and return the one committed before it, which boots from now on.
+
+        Raises:
+            NotFound: there is none that may run; nothing changed.
+        """
+        current, earlier = self.committed(), list(islice(self.boot_bundles(), 2))
+        earlier = [bundle for bundle in earlier if current is not None and bundle.digest != current.digest]
+        if current is None or not earlier:
+            raise NotFound("no bundle that ran here before is left to go back to", hint="order one, or bring a kit")
+        state = with_ban(self._state(), *ban_of(current.digest, current.order))
+        if current.order is not None:
+            state = msgspec.structs.replace(state, last=Ending(current.order, kept=False, reason=reason))
+        # The ban takes it back, in one step; its mark is only tidied up later.
+        self._write_state(state)
+        return earlier[0]
 
     def collect_garbage(self) -> None:
         """Delete what neither runs nor could be run again; the last committed bundle that boots is never among it."""
@@ -186,40 +226,33 @@ class Slots:
         trial = self.trial()
         if trial is not None:
             kept.add(trial.order.bundle)
-        for folder in (self._marks, self._slots):
-            surplus = [path for path in folder.iterdir() if path.name not in kept]
-            for path in surplus:
-                self._disk.remove(path)
-            if surplus:
-                self._disk.fsync_folder(folder)
+        self._marks.keep_only(kept)
+        with disk_faults(self._slots):
+            surplus = [path for path in self._slots.iterdir() if path.name not in kept]
+        for path in surplus:
+            self._disk.remove(path)
+        if surplus:
+            self._disk.fsync_folder(self._slots)
 
-    def _committed(self) -> list[CommitMark]:
-        marks = []
-        for path in self._marks.iterdir():
-            mark = _read(path, CommitMark) if is_digest(path.name) else None
-            if mark is not None and mark.digest == path.name:
-                marks.append(mark)
-        return sorted(marks, key=lambda mark: mark.number, reverse=True)
-
-    def _next_number(self) -> int:
-        mark = self.committed()
-        return mark.number + 1 if mark else 1
-
-    def _mark(self, mark: CommitMark) -> None:
-        self._disk.replace(self._marks / mark.digest, seal(mark))
+    def _committed(self, *, tolerant: bool = False) -> list[CommitMark]:
+        marks = self._marks.all(tolerant=tolerant)
+        try:
+            banned = self.banned()
+        except TransientError:
+            if not tolerant:
+                raise
+            return marks
+        return [mark for mark in marks if ban_of(mark.digest, mark.order) not in banned]
 
     def _state(self) -> SlotState:
-        return _read(self._state_path, SlotState) or SlotState()
+        return read_sealed(self._state_path, SlotState) or SlotState()
 
     def _write_state(self, state: SlotState) -> None:
         self._disk.replace(self._state_path, seal(state))
 
 
-def _read(path: Path, kind: type[S]) -> S | None:
-    try:
-        return unseal(path.read_bytes(), kind)
-    except OSError:
-        return None  # OTA-5: unreadable is absent
+def _least_counter(marks: list[CommitMark]) -> int:
+    return max((mark.order.release_counter for mark in marks if mark.order), default=0)
 
 
 def _digest_of(path: Path) -> str:
@@ -231,5 +264,5 @@ def _digest_of(path: Path) -> str:
     except FileNotFoundError as error:
         raise NotFound(f"no bundle '{path}'", hint="check the path") from error
     except OSError as error:
-        raise BadBundle(f"'{path}' cannot be read: {error.strerror or error}") from error
+        raise unreadable(f"'{path}'", error) from error
     return digest.hexdigest()

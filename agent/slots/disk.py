@@ -11,6 +11,8 @@ from pathlib import Path
 
 from contract.errors import StorageFull, TransientError
 
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
+
 
 class Disk:
     """The real disk.
@@ -24,33 +26,38 @@ class Disk:
 
     def write(self, path: Path, chunks: Iterable[bytes], *, append: bool = False) -> None:
         """Write `chunks` to `path`, creating it; or add them to its end."""
-        with _faults(path), path.open("ab" if append else "wb") as file:
+        with disk_faults(path), path.open("ab" if append else "wb") as file:
             for chunk in chunks:
                 file.write(chunk)
 
+    def truncate(self, path: Path, size: int) -> None:
+        """Cut a file back to its first `size` bytes."""
+        with disk_faults(path):
+            os.truncate(path, size)
+
     def fsync(self, path: Path) -> None:
         """Make a file's bytes durable."""
-        with _faults(path):
+        with disk_faults(path):
             _sync(path, os.O_RDONLY)
 
     def fsync_folder(self, folder: Path) -> None:
         """Make the names in a folder durable."""
-        with _faults(folder):
+        with disk_faults(folder):
             _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
 
     def rename(self, source: Path, target: Path) -> None:
         """Move a file, or a folder onto no or an empty folder, in one step."""
-        with _faults(target):
+        with disk_faults(target):
             source.replace(target)
 
     def make_folder(self, folder: Path) -> None:
         """Make a folder and its parents; one that is there stays."""
-        with _faults(folder):
+        with disk_faults(folder):
             folder.mkdir(parents=True, exist_ok=True)
 
     def remove(self, path: Path) -> None:
         """Delete a file or a whole folder; one that is not there is no error."""
-        with _faults(path):
+        with disk_faults(path):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
@@ -58,7 +65,7 @@ class Disk:
 
     def free_bytes(self, folder: Path) -> int:
         """Return the bytes an ordinary user may still write."""
-        with _faults(folder):
+        with disk_faults(folder):
             return shutil.disk_usage(folder).free
 
     def replace(self, path: Path, data: bytes) -> None:
@@ -78,13 +85,39 @@ def _sync(path: Path, flags: int) -> None:
         os.close(descriptor)
 
 
+def read_kept(path: Path) -> bytes | None:
+    """Return what a small file holds; None when there is no such file.
+
+    Not there and not readable just now are two things: what is taken for absent is soon written anew.
+
+    Raises:
+        TransientError: it is there, and the disk does not give it.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        if is_absence(error):
+            return None
+        raise _told(path, error) from error
+
+
+def is_absence(error: OSError) -> bool:
+    """Return whether `error` says that there is no such file, and not that the disk cannot give it just now."""
+    return error.errno in _ABSENT
+
+
 @contextmanager
-def _faults(path: Path) -> Iterator[None]:
+def disk_faults(path: Path) -> Iterator[None]:
+    """Turn what the operating system says of `path` into StorageFull or TransientError."""
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFull(f"no room for '{path}'", hint="free space on this disk") from error
-        raise TransientError(
-            f"the disk failed at '{path}': {error.strerror or error}", hint="check the disk and its mount"
-        ) from error
+        raise _told(path, error) from error
+
+
+def _told(path: Path, error: OSError) -> TransientError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFull(f"no room for '{path}'", hint="free space on this disk")
+    return TransientError(
+        f"the disk failed at '{path}': {error.strerror or error}", hint="check the disk and its mount"
+    )

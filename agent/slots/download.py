@@ -1,27 +1,45 @@
-"""Bundle archives over HTTP: resumed, capped, hashed (OTA-6)."""
+"""Bundle archives over HTTP: resumed, checked piece by piece, capped in bytes, rate, time and retries (OTA-6)."""
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Callable, Iterator
+import ssl
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 
 from agent.ports.clock import Clock
-from agent.slots.disk import Disk
+from agent.slots.disk import Disk, disk_faults
+from agent.slots.download_note import DownloadNote, read_note
+from agent.slots.http_body import Head, HttpBody
+from agent.slots.part_file import PartFile, WrongPiece
+from agent.update.retry_after import retry_after_s
+from agent.update.sealed import seal
 from contract.errors import BadBundle, LinkDown, NotFound
 from contract.ids import bundle_target
 
-_SYNC_EVERY = 4 << 20
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)")
+MAX_TIMES_WRONG = 3
+"""How often in a row a piece may come wrong before the bundle is refused."""
+SPEND_FACTOR, SPEND_EXTRA = 3, 16 << 20
+"""For a bundle of n bytes at most 3 n + 16 MiB are taken from the network before it is refused."""
+
+_MAX_REDIRECTS = 3
+_LOOK_UP_S = 0.2
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 
 class HttpDownloader:
-    """Downloads into `folder`, from `base_url` + "targets/bundles/DIGEST.plb".
+    """Downloads into `folder`, from `base_url` + "targets/bundles/DIGEST.plb". Used by one thread.
 
-    `client` brings TLS and timeouts. `max_bytes_per_s` 0 means as fast as it goes. Used by one thread.
+    A redirect is followed within the same origin (scheme, host, port) only, three times at most: the station's token goes
+    nowhere else, and a captive portal's page is nobody's bundle.
+
+    Args:
+        client: brings TLS and timeouts.
+        max_bytes_per_s: 0 means as fast as it goes.
+        stall_s: with less than `stall_bytes` in so many seconds the transfer is given up, to be tried again later.
     """
 
     def __init__(
@@ -32,123 +50,247 @@ class HttpDownloader:
         clock: Clock,
         *,
         max_bytes_per_s: float = 0.0,
+        stall_s: float = 60.0,
+        stall_bytes: int = 1024,
         disk: Disk | None = None,
     ) -> None:
         self._client, self._base_url = client, base_url.rstrip("/")
         self._folder, self._clock, self._rate, self._disk = folder, clock, max_bytes_per_s, disk or Disk()
+        self._stall_s, self._stall_bytes = stall_s, stall_bytes
+        self._not_before = 0.0
         self._disk.make_folder(folder)
 
-    def fetch(self, digest: str, size_bytes: int, should_stop: Callable[[], bool]) -> Path | None:
+    def fetch(
+        self,
+        digest: str,
+        size_bytes: int,
+        should_stop: Callable[[], bool],
+        manifest_sha256: str = "",
+        *,
+        target: str = "",
+    ) -> Path | None:
         """Return the path of the complete archive with SHA-256 `digest`; None when `should_stop` said so.
 
-        What came before a break is kept and resumed from. Never more than `size_bytes` are taken from the server.
+        What came before a break is kept and resumed from. Never more than `size_bytes` are stored.
 
+        Args:
+            manifest_sha256: of the manifest that the archive begins with; "" for a bundle that was released without it, and
+                then a wrong byte costs the whole.
+            target: another file below targets/ than the bundle of that digest.
         Raises:
             LinkDown: the transfer broke; call again to resume.
             NotFound: the server has no such archive.
-            BadBundle: what came is not what the digest names; it was deleted.
+            BadBundle: what came is not what the digest names; of it only good pieces were kept.
             StorageFull: no room.
         """
-        part = self._part(digest)
-        for other in self._folder.iterdir():
-            if other != part:
-                self._disk.remove(other)  # one download at a time: anything else was superseded
-        have = part.stat().st_size if part.exists() else 0
-        if have > size_bytes:
-            self._disk.remove(part)
-            have = 0
-        try:
-            if have < size_bytes and not self._receive(part, digest, have, size_bytes, should_stop):
-                return None
-        except BadBundle:
-            self._disk.remove(part)  # what came so far cannot be the beginning of the right thing either
-            raise
-        self._disk.fsync(part)
-        found = _sha256(part)
-        if found != digest:
-            self._disk.remove(part)
-            raise BadBundle(
-                f"the server sent bytes with SHA-256 {found[:12]}... for bundle {digest[:12]}...",
-                hint="check the registry's targets folder",
-            )
-        return part
+        wait_s = self._not_before - self._clock.monotonic()
+        if wait_s > 0:
+            raise LinkDown(f"the server asked to be left alone for another {wait_s:.0f} s")
+        path, note_path = self._part(digest), self._note(digest)
+        with disk_faults(self._folder):
+            others = [each for each in self._folder.iterdir() if each not in (path, note_path)]
+        for other in others:
+            self._disk.remove(other)  # one download at a time: anything else was superseded
+        part = PartFile(path, digest, size_bytes, self._disk, manifest_sha256)
+        if not part.resume(should_stop):
+            return None
+        url = f"{self._base_url}/targets/{target or bundle_target(digest)}"
+        times_wrong: Counter[int] = Counter()
+        while part.size < size_bytes:
+            try:
+                if not _Exchange(self, part, url, self._note(digest), should_stop).run():
+                    return None
+            except WrongPiece as wrong:
+                times_wrong[wrong.start] += 1
+                if not part.by_piece or times_wrong[wrong.start] >= MAX_TIMES_WRONG:
+                    self._disk.remove(note_path)
+                    raise BadBundle(
+                        f"bundle {digest[:12]} comes wrong at byte {wrong.start}: {wrong.why}",
+                        hint="check the registry's targets folder, and what lies between it and this station",
+                    ) from wrong
+            except BadBundle:
+                self._disk.remove(note_path)
+                if not part.by_piece:
+                    part.restart()  # what came so far cannot be the beginning of the right thing either
+                raise
+        done = part.finish()
+        self._disk.remove(note_path)
+        return done
 
     def discard(self, digest: str) -> None:
         """Delete whatever was fetched for `digest`."""
         self._disk.remove(self._part(digest))
+        self._disk.remove(self._note(digest))
 
     def _part(self, digest: str) -> Path:
         return self._folder / f"{digest}.part"
 
-    def _receive(self, part: Path, digest: str, have: int, size_bytes: int, should_stop: Callable[[], bool]) -> bool:
-        url = f"{self._base_url}/targets/{bundle_target(digest)}"
-        # Identity, or Range would count compressed bytes.
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    def _note(self, digest: str) -> Path:
+        return self._folder / f"{digest}.note"
+
+
+class _Exchange:
+    """One request for the rest of a file."""
+
+    def __init__(
+        self, owner: HttpDownloader, part: PartFile, url: str, note: Path, should_stop: Callable[[], bool]
+    ) -> None:
+        self._owner, self._part, self._url, self._note_path = owner, part, url, note
+        self._should_stop = should_stop
+        self._note = read_note(note) or DownloadNote(part.size_bytes)
+        self._spent, self._etag = self._note.spent, self._note.etag
+        self._skip = 0
+        self._waited_s, self._gained = 0.0, 0
+
+    def run(self) -> bool:
+        """Take what comes; return False when told to stop.
+
+        Raises:
+            WrongPiece: a piece came wrong, and was cut off.
+            LinkDown, NotFound, BadBundle: as `fetch`.
+        """
+        part, name = self._part, self._url.rsplit("/", 1)[-1][:12]
         try:
-            with self._client.stream("GET", url, headers=headers) as response:
-                start = self._start_of(response, url, have)
-                if start != have:
-                    self._disk.remove(part)
-                pieces = self._pieces(response, start, size_bytes, should_stop)
-                for piece in pieces:
-                    self._disk.write(part, piece, append=True)
-                    self._disk.fsync(part)
+            stopped = not self._follow(self._url)
         except httpx.HTTPError as error:
-            raise LinkDown(f"the download of bundle {digest[:12]} broke: {error or type(error).__name__}") from error
-        size = part.stat().st_size if part.exists() else 0
-        if size < size_bytes and not should_stop():
-            raise LinkDown(f"bundle {digest[:12]} ended {size_bytes - size} bytes early")
-        return size == size_bytes
+            hint = ""
+            if _is_certificate(error):
+                hint = "the server's certificate is not one that this station trusts; is the clock right?"
+            raise LinkDown(f"the download of {name} broke: {error or type(error).__name__}", hint=hint) from error
+        finally:
+            part.flush()
+            if part.size < part.size_bytes:
+                kept = DownloadNote(part.size_bytes, self._etag, self._spent)
+                self._owner._disk.replace(self._note_path, seal(kept))
+        if stopped:
+            return part.size == part.size_bytes
+        if part.size < part.size_bytes:
+            raise LinkDown(f"bundle {name} ended {part.size_bytes - part.size} bytes early")
+        return True
 
-    def _pieces(
-        self, response: httpx.Response, start: int, size_bytes: int, should_stop: Callable[[], bool]
-    ) -> Iterator[list[bytes]]:
-        """Yield what arrives in pieces worth an fsync, so that a kill loses at most one of them, and a break none."""
-        piece: list[bytes] = []
-        broken: httpx.TransportError | None = None
-        got, synced, began = start, start, self._clock.monotonic()
+    def _follow(self, url: str, hops: int = 0) -> bool:
+        """GET `url`; return False when told to stop."""
+        have, headers = self._part.size, {"Accept-Encoding": "identity"}  # or Range would count compressed bytes
+        if have:
+            headers["Range"] = f"bytes={have}-"
+            # By piece, a changed file shows itself, and another mirror's name for the same bytes need not start anew.
+            if self._etag.startswith('"') and not self._part.by_piece:
+                headers["If-Range"] = self._etag
+        body = HttpBody(self._owner._client, url, headers)
         try:
-            for chunk in response.iter_raw():
-                got += len(chunk)
-                if got > size_bytes:
-                    raise BadBundle(f"the server sends more than the {size_bytes} bytes that were announced")
-                piece.append(chunk)
-                if got - synced >= _SYNC_EVERY:
-                    yield piece
-                    piece, synced = [], got
-                if should_stop():
-                    break
-                if self._rate:
-                    ahead_s = (got - start) / self._rate - (self._clock.monotonic() - began)
-                    if ahead_s > 0:
-                        self._clock.sleep(ahead_s)
-        except httpx.TransportError as error:
-            broken = error
-        if piece:
-            yield piece
-        if broken is not None:
-            raise broken
+            head = self._next(body)
+            if head is None:
+                return False
+            assert isinstance(head, Head)  # an answer begins with it
+            if head.status in (301, 302, 303, 307, 308):
+                elsewhere = self._redirected(url, head, hops)
+            else:
+                self._begin(head, url, have)
+                return self._take(body)
+        finally:
+            body.close()
+        return self._follow(elsewhere, hops + 1)
 
-    def _start_of(self, response: httpx.Response, url: str, have: int) -> int:
-        """Return the offset the response's body starts at, having checked its status."""
-        status = response.status_code
+    def _redirected(self, url: str, head: Head, hops: int) -> str:
+        here = httpx.URL(url)
+        try:
+            there = here.join(head.headers.get("Location", ""))
+        except httpx.InvalidURL:
+            there = httpx.URL()
+        origins = [(each.scheme, each.host, each.port) for each in (here, there)]
+        if origins[0] != origins[1] or there == here or hops >= _MAX_REDIRECTS:
+            raise LinkDown(
+                f"'{url}' answered {head.status} to '{str(there)[:200]}'",
+                hint="only redirects within the same server are followed; is there a captive portal?",
+            )
+        return str(there)
+
+    def _begin(self, head: Head, url: str, have: int) -> None:
+        """Check how the answer begins, and make ready to take its body."""
+        status, headers = head.status, head.headers
+        if status in (200, 206) and headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
+            raise LinkDown(f"'{url}' came encoded though nobody asked for it", hint="what lies between changes files?")
         if status == 200:
-            return 0  # the server ignores Range: from the start
-        if status == 206:
-            match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-            if match is not None and int(match[1]) == have:
-                return have
-            raise LinkDown(f"'{url}' answered another range than was asked for")
-        if status in (401, 403, 404, 410):
+            self._begin_whole(headers, have)
+        elif status == 206:
+            match = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
+            if match is None or not have or int(match[1]) != have:
+                raise LinkDown(f"'{url}' answered another range than was asked for")
+            if match[2] != "*" and int(match[2]) != self._part.size_bytes:
+                raise BadBundle(f"'{url}' is {int(match[2])} bytes, not {self._part.size_bytes}")
+        elif status in (401, 403, 404, 410):
             raise NotFound(f"'{url}' answered {status}", hint="is the bundle released, and may this station read it?")
-        if status == 416:
+        elif status == 416:
             raise BadBundle(f"'{url}' is shorter than announced", hint="check the registry's targets folder")
-        raise LinkDown(f"'{url}' answered {status}")
+        else:
+            clock = self._owner._clock
+            if status in (429, 503):
+                wait_s = retry_after_s(headers.get("Retry-After", ""), clock.now())
+                self._owner._not_before = clock.monotonic() + wait_s
+            raise LinkDown(f"'{url}' answered {status}")
+
+    def _begin_whole(self, headers: httpx.Headers, have: int) -> None:
+        """The server ignores Range, or the file has changed: from the start."""
+        etag = headers.get("ETag", "")[:200]
+        if self._part.by_piece:
+            self._skip = have  # checked already, or about to be: the same bytes again are let by
+        elif have:
+            self._part.restart()
+        self._etag = etag
+
+    def _take(self, body: HttpBody) -> bool:
+        clock, part, rate = self._owner._clock, self._part, self._owner._rate
+        limit = SPEND_FACTOR * part.size_bytes + SPEND_EXTRA
+        came, began = 0, clock.monotonic()
+        while chunk := self._next(body):
+            assert isinstance(chunk, bytes)  # after its head an answer is bytes
+            came += len(chunk)
+            self._spent += len(chunk)
+            if self._spent > limit:
+                self._spent = 0
+                raise BadBundle(
+                    f"{limit} bytes were spent on a bundle of {part.size_bytes}, and it is not here",
+                    hint="what lies between this station and the server cuts or changes downloads",
+                )
+            let_by = min(self._skip, len(chunk))
+            self._skip -= let_by
+            fresh = chunk[let_by:]
+            if part.size + len(fresh) > part.size_bytes:
+                raise BadBundle(f"the server sends more than the {part.size_bytes} bytes that were announced")
+            if fresh:
+                part.add(fresh)
+            while rate and (ahead_s := came / rate - (clock.monotonic() - began)) > 0:
+                if self._should_stop():
+                    return False
+                clock.sleep(min(ahead_s, _LOOK_UP_S))
+        return chunk is not None
+
+    def _next(self, body: HttpBody) -> Head | bytes | None:
+        """Return what comes next, b"" at the end, None when told to stop; LinkDown when (almost) nothing comes."""
+        clock = self._owner._clock
+        waiting_since = clock.monotonic()
+        while not self._should_stop():
+            item = body.next(_LOOK_UP_S)
+            if item is not None:
+                self._note_progress(item, clock.monotonic() - waiting_since)
+                return item
+            if self._waited_s + clock.monotonic() - waiting_since > self._owner._stall_s:
+                raise LinkDown(f"'{self._url}' sends nothing any more")
+        return None
+
+    def _note_progress(self, item: Head | bytes, waited_s: float) -> None:
+        # Dripping a byte now and then is no progress: what counts is enough of them within the time.
+        self._waited_s += waited_s
+        self._gained += len(item) if isinstance(item, bytes) else 0
+        if self._gained >= self._owner._stall_bytes:
+            self._waited_s, self._gained = 0.0, 0
+        elif self._waited_s > self._owner._stall_s:
+            raise LinkDown(f"'{self._url}' hardly sends anything any more")
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+def _is_certificate(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, ssl.SSLError) or "CERTIFICATE_VERIFY_FAILED" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -9,6 +9,9 @@ import msgspec
 from agent.slots.disk import Disk
 from agent.update.floors import Floors
 from agent.update.sealed import seal, unseal
+from contract.errors import TransientError
+
+_MAX_BYTES = 1 << 16
 
 
 class _Copy(msgspec.Struct, frozen=True):
@@ -25,30 +28,52 @@ class FloorsFile:
         self._disk.make_folder(folder)
 
     def read(self) -> Floors:
-        """Return the later readable copy; the floors of a new station when there is none."""
-        found = self._latest()
+        """Return the later whole copy; the floors of a new station when both are torn or gone.
+
+        Raises:
+            TransientError: the disk would not say: that is no reason to forget them.
+        """
+        found = self._latest(self._copies())
         return found.floors if found else Floors()
 
     def write(self, floors: Floors) -> None:
-        """Replace both copies, durably, one after the other.
+        """Replace both copies, durably, one after the other; a copy that was lost is there again afterwards.
 
         Raises:
             StorageFull: no room.
+            TransientError: the disk failed.
         """
-        latest = self._latest()
-        if latest is not None and latest.floors == floors:
+        copies = self._copies()
+        if all(copy is not None and copy.floors == floors for copy in copies):
             return
+        latest = self._latest(copies)
         sealed = seal(_Copy((latest.number if latest else 0) + 1, floors))
         for path in self._paths:
             self._disk.replace(path, sealed)
 
-    def _latest(self) -> _Copy | None:
-        copies = [copy for path in self._paths if (copy := _read(path)) is not None]
-        return max(copies, key=lambda copy: copy.number, default=None)
+    def _copies(self) -> list[_Copy | None]:
+        found, fault = [], None
+        for path in self._paths:
+            try:
+                found.append(_read(path))
+            except OSError as error:
+                found.append(None)
+                fault = error
+        if fault is not None and self._latest(found) is None:
+            raise TransientError(
+                f"the floors in '{self._paths[0].parent}' cannot be read: {fault.strerror or fault}",
+                hint="check the disk and who owns that folder",
+            ) from fault
+        return found
+
+    @staticmethod
+    def _latest(copies: list[_Copy | None]) -> _Copy | None:
+        return max((copy for copy in copies if copy is not None), key=lambda copy: copy.number, default=None)
 
 
 def _read(path: Path) -> _Copy | None:
     try:
-        return unseal(path.read_bytes(), _Copy)
-    except OSError:
+        with path.open("rb") as file:
+            return unseal(file.read(_MAX_BYTES), _Copy)
+    except FileNotFoundError:
         return None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from agent.ports.slots import InstalledBundle
-from agent.slots.disk import Disk
+from agent.slots.disk import Disk, is_absence
 from contract.archive import ArchiveReader, archive_chunks
-from contract.errors import BadBundle, NotFound
+from contract.errors import BadBundle, NotFound, TransientError
 from contract.manifest import MANIFEST_NAME, FileEntry, Manifest, decode_manifest
 
 _CHUNK = 1 << 20
@@ -32,8 +33,8 @@ def open_archive(path: Path, into: Path, *, digest: str | None = None, disk: Dis
     except FileNotFoundError as error:
         raise NotFound(f"no bundle '{path}'", hint="check the path") from error
     except OSError as error:
-        raise BadBundle(f"'{path}' cannot be read: {error.strerror or error}") from error
-    with file:
+        raise unreadable(f"'{path}'", error) from error
+    with file, _readable(path):
         hashed = _HashedReader(file)
         reader = ArchiveReader(hashed)
         disk.make_folder(into)
@@ -91,7 +92,7 @@ def _read_manifest(folder: Path) -> bytes:
     except FileNotFoundError as error:
         raise NotFound(f"'{folder}' holds no {MANIFEST_NAME}", hint="give a .plb archive or an unpacked one") from error
     except OSError as error:
-        raise BadBundle(f"'{folder}' cannot be read: {error.strerror or error}") from error
+        raise unreadable(f"'{folder}'", error) from error
 
 
 def _contents(folder: Path, manifest: Manifest) -> Iterator[tuple[FileEntry, Iterator[bytes]]]:
@@ -107,6 +108,23 @@ def _content(folder: Path, entry: FileEntry) -> Iterator[bytes]:
                 digest.update(chunk)
                 yield chunk
     except OSError as error:
-        raise BadBundle(f"'{entry.name}' in '{folder}' cannot be read: {error.strerror or error}") from error
+        raise unreadable(f"'{entry.name}' in '{folder}'", error) from error
     if digest.hexdigest() != entry.sha256:
         raise BadBundle(f"'{entry.name}' in '{folder}' has changed", hint="install the bundle again")
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise unreadable(f"'{path}'", error) from error
+
+
+def unreadable(what: str, error: OSError) -> BadBundle | TransientError:
+    """Return whose fault it is that `what` cannot be read: the bundle's, or that of a disk that does not give it just now."""
+    said = f"{what} cannot be read: {error.strerror or error}"
+    if is_absence(error) or isinstance(error, PermissionError):
+        return BadBundle(said)
+    # A disk that fails says nothing about the bundle, which must not be banned for it.
+    return TransientError(said, hint="check the disk and its mount")

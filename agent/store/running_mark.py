@@ -96,7 +96,7 @@ def read_mark(path: Path) -> LeftBehind:
             windows[window] = OpenCount(frames, started_at, dropped)
     return LeftBehind(
         unclean=bool(running),
-        exact=kernel == _kernel_boot(),
+        exact=kernel == kernel_boot(),
         boot=boot.rstrip(b"\0").decode("ascii", "replace"),
         outbox=outbox - 1 if outbox else None,
         windows=windows,
@@ -122,7 +122,7 @@ class RunningMark:
         """Say that a process of this `boot` is running; durable when it returns, if the disk allows."""
         self._windows: dict[int, _Count] = {}
         self._file = -1
-        head = _HEAD.pack(_MAGIC, 1, 0, boot.encode("ascii")[:16], _kernel_boot())
+        head = _HEAD.pack(_MAGIC, 1, 0, boot.encode("ascii")[:16], kernel_boot())
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             os.pwrite(self._file, head.ljust(_SIZE, b"\0"), 0)
@@ -227,7 +227,8 @@ class RunningMarks:
             mark.close()
 
 
-def _kernel_boot() -> bytes:
+def kernel_boot() -> bytes:
+    """Return 36 bytes that name this running of the machine: they change when it starts anew. Zeros where unknown."""
     try:
         return _KERNEL_BOOT.read_bytes().strip()[:36].ljust(36, b"\0")
     except OSError:

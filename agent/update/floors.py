@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from contract.errors import BadBundle
-from contract.messages import Order
+
+if TYPE_CHECKING:
+    from contract.messages import Order  # not for running: it brings NumPy, and the image side's import is budgeted
 
 # No station ran this release before this moment, so no clock that says so is right (2026-01-01, UTC).
 BUILT_AT = 1_767_225_600.0
@@ -16,7 +20,7 @@ BUILT_AT = 1_767_225_600.0
 class Floors(msgspec.Struct, frozen=True):
     """`time` is the last authenticated time, `desired_seq` and `release_counter` the last committed order's.
 
-    The four versions are the image repository's; `online_keys` names the keys that signed its snapshot and timestamp.
+    The four versions are the image repository's; `online_keys` names the keys of its snapshot and timestamp (`name_keys`).
     """
 
     time: float = BUILT_AT
@@ -31,7 +35,7 @@ class Floors(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class RepositoryVersions:
-    """What an authenticated refresh of the image repository saw."""
+    """What an authenticated refresh of the image repository saw; `online_keys` as `name_keys` writes them."""
 
     root: int
     timestamp: int
@@ -62,18 +66,22 @@ def raise_order(floors: Floors, order: Order) -> Floors:
 def raise_repository(floors: Floors, seen: RepositoryVersions) -> Floors:
     """Return `floors` after an authenticated refresh.
 
-    When a newer root replaced the online keys, their versions start anew: that is how a repository recovers from keys that
-    were stolen and used to run the versions far ahead (TUF specification 5.3.11).
+    A version starts anew only when the root revoked the keys that signed the ones before: when so few of the old keys are
+    left that they no longer reach the threshold. That is how a repository recovers from keys that were stolen and used to run
+    the versions far ahead. A key that was merely added revokes nothing, or an old repository would pass with it
+    (TUF specification 5.3.11). Without its timestamp or its snapshot's keys no old snapshot can be served, so the versions
+    of snapshot and targets start anew with either; those of the timestamp with its own.
 
     Raises:
         BadBundle: a version went backwards: an old repository is being served.
     """
     if seen.root < floors.root:
         raise _backwards("root", seen.root, floors.root)
-    if seen.online_keys == floors.online_keys:
-        for name in ("timestamp", "snapshot", "targets"):
-            if getattr(seen, name) < getattr(floors, name):
-                raise _backwards(name, getattr(seen, name), getattr(floors, name))
+    anew = {role: _revoked(role, floors.online_keys, seen.online_keys) for role in ("timestamp", "snapshot")}
+    either = anew["timestamp"] or anew["snapshot"]
+    for name, starts_anew in (("timestamp", anew["timestamp"]), ("snapshot", either), ("targets", either)):
+        if not starts_anew and getattr(seen, name) < getattr(floors, name):
+            raise _backwards(name, getattr(seen, name), getattr(floors, name))
     return msgspec.structs.replace(
         floors,
         root=seen.root,
@@ -82,6 +90,35 @@ def raise_repository(floors: Floors, seen: RepositoryVersions) -> Floors:
         targets=seen.targets,
         online_keys=seen.online_keys,
     )
+
+
+def raise_root(floors: Floors, version: int) -> Floors:
+    """Return `floors` after a chain of roots up to `version` was authenticated, whatever became of the rest."""
+    return msgspec.structs.replace(floors, root=max(floors.root, version))
+
+
+def name_keys(role: str, threshold: int, keyids: Iterable[str]) -> str:
+    """Return the keys of one online role in the form that `online_keys` holds: "ROLE/THRESHOLD/KEYID ...", sorted."""
+    # An id may be any text, though in practice it is hex.
+    plain = (each if each.isalnum() else "x" + each.encode("utf-8", "surrogatepass").hex() for each in keyids)
+    return " ".join(sorted(f"{role}/{threshold}/{keyid}" for keyid in plain))
+
+
+def _revoked(role: str, before: str, after: str) -> bool:
+    old, _ = _keys(role, before)
+    new, threshold = _keys(role, after)
+    return len(old & new) < threshold
+
+
+def _keys(role: str, online_keys: str) -> tuple[set[str], int]:
+    """Return (key ids, threshold) of `role`. An id alone, as the first floors had them, is a key of both roles, threshold 1."""
+    keys, threshold = set(), 1
+    for word in online_keys.split():
+        owner, _, rest = word.rpartition("/")[0].partition("/")
+        if owner in ("", role):
+            keys.add(word.rpartition("/")[2])
+            threshold = max(threshold, int(rest)) if rest.isdecimal() else threshold
+    return keys, threshold
 
 
 def _backwards(name: str, seen: int, floor: int) -> BadBundle:

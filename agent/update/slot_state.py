@@ -35,15 +35,23 @@ class SlotState(msgspec.Struct, frozen=True):
 
 
 class CommitMark(msgspec.Struct, frozen=True):
-    """Says that a slot's bundle was committed, as the `number`-th commit here. `order` is None for a provisioned bundle."""
+    """Says that a slot's bundle was committed, as the `number`-th commit here; `digest` "": that nothing shall run.
+
+    `order` is None for a provisioned bundle.
+    """
 
     digest: str
     number: int
     order: Order | None = None
 
 
-def with_ban(state: SlotState, order: Order) -> SlotState:
-    """Return `state` with the order's (bundle, deployment) banned; the oldest bans go when there are too many."""
-    pair = (order.bundle, order.deployment)
+def ban_of(digest: str, order: Order | None) -> tuple[str, str]:
+    """Return the pair that would ban a committed bundle: what was provisioned has no deployment."""
+    return digest, order.deployment if order is not None else ""
+
+
+def with_ban(state: SlotState, bundle: str, deployment: str) -> SlotState:
+    """Return `state` with (bundle, deployment) banned; the oldest bans go when there are too many."""
+    pair = (bundle, deployment)
     kept = tuple(each for each in state.banned if each != pair)
     return msgspec.structs.replace(state, banned=(*kept, pair)[-_MAX_BANNED:])

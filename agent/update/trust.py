@@ -19,6 +19,7 @@ class Acceptance(str, Enum):
 
     FOLLOW = "follow"
     REPEATED = "repeated"
+    UNDER_WAY = "under way"
 
 
 def judge_order(
@@ -45,9 +46,10 @@ def judge_order(
     # A retained order is delivered again at every connection, long after it expired: that is no fault (OTA-1).
     if committed is not None and order == committed:
         return Acceptance.REPEATED
-    if not is_digest(order.bundle):
+    runs_nothing = not order.bundle and order.size_bytes == 0
+    if not runs_nothing and not is_digest(order.bundle):
         raise BadOrder(f"'{order.bundle[:80]}' is no bundle digest")
-    if not 0 < order.size_bytes <= MAX_BUNDLE_BYTES:
+    if not runs_nothing and not 0 < order.size_bytes <= MAX_BUNDLE_BYTES:
         raise BadOrder(f"a bundle of {order.size_bytes} bytes")
     if order.desired_seq <= floors.desired_seq:
         raise BadOrder(

@@ -1,7 +1,9 @@
-"""What stations ask for over HTTP: update metadata and bundles, a second opinion, and a place for requested images."""
+"""What stations ask for over HTTP: update metadata and bundles, orders where no broker brings them, a second opinion, and a
+place for requested images."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -15,9 +17,12 @@ from cloud.api.images import read_pixels
 from cloud.api.lines_first import RETRY_AFTER_S, LinesFirst
 from cloud.ports.registry import FullPrecision, ImageFiles
 from cloud.store.samples import Samples
-from contract.errors import BadImage, NotFound, RefusedError, TransientError
+from contract.codec import decode_control, encode_control
+from contract.errors import BadImage, BadMessage, NotFound, RefusedError, TransientError
+from contract.messages import DesiredState, ReportedState
 
 MAX_IMAGE_BYTES = 16 * 1024 * 1024
+MAX_REPORT_BYTES = 64 * 1024
 
 
 def device_routes(
@@ -27,9 +32,14 @@ def device_routes(
     samples: Samples,
     images: ImageFiles,
     full_precision: FullPrecision,
+    desired_of: Callable[[str], DesiredState],
+    take_report: Callable[[ReportedState, float], None],
     now: Callable[[], float],
 ) -> APIRouter:
-    """Return the routes under /v1 that stations use."""
+    """Return the routes under /v1 that stations use.
+
+    `desired_of` gives what the broker's retained message tells a station; `take_report` stores what one reports, and when.
+    """
     routes = APIRouter(prefix="/v1")
     # As a default and not in the annotation: FastAPI reads annotations by the module's names and would not find this one.
     station = Depends(station_guard(is_token))
@@ -45,6 +55,29 @@ def device_routes(
         except (OSError, ValueError) as error:  # a name that no file can have: too long, or with a NUL
             raise missing from error
         return FileResponse(file, media_type="application/octet-stream")
+
+    @routes.get("/orders/{station}")
+    def orders(name: str = station, if_none_match: Annotated[str, Header()] = "") -> Response:
+        body = encode_control(desired_of(name))
+        headers = {"ETag": f'"{hashlib.sha256(body).hexdigest()[:32]}"', "Cache-Control": "private, no-cache"}
+        if headers["ETag"] in (each.strip() for each in if_none_match.split(",")):
+            return Response(status_code=304, headers=headers)
+        return Response(body, media_type="application/json", headers=headers)
+
+    @routes.post("/reports/{station}", status_code=204)
+    async def report(request: Request, name: str = station) -> Response:
+        body = await _body(request, MAX_REPORT_BYTES, "a report may have at most 64 KiB")
+        try:
+            state = decode_control(body, ReportedState)
+        except BadMessage as error:
+            raise HTTPException(422, error.one_line()) from error
+        if state.station != name:
+            raise HTTPException(403, f"station '{name}' cannot report of '{state.station[:63]}'")
+        try:
+            await run_in_threadpool(take_report, state, now())
+        except TransientError as error:
+            raise HTTPException(503, error.one_line(), headers={"Retry-After": str(RETRY_AFTER_S)}) from error
+        return Response(status_code=204)
 
     lines_first = LinesFirst()
 
@@ -96,13 +129,15 @@ def device_routes(
     return routes
 
 
-async def _body(request: Request) -> bytes:
-    """Return the request's body, at most MAX_IMAGE_BYTES of it."""
+async def _body(
+    request: Request, max_bytes: int = MAX_IMAGE_BYTES, limit: str = "an image may have at most 16 MiB"
+) -> bytes:
+    """Return the request's body, at most `max_bytes` of it."""
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
-        if size > MAX_IMAGE_BYTES:
-            raise HTTPException(413, f"an image may have at most {MAX_IMAGE_BYTES // 2**20} MiB")
+        if size > max_bytes:
+            raise HTTPException(413, limit)
         chunks.append(chunk)
     return b"".join(chunks)

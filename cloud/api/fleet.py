@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from cloud.api.auth import Role, role_guard
 from cloud.ports.registry import Releases
 from cloud.ports.series import series_name
+from cloud.registry.resign_status import ResignStatus
 from cloud.store.alarms import Alarms
 from cloud.store.audit import AuditLog
 from cloud.store.rollouts import Rollouts
@@ -78,8 +79,9 @@ def fleet_routes(
     drift: DriftControl,
     broker_connected: Callable[[], bool],
     now: Callable[[], float],
+    repository: Callable[[], ResignStatus] | None = None,
 ) -> APIRouter:
-    """Return the operator's routes under /v1."""
+    """Return the operator's routes under /v1. `repository` says how late the image repository is to be signed again."""
     routes = APIRouter(prefix="/v1", dependencies=[Depends(role_guard(tokens, Role.OPERATOR))])
 
     @routes.get("/fleet")
@@ -98,6 +100,7 @@ def fleet_routes(
             "strangers": stations.strangers(),
             "review": {"waiting": waiting, "labelled": labelled},
             "dead_letters": summaries.dead_letter_count(),
+            "repository": _repository(repository()) if repository else None,
         }
 
     @routes.get("/alarms")
@@ -155,6 +158,10 @@ def fleet_routes(
         return {"entries": [asdict(e) for e in audit.entries(limit, after)], "first_broken": audit.first_broken()}
 
     return routes
+
+
+def _repository(status: ResignStatus) -> dict[str, Any]:
+    return {**asdict(status), "late": status.late, "sentence": status.in_words()}
 
 
 def _brief(drift: dict[str, Any]) -> dict[str, Any]:

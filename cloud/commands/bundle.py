@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -11,7 +14,10 @@ _EXAMPLE = """\
 examples:
   plumbline-cloud bundle import mobilenet_v2.tflite --labels labels.txt --out mobilenet.plb
   plumbline-cloud bundle inspect mobilenet.plb --json
-  plumbline-cloud bundle verify mobilenet.plb
+  plumbline-cloud bundle verify mobilenet.plb --selftest
+  plumbline-cloud bundle verify v1.plb --root root.json --metadata registry/tuf/metadata
+
+Exit code 0: all that was asked holds; 1: it does not, with one line why.
 """
 
 
@@ -50,10 +56,19 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     imported.set_defaults(run=_import)
     inspect = add(actions, "inspect", "show what a bundle says of itself, after checking every byte of it")
     inspect.add_argument("bundle", type=Path, metavar="B", help="a .plb file")
-    inspect.add_argument("--json", action="store_true", help="print digest and manifest as one JSON object")
+    inspect.add_argument("--card", action="store_true", help="print the model card that travels in it instead")
+    inspect.add_argument("--json", action="store_true", help="print all of it as one JSON object")
     inspect.set_defaults(run=_inspect)
-    verify = add(actions, "verify", "check every byte of a bundle against its manifest")
+    verify = add(actions, "verify", "check a bundle: every byte, and as asked its signatures and its golden answers")
     verify.add_argument("bundle", type=Path, metavar="B", help="a .plb file")
+    verify.add_argument("--root", type=Path, metavar="FILE", help="the root.json that stations pin; with --metadata")
+    verify.add_argument(
+        "--metadata",
+        type=Path,
+        metavar="DIR",
+        help="a TUF repository's metadata folder, which must vouch for the bundle",
+    )
+    verify.add_argument("--selftest", action="store_true", help="run its golden inputs here, within its tolerance")
     verify.add_argument("--json", action="store_true", help="print one JSON object")
     verify.set_defaults(run=_verify)
 
@@ -61,6 +76,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _import(args: argparse.Namespace) -> int:
     from cloud.clock import SystemClock
     from cloud.registry.import_model import import_model
+    from cloud.registry.resources import measure
 
     path, digest = import_model(
         args.model,
@@ -72,43 +88,63 @@ def _import(args: argparse.Namespace) -> int:
         good=args.good,
         mean=args.mean,
         std=args.std,
+        measure=measure,
     )
     _show_checked(path, digest, args.json)
     return 0
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from cloud.registry.bundle import open_bundle
+    from cloud.clock import SystemClock
+    from cloud.registry.bundle import open_bundle, unpack_bundle
+    from contract.errors import InvalidConfig
 
-    _, digest = open_bundle(args.bundle)
-    _show_checked(args.bundle, digest, args.json)
+    if (args.root is None) != (args.metadata is None):
+        raise InvalidConfig("--root and --metadata go together", hint="the root is what the metadata is checked under")
+    manifest, digest = open_bundle(args.bundle)
+    size_bytes = args.bundle.stat().st_size
+    shown: dict[str, Any] = {"bundle": str(args.bundle), "digest": digest, "size_bytes": size_bytes}
+    lines = [f"{args.bundle}: bundle {digest}, {size_bytes} bytes, whole"]
+    if args.root is not None:
+        from cloud.registry.vouching import vouched_for
+
+        vouched = vouched_for(digest, size_bytes, args.root, args.metadata, SystemClock().now())
+        shown["vouched"] = asdict(vouched)
+        released = f"released as {vouched.released_as}, " if vouched.released_as else ""
+        lines.append(
+            f"vouched for: {released}targets version {vouched.targets_version}, snapshot {vouched.snapshot_version},"
+            f" timestamp {vouched.timestamp_version}, root {vouched.root_version}"
+        )
+    if args.selftest:
+        from cloud.registry.resources import run_golden
+
+        with tempfile.TemporaryDirectory(prefix="plumbline-verify-") as scratch:
+            unpack_bundle(args.bundle, Path(scratch))
+            trial = run_golden(Path(scratch))
+        shown["selftest"] = trial
+        off = "no golden scores to compare with"
+        if trial.max_abs_error is not None and manifest.golden is not None:
+            off = f"at most {trial.max_abs_error:.2g} off, {manifest.golden.max_abs_error:g} is allowed"
+        lines.append(f"self-test: {trial.inputs} inputs, {off}; {trial.memory_mib:.0f} MiB of memory")
+    print(msgspec.json.encode(shown).decode() if args.json else "\n".join(lines))
     return 0
 
 
 def _inspect(args: argparse.Namespace) -> int:
-    from cloud.registry.bundle import open_bundle
+    from cloud.commands.bundle_view import inspection_lines
+    from cloud.registry.bundle import read_file
+    from cloud.registry.inspection import inspect_bundle
+    from contract.errors import NotFound
 
-    manifest, digest = open_bundle(args.bundle)
-    if args.json:
-        print(msgspec.json.encode({"digest": digest, "manifest": manifest}).decode())
-        return 0
-    spec, thresholds = manifest.preprocess, manifest.thresholds
-    labels = [f"{label.name} ({label.kind.value})" for label in manifest.labels]
-    more = f" and {len(labels) - 8} more" if len(labels) > 8 else ""
-    print(f"bundle      {digest}")
-    print(
-        f"model       {manifest.name} {manifest.version}{'  trained on simulated images' if manifest.simulated else ''}"
-    )
-    print(f"input       {spec.height} x {spec.width} x {spec.channels} {spec.dtype} {spec.layout}")
-    print(f"labels      {', '.join(labels[:8])}{more}")
-    print(f"thresholds  pass at {thresholds.pass_at:g}, reject at {thresholds.reject_at:g} ({thresholds.method})")
-    for artefact in manifest.artefacts:
-        print(f"artefact    {artefact.file}: {artefact.runtime.value}, {artefact.precision}, {artefact.output.value}")
-    for entry in manifest.files:
-        print(f"file        {entry.name}  {entry.size_bytes} bytes  {entry.sha256[:12]}")
-    for name, value in msgspec.structs.asdict(manifest.lineage).items():
-        if value:
-            print(f"lineage     {name} {value}")
+    found = inspect_bundle(args.bundle)
+    if args.card:
+        if not found.manifest.model_card:
+            raise NotFound(f"'{args.bundle}' has no model card", hint="it was made before bundles had one")
+        print(read_file(args.bundle, found.manifest.model_card).decode(errors="replace"), end="")
+    elif args.json:
+        print(msgspec.json.encode(found).decode())
+    else:
+        print("\n".join(inspection_lines(found)))
     return 0
 
 

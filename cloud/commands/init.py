@@ -9,9 +9,9 @@ from pathlib import Path
 
 from cloud.clock import SystemClock
 from cloud.commands.output import Subparsers, print_json
-from cloud.registry.keys import init_keys
+from cloud.registry.keys import ORDER, init_keys, load_keys
 from cloud.registry.release import Registry
-from contract.errors import InvalidConfig
+from contract.errors import InvalidConfig, RefusedError
 
 _CONFIG = """# Plumbline's cloud. Paths are relative to `home`, which is relative to this file. Every key has a default.
 home = "."
@@ -41,6 +41,14 @@ def register(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--broker-host", default="127.0.0.1", help="MQTT broker (default %(default)s)")
     parser.add_argument("--broker-port", type=int, default=1883, help="its port (default %(default)s)")
+    parser.add_argument(
+        "--keys",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="DIR",
+        help="use keys that keys init made: HOME/keys and this folder; may be repeated",
+    )
     parser.add_argument("--json", action="store_true", help="print what was made as JSON")
     parser.set_defaults(run=run)
 
@@ -65,15 +73,24 @@ def run(args: argparse.Namespace) -> int:
         raise InvalidConfig(
             f"cannot write in {home}: {error.strerror}", hint="choose a --home you may write"
         ) from error
-    keys = init_keys(home / "keys")
-    Registry(home / "registry").tuf(keys).create(SystemClock().now())
+    keys = load_keys(home / "keys", *args.keys) if args.keys else init_keys(home / "keys")
+    keys.signer(ORDER)
+    repository, waits = Registry(home / "registry").tuf(keys), ""
+    try:
+        repository.create(SystemClock().now())
+    except RefusedError as error:
+        if not repository.pending():
+            raise
+        waits = error.one_line()
     # The config comes last: a home with a config is whole.
     text = _CONFIG.format(
         api_port=args.api_port, broker_host=json.dumps(args.broker_host)[1:-1], broker_port=args.broker_port
     )
     config.write_text(text)
     if args.json:
-        print_json({"config": str(config), "keys": str(home / "keys")})
+        print_json({"config": str(config), "keys": str(home / "keys"), "waits": waits})
     else:
         print(f"made {config}; the keys in {home / 'keys'} sign releases: back them up and keep them off the devices")
+        if waits:
+            print(f"no station can be added before this: {waits}")
     return 0

@@ -22,6 +22,12 @@ def register(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--override-gate", metavar="REASON", default="", help="release a run that failed its gate; kept on record"
     )
+    parser.add_argument(
+        "--retire-older",
+        metavar="REASON",
+        default="",
+        help="no bundle released before may ever run again on a station that kept this one; there is no way back",
+    )
     parser.add_argument("--actor", default="operator", help="who releases it, for the audit log (default %(default)s)")
     parser.add_argument("--config", type=Path, default=Path("cloud.toml"), help="cloud.toml (default %(default)s)")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -33,10 +39,17 @@ def run(args: argparse.Namespace) -> int:
     from cloud import wiring  # here, so that --help does not load what releasing needs
 
     released = wiring.release_run(
-        load_settings(args.config), args.run_folder, args.version, args.override_gate, args.actor
+        load_settings(args.config), args.run_folder, args.version, args.override_gate, args.actor, args.retire_older
     )
+    from cloud.registry.catalog import ReleaseState
+
+    staged = released.state is ReleaseState.STAGED
     if args.json:
-        print_json({"version": released.version, "bundle": released.digest, "size_bytes": released.size_bytes})
+        facts = {"version": released.version, "bundle": released.digest, "size_bytes": released.size_bytes}
+        print_json(facts | {"state": released.state.value})
+    elif staged:
+        print(f"staged {released.version}: bundle {released.digest[:12]} waits for signatures and is not listed before")
+        print("next, to see whose and what to run: plumbline-cloud keys pending")
     else:
         print(f"released {released.version}: bundle {released.digest[:12]}, {released.size_bytes} bytes")
     return 0

@@ -36,7 +36,7 @@ token_file = "station.token"
 
 [trust]
 root = "trust/root.json"
-order_keys = ["trust/order_key.json"]
+order_keys = {order_keys}
 """
 
 
@@ -81,7 +81,9 @@ def run(args: argparse.Namespace) -> int:
     try:
         (out / "trust").mkdir(parents=True, exist_ok=True)
         (out / "trust" / "root.json").write_bytes(root)
-        (out / "trust" / ORDER_KEY_FILE).write_bytes(msgspec.json.encode(keys.order_key()) + b"\n")
+        pinned = keys.order_keys()
+        for name, key in zip(_order_key_files(len(pinned)), pinned, strict=True):
+            (out / name).write_bytes(msgspec.json.encode(key) + b"\n")
         token_file = out / "station.token"
         token_file.touch(mode=0o600)
         token_file.write_text(token + "\n")
@@ -89,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         raise InvalidConfig(f"cannot write in {out}: {error.strerror}", hint="choose a --out you may write") from error
     stations.add(station, token, args.site, SystemClock().now())
     database.close()
-    (out / "agent.toml").write_text(_agent_toml(settings, station))
+    (out / "agent.toml").write_text(_agent_toml(settings, station, len(pinned)))
     if args.json:
         print_json({"station": station, "config": str(out / "agent.toml")})
     else:
@@ -97,11 +99,18 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _agent_toml(settings: CloudSettings, station: str) -> str:
-    # A JSON string is a TOML basic string too.
+def _order_key_files(count: int) -> list[str]:
+    """Return the names of `count` pinned keys: the one that signs now, and those before it that still count."""
+    stem = f"trust/{ORDER_KEY_FILE.removesuffix('.json')}"
+    return [f"{stem}.json", *(f"{stem}_{number}.json" for number in range(2, count + 1))]
+
+
+def _agent_toml(settings: CloudSettings, station: str, pinned: int) -> str:
+    # A JSON string is a TOML basic string too, and a list of them a TOML array.
     values = {
         "station": station,
         "broker_host": settings.broker.host,
+        "order_keys": _order_key_files(pinned),
         "url": settings.api.public_url or settings.api.url(),
     }
     return _AGENT_TOML.format(broker_port=settings.broker.port, **{k: json.dumps(v) for k, v in values.items()})

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cloud.ports.registry import Releases
+from cloud.registry.resign_status import ResignStatus
 from cloud.store.alarms import Alarms
 from cloud.store.audit import AuditLog
 from cloud.store.rollouts import Rollouts
@@ -22,7 +23,8 @@ _NEWEST = 20
 class FleetView:
     """One moment of the fleet; each table is a list of rows keyed by column. `simulated` names stations without a camera.
 
-    `strangers` names who speaks on the broker and was never added.
+    `strangers` names who speaks on the broker and was never added. `signing` says what somebody must see to so that stations go on
+    taking updates, "" for nothing.
     """
 
     simulated: list[str]
@@ -38,6 +40,7 @@ class FleetView:
     decisions: list[dict[str, Any]]
     rollouts: list[dict[str, Any]]
     acts: list[dict[str, Any]]
+    signing: str = ""
 
 
 def fleet_view(
@@ -52,6 +55,7 @@ def fleet_view(
     drift_of: Callable[[str], list[dict[str, Any]]],
     broker_connected: bool,
     now: float,
+    repository: ResignStatus | None = None,
 ) -> FleetView:
     """Return the fleet as it is now."""
     names = {r.digest: r.version for r in releases.all()}
@@ -126,6 +130,7 @@ def fleet_view(
             {"id": e.id, "when": _ago(now, e.at), "who": e.actor, "act": e.act, "detail": e.detail}
             for e in reversed(audit.entries(15))
         ],
+        signing=repository.in_words() if repository else "",
     )
 
 

@@ -98,6 +98,8 @@ def install_dashboard(app: FastAPI, view: Callable[[], FleetView]) -> None:
             broker = ui.label("The broker is not reached: nothing comes in. Start it, or set [broker] in cloud.toml.")
             broker.classes("broker w-full bg-red-200 px-3 py-2 rounded font-medium")
             broker.set_visibility(False)
+            signing = ui.label().classes("signing w-full bg-red-100 text-red-900 px-3 py-2 rounded font-medium")
+            signing.set_visibility(False)
             simulated = ui.label().classes("simulated w-full bg-amber-200 px-3 py-2 rounded font-medium")
             simulated.set_visibility(False)
             strangers = ui.label().classes("strangers w-full bg-amber-100 px-3 py-2 rounded font-medium")
@@ -122,6 +124,8 @@ def install_dashboard(app: FastAPI, view: Callable[[], FleetView]) -> None:
             strangers.set_text(_strangers(found))
             strangers.set_visibility(bool(found.strangers))
             broker.set_visibility(not found.broker_connected)
+            signing.set_text(found.signing)
+            signing.set_visibility(bool(found.signing))
             for name, table in tables.items():
                 if table.rows != (rows := getattr(found, name)):
                     table.rows = rows

@@ -16,6 +16,7 @@ from cloud.clock import SystemClock
 from cloud.ports.clock import Clock
 from cloud.quantize.artefact_runner import ArtefactRunner
 from cloud.quantize.calibration import stratified
+from cloud.quantize.golden import choose_golden, golden_tolerance
 from cloud.quantize.int8 import Calibration, quantize_int8
 from cloud.quantize.measure import median_latency_ms, share_equal
 from cloud.quantize.thresholds import choose_thresholds
@@ -26,9 +27,6 @@ from cloud.retrain.run_folder import ArtefactFigures, QuantizeReport, RunFolder,
 from contract.decode import softmax
 from contract.errors import BadDataset, BadModel, InvalidConfig
 from contract.preprocess import preprocess
-
-# A golden score may move by this share of the scores' range: int8 kernels of other CPUs round requantization otherwise.
-_GOLDEN_SHARE = 0.05
 
 
 class QuantizeJob(msgspec.Struct, frozen=True):
@@ -41,7 +39,6 @@ class QuantizeJob(msgspec.Struct, frozen=True):
     run: str
     methods: tuple[Calibration, ...] = tuple(Calibration)
     images: int = 96
-    golden_images: int = 16
     max_drop: float = 0.01
     alpha: float = 0.02
     delta: float = 0.1
@@ -83,7 +80,7 @@ def quantize_run(job: QuantizeJob, clock: Clock, on_progress: OnProgress = ignor
         _figures(r, precision, method, slices, reference, clock)
         for r, precision, method in ((fp32, "fp32", "as trained"), (int8, "int8", best.method))
     )
-    tolerance = _write_golden(job, run, runner, slices)
+    tolerance = _write_golden(job, run, runner, fp32, slices)
     report = QuantizeReport(
         artefacts, ships, thresholds, tuple(sweep), tolerance, round(clock.monotonic() - started, 3)
     )
@@ -205,15 +202,14 @@ def _figures(
     )
 
 
-def _write_golden(job: QuantizeJob, run: RunFolder, runner: ArtefactRunner, slices: _Slices) -> float:
+def _write_golden(
+    job: QuantizeJob, run: RunFolder, runner: ArtefactRunner, fp32: ArtefactRunner, slices: _Slices
+) -> float:
     """Write golden.npz and return the error that a device may show."""
-    chosen = stratified(slices.measuring, len(slices.measuring), job.seed)
-    # An .npz holds one array, so all golden images have the first one's size.
-    shape = chosen[0].pixels.shape
-    pixels = np.stack([s.pixels for s in chosen if s.pixels.shape == shape][: job.golden_images])
-    scores = runner.scores(list(pixels))
+    labels = [label.name for label in run.info().labels]
+    pixels, scores = choose_golden(runner, slices.measuring, labels, seed=job.seed)
     run.save_golden(pixels, scores)
-    return round(max(1e-3, _GOLDEN_SHARE * float(scores.max() - scores.min())), 4)
+    return golden_tolerance(scores, fp32.scores(list(pixels)) if runner is not fp32 else None)
 
 
 if __name__ == "__main__":

@@ -16,10 +16,11 @@ _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
 class ReleaseState(str, Enum):
-    """Whether a version may be ordered: RELEASED yes, WITHDRAWN no more."""
+    """Whether a version may be ordered: RELEASED yes, WITHDRAWN no more, STAGED not yet (it waits for signatures; never listed)."""
 
     RELEASED = "released"
     WITHDRAWN = "withdrawn"
+    STAGED = "staged"
 
 
 class ReleasedVersion(msgspec.Struct, frozen=True):

@@ -1,17 +1,29 @@
-"""Release: build the bundle, keep it, vouch for it, list it; in that order, so that a break anywhere is mended by repeating."""
+"""Release: build the bundle, keep it, vouch for it, list it; in that order, so that a break anywhere is mended by repeating.
+
+Where a key that must vouch for it is elsewhere, the release is staged: it waits for signatures and is listed only when
+`publish_pending` has published them, since what is listed, stations are ordered to fetch.
+"""
 
 from __future__ import annotations
 
+import math
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from cloud.registry.blobs import Blobs
-from cloud.registry.bundle import BundleContent, build_bundle, open_bundle
-from cloud.registry.catalog import Catalog, ReleasedVersion, check_version
-from cloud.registry.keys import Keys
+from cloud.registry.bundle import BundleContent, build_bundle, manifest_sha256, open_bundle
+from cloud.registry.catalog import Catalog, ReleasedVersion, ReleaseState, check_version
+from cloud.registry.deltas import LAST_RELEASES, deltas_for
+from cloud.registry.keys import Keys, load_keys
+from cloud.registry.pending import Pending
+from cloud.registry.signing_request import SigningRequest
 from cloud.registry.tuf_repository import TufRepository
-from contract.errors import StorageFull
+from contract.errors import InvalidConfig, PlumblineError, StorageFull
+from contract.target_facts import TargetFacts, encode_facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +45,20 @@ class Registry:
 
     def tuf(self, keys: Keys) -> TufRepository:
         """Return the TUF repository, to be signed with `keys`."""
-        return TufRepository(self.tuf_folder, keys)
+        return TufRepository(self.tuf_folder, keys, self.pending)
+
+    @property
+    def pending(self) -> Pending:
+        """What waits for signatures."""
+        return Pending(self.folder / "pending")
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedNow:
+    """What a publication changed: metadata that is in force now, and versions that are listed now."""
+
+    metadata: tuple[SigningRequest, ...]
+    releases: tuple[ReleasedVersion, ...]
 
 
 def release(
@@ -44,12 +69,14 @@ def release(
     *,
     full_precision: Path | None = None,
     gate_report: Path | None = None,
+    running: Iterable[str] = (),
 ) -> ReleasedVersion:
-    """Release `content` under `content.version`: afterwards a station may be ordered to run it.
+    """Release `content` under `content.version`: afterwards a station may be ordered to run it, unless it is STAGED.
 
     Args:
         full_precision: the fp32 model the cloud answers second opinions with; kept as a blob, not shipped.
         gate_report: kept as a blob. Put it among `content.files` too when it shall travel in the bundle.
+        running: bundles that stations run, from which deltas are made besides those from the last releases.
         now: Unix seconds.
     Raises:
         InvalidConfig: the version name is taken by another bundle, or is none.
@@ -66,7 +93,7 @@ def release(
         ) from error
     with scratch as folder:
         # A release that broke half way is repeated to the byte, so its version name stays its own.
-        known = registry.catalog.find(content.version)
+        known = registry.catalog.find(content.version) or registry.pending.find_release(content.version)
         archive, _ = build_bundle(content, Path(folder) / "bundle.plb", known.created_at if known else now)
         return release_archive(
             archive,
@@ -76,6 +103,7 @@ def release(
             version=content.version,
             full_precision=full_precision,
             gate_report=gate_report,
+            running=running,
         )
 
 
@@ -88,8 +116,14 @@ def release_archive(
     version: str = "",
     full_precision: Path | None = None,
     gate_report: Path | None = None,
+    running: Iterable[str] = (),
 ) -> ReleasedVersion:
-    """Release a bundle that is built already (an imported one); `version` defaults to its manifest's. Else like `release`."""
+    """Release a bundle that is built already (an imported one); `version` defaults to its manifest's. Else like `release`.
+
+    It is signed with the keys that the folders of `keys` hold now.
+    """
+    # A server that runs for months must sign with what a rotation left there since it started.
+    keys = load_keys(*keys.folders)
     manifest, digest = open_bundle(archive)
     stored = registry.blobs.path(registry.blobs.put_file(archive))
     released = ReleasedVersion(
@@ -106,8 +140,64 @@ def release_archive(
     )
     # A clash publishes nothing; and what is listed, stations can find: the list comes last.
     registry.catalog.check_free(released)
+    _check_not_staged(registry, released)
     repository = registry.tuf(keys)
     repository.create(now)
-    repository.publish(stored, {"name": manifest.name, "version": released.version}, now)
+    # The intent comes first: whoever is killed from here on repeats the release to the byte, or `publish_pending` lists it.
+    staged = msgspec.structs.replace(released, state=ReleaseState.STAGED)
+    if registry.pending.find_release(staged.version) is None:
+        registry.pending.add_release(staged)
+    memory_mib = math.ceil(manifest.resources.memory_mib)
+    told = TargetFacts(manifest.name, released.version, manifest_sha256(stored), manifest.compatibility, memory_mib)
+    recent = [each.digest for each in registry.catalog.all()[:LAST_RELEASES]]
+    try:
+        with tempfile.TemporaryDirectory(prefix=".deltas-", dir=registry.folder) as scratch:
+            made = deltas_for((*recent, *running), digest, registry.blobs.path, Path(scratch))
+            deltas = {each.target: each.file for each in made}
+            vouched = repository.publish(
+                stored, encode_facts(told), now, deltas=deltas, keep_deltas_to=frozenset(recent)
+            )
+    except (PlumblineError, OSError):
+        registry.pending.drop_release(released.version)
+        raise
+    if not vouched:
+        return staged
+    list_published(registry, keys)
     registry.catalog.add(released)
     return registry.catalog.get(released.version)
+
+
+def publish_pending(registry: Registry, keys: Keys, copies: Iterable[SigningRequest], now: float) -> PublishedNow:
+    """Publish what has its signatures, and list the releases among it. Repeating it is harmless.
+
+    Args:
+        copies: requests that were signed elsewhere.
+    Raises:
+        RefusedError, BadBundle, NotFound: as `TufRepository.publish_pending`.
+    """
+    done = registry.tuf(keys).publish_pending(copies, now)
+    return PublishedNow(tuple(done), list_published(registry, keys))
+
+
+def list_published(registry: Registry, keys: Keys) -> tuple[ReleasedVersion, ...]:
+    """List the staged releases whose bundles are vouched for by now; return them."""
+    staged = registry.pending.releases()
+    if not staged:
+        return ()
+    vouched, listed = set(registry.tuf(keys).digests()), []
+    for each in staged:
+        if each.digest in vouched:
+            released = msgspec.structs.replace(each, state=ReleaseState.RELEASED)
+            registry.catalog.add(released)
+            registry.pending.drop_release(each.version)
+            listed.append(released)
+    return tuple(listed)
+
+
+def _check_not_staged(registry: Registry, released: ReleasedVersion) -> None:
+    for each in registry.pending.releases():
+        if each.version == released.version and each.digest != released.digest:
+            raise InvalidConfig(
+                f"version '{each.version}' waits for signatures as another bundle ({each.digest[:12]})",
+                hint="choose a new version name, or give that one up: plumbline-cloud keys pending --drop",
+            )

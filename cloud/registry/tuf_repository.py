@@ -1,175 +1,309 @@
 """The TUF repository: which bundles the release keys vouch for (DESIGN 6, the image side).
 
-    FOLDER/metadata/   1.root.json, N.targets.json, N.snapshot.json, timestamp.json
+    FOLDER/metadata/   1.root.json, 2.root.json ..., N.targets.json, N.snapshot.json, timestamp.json
     FOLDER/targets/    bundles/DIGEST.plb
 
-Both folders are served as they are. Metadata versions are never overwritten (consistent snapshots), and timestamp.json is
-replaced last, so a client sees the old state or the new one. Bundles are named by their hash, which gives targets the same
-property without the hash prefix, so clients take them at their plain path.
+Both folders are served as they are. Metadata versions are never overwritten (consistent snapshots); `cloud.registry.tuf_write`
+says in which order files are written. Bundles are named by their hash, which gives targets the same property without the hash
+prefix, so clients take them at their plain path.
+
+Root and targets may need keys that are elsewhere. Whatever lacks signatures waits in `pending` and changes nothing for
+clients until it is published.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
-from datetime import datetime, timedelta, timezone
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
-
-from tuf.api.exceptions import RepositoryError
+from typing import Any
 
 # python-tuf exports some of these without __all__, which mypy --strict does not follow.
-from tuf.api.metadata import (  # type: ignore[attr-defined]
-    Metadata,
-    MetaFile,
-    Root,
-    Snapshot,
-    TargetFile,
-    Targets,
-    Timestamp,
-)
-from tuf.api.serialization.json import JSONSerializer
+from tuf.api.metadata import Root, TargetFile  # type: ignore[attr-defined]
 
 from cloud.registry.blobs import sha256_of
 from cloud.registry.bundle import open_bundle
-from cloud.registry.durable_file import fsync_folder, write_durably
-from cloud.registry.keys import TUF_ROLES, Keys
-from contract.errors import BadBundle, InvalidConfig, NotFound
+from cloud.registry.durable_file import write_durably
+from cloud.registry.keys import OFFLINE_ROLES, TUF_ROLES, Keys, RoleKeys
+from cloud.registry.pending import Pending
+from cloud.registry.signing_request import (
+    SigningRequest,
+    check_request,
+    is_complete,
+    merge_signatures,
+    sign_request,
+)
+from cloud.registry.signing_words import how_to_sign, lacking_words
+from cloud.registry.tuf_files import TIMESTAMP_FILE, Published, place_file, read_published, read_roots
+from cloud.registry.tuf_next import beside_root, first_root, next_root, next_targets
+from cloud.registry.tuf_write import publication, resigned
+from contract.errors import NotFound, RefusedError
 from contract.ids import bundle_target
 
-LIFETIMES_DAYS: Mapping[str, float] = {"root": 730, "targets": 365, "snapshot": 14, "timestamp": 3}
-
-T = TypeVar("T", Root, Targets, Snapshot, Timestamp)
+_NOTHING: Mapping[str, Path] = {}
 
 
 class TufRepository:
     """The repository in `folder`, signed with `keys`. Several processes may use it: writes are serialised by a lock file."""
 
-    def __init__(self, folder: Path, keys: Keys) -> None:
+    def __init__(self, folder: Path, keys: Keys, pending: Pending) -> None:
         self._metadata, self._targets, self._keys = folder / "metadata", folder / "targets", keys
+        self._pending = pending
 
     def create(self, now: float) -> bytes:
-        """Make the first metadata when there is none; return the root, which every station pins.
+        """Make the first metadata when there is none; return the newest root, which every station pins.
 
         Args:
             now: Unix seconds.
         Raises:
-            NotFound: a key is missing.
+            RefusedError: signatures by keys that are not here are missing; what waits for them is pending.
+            NotFound: a key is missing of which nothing is known.
         """
         with self._lock():
-            path = self._metadata / "1.root.json"
-            if not (self._metadata / "timestamp.json").exists():
-                if not path.exists():
-                    root = Root(version=1, expires=_expiry("root", now), consistent_snapshot=True)
-                    for role in TUF_ROLES:
-                        root.add_key(self._keys.signer(role).public_key, role)
-                    self._write(Metadata(root), "1.root.json")
-                self._write_state(Targets(version=1), Snapshot(version=1), Timestamp(version=1), now)
-            return path.read_bytes()
+            published = self._read()
+            if not published.roots or published.timestamp is None:
+                waiting = self._waiting(published)
+                root, targets = waiting.get("root"), waiting.get("targets")
+                if not published.roots and root is None:
+                    made = first_root({role: self._keys.role_keys(role) for role in TUF_ROLES}, now)
+                    root, targets = SigningRequest("root", made), None
+                targets = targets or next_targets(published, None, now, new_root=root)
+                if not self._sign_and_publish(published, [each for each in (root, targets) if each], now):
+                    raise self.waits()
+        return self.root()
 
-    def publish(self, archive: Path, custom: Mapping[str, Any], now: float) -> str:
-        """Vouch for the bundle at `archive`; return its digest. One that is listed already is listed once.
+    def publish(
+        self,
+        archive: Path,
+        custom: Mapping[str, Any],
+        now: float,
+        *,
+        deltas: Mapping[str, Path] = _NOTHING,
+        keep_deltas_to: AbstractSet[str] | None = None,
+    ) -> bool:
+        """Vouch for the bundle at `archive`; one that is listed already is listed once.
 
         Args:
-            custom: facts about it that a client may show; JSON.
+            custom: facts about it that a client may use before it fetches the bundle; JSON.
+            deltas: to it, by target path.
+            keep_deltas_to: the bundles besides it to which deltas stay listed; None keeps all.
             now: Unix seconds.
+        Returns: whether clients find it now; else it waits for signatures.
         Raises:
             BadBundle: it is no whole bundle.
-            NotFound: the file, the repository or a key is missing.
+            NotFound: the file, the repository or an online key is missing.
         """
         _, digest = open_bundle(archive)
         target = bundle_target(digest)
         with self._lock():
             place = self._targets / target
-            if not place.is_file() or sha256_of(place) != digest:
-                _copy(archive, place)
-            targets, snapshot, timestamp = self._latest()
-            if target not in targets.signed.targets:
-                info = TargetFile(place.stat().st_size, {"sha256": digest}, target, {"custom": dict(custom)})
-                targets.signed.targets[target] = info
-                targets.signed.version += 1
-                snapshot.signed.version += 1
-                timestamp.signed.version += 1
-                self._write_state(targets.signed, snapshot.signed, timestamp.signed, now)
-        return digest
+            place_file(archive, place, digest)
+            published = read_published(self._metadata)
+            if published.targets is not None and target in published.targets.signed.targets:
+                return True
+            waiting = self._waiting(published)
+            request = waiting.get("targets")
+            if request is None or target not in request.metadata.signed.targets:
+                added = [TargetFile(place.stat().st_size, {"sha256": digest}, target, {"custom": dict(custom)})]
+                for name, file in deltas.items():
+                    hashed = sha256_of(file)
+                    place_file(file, self._targets / name, hashed)
+                    added.append(TargetFile(file.stat().st_size, {"sha256": hashed}, name))
+                keep = None if keep_deltas_to is None else keep_deltas_to | {digest}
+                new_root = waiting.get("root")
+                request = next_targets(published, request, now, added=added, keep_deltas_to=keep, new_root=new_root)
+            return self._publish_targets(published, waiting, request, now)
 
     def refresh_online(self, now: float) -> bool:
         """Sign snapshot and timestamp anew when half their lifetime is over; return whether it did. Run it every hour.
 
         Raises:
             NotFound: the repository or a key is missing.
+            StorageFull: a file cannot be written.
         """
         with self._lock():
-            _, snapshot, timestamp = self._latest()
-            old = _half_over("snapshot", snapshot.signed.expires, now)
-            if not old and not _half_over("timestamp", timestamp.signed.expires, now):
-                return False
-            if old:
-                snapshot.signed.version += 1
-                self._write_snapshot(snapshot.signed, now)
-            timestamp.signed.version += 1
-            self._write_timestamp(timestamp.signed, snapshot.signed.version, now)
-            return True
+            writes = resigned(self._metadata, read_published(self._metadata), self._keys, now)
+            for name, content in writes:
+                write_durably(self._metadata / name, (content,))
+            return bool(writes)
+
+    def change_root(
+        self,
+        changes: Mapping[str, RoleKeys],
+        now: float,
+        *,
+        lost_keys: bool = False,
+        restart_versions: bool = False,
+    ) -> bool:
+        """Make the next root, in which `changes` (role -> its keys) hold; without any, it only lives longer.
+
+        Returns: whether it is published; else it waits for signatures.
+        Raises:
+            RefusedError: a root waits already: two of the same version must never both get signatures.
+            NotFound: the repository or an online key is missing.
+        """
+        with self._lock():
+            published = self._read()
+            if published.root is None:
+                raise NotFound("there is no repository yet", hint="plumbline-cloud init, or keys publish")
+            self.check_no_root_waits()
+            waiting = self._waiting(published)
+            root = SigningRequest(
+                "root",
+                next_root(published.root, changes, now),
+                published.roots,
+                current=published.targets,
+                lost_keys=lost_keys,
+                restart_versions=restart_versions,
+            )
+            if "targets" not in changes:
+                return self._sign_and_publish(published, [root], now)
+            targets = next_targets(published, waiting.get("targets"), now, new_root=root)
+            return self._sign_and_publish(published, [root, targets], now)
+
+    def check_no_root_waits(self) -> None:
+        """Check that the next root may be made.
+
+        Raises:
+            RefusedError: one waits for signatures already.
+        """
+        if (waiting := self._waiting(self._read()).get("root")) is not None:
+            raise RefusedError(
+                f"root {waiting.version} waits for signatures already",
+                hint="plumbline-cloud keys publish it first, or give it up with keys pending --drop",
+            )
+
+    def renew_targets(self, now: float) -> bool:
+        """Make the next targets, which list the same and live longer; return whether they are published, or wait."""
+        with self._lock():
+            published = read_published(self._metadata)
+            waiting = self._waiting(published)
+            request = next_targets(published, waiting.get("targets"), now, new_root=waiting.get("root"))
+            return self._publish_targets(published, waiting, request, now)
+
+    def pending(self) -> list[SigningRequest]:
+        """Return what waits for signatures, root first, as it stands beside what is in force now.
+
+        Raises:
+            BadBundle: a file is damaged.
+        """
+        return list(self._waiting(self._read()).values())
+
+    def publish_pending(self, copies: Iterable[SigningRequest], now: float) -> list[SigningRequest]:
+        """Publish what waits, with the signatures it has, those of `copies` that came back, and those of keys that are here.
+
+        Good signatures are kept even where they are not enough yet. Repeating it is harmless.
+
+        Returns: what was published; the rest goes on waiting (`waits`).
+        Raises:
+            RefusedError: nothing could be; the message says whose signatures are missing.
+            BadBundle: a copy is of something else.
+            NotFound: an online key is missing.
+        """
+        with self._lock():
+            published = self._read()
+            waiting = self._waiting(published)
+            for copy in copies:
+                if copy.role in waiting:
+                    waiting[copy.role] = merge_signatures(waiting[copy.role], copy)
+                elif copy.version > published.version(copy.role):
+                    raise NotFound(f"no {copy.role} waits for signatures here", hint="plumbline-cloud keys pending")
+            together = "targets" not in waiting or waiting["targets"].next_root is not None
+            groups = [list(waiting.values())] if together else [[each] for each in waiting.values()]
+            done = []
+            for group in filter(None, groups):
+                if self._sign_and_publish(published, group, now):
+                    done += group
+                    published = self._read()
+            if waiting and not done:
+                raise self.waits()
+            return done
+
+    def drop_pending(self) -> None:
+        """Give up what waits for signatures. What clients have does not change."""
+        with self._lock():
+            for role in OFFLINE_ROLES:
+                self._pending.clear(role)
+
+    def waits(self) -> RefusedError:
+        """Return the error that says what waits for whose signatures, and how to go on."""
+        waiting = self.pending()
+        return RefusedError(
+            " and ".join(lacking_words(each) for each in waiting if not is_complete(each)) or "nothing waits",
+            hint=how_to_sign([self._pending.path(each) for each in waiting if not is_complete(each)]),
+        )
+
+    def roots(self) -> tuple[Root, ...]:
+        """Return every root in force so far, oldest first."""
+        return tuple(each.signed for each in read_roots(self._metadata))
 
     def root(self) -> bytes:
-        """Return the first root, which every station pins.
+        """Return the newest root, which every new station pins: keys that older roots listed may have been stolen since.
 
         Raises:
             NotFound: the repository was never created.
         """
-        return _read(self._metadata / "1.root.json")
+        roots = read_roots(self._metadata)
+        if not roots:
+            raise NotFound(f"no TUF repository at '{self._metadata.parent}'", hint="release a bundle first")
+        return (self._metadata / f"{len(roots)}.root.json").read_bytes()
 
     def digests(self) -> tuple[str, ...]:
         """Return the bundles that are vouched for, sorted."""
-        targets, _, _ = self._latest()
-        return tuple(sorted(info.hashes["sha256"] for info in targets.signed.targets.values()))
+        return read_published(self._metadata).digests()
 
-    def expires_at(self) -> float:
-        """Return when clients stop accepting this repository unless `refresh_online` runs, Unix seconds."""
-        targets, snapshot, timestamp = self._latest()
-        return float(min(each.signed.expires.timestamp() for each in (targets, snapshot, timestamp)))
+    def expires_at(self) -> dict[str, float]:
+        """Return when the metadata of each role expires, Unix seconds.
 
-    def _latest(self) -> tuple[Metadata[Targets], Metadata[Snapshot], Metadata[Timestamp]]:
-        timestamp = self._load("timestamp.json", Timestamp)
-        snapshot = self._load(f"{timestamp.signed.snapshot_meta.version}.snapshot.json", Snapshot)
-        targets = self._load(f"{snapshot.signed.meta['targets.json'].version}.targets.json", Targets)
-        return targets, snapshot, timestamp
+        Raises:
+            NotFound: nothing was ever published.
+            BadBundle: a file is damaged.
+        """
+        return read_published(self._metadata).expires_at()
 
-    def _load(self, name: str, kind: type[T]) -> Metadata[T]:
-        data = _read(self._metadata / name)
-        try:
-            metadata = Metadata[kind].from_bytes(data)  # type: ignore[valid-type]
-        except RepositoryError as error:
-            raise BadBundle(
-                f"'{self._metadata / name}' is damaged: {error}", hint="restore it from a backup"
-            ) from error
-        if not isinstance(metadata.signed, kind):
-            raise BadBundle(
-                f"'{self._metadata / name}' is not of type {kind.__name__}", hint="restore it from a backup"
-            )
-        return metadata
+    def _publish_targets(
+        self, published: Published, waiting: dict[str, SigningRequest], request: SigningRequest, now: float
+    ) -> bool:
+        # Targets whose keys change wait with the root that changes them.
+        group = [waiting["root"], request] if request.next_root is not None else [request]
+        return self._sign_and_publish(published, group, now)
 
-    def _write_state(self, targets: Targets, snapshot: Snapshot, timestamp: Timestamp, now: float) -> None:
-        targets.expires = _expiry("targets", now)
-        self._write(Metadata(targets), f"{targets.version}.targets.json")
-        snapshot.meta["targets.json"] = MetaFile(targets.version)
-        self._write_snapshot(snapshot, now)
-        self._write_timestamp(timestamp, snapshot.version, now)
+    def _sign_and_publish(self, published: Published, group: list[SigningRequest], now: float) -> bool:
+        """Sign what belongs together with the keys that are here; publish it when that is enough, else keep it; return which."""
+        signed = {each.role: sign_request(each, self._keys)[0] for each in group}
+        if not all(is_complete(each) for each in signed.values()):
+            # Targets first: a root that changes their keys never waits without them.
+            for role in ("targets", "root"):
+                if role in signed:
+                    self._pending.save(signed[role])
+            return False
+        for each in signed.values():
+            check_request(each)
+        root, targets = signed.get("root"), signed.get("targets")
+        for name, content in publication(self._metadata, published, self._keys, now, root=root, targets=targets):
+            write_durably(self._metadata / name, (content,))
+        for role in signed:
+            self._pending.clear(role)
+        return True
 
-    def _write_snapshot(self, snapshot: Snapshot, now: float) -> None:
-        snapshot.expires = _expiry("snapshot", now)
-        self._write(Metadata(snapshot), f"{snapshot.version}.snapshot.json")
+    def _waiting(self, published: Published) -> dict[str, SigningRequest]:
+        """Return what waits and was not published by somebody who was killed before saying so, by role, root first."""
+        found: dict[str, SigningRequest] = {}
+        root, targets = self._pending.load("root"), self._pending.load("targets")
+        if root is not None and root.version > published.version("root"):
+            found["root"] = replace(root, roots=published.roots, current=published.targets)
+        if targets is not None and targets.version > published.version("targets"):
+            found["targets"] = beside_root(targets, published, found.get("root"))
+        return found
 
-    def _write_timestamp(self, timestamp: Timestamp, snapshot_version: int, now: float) -> None:
-        timestamp.expires = _expiry("timestamp", now)
-        timestamp.snapshot_meta = MetaFile(snapshot_version)
-        self._write(Metadata(timestamp), "timestamp.json")
-
-    def _write(self, metadata: Metadata[Any], name: str) -> None:
-        metadata.sign(self._keys.signer(metadata.signed.type))
-        write_durably(self._metadata / name, (metadata.to_bytes(JSONSerializer()),))
+    def _read(self) -> Published:
+        if (self._metadata / TIMESTAMP_FILE).exists():
+            return read_published(self._metadata)
+        return Published(read_roots(self._metadata))
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -181,32 +315,3 @@ class TufRepository:
             yield
         finally:
             os.close(descriptor)
-
-
-def _expiry(role: str, now: float) -> datetime:
-    # TUF keeps whole seconds.
-    return datetime.fromtimestamp(int(now), tz=timezone.utc) + timedelta(days=LIFETIMES_DAYS[role])
-
-
-def _half_over(role: str, expires: datetime, now: float) -> bool:
-    return expires.timestamp() - now < LIFETIMES_DAYS[role] * 86400 / 2
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise NotFound(f"no TUF repository at '{path.parent.parent}'", hint="release a bundle first") from error
-
-
-def _copy(source: Path, target: Path) -> None:
-    if source.resolve() == target.resolve():
-        raise InvalidConfig(f"'{source}' is damaged", hint="publish the bundle from its source")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source, target)  # one copy on the disk when the source is the blob store
-    except OSError:
-        with source.open("rb") as file:
-            write_durably(target, iter(lambda: file.read(1 << 20), b""))
-    fsync_folder(target.parent)

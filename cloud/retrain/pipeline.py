@@ -20,6 +20,7 @@ from cloud.ports.samples import Sample
 from cloud.ports.series import series_name
 from cloud.quantize.gate_run import GateJob
 from cloud.quantize.quantize_run import QuantizeJob
+from cloud.registry.catalog import ReleaseState
 from cloud.retrain.job import TrainJob
 from cloud.retrain.launch import launch_gate, launch_local, launch_quantize
 from cloud.retrain.release_run import RunReleaser
@@ -56,7 +57,8 @@ class Pipeline:
             report = launch_gate(GateJob(run=str(run), incumbent=str(parent)))
             figures["gate"] = msgspec.to_builtins(report)
             self._note(retrain, "releasing", run, figures)
-            self.releaser.release(run, version)
+            if self.releaser.release(run, version).state is ReleaseState.STAGED:
+                figures["waits"] = "for signatures: plumbline-cloud keys pending"
         except PlumblineError as error:
             figures["trouble"] = error.one_line()
             self._note(retrain, "failed", run, figures)

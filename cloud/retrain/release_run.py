@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -14,9 +14,14 @@ from cloud.drift.held_out import HELD_OUT_NAME
 from cloud.registry.blobs import sha256_of
 from cloud.registry.bundle import BundleContent
 from cloud.registry.catalog import ReleasedVersion, check_version
+from cloud.registry.compatibility import compatibility_of
 from cloud.registry.keys import Keys
+from cloud.registry.model_card import MODEL_CARD_NAME, write_card
 from cloud.registry.release import Registry, release
-from cloud.retrain.run_folder import RunFolder
+from cloud.registry.resources import measure as measure_memory
+from cloud.retrain.run_card import card_facts
+from cloud.retrain.run_folder import RunFolder, publish
+from cloud.retrain.run_resources import memory_of
 from contract.errors import RefusedError
 from contract.manifest import Artefact, Golden, Lineage, OutputKind, RuntimeKind
 
@@ -25,22 +30,37 @@ BUNDLE_NAME = "inspection"
 
 @dataclass(frozen=True, slots=True)
 class RunReleaser:
-    """Releases runs into one registry. `runs` keeps a copy of every released run, by version: what a retrain starts from."""
+    """Releases runs into one registry. `runs` keeps a copy of every released run, by version: what a retrain starts from.
+
+    `measure` tells the memory in MiB that a bundle takes; its answer is kept in the run.
+    """
 
     registry: Registry
     keys: Keys
     runs: Path
     now: Callable[[], float]
+    measure: Callable[[BundleContent], float] = measure_memory
 
-    def release(self, run: Path, version: str, override_gate: str = "") -> ReleasedVersion:
+    def release(
+        self,
+        run: Path,
+        version: str,
+        override_gate: str = "",
+        *,
+        running: Iterable[str] = (),
+        raise_counter: bool = False,
+    ) -> ReleasedVersion:
         """Release the artefact that a run ships.
 
         Args:
             run: a run folder, quantized and gated.
             version: a new version name.
             override_gate: why a run that failed its gate, or has none, is released all the same; "" to insist on the gate.
+            running: bundles that stations run, from which deltas are made.
+            raise_counter: whether no bundle released before may run again where this one was committed (OTA-3).
         Raises:
             RefusedError: the gate failed or was never run.
+            BadModel: the artefact fails its own golden inputs here.
             NotFound, InvalidConfig, BadBundle: as `cloud.registry.release`.
         """
         check_version(version)
@@ -56,16 +76,17 @@ class RunReleaser:
         ships = next(a for a in quantized.artefacts if a.file == quantized.ships)
         files = {quantized.ships: run / quantized.ships, "golden.npz": folder.golden}
         if gate_file.exists():
-            files["gate.json"] = gate_file
+            files[gate_file.name] = gate_file
         if (record := folder.held_out()) is not None and record.artefact == sha256_of(run / quantized.ships):
             # Quantized again after the gate: the record is of another model file, and would mislead.
             files[HELD_OUT_NAME] = folder.validation
+        artefacts = (Artefact(quantized.ships, RuntimeKind.ONNX, ships.precision, OutputKind.LOGITS),)
         content = BundleContent(
             name=BUNDLE_NAME,
             version=version,
             labels=info.labels,
             preprocess=info.preprocess,
-            artefacts=(Artefact(quantized.ships, RuntimeKind.ONNX, ships.precision, OutputKind.LOGITS),),
+            artefacts=artefacts,
             thresholds=quantized.thresholds,
             files=files,
             golden=Golden("golden.npz", quantized.golden_max_abs_error),
@@ -76,14 +97,41 @@ class RunReleaser:
                 code=info.code,
                 gate=hashlib.sha256(gate_file.read_bytes()).hexdigest() if gate_file.exists() else "",
             ),
+            release_counter=self._counter(version, raise_counter),
             simulated=info.simulated,
+            compatibility=compatibility_of(artefacts, files),
+            gate_report=gate_file.name if gate_file.exists() else "",
         )
+        content = replace(content, memory_mib=memory_of(folder, content, self.measure))
+        content = self._with_card(folder, content)
         gate_report = gate_file if gate_file.exists() else None
         released = release(
-            content, self.registry, self.keys, self.now(), full_precision=folder.fp32, gate_report=gate_report
+            content,
+            self.registry,
+            self.keys,
+            self.now(),
+            full_precision=folder.fp32,
+            gate_report=gate_report,
+            running=running,
         )
         self._keep(run, version)
         return released
+
+    def _counter(self, version: str, raise_it: bool) -> int:
+        """Return the release counter of a new version: that of the newest epoch, or the next; a repeated release keeps its own."""
+        known = self.registry.catalog.find(version) or self.registry.pending.find_release(version)
+        if known is not None:
+            return known.release_counter
+        every = (*self.registry.catalog.all(), *self.registry.pending.releases())
+        return max((each.release_counter for each in every), default=0) + raise_it
+
+    def _with_card(self, run: RunFolder, content: BundleContent) -> BundleContent:
+        card = run.root / MODEL_CARD_NAME
+        gate = run.gate_report() if content.gate_report else None
+        temporary = card.with_suffix(".tmp")
+        temporary.write_text(write_card(card_facts(run, content, gate)), "utf-8")
+        publish(temporary, card)
+        return replace(content, files={**content.files, card.name: card}, model_card=card.name)
 
     def run_of(self, version: str) -> Path:
         """Return the kept run of a released version."""

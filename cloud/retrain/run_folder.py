@@ -9,6 +9,8 @@ quantize.json    figures of each artefact, which one ships, thresholds
 golden.npz       pixels u8[N,H,W] or u8[N,H,W,C], scores f32[N,K] of the artefact that ships
 gate.json        the gate's report
 validation.json  the answers of the artefact that ships to the holdout, counted (cloud.drift.held_out)
+resources.json   the memory its bundle takes, measured at the first release (run_resources)
+model_card.md    the card of the last release
 
 Everything is written whole or not at all (temporary file, fsync, rename), so a killed step leaves the run as it was.
 """

@@ -12,7 +12,7 @@ from cloud.rollout.rollout_states import MemberEvent, MemberState, RolloutEvent,
 from cloud.store.audit import write_audit
 from cloud.store.database import Database
 from cloud.store.tables import desired, rollout_stations, rollouts
-from contract.errors import IllegalTransition, NotFound, RefusedError
+from contract.errors import IllegalTransition, NotFound, RefusedError, TransientError
 
 
 class Rollouts:
@@ -95,8 +95,14 @@ class Rollouts:
         """Store an order with the member's step that it carries out (ORDER or RECALL), in one transaction.
 
         `previous_bundle` is what the station reported to run when it was first ordered: where a recall leads back to.
+
+        Raises:
+            TransientError: a kit took the order's number meanwhile; sign it again with the next one.
         """
         with self._database.write() as connection:
+            own = select(desired.c.desired_seq).where(desired.c.station == order.station).with_for_update()
+            if (connection.execute(own).scalar() or 0) >= order.desired_seq:
+                raise TransientError(f"number {order.desired_seq} of {order.station} was taken by a kit meanwhile")
             values = {"station": order.station, "desired_seq": order.desired_seq, "bundle": order.bundle}
             values |= {"envelope": order.envelope, "published": False}
             connection.execute(self._database.upsert(desired, "station", values))

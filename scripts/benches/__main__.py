@@ -15,8 +15,9 @@ _BENCHES = {
     "drift": "power, run length and cost beside other detectors, on real tiles (minutes; --quick: seconds)",
     "loop": "the demo on the steel images under defocus (minutes)",
     "sketch": "cost and size of sketches (seconds)",
+    "update": "an update full, as delta, by zstd and by bsdiff, on a fine-tuned pair (minutes; --quick: seconds)",
 }
-_WITH_OPTIONS = ("agent", "drift")
+_WITH_OPTIONS = ("agent", "drift", "update")
 
 
 def main() -> int:
@@ -30,14 +31,18 @@ def main() -> int:
     parser.add_argument("what", nargs="?", choices=sorted(_BENCHES), help="what to measure; none: list what there is")
     parser.add_argument("--json", action="store_true", help="print one flat JSON object")
     parser.add_argument(
-        "--quick", action="store_true", help="agent, drift: seconds instead of minutes, and figures that say little"
+        "--quick",
+        action="store_true",
+        help="agent, drift, update: seconds instead of minutes, and figures that say little",
     )
     parser.add_argument(
-        "--peers", action="store_true", help="agent, drift: peers too, installed into .venv-peers when missing"
+        "--peers",
+        action="store_true",
+        help="agent, drift: peers too, installed into .venv-peers when missing (update has them always)",
     )
     args = parser.parse_args()
     if args.what not in _WITH_OPTIONS and (args.quick or args.peers):
-        parser.error("--quick and --peers are for 'agent' and 'drift'")
+        parser.error("--quick and --peers are for 'agent', 'drift' and 'update'")
     if args.what is None:
         print("\n".join(f"{name:<8} {what}" for name, what in _BENCHES.items()))
         return 0

@@ -39,6 +39,10 @@ TARGETS: dict[str, Target] = {
     "loop.after_over_oracle": Target(">=", 0.97),
     "loop.labels": Target("<=", 120),
     "loop.minutes": Target("<=", 5),
+    "delta.ratio": Target("<=", 0.25),
+    "delta.apply_mib": Target("<=", 16),
+    "tuf.import_ms": Target("<", 200),
+    "tuf.import_mb": Target("<=", 40),
 }
 
 

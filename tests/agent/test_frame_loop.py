@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -73,6 +72,10 @@ class Bench:
         self.unloadable = set(unloadable)
         # What a degraded station gives up.
         self.second_opinions, self.shadow, self.smaller = True, True, False
+        # What a trial reads: the process's memory, and which frames are drawn.
+        self.memory_mib, self.roll = 100.0, 0.0
+        self.loadable = threading.Event()
+        self.loadable.set()
         self.log = ListLog()
         self.source = QueueSource(self.clock)
         self.recorder = ListRecorder()
@@ -94,6 +97,8 @@ class Bench:
             previous=previous,
             shadow_allowed=lambda: self.shadow,
             smaller_wanted=lambda: self.smaller,
+            roll=lambda: self.roll,
+            memory_mib=lambda: self.memory_mib,
         )
         if installed is not None:
             self.serving.begin(installed)
@@ -134,6 +139,8 @@ class Bench:
     def _load(self, folder: Path, manifest: Manifest) -> tuple[Runtime, Artefact]:
         if manifest.version == "unloadable":
             raise BadModel("it is torn")
+        if manifest.version.startswith("hangs"):
+            assert self.loadable.wait(60)
         runtime = self.runtimes[manifest.version] = BrightRuntime(self.models.get(manifest.version))
         return runtime, next(artefact for artefact in manifest.artefacts if artefact.file not in self.unloadable)
 
@@ -523,7 +530,9 @@ def test_summaries_tell_of_the_shadow() -> None:
     bench.loop.step()
     ((_, summary),) = bench.recorder.summaries
     assert summary.shadow is not None
-    assert msgspec.structs.astuple(summary.shadow) == ("b" * 8, "d1", 2, 2)
+    told = summary.shadow
+    assert (told.bundle, told.deployment, told.frames, told.agreed, told.failed) == ("b" * 8, "d1", 2, 2, 0)
+    assert told.verdicts == told.incumbent == {"PASS": 2}
 
 
 def test_audit_samples_carry_their_inclusion_and_doubtful_ones_are_capped() -> None:

@@ -275,7 +275,7 @@ def test_swapped_bytes_are_never_installed(here: Plant) -> None:
     here.server.substitutes[".plb"] = bytes(released.size_bytes)
     here.send(here.order(released))
     said = here.settle(here.loop(), ticks=400)
-    assert said.update_state == "ROLLED_BACK" and "SHA-256" in said.reason and not installed(here)
+    assert said.update_state == "ROLLED_BACK" and "comes wrong" in said.reason and not installed(here)
 
 
 def test_newer_order_supersedes_one_being_downloaded(here: Plant) -> None:
@@ -290,6 +290,39 @@ def test_newer_order_supersedes_one_being_downloaded(here: Plant) -> None:
     here.send(here.order(fast))
     assert here.settle(loop).bundle == fast.digest
     assert [trial.bundle.digest for trial in here.switch.offered] == [fast.digest]
+
+
+def test_newer_order_ends_a_trial_and_the_incumbent_comes_back(here: Plant) -> None:
+    good, slow = here.deploy("1"), here.release("2", seed=1)
+    here.switch.verdict = None
+    here.send(here.order(slow))
+    loop = here.loop()
+    for _ in range(8):
+        loop.tick(1.0)
+    assert here.slots().trial() is not None
+    here.inbox.put(DesiredState(STATION, "junk"))
+    loop.tick(1.0)
+    assert here.slots().trial() is not None and not here.switch.withdrawn, "only an order that holds ends a trial"
+    here.send(here.order(good, "abort"))
+    said = here.settle(loop)
+    assert (said.update_state, said.bundle, said.deployment) == ("COMMITTED", good.digest, "abort")
+    assert [bundle for _, bundle in here.switch.withdrawn] == [slow.digest]
+    assert here.slots().trial() is None and not here.slots().banned()
+
+
+def test_order_to_run_nothing_needs_no_image_and_is_taken_back_by_the_next_order(here: Plant) -> None:
+    good = here.deploy("1")
+    loop = here.loop()
+    requests = len(here.server.seen)
+    here.send(here.order(good, "stop", bundle="", size_bytes=0))
+    said = here.settle(loop)
+    assert (said.update_state, said.bundle, said.deployment) == ("COMMITTED", "", "stop")
+    assert here.switch.recalled == [None] and here.slots().boot_bundle() is None
+    assert len(here.server.seen) == requests
+    here.send(here.order(good, "go on"))
+    assert here.settle(loop).bundle == good.digest
+    booted = here.slots().boot_bundle()
+    assert booted is not None and booted.digest == good.digest
 
 
 def test_junk_order_does_not_stop_a_download(here: Plant) -> None:
@@ -311,7 +344,7 @@ def test_restart_in_mid_trial_tries_again_and_gives_up_after_three(here: Plant) 
         loop = here.loop()
         for _ in range(8):
             loop.tick(1.0)
-        assert here.report.said[-1].update_state == "PROBATION"
+        assert here.report.said[-1].update_state == "TRIAL"
     offered = len(here.switch.offered)
     here.loop()
     said = here.report.said[-1]

@@ -14,8 +14,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from agent.ports.slots import Trial, TrialOutcome
+from agent.image_fetch import ImageFetch, ImageSource
+from agent.ports.slots import InstalledBundle, Trial, TrialNews, TrialOutcome
+from agent.runtime.machine_facts import read_machine_facts
 from agent.slots.ab_slots import Slots
+from agent.slots.delta_download import DeltaDownloader
 from agent.slots.disk import Disk
 from agent.slots.download import HttpDownloader
 from agent.slots.floors_file import FloorsFile
@@ -121,6 +124,27 @@ class FakeSwitch:
         self._clock = clock
         self.verdict: str | None = ""
         self.offered: list[Trial] = []
+        self.recalled: list[InstalledBundle | None] = []
+        self.withdrawn: list[tuple[str, str]] = []
+        self.told: list[TrialNews] = []
+
+    def tell(self, news: TrialNews) -> None:
+        self.told.append(news)
+
+    def news(self) -> TrialNews | None:
+        return self.told.pop(0) if self.told else None
+
+    def withdraw(self, deployment: str, bundle: str) -> None:
+        self.withdrawn.append((deployment, bundle))
+
+    def next_withdrawn(self) -> tuple[str, str] | None:
+        raise NotImplementedError
+
+    def recall(self, bundle: InstalledBundle | None) -> None:
+        self.recalled.append(bundle)
+
+    def next_recall(self) -> tuple[InstalledBundle | None] | None:
+        raise NotImplementedError
 
     def offer(self, trial: Trial) -> None:
         self.offered.append(trial)
@@ -281,19 +305,34 @@ class Plant:
 
     def loop(self, disk: Disk | None = None, **more: object) -> UpdateLoop:
         """Return a started update loop, as after a start of the process."""
+        slots, floors = self.slots(disk), more.pop("floors", None) or FloorsFile(self.home / "floors", disk=disk)
+        client = TufClient(self.http, self.server.url, self.home / "tuf", self.root, floors=floors)
+        full, deltas = (
+            HttpDownloader(self.http, self.server.url, self.home / name, self.clock, disk=disk)
+            for name in ("incoming", "deltas")
+        )
+        self.downloader = DeltaDownloader(
+            full,
+            deltas,
+            lambda names: client.look_up_targets(names, self.clock.now())[0],
+            slots.boot_bundles,
+            self.home / "built",
+            disk=disk,
+        )
+        source = ImageSource("the image repository", client, more.pop("downloader", None) or self.downloader)
+        self.images = ImageFetch(lambda: [source], slots=slots, floors=floors, machine=read_machine_facts())
         parts: dict = {
             "inbox": self.inbox,
             "report": self.report,
-            "repository": TufClient(self.http, self.server.url, self.home / "tuf", self.root),
-            "downloader": HttpDownloader(self.http, self.server.url, self.home / "incoming", self.clock, disk=disk),
-            "slots": self.slots(disk),
-            "floors": FloorsFile(self.home / "floors", disk=disk),
+            "images": self.images,
+            "slots": slots,
+            "floors": floors,
             "selftest": self.selftest,
             "switch": self.switch,
             "clock": self.clock,
             "roll": lambda: 0.5,
         }
-        loop = UpdateLoop(STATION, "boot-1", [self.keys.order_key()], **(parts | more))
+        loop = UpdateLoop(STATION, "boot-1", lambda: [self.keys.order_key()], **(parts | more))
         loop.start()
         return loop
 

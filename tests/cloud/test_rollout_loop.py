@@ -73,7 +73,7 @@ def _loop(tables: Tables, releases: FakeReleases, link: RecordingLink, clock: Ha
 def plant(tables: Tables) -> Plant:
     clock, link = HandClock(), RecordingLink()
     tables.add_online(*STATIONS, now=clock.now())
-    releases = FakeReleases(FakeRelease("v1", OLD), FakeRelease("v2", NEW, 2000, release_counter=3))
+    releases = FakeReleases(FakeRelease("v1", OLD, release_counter=3), FakeRelease("v2", NEW, 2000, release_counter=3))
     fleet = ObedientFleet(tables, link, clock.now)
     fleet.install(OLD, *STATIONS)
     return Plant(tables, clock, link, fleet, releases, _loop(tables, releases, link, clock))
@@ -314,6 +314,29 @@ def test_a_station_without_a_way_back_does_not_keep_the_others_from_going_back(p
     assert {s: plant.fleet.running[s] for s in ("s1", "s3", "s4")} == dict.fromkeys(("s1", "s3", "s4"), OLD)
     (stuck,) = [m for m in plant.tables.rollouts.members(rollout) if m.station == "s2"]
     assert stuck.state is MemberState.BACK and ("no former bundle" in stuck.reason or "in no release" in stuck.reason)
+
+
+def test_release_that_raises_the_counter_is_not_taken_back_where_it_was_committed(plant: Plant) -> None:
+    plant.releases.releases.append(FakeRelease("v3", "3" * 64, release_counter=5))
+    rollout = plant.loop.start("v3", (), "operator")
+    plant.turns(3)
+    plant.fleet.refuse.add("s3")
+    plant.turns(20)
+    assert plant.rollout(rollout)[0] is RolloutState.ABORTED
+    members = {m.station: m for m in plant.tables.rollouts.members(rollout)}
+    # s1 and s2 committed it: their floor is up, and an order for what ran before would be refused for ever.
+    for station in ("s1", "s2"):
+        assert plant.fleet.running[station] == "3" * 64 and "release counter to 5" in members[station].reason
+    assert plant.fleet.running["s3"] == OLD and plant.fleet.orders[-1].deployment == "r1-s3-back"
+
+
+def test_version_below_the_counter_that_was_rolled_out_is_refused(plant: Plant) -> None:
+    plant.releases.releases.append(FakeRelease("v3", "3" * 64, release_counter=5))
+    plant.loop.start("v3", (), "operator")
+    plant.turns()
+    with pytest.raises(RefusedError, match="release counter 3, and 5 was rolled out"):
+        plant.loop.start("v2", (), "operator")
+    assert len(plant.tables.rollouts.all()) == 1
 
 
 def test_a_station_without_a_way_back_that_was_away_finds_no_bad_order_on_its_return(plant: Plant) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -11,10 +12,14 @@ from msgspec.structs import replace
 from contract.errors import BadBundle
 from contract.manifest import (
     MAX_INPUT_PX,
+    PIECE_BYTES,
+    Compatibility,
     FileEntry,
     Label,
     LabelKind,
     Manifest,
+    Resources,
+    Tensor,
     Thresholds,
     decode_manifest,
     encode_manifest,
@@ -214,3 +219,60 @@ def test_an_unknown_runtime_is_refused() -> None:
 
 def test_a_manifest_is_indented_for_people() -> None:
     assert PLAIN.startswith(b'{\n  "name": "steel",\n')
+
+
+@given(st.integers(0, 3 * PIECE_BYTES + 1), st.integers(0, 5))
+def test_piece_hashes_cover_their_file_or_are_refused(size: int, pieces: int) -> None:
+    entry = replace(GOOD.files[0], size_bytes=size, pieces=("ab" * 32,) * pieces)
+    changed = replace(GOOD, files=(entry, *GOOD.files[1:]), tensors=())
+    if pieces in (0, -(-size // PIECE_BYTES)):
+        assert decode_manifest(encode_manifest(changed)) == changed
+    else:
+        refused(changed, "piece hashes that do not cover it")
+
+
+@pytest.mark.parametrize("piece", ["", "AB" * 32, "ab" * 31, "zz" * 32])
+def test_a_piece_without_a_hash_is_refused(piece: str) -> None:
+    entry = replace(GOOD.files[0], size_bytes=10, pieces=(piece,))
+    refused(replace(GOOD, files=(entry, *GOOD.files[1:]), tensors=()), "piece hashes")
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=4))
+def test_an_accepted_tensor_table_stays_in_its_file_and_names_no_byte_twice(places: list[tuple[int, int]]) -> None:
+    entry = replace(GOOD.files[0], size_bytes=40, pieces=())
+    tensors = tuple(Tensor(entry.name, f"t{n}", "int8", (size,), at, size) for n, (at, size) in enumerate(places))
+    changed = replace(GOOD, files=(entry, *GOOD.files[1:]), tensors=tensors)
+    try:
+        accepted = decode_manifest(encode_manifest(changed)).tensors
+    except BadBundle:
+        taken = [byte for at, size in places for byte in range(at, at + size)]
+        in_order = all(first[0] + first[1] <= second[0] for first, second in pairwise(places))
+        assert (
+            len(set(taken)) < len(taken)
+            or max(taken, default=0) >= 40
+            or not in_order
+            or max(p[0] for p in places) > 40
+        )
+        return
+    taken = [byte for each in accepted for byte in range(each.offset, each.offset + each.size_bytes)]
+    assert len(set(taken)) == len(taken) and max(taken, default=0) < 40
+
+
+def test_a_tensor_of_a_file_that_is_not_there_is_refused() -> None:
+    refused(replace(GOOD, tensors=(Tensor("other.onnx", "w", "int8", (1,), 0, 1),)), "lies outside")
+
+
+@pytest.mark.parametrize("field", ["gate_report", "model_card"])
+def test_a_report_or_card_that_is_not_listed_is_refused(field: str) -> None:
+    refused(replace(GOOD, **{field: "absent"}), "needs 'absent' but does not list it")
+
+
+def test_a_manifest_from_before_pieces_tensors_and_needs_is_read() -> None:
+    old = msgspec.json.decode(PLAIN)
+    for name in ("tensors", "compatibility", "resources", "gate_report", "model_card"):
+        old.pop(name, None)
+    for entry in old["files"]:
+        entry.pop("pieces", None)
+    read = decode_manifest(msgspec.json.encode(old))
+    assert (read.tensors, read.compatibility, read.resources) == ((), Compatibility(), Resources())
+    assert all(entry.pieces == () for entry in read.files)

@@ -12,7 +12,7 @@ def test_every_state_has_a_row_and_every_row_leads_to_a_state() -> None:
 
 
 def test_the_straight_line_ends_committed() -> None:
-    events = ["ORDER_ACCEPTED", "TARGET_FOUND", "INSTALLED", "SELFTEST_STARTED", "SELFTEST_PASSED", "OFFERED", "KEPT"]
+    events = ["ORDER_ACCEPTED", "TARGET_FOUND", "INSTALLED", "SELFTEST_STARTED", "SELFTEST_PASSED", "IN_CHARGE", "KEPT"]
     state = UpdateState.IDLE
     for name in events:
         state = step(state, UpdateEvent[name])
@@ -35,10 +35,15 @@ def test_only_probation_and_a_bundle_that_runs_already_lead_to_committed() -> No
     into = {
         (state, event) for state, row in TABLE.items() for event, end in row.items() if end is UpdateState.COMMITTED
     }
-    assert {event for _, event in into} == {UpdateEvent.KEPT, UpdateEvent.ALREADY_RUNNING}
+    assert {event for _, event in into} == {
+        UpdateEvent.KEPT,
+        UpdateEvent.ALREADY_RUNNING,
+        UpdateEvent.NOTHING_TO_RUN,
+    }
     assert (UpdateState.PROBATION, UpdateEvent.KEPT) in into
 
 
-def test_what_runs_on_live_frames_cannot_be_superseded() -> None:
-    for state in (UpdateState.TRIAL, UpdateState.PROBATION):
-        assert UpdateEvent.SUPERSEDED not in TABLE[state]
+def test_everything_under_way_can_be_superseded_and_nothing_that_ended() -> None:
+    for state, row in TABLE.items():
+        ended = state in (UpdateState.COMMITTED, UpdateState.ROLLED_BACK)
+        assert (UpdateEvent.SUPERSEDED in row) is not ended

@@ -1,4 +1,4 @@
-"""The pure rules: thresholds, budget, escalation, sampling, trials, accounting."""
+"""The pure rules: thresholds, budget, escalation, sampling, accounting."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from agent.decide.escalation import may_ask, settle, without_guarantee
 from agent.decide.frame_faults import FrameFaults
 from agent.decide.sampling import KeepReason, Sampler
 from agent.decide.thresholds import Decision, decide, review
-from agent.decide.trial import TrialTally, percentile95
 from contract.decode import Prediction
 from contract.manifest import Label, LabelKind, Thresholds
-from contract.messages import Accounting, Probation, Verdict
+from contract.messages import Accounting, Verdict
 
 GOOD, DEFECT = Label("good", LabelKind.GOOD), Label("scratch", LabelKind.DEFECT)
 RULES = Thresholds(pass_at=0.9, reject_at=0.8)
@@ -112,39 +111,6 @@ def test_doubtful_frames_are_capped_until_the_next_window() -> None:
     assert [keep.reason if keep else None for keep in kept] == [KeepReason.HARD, None, KeepReason.REVIEW, None]
     sampler.new_window()
     assert sampler.draw(UNSURE) is not None
-
-
-def _tally(frames: int = 4, agreement: float = 0.75, deadline_ms: float = 10.0) -> TrialTally:
-    return TrialTally(Probation(frames, agreement, 60.0), started_s=0.0, deadline_ms=deadline_ms)
-
-
-def test_a_trial_is_judged_when_complete() -> None:
-    tally = _tally()
-    for agreed in (True, True, False):
-        tally.saw(1.0, agreed=agreed)
-        assert tally.judge(1.0) is None
-    tally.saw(1.0, agreed=True)
-    verdict = tally.judge(1.0)
-    assert verdict is not None and verdict.kept
-
-
-@pytest.mark.parametrize("wrong", ["disagrees", "fails", "slow", "silent"])
-def test_a_trial_ends_in_words_when_anything_is_wrong(wrong: str) -> None:
-    tally = _tally()
-    for n in range(0 if wrong == "silent" else 4):
-        if wrong == "fails" and n == 2:
-            tally.failed("NaN scores")
-        tally.saw(50.0 if wrong == "slow" else 1.0, agreed=wrong != "disagrees")
-    verdict = tally.judge(61.0 if wrong == "silent" else 1.0)
-    assert verdict is not None and not verdict.kept
-    words = {"disagrees": "0 of 4 frames", "fails": "NaN scores", "slow": "50.0 ms", "silent": "only 0 of 4"}
-    assert words[wrong] in verdict.reason
-
-
-def test_percentile95_is_the_nearest_rank() -> None:
-    assert percentile95([]) == 0.0
-    assert percentile95([float(n) for n in range(1, 101)]) == 95.0
-    assert percentile95([7.0]) == 7.0
 
 
 _COUNTS = st.dictionaries(st.sampled_from(["late", "unsure", "x"]), st.integers(0, 9), max_size=3)

@@ -22,6 +22,12 @@ COMMAND = (
 )
 
 
+@pytest.fixture(autouse=True)
+def these_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The subprocess starts in "/": it must find the sources under test, not others that are installed."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[3]))
+
+
 def unpacked(tmp_path: Path, content: BundleContent) -> Path:
     archive, _ = build_bundle(content, tmp_path / "bundle.plb", NOW)
     open_archive(archive, tmp_path / "slot")
@@ -70,19 +76,19 @@ def test_files_of_a_bundle_are_never_imported(tmp_path: Path, name: str) -> None
 
 
 def test_hang_is_killed_with_its_children(tmp_path: Path) -> None:
-    mark = tmp_path / "alive"
+    folder, mark = unpacked(tmp_path, bundle_content(tmp_path / "c", "1")), tmp_path / "alive"
     child = f"import time, pathlib; time.sleep(1.5); pathlib.Path({str(mark)!r}).touch()"
     hang = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {child!r}]); time.sleep(60)"
     began = time.monotonic()
-    assert "hung" in SubprocessSelfTest(timeout_s=0.7, command=script(hang)).run(tmp_path)
+    assert "hung" in SubprocessSelfTest(timeout_s=0.7, command=script(hang)).run(folder)
     assert time.monotonic() - began < 5
     time.sleep(1.2)
     assert not mark.exists()
 
 
 def test_crash_and_memory_hog_are_named(tmp_path: Path) -> None:
-    assert "SIGSEGV" in SubprocessSelfTest(command=script("import os; os.kill(os.getpid(), 11)")).run(tmp_path)
     folder = unpacked(tmp_path, bundle_content(tmp_path / "c", "1"))
+    assert "SIGSEGV" in SubprocessSelfTest(command=script("import os; os.kill(os.getpid(), 11)")).run(folder)
     assert SubprocessSelfTest(command=COMMAND, memory_mib=120).run(folder) != ""
 
 
@@ -92,6 +98,7 @@ def test_command_prints_one_json_object(tmp_path: Path) -> None:
     folder = unpacked(tmp_path, bundle_content(tmp_path / "c", "1"))
     done = subprocess.run((*COMMAND, str(folder), "--json"), capture_output=True, text=True, check=True)
     answer = json.loads(done.stdout)
-    assert answer["ok"] and answer["inputs"] == 3 and answer["max_abs_error"] < 1e-3
+    assert answer["ok"] and answer["inputs"] == answer["decisions"] == 3 and answer["max_abs_error"] < 1e-3
+    assert 1 < answer["memory_mib"] < 500 and 0 < answer["seconds"] < 60
     done = subprocess.run((*COMMAND, str(tmp_path), "--json"), capture_output=True, text=True, check=False)
     assert done.returncode == 1 and not json.loads(done.stdout)["ok"] and len(done.stderr.splitlines()) == 1

@@ -113,7 +113,7 @@ def test_arbitrary_bytes_read_as_absent(data: bytes) -> None:
 def test_bans_are_bounded_and_keep_the_latest() -> None:
     state = SlotState()
     for n in range(200):
-        state = with_ban(state, msgspec.structs.replace(ORDER, deployment=str(n)))
+        state = with_ban(state, ORDER.bundle, str(n))
     assert len(state.banned) == 64 and state.banned[-1] == (ORDER.bundle, "199")
 
 

@@ -137,7 +137,8 @@ def api(tables: Tables, tmp_path: Path) -> Iterator[Api]:
     routers = [
         device_routes(
             tuf_folder=tuf, is_token=tables.stations.is_token, samples=tables.samples, images=images,
-            full_precision=BrightModel(), now=now,
+            full_precision=BrightModel(), desired_of=control.desired_of,
+            take_report=lambda report, at: tables.stations.commit((), [report], at), now=now,
         ),
         review_routes(tokens=TOKENS, samples=tables.samples, images=images, known_labels=lambda: labels, now=now),
         fleet_routes(

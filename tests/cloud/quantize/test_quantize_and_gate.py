@@ -15,15 +15,19 @@ from cloud.gate.scorecard import GateReport
 from cloud.quantize import quantize_run as quantize_module
 from cloud.quantize.artefact_runner import ArtefactRunner
 from cloud.quantize.gate_run import GateJob, gate_run
+from cloud.quantize.golden import choose_golden, golden_tolerance
 from cloud.quantize.int8 import Calibration, quantize_int8
 from cloud.quantize.measure import accuracy_under
 from cloud.quantize.quantize_run import QuantizeJob, parse_methods, quantize_run
 from cloud.registry.blobs import sha256_of
+from cloud.registry.bundle import BundleContent, open_bundle, read_file
 from cloud.registry.held_out_records import HeldOutRecords
 from cloud.registry.keys import init_keys
 from cloud.registry.release import Registry
+from cloud.registry.resources import measure as measure_memory
+from cloud.retrain.dataset import Sample
 from cloud.retrain.release_run import RunReleaser
-from cloud.retrain.run_folder import QuantizeReport, RunFolder, Split
+from cloud.retrain.run_folder import DatasetEntry, QuantizeReport, RunFolder, Split
 from cloud.retrain.train import train
 from contract.errors import BadDataset, BadModel, InvalidConfig, NotFound
 from contract.manifest import (
@@ -52,6 +56,10 @@ def run(trained: RunFolder, tmp_path: Path) -> RunFolder:
     return RunFolder(shutil.copytree(trained.root, tmp_path / "run"))
 
 
+def _entry(label: str) -> DatasetEntry:
+    return DatasetEntry("x.png", 0, "0" * 64, label, "folder", "base", Split.HOLDOUT, label)
+
+
 def _report(run: RunFolder) -> QuantizeReport:
     return run.quantize_report()
 
@@ -78,9 +86,53 @@ def test_int8_model_is_u8s8_per_channel_with_room_in_16_bits(trained: RunFolder)
 
 def test_golden_scores_are_those_of_the_artefact_that_ships(trained: RunFolder) -> None:
     pixels, scores = trained.load_golden()
-    assert pixels.dtype == np.uint8 and pixels.shape[0] == scores.shape[0] == 16 and scores.shape[1] == len(LABELS)
+    assert pixels.dtype == np.uint8 and pixels.shape[0] == scores.shape[0] == 8 and scores.shape[1] == len(LABELS)
     again = ArtefactRunner(trained.int8, trained.info().preprocess, threads=1).scores(list(pixels))
     assert np.abs(again - scores).max() <= 1e-4 < _report(trained).golden_max_abs_error
+
+
+def test_golden_images_are_small_and_every_label_is_among_their_answers(trained: RunFolder) -> None:
+    pixels, scores = trained.load_golden()
+    spec = trained.info().preprocess
+    assert pixels.shape[1] <= 1.25 * spec.height + 1 and pixels.shape[2] <= 1.25 * spec.width + 1
+    assert len(np.unique(pixels)) <= 16 and len({image.tobytes() for image in pixels}) == len(pixels)
+    assert set(scores.argmax(1)) == set(range(len(LABELS)))
+    assert trained.golden.stat().st_size < 0.6 * pixels.size
+
+
+def test_golden_vectors_tell_a_model_of_which_one_layer_is_a_tenth_off(trained: RunFolder, tmp_path: Path) -> None:
+    pixels, scores = trained.load_golden()
+    tolerance, spec = _report(trained).golden_max_abs_error, trained.info().preprocess
+    assert np.abs(scores - scores.mean(0)).max() > tolerance, "an answer that hangs on no input is told"
+    model = onnx.load(str(trained.int8))
+    for number, tensor in enumerate(model.graph.initializer):
+        if tensor.name.endswith("weight_scale"):
+            wrong = onnx.ModelProto()
+            wrong.CopyFrom(model)
+            scales = numpy_helper.to_array(tensor) * np.float32(1.1)
+            wrong.graph.initializer[number].CopyFrom(numpy_helper.from_array(scales, tensor.name))
+            onnx.save(wrong, str(tmp_path / "wrong.onnx"))
+            off = np.abs(ArtefactRunner(tmp_path / "wrong.onnx", spec, threads=1).scores(list(pixels)) - scores).max()
+            assert off > tolerance, f"{tensor.name} is a tenth off"
+
+
+@pytest.mark.parametrize(("apart", "share"), [(None, 0.01), (0.0, 0.02), (0.01, 0.02), (0.02, 0.04), (0.4, 0.05)])
+def test_golden_tolerance_is_twice_what_quantization_moves_within_bounds(apart: float | None, share: float) -> None:
+    scores = np.array([[0.0, 10.0]], np.float32)
+    reference = None if apart is None else scores + np.float32(apart * 10)
+    assert golden_tolerance(scores, reference) == pytest.approx(share * 10, abs=1e-3)
+    assert golden_tolerance(np.zeros((2, 3), np.float32), None) == 1e-3
+
+
+def test_golden_images_of_several_sizes_and_many_labels_are_one_array(trained: RunFolder) -> None:
+    spec = trained.info().preprocess
+    runner = ArtefactRunner(trained.int8, spec, threads=1)
+    samples = [
+        Sample(np.full((20 + n, 30 + n, 3) if n % 2 else (25, 25), 8 * n, np.uint8), _entry(f"label {n % 20:02d}"))
+        for n in range(30)
+    ]
+    pixels, scores = choose_golden(runner, samples, [f"label {n:02d}" for n in range(20)], seed=0)
+    assert pixels.ndim == 3 and len(pixels) == len(scores) == 20
 
 
 def test_thresholds_come_from_calibration_images(trained: RunFolder) -> None:
@@ -161,12 +213,28 @@ def test_a_gated_run_is_released_with_the_answers_to_its_holdout(run: RunFolder,
     assert record is not None and record.artefact == sha256_of(run.int8) and record.labels == LABELS
     assert (record.images, record.accuracy) == (report.card.base.images, pytest.approx(report.card.base.accuracy))
     registry, keys = Registry(tmp_path / "registry"), init_keys(tmp_path / "keys")
-    releaser = RunReleaser(registry, keys, tmp_path / "runs", lambda: 1_795_200_000.0)
+    measured: list[float] = []
+
+    def measure(content: BundleContent) -> float:
+        measured.append(measure_memory(content) + len(measured))
+        return measured[-1]
+
+    releaser = RunReleaser(registry, keys, tmp_path / "runs", lambda: 1_795_200_000.0, measure)
     released = releaser.release(run.root, "v1")
+    assert releaser.release(run.root, "v1").digest == released.digest and len(measured) == 1
+    manifest, _ = open_bundle(registry.blobs.path(released.digest))
+    assert manifest.resources.memory_mib == measured[0] and manifest.tensors
+    assert (manifest.gate_report, manifest.model_card) == ("gate.json", "model_card.md")
+    card = read_file(registry.blobs.path(released.digest), "model_card.md").decode()
+    assert f"{report.card.base.correct} of {report.card.base.images}" in card and "never gated" not in card
     assert HeldOutRecords(registry).of(released.digest).record == record
     assert RunFolder(releaser.run_of("v1")).held_out() == record
-    # Another model file, and nobody gated it: the record is not of what ships.
+    # Another model file, and nobody gated it: no station would take it, and the record is not of what ships.
     _swap_first_two_labels(run.int8)
+    with pytest.raises(BadModel, match="off its golden scores"):
+        releaser.release(run.root, "v2")
+    pixels, _ = run.load_golden()
+    run.save_golden(pixels, ArtefactRunner(run.int8, run.info().preprocess).scores(list(pixels)))
     other = releaser.release(run.root, "v2")
     assert HeldOutRecords(registry).of(other.digest).record is None
     run.validation.write_bytes(b"{")

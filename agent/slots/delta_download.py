@@ -1,0 +1,168 @@
+"""A downloader that fetches a delta where one is offered, and the full bundle where that does not do (OTA-7).
+
+Whatever goes wrong with a delta costs the delta's bytes and a line in the log, never the update: the full archive is fetched
+then, and that delta is not tried again. What comes out is the same file either way, and is installed the same way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Protocol
+
+from agent.ports.slots import InstalledBundle
+from agent.ports.update import Downloader
+from agent.slots.delta_install import build_archive
+from agent.slots.disk import Disk, disk_faults
+from contract.delta import delta_target
+from contract.errors import RefusedError
+from contract.ids import BUNDLE_SUFFIX
+
+_log = logging.getLogger(__name__)
+
+
+class Listed(Protocol):
+    """What the image repository vouches for."""
+
+    @property
+    def digest(self) -> str:
+        """Its SHA-256."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Its size."""
+
+
+class TargetFetcher(Protocol):
+    """Fetches a file by its hash from the place of a TUF target; as `agent.ports.update.Downloader` else."""
+
+    def fetch(
+        self, digest: str, size_bytes: int, should_stop: Callable[[], bool], *, target: str = ""
+    ) -> PurePath | None:
+        """Return the path of the complete, hash-checked file; None when `should_stop` said so."""
+
+    def discard(self, digest: str) -> None:
+        """Delete whatever was fetched for `digest`."""
+
+
+class DeltaDownloader:
+    """Is `full` with deltas before it. Used by one thread.
+
+    Args:
+        full: fetches whole archives.
+        parts: fetches deltas, into a folder of its own.
+        listed: returns those of the target paths that the image repository lists.
+        bases: the bundles that are here and match their hashes, the likeliest first.
+        folder: where archives are built; nothing else lies there.
+    """
+
+    def __init__(
+        self,
+        full: Downloader,
+        parts: TargetFetcher,
+        listed: Callable[[Iterable[str]], Mapping[str, Listed]],
+        bases: Callable[[], Iterable[InstalledBundle]],
+        folder: Path,
+        *,
+        disk: Disk | None = None,
+    ) -> None:
+        self._full, self._parts, self._listed, self._bases = full, parts, listed, bases
+        self._folder, self._disk = folder, disk or Disk()
+        self._disk.make_folder(folder)
+        self._failed: set[str] = set()
+        self.applied = 0
+        """Archives that were built from a delta."""
+        self.fallbacks = 0
+        """Deltas that failed, after which the full bundle was fetched."""
+        self.last_fallback = ""
+        """Why the last one failed, in words for a person."""
+
+    def fetch(
+        self,
+        digest: str,
+        size_bytes: int,
+        should_stop: Callable[[], bool],
+        manifest_sha256: str = "",
+        *,
+        target: str = "",
+    ) -> PurePath | None:
+        """Return the path of the archive with SHA-256 `digest`; None when `should_stop` said so (what came is kept).
+
+        `manifest_sha256` and `target` are for the full download.
+
+        Raises:
+            LinkDown: a transfer broke; call again to resume.
+            NotFound, BadBundle: as the full download.
+            StorageFull: no room.
+        """
+        built = self._built(digest)
+        with disk_faults(self._folder):
+            others = [path for path in self._folder.iterdir() if path != built]
+            whole = built.exists() and _sha256(built) == digest
+        for other in others:
+            self._disk.remove(other)  # one at a time: anything else was superseded, or is half of one
+        if whole:
+            return built
+        try:
+            offer = self._offer(digest)
+            if offer is not None:
+                return self._by_delta(offer, digest, size_bytes, should_stop)
+        except RefusedError as error:
+            self.fallbacks += 1
+            self.last_fallback = error.one_line()
+            _log.warning("bundle %s is fetched whole: %s", digest[:12], self.last_fallback)
+        return self._full.fetch(digest, size_bytes, should_stop, manifest_sha256, target=target)
+
+    def discard(self, digest: str) -> None:
+        """Delete whatever was fetched for `digest`."""
+        self._disk.remove(self._built(digest))
+        self._full.discard(digest)
+
+    def _offer(self, digest: str) -> _Offer | None:
+        """Return the first delta that is listed, has not failed, and starts from a bundle that is here."""
+        bases = {delta_target(base.digest, digest): base for base in self._bases() if base.digest != digest}
+        listed = self._listed(bases)
+        for target, base in bases.items():
+            if target in listed and target not in self._failed:
+                return _Offer(base, target, listed[target])
+        return None
+
+    def _by_delta(
+        self, offer: _Offer, digest: str, size_bytes: int, should_stop: Callable[[], bool]
+    ) -> PurePath | None:
+        delta = offer.delta
+        try:
+            part = self._parts.fetch(delta.digest, delta.size_bytes, should_stop, target=offer.target)
+            if part is None:
+                return None
+            built = self._built(digest)
+            build_archive(offer.base, Path(part), built, self._disk, goal=digest, size_bytes=size_bytes)
+        except RefusedError:
+            self._failed.add(offer.target)
+            self._parts.discard(delta.digest)
+            raise
+        self._parts.discard(delta.digest)
+        self.applied += 1
+        _log.info("bundle %s of %d bytes is built from %d bytes", digest[:12], size_bytes, delta.size_bytes)
+        return built
+
+    def _built(self, digest: str) -> Path:
+        return self._folder / f"{digest}{BUNDLE_SUFFIX}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    base: InstalledBundle
+    target: str
+    delta: Listed
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,86 @@
+"""The metadata that comes next: a root with other keys, targets with one more bundle. Nothing is signed or written here."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+
+# python-tuf exports some of these without __all__, which mypy --strict does not follow.
+from tuf.api.metadata import Metadata, Root, TargetFile, Targets  # type: ignore[attr-defined]
+
+from cloud.registry.keys import TUF_ROLES, RoleKeys
+from cloud.registry.signing_request import SigningRequest, same_role
+from cloud.registry.tuf_files import Published, expiry
+from contract.delta import delta_ends
+
+
+def first_root(roles: Mapping[str, RoleKeys], now: float) -> Metadata[Root]:
+    """Return root 1, which lists `roles`."""
+    root = Root(version=1, expires=expiry("root", now), consistent_snapshot=True)
+    for role in TUF_ROLES:
+        _set_role(root, role, roles[role])
+    return Metadata(root)
+
+
+def next_root(newest: Root, changes: Mapping[str, RoleKeys], now: float) -> Metadata[Root]:
+    """Return the root after `newest`, in which `changes` are who signs for a role."""
+    root = copy.deepcopy(newest)
+    root.version += 1
+    root.expires = expiry("root", now)
+    for role, keys in changes.items():
+        for keyid in list(root.roles[role].keyids):
+            root.revoke_key(keyid, role)
+        _set_role(root, role, keys)
+    return Metadata(root)
+
+
+def next_targets(
+    published: Published,
+    waiting: SigningRequest | None,
+    now: float,
+    *,
+    added: Iterable[TargetFile] = (),
+    keep_deltas_to: AbstractSet[str] | None = None,
+    new_root: SigningRequest | None = None,
+) -> SigningRequest:
+    """Return a request for the targets after those in force and those that wait for signatures already.
+
+    What waits and has signatures keeps its version to itself: two different things never get signed under one number.
+    `keep_deltas_to`: the bundles to which deltas stay listed; None keeps all.
+    """
+    base = waiting.metadata.signed if waiting else published.targets.signed if published.targets else None
+    targets = Targets(version=1) if base is None else copy.deepcopy(base)
+    if base is not None and (waiting is None or waiting.metadata.signatures):
+        targets.version += 1
+    targets.targets.update({each.path: each for each in added})
+    if keep_deltas_to is not None:
+        # What leads to a bundle that nobody is ordered to run any more is not carried along for ever.
+        ends = {name: delta_ends(name) for name in targets.targets}
+        for name, end in ends.items():
+            if end is not None and end[1] not in keep_deltas_to:
+                del targets.targets[name]
+    targets.expires = expiry("targets", now)
+    return beside_root(SigningRequest("targets", Metadata(targets), published.roots), published, new_root)
+
+
+def beside_root(targets: SigningRequest, published: Published, root: SigningRequest | None) -> SigningRequest:
+    """Return a request for targets as it stands beside what is in force and the root that waits, if that changes their keys."""
+    changes = root is not None and (
+        published.root is None or not same_role(published.root, root.metadata.signed, "targets")
+    )
+    # A copy without signatures: whether it has enough of them is asked of the root's own request.
+    return replace(
+        targets,
+        roots=published.roots,
+        current=published.targets,
+        next_root=Metadata(root.metadata.signed) if root is not None and changes else None,
+        lost_keys=root is not None and changes and root.lost_keys,
+    )
+
+
+def _set_role(root: Root, role: str, keys: RoleKeys) -> None:
+    for key in keys.tuf_keys():
+        root.add_key(key, role)
+    root.roles[role].threshold = keys.threshold

@@ -1,0 +1,72 @@
+"""What a run folder's reports say, as the facts of a model card."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import msgspec
+
+from cloud.gate.scorecard import GateReport
+from cloud.registry.bundle import BundleContent
+from cloud.registry.card_facts import ArtefactNote, CardFacts, TrainingNote
+from cloud.retrain.run_folder import QuantizeReport, RunFolder, RunInfo, Split
+
+
+def card_facts(run: RunFolder, content: BundleContent, gate: GateReport | None) -> CardFacts:
+    """Return the facts of the bundle that `run` is released as.
+
+    Raises:
+        NotFound, BadDataset: a report of the run is missing or damaged.
+    """
+    info, quantized = run.info(), run.quantize_report()
+    pixels, _ = run.load_golden()
+    return CardFacts(
+        name=content.name,
+        version=content.version,
+        labels=content.labels,
+        preprocess=content.preprocess,
+        artefacts=content.artefacts,
+        thresholds=content.thresholds,
+        notes=_notes(quantized),
+        training=_training(run, info),
+        gate=gate,
+        golden_inputs=len(pixels),
+        golden_tolerance=quantized.golden_max_abs_error,
+        compatibility=content.compatibility,
+        memory_mib=content.memory_mib,
+        lineage=content.lineage,
+        simulated=content.simulated,
+    )
+
+
+def _notes(quantized: QuantizeReport) -> tuple[ArtefactNote, ...]:
+    return tuple(
+        ArtefactNote(
+            each.file,
+            each.precision,
+            each.method
+            if each.precision == "fp32"
+            else f"static QDQ, U8S8, weights per channel in 7 bits, {each.method}",
+            each.accuracy,
+            each.agreement_with_fp32,
+            each.size_bytes,
+            each.median_ms,
+        )
+        for each in quantized.artefacts
+    )
+
+
+def _training(run: RunFolder, info: RunInfo) -> TrainingNote:
+    entries = run.dataset().entries
+    train = Counter(entry.label for entry in entries if entry.split is Split.TRAIN)
+    held = Counter(entry.label for entry in entries if entry.split in (Split.HOLDOUT, Split.DRIFT))
+    recipe = ", ".join(f"{name} {value}" for name, value in msgspec.structs.asdict(info.recipe).items())
+    return TrainingNote(
+        images=tuple((label.name, train[label.name], held[label.name]) for label in info.labels),
+        labellers=len({entry.labeller for entry in entries}),
+        audited_images=sum(entry.audit for entry in entries),
+        dataset_sha256=info.dataset_sha256,
+        recipe=f"{recipe}; {info.figures.steps} steps, seed {info.seed}, {info.figures.parameters} parameters",
+        reviewed_images=info.figures.reviewed_images,
+        warnings=info.warnings,
+    )

@@ -1,0 +1,157 @@
+"""P2 on a disk that returns errors: whatever call fails, once or until the disk is repaired, the update ends committed by itself.
+
+The calls are traced, not listed, and fail below `agent.slots.disk`, so that how errors are told apart is tested too.
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from faulty_os import READS, WRITES, FaultyOs
+from update_plant import FakeClock, Plant, plant
+
+from agent.update_loop import UpdateLoop
+from cloud.registry.catalog import ReleasedVersion
+
+REPAIRED = 40
+
+pytestmark = pytest.mark.skipif(sys.version_info < (3, 11), reason="older pathlib keeps its own copy of io.open")
+
+
+class Turns(threading.Event):
+    """A stop that is set after `count` turns of a loop; `look` is called before each; waiting for it moves the clock."""
+
+    def __init__(self, clock: FakeClock, count: int, look: Callable[[int], None] = lambda turn: None) -> None:
+        super().__init__()
+        self._clock, self._count, self._turn, self._look = clock, count, 0, look
+
+    def is_set(self) -> bool:
+        self._turn += 1
+        self._look(self._turn)
+        return self._turn > self._count
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self._clock.sleep(timeout or 0.0)
+        return False
+
+
+@dataclass
+class Scene:
+    """A station that runs `old` and was just sent `envelope`, an order for `new`; `reset` brings that moment back."""
+
+    here: Plant
+    disk: FaultyOs
+    old: ReleasedVersion
+    new: ReleasedVersion
+    envelope: str
+    before: Path
+
+    def reset(self) -> UpdateLoop:
+        self.disk.repair()
+        shutil.rmtree(self.here.home)
+        shutil.copytree(self.before, self.here.home, symlinks=True)
+        self.here.report.said.clear()
+        loop = self.here.loop()
+        self.here.send(self.envelope)
+        return loop
+
+    def trace(self) -> list[tuple[str, str]]:
+        """Return every call that an update without faults makes."""
+        loop = self.reset()
+        self.disk.arm()
+        loop.run(Turns(self.here.clock, 12))
+        self.disk.repair()
+        self.check(loop, "without a fault")
+        return list(self.disk.steps)
+
+    def check(self, loop: UpdateLoop, where: str) -> None:
+        """The update ended committed and nothing is left of the fault."""
+        said, slots = self.here.report.said[-1], self.here.slots()
+        assert (said.update_state, said.bundle) == ("COMMITTED", self.new.digest), f"{where}; {said.reason}"
+        assert [each.digest for each in slots.boot_bundles()] == [self.new.digest, self.old.digest], where
+        assert (slots.banned(), slots.trial()) == (frozenset(), None), where
+        assert self.here.floors().read().desired_seq == 2, where
+        assert loop.faults == 0, where
+        self.here.loop()  # a restart agrees, and sweeps
+        said = self.here.report.said[-1]
+        assert (said.update_state, said.bundle) == ("COMMITTED", self.new.digest), where
+        folders = (self.here.home / "bundles" / "slots", self.here.home / "incoming")
+        left = {path.name for folder in folders for path in folder.iterdir()}
+        assert left - {f"{self.new.digest}.part"} == {self.new.digest, self.old.digest}, where
+
+
+@pytest.fixture
+def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    with plant(tmp_path) as here:
+        old = here.deploy("1")
+        new = here.release("2", seed=1)
+        shutil.copytree(here.home, tmp_path / "before", symlinks=True)
+        yield Scene(here, FaultyOs(here.home, monkeypatch), old, new, here.order(new), tmp_path / "before")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """An error and the calls it comes from; a read-only disk still reads, and what is open for writing was refused before."""
+
+    code: int
+    hits: frozenset[str]
+
+
+FAULTS = {
+    "no room": Fault(errno.ENOSPC, WRITES - {"remove"}),
+    "over quota": Fault(errno.EDQUOT, WRITES - {"remove", "rename", "fsync"}),
+    "read-only": Fault(errno.EROFS, WRITES - {"write", "fsync"}),
+    "writing fails": Fault(errno.EIO, WRITES),
+    "reading fails": Fault(errno.EIO, READS),
+}
+
+
+def sweep(scene: Scene, fault: Fault, *, lasting: bool, stride: int) -> None:
+    steps = scene.trace()
+    hit = [number for number, (kind, _) in enumerate(steps) if kind in fault.hits][::stride]
+    assert len(hit) * stride > 20
+    wrong = []
+    for number in hit:
+        where = f"{'from' if lasting else 'at'} call {number}: {' '.join(steps[number])}"
+        loop = scene.reset()
+        scene.disk.arm(fault.code, fault.hits, number, lasting=lasting)
+
+        def look(turn: int, where: str = where) -> None:
+            if turn % 10 == 0 and turn <= REPAIRED:
+                with scene.disk.paused():
+                    booted = scene.here.slots().boot_bundle()
+                assert booted is not None and booted.digest in (scene.old.digest, scene.new.digest), where
+            if turn == REPAIRED:
+                assert scene.disk.failed, where
+                scene.disk.repair()
+
+        try:
+            loop.run(Turns(scene.here.clock, REPAIRED + 400, look))
+            scene.check(loop, where)
+        except AssertionError as error:
+            wrong.append(str(error).splitlines()[0])
+    assert not wrong, f"{len(wrong)} of {len(hit)}\n" + "\n".join(wrong)
+
+
+lasts = pytest.mark.parametrize("lasting", [False, True], ids=["once", "until repaired"])
+faults = pytest.mark.parametrize("fault", [pytest.param(fault, id=name) for name, fault in FAULTS.items()])
+
+
+@lasts
+@faults
+def test_update_outlives_a_disk_error_at_some_calls(scene: Scene, fault: Fault, lasting: bool) -> None:
+    sweep(scene, fault, lasting=lasting, stride=11)
+
+
+@pytest.mark.long
+@lasts
+@faults
+def test_update_outlives_a_disk_error_at_every_call(scene: Scene, fault: Fault, lasting: bool) -> None:
+    sweep(scene, fault, lasting=lasting, stride=1)
