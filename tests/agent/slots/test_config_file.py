@@ -78,6 +78,7 @@ def test_a_cut_before_every_step_starts_with_settings_that_were_kept_or_are_coun
         starts = remote(tmp_path, store)
         frames = starts.load(threading.Event()).windows.frames
         after = store.trial()
+        assert starts.on_trial() is None or in_force == OLD, f"{where}: what is committed is not tried again"
         if starts.on_trial() is not None:
             assert (frames, after.tries if after else 0) == (32, tries + 1), where  # counted before use
         else:
