@@ -90,11 +90,18 @@ class ImageFetch:
         check_fits(bundle.manifest.compatibility, bundle.manifest.resources.memory_mib, self._machine)
         return bundle
 
+    def give_up(self, found: Found, digest: str) -> None:
+        """Delete whatever was fetched of a bundle that is not wanted any more."""
+        found.source.downloader.discard(digest)
+
     def _look_up_at(self, source: ImageSource, order: Order, now: float) -> Found:
         name, floors = bundle_target(order.bundle), self._floors.read()
         targets, seen = source.repository.look_up_targets((name,), now)
-        self._floors.write(floor_rules.raise_repository(floors, seen))
+        raised = floor_rules.raise_repository(floors, seen)
         target = targets.get(name)
+        if target is not None and target.digest == order.bundle:
+            raised = floor_rules.raise_time(raised, order.issued_at, seen.expires_at)
+        self._floors.write(raised)
         if target is None:
             raise NotFound(f"{source.name} lists no '{name}'", hint="release the bundle before ordering it")
         if target.digest != order.bundle:

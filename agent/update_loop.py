@@ -247,7 +247,6 @@ class UpdateLoop:
             self._await_outcome(work, within_s)
 
     def _begin(self, work: _Work) -> None:
-        self._floors.write(floor_rules.raise_time(self._floors.read(), work.order.issued_at))
         if not work.order.bundle:
             self._commit(work, UpdateEvent.NOTHING_TO_RUN, 0, 0)
             self._switch.recall(None)
@@ -336,6 +335,8 @@ class UpdateLoop:
             # Whatever it has come to meanwhile, it is in charge no more.
             self._switch.withdraw(work.order.deployment, work.order.bundle)
         self._slots.roll_back(work.order, reason, frames=frames, agreed=agreed)
+        if work.found is not None:
+            self._images.give_up(work.found, work.order.bundle)
         work.state = step(work.state, UpdateEvent.FAILED)
         self._rest()
 

@@ -252,7 +252,8 @@ class Slots:
 
 
 def _least_counter(marks: list[CommitMark]) -> int:
-    return max((mark.order.release_counter for mark in marks if mark.order), default=0)
+    # An order to run nothing asked no image key: its word alone rules no bundle out.
+    return max((mark.order.release_counter for mark in marks if mark.order and mark.digest), default=0)
 
 
 def _digest_of(path: Path) -> str:

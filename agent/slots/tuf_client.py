@@ -226,4 +226,5 @@ def _versions(updater: Updater, floors: Floors) -> RepositoryVersions:
         timestamp.snapshot_meta.version if timestamp else floors.snapshot,
         targets.version if targets else floors.targets,
         " ".join(name_keys(role, roles[role].threshold, roles[role].keyids) for role in ("snapshot", "timestamp")),
+        timestamp.expires.timestamp() if timestamp else 0.0,
     )

@@ -18,7 +18,7 @@ BUILT_AT = 1_767_225_600.0
 
 
 class Floors(msgspec.Struct, frozen=True):
-    """`time` is the last authenticated time, `desired_seq` and `release_counter` the last committed order's.
+    """`time` is the last time that order side and image side agreed on, `desired_seq` and `release_counter` the last committed order's.
 
     The four versions are the image repository's; `online_keys` names the keys of its snapshot and timestamp (`name_keys`).
     """
@@ -35,13 +35,17 @@ class Floors(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class RepositoryVersions:
-    """What an authenticated refresh of the image repository saw; `online_keys` as `name_keys` writes them."""
+    """What an authenticated refresh of the image repository saw; `online_keys` as `name_keys` writes them.
+
+    `expires_at` is when its timestamp expires, Unix seconds; 0 where none was verified.
+    """
 
     root: int
     timestamp: int
     snapshot: int
     targets: int
     online_keys: str
+    expires_at: float = 0.0
 
 
 def effective_now(floors: Floors, now: float) -> float:
@@ -49,17 +53,21 @@ def effective_now(floors: Floors, now: float) -> float:
     return max(now, floors.time)
 
 
-def raise_time(floors: Floors, authenticated_at: float) -> Floors:
-    """Return `floors` after a signed message said it was `authenticated_at`."""
-    return msgspec.structs.replace(floors, time=max(floors.time, authenticated_at))
+def raise_time(floors: Floors, issued_at: float, expires_at: float) -> Floors:
+    """Return `floors` after an order was issued at `issued_at` and the image repository is valid until `expires_at`.
+
+    Both sides must agree here too: an order key alone that says "the year 9999" would make everything expired for good.
+    """
+    return msgspec.structs.replace(floors, time=max(floors.time, min(issued_at, expires_at)))
 
 
 def raise_order(floors: Floors, order: Order) -> Floors:
-    """Return `floors` after `order` was committed."""
+    """Return `floors` after `order` was committed. One to run nothing asked no image key, and raises no release counter."""
+    counter = order.release_counter if order.bundle else 0
     return msgspec.structs.replace(
-        raise_time(floors, order.issued_at),
+        floors,
         desired_seq=max(floors.desired_seq, order.desired_seq),
-        release_counter=max(floors.release_counter, order.release_counter),
+        release_counter=max(floors.release_counter, counter),
     )
 
 

@@ -12,6 +12,8 @@ from contract.manifest import Manifest
 from contract.messages import Order
 
 MAX_BUNDLE_BYTES = 4 << 30
+MAX_SEQ_STEP = 1 << 20
+"""How far an order's number may be ahead: one order by a stolen key must not use all numbers up for good."""
 
 
 class Acceptance(str, Enum):
@@ -54,6 +56,11 @@ def judge_order(
     if order.desired_seq <= floors.desired_seq:
         raise BadOrder(
             f"order {order.desired_seq} is not newer than {floors.desired_seq}", hint="a replayed or outdated order"
+        )
+    if order.desired_seq > floors.desired_seq + MAX_SEQ_STEP:
+        raise BadOrder(
+            f"order {order.desired_seq} is {order.desired_seq - floors.desired_seq} ahead of the last one",
+            hint="no cloud counts like that: is its key in other hands?",
         )
     if order.release_counter < floors.release_counter:
         raise BadOrder(

@@ -11,7 +11,7 @@ from cloud.ports.rollouts import Rollout, RolloutMember, StandingOrder
 from cloud.rollout.rollout_states import MemberEvent, MemberState, RolloutEvent, RolloutState, step_member, step_rollout
 from cloud.store.audit import write_audit
 from cloud.store.database import Database
-from cloud.store.tables import desired, rollout_stations, rollouts
+from cloud.store.tables import desired, rollout_stations, rollouts, station_status
 from contract.errors import IllegalTransition, NotFound, RefusedError, TransientError
 
 
@@ -84,10 +84,14 @@ class Rollouts:
         return [RolloutMember(**{**row, "state": MemberState(row["state"])}) for row in rows]
 
     def next_seq(self, station: str) -> int:
-        """Return the desired_seq that the next order of `station` must bear."""
+        """Return the desired_seq that the next order of `station` must bear.
+
+        What the station says it followed counts too: this database may be a restored one, or a key was in other hands.
+        """
         with self._database.read() as connection:
             last = connection.execute(select(desired.c.desired_seq).where(desired.c.station == station)).scalar()
-        return (last or 0) + 1
+            said = connection.execute(select(station_status.c.desired_seq).where(station_status.c.station == station)).scalar()
+        return max(last or 0, said or 0) + 1
 
     def order(
         self, member: RolloutMember, event: MemberEvent, order: StandingOrder, previous_bundle: str, now: float

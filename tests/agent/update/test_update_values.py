@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.update.backoff import CAP_S, full_jitter_s
-from agent.update.floors import BUILT_AT, Floors, RepositoryVersions, effective_now, raise_order, raise_repository
+from agent.update.floors import BUILT_AT, Floors, RepositoryVersions, effective_now, raise_order, raise_repository, raise_time
 from agent.update.sealed import seal, unseal
 from agent.update.slot_state import Ending, SlotState, TrialRecord, with_ban
 from agent.update.trust import Acceptance, judge_order
@@ -60,9 +60,23 @@ def test_order_floors_only_rise(orders: list[Order]) -> None:
     floors = Floors()
     for order in orders:
         raised = raise_order(floors, order)
-        assert raised.desired_seq >= max(floors.desired_seq, order.desired_seq) and raised.time >= floors.time
-        assert effective_now(raised, 0.0) >= order.issued_at
-        floors = raised
+        assert raised.desired_seq >= max(floors.desired_seq, order.desired_seq) and raised.time == floors.time
+        floors = raise_time(raised, order.issued_at, 2e9)
+        assert floors.time >= raised.time and effective_now(floors, 0.0) >= min(order.issued_at, 2e9)
+
+
+def test_no_single_side_moves_the_time_floor_beyond_what_the_other_says() -> None:
+    assert raise_time(Floors(), 2.5e11, 1.9e9).time == 1.9e9, "an order key in other hands"
+    assert raise_time(Floors(), 1.8e9, 2.5e11).time == 1.8e9, "an image key in other hands"
+    assert raise_time(Floors(), 2.5e11, 0.0).time == Floors().time
+
+
+def test_an_order_far_ahead_is_refused_and_one_to_run_nothing_raises_no_release_counter() -> None:
+    with pytest.raises(BadOrder, match="ahead"):
+        judge(msgspec.structs.replace(ORDER, desired_seq=5 + MAX_SEQ_STEP + 1), floors=Floors(desired_seq=5))
+    stop = msgspec.structs.replace(ORDER, bundle="", size_bytes=0, release_counter=1 << 40)
+    assert judge(stop, floors=Floors()) is Acceptance.FOLLOW
+    assert raise_order(Floors(release_counter=2), stop).release_counter == 2
 
 
 def test_repository_that_goes_backwards_is_refused() -> None:
