@@ -253,11 +253,11 @@ class Serving:
         if self._trying.under_way:
             self._turn_down("something else was ordered")
         self._previous = None  # whoever was there before was left on purpose
+        self._takeover.abandon()
         if bundle is not None:
             if self.in_charge is None or self.in_charge.bundle.digest != bundle.digest:
                 self._fall_back(bundle)
             return
-        self._takeover.abandon()
         self._full = None
         self._put_in_charge(None)
         self._log.say("no bundle is in charge, as was ordered: every frame is REVIEW until another order")

@@ -12,20 +12,19 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import msgspec
-
 from agent.image_fetch import Found, ImageFetch
 from agent.order_desk import OrderDesk
 from agent.ports.clock import Clock
 from agent.ports.orders import OrderInbox, Report
-from agent.ports.slots import BundleSwitch, InstalledBundle, Trial, TrialOutcome, TrialPhase
+from agent.ports.slots import BundleSwitch, InstalledBundle
 from agent.ports.update import FloorStore, SelfTester, SlotStore
+from agent.trial_desk import TrialDesk
 from agent.update import floors as floor_rules
 from agent.update.backoff import full_jitter_s
-from agent.update.reported import at_rest, under_way
 from agent.update.trust import Acceptance, check_release_counter
+from agent.update_reports import UpdateReports
 from contract.errors import BadOrder, PlumblineError, RefusedError, TransientError
-from contract.messages import DesiredState, Order, ReportedState
+from contract.messages import DesiredState, Order
 from contract.signature import OrderKey
 from contract.update_states import MAX_TRIES, UpdateEvent, UpdateState, step
 
@@ -34,7 +33,6 @@ _log = logging.getLogger(__name__)
 MAX_REFUSALS = 5
 """How often the server may refuse (404, bad hash, metadata that does not hold) before an order is given up."""
 
-_OUTCOME_GRACE_S = 60.0
 _TELL_EVERY_S = 120.0
 _TICK_S = 1.0
 
@@ -50,10 +48,6 @@ class _Work:
     not_before: float = 0.0
     found: Found | None = None
     bundle: InstalledBundle | None = None
-    offered: bool = False
-    outcome: TrialOutcome | None = None
-    outcome_due: float = 0.0
-    told_s: float = 0.0
 
 
 class UpdateLoop:
@@ -81,9 +75,9 @@ class UpdateLoop:
         clock: Clock,
         roll: Callable[[], float],
     ) -> None:
-        self._station, self._boot = station, boot
         self._desk = OrderDesk(station, keys, inbox=inbox, slots=slots, floors=floors, clock=clock)
-        self._report, self._images = report, images
+        self._reports, self._images = UpdateReports(station, boot, slots, report, clock), images
+        self._trial = TrialDesk(slots, switch, clock)
         self._slots, self._floors, self._selftest, self._switch = slots, floors, selftest, switch
         self._clock, self._roll = clock, roll
         self._work: _Work | None = None
@@ -124,7 +118,7 @@ class UpdateLoop:
             self._raise_floors(mark.order)
         if trial is None:
             self._slots.collect_garbage()
-            self._report_rest()
+            self._reports.rest()
             return
         work = self._work = _Work(trial.order, UpdateState.IDLE)
         if trial.tries >= MAX_TRIES:
@@ -147,14 +141,14 @@ class UpdateLoop:
 
     def _tick(self, within_s: float) -> None:
         if self._unsaid and self._work is None:
-            self._report_rest()
+            self._reports.rest()
             self._unsaid = False
         work = self._work
         if work is None or work.state is UpdateState.IDLE:
             wait_s = within_s if work is None else self._pause_s(work, within_s)
         else:
             # A trial waits for its outcome below; everything else for the server, or for the disk.
-            wait_s = 0.0 if work.offered else self._pause_s(work, within_s)
+            wait_s = 0.0 if self._trial.under_way else self._pause_s(work, within_s)
         desired = self._desk.take(wait_s)
         if desired is not None:
             try:
@@ -163,7 +157,7 @@ class UpdateLoop:
                 self._desk.put_back(desired)
                 raise
             work = self._work
-        if work is not None and (work.offered or self._clock.monotonic() >= work.not_before):
+        if work is not None and (self._trial.under_way or self._clock.monotonic() >= work.not_before):
             self._attempt(work, within_s)
 
     def _pause_s(self, work: _Work, within_s: float) -> float:
@@ -183,7 +177,7 @@ class UpdateLoop:
         if acceptance is Acceptance.UNDER_WAY:
             return  # delivered again while being followed
         if acceptance is Acceptance.REPEATED:
-            self._report_rest()
+            self._reports.rest()
             return
         if work is not None:
             _log.info("order %d supersedes %d", order.desired_seq, work.order.desired_seq)
@@ -191,23 +185,16 @@ class UpdateLoop:
         self._work = _Work(order, UpdateState.IDLE)
 
     def _supersede(self, work: _Work) -> None:
-        if work.offered:
+        if self._trial.under_way or self._slots.trial() is not None:  # or that of a process before this one
             self._slots.withdraw_trial()
-            self._switch.withdraw(work.order.deployment, work.order.bundle)
-        elif self._slots.trial() is not None:
-            self._slots.withdraw_trial()  # of a process before this one
+            self._trial.withdraw()
         work.state = step(work.state, UpdateEvent.SUPERSEDED)
 
     def _tell_refusal(self, said: str) -> None:
-        last = self._slots.last()
-        if not said:
-            return
-        if self._work is not None:
-            self._report_work(self._work, said)
-        elif last is None or last.kept:
-            self._report_rest(said)
-        else:
-            self._report_rest()  # a roll-back says more than the refusal that repeats it
+        if said and self._work is not None:
+            self._reports.work(self._work.order, self._work.state, said)
+        elif said:
+            self._reports.refusal(said)
 
     # One update
 
@@ -241,8 +228,8 @@ class UpdateLoop:
                 self._fail(work, f"self-test: {reason}")
             else:
                 self._go(work, UpdateEvent.SELFTEST_PASSED)
-        elif not work.offered:
-            self._offer(work)
+        elif not self._trial.under_way:
+            self._trial.offer(work.order, _bundle(work))
         else:
             self._await_outcome(work, within_s)
 
@@ -275,115 +262,61 @@ class UpdateLoop:
         if work.bundle is not None:
             self._go(work, UpdateEvent.INSTALLED)  # else a newer order waits to be looked at
 
-    def _offer(self, work: _Work) -> None:
-        bundle, probation = _bundle(work), work.order.probation
-        mark = self._slots.committed()
-        if mark is None or not mark.digest:
-            # The first bundle has nobody to agree with: it is kept for running well.
-            probation = msgspec.structs.replace(probation, min_agreement=0.0)
-        tries = self._slots.begin_try(work.order)  # OTA-4: counted before anything loads it
-        _log.info("bundle %s on trial, try %d of %d", bundle.digest[:12], tries, MAX_TRIES)
-        self._switch.offer(Trial(bundle, work.order.deployment, probation))
-        work.outcome_due = self._clock.monotonic() + probation.timeout_s + probation.serve_s + _OUTCOME_GRACE_S
-        work.offered = True
-
     def _await_outcome(self, work: _Work, within_s: float) -> None:
         pause_s = self._pause_s(work, within_s)
         if pause_s:
             self._clock.sleep(pause_s)  # an outcome is here, the disk was not ready to keep it
             return
-        if work.outcome is None:
-            outcome = self._switch.next_outcome(within_s)
-            self._hear_news(work)
-            if outcome is not None and _is_of(work, outcome.deployment, outcome.bundle):
-                work.outcome = outcome
-            elif self._clock.monotonic() > work.outcome_due:
-                self._fail(work, "the trial came to no end within its time")
-                return
-            else:
-                return
-        outcome = work.outcome
-        if outcome.kept:
-            if work.state is UpdateState.TRIAL:
-                self._go(work, UpdateEvent.IN_CHARGE)
+        outcome = self._trial.listen(within_s)
+        if work.state is UpdateState.TRIAL and (self._trial.in_charge or (outcome is not None and outcome.kept)):
+            self._go(work, UpdateEvent.IN_CHARGE)
+        if outcome is None:
+            if self._reports.quiet_s() >= _TELL_EVERY_S:
+                # A rollout takes silence for failure, and a probation may last for hours.
+                self._reports.work(work.order, work.state)
+        elif outcome.kept:
             self._commit(work, UpdateEvent.KEPT, outcome.frames, outcome.agreed)
         else:
             self._fail(work, outcome.reason, outcome.frames, outcome.agreed)
 
-    def _hear_news(self, work: _Work) -> None:
-        news = self._switch.news()
-        if news is None or not _is_of(work, news.deployment, news.bundle):
-            return
-        now_s = self._clock.monotonic()
-        # A degraded station holds its trial: its own word on how long it may still take counts.
-        work.outcome_due = now_s + news.left_s + _OUTCOME_GRACE_S
-        if news.phase is TrialPhase.IN_CHARGE and work.state is UpdateState.TRIAL:
-            self._go(work, UpdateEvent.IN_CHARGE)
-        elif now_s - work.told_s >= _TELL_EVERY_S:
-            # A rollout takes silence for failure, and a probation may last for hours.
-            self._report_work(work)
-
     def _commit(self, work: _Work, event: UpdateEvent, frames: int, agreed: int) -> None:
         self._slots.commit(work.order, frames=frames, agreed=agreed)
         self._raise_floors(work.order)  # OTA-4: only after the commit
+        self._trial.close()
         work.state = step(work.state, event)
         self._rest()
 
     def _fail(self, work: _Work, reason: str, frames: int = 0, agreed: int = 0) -> None:
         _log.warning("bundle %s rolled back: %s", work.order.bundle[:12], reason)
-        if work.offered:
-            # Whatever it has come to meanwhile, it is in charge no more.
-            self._switch.withdraw(work.order.deployment, work.order.bundle)
         self._slots.roll_back(work.order, reason, frames=frames, agreed=agreed)
         if work.found is not None:
             self._images.give_up(work.found, work.order.bundle)
+        self._trial.withdraw()
         work.state = step(work.state, UpdateEvent.FAILED)
         self._rest()
 
     def _rest(self) -> None:
         self._work = None
-        self._report_rest()
+        self._reports.rest()
         self._slots.collect_garbage()
 
     def _go(self, work: _Work, event: UpdateEvent) -> None:
         work.state = step(work.state, event)
         work.attempts, work.not_before = 0, 0.0
-        self._report_work(work)
+        self._reports.work(work.order, work.state)
 
     def _wait(self, work: _Work, error: PlumblineError) -> None:
         work.attempts += 1
         wait_s = full_jitter_s(work.attempts, self._roll())
         work.not_before = self._clock.monotonic() + wait_s
         _log.info("update in %s tries again in %.1f s: %s", work.state.value, wait_s, error.one_line())
-        self._report_work(work, error.one_line())
+        self._reports.work(work.order, work.state, error.one_line())
 
     def _raise_floors(self, order: Order) -> None:
         self._floors.write(floor_rules.raise_order(self._floors.read(), order))
-
-    # Reports
-
-    def _report_rest(self, reason: str = "") -> None:
-        mark, last = self._slots.committed(), self._slots.last()
-        self._publish(at_rest(self._station, self._boot, self._clock.now(), mark, last, reason))
-
-    def _report_work(self, work: _Work, reason: str = "") -> None:
-        work.told_s = self._clock.monotonic()
-        mark, now = self._slots.committed(), self._clock.now()
-        self._publish(under_way(self._station, self._boot, now, mark, work.order, work.state, reason))
-
-    def _publish(self, reported: ReportedState) -> None:
-        try:
-            self._report.publish(reported)
-        except PlumblineError as error:
-            # OTA-5: what is on the disk stands whether or not anybody could be told.
-            _log.warning("the report of %s was not taken: %s", reported.update_state, error.one_line())
 
 
 def _bundle(work: _Work) -> InstalledBundle:
     if work.bundle is None:
         raise BadOrder(f"bundle {work.order.bundle[:12]} is in no slot")
     return work.bundle
-
-
-def _is_of(work: _Work, deployment: str, bundle: str) -> bool:
-    return (work.order.deployment, work.order.bundle) == (deployment, bundle)

@@ -27,6 +27,7 @@ from agent.slots.selftest import SubprocessSelfTest
 from agent.slots.tuf_client import TufClient
 from agent.stepping_back import SteppingBack
 from agent.store_wiring import read_bytes
+from agent.update.compatible import incompatibilities
 from agent.update.floors import effective_now
 from agent.update.trusted_target import TrustedTarget
 from agent.update_loop import UpdateLoop
@@ -118,7 +119,8 @@ def make_update_loop(
         held=held,
     )
     network = [] if http is None else [_network(settings, trust, http, slots, floors, clock)]
-    images = ImageFetch(lambda: [*hand.sources(), *network], slots=slots, floors=floors, machine=read_machine_facts())
+    machine = read_machine_facts()
+    images = ImageFetch(lambda: [*hand.sources(), *network], slots=slots, floors=floors, machine=machine)
     return UpdateLoop(
         settings.station,
         boot,
@@ -128,7 +130,7 @@ def make_update_loop(
         images=images,
         slots=slots,
         floors=floors,
-        selftest=selftest or SubprocessSelfTest(),
+        selftest=selftest or SubprocessSelfTest(unfit=lambda needs: incompatibilities(needs, machine)),
         switch=switch,
         clock=clock,
         roll=roll,

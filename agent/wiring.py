@@ -200,7 +200,9 @@ class Station:
         return dropped.get(Drop.BACKLOG.value, 0) + dropped.get(Drop.SKIPPED.value, 0)
 
     def _why_unsound(self) -> str:
-        return "the database is damaged; the next start puts it aside" if self._store.recorder.corrupt else ""
+        if self._store.recorder.corrupt:
+            return "the database is damaged; the next start puts it aside"
+        return self._models.serving.why_unsound()
 
     def _capture(self, name: str, source: SourceSettings, stack: ExitStack) -> Capture:
         def opened() -> FrameSource:

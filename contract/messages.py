@@ -92,6 +92,7 @@ class SampleNote(msgspec.Struct, frozen=True):
 class ShadowNote(msgspec.Struct, frozen=True):
     """How a candidate bundle decided the frames it saw beside the one in charge, and what it cost.
 
+    All counts are of the trial so far: the newest note of a trial says it all, and notes are never added up.
     `verdicts` and `incumbent` count verdicts on the same frames. `mean_ms`: of the candidate's own time; `memory_mib`: what
     the process grew by when it was loaded; `failed`: frames it could not decide.
     """

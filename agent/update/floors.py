@@ -18,7 +18,7 @@ BUILT_AT = 1_767_225_600.0
 
 
 class Floors(msgspec.Struct, frozen=True):
-    """`time` is the last time that order side and image side agreed on, `desired_seq` and `release_counter` the last committed order's.
+    """`time` is the last time both sides agreed on, `desired_seq` and `release_counter` the last committed order's.
 
     The four versions are the image repository's; `online_keys` names the keys of its snapshot and timestamp (`name_keys`).
     """

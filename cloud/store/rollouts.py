@@ -90,7 +90,9 @@ class Rollouts:
         """
         with self._database.read() as connection:
             last = connection.execute(select(desired.c.desired_seq).where(desired.c.station == station)).scalar()
-            said = connection.execute(select(station_status.c.desired_seq).where(station_status.c.station == station)).scalar()
+            said = connection.execute(
+                select(station_status.c.desired_seq).where(station_status.c.station == station)
+            ).scalar()
         return max(last or 0, said or 0) + 1
 
     def order(

@@ -6,10 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.update.backoff import CAP_S, full_jitter_s
-from agent.update.floors import BUILT_AT, Floors, RepositoryVersions, effective_now, raise_order, raise_repository, raise_time
+from agent.update.floors import (
+    BUILT_AT,
+    Floors,
+    RepositoryVersions,
+    effective_now,
+    raise_order,
+    raise_repository,
+    raise_time,
+)
 from agent.update.sealed import seal, unseal
 from agent.update.slot_state import Ending, SlotState, TrialRecord, with_ban
-from agent.update.trust import Acceptance, judge_order
+from agent.update.trust import MAX_SEQ_STEP, Acceptance, judge_order
 from contract.errors import BadBundle, BadOrder
 from contract.messages import Order, Probation
 
