@@ -68,6 +68,7 @@ class ConfigLoop:
         self._stashed: DesiredState | None = None
         self._history: deque[tuple[float, Vitals]] = deque(maxlen=256)
         self._refused = ""
+        self._unknown: tuple[DesiredState, Sequence[OrderKey]] | None = None
         self._leaving = False
         self.faults = 0
         """Errors that nothing here foresaw, counted by the outermost guard."""
@@ -113,7 +114,7 @@ class ConfigLoop:
             self._watch(self._probation)
             return
         self._history.append((self._parts.clock.monotonic(), self._parts.vitals()))
-        desired, self._stashed = desired or self._stashed, None
+        desired, self._stashed = desired or self._stashed or self._signed_by_a_new_key(), None
         if desired is not None:
             self._consider(desired)
         if self._waiting is not None:
@@ -124,9 +125,12 @@ class ConfigLoop:
     def _consider(self, desired: DesiredState) -> None:
         if not desired.configuration:
             return
-        store, order = self._parts.store, None
+        store, order, keys = self._parts.store, None, self._parts.keys()
+        # New order keys come in the same message, and the update loop may take them up after this has looked.
+        self._unknown = (desired, keys)
         try:
-            order = verify_configuration(desired.configuration, self._parts.keys())
+            order = verify_configuration(desired.configuration, keys)
+            self._unknown = None
             if self._waiting is not None and order == self._waiting:
                 return  # delivered again while being followed
             acceptance = judge_configuration(
@@ -155,6 +159,12 @@ class ConfigLoop:
         self._waiting = order
         self._parts.inbox.hold(True)
         self._say(order)
+
+    def _signed_by_a_new_key(self) -> DesiredState | None:
+        """Return the desired state whose signature no key held, once there are other keys."""
+        if self._unknown is None or list(self._parts.keys()) == list(self._unknown[1]):
+            return None
+        return self._unknown[0]
 
     def _refuse(self, order: ConfigOrder | None, error: RefusedError) -> None:
         self.refused_orders += 1

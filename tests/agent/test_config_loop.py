@@ -51,6 +51,7 @@ class Plant:
     restarts: int = 0
     broker: bool = True
     seq: int = 0
+    keys: list[OrderKey] = field(default_factory=lambda: [KEY])
     disk: Disk = field(default_factory=Disk)
 
     def __post_init__(self) -> None:
@@ -70,7 +71,7 @@ class Plant:
         self.inbox = _Inbox(self.updates, held=self.remote.on_trial() is not None)
         self.report = JointReport(self.box, self.clock)
         parts = Parts(
-            self.store, self.inbox, self.report, self.remote, lambda: [KEY], self.vitals, self.clock, self.clock.now
+            self.store, self.inbox, self.report, self.remote, lambda: self.keys, self.vitals, self.clock, self.clock.now
         )
         self.loop = ConfigLoop("s1", parts)
         self.report.publish(ReportedState("s1", "b", self.clock.now(), "", "IDLE"))
@@ -217,6 +218,17 @@ def test_unsigned_stolen_and_foreign_envelopes_are_refused(plant: Plant) -> None
         assert plant.state().config_state == ("REFUSED"), envelope[:40]
         assert plant.state().config_deployment == "" and plant.store.trial() is None
     assert plant.loop.refused_orders == 3, "no order at all is none to refuse"
+
+
+def test_an_order_signed_by_a_key_that_becomes_known_a_moment_later_is_followed_without_being_sent_again(
+    plant: Plant,
+) -> None:
+    plant.send(plant.order(SHORT, "d1"), THIEF)
+    plant.run(10)
+    assert plant.state().config_state == "REFUSED" and plant.loop.refused_orders == 1
+    plant.keys = [KEY, OrderKey(THIEF.public_key.keyid, THIEF.public_key.keyval["public"])]
+    plant.run(30)
+    assert (plant.state().config_state, plant.settings.windows.frames) == ("COMMITTED", 64)
 
 
 def test_a_replayed_order_and_a_replayed_roll_back_are_refused(plant: Plant) -> None:

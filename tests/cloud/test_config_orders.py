@@ -11,10 +11,10 @@ import pytest
 from cloud.config_orders import ConfigOrders
 from cloud.ports.rollouts import StandingOrder
 from cloud.registry.keys import Keys, init_keys
+from cloud.registry.orders import CurrentOrderSigner
 from cloud.rollout_loop import RolloutLoop, RolloutSettings
 from cloud.store.configurations import Configurations
 from cloud.store.tables import desired
-from cloud.wiring import KeySigner
 from contract.config_states import settings_digest
 from contract.errors import InvalidConfig, NotFound, RefusedError
 from contract.messages import DesiredState, ReportedState
@@ -40,13 +40,16 @@ class Plant:
     def __post_init__(self) -> None:
         self.book = Configurations(self.tables.database)
         self.orders = ConfigOrders(
-            configurations=self.book, stations=self.tables.stations, signer=KeySigner(self.keys), now=self.clock.now
+            configurations=self.book,
+            stations=self.tables.stations,
+            signer=CurrentOrderSigner(self.keys.folder),
+            now=self.clock.now,
         )
         self.loop = RolloutLoop(
             rollouts=self.tables.rollouts,
             stations=self.tables.stations,
             releases=FakeReleases(),
-            signer=KeySigner(self.keys),
+            signer=CurrentOrderSigner(self.keys.folder),
             link=self.link,
             settings=RolloutSettings(),
             now=self.clock.now,
