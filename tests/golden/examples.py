@@ -14,6 +14,7 @@ from securesystemslib.signer import CryptoSigner
 from contract.codec import decode_control, decode_summary, encode_control, encode_summary
 from contract.manifest import (
     Artefact,
+    Compatibility,
     FileEntry,
     Golden,
     Label,
@@ -21,7 +22,9 @@ from contract.manifest import (
     Lineage,
     Manifest,
     OutputKind,
+    Resources,
     RuntimeKind,
+    Tensor,
     Thresholds,
     decode_manifest,
     encode_manifest,
@@ -32,10 +35,12 @@ from contract.messages import (
     AggregatorState,
     Command,
     CommandResult,
+    ConfigOrder,
     DesiredState,
     Header,
     OpinionsNote,
     Order,
+    OrderKeys,
     Probation,
     ReportedState,
     SampleNote,
@@ -44,7 +49,7 @@ from contract.messages import (
     Summary,
 )
 from contract.preprocess import PreprocessSpec
-from contract.signature import OrderKey, sign_order
+from contract.signature import OrderKey, sign_configuration, sign_order, sign_order_keys
 from contract.sketches.moments import N_STATISTICS, PAIRS
 from contract.sketches.window import FEATURES_VERSION, SketchIdentity, Window, empty_window, layout
 from contract.sketches.wire import to_wire
@@ -92,7 +97,17 @@ def window() -> Window:
 
 def order() -> Order:
     """Return an order."""
-    return Order(STATION, BUNDLE, 1_234_567, "roll-7", 42, 3, _AT, _AT + 86_400.0, Probation(256, 0.9, 300.0))
+    return Order(
+        STATION,
+        BUNDLE,
+        1_234_567,
+        "roll-7",
+        42,
+        3,
+        _AT,
+        _AT + 86_400.0,
+        Probation(256, 0.9, 300.0, 0.25, 0.125, 96.5, 3_600.0),
+    )
 
 
 def summary() -> Summary:
@@ -114,7 +129,17 @@ def summary() -> Summary:
             SampleNote("s-1", _AT - 30.0, "part 4711", "scratch", 0.5625, "REVIEW", "hard", 0.0, 1.25),
             SampleNote("s-2", _AT - 20.0, "", "good", 0.96875, "PASS", "audit", 0.03125, 2.5),
         ),
-        shadow=ShadowNote(CANDIDATE, "roll-7", 128, 120),
+        shadow=ShadowNote(
+            CANDIDATE,
+            "roll-7",
+            128,
+            120,
+            verdicts={"PASS": 100, "REVIEW": 28},
+            incumbent={"PASS": 99, "REJECT": 1, "REVIEW": 28},
+            failed=1,
+            mean_ms=2.75,
+            memory_mib=48.5,
+        ),
         simulated=True,
         note="Überlauf: 2 frames",
         opinions=OpinionsNote(6, 4, 2, 1, 1, 3, {"evicted": 1}),
@@ -135,15 +160,33 @@ def manifest() -> Manifest:
         ),
         thresholds=Thresholds(0.95, 0.75, "learn-then-test"),
         files=(
-            FileEntry("model.int8.onnx", "1a" * 32, 1_000_000),
-            FileEntry("model.tflite", "2b" * 32, 2_000_000),
-            FileEntry("golden.npz", "3c" * 32, 4096),
+            FileEntry("model.int8.onnx", "1a" * 32, 1_000_000, ("1a" * 32,)),
+            FileEntry("model.tflite", "2b" * 32, 2_000_000, ("2b" * 32, "2c" * 32)),
+            FileEntry("golden.npz", "3c" * 32, 4096, ("3c" * 32,)),
+            FileEntry("gate.json", "6f" * 32, 100, ("6f" * 32,)),
+            FileEntry("model_card.md", "70" * 32, 200, ("70" * 32,)),
         ),
         golden=Golden("golden.npz", 0.125),
         release_counter=3,
         lineage=Lineage("4d" * 32, "small-cnn", BUNDLE, "0.1.0", "5e" * 32),
         simulated=True,
+        tensors=(Tensor("model.int8.onnx", "conv.weight", "int8", (8, 3, 3, 3), 512, 216),),
+        compatibility=Compatibility(("aarch64",), {"onnxruntime": "1.20"}, "0.1.0"),
+        resources=Resources(61.0, 3_004_396),
+        gate_report="gate.json",
+        model_card="model_card.md",
     )
+
+
+def config_order() -> ConfigOrder:
+    """Return an order of settings."""
+    text = "[windows]\nframes = 128\n"
+    return ConfigOrder(STATION, text, "settings-3", 3, _AT, _AT + 86_400.0, 120.0)
+
+
+def order_keys() -> OrderKeys:
+    """Return replaced order keys."""
+    return OrderKeys(2, {ORDER_KEY.keyid: ORDER_KEY.public}, _AT)
 
 
 def examples() -> dict[str, Example]:
@@ -151,10 +194,32 @@ def examples() -> dict[str, Example]:
     control: dict[str, msgspec.Struct] = {
         "station_state": StationState(STATION, BOOT, True, _AT, "0.1.0", True),
         "reported_state": ReportedState(
-            STATION, BOOT, _AT, BUNDLE, "PROBATION", "roll-7", CANDIDATE, "agrees on 120 of 128", 42, 128, 120
+            STATION,
+            BOOT,
+            _AT,
+            BUNDLE,
+            "PROBATION",
+            "roll-7",
+            CANDIDATE,
+            "agrees on 120 of 128",
+            42,
+            128,
+            120,
+            configuration=MODEL,
+            config_state="COMMITTED",
+            config_deployment="settings-3",
+            config_reason="kept",
+            config_seq=3,
         ),
-        "desired_state": DesiredState(STATION, sign_order(order(), _SIGNER)),
+        "desired_state": DesiredState(
+            STATION,
+            sign_order(order(), _SIGNER),
+            configuration=sign_configuration(config_order(), _SIGNER),
+            order_keys=sign_order_keys(order_keys(), _SIGNER),
+        ),
         "order": order(),
+        "config_order": config_order(),
+        "order_keys": order_keys(),
         "command": Command("c-9", STATION, "upload_samples", _AT + 60.0, {"samples": ["s-1", "s-2"]}),
         "command_result": CommandResult("c-9", STATION, False, "s-2 was evicted"),
         "ack": Ack(STATION, BOOT, ((1, 16), (18, 18)), 100),
