@@ -94,6 +94,30 @@ class RolloutLoop:
         """
         self._rollouts.step(self._rollouts.get(rollout), RolloutEvent.ABORT, actor, reason, self._now())
 
+    def stop_station(self, station: str, actor: str, reason: str) -> None:
+        """Order a station to run no bundle: every frame is REVIEW until another order.
+
+        Any thread may ask. No image key is needed to stop something.
+
+        Raises:
+            RefusedError: a rollout is under way.
+            TransientError: another order went out in the same moment.
+        """
+        now, seq = self._now(), self._rollouts.next_seq(station)
+        order = Order(
+            station=station,
+            bundle="",
+            size_bytes=0,
+            deployment=f"stop-{seq}-{station}"[:64],
+            desired_seq=seq,
+            release_counter=0,
+            issued_at=now,
+            expires_at=now + self._settings.order_valid_s,
+            probation=Probation(0, 0.0),
+        )
+        standing = StandingOrder(station, seq, "", self._signer.sign(order), published=False)
+        self._rollouts.order_apart(standing, actor, "stop station", reason, now)
+
     def tick(self) -> None:
         """Take every rollout one step further and send what the broker has not taken yet."""
         if (connections := self._link.connections()) != self._seen_connections:

@@ -62,7 +62,7 @@ def judge_order(
             f"order {order.desired_seq} is {order.desired_seq - floors.desired_seq} ahead of the last one",
             hint="no cloud counts like that: is its key in other hands?",
         )
-    if order.release_counter < floors.release_counter:
+    if not runs_nothing and order.release_counter < floors.release_counter:
         raise BadOrder(
             f"release counter {order.release_counter} is below {floors.release_counter}",
             hint="bundles of that age must never run here again",

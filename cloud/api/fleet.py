@@ -54,6 +54,9 @@ class RolloutControl(Protocol):
     def abort(self, rollout: int, actor: str, reason: str) -> None:
         """Stop a rollout and bring its stations back."""
 
+    def stop_station(self, station: str, actor: str, reason: str) -> None:
+        """Order a station to run no bundle."""
+
 
 class DriftControl(Protocol):
     """What the drift detectors say, and the order to learn a station anew."""
@@ -150,6 +153,12 @@ def fleet_routes(
     def abort(rollout: int, body: ReasonBody) -> dict[str, Any]:
         _answer(control.abort, rollout, Role.OPERATOR.value, body.reason)
         return {"rollout": rollout}
+
+    @routes.post("/stations/{station}/stop", status_code=202)
+    def stop_station(station: str, body: ReasonBody) -> dict[str, str]:
+        _answer(stations.check_known, station)
+        _answer(control.stop_station, station, Role.OPERATOR.value, body.reason)
+        return {"station": station}
 
     @routes.get("/audit")
     def entries(

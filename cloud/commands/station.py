@@ -11,6 +11,7 @@ import msgspec
 
 from cloud.clock import SystemClock
 from cloud.commands.output import Subparsers, print_json
+from cloud.commands.server_api import ask_server
 from cloud.registry.keys import ORDER_KEY_FILE, load_keys
 from cloud.registry.release import Registry
 from cloud.settings import CloudSettings, load_settings
@@ -18,6 +19,10 @@ from cloud.store.database import Database
 from cloud.store.stations import Stations
 from contract.errors import InvalidConfig
 from contract.ids import check_station_id
+
+_EXAMPLES = """examples:
+  plumbline-cloud station add line3-cam1 --config plant/cloud.toml --out line3-cam1
+  plumbline-cloud station stop line3-cam1 --reason 'passes cracked parts' --config plant/cloud.toml"""
 
 _AGENT_TOML = """# A Plumbline station. Paths are relative to this file. `plumbline-agent run --help` lists every key.
 station = {station}
@@ -44,8 +49,8 @@ def register(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         "station",
-        help="add a station",
-        epilog="example: plumbline-cloud station add line3-cam1 --config plant/cloud.toml --out line3-cam1",
+        help="add a station, or order one to stop judging",
+        epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     actions = parser.add_subparsers(metavar="ACTION", required=True)
@@ -57,6 +62,26 @@ def register(subparsers: Subparsers) -> None:
     add.add_argument("--config", type=Path, default=Path("cloud.toml"), help="cloud.toml (default %(default)s)")
     add.add_argument("--json", action="store_true", help="print JSON")
     add.set_defaults(run=run)
+    stop = actions.add_parser(
+        "stop",
+        help="order a station to run no bundle: every part is REVIEW until a rollout orders it one again",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    stop.add_argument("station", help="its id")
+    stop.add_argument("--reason", required=True, help="why, for the audit log")
+    stop.add_argument("--config", type=Path, default=Path("cloud.toml"), help="cloud.toml (default %(default)s)")
+    stop.add_argument("--json", action="store_true", help="print JSON")
+    stop.set_defaults(run=_stop)
+
+
+def _stop(args: argparse.Namespace) -> int:
+    settings, station = load_settings(args.config), check_station_id(args.station)
+    answer = ask_server(settings, "POST", f"/v1/stations/{station}/stop", {"reason": args.reason})
+    print_json(answer) if args.json else print(
+        f"{station} is ordered to run nothing; a rollout orders it a bundle again"
+    )
+    return 0
 
 
 def run(args: argparse.Namespace) -> int:

@@ -76,6 +76,9 @@ class RolloutBook(Protocol):
     ) -> None:
         """Store an order with the member's step that it carries out."""
 
+    def order_apart(self, order: StandingOrder, actor: str, act: str, reason: str, now: float) -> None:
+        """Store an order that belongs to no rollout; RefusedError while a rollout is under way."""
+
     def withdraw(self, member: RolloutMember, reason: str, now: float) -> None:
         """Recall a station that has nothing to go back to: no order stands for it any more."""
 

@@ -8,7 +8,7 @@ from sqlalchemy import select, update
 
 from cloud.store.audit import write_audit
 from cloud.store.database import Database
-from cloud.store.tables import desired, stations
+from cloud.store.tables import desired, station_status, stations
 from contract.errors import NotFound
 
 
@@ -36,9 +36,11 @@ class KitOrders:
                 row = {"station": name, "desired_seq": 0, "bundle": "", "envelope": "", "published": True}
                 connection.execute(self._database.insert_new(desired).values(**row))
                 own = desired.c.station == name
-                connection.execute(update(desired).where(own).values(desired_seq=desired.c.desired_seq + 1))
-                numbers[name] = int(
-                    connection.execute(select(desired.c.desired_seq).where(own)).scalar_one(),
-                )
+                last = connection.execute(select(desired.c.desired_seq).where(own)).scalar_one()
+                said = connection.execute(
+                    select(station_status.c.desired_seq).where(station_status.c.station == name)
+                ).scalar()
+                numbers[name] = max(int(last), said or 0) + 1
+                connection.execute(update(desired).where(own).values(desired_seq=numbers[name]))
                 write_audit(connection, now, actor, "kit", f"{name}: version {version}, desired_seq {numbers[name]}")
         return numbers

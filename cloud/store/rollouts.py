@@ -106,15 +106,32 @@ class Rollouts:
             TransientError: a kit took the order's number meanwhile; sign it again with the next one.
         """
         with self._database.write() as connection:
-            own = select(desired.c.desired_seq).where(desired.c.station == order.station).with_for_update()
-            if (connection.execute(own).scalar() or 0) >= order.desired_seq:
-                raise TransientError(f"number {order.desired_seq} of {order.station} was taken by a kit meanwhile")
-            values = {"station": order.station, "desired_seq": order.desired_seq, "bundle": order.bundle}
-            values |= {"envelope": order.envelope, "published": False}
-            connection.execute(self._database.upsert(desired, "station", values))
+            self._stand(connection, order)
             _step(connection, member, event, {"ordered_at": now, "previous_bundle": previous_bundle})
             detail = f"{order.station}: bundle {order.bundle[:12]}, desired_seq {order.desired_seq}"
             write_audit(connection, now, "plumbline", event.value, detail)
+
+    def order_apart(self, order: StandingOrder, actor: str, act: str, reason: str, now: float) -> None:
+        """Store an order that belongs to no rollout, in one transaction.
+
+        Raises:
+            TransientError: another order took its number meanwhile.
+            RefusedError: a rollout is under way, which would take the station for one that failed.
+        """
+        with self._database.write() as connection:
+            busy = select(rollouts.c.id).where(rollouts.c.state.in_([RolloutState.RUNNING, RolloutState.ABORTING]))
+            if (other := connection.execute(busy).scalar()) is not None:
+                raise RefusedError(f"rollout {other} is still under way", hint="wait for it or abort it")
+            self._stand(connection, order)
+            write_audit(connection, now, actor, act, f"{order.station}: {reason} (desired_seq {order.desired_seq})")
+
+    def _stand(self, connection: Connection, order: StandingOrder) -> None:
+        own = select(desired.c.desired_seq).where(desired.c.station == order.station).with_for_update()
+        if (connection.execute(own).scalar() or 0) >= order.desired_seq:
+            raise TransientError(f"number {order.desired_seq} of {order.station} was taken meanwhile")
+        values = {"station": order.station, "desired_seq": order.desired_seq, "bundle": order.bundle}
+        values |= {"envelope": order.envelope, "published": False}
+        connection.execute(self._database.upsert(desired, "station", values))
 
     def withdraw(self, member: RolloutMember, reason: str, now: float) -> None:
         """Recall a station that has nothing to go back to: no order stands for it any more. Its desired_seq stays."""

@@ -46,6 +46,7 @@ wave_shares = []
 probation_frames = 96
 min_agreement = 0.8
 probation_timeout_s = 300.0
+serve_s = 2.0
 silence_s = 300.0
 """
 

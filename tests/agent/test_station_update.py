@@ -78,16 +78,19 @@ class Plant:
         )
         return release(content, self.registry, self.keys, time.time())
 
-    def order(self, collector: Collector, released: ReleasedVersion, deployment: str) -> None:
+    def order(
+        self, collector: Collector, released: ReleasedVersion | None, deployment: str, serve_s: float = 0.5
+    ) -> None:
+        """Order a released bundle to be run; None: nothing."""
         self.seq += 1
         envelope = issue_order(
             self.keys,
             station=STATION,
-            bundle=released.digest,
-            size_bytes=released.size_bytes,
+            bundle=released.digest if released else "",
+            size_bytes=released.size_bytes if released else 0,
             deployment=deployment,
             desired_seq=self.seq,
-            probation=Probation(frames=30, min_agreement=0.9, timeout_s=30.0),
+            probation=Probation(frames=30, min_agreement=0.9, timeout_s=30.0, serve_s=serve_s),
             now=time.time(),
         )
         desired = encode_control(DesiredState(STATION, envelope))
@@ -148,7 +151,31 @@ def test_first_install_then_a_bad_release_is_turned_down_then_a_good_one_takes_o
     assert state is not None and (state.update_state, state.bundle) == ("COMMITTED", third.digest), state
     wait_for(lambda: any(s.header.bundle == third.digest for s in collector.summaries.values()))
     shadows = [s.shadow for s in collector.summaries.values() if s.shadow is not None]
-    assert shadows
+    assert shadows and all(sum(note.verdicts.values()) == note.frames for note in shadows)
+    states = [state.update_state for state in collector.reported if state.deployment == "d3"]
+    assert states.index("PROBATION") < states.index("COMMITTED"), "in charge before it is kept"
+
+    # A newer order ends a probation that would last for an hour, and the incumbent is in charge again.
+    house.order(collector, first, "d4", serve_s=3600.0)
+    wait_for(lambda: (state := last(collector, "d4")) is not None and state.update_state == "PROBATION", 40)
+    house.order(collector, third, "d5")
+    wait_for(lambda: ended(collector, "d5"), 40)
+    state = last(collector, "d5")
+    assert state is not None and (state.update_state, state.bundle) == ("COMMITTED", third.digest), state
+    wait_for(lambda: "is in charge again" in house.station.said())
+
+    # It is stopped by an order, across a restart, and started again by the next one.
+    judged_by_none = house.station.status()["review_causes"].get("no_model", 0)
+    house.order(collector, None, "d6")
+    wait_for(lambda: house.station.status()["review_causes"].get("no_model", 0) > judged_by_none)
+    house.station.end(signal.SIGKILL)
+    house.station.start()
+    judged_by_none = house.station.status()["review_causes"]["no_model"]
+    wait_for(lambda: house.station.status()["review_causes"]["no_model"] > judged_by_none)
+    house.order(collector, third, "d7")
+    wait_for(lambda: ended(collector, "d7"), 40)
+    state = last(collector, "d7")
+    assert state is not None and (state.update_state, state.bundle) == ("COMMITTED", third.digest), state
 
     # Killed and started again, it boots what it committed, and every frame is still accounted for.
     house.station.end(signal.SIGKILL)

@@ -14,6 +14,7 @@ from cloud.rollout.judge import RolloutPolicy
 from cloud.rollout.rollout_states import MemberState, RolloutState
 from cloud.rollout_loop import RolloutLoop, RolloutSettings
 from contract.errors import IllegalTransition, NotFound, RefusedError
+from contract.messages import ReportedState
 from contract.signature import verify_order
 from contract.topics import Channel, topic
 from tests.fakes.agent_clock import HandClock
@@ -328,6 +329,33 @@ def test_release_that_raises_the_counter_is_not_taken_back_where_it_was_committe
     for station in ("s1", "s2"):
         assert plant.fleet.running[station] == "3" * 64 and "release counter to 5" in members[station].reason
     assert plant.fleet.running["s3"] == OLD and plant.fleet.orders[-1].deployment == "r1-s3-back"
+
+
+def test_station_ordered_to_run_nothing_stops_and_a_rollout_starts_it_again(plant: Plant) -> None:
+    rollout = plant.loop.start("v2", (), "operator")
+    with pytest.raises(RefusedError, match="under way"):
+        plant.loop.stop_station("s3", "eva", "passes cracked parts")
+    plant.turns()
+    assert plant.rollout(rollout)[0] is RolloutState.DONE
+    plant.loop.stop_station("s3", "eva", "passes cracked parts")
+    plant.turns(2)
+    stop = plant.fleet.orders[-1]
+    assert (stop.station, stop.bundle, stop.size_bytes, stop.desired_seq) == ("s3", "", 0, 2)
+    assert plant.fleet.running["s3"] == "" and plant.fleet.running["s4"] == NEW
+    assert [e.detail for e in plant.tables.audit.entries() if e.act == "stop station"] == [
+        "s3: passes cracked parts (desired_seq 2)"
+    ]
+    again = plant.loop.start("v2", (), "operator")
+    plant.turns()
+    assert plant.rollout(again)[0] is RolloutState.DONE and plant.fleet.running["s3"] == NEW
+
+
+def test_numbers_go_on_after_what_a_station_says_it_followed(plant: Plant) -> None:
+    """The database is a restored one: orders that count from its own number would all be refused as old."""
+    plant.tables.stations.commit(
+        [], [ReportedState("s1", "b1", plant.clock.now(), OLD, "COMMITTED", desired_seq=41)], plant.clock.now()
+    )
+    assert plant.tables.rollouts.next_seq("s1") == 42
 
 
 def test_version_below_the_counter_that_was_rolled_out_is_refused(plant: Plant) -> None:

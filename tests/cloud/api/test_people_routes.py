@@ -92,6 +92,18 @@ def test_a_rollout_is_started_listed_and_stopped(api: Api) -> None:
     assert api.get("/v1/rollouts").json()[0]["reason"] == "wrong lamp"
 
 
+def test_a_station_is_ordered_to_stop_but_not_in_the_middle_of_a_rollout(api: Api) -> None:
+    body = {"reason": "passes cracked parts"}
+    assert api.post("/v1/stations/s2/stop", json=body).json() == {"station": "s2"}
+    assert "no station 'nobody'" in api.post("/v1/stations/nobody/stop", json=body).json()["detail"]
+    assert api.post("/v1/stations/s2/stop", json={"reason": ""}).status_code == 422
+    entries = api.get("/v1/audit").json()["entries"]
+    assert [(e["actor"], e["act"]) for e in entries if "cracked" in e["detail"]] == [("operator", "stop station")]
+    api.post("/v1/rollouts", json={"version": "v1"})
+    refused = api.post("/v1/stations/s2/stop", json=body)
+    assert refused.status_code == 409 and "rollout 1 is still under way" in refused.json()["detail"]
+
+
 def test_a_rollout_request_that_is_none_is_422(api: Api) -> None:
     bodies: list[Any] = [{}, {"version": ""}, {"version": "v1", "force": True}, {"version": 7}, [], "v1"]
     assert {api.post("/v1/rollouts", json=body).status_code for body in bodies} == {422}

@@ -66,7 +66,9 @@ def test_help_explains_and_has_an_example_that_begins_with_the_command(cli: Cli,
     assert code == 0 and "example" in out and f"plumbline-cloud {words[0]} " in out
 
 
-@pytest.mark.parametrize("words", [("station", "add"), ("rollout", "start"), ("rollout", "abort"), ("drift", "report")])
+@pytest.mark.parametrize(
+    "words", [("station", "add"), ("station", "stop"), ("rollout", "start"), ("rollout", "abort"), ("drift", "report")]
+)
 def test_every_action_has_help(cli: Cli, words: tuple[str, ...]) -> None:
     code, out, _ = cli(*words, "--help")
     assert code == 0 and "--config" in out and "--json" in out
@@ -240,6 +242,7 @@ def test_asking_a_server_that_does_not_run_is_one_line(home: Path, cli: Cli) -> 
         ("rollout", "list"),
         ("rollout", "start", "--version", "v1"),
         ("rollout", "abort", "1", "--reason", "x"),
+        ("station", "stop", "s1", "--reason", "x"),
         ("drift", "report", "--station", "s1"),
         ("drift", "re-enrol", "--station", "s1", "--reason", "lamp"),
     ):
