@@ -169,7 +169,8 @@ class Models:
         died = self._starts.begin(boots[0].digest, machine_boot)
         if died < most:
             return boots
-        why = f"the station died {died} times in a row within ten minutes of loading it"
+        often = "once" if died == 1 else f"{died} times in a row"
+        why = f"the station died {often} within ten minutes of loading it"
         try:
             earlier = self.slots.step_back(why)
         except NotFound:

@@ -15,6 +15,17 @@ settings.register_profile("plumbline", settings(), deadline=None)
 settings.load_profile("plumbline")
 
 
+# Minutes in one file: begun last, they would be waited for by one worker alone. See scripts/test.
+_BEGUN_FIRST = tuple(
+    f"tests/{each}/" for each in ("e2e", "scripts", "cloud/retrain", "cloud/drift", "realdata", "agent/soak")
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put long files first; within them, and after them, the order stays."""
+    items.sort(key=lambda item: not item.nodeid.startswith(_BEGUN_FIRST))
+
+
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
     """A real mosquitto of the test's own."""

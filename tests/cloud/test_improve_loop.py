@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud.drift.policy import DriftPolicy
@@ -228,6 +228,7 @@ def _keep(fleet: Fleet, at: float, seq: int, *reasons: str) -> None:
 @given(
     st.lists(st.sampled_from(["", "audit", "hard", "novel", "hard audit", "hard hard hard"]), min_size=1, max_size=30)
 )
+@settings(max_examples=40)
 def test_hard_frames_never_take_the_places_of_random_ones(hours: list[str]) -> None:
     with TemporaryDirectory() as folder:
         tables = open_tables(Path(folder) / "cloud.db")

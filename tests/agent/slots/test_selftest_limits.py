@@ -105,7 +105,7 @@ def test_a_golden_answer_that_rounding_decides_is_not_held_against_a_model(tmp_p
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_golden_scores_that_are_no_numbers_prove_nothing(tmp_path: Path, bad: float) -> None:
     folder = unpacked(tmp_path, odd_models.all_pass(), scores=((bad, bad), (bad, bad)), max_abs_error=1e6)
-    assert "no numbers" in told(folder)
+    assert "nothing could be compared with" in told(folder)
 
 
 def test_golden_vectors_that_are_not_there_fail(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_a_golden_file_that_unpacks_to_more_than_the_limit_is_stopped(tmp_path: 
     with zipfile.ZipFile(bomb, "w") as archive:
         archive.writestr("pixels.npy", head.getvalue())
     folder = unpacked(tmp_path, model_bytes(), golden=bomb.getvalue(), resources=Resources(10.0))
-    assert told(folder) == "the bundle needs more than 798 MiB"
+    assert "claims 1600000000 bytes" in told(folder)
 
 
 def test_a_bundle_gets_the_memory_it_was_measured_to_take_and_some_more_and_no_more(tmp_path: Path) -> None:

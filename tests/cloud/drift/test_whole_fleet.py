@@ -38,7 +38,7 @@ def _rounds(fleet: FleetDrift, lines, count: int, rng: random.Random | None = No
     return events
 
 
-@pytest.mark.parametrize("sd", [1.2, 5.0])
+@pytest.mark.parametrize("sd", [1.2, pytest.param(5.0, marks=pytest.mark.long)])
 def test_one_shared_cause_on_100_stations_raises_one_fleet_alarm_and_not_100(new_line, sd) -> None:
     fleet, lines = _enrolled(new_line, 100)
     for line in lines:
