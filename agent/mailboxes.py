@@ -18,6 +18,7 @@ class Switch:
         self._news: TrialNews | None = None
         self._withdrawn: queue.Queue[tuple[str, str]] = queue.Queue()
         self._outcomes: queue.Queue[TrialOutcome] = queue.Queue()
+        self._judge: str | None = None
         self._recalled: tuple[InstalledBundle | None] | None = None
 
     def offer(self, trial: Trial) -> None:
@@ -67,10 +68,22 @@ class Switch:
         except queue.Empty:
             return None
 
+    def judged_by(self, digest: str) -> None:
+        """Frame loop: say which bundle is in charge, "" for none. Told at every change, and not while another one loads."""
+        with self._lock:
+            if self._recalled is None:
+                self._judge = digest
+
+    def judge(self) -> str | None:
+        """Update loop: return which bundle is in charge, "" for none; None while that is changing, or not known yet."""
+        with self._lock:
+            return self._judge
+
     def recall(self, bundle: InstalledBundle | None) -> None:
         """Update loop: end whatever trial there is, and put `bundle` in charge; None: nothing."""
         with self._lock:
             self._trial = None
+            self._judge = None
             self._recalled = (bundle,)
 
     def next_recall(self) -> tuple[InstalledBundle | None] | None:

@@ -58,6 +58,8 @@ class Serving:
         self._previous = previous
         self._failures = 0
         self._takeover = Takeover()
+        # Whether what is in charge is on its way out, and must not stay when its successor does not load.
+        self._leaving = False
         # Whom the candidate in charge took over from, to be loaded again should it be there no more.
         self._incumbent: InstalledBundle | None = None
         rules = TrialRules(deadline_ms, shadow_allowed, roll, memory_mib)
@@ -102,6 +104,8 @@ class Serving:
             self._take_over(loaded)
         self._heed_withdrawn()
         self._heed_recalled()
+        if not self._takeover.under_way:
+            self._switch.judged_by(self.in_charge.bundle.digest if self.in_charge else "")
         self._fit_artefact()
         if not self._trying.under_way:
             refused = self._trying.take_up()
@@ -241,9 +245,9 @@ class Serving:
             return
         if self._trying.is_of(*withdrawn):
             self._turn_down("it was withdrawn")
-        elif self.in_charge is not None and self.in_charge.bundle.digest == withdrawn[1] and self._previous is not None:
+        elif self.in_charge is not None and self.in_charge.bundle.digest == withdrawn[1]:
             # It was kept here, and then could not be committed.
-            self._fall_back(self._previous)
+            self._leave(self._previous)
 
     def _heed_recalled(self) -> None:
         recalled = self._switch.next_recall()
@@ -254,13 +258,18 @@ class Serving:
             self._turn_down("something else was ordered")
         self._previous = None  # whoever was there before was left on purpose
         self._takeover.abandon()
+        if bundle is None or self.in_charge is None or self.in_charge.bundle.digest != bundle.digest:
+            self._leave(bundle)
+
+    def _leave(self, bundle: InstalledBundle | None) -> None:
+        """Put `bundle` in charge; None, or one that does not load, leaves none: what is left must not go on judging."""
         if bundle is not None:
-            if self.in_charge is None or self.in_charge.bundle.digest != bundle.digest:
-                self._fall_back(bundle)
+            self._fall_back(bundle)
+            self._leaving = True
             return
         self._full = None
         self._put_in_charge(None)
-        self._log.say("no bundle is in charge, as was ordered: every frame is REVIEW until another order")
+        self._log.say("no bundle is in charge: every frame is REVIEW until another order")
 
     def _fit_artefact(self) -> None:
         """Under pressure load the bundle's smaller artefact beside the line, and the full one again when it has gone."""
@@ -287,9 +296,12 @@ class Serving:
         self._takeover.begin(lambda: load_model(self._load, model.bundle, smaller, prepare_for=self._prepare_for))
 
     def _take_over(self, loaded: Loading) -> None:
+        leaving, self._leaving = self._leaving, False
         if loaded.model is None:
             self._full = None
             self._log.say(f"what was to take over does not load: {loaded.error}")
+            if leaving:
+                self._leave(None)
         else:
             self._put_in_charge(loaded.model)
 

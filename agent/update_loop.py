@@ -20,7 +20,7 @@ from agent.ports.slots import BundleSwitch, InstalledBundle
 from agent.ports.update import FloorStore, SelfTester, SlotStore
 from agent.trial_desk import TrialDesk
 from agent.update import floors as floor_rules
-from agent.update.backoff import full_jitter_s
+from agent.update.backoff import BASE_S, CAP_S, full_jitter_s
 from agent.update.trust import Acceptance, check_release_counter
 from agent.update_reports import UpdateReports
 from contract.errors import BadOrder, PlumblineError, RefusedError, TransientError
@@ -34,6 +34,7 @@ MAX_REFUSALS = 5
 """How often the server may refuse (404, bad hash, metadata that does not hold) before an order is given up."""
 
 _TELL_EVERY_S = 120.0
+_REFUSED_BASE_S = 60.0
 _TICK_S = 1.0
 
 
@@ -81,6 +82,7 @@ class UpdateLoop:
         self._slots, self._floors, self._selftest, self._switch = slots, floors, selftest, switch
         self._clock, self._roll = clock, roll
         self._work: _Work | None = None
+        self._seen_judge: str | None = None
         self._unsaid = False  # a disk that failed kept a report at rest from being made
         self.faults = 0
         """Errors that nothing here foresaw, counted by the outermost guard."""
@@ -116,6 +118,9 @@ class UpdateLoop:
         if mark is not None and mark.order is not None:
             # Power may have been lost between the commit and its floors.
             self._raise_floors(mark.order)
+        last = self._slots.last()
+        if last is not None:
+            self._floors.write(floor_rules.raise_seq(self._floors.read(), last.order))
         if trial is None:
             self._slots.collect_garbage()
             self._reports.rest()
@@ -140,9 +145,11 @@ class UpdateLoop:
             self._clock.sleep(within_s)
 
     def _tick(self, within_s: float) -> None:
-        if self._unsaid and self._work is None:
-            self._reports.rest()
-            self._unsaid = False
+        if self._work is None:
+            self._match_line()
+            if self._unsaid:
+                self._reports.rest()
+                self._unsaid = False
         work = self._work
         if work is None or work.state is UpdateState.IDLE:
             wait_s = within_s if work is None else self._pause_s(work, within_s)
@@ -159,6 +166,23 @@ class UpdateLoop:
             work = self._work
         if work is not None and (self._trial.under_way or self._clock.monotonic() >= work.not_before):
             self._attempt(work, within_s)
+
+    def _match_line(self) -> None:
+        """At rest: see to it that what judges is what was committed, and say so where it is not."""
+        judge, mark = self._switch.judge(), self._slots.committed()
+        committed = mark.digest if mark else ""
+        if judge is None or judge == self._seen_judge == committed:
+            return
+        if judge not in ("", committed) and judge not in self._slots.may_judge():
+            # Banned, never committed, or stopped by an order: whatever went wrong on the way, it must not go on.
+            self._switch.recall(self._slots.boot_bundle())
+            return
+        if judge != self._seen_judge:
+            self._seen_judge = judge
+            self._reports.judge = (
+                "" if judge == committed else f"judged by {f'bundle {judge[:12]}' if judge else 'no bundle'}"
+            )
+            self._unsaid = True
 
     def _pause_s(self, work: _Work, within_s: float) -> float:
         return min(max(work.not_before - self._clock.monotonic(), 0.0), within_s)
@@ -236,7 +260,6 @@ class UpdateLoop:
     def _begin(self, work: _Work) -> None:
         if not work.order.bundle:
             self._commit(work, UpdateEvent.NOTHING_TO_RUN, 0, 0)
-            self._switch.recall(None)
             return
         running = self._slots.boot_bundle()
         if running is not None and running.digest == work.order.bundle:
@@ -244,6 +267,8 @@ class UpdateLoop:
             # not raise a floor above every bundle there is (P3).
             check_release_counter(running.manifest, work.order, self._floors.read())
             work.bundle = running
+            if self._switch.judge() not in (None, running.digest):
+                self._switch.recall(running)  # the line fell back from it: it is given another chance
             self._commit(work, UpdateEvent.ALREADY_RUNNING, 0, 0)
         else:
             self._go(work, UpdateEvent.ORDER_ACCEPTED)
@@ -281,6 +306,8 @@ class UpdateLoop:
 
     def _commit(self, work: _Work, event: UpdateEvent, frames: int, agreed: int) -> None:
         self._slots.commit(work.order, frames=frames, agreed=agreed)
+        if not work.order.bundle:
+            self._switch.recall(None)  # first of all that follows: the old one must not pass another part
         self._raise_floors(work.order)  # OTA-4: only after the commit
         self._trial.close()
         work.state = step(work.state, event)
@@ -289,6 +316,8 @@ class UpdateLoop:
     def _fail(self, work: _Work, reason: str, frames: int = 0, agreed: int = 0) -> None:
         _log.warning("bundle %s rolled back: %s", work.order.bundle[:12], reason)
         self._slots.roll_back(work.order, reason, frames=frames, agreed=agreed)
+        # What is older than an order that failed was taken back before it: a replay of it must not win.
+        self._floors.write(floor_rules.raise_seq(self._floors.read(), work.order))
         if work.found is not None:
             self._images.give_up(work.found, work.order.bundle)
         self._trial.withdraw()
@@ -307,10 +336,20 @@ class UpdateLoop:
 
     def _wait(self, work: _Work, error: PlumblineError) -> None:
         work.attempts += 1
-        wait_s = full_jitter_s(work.attempts, self._roll())
+        # Anybody on the way can answer 404 or with a portal's page: a few seconds of that must not use up an order.
+        base_s = BASE_S if error.retry else _REFUSED_BASE_S
+        wait_s = full_jitter_s(work.attempts, self._roll(), base_s=base_s, cap_s=max(CAP_S, 30 * base_s))
         work.not_before = self._clock.monotonic() + wait_s
         _log.info("update in %s tries again in %.1f s: %s", work.state.value, wait_s, error.one_line())
         self._reports.work(work.order, work.state, error.one_line())
+
+    def forgive(self) -> None:
+        """Take back the try of a trial that this process ended as it should: a shut-down says nothing about a bundle.
+
+        Call it once `run` has returned.
+        """
+        if self._trial.under_way:
+            self._slots.forgive_try()
 
     def _raise_floors(self, order: Order) -> None:
         self._floors.write(floor_rules.raise_order(self._floors.read(), order))

@@ -21,6 +21,8 @@ class UpdateReports:
     def __init__(self, station: str, boot: str, slots: SlotStore, report: Report, clock: Clock) -> None:
         self._station, self._boot, self._slots, self._report, self._clock = station, boot, slots, report, clock
         self._said_s = float("-inf")
+        self.judge = ""
+        """Who judges, where that is not the bundle that was committed."""
 
     def quiet_s(self) -> float:
         """Return how long ago the last report was made."""
@@ -29,7 +31,10 @@ class UpdateReports:
     def rest(self, reason: str = "") -> None:
         """Say how the last update ended; `reason` where there is more to say."""
         mark, last = self._slots.committed(), self._slots.last()
-        self._publish(at_rest(self._station, self._boot, self._clock.now(), mark, last, reason))
+        said = reason or (last.reason if last else "")
+        if self.judge:
+            said = f"{self.judge}; {said}" if said else self.judge
+        self._publish(at_rest(self._station, self._boot, self._clock.now(), mark, last, said))
 
     def work(self, order: Order, state: UpdateState, reason: str = "") -> None:
         """Say how far the update by `order` is."""

@@ -184,6 +184,8 @@ class Station:
         if well:
             with suppress(PlumblineError):
                 self._models.ended_well()
+                if self.update_loop is not None:
+                    self.update_loop.forgive()
         return well
 
     def close(self) -> None:

@@ -82,6 +82,12 @@ class BundleSwitch(Protocol):
     def next_outcome(self, within_s: float) -> TrialOutcome | None:
         """Update loop: return an outcome concluded and not yet seen, waiting at most `within_s`."""
 
+    def judged_by(self, digest: str) -> None:
+        """Frame loop: say which bundle is in charge, "" for none. Told at every change, and not while another one loads."""
+
+    def judge(self) -> str | None:
+        """Update loop: return which bundle is in charge, "" for none; None while that is changing, or not known yet."""
+
     def recall(self, bundle: InstalledBundle | None) -> None:
         """Update loop: end whatever trial there is, and put `bundle` in charge; None: nothing."""
 

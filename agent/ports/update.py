@@ -108,6 +108,12 @@ class SlotStore(Protocol):
     def roll_back(self, order: Order, reason: str, *, frames: int = 0, agreed: int = 0) -> None:
         """End the order's trial without it and ban (bundle, deployment)."""
 
+    def may_judge(self) -> AbstractSet[str]:
+        """Return the digests of committed bundles that may be in charge, as the marks and bans say."""
+
+    def forgive_try(self) -> None:
+        """Take back the last try of the trial under way."""
+
     def withdraw_trial(self) -> None:
         """End the trial under way without an outcome: a newer order took its place."""
 

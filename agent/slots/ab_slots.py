@@ -197,6 +197,18 @@ class Slots:
         state = with_ban(self._state(), order.bundle, order.deployment)
         self._write_state(msgspec.structs.replace(state, trial=None, last=ending))
 
+    def may_judge(self) -> AbstractSet[str]:
+        """Return the digests of committed bundles that may be in charge, as the marks and bans say."""
+        marks = self._committed()
+        return {mark.digest for mark in marks if mark.digest} if marks and marks[0].digest else frozenset()
+
+    def forgive_try(self) -> None:
+        """Take back the last try of the trial under way: the station ended as it should."""
+        state = self._state()
+        if state.trial is not None:
+            trial = msgspec.structs.replace(state.trial, tries=max(state.trial.tries - 1, 0))
+            self._write_state(msgspec.structs.replace(state, trial=trial))
+
     def withdraw_trial(self) -> None:
         """End the trial under way without an outcome: a newer order took its place."""
         self._write_state(msgspec.structs.replace(self._state(), trial=None))

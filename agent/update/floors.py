@@ -61,6 +61,11 @@ def raise_time(floors: Floors, issued_at: float, expires_at: float) -> Floors:
     return msgspec.structs.replace(floors, time=max(floors.time, min(issued_at, expires_at)))
 
 
+def raise_seq(floors: Floors, order: Order) -> Floors:
+    """Return `floors` after the update by `order` ended, however it did."""
+    return msgspec.structs.replace(floors, desired_seq=max(floors.desired_seq, order.desired_seq))
+
+
 def raise_order(floors: Floors, order: Order) -> Floors:
     """Return `floors` after `order` was committed. One to run nothing asked no image key, and raises no release counter."""
     counter = order.release_counter if order.bundle else 0

@@ -139,7 +139,7 @@ def test_an_order_alone_installs_nothing(here: Plant) -> None:
         path.unlink()
     here.registry.tuf(here.keys).create(NOW)  # a repository that vouches for nothing
     here.send(here.order(stolen))
-    said = here.settle(here.loop(), ticks=400)
+    said = here.settle(here.loop(), ticks=4000)
     assert said.update_state == "ROLLED_BACK"
     assert not installed(here) and not here.switch.offered
 
@@ -158,7 +158,7 @@ def test_foreign_image_repository_installs_nothing(here: Plant, tmp_path: Path) 
         foreign.release("1")
         here.server, kept = foreign.server, here.server
         here.send(here.order(released))
-        said = here.settle(here.loop(), ticks=400)
+        said = here.settle(here.loop(), ticks=4000)
         here.server = kept
     assert said.update_state == "ROLLED_BACK" and "does not hold" in said.reason and not installed(here)
 
@@ -172,7 +172,7 @@ def test_image_repository_that_went_backwards_is_refused_even_with_the_cache_gon
     for path, data in served.items():
         path.write_bytes(data)
     here.send(here.order(old))
-    said = here.settle(here.loop(), ticks=400)
+    said = here.settle(here.loop(), ticks=4000)
     assert said.update_state == "ROLLED_BACK" and "backwards" in said.reason
     assert said.bundle == new.digest and installed(here) == {new.digest}
 
@@ -198,7 +198,7 @@ def test_damaged_metadata_cache_never_stops_updates_for_good(here: Plant, name: 
 def test_order_and_image_repository_must_agree_on_the_size(here: Plant) -> None:
     released = here.release("1")
     here.send(here.order(released, size_bytes=released.size_bytes + 1))
-    said = here.settle(here.loop(), ticks=400)
+    said = here.settle(here.loop(), ticks=4000)
     assert said.update_state == "ROLLED_BACK" and "the image repository" in said.reason and not installed(here)
     assert not any(".plb" in path for path, _ in here.server.seen)
 
@@ -259,13 +259,13 @@ def test_server_that_is_down_is_asked_again_with_growing_waits(here: Plant) -> N
     asked = sum("timestamp.json" in path for path, _ in here.server.seen)
     assert 4 <= asked <= 12 and here.report.said[-1].update_state == "META"
     here.server.statuses.clear()
-    assert here.settle(loop, ticks=400).update_state == "COMMITTED"
+    assert here.settle(loop, ticks=4000).update_state == "COMMITTED"
 
 
 def test_404_is_given_up_after_a_few_tries_and_banned(here: Plant) -> None:
     here.server.statuses[".plb"] = 404
     here.send(here.order(here.release("1"), "roll-1"))
-    said = here.settle(here.loop(), ticks=400)
+    said = here.settle(here.loop(), ticks=4000)
     assert (said.update_state, said.deployment) == ("ROLLED_BACK", "roll-1") and "404" in said.reason
     assert sum(".plb" in path for path, _ in here.server.seen) == 5
 
@@ -274,7 +274,7 @@ def test_swapped_bytes_are_never_installed(here: Plant) -> None:
     released = here.release("1")
     here.server.substitutes[".plb"] = bytes(released.size_bytes)
     here.send(here.order(released))
-    said = here.settle(here.loop(), ticks=400)
+    said = here.settle(here.loop(), ticks=4000)
     assert said.update_state == "ROLLED_BACK" and "comes wrong" in said.reason and not installed(here)
 
 
@@ -332,7 +332,7 @@ def test_junk_order_does_not_stop_a_download(here: Plant) -> None:
     loop.tick(1.0)
     loop.tick(1.0)
     here.inbox.put(DesiredState(STATION, "junk"))
-    assert here.settle(loop, ticks=400).bundle == released.digest
+    assert here.settle(loop, ticks=4000).bundle == released.digest
 
 
 def test_restart_in_mid_trial_tries_again_and_gives_up_after_three(here: Plant) -> None:
@@ -356,7 +356,7 @@ def test_trial_that_never_ends_is_rolled_back(here: Plant) -> None:
     here.deploy("1")
     here.switch.verdict = None
     here.send(here.order(here.release("2", seed=1)))
-    said = here.settle(here.loop(), ticks=400)
+    said = here.settle(here.loop(), ticks=4000)
     assert said.update_state == "ROLLED_BACK" and "no end" in said.reason
 
 

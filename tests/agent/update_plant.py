@@ -125,8 +125,15 @@ class FakeSwitch:
         self.verdict: str | None = ""
         self.offered: list[Trial] = []
         self.recalled: list[InstalledBundle | None] = []
+        self.judging: str | None = None
         self.withdrawn: list[tuple[str, str]] = []
         self.told: list[TrialNews] = []
+
+    def judged_by(self, digest: str) -> None:
+        self.judging = digest
+
+    def judge(self) -> str | None:
+        return self.judging
 
     def tell(self, news: TrialNews) -> None:
         self.told.append(news)

@@ -34,7 +34,7 @@ def installed(here: Plant) -> set[str]:
     return {path.name for path in (here.home / "bundles" / "slots").iterdir()}
 
 
-def only_runs(here: Plant, running: ReleasedVersion, loop: UpdateLoop, ticks: int = 400) -> str:
+def only_runs(here: Plant, running: ReleasedVersion, loop: UpdateLoop, ticks: int = 4000) -> str:
     """Tick on; nothing but `running` is installed, was offered or boots. Return the last report's reason."""
     offered = len(here.switch.offered)
     for _ in range(ticks):
