@@ -63,6 +63,7 @@ class HandOver:
         self._handed: tuple[int, int] | None = None
         self._following: Order | None = None
         self._busy = False
+        self._kept: DesiredState | None = None
         self._keys_refused = ""
 
     # OrderInbox
@@ -120,9 +121,12 @@ class HandOver:
         return [ImageSource("the kit", repository, downloader)]
 
     def _take(self, within_s: float) -> DesiredState | None:
-        desired = self._inbox.take(within_s)
+        kept = self._kept
+        # Kept until it is handed on: a disk that fails at the keys must not cost the order, which nobody sends again.
+        desired = self._kept = self._inbox.take(within_s if kept is None else 0.0) or kept
         if desired is not None:
             self._renew(desired.order_keys)
+        self._kept = None
         return desired
 
     def _renew(self, envelope: str) -> None:

@@ -163,10 +163,10 @@ class Models:
         Deaths on a trial are counted by the trial.
         """
         most = self._settings.bundle.crash_loop
-        if not boots or most == 0 or self.slots.trial() is not None:
+        if not boots or most == 0:
             return boots
-        machine_boot = kernel_boot().decode(errors="replace")
-        died = self._starts.begin(boots[0].digest, machine_boot)
+        machine_boot, trial = kernel_boot().decode(errors="replace"), self.slots.trial()
+        died = self._starts.begin(boots[0].digest, machine_boot, trial.tries if trial else 0)
         if died < most:
             return boots
         often = "once" if died == 1 else f"{died} times in a row"

@@ -8,12 +8,14 @@ from collections.abc import Callable, Sequence
 from agent.ports.clock import Clock
 from agent.ports.orders import OrderInbox
 from agent.ports.update import FloorStore, SlotStore
-from agent.update.trust import Acceptance, judge_order
+from agent.update.trust import Acceptance, OrderExpired, judge_order
 from contract.errors import BadOrder
 from contract.messages import DesiredState, Order
 from contract.signature import OrderKey, verify_order
 
 _log = logging.getLogger(__name__)
+
+_AGAIN_S = 60.0
 
 
 class OrderDesk:
@@ -35,13 +37,21 @@ class OrderDesk:
         self._station, self._keys = station, keys
         self._inbox, self._slots, self._floors, self._clock = inbox, slots, floors, clock
         self._stashed: DesiredState | None = None
+        self._expired: tuple[DesiredState, float] | None = None
         self._last_refusal = ""
         self.refused = 0
 
     def take(self, within_s: float) -> DesiredState | None:
         """Return the desired state left and not yet taken, waiting at most `within_s`."""
         stashed, self._stashed = self._stashed, None
-        return stashed if stashed is not None else self._inbox.take(within_s)
+        desired = stashed if stashed is not None else self._inbox.take(within_s)
+        if desired is not None:
+            self._expired = None
+        elif self._expired is not None and self._clock.monotonic() >= self._expired[1]:
+            # It is not delivered again by itself when the clock, by which it had expired, is set right.
+            desired, _ = self._expired
+            self._expired = desired, self._clock.monotonic() + _AGAIN_S
+        return desired
 
     def put_back(self, desired: DesiredState) -> None:
         """Leave what could not be judged just now to be taken again, unless a newer one waits."""
@@ -64,25 +74,32 @@ class OrderDesk:
         if under_way is not None and order == under_way:
             return Acceptance.UNDER_WAY, order
         mark = self._slots.committed()
-        acceptance = judge_order(
-            order,
-            station=self._station,
-            now=self._clock.now(),
-            floors=self._floors.read(),
-            banned=self._slots.banned(),
-            committed=mark.order if mark else None,
-        )
+        try:
+            acceptance = judge_order(
+                order,
+                station=self._station,
+                now=self._clock.now(),
+                floors=self._floors.read(),
+                banned=self._slots.banned(),
+                committed=mark.order if mark else None,
+            )
+        except OrderExpired:
+            self._expired = desired, self._clock.monotonic() + _AGAIN_S
+            raise
         if under_way is not None and order.desired_seq <= under_way.desired_seq:
             raise BadOrder(f"order {order.desired_seq} is not newer than {under_way.desired_seq}, under way")
-        self._last_refusal = ""
+        self._last_refusal, self._expired = "", None
         return acceptance, order
 
     def refuse(self, error: BadOrder) -> str:
         """Count a refusal; return what to say of it, "" when it was said already (the same retained order, come again)."""
-        self.refused += 1
         said = error.one_line()
-        if said == self._last_refusal:
+        # What is judged again every minute differs in what the clock says by then.
+        known = "expired" if isinstance(error, OrderExpired) else said
+        if known == self._last_refusal:
+            self.refused += known == said
             return ""
-        self._last_refusal = said
+        self.refused += 1
+        self._last_refusal = known
         _log.warning("order refused: %s", said)
         return f"order refused: {said}"

@@ -37,6 +37,13 @@ class SteppingBack:
         question = self._by_hand.asked()
         if question is None:
             return
+        mark = self._slots.committed()
+        if mark is not None and question.bundle and mark.digest != question.bundle:
+            # Done already by a process that did not live to answer, or overtaken by an update: never a second step back.
+            done = any(bundle == question.bundle for bundle, _ in self._slots.banned())
+            refused = "" if done else "another bundle was committed meanwhile"
+            self._by_hand.answer(StepBackAnswer(question.id, mark.digest if done else "", refused))
+            return
         if busy or self._slots.trial() is not None:
             self._by_hand.answer(StepBackAnswer(question.id, "", "an update is under way; wait for its end"))
             return

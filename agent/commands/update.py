@@ -234,20 +234,26 @@ def _rollback(args: argparse.Namespace) -> int:
 
 def _ask_station(home: Path, reason: str, within_s: float) -> str:
     from agent.clock import SystemClock
+    from agent.slots.ab_slots import Slots
     from agent.slots.by_hand import ByHand, StepBackAsked
     from contract.errors import DeadlinePassed, NotFound
 
-    clock, by_hand, question = SystemClock(), ByHand(home), StepBackAsked(os.urandom(8).hex(), reason)
+    mark = Slots(home / "bundles").committed()
+    clock, by_hand = SystemClock(), ByHand(home)
+    question = StepBackAsked(os.urandom(8).hex(), reason, mark.digest if mark else "")
     by_hand.ask(question)
-    until = clock.monotonic() + within_s
-    while clock.monotonic() < until:
-        answer = by_hand.answered(question)
-        if answer is not None and answer.refused:
-            raise NotFound(answer.refused)
-        if answer is not None:
-            return answer.bundle
-        clock.sleep(0.1)
-    by_hand.withdraw()
+    try:
+        until = clock.monotonic() + within_s
+        while clock.monotonic() < until:
+            answer = by_hand.answered(question)
+            if answer is not None and answer.refused:
+                raise NotFound(answer.refused)
+            if answer is not None:
+                return answer.bundle
+            clock.sleep(0.1)
+    finally:
+        # Also where the command is interrupted: nobody wants it any more.
+        by_hand.withdraw()
     raise DeadlinePassed(
         f"the station did not answer within {within_s:g} s", hint="does it follow updates ([trust] in agent.toml)?"
     )

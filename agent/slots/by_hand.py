@@ -11,10 +11,11 @@ from agent.update.sealed import seal, unseal
 
 
 class StepBackAsked(msgspec.Struct, frozen=True):
-    """Somebody wants the bundle before this one back; `id` ties the answer to the question."""
+    """Somebody wants the bundle before `bundle`, the one that was committed then, back; `id` ties the answer to it."""
 
     id: str
     reason: str
+    bundle: str = ""
 
 
 class StepBackAnswer(msgspec.Struct, frozen=True):

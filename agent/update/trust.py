@@ -16,6 +16,10 @@ MAX_SEQ_STEP = 1 << 20
 """How far an order's number may be ahead: one order by a stolen key must not use all numbers up for good."""
 
 
+class OrderExpired(BadOrder):
+    """Nothing is wrong with the order but the time: by a clock that may be, too."""
+
+
 class Acceptance(str, Enum):
     """What to do with an order that is genuine."""
 
@@ -42,6 +46,7 @@ def judge_order(
         committed: the order that the running bundle was committed under.
     Raises:
         BadOrder: it must not be followed; the message says why.
+        OrderExpired: by this clock; one that is set right may say otherwise.
     """
     if order.station != station:
         raise BadOrder(f"the order is for '{order.station[:80]}', this is '{station}'")
@@ -53,6 +58,11 @@ def judge_order(
         raise BadOrder(f"'{order.bundle[:80]}' is no bundle digest")
     if not runs_nothing and not 0 < order.size_bytes <= MAX_BUNDLE_BYTES:
         raise BadOrder(f"a bundle of {order.size_bytes} bytes")
+    if (order.bundle, order.deployment) in banned:
+        raise BadOrder(
+            f"bundle {order.bundle[:12]} already failed here in deployment '{order.deployment[:80]}'",
+            hint="only a new deployment tries it again",
+        )
     if order.desired_seq <= floors.desired_seq:
         raise BadOrder(
             f"order {order.desired_seq} is not newer than {floors.desired_seq}", hint="a replayed or outdated order"
@@ -67,16 +77,11 @@ def judge_order(
             f"release counter {order.release_counter} is below {floors.release_counter}",
             hint="bundles of that age must never run here again",
         )
-    if (order.bundle, order.deployment) in banned:
-        raise BadOrder(
-            f"bundle {order.bundle[:12]} already failed here in deployment '{order.deployment[:80]}'",
-            hint="only a new deployment tries it again",
-        )
     # Last, so that "expired" is only ever said of an order that nothing else is wrong with.
     at = effective_now(floors, now)
     if at > order.expires_at:
-        raise BadOrder(
-            f"the order expired {at - order.expires_at:.0f} s before it arrived",
+        raise OrderExpired(
+            f"the order expired before it arrived, at {order.expires_at:.0f} by a clock that says {at:.0f} at least",
             hint="issue it again, or set this station's clock",
         )
     return Acceptance.FOLLOW

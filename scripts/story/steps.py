@@ -8,8 +8,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from cloud.registry.keys import load_keys
+from cloud.registry.release import Registry, release_archive
 from cloud.retrain.run_folder import RunFolder
-from scripts.story.bad_releases import with_shuffled_labels, with_torn_model
+from scripts.story.bad_releases import torn_archive, with_shuffled_labels
 from scripts.story.exam import accuracy_on, defocused_copy, precision_accuracies
 from scripts.story.images import Pictures
 from scripts.story.inspector import MAX_LABELS, Inspector
@@ -186,11 +188,14 @@ class Story:
         """8: a bad release stops itself, and a second one too."""
         self._bundle(self.good_version)
         good = self.plant.home / "runs" / self.good_version
-        makers = (("wrong", with_shuffled_labels), ("torn", with_torn_model))
-        for name, make in makers:
-            run = make(good, self.work / f"bad-{name}")
-            override = ["--override-gate", f"demo: a release that is {name}"]
-            self.plant.cloud_command("release", str(run), "--version", f"bad-{name}", *override)
+        run = with_shuffled_labels(good, self.work / "bad-wrong")
+        self.plant.cloud_command(
+            "release", str(run), "--version", "bad-wrong", "--override-gate", "demo: it decides wrongly"
+        )
+        registry, keys = Registry(self.plant.home / "registry"), load_keys(self.plant.home / "keys")
+        archive = registry.blobs.path(registry.catalog.get(self.good_version).digest)
+        release_archive(torn_archive(archive, self.work / "bad-torn.plb", "bad-torn"), registry, keys, time.time())
+        for name in ("wrong", "torn"):
             rollout = self._roll_out(f"bad-{name}")
             self.telling.say(f"   bad-{name}: {rollout['state']}, {rollout['reason']}")
             step.promise(f"'{name}' stopped itself", rollout["state"] == "ABORTED")

@@ -118,18 +118,30 @@ def test_bundle_below_a_committed_release_counter_is_no_fallback(folder: Path, a
         Slots(folder).install_local(archives[1][0])
 
 
-def test_deaths_are_counted_in_a_row_for_one_bundle_and_one_running_of_the_machine(tmp_path: Path) -> None:
+def test_deaths_are_counted_in_a_row_for_one_bundle(tmp_path: Path) -> None:
     count = BootCount(tmp_path / "starts")
     assert [count.begin("a", "boot-1") for _ in range(3)] == [0, 1, 2]
     assert BootCount(tmp_path / "starts").begin("a", "boot-1") == 3
-    assert count.begin("a", "boot-2") == 0, "lost power is no death"
-    assert count.begin("b", "boot-2") == 0
-    assert count.begin("b", "boot-2") == 1
+    assert count.begin("b", "boot-1") == 0
+    assert count.begin("b", "boot-1") == 1
     count.settled()
     count.settled()
-    assert count.begin("b", "boot-2") == 0
+    assert count.begin("b", "boot-1") == 0
     (tmp_path / "starts").write_bytes(b"torn")
-    assert count.begin("b", "boot-2") == 0
+    assert count.begin("b", "boot-1") == 0
+
+
+def test_a_reset_of_the_machine_counts_a_quarter_and_does_not_wipe_deaths_out(tmp_path: Path) -> None:
+    count = BootCount(tmp_path / "starts")
+    assert [count.begin("a", f"boot-{n}") for n in range(10)] == [0, 0, 0, 0, 1, 1, 1, 1, 2, 2]
+    assert [count.begin("a", "boot-9") for _ in range(2)] == [3, 4]
+
+
+def test_deaths_of_a_candidate_on_trial_are_the_trials(tmp_path: Path) -> None:
+    count = BootCount(tmp_path / "starts")
+    assert [count.begin("a", "boot-1", tries) for tries in (0, 1, 2, 3)] == [0, 0, 0, 0]
+    # The incumbent itself dies before the candidate is ever loaded.
+    assert [count.begin("a", "boot-1", 3) for _ in range(3)] == [1, 2, 3]
 
 
 def test_a_mark_of_another_name_or_a_torn_one_says_nothing(folder: Path, archives: list[Archive]) -> None:
