@@ -58,7 +58,8 @@ class Models:
         self._roll = roll
         self._told: dict[str, str] | None = None
         self.manifests = Manifests(settings.home_folder / "manifests", clock)
-        self.slots = Slots(settings.home_folder / "bundles")
+        self._machine_boot = kernel_boot().decode(errors="replace")
+        self.slots = Slots(settings.home_folder / "bundles", machine_boot=self._machine_boot)
         self._starts = BootCount(settings.home_folder / "bundles" / "starts")
         self._settles_s: float | None = clock.monotonic() + SETTLED_AFTER_S
         self._loader = self._make_loader()
@@ -165,8 +166,8 @@ class Models:
         most = self._settings.bundle.crash_loop
         if not boots or most == 0:
             return boots
-        machine_boot, trial = kernel_boot().decode(errors="replace"), self.slots.trial()
-        died = self._starts.begin(boots[0].digest, machine_boot, trial.tries if trial else 0)
+        trial = self.slots.trial()
+        died = self._starts.begin(boots[0].digest, self._machine_boot, trial.tries if trial else 0)
         if died < most:
             return boots
         often = "once" if died == 1 else f"{died} times in a row"
@@ -178,7 +179,7 @@ class Models:
             self._log.say(f"bundle {boots[0].digest[:12]} is not loaded: {why}, and there is none before it")
             return []
         self._log.say(f"bundle {boots[0].digest[:12]} is left for {earlier.digest[:12]}: {why}")
-        self._starts.begin(earlier.digest, machine_boot)
+        self._starts.begin(earlier.digest, self._machine_boot)
         return [earlier]
 
     def _load(self, folder: Path, manifest: Manifest) -> tuple[Runtime, Artefact]:

@@ -27,7 +27,7 @@ from agent.slots.disk import Disk, disk_faults
 from agent.slots.sealed_file import read_sealed
 from agent.slots.unpacked import open_archive, open_folder, unreadable
 from agent.update.sealed import seal
-from agent.update.slot_state import CommitMark, Ending, SlotState, TrialRecord, ban_of, with_ban
+from agent.update.slot_state import CommitMark, Ending, SlotState, TrialRecord, ban_of, begun_again, with_ban
 from contract.errors import BadBundle, NotFound, StorageFull, TransientError
 from contract.messages import Order
 
@@ -43,7 +43,9 @@ class _Provisioned(msgspec.Struct, frozen=True):
 class Slots:
     """The slots in `folder`. One process at a time; one thread at a time."""
 
-    def __init__(self, folder: Path, *, disk: Disk | None = None) -> None:
+    def __init__(self, folder: Path, *, disk: Disk | None = None, machine_boot: str = "") -> None:
+        """`machine_boot` names this running of the machine, as /proc/sys/kernel/random/boot_id does."""
+        self._machine_boot = machine_boot
         self._folder, self._disk = folder, disk or Disk()
         self._slots, self._state_path, self._provisioned = folder / "slots", folder / "state", folder / "provisioned"
         self._disk.make_folder(self._slots)
@@ -175,9 +177,9 @@ class Slots:
     def begin_try(self, order: Order) -> int:
         """Count one more try of this trial, durably; return which one it is (1, 2, ...)."""
         state = self._state()
-        tries = state.trial.tries + 1 if state.trial is not None and state.trial.order == order else 1
-        self._write_state(msgspec.structs.replace(state, trial=TrialRecord(order, tries)))
-        return tries
+        trial = begun_again(state.trial, order, self._machine_boot)
+        self._write_state(msgspec.structs.replace(state, trial=trial))
+        return trial.tries
 
     def commit(self, order: Order, *, frames: int = 0, agreed: int = 0) -> None:
         """Make the order's bundle the one to boot, and end its trial; an order of "" makes it none.

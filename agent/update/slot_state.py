@@ -10,10 +10,16 @@ _MAX_BANNED = 64
 
 
 class TrialRecord(msgspec.Struct, frozen=True):
-    """A trial under way. `tries` counts how often it was begun; it is on the disk before the candidate is loaded (OTA-4)."""
+    """A trial under way. `tries` counts how often it was begun; it is on the disk before the candidate is loaded (OTA-4).
+
+    `machine_boot` names the running of the machine in which it was begun last. A try that ended with the machine's own
+    running is one of `resets`: lost power says nothing about a bundle, though one may reset the machine.
+    """
 
     order: Order
     tries: int
+    machine_boot: str = ""
+    resets: int = 0
 
 
 class Ending(msgspec.Struct, frozen=True):
@@ -43,6 +49,20 @@ class CommitMark(msgspec.Struct, frozen=True):
     digest: str
     number: int
     order: Order | None = None
+
+
+MAX_RESETS = 6
+"""How often the machine may restart within a trial before that counts as tries too."""
+
+
+def begun_again(trial: TrialRecord | None, order: Order, machine_boot: str) -> TrialRecord:
+    """Return the record after the trial of `order` is begun once more."""
+    if trial is None or trial.order != order:
+        return TrialRecord(order, 1, machine_boot)
+    reset = trial.machine_boot != machine_boot
+    if reset and trial.resets < MAX_RESETS:
+        return TrialRecord(order, max(trial.tries, 1), machine_boot, trial.resets + 1)
+    return TrialRecord(order, trial.tries + 1, machine_boot, trial.resets)
 
 
 def ban_of(digest: str, order: Order | None) -> tuple[str, str]:

@@ -9,7 +9,7 @@ import pytest
 from update_plant import NOW, STATION, Plant, plant
 
 from cloud.registry.keys import init_keys
-from contract.errors import LinkDown
+from contract.errors import LinkDown, TransientError
 from contract.messages import DesiredState, ReportedState
 from contract.update_states import MAX_TRIES
 
@@ -323,6 +323,94 @@ def test_order_to_run_nothing_needs_no_image_and_is_taken_back_by_the_next_order
     assert here.settle(loop).bundle == good.digest
     booted = here.slots().boot_bundle()
     assert booted is not None and booted.digest == good.digest
+
+
+def test_a_shut_down_in_a_trial_is_no_try(here: Plant) -> None:
+    good, slow = here.deploy("1"), here.release("2", seed=1)
+    here.switch.verdict = None
+    here.send(here.order(slow))
+    for _ in range(MAX_TRIES + 2):
+        loop = here.loop()
+        for _ in range(8):
+            loop.tick(1.0)
+        loop.forgive()
+    assert here.report.said[-1].update_state == "TRIAL" and here.report.said[-1].bundle == good.digest
+    here.switch.verdict = ""
+    assert here.settle(loop, ticks=200).bundle == slow.digest
+
+
+def test_order_to_stop_is_obeyed_though_the_disk_fails_right_after_its_commit(here: Plant, monkeypatch) -> None:
+    here.deploy("1")
+    loop = here.loop()
+
+    def fail(*_: object) -> None:
+        monkeypatch.undo()
+        raise TransientError("the disk failed")
+
+    monkeypatch.setattr(type(here.report), "publish", fail)
+    here.send(here.order(here.release("2", seed=1), "stop", bundle="", size_bytes=0))
+    for _ in range(5):
+        loop.tick(1.0)
+    assert here.switch.recalled == [None]
+
+
+def test_whoever_judges_without_having_been_committed_is_recalled_and_a_fallback_is_told(here: Plant) -> None:
+    first, second = here.deploy("1"), here.deploy("2", seed=1)
+    loop = here.loop()
+    here.switch.judging = first.digest
+    loop.tick(0.1)
+    loop.tick(0.1)
+    assert not here.switch.recalled and f"judged by bundle {first.digest[:12]}" in here.report.said[-1].reason
+    here.send(here.order(second, "again"))
+    assert here.settle(loop).update_state == "COMMITTED"
+    assert [bundle.digest for bundle in here.switch.recalled if bundle] == [second.digest], "given another chance"
+    here.switch.judging = "f" * 64
+    loop.tick(0.1)
+    assert [bundle.digest for bundle in here.switch.recalled if bundle] == [second.digest, second.digest]
+    here.switch.judging = second.digest
+    loop.tick(0.1)
+    loop.tick(0.1)
+    assert here.report.said[-1].reason == ""
+
+
+def test_older_order_does_not_come_back_after_a_newer_one_failed(here: Plant) -> None:
+    good, old = here.deploy("1"), here.release("2", seed=1)
+    captured = here.order(old, "roll-2")
+    here.switch.verdict = "it decides otherwise"
+    here.send(here.order(here.release("3", seed=2), "roll-3"))
+    loop = here.loop()
+    assert here.settle(loop).update_state == "ROLLED_BACK"
+    here.switch.verdict = ""
+    for running in (loop, here.loop()):
+        here.send(captured)
+        said = here.settle(running)
+        assert (said.bundle, said.deployment) == (good.digest, "roll-3")
+
+
+def test_expired_order_is_judged_again_when_the_clock_is_set_right(here: Plant) -> None:
+    here.deploy("1")
+    other = here.release("2", seed=1)
+    envelope = here.order(other)
+    here.clock.at += 90 * 86400.0
+    here.send(envelope)
+    loop = here.loop()
+    assert "expired" in here.settle(loop).reason
+    here.clock.at -= 90 * 86400.0
+    for _ in range(200):
+        loop.tick(1.0)
+    assert here.report.said[-1].bundle == other.digest
+    assert loop.refused_orders == 1
+
+
+def test_a_few_seconds_of_404_use_up_no_order(here: Plant) -> None:
+    released = here.release("1")
+    here.server.statuses["timestamp.json"] = 404
+    here.send(here.order(released))
+    loop = here.loop()
+    for _ in range(60):
+        loop.tick(1.0)
+    here.server.statuses.clear()
+    assert here.settle(loop, ticks=4000).update_state == "COMMITTED"
 
 
 def test_junk_order_does_not_stop_a_download(here: Plant) -> None:

@@ -16,7 +16,7 @@ from agent.update.floors import (
     raise_time,
 )
 from agent.update.sealed import seal, unseal
-from agent.update.slot_state import Ending, SlotState, TrialRecord, with_ban
+from agent.update.slot_state import MAX_RESETS, Ending, SlotState, TrialRecord, begun_again, with_ban
 from agent.update.trust import MAX_SEQ_STEP, Acceptance, judge_order
 from contract.errors import BadBundle, BadOrder
 from contract.messages import Order, Probation
@@ -142,3 +142,14 @@ def test_bans_are_bounded_and_keep_the_latest() -> None:
 @given(st.integers(1, 10_000), st.floats(0, 1))
 def test_waits_never_spin_and_never_pass_the_cap(attempt: int, roll: float) -> None:
     assert 0.1 <= full_jitter_s(attempt, roll) <= CAP_S
+
+
+def test_lost_power_is_no_try_of_a_trial_until_there_was_too_much_of_it() -> None:
+    trial = begun_again(None, ORDER, "boot-0")
+    for n in range(1, MAX_RESETS + 1):
+        trial = begun_again(trial, ORDER, f"boot-{n}")
+    assert (trial.tries, trial.resets) == (1, MAX_RESETS)
+    assert begun_again(trial, ORDER, "boot-99").tries == 2, "it may be the bundle that resets the machine"
+    assert begun_again(trial, ORDER, f"boot-{MAX_RESETS}").tries == 2, "the process alone died"
+    other = msgspec.structs.replace(ORDER, deployment="another")
+    assert begun_again(trial, other, "boot-1") == TrialRecord(other, 1, "boot-1")
