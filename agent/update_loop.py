@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from agent.image_fetch import Found, ImageFetch
+from agent.line_match import LineMatch
 from agent.order_desk import OrderDesk
 from agent.ports.clock import Clock
 from agent.ports.orders import OrderInbox, Report
@@ -82,7 +83,7 @@ class UpdateLoop:
         self._slots, self._floors, self._selftest, self._switch = slots, floors, selftest, switch
         self._clock, self._roll = clock, roll
         self._work: _Work | None = None
-        self._seen_judge: str | None = None
+        self._line = LineMatch(slots, switch)
         self._unsaid = False  # a disk that failed kept a report at rest from being made
         self.faults = 0
         """Errors that nothing here foresaw, counted by the outermost guard."""
@@ -146,7 +147,9 @@ class UpdateLoop:
 
     def _tick(self, within_s: float) -> None:
         if self._work is None:
-            self._match_line()
+            judge = self._line.look()
+            if judge is not None:
+                self._reports.judge, self._unsaid = judge, True
             if self._unsaid:
                 self._reports.rest()
                 self._unsaid = False
@@ -166,23 +169,6 @@ class UpdateLoop:
             work = self._work
         if work is not None and (self._trial.under_way or self._clock.monotonic() >= work.not_before):
             self._attempt(work, within_s)
-
-    def _match_line(self) -> None:
-        """At rest: see to it that what judges is what was committed, and say so where it is not."""
-        judge, mark = self._switch.judge(), self._slots.committed()
-        committed = mark.digest if mark else ""
-        if judge is None or judge == self._seen_judge == committed:
-            return
-        if judge not in ("", committed) and judge not in self._slots.may_judge():
-            # Banned, never committed, or stopped by an order: whatever went wrong on the way, it must not go on.
-            self._switch.recall(self._slots.boot_bundle())
-            return
-        if judge != self._seen_judge:
-            self._seen_judge = judge
-            self._reports.judge = (
-                "" if judge == committed else f"judged by {f'bundle {judge[:12]}' if judge else 'no bundle'}"
-            )
-            self._unsaid = True
 
     def _pause_s(self, work: _Work, within_s: float) -> float:
         return min(max(work.not_before - self._clock.monotonic(), 0.0), within_s)
