@@ -85,8 +85,8 @@ def round_near(
     cost = np.where(np.abs(rounded - way) > steps, np.inf, cost)
     rank = np.argsort(np.argsort(cost, axis=2, kind="stable"), axis=2, kind="stable")
     rounded = np.clip(rounded - np.where(rank < np.abs(over), way, 0.0), -steps, steps)
-    # The product of an f32 step and a code is what dividing by that step finds again.
-    narrow = step.astype(np.float32)
+    # The product of an f32 step and a code is what dividing by that step finds again; f32 has no step for the tiniest weights.
+    narrow = np.maximum(step, np.finfo(np.float32).tiny).astype(np.float32)
     return (rounded.astype(np.float32) * narrow[:, None, None]).reshape(weights.shape), narrow
 
 

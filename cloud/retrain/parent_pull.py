@@ -1,7 +1,7 @@
 """Keeps most weights of a warm start at the parent's: for a small delta (OTA-7), and so that less is unlearnt.
 
 AdamW moves every weight by about the learning rate each step, whatever its gradient, so that after a retrain no two weights are
-alike. Here the first part of the steps chooses which weights to move: after each step every weight is drawn back toward the
+alike. Here the first three quarters of the steps choose which weights to move: after each step every weight is drawn back toward the
 parent's by a share of the learning rate, and one that is no farther than that becomes the parent's again. The rest of the steps fit
 those that were chosen, without the pull; the others stay.
 
@@ -18,7 +18,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-_CHOOSING = 0.5
+_CHOOSING = 0.75
 
 
 class ParentPull:

@@ -81,12 +81,12 @@ def test_weights_rounded_beside_any_parent_lie_on_the_grid_near_where_they_were_
     rounded, step = round_near(weights, codes, 64)
     wide = step.astype(np.float64)[:, None, None, None]
     slack = 1e-4 * wide + 1e-30
-    in_steps = rounded / wide
+    in_steps = np.where(wide > 1e-30, rounded / wide, 0)
     assert np.abs(in_steps - np.rint(in_steps)).max() < 1e-2 and np.abs(in_steps).max() < 64.01
     assert (np.abs(rounded - weights) <= 2 * wide + slack).all()
     assert (np.abs((rounded - weights).sum(axis=(2, 3))) <= (0.61 * wide + slack)[:, :, 0, 0]).all()
     largest = np.abs(weights.astype(np.float64)).max(axis=(1, 2, 3))
-    assert (step[largest > 0] <= 1.26 * largest[largest > 0] / 64 + 1e-30).all()
+    assert (step[largest > 0] <= 1.26 * largest[largest > 0] / 64 + 1e-30).all() and (step > 0).all()
 
 
 def test_weights_that_training_left_alone_keep_their_codes_whatever_batch_norm_does_to_their_channel() -> None:

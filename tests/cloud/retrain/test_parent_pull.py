@@ -58,7 +58,7 @@ def test_a_weight_that_was_not_chosen_stays_the_parents_to_the_bit(strength: flo
         layer(torch.randn(4, 2, 6, 6)).square().mean().backward()
         pull.step(optimizer, number)
         moved = [now.detach() != before for now, before in zip(layer.parameters(), parent, strict=True)]
-        if number + 1 == round(steps / 2):
+        if number + 1 == round(0.75 * steps):
             chosen = moved
     for before, after, each in zip(chosen, moved, parent, strict=True):
         assert each.ndim == 1 or not (after & ~before).any()
