@@ -1,12 +1,16 @@
 """Keeps most weights of a warm start at the parent's: for a small delta (OTA-7), and so that less is unlearnt.
 
 AdamW moves every weight by about the learning rate each step, whatever its gradient, so that after a retrain no two weights are
-alike. Here the first three quarters of the steps choose which weights to move: after each step every weight is drawn back toward the
-parent's by a share of the learning rate, and one that is no farther than that becomes the parent's again. The rest of the steps fit
+alike. Here the first three quarters of the steps choose which weights to move: after each step a weight is drawn back toward the
+parent's by a share of the learning rate, and one no farther off than that becomes the parent's again. The rest of the steps fit
 those that were chosen, without the pull; the others stay.
 
 A layer is pulled in proportion to its share of the weights: to move a large one costs most, and what changes about a line's images
 (light, focus, dust) is for the small first layers to mend. The largest may still move where its gradient insists.
+
+On the steel pair of `bench update` (560 images held out) the child moves 22 % of its int8 codes instead of 93 %, and the model's
+delta falls from 0.64 of its file to 0.18. Out of focus it is as right as before (95.4 %); in focus it loses a point (97.7 % against
+98.6 %), which pulls of a half and freezing the last layer do not give back.
 
 Sources: Li, Grandvalet, Davoine 2018 (arXiv 1802.01483), its L1-SP penalty, here as a proximal step, which gives exact zeros where
 a gradient would not; fitting the chosen ones afterwards as Guo, Rush, Kim 2021 (arXiv 2012.07463) do; Lee et al. 2023, surgical
