@@ -46,12 +46,28 @@ def choose_golden(
         samples: images that the artefact was not trained on, as far as there are such.
         labels: in the order of the scores.
         parent: what this function returned for the model that the artefact was trained from, of the same preprocessing and
-            labels. Its pixels are taken again when the artefact answers them with no fewer labels: a delta then copies them.
+            labels. Its pixels are taken again, for a delta to copy, but for those that must make room for a label which the
+            artefact names none of them.
     """
-    if parent is not None:
-        scores = runner.scores(list(parent[0]))
-        if set(scores.argmax(1).tolist()) >= set(parent[1].argmax(1).tolist()):
-            return parent[0], scores
+    if parent is None:
+        return _choose(runner, samples, labels, seed)
+    pixels, scores = parent[0].copy(), runner.scores(list(parent[0]))
+    answers, before = scores.argmax(1), parent[1].argmax(1)
+    missing = set(before.tolist()) - set(answers.tolist())
+    if missing:
+        fresh, told = _choose(runner, samples, labels, seed)
+        if fresh.shape[1:] != pixels.shape[1:]:
+            return fresh, told
+        found = {int(answer): place for place, answer in enumerate(told.argmax(1)) if answer in missing}
+        # Of each label that is missing one image at least is answered otherwise now: there is room.
+        for room, place in zip(np.flatnonzero(answers != before), found.values(), strict=False):
+            pixels[room], scores[room] = fresh[place], told[place]
+    return pixels, scores
+
+
+def _choose(
+    runner: ArtefactRunner, samples: Sequence[Sample], labels: Sequence[str], seed: int
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     count = min(max(MIN_INPUTS, len(labels)), MAX_INPUTS)
     tried = stratified(samples, _TRIED * count, seed)
     pixels = _small([sample.pixels for sample in tried], runner.spec)
