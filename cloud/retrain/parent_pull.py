@@ -1,4 +1,4 @@
-"""Keeps most weights of a warm start at the parent's: for a small delta (OTA-7), and so that less is unlearnt.
+"""Keeps most weights of a warm start at the parent's, for a small delta (OTA-7).
 
 AdamW moves every weight by about the learning rate each step, whatever its gradient, so that after a retrain no two weights are
 alike. Here the first three quarters of the steps choose which weights to move: after each step a weight is drawn back toward the
