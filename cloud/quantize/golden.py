@@ -31,7 +31,12 @@ _LEAST = 1e-3
 
 
 def choose_golden(
-    runner: ArtefactRunner, samples: Sequence[Sample], labels: Sequence[str], *, seed: int
+    runner: ArtefactRunner,
+    samples: Sequence[Sample],
+    labels: Sequence[str],
+    *,
+    seed: int,
+    parent: tuple[NDArray[np.uint8], NDArray[np.float32]] | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Return (pixels u8[N,h,w] or u8[N,h,w,C], scores f32[N,K]): N is one a label, at least 8, at most 64, or all there are.
 
@@ -40,7 +45,29 @@ def choose_golden(
     Args:
         samples: images that the artefact was not trained on, as far as there are such.
         labels: in the order of the scores.
+        parent: what this function returned for the model that the artefact was trained from, of the same preprocessing and
+            labels. Its pixels are taken again, for a delta to copy, but for those that must make room for a label which the
+            artefact names none of them.
     """
+    if parent is None:
+        return _choose(runner, samples, labels, seed)
+    pixels, scores = parent[0].copy(), runner.scores(list(parent[0]))
+    answers, before = scores.argmax(1), parent[1].argmax(1)
+    missing = set(before.tolist()) - set(answers.tolist())
+    if missing:
+        fresh, told = _choose(runner, samples, labels, seed)
+        if fresh.shape[1:] != pixels.shape[1:]:
+            return fresh, told
+        found = {int(answer): place for place, answer in enumerate(told.argmax(1)) if answer in missing}
+        # Of each label that is missing one image at least is answered otherwise now: there is room.
+        for room, place in zip(np.flatnonzero(answers != before), found.values(), strict=False):
+            pixels[room], scores[room] = fresh[place], told[place]
+    return pixels, scores
+
+
+def _choose(
+    runner: ArtefactRunner, samples: Sequence[Sample], labels: Sequence[str], seed: int
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     count = min(max(MIN_INPUTS, len(labels)), MAX_INPUTS)
     tried = stratified(samples, _TRIED * count, seed)
     pixels = _small([sample.pixels for sample in tried], runner.spec)

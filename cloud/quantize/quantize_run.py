@@ -159,12 +159,14 @@ def _sweep(
     """Try every calibration, keep the best as int8.onnx, and return the figures, best first."""
     tensors = [preprocess(s.pixels, info.preprocess) for s in slices.calibrating(job.images, job.seed)]
     reference = fp32.scores(slices.judging_pixels)
+    parent = _parent_of(info)
+    beside = parent.int8 if parent is not None and parent.int8.is_file() else None
     tried: list[tuple[SweepFigures, Path]] = []
     for number, method in enumerate(job.methods):
         on_progress(Progress("quantize", number, len(job.methods), method.value))
         file = run.root / f"int8.{method.value}.tmp.onnx"
         try:
-            quantize_int8(run.fp32, file, tensors, method)
+            quantize_int8(run.fp32, file, tensors, method, parent=beside)
         except BadModel as error:
             tried.append((SweepFigures(method.value, 0.0, 0.0, error.message), file))
             continue
@@ -181,6 +183,11 @@ def _sweep(
     for _, other in tried[1:]:
         other.unlink(missing_ok=True)
     return [figures for figures, _ in tried]
+
+
+def _parent_of(info: RunInfo) -> RunFolder | None:
+    """Return the run that this one was trained from; its files may be gone, then a run is quantized by itself."""
+    return RunFolder(Path(info.parent)) if info.parent else None
 
 
 def _figures(
@@ -207,7 +214,9 @@ def _write_golden(
 ) -> float:
     """Write golden.npz and return the error that a device may show."""
     labels = [label.name for label in run.info().labels]
-    pixels, scores = choose_golden(runner, slices.measuring, labels, seed=job.seed)
+    parent = _parent_of(run.info())
+    golden = parent.load_golden() if parent is not None and parent.golden.is_file() else None
+    pixels, scores = choose_golden(runner, slices.measuring, labels, seed=job.seed, parent=golden)
     run.save_golden(pixels, scores)
     return golden_tolerance(scores, fp32.scores(list(pixels)) if runner is not fp32 else None)
 

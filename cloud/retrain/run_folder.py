@@ -76,12 +76,13 @@ class Recipe(msgspec.Struct, frozen=True):
     `warm_steps` at `warm_learning_rate`.
 
     `reviewed_share` is the share of each warm batch drawn from reviewed images; the rest replays base images, so that what
-    the parent knew is kept.
+    the parent knew is kept. `warm_pull` is how hard a warm start draws weights back to the parent's (cloud.retrain.parent_pull), as
+    a share of the learning rate; 0 lets all of them move.
     """
 
     epochs: int = 12
     min_steps: int = 300
-    warm_steps: int = 400
+    warm_steps: int = 600
     batch_size: int = 32
     learning_rate: float = 3e-3
     warm_learning_rate: float = 2e-3
@@ -90,6 +91,7 @@ class Recipe(msgspec.Struct, frozen=True):
     shift_px: int = 4
     width: float = 1.0
     reviewed_share: float = 0.5
+    warm_pull: float = 0.4
 
 
 class RunFigures(msgspec.Struct, frozen=True):

@@ -31,6 +31,7 @@ from cloud.retrain.export import export_onnx
 from cloud.retrain.inputs import TrainingInputs, read_inputs
 from cloud.retrain.job import TrainJob, check_job, make_folder, read_job
 from cloud.retrain.model import SurfaceNet, parameter_count
+from cloud.retrain.parent_pull import ParentPull
 from cloud.retrain.progress import OnProgress, Progress, ignore_progress, print_progress, run_job
 from cloud.retrain.reviewed import is_reviewed
 from cloud.retrain.run_folder import RunFigures, RunFolder, RunInfo, Split
@@ -146,13 +147,15 @@ class _Fitting:
         rate = recipe.warm_learning_rate if job.parent else recipe.learning_rate
         optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=recipe.weight_decay)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps + 1, pct_start=0.25)
+        pull = ParentPull(model, recipe.warm_pull if job.parent else 0.0, steps)
         first = 0
         if job.resume:
             first = load_checkpoint(self._run.checkpoint, self._fingerprint, model, optimizer, schedule)
         wrapped: nn.Module = model if place.world_size == 1 else DistributedDataParallel(model)
         saved_at = shown_at = self._clock.monotonic()
         for step in range(first, steps):
-            loss = self._step(wrapped, optimizer, tensors, plan, step)
+            loss = self._loss(wrapped, optimizer, tensors, plan, step)
+            pull.step(optimizer, step)
             schedule.step()
             now = self._clock.monotonic()
             if now - shown_at >= 1.0 or step == steps - 1:
@@ -167,7 +170,7 @@ class _Fitting:
         if place.rank == 0:
             save_checkpoint(self._run.checkpoint, self._fingerprint, steps, model, optimizer, schedule)
 
-    def _step(
+    def _loss(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, tensors: ImageTensors, plan: BatchPlan, step: int
     ) -> torch.Tensor:
         recipe, place = self._job.recipe, self._place
@@ -181,7 +184,6 @@ class _Fitting:
             loss = functional.cross_entropy(model(images), labels, label_smoothing=recipe.label_smoothing)
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
-        optimizer.step()
         return loss.detach()
 
 

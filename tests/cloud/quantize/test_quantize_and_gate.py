@@ -124,6 +124,69 @@ def test_golden_tolerance_is_twice_what_quantization_moves_within_bounds(apart: 
     assert golden_tolerance(np.zeros((2, 3), np.float32), None) == 1e-3
 
 
+@pytest.fixture(scope="module")
+def child(trained: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run trained from `trained` on the same pictures, quantized."""
+    folder = tmp_path_factory.mktemp("child") / "run"
+    train(
+        msgspec.structs.replace(quick_job(folder, folder), data=None, parent=str(trained.root), seed=1), SystemClock()
+    )
+    quantize_run(QuantizeJob(str(folder), images=24, threads=1, alpha=0.3), SystemClock())
+    return RunFolder(folder)
+
+
+def _codes(model: Path) -> np.ndarray:
+    graph = onnx.load(str(model)).graph
+    weights = [numpy_helper.to_array(i) for i in graph.initializer if i.name.endswith("weight_quantized")]
+    return np.concatenate([w.ravel() for w in weights]).astype(int)
+
+
+def test_quantized_child_keeps_its_parents_codes_and_golden_pixels(
+    trained: RunFolder, child: RunFolder, tmp_path: Path
+) -> None:
+    parent, beside = _codes(trained.int8), _codes(child.int8)
+    assert np.abs(beside).max() <= 64
+    dataset = [preprocess(picture(label, 800), child.info().preprocess) for label in LABELS]
+    quantize_int8(child.fp32, tmp_path / "alone.onnx", dataset, Calibration.MINMAX)
+    assert (beside == parent).mean() > 0.05 + (_codes(tmp_path / "alone.onnx") == parent).mean()
+    fp32, int8 = child.quantize_report().artefacts
+    assert fp32.accuracy is not None and int8.accuracy is not None and abs(fp32.accuracy - int8.accuracy) <= 0.03
+
+    pixels, scores = child.load_golden()
+    before, old = trained.load_golden()
+    assert np.array_equal(pixels, before) and not np.array_equal(scores, old)
+    again = ArtefactRunner(child.int8, child.info().preprocess, threads=1).scores(list(pixels))
+    assert np.abs(again - scores).max() <= 1e-4
+
+
+def test_a_parents_golden_image_makes_room_only_for_a_label_that_is_no_longer_told(
+    trained: RunFolder, child: RunFolder
+) -> None:
+    runner = ArtefactRunner(child.int8, child.info().preprocess, threads=1)
+    pixels, scores = trained.load_golden()
+    lost = scores.argmax(1) == 1
+    assert 0 < lost.sum() < len(pixels)
+    pixels[lost] = pixels[scores.argmax(1) == 0][0]  # whatever answered "scratch" does so no more
+    samples = [Sample(picture(label, 700 + n), _entry(label)) for label in LABELS for n in range(4)]
+    chosen, answers = choose_golden(runner, samples, LABELS, seed=0, parent=(pixels, scores))
+    changed = (chosen != pixels).any(axis=(1, 2))
+    assert changed.sum() == 1 and lost[changed].all() and set(answers.argmax(1)) == set(range(len(LABELS)))
+    assert np.abs(runner.scores(list(chosen)) - answers).max() <= 1e-4
+
+
+def test_run_whose_parent_is_gone_is_quantized_by_itself_and_a_damaged_parent_is_named(
+    child: RunFolder, trained: RunFolder, tmp_path: Path
+) -> None:
+    run, parent = RunFolder(shutil.copytree(child.root, tmp_path / "run")), tmp_path / "parent"
+    run.save_info(msgspec.structs.replace(run.info(), parent=str(parent)))
+    job = QuantizeJob(str(run.root), methods=(Calibration.MINMAX,), images=24, threads=1, alpha=0.3)
+    quantize_run(job, SystemClock())
+    parent.mkdir()
+    (parent / "int8.onnx").write_bytes(trained.int8.read_bytes()[:5000])
+    with pytest.raises(BadModel, match=r"the parent's .*int8\.onnx cannot be read"):
+        quantize_run(job, SystemClock())
+
+
 def test_golden_images_of_several_sizes_and_many_labels_are_one_array(trained: RunFolder) -> None:
     spec = trained.info().preprocess
     runner = ArtefactRunner(trained.int8, spec, threads=1)
@@ -143,7 +206,7 @@ def test_thresholds_come_from_calibration_images(trained: RunFolder) -> None:
 def test_calibration_that_gives_up_is_noted_and_the_others_go_on(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def too_many_bins(fp32: Path, int8: Path, tensors: object, method: Calibration) -> None:
+    def too_many_bins(fp32: Path, int8: Path, tensors: object, method: Calibration, **more: object) -> None:
         if method is not Calibration.MINMAX:
             raise BadModel(f"{method.value} calibration failed: Too many bins for data range")
         quantize_int8(fp32, int8, tensors, method)  # type: ignore[arg-type]
@@ -166,7 +229,7 @@ def test_near_constant_input_fails_calibration_as_a_named_error_or_quantizes(run
 
 
 def test_int8_that_loses_accuracy_does_not_ship(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    def ruin(fp32: Path, int8: Path, tensors: object, method: Calibration) -> None:
+    def ruin(fp32: Path, int8: Path, tensors: object, method: Calibration, **more: object) -> None:
         quantize_int8(fp32, int8, tensors, method)  # type: ignore[arg-type]
         _swap_first_two_labels(int8)
 

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as arrays
 from onnx import TensorProto, helper, numpy_helper
 
 from cloud.quantize.int8 import Calibration, quantize_int8
-from cloud.quantize.weight_rounding import round_keeping_sums
+from cloud.quantize.weight_rounding import round_keeping_sums, round_near
 
 WEIGHTS = arrays.arrays(
     np.float32,
@@ -65,3 +65,43 @@ def test_brightness_does_not_leak_through_quantized_kernels_that_look_for_grain(
     answer = session.run(None, {"image": np.full((1, 1, 16, 16), 2.0, np.float32)})[0]
     # Each weight rounded by itself leaks 0.1 here.
     assert np.abs(answer).max() < 0.01
+
+
+def codes_of(weights: np.ndarray) -> np.ndarray:
+    step = np.abs(weights.astype(np.float64)).max(axis=(1, 2, 3), keepdims=True) / 64
+    return np.rint(round_keeping_sums(weights, 64) / np.where(step > 0, step, 1)).astype(np.int8)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data(), arrays.arrays(np.float32, st.tuples(*[st.integers(1, 3)] * 4), elements=st.floats(-8, 8, width=32)))
+def test_weights_rounded_beside_any_parent_lie_on_the_grid_near_where_they_were_and_each_kernel_keeps_its_sum(
+    data: st.DataObject, weights: np.ndarray
+) -> None:
+    codes = data.draw(arrays.arrays(np.int8, weights.shape, elements=st.integers(-64, 64)))
+    rounded, step = round_near(weights, codes, 64)
+    wide = step.astype(np.float64)[:, None, None, None]
+    slack = 1e-4 * wide + 1e-30
+    in_steps = np.where(wide > 1e-30, rounded / wide, 0)
+    assert np.abs(in_steps - np.rint(in_steps)).max() < 1e-2 and np.abs(in_steps).max() < 64.01
+    assert (np.abs(rounded - weights) <= 2 * wide + slack).all()
+    assert (np.abs((rounded - weights).sum(axis=(2, 3))) <= (0.61 * wide + slack)[:, :, 0, 0]).all()
+    largest = np.abs(weights.astype(np.float64)).max(axis=(1, 2, 3))
+    assert (step[largest > 0] <= 1.26 * largest[largest > 0] / 64 + 1e-30).all() and (step > 0).all()
+
+
+def test_weights_that_training_left_alone_keep_their_codes_whatever_batch_norm_does_to_their_channel() -> None:
+    rng = np.random.default_rng(7)
+    parent = rng.normal(size=(16, 8, 3, 3)).astype(np.float32)
+    codes = codes_of(parent)
+    child = parent * rng.uniform(0.3, 3, size=(16, 1, 1, 1)).astype(np.float32)
+    assert (codes_of_near(child, codes) == codes).mean() > 0.999
+
+    moved = rng.random(parent.shape) < 0.1
+    child[moved] *= rng.uniform(-0.5, 0.9, size=int(moved.sum())).astype(np.float32)
+    kept = (codes_of_near(child, codes) == codes)[~moved].mean()
+    assert kept > 0.98 > (codes_of(child) == codes)[~moved].mean()
+
+
+def codes_of_near(weights: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    rounded, step = round_near(weights, codes, 64)
+    return np.rint(rounded / step[:, None, None, None]).astype(np.int8)
