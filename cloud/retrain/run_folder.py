@@ -82,7 +82,7 @@ class Recipe(msgspec.Struct, frozen=True):
 
     epochs: int = 12
     min_steps: int = 300
-    warm_steps: int = 600
+    warm_steps: int = 400
     batch_size: int = 32
     learning_rate: float = 3e-3
     warm_learning_rate: float = 2e-3
