@@ -6,11 +6,10 @@ had before, and what comes out is compared with the new archive. Seconds are med
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -24,6 +23,7 @@ from cloud.registry.deltas import make_delta
 from contract.archive import archive_chunks
 from contract.errors import BadBundle
 from contract.manifest import encode_manifest
+from scripts.benches import tuf_import
 from scripts.benches.budget import table as budget_table
 from scripts.benches.child import run_child
 from scripts.benches.update_bsdiff_venv import bsdiff_python
@@ -69,7 +69,7 @@ def measure(*, quick: bool = False, peers: bool = False) -> Figures:
         "delta.apply_mib": max(figures[f"delta.{pair.name}.delta.apply_mib"] for pair in pairs),
         "delta.model_ratio": figures["delta.steel.model_ratio"],
     }
-    return own | _tuf_import() | figures
+    return own | tuf_import.measure() | figures
 
 
 def compare(pair: Pair, bsdiff: str | None, repetitions: int) -> Figures:
@@ -182,13 +182,6 @@ def _model_ratio(pair: Pair, scratch: Path) -> float:
         path.write_bytes(b"".join(archive_chunks(encode_manifest(alone), ((entry, (content,)),))))
         bare.append(path)
     return make_delta(bare[0], bare[1], scratch / "bare.pld").size_bytes / size
-
-
-def _tuf_import() -> Figures:
-    if importlib.util.find_spec("scripts.benches.tuf_import") is None:
-        return {}
-    found: Mapping[str, float] = importlib.import_module("scripts.benches.tuf_import").measure()
-    return dict(found)
 
 
 def _seconds(work: Callable[[], object]) -> float:
