@@ -46,9 +46,10 @@ class OrderRenewal:
 def is_due(order: Order, said: StationStatus, now: float) -> bool:
     """Return whether `order` is past half its life and its station never came to an end with it, nor with a newer one.
 
-    A newer one came by a kit, for instance: the older must not be put above it.
+    A newer one came by a kit, for instance: the older must not be put above it. One that a station which is here is busy with
+    is left alone, for another number would end its trial; should it lose it, it says so.
     """
     if now < (order.issued_at + order.expires_at) / 2:
         return False
-    ended = said.deployment == order.deployment and said.update_state in _ENDED
-    return not ended and said.desired_seq <= order.desired_seq
+    taken = said.deployment == order.deployment and (said.online or said.update_state in _ENDED)
+    return not taken and said.desired_seq <= order.desired_seq

@@ -650,3 +650,31 @@ def test_a_registry_older_than_a_rollout_keeps_no_other_order_from_going_out(pla
     plant.releases.releases[:] = kept
     plant.turns()
     assert plant.rollout(rollout)[0] is RolloutState.DONE
+
+
+def test_an_order_that_a_station_is_busy_with_is_renewed_only_once_it_is_away(plant: Plant) -> None:
+    plant.fleet.mute.add("s1")
+    plant.loop.start("v2", (), "operator")
+    plant.turns(2)
+    plant.clock.forward(16 * 86_400.0)
+    plant.fleet.say("s1", "TRIAL", plant.deployment("s1"))
+    plant.loop.tick()
+    assert plant.audit("renew") == [], "another number would end its trial"
+    plant.fleet.go("s1")
+    plant.turns(61)
+    assert plant.audit("renew") == ["s1: order 1 signed anew as 2"]
+
+
+def test_a_commit_that_crosses_a_way_back_which_its_counter_forbids_ends_the_wait_in_words(plant: Plant) -> None:
+    plant.releases.releases.append(FakeRelease("v3", "3" * 64, release_counter=5))
+    plant.fleet.mute.add("s1")
+    rollout = plant.loop.start("v3", (), "operator")
+    plant.turns(2)
+    name = plant.deployment("s1")
+    plant.loop.abort(rollout, "eva", "wrong lamp")
+    plant.turns(1)
+    plant.fleet.running["s1"] = "3" * 64
+    plant.fleet.say("s1", "COMMITTED", name)
+    plant.turns(2)
+    assert plant.rollout(rollout)[0] is RolloutState.ABORTED
+    assert "v3 raised the release counter to 5" in plant.reason("s1")
