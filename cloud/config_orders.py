@@ -5,8 +5,10 @@ Which keys an order may set is the station's business: it alone has the agent.to
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -14,11 +16,15 @@ import msgspec
 from cloud.ports.configurations import ConfigurationBook, StandingConfiguration
 from cloud.ports.registry import ConfigSigner
 from cloud.ports.stations import StationBook
-from contract.config_states import MAX_PROBATION_S, MAX_SETTINGS_BYTES, MIN_PROBATION_S, settings_digest
-from contract.errors import InvalidConfig, NotFound
+from contract.config_states import MAX_PROBATION_S, MAX_SETTINGS_BYTES, MIN_PROBATION_S, ConfigState, settings_digest
+from contract.errors import InvalidConfig, NotFound, RefusedError
 from contract.messages import ConfigOrder
 
+_log = logging.getLogger(__name__)
+
 VALID_S = 30 * 86_400.0
+# Not REFUSED: an order that expired is refused too.
+_ENDED = (ConfigState.COMMITTED.value, ConfigState.ROLLED_BACK.value)
 
 
 class ConfigOrders:
@@ -84,14 +90,41 @@ class ConfigOrders:
         }
         return {"station": station, "ordered": ordered, "reported": reported}
 
+    def renew(self) -> None:
+        """Sign anew what has passed half its life and was not followed: a station may be away for longer than an order holds.
+
+        One that is in force or failed there is left as it is; so is what a station that followed a newer one never took.
+        """
+        status = {each.station: each for each in self._stations.status()}
+        for standing in self._book.all_standing():
+            said, now = status.get(standing.station), self._now()
+            if said is None or now < standing.issued_at + VALID_S / 2:
+                continue
+            ended = said.config_deployment == standing.deployment and said.config_state in _ENDED
+            if ended or said.config_seq > standing.config_seq:
+                continue
+            seq = self._book.next_seq(standing.station)
+            envelope = self._sign(
+                standing.station, standing.settings, standing.deployment, seq, standing.probation_s, now
+            )
+            new = replace(standing, config_seq=seq, envelope=envelope, published=False, issued_at=now)
+            try:
+                self._book.renew(standing, new)
+            except RefusedError as error:
+                _log.info("settings are not renewed now: %s", error.one_line())
+
     def _order(
         self, station: str, settings: str, probation_s: float, reason: str, actor: str, deployment: str
     ) -> dict[str, Any]:
         now, seq = self._now(), self._book.next_seq(station)
-        order = ConfigOrder(station, settings, deployment, seq, now, now + VALID_S, probation_s)
-        envelope = self._signer.sign_configuration(order)
-        self._book.put(StandingConfiguration(station, seq, settings, deployment, envelope, False, now, reason), actor)
+        envelope = self._sign(station, settings, deployment, seq, probation_s, now)
+        standing = StandingConfiguration(station, seq, settings, deployment, envelope, False, now, reason, probation_s)
+        self._book.put(standing, actor)
         return {"station": station, "deployment": deployment, "config_seq": seq}
+
+    def _sign(self, station: str, settings: str, deployment: str, seq: int, probation_s: float, now: float) -> str:
+        order = ConfigOrder(station, settings, deployment, seq, now, now + VALID_S, probation_s)
+        return self._signer.sign_configuration(order)
 
 
 def _check(settings: str, probation_s: float) -> None:

@@ -3,40 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
-from cloud.ports.configurations import ConfigurationBook, StandingConfiguration
+from cloud.desired_post import DesiredPost
+from cloud.order_maker import OrderMaker
+from cloud.order_renewal import OrderRenewal
+from cloud.ports.configurations import ConfigurationBook
 from cloud.ports.link import Link
 from cloud.ports.registry import OrderSigner, Release, Releases
-from cloud.ports.rollouts import Rollout, RolloutBook, RolloutMember, StandingOrder
+from cloud.ports.rollouts import Rollout, RolloutBook, RolloutMember
 from cloud.ports.stations import StationBook, StationStatus
 from cloud.rollout.cohort import plan_waves
-from cloud.rollout.judge import Member, RolloutPolicy, StepKind, next_step
+from cloud.rollout.judge import Member, StepKind, next_step
 from cloud.rollout.rollout_states import MemberEvent, MemberState, RolloutEvent, RolloutState
-from contract.codec import encode_control
-from contract.errors import NotFound, RefusedError
-from contract.messages import DesiredState, Order, Probation
-from contract.topics import Channel, topic
+from cloud.rollout.settings import RolloutSettings
+from cloud.rollout.way_back import MOST_RECALLS, WayBack, recall_name, recalls, way_back
+from contract.errors import RefusedError
+from contract.messages import DesiredState
 from contract.update_states import UpdateState
 
+__all__ = ["RolloutLoop", "RolloutSettings"]
+
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class RolloutSettings:
-    """How releases reach the fleet. `wave_shares` are rising shares of the fleet; a single canary always comes first."""
-
-    wave_shares: tuple[float, ...] = (0.05, 0.25)
-    probation_frames: int = 256
-    min_agreement: float = 0.9
-    probation_timeout_s: float = 600.0
-    shadow_share: float = 1.0
-    max_mix_shift: float = 1.0
-    max_memory_mib: float = 0.0
-    serve_s: float = 0.0
-    order_valid_s: float = 30 * 86_400.0
-    policy: RolloutPolicy = field(default_factory=RolloutPolicy)
 
 
 class RolloutLoop:
@@ -56,10 +44,11 @@ class RolloutLoop:
         order_keys: Callable[[], str] = lambda: "",
     ) -> None:
         """`order_keys` returns the signed order keys that stations shall know, "" for those they were provisioned with."""
-        self._configurations, self._order_keys = configurations, order_keys
-        self._keys_said = dict[str, str]()
         self._rollouts, self._stations, self._releases = rollouts, stations, releases
-        self._signer, self._link, self._settings, self._now = signer, link, settings, now
+        self._link, self._settings, self._now = link, settings, now
+        self._orders = OrderMaker(rollouts=rollouts, releases=releases, signer=signer, settings=settings, now=now)
+        self._renewal = OrderRenewal(rollouts=rollouts, orders=self._orders, now=now)
+        self._post = DesiredPost(rollouts=rollouts, configurations=configurations, order_keys=order_keys, link=link)
         self._seen_connections = 0
         self._linked_at = now()
 
@@ -97,59 +86,66 @@ class RolloutLoop:
     def stop_station(self, station: str, actor: str, reason: str) -> None:
         """Order a station to run no bundle: every frame is REVIEW until another order.
 
-        Any thread may ask. No image key is needed to stop something.
+        Any thread may ask. No image key is needed to stop something. A rollout that is being aborted does not stand in the way:
+        the station is stopped in the place of going back.
 
         Raises:
-            RefusedError: a rollout is under way.
+            RefusedError: a rollout goes forward.
             TransientError: another order went out in the same moment.
         """
-        now, seq = self._now(), self._rollouts.next_seq(station)
-        order = Order(
-            station=station,
-            bundle="",
-            size_bytes=0,
-            deployment=f"stop-{seq}-{station}"[:64],
-            desired_seq=seq,
-            release_counter=0,
-            issued_at=now,
-            expires_at=now + self._settings.order_valid_s,
-            probation=Probation(0, 0.0),
-        )
-        standing = StandingOrder(station, seq, "", self._signer.sign(order), published=False)
-        self._rollouts.order_apart(standing, actor, "stop station", reason, now)
+        name = f"stop-{self._rollouts.next_seq(station)}-{station}"[:64]
+        self._rollouts.order_apart(self._orders.way_back(station, "", name), actor, "stop station", reason, self._now())
 
     def tick(self) -> None:
-        """Take every rollout one step further and send what the broker has not taken yet."""
+        """Take every rollout one step further and send what the broker has not taken yet.
+
+        What one rollout fails on keeps neither the others nor the orders that stand from going on; it is raised at the end.
+        """
         if (connections := self._link.connections()) != self._seen_connections:
-            # A broker that came back without its retained messages must get the orders again; the same order twice is one.
-            self._rollouts.republish_all()
-            if self._configurations is not None:
-                self._configurations.republish_all()
-            self._keys_said.clear()
+            self._post.forget_sent()
             self._seen_connections = connections
             self._linked_at = self._now()
         elif not self._link.connected():
             self._linked_at = self._now()  # who cannot be heard is not silent
         status = {s.station: s for s in self._stations.status()}
+        failed: Exception | None = None
         for rollout in self._rollouts.all():
-            if rollout.state is RolloutState.RUNNING:
-                self._hear(rollout, status)
-                self._advance(rollout, status)
-            elif rollout.state is RolloutState.ABORTING:
-                self._hear(rollout, status)
-                self._bring_back(rollout, status)
-        self._publish(status)
+            try:
+                self._go_on(rollout, status)
+            except Exception as error:  # noqa: BLE001  raised again below, when the others had their turn
+                failed = failed or error
+        self._renewal.look(status)
+        self._post.publish(status)
+        if failed is not None:
+            raise failed
+
+    def desired_of(self, station: str) -> DesiredState:
+        """Return what a station is told: what the broker retains for it. Any thread may ask."""
+        return self._post.desired_of(station)
+
+    def _go_on(self, rollout: Rollout, status: dict[str, StationStatus]) -> None:
+        if rollout.state is RolloutState.RUNNING:
+            self._hear(rollout, status)
+            self._advance(rollout, status)
+        elif rollout.state is RolloutState.ABORTING:
+            self._hear(rollout, status)
+            self._bring_back(rollout, status)
 
     def _hear(self, rollout: Rollout, status: dict[str, StationStatus]) -> None:
         """Take over what the stations report of this rollout's deployments."""
         for member in self._rollouts.members(rollout.id):
             said = status.get(member.station)
-            if said is None or member.state is not MemberState.ORDERED or said.deployment != member.deployment:
+            if said is None or said.deployment != member.deployment:
                 continue
-            if said.update_state == UpdateState.COMMITTED.value and said.bundle == rollout.bundle:
+            # Whoever left the bundle after its commit is a failure while others are still to get it; an abort fetches it anyway.
+            left = member.state is MemberState.COMMITTED and rollout.state is RolloutState.RUNNING
+            if member.state is not MemberState.ORDERED and not left:
+                continue
+            if _turned_down(said, rollout.bundle):
+                reason = f"it left the bundle after its commit: {said.reason}" if left else said.reason
+                self._rollouts.step_member(member, MemberEvent.FAIL, reason, self._now())
+            elif not left and said.update_state == UpdateState.COMMITTED.value and said.bundle == rollout.bundle:
                 self._rollouts.step_member(member, MemberEvent.COMMIT, said.reason, self._now())
-            elif said.update_state == UpdateState.ROLLED_BACK.value:
-                self._rollouts.step_member(member, MemberEvent.FAIL, said.reason, self._now())
 
     def _advance(self, rollout: Rollout, status: dict[str, StationStatus]) -> None:
         members = self._rollouts.members(rollout.id)
@@ -179,10 +175,8 @@ class RolloutLoop:
                 self._rollouts.step_member(member, MemberEvent.SKIP, "the rollout was stopped", now)
             elif member.state in (MemberState.ORDERED, MemberState.COMMITTED, MemberState.FAILED):
                 self._recall(rollout, member, said)
-            elif member.state is MemberState.RECALLED and self._is_back(rollout, member, said):
-                self._rollouts.step_member(
-                    member, MemberEvent.RETURN, member.reason or "back on the former bundle", now
-                )
+            elif member.state is MemberState.RECALLED:
+                self._look_whether_back(rollout, member, said)
         members = self._rollouts.members(rollout.id)
         if all(self._is_over(m, status.get(m.station)) for m in members):
             self._rollouts.step(rollout, RolloutEvent.ALL_BACK, "plumbline", rollout.reason, now)
@@ -192,10 +186,32 @@ class RolloutLoop:
         done = [rollout.bundle for rollout in self._rollouts.all() if rollout.state is RolloutState.DONE]
         return [release for bundle in done if (release := self._releases.by_digest(bundle)) is not None]
 
-    def _is_back(self, rollout: Rollout, member: RolloutMember, said: StationStatus | None) -> bool:
-        if not self._has_way_back(rollout, member, said):
-            return True
-        return said is not None and said.bundle == member.previous_bundle and said.deployment == _recall_name(member)
+    def _look_whether_back(self, rollout: Rollout, member: RolloutMember, said: StationStatus | None) -> None:
+        back_to, now = member.previous_bundle, self._now()
+        standing = self._rollouts.standing(member.station)
+        if standing is None or not standing.envelope:
+            self._rollouts.step_member(member, MemberEvent.RETURN, member.reason, now)  # nothing was ordered
+            return
+        if said is None:
+            return
+        if said.deployment == member.deployment and _turned_down(said, back_to):
+            if (tries := recalls(member.deployment)) < MOST_RECALLS:
+                _log.warning("%s turned down its way back: %s", member.station, said.reason)
+                order = self._orders.way_back(member.station, back_to, recall_name(member.deployment))
+                self._rollouts.recall(member, order, back_to, member.reason, now)
+                return
+            why = f"it turned down the way back {tries} times and runs '{said.bundle[:12]}': {said.reason}"
+            self._rollouts.step_member(member, MemberEvent.RETURN, _both(member.reason, why), now)
+            return
+        # What it went back to by itself it may refuse to be ordered: an order that it committed has raised its floor.
+        by_itself = _turned_down(said, rollout.bundle) and said.reported_at > (member.ordered_at or 0.0)
+        if said.bundle == back_to and (said.deployment == member.deployment or by_itself):
+            self._rollouts.step_member(member, MemberEvent.RETURN, member.reason or "back on the former bundle", now)
+        elif said.bundle == rollout.bundle and self._way_back(rollout, member, said)[0] is WayBack.WITHDRAW:
+            # It committed in the moment in which it was recalled, and what it committed allows of no way back.
+            self._rollouts.step_member(
+                member, MemberEvent.RETURN, _both(member.reason, self._way_back(rollout, member, said)[1]), now
+            )
 
     @staticmethod
     def _is_over(member: RolloutMember, said: StationStatus | None) -> bool:
@@ -205,97 +221,39 @@ class RolloutLoop:
         return member.state is MemberState.RECALLED and (said is None or not said.online)
 
     def _order(self, rollout: Rollout, member: RolloutMember, said: StationStatus | None) -> None:
-        agreement = 0.0 if member.station in rollout.changed_stations else self._settings.min_agreement
-        order = self._signed(member.station, rollout.bundle, member.deployment, agreement)
-        self._rollouts.order(member, MemberEvent.ORDER, order, said.bundle if said else "", self._now())
+        agrees = member.station not in rollout.changed_stations
+        order = self._orders.candidate(member.station, rollout.bundle, member.deployment, agrees=agrees)
+        former = said.bundle if said else ""
+        if former == rollout.bundle:
+            # It has it from an earlier rollout: the way back leads to what ran before that.
+            former = self._rollouts.former_bundle(member.station, former) or former
+        self._rollouts.order(member, MemberEvent.ORDER, order, former, self._now())
 
-    def _has_way_back(self, rollout: Rollout, member: RolloutMember, said: StationStatus | None) -> bool:
-        return not self._why_no_way_back(rollout, member, said)
-
-    def _why_no_way_back(self, rollout: Rollout, member: RolloutMember, said: StationStatus | None) -> str:
-        """Return why a station cannot be ordered back, "" when it can. It must not keep the others from going back."""
-        if not member.previous_bundle:
-            return "there is no former bundle"
+    def _way_back(self, rollout: Rollout, member: RolloutMember, said: StationStatus | None) -> tuple[WayBack, str]:
         former, new = self._releases.by_digest(member.previous_bundle), self._releases.by_digest(rollout.bundle)
-        if former is None:  # it came by a USB kit, or is gone from the catalog
-            return f"former bundle '{member.previous_bundle[:12]}' is in no release: nothing to order back"
-        committed = member.state is MemberState.COMMITTED or (said is not None and said.bundle == rollout.bundle)
-        if committed and new is not None and former.release_counter < new.release_counter:
-            return f"{rollout.version} raised the release counter to {new.release_counter}: what ran before must never run again"
-        return ""
+        here = said is not None and (said.online or said.state_at > (member.ordered_at or 0.0))
+        return way_back(
+            state=member.state,
+            version=rollout.version,
+            bundle=rollout.bundle,
+            counter=None if new is None else new.release_counter,
+            former=member.previous_bundle,
+            former_counter=None if former is None else former.release_counter,
+            runs_it=said is not None and said.bundle == rollout.bundle,
+            heard=here,
+        )
 
     def _recall(self, rollout: Rollout, member: RolloutMember, said: StationStatus | None) -> None:
-        # OTA-3: a rollback is a new order for old bytes. What it replaces is the thing known wrong: no agreement is asked.
-        why = self._why_no_way_back(rollout, member, said)
-        if why:
+        """Order a station back. It must not keep the others from going back: where that cannot be, it is said why."""
+        way, why = self._way_back(rollout, member, said)
+        reason = _both(member.reason, why)
+        if way is WayBack.WITHDRAW:
             # Left standing, the bad order would be obeyed by a station that was away, whenever it comes back.
-            self._rollouts.withdraw(member, f"{member.reason}; {why}" if member.reason else why, self._now())
+            self._rollouts.withdraw(member, reason, self._now())
             return
-        order = self._signed(member.station, member.previous_bundle, _recall_name(member), 0.0)
-        self._rollouts.order(member, MemberEvent.RECALL, order, member.previous_bundle, self._now())
-
-    def _signed(self, station: str, bundle: str, deployment: str, agreement: float) -> StandingOrder:
-        release = self._releases.by_digest(bundle)
-        if release is None:
-            raise NotFound(f"bundle {bundle[:12]} is in no release", hint="restore the registry from its backup")
-        now, settings = self._now(), self._settings
-        order = Order(
-            station=station,
-            bundle=bundle,
-            size_bytes=release.size_bytes,
-            deployment=deployment,
-            desired_seq=self._rollouts.next_seq(station),
-            release_counter=release.release_counter,
-            issued_at=now,
-            expires_at=now + settings.order_valid_s,
-            probation=Probation(
-                settings.probation_frames,
-                agreement,
-                settings.probation_timeout_s,
-                shadow_share=settings.shadow_share,
-                # A station whose alarm this answers is meant to decide otherwise.
-                max_mix_shift=settings.max_mix_shift if agreement else 1.0,
-                max_memory_mib=settings.max_memory_mib,
-                serve_s=settings.serve_s,
-            ),
-        )
-        return StandingOrder(station, order.desired_seq, bundle, self._signer.sign(order), published=False)
-
-    def desired_of(self, station: str) -> DesiredState:
-        """Return what a station is told: what the broker retains for it. Any thread may ask."""
-        return self._desired(station, self._order_keys())[2]
-
-    def _desired(
-        self, station: str, keys: str
-    ) -> tuple[StandingOrder | None, StandingConfiguration | None, DesiredState]:
-        order = self._rollouts.standing(station)
-        settings = self._configurations.standing(station) if self._configurations is not None else None
-        desired = DesiredState(
-            station,
-            order.envelope if order else "",
-            configuration=settings.envelope if settings else "",
-            order_keys=keys,
-        )
-        return order, settings, desired
-
-    def _publish(self, stations: Iterable[str]) -> None:
-        """Send each station's desired state that changed: one retained message of its order, its settings and the order keys."""
-        keys, book = self._order_keys(), self._configurations
-        due = dict.fromkeys(order.station for order in self._rollouts.unpublished())
-        due |= dict.fromkeys(each.station for each in book.unpublished()) if book is not None else {}
-        due |= dict.fromkeys(station for station in stations if self._keys_said.get(station, "") != keys)
-        for station in due:
-            order, settings, desired = self._desired(station, keys)
-            said = desired.envelope or desired.configuration or desired.order_keys
-            # An empty retained message clears what the broker keeps.
-            message = encode_control(desired) if said else b""
-            if not self._link.publish(topic(station, Channel.DESIRED), message, qos=1, retain=True):
-                continue
-            self._keys_said[station] = keys
-            if order is not None:
-                self._rollouts.mark_published(order)
-            if book is not None and settings is not None:
-                book.mark_published(settings)
+        back_to = member.previous_bundle if way is WayBack.FORMER else ""
+        order = self._orders.way_back(member.station, back_to, recall_name(member.deployment))
+        self._rollouts.recall(member, order, back_to, reason, self._now())
 
     def _as_seen(self, member: RolloutMember, said: StationStatus | None, now: float) -> Member:
         ordered_s = None if member.ordered_at is None else now - member.ordered_at
@@ -313,5 +271,10 @@ class RolloutLoop:
         )
 
 
-def _recall_name(member: RolloutMember) -> str:
-    return f"{member.deployment}-back"
+def _turned_down(said: StationStatus, bundle: str) -> bool:
+    """Return whether a station says that it rolled `bundle` back; an older one does not say which bundle it was."""
+    return said.update_state == UpdateState.ROLLED_BACK.value and said.candidate in ("", bundle)
+
+
+def _both(reason: str, why: str) -> str:
+    return f"{reason}; {why}" if reason and why else reason or why

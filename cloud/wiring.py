@@ -195,6 +195,7 @@ class Aggregator:
             self._every(_TICK_S, "improve", improve.tick),
             self._every(_TICK_S, "rollout", rollout.tick),
             self._every(3600.0, "resign", resign.tick),
+            self._every(60.0, "settings", configuration.renew),
         ]
         self.faults = 0
         self.app = _make_app(settings, stores, registry, link, rollout, improve, resign, configuration, now)

@@ -18,6 +18,7 @@ class StandingConfiguration:
     published: bool
     issued_at: float
     reason: str
+    probation_s: float = 60.0
 
 
 class ConfigurationBook(Protocol):
@@ -28,6 +29,12 @@ class ConfigurationBook(Protocol):
 
     def put(self, standing: StandingConfiguration, actor: str) -> None:
         """Store an order with its audit log entry; RefusedError when another with its number was stored meanwhile."""
+
+    def renew(self, old: StandingConfiguration, new: StandingConfiguration) -> None:
+        """Let `new`, the same order signed anew, stand in the place of `old`; RefusedError when something else does."""
+
+    def all_standing(self) -> list[StandingConfiguration]:
+        """Return the newest settings of each station that has some, by station."""
 
     def standing(self, station: str) -> StandingConfiguration | None:
         """Return the newest settings of a station, None when it never had any."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cloud.rollout.rollout_states import MemberEvent, MemberState, RolloutEvent, RolloutState
+from contract.messages import Order
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,10 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class RolloutMember:
-    """A station within a rollout."""
+    """A station within a rollout.
+
+    `deployment`: of the newest order that it got in this rollout. `previous_bundle`: where a recall leads, "" for nothing.
+    """
 
     rollout: int
     station: str
@@ -42,13 +46,17 @@ class RolloutMember:
 
 @dataclass(frozen=True, slots=True)
 class StandingOrder:
-    """The newest order for a station; `published` once the broker took it. An empty `envelope`: it was withdrawn."""
+    """The newest order for a station; `published` once the broker took it. An empty `envelope`: it was withdrawn.
+
+    `facts` is the order in `envelope`, for signing it anew; None where it was withdrawn, or an older version stored it.
+    """
 
     station: str
     desired_seq: int
     bundle: str
     envelope: str
     published: bool
+    facts: Order | None = None
 
 
 class RolloutBook(Protocol):
@@ -76,8 +84,17 @@ class RolloutBook(Protocol):
     ) -> None:
         """Store an order with the member's step that it carries out."""
 
+    def recall(self, member: RolloutMember, order: StandingOrder, back_to: str, reason: str, now: float) -> None:
+        """Store an order that takes a member back to `back_to`, "" for nothing, with that step."""
+
+    def former_bundle(self, station: str, bundle: str) -> str:
+        """Return what a station ran before `bundle` by what earlier rollouts found, "" when that is not known."""
+
     def order_apart(self, order: StandingOrder, actor: str, act: str, reason: str, now: float) -> None:
-        """Store an order that belongs to no rollout; RefusedError while a rollout is under way."""
+        """Store an order that belongs to no rollout; RefusedError while a rollout goes forward."""
+
+    def renew(self, old: StandingOrder, new: StandingOrder, now: float) -> None:
+        """Let `new`, the same order signed anew, stand in the place of `old`."""
 
     def withdraw(self, member: RolloutMember, reason: str, now: float) -> None:
         """Recall a station that has nothing to go back to: no order stands for it any more."""
@@ -93,6 +110,9 @@ class RolloutBook(Protocol):
 
     def standing(self, station: str) -> StandingOrder | None:
         """Return the newest order of a station, None when it never had one."""
+
+    def all_standing(self) -> list[StandingOrder]:
+        """Return the newest order of each station that has one, by station."""
 
     def unpublished(self) -> list[StandingOrder]:
         """Return the orders that the broker has not taken yet."""

@@ -65,8 +65,10 @@ MEMBER_TABLE: dict[MemberState, dict[MemberEvent, MemberState]] = {
         MemberEvent.FAIL: MemberState.FAILED,
         MemberEvent.RECALL: MemberState.RECALLED,
     },
-    MemberState.COMMITTED: {MemberEvent.RECALL: MemberState.RECALLED},
-    MemberState.RECALLED: {MemberEvent.RETURN: MemberState.BACK},
+    # A station may leave a bundle that it committed: it died in it again and again, or a person took it back by hand.
+    MemberState.COMMITTED: {MemberEvent.FAIL: MemberState.FAILED, MemberEvent.RECALL: MemberState.RECALLED},
+    # A way back that was turned down is ordered anew under another name: a station never tries one name twice.
+    MemberState.RECALLED: {MemberEvent.RECALL: MemberState.RECALLED, MemberEvent.RETURN: MemberState.BACK},
     MemberState.FAILED: {MemberEvent.RECALL: MemberState.RECALLED},
     MemberState.BACK: {},
     MemberState.SKIPPED: {},

@@ -9,7 +9,7 @@ from sqlalchemy import select, update
 from cloud.ports.configurations import StandingConfiguration
 from cloud.store.audit import write_audit
 from cloud.store.database import Database
-from cloud.store.tables import configurations
+from cloud.store.tables import configurations, station_status
 from contract.config_states import settings_digest
 from contract.errors import RefusedError
 
@@ -21,9 +21,17 @@ class Configurations:
         self._database = database
 
     def next_seq(self, station: str) -> int:
-        """Return the config_seq that the next order of `station` must bear."""
-        last = self.standing(station)
-        return last.config_seq + 1 if last else 1
+        """Return the config_seq that the next order of `station` must bear.
+
+        What the station says it followed counts too: this database may be a restored one.
+        """
+        status = station_status
+        with self._database.read() as connection:
+            last = connection.execute(
+                select(configurations.c.config_seq).where(configurations.c.station == station)
+            ).scalar()
+            said = connection.execute(select(status.c.config_seq).where(status.c.station == station)).scalar()
+        return max(last or 0, said or 0) + 1
 
     def put(self, standing: StandingConfiguration, actor: str) -> None:
         """Store an order with its audit log entry.
@@ -40,6 +48,26 @@ class Configurations:
             what = f"settings {settings_digest(standing.settings)[:12]}" if standing.settings else "no remote settings"
             detail = f"{standing.station}: {what}, config_seq {standing.config_seq}: {standing.reason}"
             write_audit(connection, standing.issued_at, actor, "configure", detail)
+
+    def renew(self, old: StandingConfiguration, new: StandingConfiguration) -> None:
+        """Let `new`, the same order signed anew, stand in the place of `old`, with its audit log entry.
+
+        Raises:
+            RefusedError: something else was ordered meanwhile.
+        """
+        table = configurations
+        same = (table.c.station == old.station, table.c.config_seq == old.config_seq)
+        with self._database.write() as connection:
+            if connection.execute(update(table).where(*same).values(**asdict(new))).rowcount == 0:
+                raise RefusedError(f"somebody else ordered settings for {old.station}", hint="look at them again")
+            detail = f"{new.station}: settings {old.config_seq} signed anew as {new.config_seq}"
+            write_audit(connection, new.issued_at, "plumbline", "renew", detail)
+
+    def all_standing(self) -> list[StandingConfiguration]:
+        """Return the newest settings of each station that has some, by station."""
+        with self._database.read() as connection:
+            rows = connection.execute(select(configurations).order_by(configurations.c.station))
+            return [StandingConfiguration(**row._mapping) for row in rows]
 
     def standing(self, station: str) -> StandingConfiguration | None:
         """Return the newest settings of a station, None when it never had any."""

@@ -8,9 +8,18 @@ import msgspec
 from sqlalchemy import Connection, select, update
 
 from cloud.ports.rollouts import Rollout, RolloutMember, StandingOrder
-from cloud.rollout.rollout_states import MemberEvent, MemberState, RolloutEvent, RolloutState, step_member, step_rollout
+from cloud.rollout.rollout_states import (
+    MEMBER_TABLE,
+    MemberEvent,
+    MemberState,
+    RolloutEvent,
+    RolloutState,
+    step_member,
+    step_rollout,
+)
 from cloud.store.audit import write_audit
 from cloud.store.database import Database
+from cloud.store.rollout_rows import deployment_name, member_of, rollout_of, standing_of
 from cloud.store.tables import desired, rollout_stations, rollouts, station_status
 from contract.errors import IllegalTransition, NotFound, RefusedError, TransientError
 
@@ -48,7 +57,7 @@ class Rollouts:
                     "station": s,
                     "wave": w,
                     "state": MemberState.PLANNED.value,
-                    "deployment": f"r{key[0]}-{s}",
+                    "deployment": deployment_name(key[0], s, now),
                 }
                 for w, wave in enumerate(waves)
                 for s in wave
@@ -62,7 +71,7 @@ class Rollouts:
     def all(self) -> list[Rollout]:
         """Return every rollout, oldest first."""
         with self._database.read() as connection:
-            return [_rollout(row._mapping) for row in connection.execute(select(rollouts).order_by(rollouts.c.id))]
+            return [rollout_of(row._mapping) for row in connection.execute(select(rollouts).order_by(rollouts.c.id))]
 
     def get(self, rollout: int) -> Rollout:
         """Return one rollout.
@@ -80,8 +89,7 @@ class Rollouts:
         table = rollout_stations
         query = select(table).where(table.c.rollout == rollout).order_by(table.c.wave, table.c.station)
         with self._database.read() as connection:
-            rows = [dict(row._mapping) for row in connection.execute(query)]
-        return [RolloutMember(**{**row, "state": MemberState(row["state"])}) for row in rows]
+            return [member_of(row._mapping) for row in connection.execute(query)]
 
     def next_seq(self, station: str) -> int:
         """Return the desired_seq that the next order of `station` must bear.
@@ -111,31 +119,74 @@ class Rollouts:
             detail = f"{order.station}: bundle {order.bundle[:12]}, desired_seq {order.desired_seq}"
             write_audit(connection, now, "plumbline", event.value, detail)
 
+    def recall(self, member: RolloutMember, order: StandingOrder, back_to: str, reason: str, now: float) -> None:
+        """Store an order that takes a member back to `back_to`, "" for nothing, with that step, in one transaction.
+
+        The member bears the order's deployment from then on.
+
+        Raises:
+            TransientError: a kit took the order's number meanwhile; sign it again with the next one.
+        """
+        with self._database.write() as connection:
+            self._stand(connection, order)
+            _recall(connection, member, order, back_to, reason, now)
+            what = f"bundle {back_to[:12]}" if back_to else "run nothing"
+            detail = f"{order.station}: {what}, desired_seq {order.desired_seq}: {reason}"
+            write_audit(connection, now, "plumbline", MemberEvent.RECALL.value, detail)
+
+    def former_bundle(self, station: str, bundle: str) -> str:
+        """Return what a station ran before `bundle` by what earlier rollouts found, "" when that is not known."""
+        table = rollout_stations
+        query = select(table.c.previous_bundle).where(
+            table.c.station == station, table.c.previous_bundle.not_in(["", bundle])
+        )
+        with self._database.read() as connection:
+            return connection.execute(query.order_by(table.c.rollout.desc()).limit(1)).scalar() or ""
+
     def order_apart(self, order: StandingOrder, actor: str, act: str, reason: str, now: float) -> None:
         """Store an order that belongs to no rollout, in one transaction.
 
+        It takes the place of the way back that a rollout which is being aborted had, or would have, for the station.
+
         Raises:
             TransientError: another order took its number meanwhile.
-            RefusedError: a rollout is under way, which would take the station for one that failed.
+            RefusedError: a rollout goes forward, which would take the station for one that failed.
         """
         with self._database.write() as connection:
-            busy = select(rollouts.c.id).where(rollouts.c.state.in_([RolloutState.RUNNING, RolloutState.ABORTING]))
+            busy = select(rollouts.c.id).where(rollouts.c.state == RolloutState.RUNNING)
             if (other := connection.execute(busy).scalar()) is not None:
                 raise RefusedError(f"rollout {other} is still under way", hint="wait for it or abort it")
             self._stand(connection, order)
+            for member in _being_aborted(connection, order.station):
+                _recall(connection, member, order, order.bundle, f"{act}: {reason}", now)
             write_audit(connection, now, actor, act, f"{order.station}: {reason} (desired_seq {order.desired_seq})")
+
+    def renew(self, old: StandingOrder, new: StandingOrder, now: float) -> None:
+        """Let `new`, the same order signed anew, stand in the place of `old`, in one transaction.
+
+        Raises:
+            TransientError: another order stands meanwhile, or a kit took a number.
+        """
+        with self._database.write() as connection:
+            own = select(desired.c.desired_seq).where(desired.c.station == old.station).with_for_update()
+            if connection.execute(own).scalar() != old.desired_seq:
+                raise TransientError(f"{old.station} was given another order meanwhile")
+            self._stand(connection, new)
+            detail = f"{new.station}: order {old.desired_seq} signed anew as {new.desired_seq}"
+            write_audit(connection, now, "plumbline", "renew", detail)
 
     def _stand(self, connection: Connection, order: StandingOrder) -> None:
         own = select(desired.c.desired_seq).where(desired.c.station == order.station).with_for_update()
         if (connection.execute(own).scalar() or 0) >= order.desired_seq:
             raise TransientError(f"number {order.desired_seq} of {order.station} was taken meanwhile")
         values = {"station": order.station, "desired_seq": order.desired_seq, "bundle": order.bundle}
-        values |= {"envelope": order.envelope, "published": False}
+        facts = msgspec.json.encode(order.facts).decode() if order.facts is not None else ""
+        values |= {"envelope": order.envelope, "published": False, "facts": facts}
         connection.execute(self._database.upsert(desired, "station", values))
 
     def withdraw(self, member: RolloutMember, reason: str, now: float) -> None:
         """Recall a station that has nothing to go back to: no order stands for it any more. Its desired_seq stays."""
-        none = {"bundle": "", "envelope": "", "published": False}
+        none = {"bundle": "", "envelope": "", "published": False, "facts": ""}
         with self._database.write() as connection:
             connection.execute(update(desired).where(desired.c.station == member.station).values(**none))
             _step(connection, member, MemberEvent.RECALL, {"ended_at": now, "reason": reason})
@@ -174,13 +225,19 @@ class Rollouts:
         """Return the newest order of a station, None when it never had one."""
         with self._database.read() as connection:
             row = connection.execute(select(desired).where(desired.c.station == station)).first()
-        return None if row is None else StandingOrder(**row._mapping)
+        return None if row is None else standing_of(row._mapping)
+
+    def all_standing(self) -> list[StandingOrder]:
+        """Return the newest order of each station that has one, by station."""
+        query = select(desired).where(desired.c.envelope != "").order_by(desired.c.station)
+        with self._database.read() as connection:
+            return [standing_of(row._mapping) for row in connection.execute(query)]
 
     def unpublished(self) -> list[StandingOrder]:
         """Return the orders that the broker has not taken yet."""
         with self._database.read() as connection:
             rows = connection.execute(select(desired).where(desired.c.published.is_(False)))
-            return [StandingOrder(**row._mapping) for row in rows]
+            return [standing_of(row._mapping) for row in rows]
 
     def mark_published(self, order: StandingOrder) -> None:
         """Record that the broker took this very order."""
@@ -211,8 +268,21 @@ def _change(connection: Connection, rollout: Rollout, values: Mapping[str, objec
         raise IllegalTransition(f"rollout {rollout.id} has moved on meanwhile", hint="look at it again")
 
 
-def _rollout(row: object) -> Rollout:
-    fields = dict(row)  # type: ignore[call-overload]  # a row mapping
-    fields["state"] = RolloutState(fields["state"])
-    fields["changed_stations"] = tuple(msgspec.json.decode(fields["changed_stations"]))
-    return Rollout(**fields)
+def _recall(
+    connection: Connection, member: RolloutMember, order: StandingOrder, back_to: str, reason: str, now: float
+) -> None:
+    extra: dict[str, object] = {"ordered_at": now, "previous_bundle": back_to, "reason": reason}
+    if order.facts is not None:
+        extra["deployment"] = order.facts.deployment
+    _step(connection, member, MemberEvent.RECALL, extra)
+
+
+def _being_aborted(connection: Connection, station: str) -> list[RolloutMember]:
+    """Return the station's part in a rollout that is being aborted, where it was ordered something in it."""
+    table = rollout_stations
+    states = [state.value for state, rows in MEMBER_TABLE.items() if MemberEvent.RECALL in rows]
+    query = select(table).join(rollouts, rollouts.c.id == table.c.rollout)
+    query = query.where(
+        rollouts.c.state == RolloutState.ABORTING, table.c.station == station, table.c.state.in_(states)
+    )
+    return [member_of(row._mapping) for row in connection.execute(query)]

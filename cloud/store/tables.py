@@ -226,6 +226,7 @@ desired = Table(
     Column("bundle", String(64), nullable=False),
     Column("envelope", Text, nullable=False),
     Column("published", Boolean, nullable=False, default=False),
+    Column("facts", Text, nullable=False, default="", server_default=""),
 )
 
 # The settings a station should have over its agent.toml; `config_seq` only ever grows.
@@ -240,6 +241,7 @@ configurations = Table(
     Column("published", Boolean, nullable=False, default=False),
     Column("issued_at", Float, nullable=False),
     Column("reason", Text, nullable=False, default=""),
+    Column("probation_s", Float, nullable=False, default=60.0, server_default="60"),
 )
 
 commands = Table(

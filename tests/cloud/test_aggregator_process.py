@@ -103,7 +103,8 @@ def test_summaries_reports_and_orders_go_all_the_way_and_survive_kill_9(plant: t
     canary = Wire(broker, "line1")
     wait_for(lambda: canary.orders)
     order = verify_order(canary.orders[-1].envelope, [load_keys(cloud.home / "keys").order_key()])
-    assert (order.station, order.desired_seq, order.deployment) == ("line1", 4, "r3-line1")
+    assert (order.station, order.desired_seq) == ("line1", 4)
+    assert order.deployment.startswith("r3-") and order.deployment.endswith("-line1")
     assert station.orders == []
     for wire in (station, canary):
         wire.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -175,3 +175,47 @@ def test_what_was_ordered_and_what_is_reported_stand_side_by_side(plant: Plant) 
     assert (shown["reported"]["state"], shown["reported"]["config_seq"]) == ("COMMITTED", 1)
     (status, _) = plant.tables.stations.status()
     assert (status.config_state, status.config_deployment) == ("COMMITTED", ordered["deployment"])
+
+
+def test_settings_that_were_not_followed_are_signed_anew_before_they_expire(plant: Plant) -> None:
+    (ordered, _) = plant.orders.order(["s1", "s2"], SHORT, 30.0, "shorter", "operator")
+    followed = ReportedState(
+        "s2", "b1", 1.0, "", "IDLE", config_state="COMMITTED", config_deployment=ordered["deployment"], config_seq=1
+    )
+    plant.tables.stations.commit([], [followed], plant.clock.now())
+    plant.sent()
+    plant.clock.forward(14 * 86_400.0)
+    plant.orders.renew()
+    assert plant.sent() == []
+    plant.clock.forward(17 * 86_400.0)
+    # Refused because it had expired meanwhile: that is no end.
+    refused = ReportedState(
+        "s1", "b1", 1.0, "", "IDLE", config_state="REFUSED", config_deployment=ordered["deployment"], config_seq=0
+    )
+    plant.tables.stations.commit([], [refused], plant.clock.now())
+    plant.orders.renew()
+    (state,) = plant.sent()
+    order = verify_configuration(state.configuration, [plant.keys.order_key()])
+    assert (order.station, order.settings, order.config_seq, order.probation_s) == ("s1", SHORT, 2, 30.0)
+    assert order.deployment == ordered["deployment"] and order.expires_at > plant.clock.now()
+    assert [e.detail for e in plant.tables.audit.entries() if e.act == "renew"] == ["s1: settings 1 signed anew as 2"]
+    plant.orders.renew()
+    assert plant.sent() == []
+
+
+def test_settings_that_somebody_orders_meanwhile_are_not_renewed_over(plant: Plant) -> None:
+    plant.orders.order(["s1"], SHORT, 30.0, "", "operator")
+    old = plant.book.standing("s1")
+    plant.orders.order(["s1"], "", 30.0, "", "operator")
+    assert old is not None
+    with pytest.raises(RefusedError, match="somebody else"):
+        plant.book.renew(old, replace(old, config_seq=3))
+    assert [each.settings for each in plant.book.all_standing()] == [""]
+
+
+def test_the_number_goes_on_after_what_a_station_says_it_followed(plant: Plant) -> None:
+    """The database is a restored one: settings that count from its own number would all be refused as old."""
+    report = ReportedState("s1", "b1", 1.0, "", "IDLE", config_state="COMMITTED", config_seq=50)
+    plant.tables.stations.commit([], [report], plant.clock.now())
+    (ordered,) = plant.orders.order(["s1"], SHORT, 30.0, "", "operator")
+    assert ordered["config_seq"] == 51

@@ -7,14 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cloud.registry.keys import init_keys
 from cloud.registry.orders import KeyedOrderSigner
 from cloud.rollout.judge import RolloutPolicy
-from cloud.rollout.rollout_states import MemberState, RolloutState
+from cloud.rollout.rollout_states import MemberState, RolloutEvent, RolloutState
+from cloud.rollout.way_back import MOST_RECALLS, recall_name, recalls
 from cloud.rollout_loop import RolloutLoop, RolloutSettings
+from cloud.store.rollout_rows import deployment_name
+from contract.codec import decode_control
 from contract.errors import IllegalTransition, NotFound, RefusedError
-from contract.messages import ReportedState
+from contract.messages import DesiredState, ReportedState
 from contract.signature import verify_order
 from contract.topics import Channel, topic
 from tests.fakes.agent_clock import HandClock
@@ -45,6 +50,15 @@ class Plant:
             self.clock.forward(1.0)
             self.loop.tick()
             self.fleet.obey()
+
+    def deployment(self, station: str, rollout: int = 1) -> str:
+        return next(m.deployment for m in self.tables.rollouts.members(rollout) if m.station == station)
+
+    def reason(self, station: str, rollout: int = 1) -> str:
+        return next(m.reason for m in self.tables.rollouts.members(rollout) if m.station == station)
+
+    def audit(self, act: str) -> list[str]:
+        return [entry.detail for entry in self.tables.audit.entries() if entry.act == act]
 
     def ordered(self, bundle: str = NEW) -> list[str]:
         return [order.station for order in self.fleet.orders if order.bundle == bundle]
@@ -97,7 +111,9 @@ def test_an_order_says_all_that_a_station_must_know(plant: Plant) -> None:
     plant.turns()
     by_station = {order.station: order for order in plant.fleet.orders}
     canary, changed = by_station["s2"], by_station["s1"]
-    assert (canary.bundle, canary.size_bytes, canary.release_counter, canary.deployment) == (NEW, 2000, 3, "r1-s2")
+    assert (canary.bundle, canary.size_bytes, canary.release_counter, canary.deployment) == (
+        NEW, 2000, 3, plant.deployment("s2"),
+    )  # fmt: skip
     assert canary.expires_at > canary.issued_at
     # The alarmed station is known to decide wrongly: a model that mends it must not agree with it.
     assert (canary.probation.min_agreement, changed.probation.min_agreement) == (0.9, 0.0)
@@ -131,7 +147,9 @@ def test_a_canary_that_fails_stops_the_rollout_and_the_others_are_never_ordered(
     assert plant.states(rollout) == {"s1": MemberState.BACK, **dict.fromkeys(("s2", "s3", "s4"), MemberState.SKIPPED)}
     assert set(plant.fleet.running.values()) == {OLD}
     back = plant.fleet.orders[-1]
-    assert (back.deployment, back.desired_seq, back.probation.min_agreement) == ("r1-s1-back", 2, 0.0)
+    assert (back.deployment, back.desired_seq, back.probation.min_agreement) == (
+        f"{plant.fleet.orders[0].deployment}-back", 2, 0.0,
+    )  # fmt: skip
 
 
 def test_a_failure_in_a_later_wave_brings_back_those_that_committed(plant: Plant) -> None:
@@ -162,7 +180,7 @@ def test_a_slow_station_that_reports_is_not_silent(plant: Plant) -> None:
     rollout = plant.loop.start("v2", (), "operator")
     for _ in range(5):
         plant.turns(50)
-        plant.fleet.say("s1", "DOWNLOAD", "r1-s1")
+        plant.fleet.say("s1", "DOWNLOAD", plant.deployment("s1"))
     assert plant.rollout(rollout)[0] is RolloutState.RUNNING
 
 
@@ -176,7 +194,7 @@ def test_a_station_that_is_offline_at_dispatch_is_waited_for_and_has_its_time_wh
     plant.turns(30)
     assert plant.rollout(rollout)[0] is RolloutState.RUNNING
     plant.fleet.running["s1"] = NEW
-    plant.fleet.say("s1", "COMMITTED", "r1-s1")
+    plant.fleet.say("s1", "COMMITTED", plant.deployment("s1"))
     plant.turns()
     assert plant.rollout(rollout)[0] is RolloutState.DONE
 
@@ -315,6 +333,9 @@ def test_a_station_without_a_way_back_does_not_keep_the_others_from_going_back(p
     assert {s: plant.fleet.running[s] for s in ("s1", "s3", "s4")} == dict.fromkeys(("s1", "s3", "s4"), OLD)
     (stuck,) = [m for m in plant.tables.rollouts.members(rollout) if m.station == "s2"]
     assert stuck.state is MemberState.BACK and ("no former bundle" in stuck.reason or "in no release" in stuck.reason)
+    # Nothing there is known to be good: it decides nothing rather than go on with the bad one.
+    assert plant.fleet.running["s2"] == "" and "ordered to run nothing" in stuck.reason
+    assert [d for d in plant.audit("recall") if d.startswith("s2: run nothing") and stuck.reason in d]
 
 
 def test_release_that_raises_the_counter_is_not_taken_back_where_it_was_committed(plant: Plant) -> None:
@@ -328,7 +349,7 @@ def test_release_that_raises_the_counter_is_not_taken_back_where_it_was_committe
     # s1 and s2 committed it: their floor is up, and an order for what ran before would be refused for ever.
     for station in ("s1", "s2"):
         assert plant.fleet.running[station] == "3" * 64 and "release counter to 5" in members[station].reason
-    assert plant.fleet.running["s3"] == OLD and plant.fleet.orders[-1].deployment == "r1-s3-back"
+    assert plant.fleet.running["s3"] == OLD and plant.fleet.orders[-1].deployment.endswith("-s3-back")
 
 
 def test_station_ordered_to_run_nothing_stops_and_a_rollout_starts_it_again(plant: Plant) -> None:
@@ -370,6 +391,7 @@ def test_version_below_the_counter_that_was_rolled_out_is_refused(plant: Plant) 
 def test_a_station_without_a_way_back_that_was_away_finds_no_bad_order_on_its_return(plant: Plant) -> None:
     plant.fleet.install("", "s2")
     plant.fleet.go("s2")
+    plant.fleet.mute.add("s2")
     rollout = plant.loop.start("v2", ("s1", "s3", "s4"), "operator")
     plant.turns(3)
     name = topic("s2", Channel.DESIRED)
@@ -382,6 +404,7 @@ def test_a_station_without_a_way_back_that_was_away_finds_no_bad_order_on_its_re
     plant.turns(2)
     assert plant.link.retained(name) == b"", "nor does a broker that forgot everything get it again"
     plant.fleet.come("s2")
+    plant.fleet.mute.clear()
     again = plant.loop.start("v1", (), "operator")
     plant.turns(20)
     assert plant.rollout(again)[0] is RolloutState.DONE and plant.fleet.running["s2"] == OLD
@@ -403,3 +426,255 @@ def test_an_abort_that_meets_the_last_step_wins(plant: Plant, monkeypatch: pytes
     assert plant.rollout(rollout) == (RolloutState.ABORTING, "just in time")
     plant.turns()
     assert plant.rollout(rollout)[0] is RolloutState.ABORTED and set(plant.fleet.running.values()) == {OLD}
+
+
+def test_a_way_back_is_kept_as_soon_as_it_loads_and_one_that_is_turned_down_is_ordered_anew(plant: Plant) -> None:
+    rollout = plant.loop.start("v2", (), "operator")
+    plant.turns(2)
+    plant.fleet.refuse.add("s1")
+    plant.loop.abort(rollout, "eva", "wrong lamp")
+    plant.turns(1)
+    plant.fleet.refuse.clear()
+    plant.turns(4)
+    assert plant.rollout(rollout)[0] is RolloutState.ABORTED and plant.fleet.running["s1"] == OLD
+    first, second = [o for o in plant.fleet.orders if o.station == "s1" and o.bundle == OLD]
+    assert second.deployment == f"{first.deployment}2" and second.desired_seq == first.desired_seq + 1
+    # A line that stands still brings no frame: to want some would turn the good bundle down and ban it.
+    assert (second.probation.frames, second.probation.min_agreement, second.probation.serve_s) == (0, 0.0, 0.0)
+
+
+def test_a_station_that_turns_every_way_back_down_is_given_up_in_words(plant: Plant) -> None:
+    rollout = plant.loop.start("v2", (), "operator")
+    plant.turns(2)
+    plant.fleet.refuse.add("s1")
+    plant.loop.abort(rollout, "eva", "wrong lamp")
+    for _ in range(12):
+        plant.restart()
+        plant.turns(1)
+    assert plant.rollout(rollout) == (RolloutState.ABORTED, "wrong lamp")
+    names = [o.deployment for o in plant.fleet.orders if o.bundle == OLD]
+    assert [name.rpartition("-")[2] for name in dict.fromkeys(names)] == ["back", "back2", "back3"]
+    assert plant.states(rollout)["s1"] is MemberState.BACK
+    assert plant.reason("s1") == f"it turned down the way back 3 times and runs '{NEW[:12]}': it crashed"
+
+
+def test_station_can_be_stopped_while_a_rollout_is_aborted_and_is_not_taken_back_then(plant: Plant) -> None:
+    rollout = plant.loop.start("v2", (), "operator")
+    plant.turns(4)
+    plant.fleet.mute.update(("s1", "s2"))
+    plant.loop.abort(rollout, "eva", "wrong lamp")
+    plant.loop.stop_station("s2", "eva", "passes cracked parts")  # before its way back was ordered
+    plant.turns(2)
+    plant.loop.stop_station("s1", "eva", "passes cracked parts")  # in its stead
+    plant.fleet.mute.clear()
+    plant.link.reconnect()
+    plant.turns(3)
+    assert plant.rollout(rollout)[0] is RolloutState.ABORTED
+    assert (plant.fleet.running["s1"], plant.fleet.running["s2"]) == ("", "")
+    assert plant.reason("s2") == "stop station: passes cracked parts"
+
+
+def test_a_station_that_was_away_for_longer_than_an_order_holds_finds_one_that_holds(plant: Plant) -> None:
+    plant.fleet.go("s4")
+    plant.fleet.mute.add("s4")
+    rollout = plant.loop.start("v2", ("s4",), "operator")
+    plant.turns(20)
+    name = topic("s4", Channel.DESIRED)
+    first = read_plain(decode_control(plant.link.retained(name), DesiredState).envelope)
+    for _ in range(62):
+        plant.clock.forward(86_400.0 / 2)
+        plant.loop.tick()
+    order = read_plain(decode_control(plant.link.retained(name), DesiredState).envelope)
+    assert order.expires_at > plant.clock.now() + 10 * 86_400.0 and first.expires_at < plant.clock.now()
+    assert (order.bundle, order.deployment, order.probation) == (first.bundle, first.deployment, first.probation)
+    assert order.desired_seq == first.desired_seq + 2 and plant.audit("renew") == [
+        "s4: order 1 signed anew as 2",
+        "s4: order 2 signed anew as 3",
+    ], "those that followed theirs need no other"
+    plant.fleet.come("s4")
+    plant.fleet.mute.clear()
+    plant.link.reconnect()
+    plant.turns(3)
+    assert plant.rollout(rollout)[0] is RolloutState.DONE and plant.fleet.running["s4"] == NEW
+
+
+def test_the_way_back_of_a_rollout_that_is_over_is_renewed_too_until_it_is_followed(plant: Plant) -> None:
+    rollout = plant.loop.start("v2", (), "operator")
+    plant.turns(2)
+    plant.fleet.go("s1")
+    plant.fleet.mute.add("s1")
+    plant.loop.abort(rollout, "eva", "wrong lamp")
+    plant.turns(3)
+    assert plant.rollout(rollout)[0] is RolloutState.ABORTED
+    plant.clock.forward(31 * 86_400.0)
+    plant.restart()
+    plant.fleet.mute.clear()
+    plant.fleet.come(*STATIONS)
+    plant.turns(2)
+    assert plant.fleet.running["s1"] == OLD and plant.fleet.orders[-1].expires_at > plant.clock.now()
+    plant.clock.forward(31 * 86_400.0)
+    plant.turns(2)
+    assert len(plant.audit("renew")) == 1
+
+
+def test_an_order_is_not_renewed_over_a_newer_one_that_its_station_followed(plant: Plant) -> None:
+    """It came by a kit: the order that stands with the broker must not take the station back."""
+    plant.fleet.mute.add("s1")
+    plant.loop.start("v2", (), "operator")
+    plant.turns(2)
+    report = ReportedState("s1", "b1", plant.clock.now(), "c" * 64, "COMMITTED", "kit", "c" * 64, desired_seq=2)
+    plant.tables.stations.commit([], [report], plant.clock.now())
+    plant.clock.forward(31 * 86_400.0)
+    plant.loop.tick()
+    assert plant.audit("renew") == []
+
+
+def test_a_canary_that_leaves_the_bundle_after_its_commit_stops_the_rollout(plant: Plant) -> None:
+    rollout = plant.loop.start("v2", (), "operator")
+    plant.turns(2)
+    assert plant.states(rollout)["s1"] is MemberState.COMMITTED
+    plant.fleet.leave("s1", OLD, plant.deployment("s1"))
+    plant.turns()
+    assert plant.rollout(rollout) == (
+        RolloutState.ABORTED, "s1: it left the bundle after its commit: it died 5 times",
+    )  # fmt: skip
+    assert set(plant.fleet.running.values()) == {OLD} and {"s3", "s4"}.isdisjoint(plant.ordered())
+
+
+def test_a_station_that_went_back_by_itself_and_may_not_be_ordered_back_does_not_hold_up_the_end(plant: Plant) -> None:
+    """Its commit raised its floor above the former bundle: it runs that from its other slot, and refuses every order for it."""
+    plant.releases.releases.append(FakeRelease("v3", "3" * 64, release_counter=5))
+    rollout = plant.loop.start("v3", (), "operator")
+    plant.turns(2)
+    name = plant.deployment("s1")
+    plant.fleet.leave("s1", OLD, name)
+    plant.fleet.mute.add("s1")
+    plant.turns(3)
+    plant.fleet.running["s1"] = "3" * 64
+    plant.fleet.leave("s1", OLD, name)  # says so again, having refused
+    plant.turns(2)
+    assert plant.rollout(rollout)[0] is RolloutState.ABORTED
+
+
+@pytest.mark.parametrize("former", ["", "f" * 64])
+def test_a_station_that_may_be_trying_the_bad_bundle_and_has_no_way_back_is_stopped(plant: Plant, former: str) -> None:
+    """The order gone from the broker would not end its trial: it would commit what was aborted."""
+    plant.fleet.install(former, "s1")
+    plant.fleet.mute.add("s1")
+    rollout = plant.loop.start("v2", (), "operator")
+    plant.turns(2)
+    plant.fleet.say("s1", "TRIAL", plant.deployment("s1"))
+    plant.loop.abort(rollout, "eva", "wrong lamp")
+    plant.turns(2)
+    assert plant.rollout(rollout)[0] is RolloutState.ABORTING, "it is here, and has not said yet that it stopped"
+    plant.fleet.mute.clear()
+    plant.link.reconnect()
+    plant.turns(3)
+    assert plant.rollout(rollout)[0] is RolloutState.ABORTED and plant.fleet.running["s1"] == ""
+    assert plant.reason("s1").endswith("ordered to run nothing")
+
+
+def test_a_station_that_rolled_back_to_a_bundle_from_a_kit_is_not_stopped(plant: Plant) -> None:
+    plant.fleet.install("f" * 64, "s1")
+    plant.fleet.refuse.add("s1")
+    rollout = plant.loop.start("v2", (), "operator")
+    plant.turns()
+    assert plant.rollout(rollout)[0] is RolloutState.ABORTED and plant.fleet.running["s1"] == "f" * 64
+    assert plant.link.retained(topic("s1", Channel.DESIRED)) == b"" and plant.audit("withdraw")
+
+
+def test_an_abort_of_a_release_that_is_rolled_out_again_leads_back_to_what_ran_before_it(plant: Plant) -> None:
+    plant.loop.start("v2", (), "operator")
+    plant.turns()
+    again = plant.loop.start("v2", (), "operator")
+    plant.turns()
+    third = plant.loop.start("v2", (), "operator")
+    plant.turns(2)
+    plant.loop.abort(third, "eva", "wrong lamp")
+    plant.turns()
+    assert plant.rollout(again)[0] is RolloutState.DONE and plant.rollout(third)[0] is RolloutState.ABORTED
+    assert plant.fleet.running["s1"] == OLD
+
+
+def test_a_station_that_ran_the_bundle_from_elsewhere_is_not_taken_back_to_it(plant: Plant) -> None:
+    plant.fleet.install(NEW, "s1")
+    rollout = plant.loop.start("v2", (), "operator")
+    plant.turns(2)
+    plant.loop.abort(rollout, "eva", "wrong lamp")
+    plant.turns()
+    assert plant.rollout(rollout)[0] is RolloutState.ABORTED and plant.ordered() == ["s1"]
+    assert "it ran this bundle before the rollout" in plant.reason("s1")
+
+
+def test_what_a_station_said_of_a_rollout_of_a_former_life_counts_for_none_of_this_one(plant: Plant) -> None:
+    """The database is new, or a restored one, and its numbers begin again."""
+    plant.fleet.mute.add("s1")
+    rollout = plant.loop.start("v2", (), "operator")
+    name = plant.deployment("s1")
+    for deployment, candidate in (("r1-s1", NEW), (name, "d" * 64)):
+        report = ReportedState("s1", "b1", plant.clock.now(), OLD, "ROLLED_BACK", deployment, candidate, "long ago")
+        plant.tables.stations.commit([], [report], plant.clock.now())
+        plant.turns(2)
+        assert plant.states(rollout)["s1"] is MemberState.ORDERED
+    book = plant.tables.rollouts
+    book.step(book.get(rollout), RolloutEvent.ABORT, "eva", "", plant.clock.now())
+    plant.fleet.go("s1")
+    plant.turns(2)
+    plant.clock.forward(0.001)
+    other = plant.loop.start("v2", (), "operator")
+    assert plant.deployment("s1", other).split("-")[1] != name.split("-")[1]
+
+
+@given(
+    name=st.from_regex(r"[a-z][a-z0-9]{0,62}", fullmatch=True), now=st.floats(0.0, 1e11), rollout=st.integers(1, 10**9)
+)
+def test_a_deployment_and_its_ways_back_fit_their_column(name: str, now: float, rollout: int) -> None:
+    ordered = deployment_name(rollout, name, now)
+    names = [ordered]
+    for tries in range(MOST_RECALLS):
+        assert recalls(names[-1]) == tries
+        names.append(recall_name(names[-1]))
+    assert len(set(names)) == MOST_RECALLS + 1 and max(map(len, names)) <= 64
+
+
+def test_a_registry_older_than_a_rollout_keeps_no_other_order_from_going_out(plant: Plant) -> None:
+    rollout = plant.loop.start("v2", (), "operator")
+    plant.turns(1)
+    kept = plant.releases.releases[:]
+    del plant.releases.releases[1]
+    plant.link.reconnect()
+    sent = len(plant.link.desired())
+    with pytest.raises(NotFound, match="is in no release"):
+        plant.turns(2)
+    assert [d.station for d in plant.link.desired()[sent:]] == ["s1"], "what stands is sent all the same"
+    plant.releases.releases[:] = kept
+    plant.turns()
+    assert plant.rollout(rollout)[0] is RolloutState.DONE
+
+
+def test_an_order_that_a_station_is_busy_with_is_renewed_only_once_it_is_away(plant: Plant) -> None:
+    plant.fleet.mute.add("s1")
+    plant.loop.start("v2", (), "operator")
+    plant.turns(2)
+    plant.clock.forward(16 * 86_400.0)
+    plant.fleet.say("s1", "TRIAL", plant.deployment("s1"))
+    plant.loop.tick()
+    assert plant.audit("renew") == [], "another number would end its trial"
+    plant.fleet.go("s1")
+    plant.turns(61)
+    assert plant.audit("renew") == ["s1: order 1 signed anew as 2"]
+
+
+def test_a_commit_that_crosses_a_way_back_which_its_counter_forbids_ends_the_wait_in_words(plant: Plant) -> None:
+    plant.releases.releases.append(FakeRelease("v3", "3" * 64, release_counter=5))
+    plant.fleet.mute.add("s1")
+    rollout = plant.loop.start("v3", (), "operator")
+    plant.turns(2)
+    name = plant.deployment("s1")
+    plant.loop.abort(rollout, "eva", "wrong lamp")
+    plant.turns(1)
+    plant.fleet.running["s1"] = "3" * 64
+    plant.fleet.say("s1", "COMMITTED", name)
+    plant.turns(2)
+    assert plant.rollout(rollout)[0] is RolloutState.ABORTED
+    assert "v3 raised the release counter to 5" in plant.reason("s1")

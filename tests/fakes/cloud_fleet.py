@@ -92,17 +92,26 @@ class ObedientFleet:
             if order.station in self.mute:
                 continue
             if order.station in self.refuse and order.bundle != self.running.get(order.station):
-                self._say(
-                    order.station, self.running.get(order.station, ""), "ROLLED_BACK", order.deployment, "it crashed"
-                )
+                running = self.running.get(order.station, "")
+                self._say(order.station, running, "ROLLED_BACK", order.deployment, "it crashed", order)
             else:
                 self.running[order.station] = order.bundle
-                self._say(order.station, order.bundle, "COMMITTED", order.deployment, "")
+                self._say(order.station, order.bundle, "COMMITTED", order.deployment, "", order)
+
+    def leave(self, station: str, bundle: str, deployment: str) -> None:
+        """A station left the bundle that it had committed and runs `bundle`."""
+        left = self.running[station]
+        self.running[station] = bundle
+        report = ReportedState(station, "b1", self.now(), bundle, "ROLLED_BACK", deployment, left, "it died 5 times")
+        self.tables.stations.commit([], [report], self.now())
 
     def say(self, station: str, state: str, deployment: str) -> None:
         """A station reports that its update is under way."""
         self._say(station, self.running.get(station, ""), state, deployment, "")
 
-    def _say(self, station: str, bundle: str, state: str, deployment: str, reason: str) -> None:
-        report = ReportedState(station, "b1", self.now(), bundle, state, deployment, reason=reason)
+    def _say(
+        self, station: str, bundle: str, state: str, deployment: str, reason: str, order: Order | None = None
+    ) -> None:
+        candidate, seq = (order.bundle, order.desired_seq) if order else ("", 0)
+        report = ReportedState(station, "b1", self.now(), bundle, state, deployment, candidate, reason, seq)
         self.tables.stations.commit([], [report], self.now())
