@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 AGENT_VERSION = "0.1.0"
 _HTTP_TIMEOUT_S = 10.0
 _BROKER_AWAY_S = 900.0
+_NEVER_REACHED_S = 30.0
 
 
 class CloudSide:
@@ -186,7 +187,8 @@ class CloudSide:
         from agent.orders_loop import OrdersLoop
         from agent.uplink.orders_http import HttpOrders
 
-        clock, reached_s = self._clock, self._clock.monotonic()
+        # A broker that was never reached is asked for less long: a new station waits for its first order.
+        clock, reached_s = self._clock, self._clock.monotonic() - _BROKER_AWAY_S + _NEVER_REACHED_S
 
         def needed() -> bool:
             nonlocal reached_s

@@ -135,7 +135,7 @@ def release_run(
     """
     releaser = make_releaser(settings, load_keys(settings.path(settings.keys)))
     stores = open_stores(settings)
-    running = [status.bundle for status in stores.stations.status()]
+    running = [status.bundle for status in stores.stations.status() if status.bundle]
     released: ReleasedVersion = releaser.release(
         run, version, override_gate, running=running, raise_counter=bool(retire_older)
     )

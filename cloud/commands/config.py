@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -78,6 +79,7 @@ def _order(args: argparse.Namespace, settings: str) -> int:
     print_table(
         ("station", "deployment", "config_seq"), [(o["station"], o["deployment"], o["config_seq"]) for o in ordered]
     )
+    print("sent; whether a station takes and keeps them is told by: plumbline-cloud config show STATION", file=sys.stderr)
     return 0
 
 

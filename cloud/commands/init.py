@@ -15,7 +15,7 @@ from contract.errors import InvalidConfig, RefusedError
 
 _CONFIG = """# Plumbline's cloud. Paths are relative to `home`, which is relative to this file. Every key has a default.
 home = "."
-keys = "keys"
+keys = "{keys}"
 
 [api]
 host = "127.0.0.1"
@@ -75,6 +75,9 @@ def run(args: argparse.Namespace) -> int:
         ) from error
     keys = load_keys(home / "keys", *args.keys) if args.keys else init_keys(home / "keys")
     keys.signer(ORDER)
+    # Where the order key lies, the server finds the other online keys too; paths in the file start from the home.
+    used = next(folder for folder in (home / "keys", *args.keys) if list(folder.glob(f"{ORDER}*.pem")))
+    in_config = "keys" if used == home / "keys" else str(used.resolve())
     repository, waits = Registry(home / "registry").tuf(keys), ""
     try:
         repository.create(SystemClock().now())
@@ -84,13 +87,16 @@ def run(args: argparse.Namespace) -> int:
         waits = error.one_line()
     # The config comes last: a home with a config is whole.
     text = _CONFIG.format(
-        api_port=args.api_port, broker_host=json.dumps(args.broker_host)[1:-1], broker_port=args.broker_port
+        keys=json.dumps(in_config)[1:-1],
+        api_port=args.api_port,
+        broker_host=json.dumps(args.broker_host)[1:-1],
+        broker_port=args.broker_port,
     )
     config.write_text(text)
     if args.json:
-        print_json({"config": str(config), "keys": str(home / "keys"), "waits": waits})
+        print_json({"config": str(config), "keys": str(used), "waits": waits})
     else:
-        print(f"made {config}; the keys in {home / 'keys'} sign releases: back them up and keep them off the devices")
+        print(f"made {config}; the keys in {used} sign releases: back them up and keep them off the devices")
         if waits:
             print(f"no station can be added before this: {waits}")
     return 0

@@ -186,12 +186,15 @@ def _load(path: Path, kind: type[T]) -> Metadata[T]:
 def _sign(metadata: Metadata[Any], root: Root, keys: Keys) -> bytes:
     role = metadata.signed.type
     fresh = Metadata(metadata.signed)
-    fresh.sign(keys.signer(role))
+    # Of a role's keys those that the newest root names: older ones stay in the folder after a rotation.
+    held = keys.listed(root.roles[role].keyids)
+    for key in held:
+        fresh.sign(key.signer, append=True)
     try:
         root.verify_delegate(role, fresh.signed_bytes, fresh.signatures)
     except (RepositoryError, ValueError) as error:
         raise InvalidConfig(
-            f"the {role} key here is not the one that the newest root names",
-            hint="make the kit where the server's online keys are",
+            f"the {role} key that the newest root names is not here",
+            hint="make the kit where the server's online keys are, all of them",
         ) from error
     return fresh.to_bytes(JSONSerializer())
