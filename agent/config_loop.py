@@ -157,7 +157,6 @@ class ConfigLoop:
             self._go(ConfigEvent.SUPERSEDED)
         self._go(ConfigEvent.ORDER_ACCEPTED)
         self._waiting = order
-        self._parts.inbox.hold(True)
         self._say(order)
 
     def _signed_by_a_new_key(self) -> DesiredState | None:
@@ -189,7 +188,16 @@ class ConfigLoop:
         if now_s - self._history[0][0] < look_s:
             return
         earlier = next(vitals for at, vitals in reversed(self._history) if now_s - at >= look_s)
-        self._parts.store.begin(order, between(earlier, self._history[-1][1]))
+        # Not a moment sooner: an order to abort a bundle on trial must reach the update loop.
+        self._parts.inbox.hold(True)
+        try:
+            if self._parts.report.update_on_trial():
+                self._parts.inbox.hold(False)  # it began just now
+                return
+            self._parts.store.begin(order, between(earlier, self._history[-1][1]))
+        except PlumblineError:
+            self._parts.inbox.hold(False)  # a disk that is full for hours must not keep orders waiting for as long
+            raise
         self._waiting = None
         self._go(ConfigEvent.BEGUN)
         self._say(order)

@@ -86,9 +86,9 @@ class JointReport:
             self._publish()
 
     def update_on_trial(self) -> bool:
-        """Return whether a bundle is about to be tried or on trial."""
+        """Return whether a bundle is about to be tried or on trial, or may be: the update loop has not said yet."""
         with self._lock:
-            return self._update is not None and self._update.update_state in _ON_TRIAL
+            return self._update is None or self._update.update_state in _ON_TRIAL
 
     def _publish(self) -> None:
         if self._update is not None:  # it reports where it stands as it starts

@@ -272,13 +272,39 @@ def test_while_settings_are_on_trial_no_bundle_is_and_the_other_way_round(plant:
     plant.send(plant.order(SHORT, "d1"))
     plant.run(20)
     assert plant.state().config_state == "CHECKED", "a bundle is on trial"
-    while plant.updates.take(0.0) is not None:
-        pass
-    plant.inbox.put(DesiredState("s1", "an order"))
-    assert plant.updates.take(0.0) is None, "settings are about to be tried"
     plant.report.publish(ReportedState("s1", "b", 0.0, "", "COMMITTED"))
+    while plant.state().config_state != "PROBATION":
+        plant.run(1)
+    plant.updates.take(0.0)
+    plant.inbox.put(DesiredState("s1", "an order"))
+    assert plant.updates.take(0.0) is None, "settings are on trial"
     plant.run(20)
     assert plant.state().config_state == "COMMITTED"
+    assert plant.updates.take(0.0) == DesiredState("s1", "an order")
+
+
+def test_an_abort_reaches_a_bundle_on_trial_whatever_settings_wait_for_its_end(plant: Plant) -> None:
+    plant.report.publish(ReportedState("s1", "b", 0.0, "", "PROBATION"))
+    settings = sign_configuration(plant.order(SHORT, "d1"), SIGNER)
+    plant.inbox.put(DesiredState("s1", "the bundle", configuration=settings))
+    plant.run(20)
+    assert plant.state().config_state == "CHECKED"
+    plant.inbox.put(DesiredState("s1", "the abort", configuration=settings))
+    assert plant.updates.take(0.0) == DesiredState("s1", "the abort", configuration=settings)
+
+
+def test_settings_wait_until_the_update_loop_has_said_whether_a_bundle_is_on_trial(plant: Plant) -> None:
+    assert JointReport(plant.box, plant.clock).update_on_trial()
+    assert not plant.report.update_on_trial(), "it said that it has nothing to do"
+
+
+def test_a_disk_that_is_full_when_settings_would_begin_keeps_no_order_from_the_update_loop(tmp_path: Path) -> None:
+    disk = _FailingDisk(10**6, 10**6)
+    plant = Plant(tmp_path, disk=disk)
+    disk.at = disk.steps
+    plant.send(plant.order(SHORT, "d1"))
+    plant.run(30)
+    assert plant.state().config_state == "CHECKED"
     plant.inbox.put(DesiredState("s1", "an order"))
     assert plant.updates.take(0.0) == DesiredState("s1", "an order")
 
