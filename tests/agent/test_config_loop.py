@@ -21,6 +21,7 @@ from agent.remote_settings import RemoteSettings
 from agent.slots.config_file import ConfigFile
 from agent.slots.disk import Disk
 from agent.update.config_health import Vitals
+from agent.update.floors import Floors, effective_now
 from contract.config_states import settings_digest
 from contract.errors import StorageFull, TransientError
 from contract.messages import ConfigOrder, DesiredState, Order, Probation, ReportedState
@@ -53,6 +54,7 @@ class Plant:
     seq: int = 0
     keys: list[OrderKey] = field(default_factory=lambda: [KEY])
     disk: Disk = field(default_factory=Disk)
+    agreed: Floors = field(default_factory=Floors)
 
     def __post_init__(self) -> None:
         (self.folder / "agent.toml").write_text('station = "s1"\nhome = "state"\n[broker]\nport = 1883\n')
@@ -71,11 +73,14 @@ class Plant:
         self.inbox = _Inbox(self.updates, held=self.remote.on_trial() is not None)
         self.report = JointReport(self.box, self.clock)
         parts = Parts(
-            self.store, self.inbox, self.report, self.remote, lambda: self.keys, self.vitals, self.clock, self.clock.now
+            self.store, self.inbox, self.report, self.remote, lambda: self.keys, self.vitals, self.clock, self.now
         )
         self.loop = ConfigLoop("s1", parts)
         self.report.publish(ReportedState("s1", "b", self.clock.now(), "", "IDLE"))
         self.loop.start()
+
+    def now(self) -> float:
+        return effective_now(self.agreed, self.clock.now())
 
     def vitals(self) -> Vitals:
         return Vitals(self.frames, dict(self.troubles), self.restarts, self.broker)
@@ -185,6 +190,7 @@ def test_a_line_that_stops_or_hangs_or_loses_its_broker_takes_settings_back(plan
         ({"station": "s2"}, "is for 's2'"),
         ({"expires_at": 1.0}, "expired"),
         ({"config_seq": 0}, "not newer"),
+        ({"config_seq": (1 << 20) + 1}, "ahead of the last ones"),
         ({"probation_s": 0.0}, "probation"),
         ({"probation_s": float("1e9")}, "probation"),
         ({"settings": "#" * 20_000}, "bytes"),
@@ -247,10 +253,24 @@ def test_a_replayed_order_and_a_replayed_roll_back_are_refused(plant: Plant) -> 
 def test_a_clock_set_back_revives_no_order(plant: Plant) -> None:
     old = plant.order(LATE, "d1", expires_at=plant.clock.now() + 5.0)
     plant.clock.forward(1000.0)
-    plant.follow(plant.order(SHORT, "d0", config_seq=1))
+    plant.agreed = Floors(time=plant.clock.now())  # an update on which both sides agreed
     plant.clock.wall -= 10_000.0
     state = plant.follow(msgspec.structs.replace(old, config_seq=5))
     assert state.config_state == "REFUSED" and "expired" in state.config_reason
+
+
+@pytest.mark.parametrize(
+    "stolen",
+    [{"issued_at": 253402000000.0, "expires_at": 253402200000.0}, {"config_seq": 1 << 40}, {"config_seq": 1 << 20}],
+)
+def test_one_order_by_a_stolen_key_does_not_end_remote_settings_for_good(
+    plant: Plant, stolen: dict[str, object]
+) -> None:
+    plant.follow(plant.order(SHORT, "thief", **stolen))
+    seq = plant.store.floor().config_seq + 1
+    assert seq <= (1 << 20) + 1
+    state = plant.follow(plant.order("[windows]\nframes = 128\n", "owner", config_seq=seq))
+    assert state.config_state == "COMMITTED" and plant.settings.windows.frames == 128
 
 
 def test_another_broker_is_kept_only_where_this_very_order_is_handed_over(plant: Plant) -> None:
