@@ -34,6 +34,7 @@ NEVER: Mapping[str, str] = {
     "source.controls": "it names a file of the station",
     "source.pipeline": "a pipeline can run anything and send images anywhere",
     "source.gst_python": "it names a program that is run",
+    "broker.allowed_hosts": "it says which brokers an order may choose",
     "source.hardware_trigger": "it says how the camera is wired; wrong, a dead camera would be no fault",
     # Lower, records and kept images are deleted, and no roll-back brings them back; higher, the disk fills up after the
     # probation has ended.
@@ -57,7 +58,7 @@ class Bound(str, Enum):
     SOONER = "not above agent.toml's, and 0 (never) only where agent.toml has 0"
     NEAR = "within a factor of 8 of agent.toml's"
     STRICTER = "not looser than agent.toml's"
-    NAMED = "not empty"
+    LISTED = "agent.toml's, or one that agent.toml lists as allowed"
 
 
 _FREE = Bound.FREE
@@ -93,9 +94,9 @@ KEYS: Mapping[str, Bound] = {
     "windows.sketch": Bound.ONLY_ON,
     # A reference that is never complete, or of one frame, is none: drift would go unseen.
     "enrol.frames": Bound.NEAR,
-    # Summaries go to the broker, never images. A probation that changes it is kept only where the broker hands over this very
-    # order (`MOVES_BROKER`), so that nobody sends a station to where the cloud cannot reach it any more.
-    "broker.host": Bound.NAMED,
+    # Whose broker it is, no probation can tell: a thief's hands over this very order too. So agent.toml says which may be.
+    # That the order is handed over (`MOVES_BROKER`) shows that it is one where the cloud still reaches the station.
+    "broker.host": Bound.LISTED,
     "broker.port": _FREE,
     # It shows only when the broker is away, which in a probation it may not be.
     "broker.resend_after_s": Bound.NEAR,
@@ -155,7 +156,10 @@ def why_beyond(remote: Mapping[str, Any], local: Mapping[str, Any], merged: Mapp
         if bound is None:
             return key, "no order may set it"
         section, _, name = key.partition(".")
-        why = _why_beyond(bound, local[section][name], merged[section][name])
+        if bound is Bound.LISTED:
+            why = _why_unlisted(local[section], name, merged[section][name])
+        else:
+            why = _why_beyond(bound, local[section][name], merged[section][name])
         if why:
             return key, why
     return "", ""
@@ -192,6 +196,14 @@ def _why_beyond(bound: Bound, local: Any, value: Any) -> str:
         return f"agent.toml says {local:g}, and an order moves it by a factor of {_NEAR} at most"
     if bound is Bound.STRICTER and _STRICTNESS[value] < _STRICTNESS[local]:
         return f"agent.toml says '{local}', and an order can only make it stricter"
-    if bound is Bound.NAMED and not value:
+    return ""
+
+
+def _why_unlisted(section: Mapping[str, Any], name: str, value: Any) -> str:
+    if value == section[name]:
+        return ""
+    if not value:
         return "it must not be empty: the station would never be reached again"
+    if value not in section[f"allowed_{name}s"]:
+        return f"agent.toml says '{section[name]}', and does not list '{value[:80]}' in allowed_{name}s"
     return ""

@@ -287,6 +287,13 @@ def test_another_broker_is_kept_only_where_this_very_order_is_handed_over(plant:
     assert plant.state().config_state == "COMMITTED" and plant.settings.broker.port == 1884
 
 
+def test_a_broker_that_agent_toml_does_not_name_is_refused_whatever_it_would_hand_over(plant: Plant) -> None:
+    stolen = plant.order('[broker]\nhost = "thief.example"\n', "d1")
+    state = plant.follow(stolen)
+    assert state.config_state == "REFUSED" and "thief.example" in state.config_reason
+    assert plant.settings.broker.host == "127.0.0.1" and plant.store.trial() is None
+
+
 def test_while_settings_are_on_trial_no_bundle_is_and_the_other_way_round(plant: Plant) -> None:
     plant.report.publish(ReportedState("s1", "b", 0.0, "", "PROBATION"))
     plant.send(plant.order(SHORT, "d1"))

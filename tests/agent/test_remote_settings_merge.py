@@ -93,6 +93,11 @@ def test_an_order_lies_over_the_file_and_the_file_over_the_defaults(tmp_path: Pa
         ("[limits]\nsamples = 99\n", ["limits.samples", "deletes"]),
         ("[limits]\ndisk_mib = 9007199254740991\n", ["limits.disk_mib", "disk"]),
         ('[broker]\nhost = ""\n', ["broker.host", "reached"]),
+        (
+            '[broker]\nhost = "thief.example"\n',
+            ["line 2", "broker.host", "127.0.0.1", "thief.example", "allowed_hosts"],
+        ),
+        ('[broker]\nhost = "10.0.0.9"\nallowed_hosts = ["10.0.0.9"]\n', ["line 3", "broker.allowed_hosts"]),
         ("[line]\n\nqueue = 0\n", ["remote settings' line 3", "line.queue must be above 0"]),
         ('[line]\nqueue = "long"\n', ["'remote settings' (line 2)", "line.queue", "expected `int`"]),
         ('line.queue = "long"\n', ["'remote settings' (line 1)", "line.queue"]),
@@ -112,6 +117,15 @@ def test_what_an_order_must_not_set_is_refused_with_the_key_and_its_line(
     line = refused(tmp_path, remote)
     for word in words:
         assert word in line, line
+
+
+def test_an_order_chooses_a_broker_only_among_those_that_the_file_lists(tmp_path: Path) -> None:
+    listing = LOCAL + '[broker]\nhost = "a"\nallowed_hosts = ["b"]\n'
+    assert load(tmp_path, '[broker]\nhost = "b"\nport = 1884\n', listing).broker.host == "b"
+    assert load(tmp_path, '[broker]\nhost = "a"\n', listing).broker.host == "a"
+    for remote in ("c", "127.0.0.1", ""):
+        with pytest.raises(InvalidConfig, match=r"broker\.host"):
+            load(tmp_path, f'[broker]\nhost = "{remote}"\n', listing)
 
 
 def test_where_the_file_switched_it_off_an_order_may_switch_it_on(tmp_path: Path) -> None:
@@ -168,7 +182,7 @@ def test_any_overlay_is_settings_or_invalid_config_and_no_forbidden_key_ever_mov
     assert settings.line.blank_sd >= local.line.blank_sd and settings.line.wedged_s <= local.line.wedged_s
     assert 0 < settings.source.stall_s <= local.source.stall_s and settings.degrade.enabled
     assert settings.policy.images_leave in (ImagesLeave.UNSURE, ImagesLeave.NEVER)
-    assert not settings.policy.fallback
+    assert not settings.policy.fallback and settings.broker.host == local.broker.host
 
 
 @given(st.text(max_size=120))
