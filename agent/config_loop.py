@@ -19,7 +19,7 @@ from agent.update.config_health import Vitals, between, why_unwell, why_unwell_a
 from agent.update.config_trust import judge_configuration
 from agent.update.trust import Acceptance
 from contract.config_states import ConfigEvent, ConfigState, settings_digest, step
-from contract.errors import BadOrder, PlumblineError, RefusedError
+from contract.errors import BadOrder, PlumblineError, RefusedError, TransientError
 from contract.messages import ConfigOrder, DesiredState
 from contract.signature import OrderKey, verify_configuration
 
@@ -70,6 +70,7 @@ class ConfigLoop:
         self._refused = ""
         self._unknown: tuple[DesiredState, Sequence[OrderKey]] | None = None
         self._leaving = False
+        self._unsaid = False  # a disk that failed kept a report at rest from being made
         self.faults = 0
         """Errors that nothing here foresaw, counted by the outermost guard."""
         self.refused_orders = 0
@@ -92,15 +93,16 @@ class ConfigLoop:
                 stop.wait(_TICK_S)
 
     def start(self) -> None:
-        """Begin the probation that this station was started for, or report how the settings stand. Call once."""
+        """Begin the probation that this station was started for, or report how the settings stand. Call until it succeeds."""
         trial = self._parts.control.on_trial()
         if trial is None:
             self._rest()
             return
-        moves = self._parts.control.moves_broker()
-        self._go(ConfigEvent.RESTARTED)
-        self._probation = _Probation(trial.order, trial.before, self._parts.clock.monotonic(), moves)
-        self._go(ConfigEvent.STARTED)
+        if self._probation is None:  # else only the disk kept this from being said
+            moves = self._parts.control.moves_broker()
+            self._go(ConfigEvent.RESTARTED)
+            self._probation = _Probation(trial.order, trial.before, self._parts.clock.monotonic(), moves)
+            self._go(ConfigEvent.STARTED)
         self._say(trial.order)
 
     def tick(self, within_s: float) -> None:
@@ -113,10 +115,16 @@ class ConfigLoop:
                 self._hear(self._probation, desired)
             self._watch(self._probation)
             return
+        if self._unsaid:
+            self._rest()
         self._history.append((self._parts.clock.monotonic(), self._parts.vitals()))
         desired, self._stashed = desired or self._stashed or self._signed_by_a_new_key(), None
         if desired is not None:
-            self._consider(desired)
+            try:
+                self._consider(desired)
+            except TransientError:
+                self._stashed = desired  # the disk did not give what it is judged by: later, then
+                raise
         if self._waiting is not None:
             self._begin(self._waiting)
 
@@ -151,7 +159,8 @@ class ConfigLoop:
             return
         self._refused = ""
         if acceptance is Acceptance.REPEATED:
-            self._rest()
+            if self._waiting is None:  # else what is newer is waited for, and said
+                self._rest()
             return
         if self._waiting is not None:
             self._go(ConfigEvent.SUPERSEDED)
@@ -169,13 +178,13 @@ class ConfigLoop:
         self.refused_orders += 1
         if error.one_line() == self._refused:
             return  # the same retained order at every reconnection: said once
-        self._refused = error.one_line()
-        _log.warning("remote settings refused: %s", self._refused)
+        _log.warning("remote settings refused: %s", error.one_line())
         if self._waiting is not None:
-            self._say(self._waiting, f"another order was refused: {self._refused}")
-            return
-        self._go(ConfigEvent.ORDER_REFUSED)
-        self._say(order, self._refused)
+            self._say(self._waiting, f"another order was refused: {error.one_line()}")
+        else:
+            self._go(ConfigEvent.ORDER_REFUSED)
+            self._say(order, error.one_line())
+        self._refused = error.one_line()
 
     # A change
 
@@ -200,9 +209,11 @@ class ConfigLoop:
             raise
         self._waiting = None
         self._go(ConfigEvent.BEGUN)
-        self._say(order)
         _log.info("settings %d go on trial: the station starts anew", order.config_seq)
-        self._leave()
+        try:
+            self._say(order)
+        finally:
+            self._leave()
 
     def _hear(self, probation: _Probation, desired: DesiredState) -> None:
         self._stashed = desired
@@ -241,8 +252,10 @@ class ConfigLoop:
         self._parts.store.roll_back(order, why[:_MAX_REASON_CHARS])
         self._probation = None
         self._go(ConfigEvent.FAILED)
-        self._rest()
-        self._leave()
+        try:
+            self._rest()
+        finally:
+            self._leave()
 
     def _leave(self) -> None:
         self._leaving = True
@@ -265,10 +278,12 @@ class ConfigLoop:
 
     def _rest(self) -> None:
         """Report how the last change ended, and let the update loop have what was kept from it."""
-        last, problem = self._parts.store.last(), self._parts.control.problem()
+        self._unsaid = True
         self._parts.inbox.hold(False)
+        last, problem = self._parts.store.last(), self._parts.control.problem()
         if last is None:
             self._say(None)
-            return
-        self._state = ConfigState.COMMITTED if last.kept and not problem else ConfigState.ROLLED_BACK
-        self._say(last.order, problem or last.reason)
+        else:
+            self._state = ConfigState.COMMITTED if last.kept and not problem else ConfigState.ROLLED_BACK
+            self._say(last.order, problem or last.reason)
+        self._unsaid = False

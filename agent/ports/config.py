@@ -13,7 +13,8 @@ from contract.messages import ConfigOrder, DesiredState
 class ConfigStore(Protocol):
     """The remote settings on this station's disk. Every method is durable when it returns; used by one thread at a time.
 
-    Raises TransientError (StorageFull when it is room that is missing) from whatever writes.
+    Raises TransientError where the disk does not give what is there, and (StorageFull when it is room that is missing) from
+    whatever writes.
     """
 
     def in_force(self) -> ConfigOrder | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import threading
 from collections.abc import Iterable
@@ -77,7 +78,14 @@ class Plant:
         )
         self.loop = ConfigLoop("s1", parts)
         self.report.publish(ReportedState("s1", "b", self.clock.now(), "", "IDLE"))
-        self.loop.start()
+        self.started = False
+        with contextlib.suppress(TransientError):
+            self.start()
+
+    def start(self) -> None:
+        if not self.started:
+            self.loop.start()
+            self.started = True
 
     def now(self) -> float:
         return effective_now(self.agreed, self.clock.now())
@@ -99,9 +107,13 @@ class Plant:
         for _ in range(seconds):
             self.clock.forward(1.0)
             self.frames += fps
-            on_trial = self.remote.on_trial() is not None and self.store.trial() is not None
+            trial = self.remote.on_trial()
+            on_trial = trial is not None and ("COMMITTED", trial.order.config_seq) not in (
+                (state.config_state, state.config_seq) for state in self.said
+            )
             self.troubles["late"] = self.troubles.get("late", 0) + (late if on_trial else 0)
             with contextlib.suppress(TransientError):  # as the loop's own guard
+                self.start()
                 self.loop.tick(0.0)
             state = self.box.current()
             if state is not None:
@@ -412,3 +424,61 @@ def test_starts_counted_before_the_disk_failed_stay_counted_when_the_order_comes
     plant.store.begin(order, Vitals())
     trial = plant.store.trial()
     assert trial is not None and trial.tries == 2
+
+
+class _Unreadable:
+    """Lets `pass_` reads of sealed files through, then fails `times` of them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, pass_: int, times: int) -> None:
+        self.reads, real = 0, Path.read_bytes
+
+        def read(path: Path) -> bytes:
+            if path.parent.name != "config":
+                return real(path)
+            self.reads += 1
+            if pass_ < self.reads <= pass_ + times:
+                raise OSError(errno.EIO, "Input/output error")
+            return real(path)
+
+        monkeypatch.setattr(Path, "read_bytes", read)
+
+
+@pytest.mark.parametrize("keep", [True, False], ids=["kept", "rolled back"])
+def test_a_disk_that_cannot_be_read_at_any_moment_delays_a_change_and_spoils_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: bool
+) -> None:
+    at, reads = 0, 1
+    while at < reads:
+        folder = tmp_path / str(at)
+        folder.mkdir()
+        plant = Plant(folder)
+        plant.follow(plant.order("[windows]\nframes = 128\n", "d0"))
+        with monkeypatch.context() as patch:
+            disk = _Unreadable(patch, at, 3)
+            order = plant.order(SHORT, "d1")
+            for _ in range(2):  # the retained order comes again at the next connection
+                plant.send(order)
+                plant.run(40, late=0 if keep else 5)
+            plant.inbox.put(DesiredState("s1", "an order"))
+            plant.run(3)
+        state = plant.state()
+        assert state.config_state == ("COMMITTED" if keep else "ROLLED_BACK"), f"read {at}: {state}"
+        assert plant.settings.windows.frames == (64 if keep else 128)
+        assert plant.store.trial() is None and plant.store.floor().config_seq == 2
+        assert plant.updates.take(0.0) == DesiredState("s1", "an order"), f"read {at}: kept from the update loop"
+        reads, at = disk.reads, at + 3
+    assert at > 15
+
+
+def test_what_is_in_force_delivered_again_ends_nothing_that_waits(plant: Plant) -> None:
+    first = plant.order(SHORT, "d1")
+    plant.follow(first)
+    plant.report.publish(ReportedState("s1", "b", 0.0, "", "PROBATION"))
+    plant.send(plant.order(LATE, "d2"))
+    plant.run(5)
+    plant.send(first)
+    plant.run(5)
+    assert (plant.state().config_state, plant.state().config_deployment) == ("CHECKED", "d2")
+    plant.report.publish(ReportedState("s1", "b", 0.0, "", "COMMITTED"))
+    plant.run(30)
+    assert (plant.state().config_state, plant.settings.line.queue) == ("COMMITTED", 3)
