@@ -30,6 +30,8 @@ _MAX_REASON_CHARS = 500
 # Of a probation: until then a model warms up and a camera and a broker are found again.
 _SETTLE_SHARE = 0.5
 _MAX_LOOK_S = 60.0
+# A broker that is away for a moment, as brokers are, says nothing of the settings.
+_AWAY_SHARE, _MAX_AWAY_S = 1 / 3, 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ class _Probation:
     before: Vitals
     began_s: float
     moves_broker: bool
+    reached_s: float
+    """When the broker was last connected; at first when the station was started."""
     heard: bool = False
     settled: Vitals | None = None
 
@@ -99,9 +103,9 @@ class ConfigLoop:
             self._rest()
             return
         if self._probation is None:  # else only the disk kept this from being said
-            moves = self._parts.control.moves_broker()
+            moves, now_s = self._parts.control.moves_broker(), self._parts.clock.monotonic()
             self._go(ConfigEvent.RESTARTED)
-            self._probation = _Probation(trial.order, trial.before, self._parts.clock.monotonic(), moves)
+            self._probation = _Probation(trial.order, trial.before, now_s, moves, now_s)
             self._go(ConfigEvent.STARTED)
         self._say(trial.order)
 
@@ -227,8 +231,10 @@ class ConfigLoop:
             return  # judged when the probation has ended
 
     def _watch(self, probation: _Probation) -> None:
-        since = self._parts.vitals()
-        ran_s = self._parts.clock.monotonic() - probation.began_s
+        since, now_s = self._parts.vitals(), self._parts.clock.monotonic()
+        ran_s = now_s - probation.began_s
+        probation.reached_s = now_s if since.broker else probation.reached_s
+        away_s = min(probation.order.probation_s * _AWAY_SHARE, _MAX_AWAY_S)
         if probation.settled is None and ran_s >= probation.order.probation_s * _SETTLE_SHARE:
             probation.settled = since
         settled = between(probation.settled, since) if probation.settled is not None else Vitals()
@@ -236,7 +242,12 @@ class ConfigLoop:
         if not why and ran_s < probation.order.probation_s:
             return
         why = why or why_unwell(
-            probation.before, since, settled, must_reach=probation.moves_broker, heard=probation.heard
+            probation.before,
+            since,
+            settled,
+            reached=now_s - probation.reached_s < away_s,
+            must_reach=probation.moves_broker,
+            heard=probation.heard,
         )
         if why:
             self._fail(probation.order, why)

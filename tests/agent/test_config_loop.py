@@ -197,6 +197,23 @@ def test_a_line_that_stops_or_hangs_or_loses_its_broker_takes_settings_back(plan
 
 
 @pytest.mark.parametrize(
+    ("away", "state"), [(1, "COMMITTED"), (3, "COMMITTED"), (4, "ROLLED_BACK"), (9, "ROLLED_BACK")]
+)
+def test_a_broker_that_is_away_for_a_moment_as_a_probation_ends_says_nothing_of_the_settings(
+    plant: Plant, away: int, state: str
+) -> None:
+    plant.send(plant.order(LATE, "d1"))
+    while plant.state().config_state != "PROBATION":
+        plant.run(1)
+    plant.run(10 - away)
+    plant.broker = False
+    plant.run(away)
+    plant.broker = True
+    plant.run(1)
+    assert plant.state().config_state == state and (plant.store.banned() == set()) == (state == "COMMITTED")
+
+
+@pytest.mark.parametrize(
     ("changes", "why"),
     [
         ({"station": "s2"}, "is for 's2'"),
