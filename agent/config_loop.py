@@ -13,9 +13,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from agent.config_probation import SETTLE_SHARE, Probation
 from agent.ports.clock import Clock
 from agent.ports.config import ConfigReport, ConfigStore, DesiredSplit, RemoteControl
-from agent.update.config_health import Vitals, between, why_unwell, why_unwell_already
+from agent.update.config_health import Vitals, between
 from agent.update.config_trust import judge_configuration
 from agent.update.trust import Acceptance
 from contract.config_states import ConfigEvent, ConfigState, settings_digest, step
@@ -27,11 +28,7 @@ _log = logging.getLogger(__name__)
 
 _TICK_S = 0.5
 _MAX_REASON_CHARS = 500
-# Of a probation: until then a model warms up and a camera and a broker are found again.
-_SETTLE_SHARE = 0.5
 _MAX_LOOK_S = 60.0
-# A broker that is away for a moment, as brokers are, says nothing of the settings.
-_AWAY_SHARE, _MAX_AWAY_S = 1 / 3, 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +46,6 @@ class Parts:
     """The wall clock, never before the last authenticated time."""
 
 
-@dataclass(slots=True)
-class _Probation:
-    order: ConfigOrder
-    before: Vitals
-    began_s: float
-    moves_broker: bool
-    reached_s: float
-    """When the broker was last connected; at first when the station was started."""
-    heard: bool = False
-    settled: Vitals | None = None
-
-
 class ConfigLoop:
     """Follows signed settings for `station`, one order at a time; a newer one supersedes one not yet on trial."""
 
@@ -68,7 +53,7 @@ class ConfigLoop:
         self._station, self._parts = station, parts
         self._state = ConfigState.IDLE
         self._waiting: ConfigOrder | None = None
-        self._probation: _Probation | None = None
+        self._probation: Probation | None = None
         self._stashed: DesiredState | None = None
         self._history: deque[tuple[float, Vitals]] = deque(maxlen=256)
         self._refused = ""
@@ -103,9 +88,9 @@ class ConfigLoop:
             self._rest()
             return
         if self._probation is None:  # else only the disk kept this from being said
-            moves, now_s = self._parts.control.moves_broker(), self._parts.clock.monotonic()
+            moves = self._parts.control.moves_broker()
             self._go(ConfigEvent.RESTARTED)
-            self._probation = _Probation(trial.order, trial.before, now_s, moves, now_s)
+            self._probation = Probation(trial, self._parts.clock.monotonic(), moves_broker=moves)
             self._go(ConfigEvent.STARTED)
         self._say(trial.order)
 
@@ -197,7 +182,7 @@ class ConfigLoop:
         if self._parts.report.update_on_trial():
             return  # one thing at a time is on trial: what goes wrong then has one cause
         # What it will be compared with: as long a look at the station as it is now.
-        look_s = min(order.probation_s * (1 - _SETTLE_SHARE), _MAX_LOOK_S)
+        look_s = min(order.probation_s * (1 - SETTLE_SHARE), _MAX_LOOK_S)
         if now_s - self._history[0][0] < look_s:
             return
         earlier = next(vitals for at, vitals in reversed(self._history) if now_s - at >= look_s)
@@ -219,36 +204,19 @@ class ConfigLoop:
         finally:
             self._leave()
 
-    def _hear(self, probation: _Probation, desired: DesiredState) -> None:
+    def _hear(self, probation: Probation, desired: DesiredState) -> None:
         self._stashed = desired
         if not desired.configuration:
             return
         try:
-            probation.heard = probation.heard or (
-                verify_configuration(desired.configuration, self._parts.keys()) == probation.order
-            )
+            probation.hear(verify_configuration(desired.configuration, self._parts.keys()))
         except BadOrder:
             return  # judged when the probation has ended
 
-    def _watch(self, probation: _Probation) -> None:
-        since, now_s = self._parts.vitals(), self._parts.clock.monotonic()
-        ran_s = now_s - probation.began_s
-        probation.reached_s = now_s if since.broker else probation.reached_s
-        away_s = min(probation.order.probation_s * _AWAY_SHARE, _MAX_AWAY_S)
-        if probation.settled is None and ran_s >= probation.order.probation_s * _SETTLE_SHARE:
-            probation.settled = since
-        settled = between(probation.settled, since) if probation.settled is not None else Vitals()
-        why = why_unwell_already(probation.before, since, settled)
-        if not why and ran_s < probation.order.probation_s:
+    def _watch(self, probation: Probation) -> None:
+        why = probation.verdict(self._parts.vitals(), self._parts.clock.monotonic())
+        if why is None:
             return
-        why = why or why_unwell(
-            probation.before,
-            since,
-            settled,
-            reached=now_s - probation.reached_s < away_s,
-            must_reach=probation.moves_broker,
-            heard=probation.heard,
-        )
         if why:
             self._fail(probation.order, why)
         else:
