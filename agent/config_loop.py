@@ -179,7 +179,7 @@ class ConfigLoop:
 
     def _begin(self, order: ConfigOrder) -> None:
         now_s = self._parts.clock.monotonic()
-        if self._parts.report.update_on_trial():
+        if self._parts.report.update_in_the_way():
             return  # one thing at a time is on trial: what goes wrong then has one cause
         # What it will be compared with: as long a look at the station as it is now.
         look_s = min(order.probation_s * (1 - SETTLE_SHARE), _MAX_LOOK_S)
@@ -189,7 +189,7 @@ class ConfigLoop:
         # Not a moment sooner: an order to abort a bundle on trial must reach the update loop.
         self._parts.inbox.hold(True)
         try:
-            if self._parts.report.update_on_trial():
+            if self._parts.report.update_in_the_way():
                 self._parts.inbox.hold(False)  # it began just now
                 return
             self._parts.store.begin(order, between(earlier, self._history[-1][1]))

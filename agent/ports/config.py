@@ -61,8 +61,8 @@ class ConfigReport(Protocol):
     def settings(self, *, digest: str, state: str, deployment: str = "", reason: str = "", config_seq: int = 0) -> None:
         """Report how the settings stand."""
 
-    def update_on_trial(self) -> bool:
-        """Return whether a bundle is about to be tried or on trial: no moment to start the station anew."""
+    def update_in_the_way(self) -> bool:
+        """Return whether a bundle is being fetched, about to be tried or on trial: no moment to start the station anew."""
 
 
 class RemoteControl(Protocol):

@@ -350,8 +350,31 @@ def test_an_abort_reaches_a_bundle_on_trial_whatever_settings_wait_for_its_end(p
 
 
 def test_settings_wait_until_the_update_loop_has_said_whether_a_bundle_is_on_trial(plant: Plant) -> None:
-    assert JointReport(plant.box, plant.clock).update_on_trial()
-    assert not plant.report.update_on_trial(), "it said that it has nothing to do"
+    assert JointReport(plant.box, plant.clock).update_in_the_way()
+    assert not plant.report.update_in_the_way(), "it said that it has nothing to do"
+
+
+@pytest.mark.parametrize("state", ["META", "DOWNLOAD"])
+def test_settings_wait_ten_minutes_for_a_fetch_however_often_it_is_begun_again(plant: Plant, state: str) -> None:
+    plant.send(plant.order(SHORT, "d1"))
+    for _ in range(59):
+        plant.report.publish(ReportedState("s1", "b", 0.0, "", state, reason="the server is away"))
+        plant.run(10)
+    assert plant.state().config_state == "CHECKED"
+    plant.run(40)
+    assert plant.state().config_state == "COMMITTED"
+
+
+@pytest.mark.parametrize("state", ["STAGED", "SELFTEST", "TRIAL", "PROBATION"])
+def test_settings_wait_for_the_end_of_a_self_test_and_a_trial_however_long(plant: Plant, state: str) -> None:
+    plant.report.publish(ReportedState("s1", "b", 0.0, "", "DOWNLOAD"))
+    plant.report.publish(ReportedState("s1", "b", 0.0, "", state))
+    plant.send(plant.order(SHORT, "d1"))
+    plant.run(700)
+    assert plant.state().config_state == "CHECKED"
+    plant.report.publish(ReportedState("s1", "b", 0.0, "", "ROLLED_BACK"))
+    plant.run(30)
+    assert plant.state().config_state == "COMMITTED"
 
 
 def test_a_disk_that_is_full_when_settings_would_begin_keeps_no_order_from_the_update_loop(tmp_path: Path) -> None:
