@@ -36,6 +36,8 @@ NEVER: Mapping[str, str] = {
     "source.gst_python": "it names a program that is run",
     "broker.allowed_hosts": "it says which brokers an order may choose",
     "source.hardware_trigger": "it says how the camera is wired; wrong, a dead camera would be no fault",
+    # Higher, heat is noticed when the board slows itself down; lower, a station is for ever degraded, after its probation too.
+    "degrade.hot_c": "how hot it may get is for whoever knows the board and where it hangs",
     # Lower, records and kept images are deleted, and no roll-back brings them back; higher, the disk fills up after the
     # probation has ended.
     "limits.disk_mib": _ROOM,
@@ -113,8 +115,6 @@ KEYS: Mapping[str, Bound] = {
     "policy.audit_rate": Bound.NOT_BELOW,
     "policy.doubtful_per_window": Bound.NOT_BELOW,
     "degrade.enabled": Bound.ONLY_ON,
-    # Where agent.toml leaves it to the board (0), it stays with the board.
-    "degrade.hot_c": Bound.NEAR,
     "degrade.climb_s": Bound.NEAR,
     "degrade.relief_s": Bound.NEAR,
     "degrade.backlog": Bound.NEAR,
@@ -191,7 +191,7 @@ def _why_beyond(bound: Bound, local: Any, value: Any) -> str:
     # Below 0 it is never, too.
     if bound is Bound.SOONER and local > 0 and not 0 < value <= local:
         return f"agent.toml says {local:g}, and an order cannot raise it or switch it off"
-    # Of 0, which may mean "never" or "by itself", nothing but 0 is near.
+    # Of 0, which may mean "never", nothing but 0 is near.
     if bound is Bound.NEAR and not min(local / _NEAR, local) <= value <= max(local * _NEAR, local):
         return f"agent.toml says {local:g}, and an order moves it by a factor of {_NEAR} at most"
     if bound is Bound.STRICTER and _STRICTNESS[value] < _STRICTNESS[local]:
