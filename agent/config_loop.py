@@ -13,13 +13,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from agent.config_probation import SETTLE_SHARE, Probation
 from agent.ports.clock import Clock
 from agent.ports.config import ConfigReport, ConfigStore, DesiredSplit, RemoteControl
-from agent.update.config_health import Vitals, between, why_unwell, why_unwell_already
+from agent.update.config_health import Vitals, between
 from agent.update.config_trust import judge_configuration
 from agent.update.trust import Acceptance
 from contract.config_states import ConfigEvent, ConfigState, settings_digest, step
-from contract.errors import BadOrder, PlumblineError, RefusedError
+from contract.errors import BadOrder, PlumblineError, RefusedError, TransientError
 from contract.messages import ConfigOrder, DesiredState
 from contract.signature import OrderKey, verify_configuration
 
@@ -27,8 +28,6 @@ _log = logging.getLogger(__name__)
 
 _TICK_S = 0.5
 _MAX_REASON_CHARS = 500
-# Of a probation: until then a model warms up and a camera and a broker are found again.
-_SETTLE_SHARE = 0.5
 _MAX_LOOK_S = 60.0
 
 
@@ -47,16 +46,6 @@ class Parts:
     """The wall clock, never before the last authenticated time."""
 
 
-@dataclass(slots=True)
-class _Probation:
-    order: ConfigOrder
-    before: Vitals
-    began_s: float
-    moves_broker: bool
-    heard: bool = False
-    settled: Vitals | None = None
-
-
 class ConfigLoop:
     """Follows signed settings for `station`, one order at a time; a newer one supersedes one not yet on trial."""
 
@@ -64,12 +53,13 @@ class ConfigLoop:
         self._station, self._parts = station, parts
         self._state = ConfigState.IDLE
         self._waiting: ConfigOrder | None = None
-        self._probation: _Probation | None = None
+        self._probation: Probation | None = None
         self._stashed: DesiredState | None = None
         self._history: deque[tuple[float, Vitals]] = deque(maxlen=256)
         self._refused = ""
         self._unknown: tuple[DesiredState, Sequence[OrderKey]] | None = None
         self._leaving = False
+        self._unsaid = False  # a disk that failed kept a report at rest from being made
         self.faults = 0
         """Errors that nothing here foresaw, counted by the outermost guard."""
         self.refused_orders = 0
@@ -92,15 +82,16 @@ class ConfigLoop:
                 stop.wait(_TICK_S)
 
     def start(self) -> None:
-        """Begin the probation that this station was started for, or report how the settings stand. Call once."""
+        """Begin the probation that this station was started for, or report how the settings stand. Call until it succeeds."""
         trial = self._parts.control.on_trial()
         if trial is None:
             self._rest()
             return
-        moves = self._parts.control.moves_broker()
-        self._go(ConfigEvent.RESTARTED)
-        self._probation = _Probation(trial.order, trial.before, self._parts.clock.monotonic(), moves)
-        self._go(ConfigEvent.STARTED)
+        if self._probation is None:  # else only the disk kept this from being said
+            moves = self._parts.control.moves_broker()
+            self._go(ConfigEvent.RESTARTED)
+            self._probation = Probation(trial, self._parts.clock.monotonic(), moves_broker=moves)
+            self._go(ConfigEvent.STARTED)
         self._say(trial.order)
 
     def tick(self, within_s: float) -> None:
@@ -113,10 +104,16 @@ class ConfigLoop:
                 self._hear(self._probation, desired)
             self._watch(self._probation)
             return
+        if self._unsaid:
+            self._rest()
         self._history.append((self._parts.clock.monotonic(), self._parts.vitals()))
         desired, self._stashed = desired or self._stashed or self._signed_by_a_new_key(), None
         if desired is not None:
-            self._consider(desired)
+            try:
+                self._consider(desired)
+            except TransientError:
+                self._stashed = desired  # the disk did not give what it is judged by: later, then
+                raise
         if self._waiting is not None:
             self._begin(self._waiting)
 
@@ -151,13 +148,13 @@ class ConfigLoop:
             return
         self._refused = ""
         if acceptance is Acceptance.REPEATED:
-            self._rest()
+            if self._waiting is None:  # else what is newer is waited for, and said
+                self._rest()
             return
         if self._waiting is not None:
             self._go(ConfigEvent.SUPERSEDED)
         self._go(ConfigEvent.ORDER_ACCEPTED)
         self._waiting = order
-        self._parts.inbox.hold(True)
         self._say(order)
 
     def _signed_by_a_new_key(self) -> DesiredState | None:
@@ -170,55 +167,56 @@ class ConfigLoop:
         self.refused_orders += 1
         if error.one_line() == self._refused:
             return  # the same retained order at every reconnection: said once
-        self._refused = error.one_line()
-        _log.warning("remote settings refused: %s", self._refused)
+        _log.warning("remote settings refused: %s", error.one_line())
         if self._waiting is not None:
-            self._say(self._waiting, f"another order was refused: {self._refused}")
-            return
-        self._go(ConfigEvent.ORDER_REFUSED)
-        self._say(order, self._refused)
+            self._say(self._waiting, f"another order was refused: {error.one_line()}")
+        else:
+            self._go(ConfigEvent.ORDER_REFUSED)
+            self._say(order, error.one_line())
+        self._refused = error.one_line()
 
     # A change
 
     def _begin(self, order: ConfigOrder) -> None:
         now_s = self._parts.clock.monotonic()
-        if self._parts.report.update_on_trial():
+        if self._parts.report.update_in_the_way():
             return  # one thing at a time is on trial: what goes wrong then has one cause
         # What it will be compared with: as long a look at the station as it is now.
-        look_s = min(order.probation_s * (1 - _SETTLE_SHARE), _MAX_LOOK_S)
+        look_s = min(order.probation_s * (1 - SETTLE_SHARE), _MAX_LOOK_S)
         if now_s - self._history[0][0] < look_s:
             return
         earlier = next(vitals for at, vitals in reversed(self._history) if now_s - at >= look_s)
-        self._parts.store.begin(order, between(earlier, self._history[-1][1]))
+        # Not a moment sooner: an order to abort a bundle on trial must reach the update loop.
+        self._parts.inbox.hold(True)
+        try:
+            if self._parts.report.update_in_the_way():
+                self._parts.inbox.hold(False)  # it began just now
+                return
+            self._parts.store.begin(order, between(earlier, self._history[-1][1]))
+        except PlumblineError:
+            self._parts.inbox.hold(False)  # a disk that is full for hours must not keep orders waiting for as long
+            raise
         self._waiting = None
         self._go(ConfigEvent.BEGUN)
-        self._say(order)
         _log.info("settings %d go on trial: the station starts anew", order.config_seq)
-        self._leave()
+        try:
+            self._say(order)
+        finally:
+            self._leave()
 
-    def _hear(self, probation: _Probation, desired: DesiredState) -> None:
+    def _hear(self, probation: Probation, desired: DesiredState) -> None:
         self._stashed = desired
         if not desired.configuration:
             return
         try:
-            probation.heard = probation.heard or (
-                verify_configuration(desired.configuration, self._parts.keys()) == probation.order
-            )
+            probation.hear(verify_configuration(desired.configuration, self._parts.keys()))
         except BadOrder:
             return  # judged when the probation has ended
 
-    def _watch(self, probation: _Probation) -> None:
-        since = self._parts.vitals()
-        ran_s = self._parts.clock.monotonic() - probation.began_s
-        if probation.settled is None and ran_s >= probation.order.probation_s * _SETTLE_SHARE:
-            probation.settled = since
-        settled = between(probation.settled, since) if probation.settled is not None else Vitals()
-        why = why_unwell_already(probation.before, since, settled)
-        if not why and ran_s < probation.order.probation_s:
+    def _watch(self, probation: Probation) -> None:
+        why = probation.verdict(self._parts.vitals(), self._parts.clock.monotonic())
+        if why is None:
             return
-        why = why or why_unwell(
-            probation.before, since, settled, must_reach=probation.moves_broker, heard=probation.heard
-        )
         if why:
             self._fail(probation.order, why)
         else:
@@ -233,8 +231,10 @@ class ConfigLoop:
         self._parts.store.roll_back(order, why[:_MAX_REASON_CHARS])
         self._probation = None
         self._go(ConfigEvent.FAILED)
-        self._rest()
-        self._leave()
+        try:
+            self._rest()
+        finally:
+            self._leave()
 
     def _leave(self) -> None:
         self._leaving = True
@@ -257,10 +257,12 @@ class ConfigLoop:
 
     def _rest(self) -> None:
         """Report how the last change ended, and let the update loop have what was kept from it."""
-        last, problem = self._parts.store.last(), self._parts.control.problem()
+        self._unsaid = True
         self._parts.inbox.hold(False)
+        last, problem = self._parts.store.last(), self._parts.control.problem()
         if last is None:
             self._say(None)
-            return
-        self._state = ConfigState.COMMITTED if last.kept and not problem else ConfigState.ROLLED_BACK
-        self._say(last.order, problem or last.reason)
+        else:
+            self._state = ConfigState.COMMITTED if last.kept and not problem else ConfigState.ROLLED_BACK
+            self._say(last.order, problem or last.reason)
+        self._unsaid = False

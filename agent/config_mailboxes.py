@@ -12,7 +12,12 @@ from agent.ports.orders import OrderInbox, Report
 from contract.messages import DesiredState, ReportedState
 from contract.update_states import UpdateState
 
-_ON_TRIAL = frozenset({UpdateState.SELFTEST.value, UpdateState.TRIAL.value, UpdateState.PROBATION.value})
+_S = UpdateState
+# What a station that starts anew would cut short: a self-test and its process, a bundle on trial.
+_TO_THE_END = frozenset(state.value for state in (_S.STAGED, _S.SELFTEST, _S.TRIAL, _S.PROBATION))
+_FETCHING = frozenset(state.value for state in (_S.META, _S.DOWNLOAD))
+_MAX_FETCH_S = 600.0
+"""How long settings wait for a fetch. One that waits for its server for days must not keep them out for as long."""
 
 
 class SplitInbox:
@@ -58,11 +63,16 @@ class JointReport:
         self._lock = threading.Lock()
         self._update: ReportedState | None = None
         self._settings: dict[str, str | int] = {}
+        self._fetching_since_s: float | None = None
 
     def publish(self, state: ReportedState) -> None:
         """Update loop: report how its update stands."""
         with self._lock:
             self._update = state
+            if state.update_state not in _FETCHING:
+                self._fetching_since_s = None
+            elif self._fetching_since_s is None:
+                self._fetching_since_s = self._clock.monotonic()
             self._publish()
 
     def latest(self) -> ReportedState | None:
@@ -85,10 +95,17 @@ class JointReport:
             }
             self._publish()
 
-    def update_on_trial(self) -> bool:
-        """Return whether a bundle is about to be tried or on trial."""
+    def update_in_the_way(self) -> bool:
+        """Return whether an update must not be cut short now, or may not be: the update loop has not said yet.
+
+        A fetch is waited for, within bounds: it is taken up again where it was.
+        """
         with self._lock:
-            return self._update is not None and self._update.update_state in _ON_TRIAL
+            if self._update is None:
+                return True
+            if self._fetching_since_s is not None:
+                return self._clock.monotonic() - self._fetching_since_s < _MAX_FETCH_S
+            return self._update.update_state in _TO_THE_END
 
     def _publish(self) -> None:
         if self._update is not None:  # it reports where it stands as it starts

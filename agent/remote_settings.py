@@ -9,14 +9,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from agent.ports.config import ConfigStore
 from agent.ports.log import Log
 from agent.settings import Settings, load_settings, names_another_broker
 from agent.update.config_state import ConfigTrial
 from contract.config_states import MAX_CONFIG_TRIES
-from contract.errors import InvalidConfig, PlumblineError
+from contract.errors import InvalidConfig, PlumblineError, TransientError
 from contract.messages import ConfigOrder
+
+_READS, _BETWEEN_READS_S = 5, 0.2
+
+T = TypeVar("T")
 
 
 class RemoteSettings:
@@ -36,7 +41,9 @@ class RemoteSettings:
     def load(self, stop: threading.Event) -> Settings:
         """Return what to start with next; `stop` is how that start is asked to end.
 
-        A start with settings on trial is counted on the disk before it is returned (OTA-4).
+        A start with settings on trial is counted on the disk before it is returned (OTA-4). A disk that does not give what was
+        kept is asked a few times, within a second; then it is agent.toml alone, and `problem` says so: a line that judges is
+        better than one that waits.
 
         Raises:
             InvalidConfig: agent.toml is wrong.
@@ -47,8 +54,13 @@ class RemoteSettings:
         if self._trial is not None:
             self._text = self._trial.order.settings
             return self._read()
-        in_force = self.store.in_force()
-        self._text, self._problem = (in_force.settings if in_force else ""), ""
+        self._text, self._problem = "", ""
+        try:
+            in_force = self._asked_again(self.store.in_force)
+            self._text = in_force.settings if in_force else ""
+        except TransientError as error:
+            self._problem = f"they cannot be read: {error.one_line()}"
+            self._log.say(f"the remote settings are not used: {self._problem}")
         try:
             return self._read()
         except InvalidConfig as error:
@@ -70,7 +82,11 @@ class RemoteSettings:
 
     def give_up(self, why: str) -> bool:
         """Roll back what this start has on trial; return whether there was anything, so that a start without it may do better."""
-        if self._trial is None or self.store.trial() is None:
+        try:
+            if self._trial is None or self._asked_again(self.store.trial) is None:
+                return False
+        except TransientError as error:
+            self._log.say(f"whether settings are on trial cannot be read: {error.one_line()}")
             return False
         self._end(self._trial.order, why)
         return True
@@ -108,27 +124,37 @@ class RemoteSettings:
         return self._changed(load_settings(self._path, self._text))
 
     def _next_trial(self) -> ConfigTrial | None:
-        trial = self.store.trial()
-        if trial is None:
-            return None
         try:
-            if trial.order == self.store.in_force():
+            trial = self._asked_again(self.store.trial)
+            if trial is None:
+                return None
+            if trial.order == self._asked_again(self.store.in_force):
                 self.store.commit(trial.order)  # power was lost within the commit
                 return None
             if trial.tries >= MAX_CONFIG_TRIES:
                 self._end(trial.order, f"the station stopped {trial.tries} times during the trial")
                 return None
-            self.check(trial.order.settings)
+            try:
+                self.check(trial.order.settings)
+            except InvalidConfig as error:
+                self._end(trial.order, error.one_line())
+                return None
             self.store.count_try()
-        except InvalidConfig as error:
-            self._end(trial.order, error.one_line())
-            return None
         except PlumblineError as error:
             # What cannot be counted is not tried: it could stop the station for ever.
             self._log.say(f"the settings on trial wait for the disk: {error.one_line()}")
             return None
         self._log.say(f"settings {trial.order.config_seq} on trial, start {trial.tries + 1} of {MAX_CONFIG_TRIES}")
         return trial
+
+    def _asked_again(self, read: Callable[[], T]) -> T:
+        """Return what `read` returns; a passing fault of the disk is waited for."""
+        for _ in range(_READS - 1):
+            try:
+                return read()
+            except TransientError:
+                self._stop.wait(_BETWEEN_READS_S)
+        return read()
 
     def _end(self, order: ConfigOrder, why: str) -> None:
         self._trial = None

@@ -58,6 +58,7 @@ frames = 256
 [broker]
 host = "127.0.0.1"            # "": no uplink
 port = 1883
+allowed_hosts = []            # other brokers that an order may choose as host
 resend_after_s = 5.0
 reconnect_max_s = 30.0
 
@@ -199,6 +200,7 @@ class BrokerSettings(Section, frozen=True):
 
     host: str = "127.0.0.1"
     port: int = 1883
+    allowed_hosts: tuple[str, ...] = ()
     resend_after_s: float = 5.0
     reconnect_max_s: float = 30.0
 

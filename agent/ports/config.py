@@ -13,7 +13,8 @@ from contract.messages import ConfigOrder, DesiredState
 class ConfigStore(Protocol):
     """The remote settings on this station's disk. Every method is durable when it returns; used by one thread at a time.
 
-    Raises TransientError (StorageFull when it is room that is missing) from whatever writes.
+    Raises TransientError where the disk does not give what is there, and (StorageFull when it is room that is missing) from
+    whatever writes.
     """
 
     def in_force(self) -> ConfigOrder | None:
@@ -60,8 +61,8 @@ class ConfigReport(Protocol):
     def settings(self, *, digest: str, state: str, deployment: str = "", reason: str = "", config_seq: int = 0) -> None:
         """Report how the settings stand."""
 
-    def update_on_trial(self) -> bool:
-        """Return whether a bundle is about to be tried or on trial: no moment to start the station anew."""
+    def update_in_the_way(self) -> bool:
+        """Return whether a bundle is being fetched, about to be tried or on trial: no moment to start the station anew."""
 
 
 class RemoteControl(Protocol):

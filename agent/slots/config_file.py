@@ -1,8 +1,8 @@
 """Remote settings on the disk: those in force and the floor in two sealed copies each, the trial and the bans in a state file.
 
 Each write replaces one whole file (tmp, fsync, rename, fsync). A commit writes what is in force first: a station that loses
-power in between finds its trial committed and ends it. A state file that cannot be read is none, so what was committed last
-is what runs (OTA-5).
+power in between finds its trial committed and ends it. A state file that is torn is none, so what was committed last is what
+runs (OTA-5); one that the disk does not give just now is an error, or the bans in it would be written over.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from agent.slots.disk import Disk
+from agent.slots.sealed_file import read_sealed
 from agent.update.config_health import Vitals
 from agent.update.config_state import (
     ConfigEnding,
@@ -26,10 +27,9 @@ from agent.update.config_state import (
     with_trial,
     with_try,
 )
-from agent.update.sealed import seal, unseal
+from agent.update.sealed import seal
+from contract.errors import TransientError
 from contract.messages import ConfigOrder
-
-S = TypeVar("S", bound=msgspec.Struct)
 
 
 class _InForceCopy(msgspec.Struct, frozen=True):
@@ -54,8 +54,21 @@ class _TwoCopies(Generic[C]):
         self._disk = disk
 
     def latest(self) -> C | None:
-        """Return the later readable copy."""
-        copies = [copy for path in self._paths if (copy := _read(path, self._kind)) is not None]
+        """Return the later readable copy.
+
+        Raises:
+            TransientError: there may be one, and the disk does not give it.
+        """
+        copies, failed = [], None
+        for path in self._paths:
+            try:
+                copy = read_sealed(path, self._kind)
+            except TransientError as error:
+                failed = error
+            else:
+                copies += [copy] if copy is not None else []
+        if not copies and failed is not None:
+            raise failed
         return max(copies, key=lambda copy: copy.number, default=None)
 
     def write(self, copy: C) -> None:
@@ -127,14 +140,7 @@ class ConfigFile:
         self._floor.write(_FloorCopy((latest.number if latest else 0) + 1, floor))
 
     def _memory(self) -> ConfigMemory:
-        return _read(self._state, ConfigMemory) or ConfigMemory()
+        return read_sealed(self._state, ConfigMemory) or ConfigMemory()
 
     def _write(self, memory: ConfigMemory) -> None:
         self._disk.replace(self._state, seal(memory))
-
-
-def _read(path: Path, kind: type[S]) -> S | None:
-    try:
-        return unseal(path.read_bytes(), kind)
-    except OSError:
-        return None

@@ -39,6 +39,7 @@ class SubprocessSelfTest:
         cpu_s: processor time limit, set likewise.
         command: what to run, before the folder and the limits.
         unfit: why the bundle cannot run on this station at all, in words; nothing for one that can.
+        should_stop: asked often, from the thread that runs it: True when the station stops, and a self-test would outlive it.
     """
 
     def __init__(
@@ -49,15 +50,16 @@ class SubprocessSelfTest:
         cpu_s: int = 120,
         command: Sequence[str] = _COMMAND,
         unfit: Callable[[Compatibility], Sequence[str]] = lambda _compatibility: (),
+        should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self._timeout_s, self._memory_mib, self._cpu_s, self._command = timeout_s, memory_mib, cpu_s, tuple(command)
-        self._unfit = unfit
+        self._unfit, self._should_stop = unfit, should_stop
 
     def run(self, folder: PurePath) -> str:
         """Return "" when the bundle in `folder` passed; otherwise what was wrong, in words for a person.
 
         Raises:
-            TransientError: no process could be started.
+            TransientError: no process could be started, or `should_stop` said so: nothing is known of the bundle.
         """
         try:
             manifest = decode_manifest(Path(folder, MANIFEST_NAME).read_bytes())
@@ -89,7 +91,7 @@ class SubprocessSelfTest:
                 f"the self-test could not be started: {error.strerror or error}", hint="free memory on this machine"
             ) from error
         try:
-            said, why_killed = _listen(process, time.monotonic() + self._timeout_s)
+            said, why_killed = _listen(process, time.monotonic() + self._timeout_s, self._should_stop)
         finally:
             _end(process)
         if why_killed:
@@ -110,10 +112,13 @@ def memory_limit_mib(manifest: Manifest, most_mib: int) -> int:
     return min(most_mib, int(_FLOOR_MIB + _MEMORY_FACTOR * measured))
 
 
-def _listen(process: subprocess.Popen[bytes], until_s: float) -> tuple[str, str]:
+def _listen(process: subprocess.Popen[bytes], until_s: float, should_stop: Callable[[], bool]) -> tuple[str, str]:
     """Return the last line that was said until the process ended, and why it must be killed, "" where it ended itself.
 
     Whatever it prints, little of it is kept; a child of its own that holds the pipe open does not keep us waiting.
+
+    Raises:
+        TransientError: `should_stop` said so.
     """
     assert process.stderr is not None
     tail, heard, open_, pipe = b"", 0, True, process.stderr.fileno()
@@ -124,6 +129,8 @@ def _listen(process: subprocess.Popen[bytes], until_s: float) -> tuple[str, str]
             if left_s <= 0:
                 return "", "the self-test hung for {limit_s:.0f} s and was killed"
             ended = _has_ended(process)
+            if should_stop():
+                raise TransientError("the self-test was broken off: the station stops")
             # Two ends: the process is over, and what it said has been read.
             if not open_ and not ended:
                 time.sleep(min(0.02, left_s))

@@ -60,15 +60,16 @@ def why_unwell_already(before: Vitals, since: Vitals, settled: Vitals) -> str:
     return _why_more(before, settled, _FAR_MORE) if settled.frames >= _ENOUGH else ""
 
 
-def why_unwell(before: Vitals, since: Vitals, settled: Vitals, *, must_reach: bool, heard: bool) -> str:
+def why_unwell(before: Vitals, since: Vitals, settled: Vitals, *, reached: bool, must_reach: bool, heard: bool) -> str:
     """Return why the settings are not kept at the end of their probation, "" when they are.
 
     Args:
+        reached: the broker was connected lately, if not at this very moment.
         must_reach: the settings name another broker: it must be reached, and have this order for us (`heard`).
     """
     if why := why_unwell_already(before, since, settled):
         return why
-    if (before.broker or must_reach) and not since.broker:
+    if (before.broker or must_reach) and not reached:
         return "the broker is not reached"
     if must_reach and not heard:
         return "the broker that was reached has no orders for this station"

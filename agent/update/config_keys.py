@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
+_ROOM = "less deletes what is kept, for good, and how much room there is is for whoever knows the disk"
+
 NEVER: Mapping[str, str] = {
     "station": "it is who the station is, and what its orders are addressed to",
     "home": "what the station keeps would be left behind, its floors and bans too",
@@ -32,7 +34,17 @@ NEVER: Mapping[str, str] = {
     "source.controls": "it names a file of the station",
     "source.pipeline": "a pipeline can run anything and send images anywhere",
     "source.gst_python": "it names a program that is run",
+    "broker.allowed_hosts": "it says which brokers an order may choose",
     "source.hardware_trigger": "it says how the camera is wired; wrong, a dead camera would be no fault",
+    # Higher, heat is noticed when the board slows itself down; lower, a station is for ever degraded, after its probation too.
+    "degrade.hot_c": "how hot it may get is for whoever knows the board and where it hangs",
+    # Lower, records and kept images are deleted, and no roll-back brings them back; higher, the disk fills up after the
+    # probation has ended.
+    "limits.disk_mib": _ROOM,
+    "limits.outbox_mib": _ROOM,
+    "limits.samples": _ROOM,
+    "limits.samples_mib": _ROOM,
+    "limits.results_rows": _ROOM,
 }
 """Keys and whole sections that no order sets, with the reason a person is told."""
 
@@ -45,9 +57,10 @@ class Bound(str, Enum):
     NOT_BELOW = "not below agent.toml's"
     ONLY_OFF = "true only where agent.toml has true"
     ONLY_ON = "false only where agent.toml has false"
-    NOT_OFF = "0 only where agent.toml has 0"
+    SOONER = "not above agent.toml's, and 0 (never) only where agent.toml has 0"
+    NEAR = "within a factor of 8 of agent.toml's"
     STRICTER = "not looser than agent.toml's"
-    NAMED = "not empty"
+    LISTED = "agent.toml's, or one that agent.toml lists as allowed"
 
 
 _FREE = Bound.FREE
@@ -61,30 +74,35 @@ KEYS: Mapping[str, Bound] = {
     "source.height": _FREE,
     "source.width": _FREE,
     "source.pixel_format": _FREE,
-    # 0 would let a camera be silent for ever.
-    "source.stall_s": Bound.NOT_OFF,
+    # What notices a broken camera or model works after every probation too, so no order loosens it: a probation with a camera
+    # that is well shows nothing of it.
+    "source.stall_s": Bound.SOONER,
     # How long the machine can wait for a verdict is known beside it. A verdict that comes too late for the ejector is none,
     # and the station would never know; a shorter deadline only makes more REVIEW.
     "line.deadline_ms": Bound.NOT_ABOVE,
     "line.threads": _FREE,
-    "line.blank_sd": _FREE,
-    "line.frozen_after": Bound.NOT_OFF,
-    "line.queue": _FREE,
-    "line.wedged_s": _FREE,
+    "line.blank_sd": Bound.NOT_BELOW,
+    "line.frozen_after": Bound.SOONER,
+    # Frames that wait are memory; only a backlog, which may come later, fills it.
+    "line.queue": Bound.NEAR,
+    "line.wedged_s": Bound.NOT_ABOVE,
     "runtime.provider": _FREE,
-    "runtime.engines_mib": _FREE,
-    "runtime.engine_build_s": _FREE,
-    "windows.frames": _FREE,
-    "windows.seconds": _FREE,
+    "runtime.engines_mib": Bound.NOT_ABOVE,
+    "runtime.engine_build_s": Bound.NEAR,
+    # A window that never closes tells nobody anything, and neither does one of a single frame.
+    "windows.frames": Bound.NEAR,
+    "windows.seconds": Bound.NEAR,
     # Whoever would have a changed line go unseen would begin here.
     "windows.sketch": Bound.ONLY_ON,
-    "enrol.frames": _FREE,
-    # Summaries go to the broker, never images. A probation that changes it is kept only where the broker hands over this very
-    # order (`MOVES_BROKER`), so that nobody sends a station to where the cloud cannot reach it any more.
-    "broker.host": Bound.NAMED,
+    # A reference that is never complete, or of one frame, is none: drift would go unseen.
+    "enrol.frames": Bound.NEAR,
+    # Whose broker it is, no probation can tell: a thief's hands over this very order too. So agent.toml says which may be.
+    # That the order is handed over (`MOVES_BROKER`) shows that it is one where the cloud still reaches the station.
+    "broker.host": Bound.LISTED,
     "broker.port": _FREE,
-    "broker.resend_after_s": _FREE,
-    "broker.reconnect_max_s": _FREE,
+    # It shows only when the broker is away, which in a probation it may not be.
+    "broker.resend_after_s": Bound.NEAR,
+    "broker.reconnect_max_s": Bound.NEAR,
     # P8: agent.toml says what may leave, and how much; an order can only make it less.
     "policy.images_leave": Bound.STRICTER,
     "policy.fallback": Bound.ONLY_OFF,
@@ -93,27 +111,22 @@ KEYS: Mapping[str, Bound] = {
     "policy.deferred": Bound.ONLY_OFF,
     "policy.deferred_per_hour": Bound.NOT_ABOVE,
     "policy.deferred_mib_per_day": Bound.NOT_ABOVE,
-    # What is kept does not leave by itself.
-    "policy.audit_rate": _FREE,
-    "policy.doubtful_per_window": _FREE,
-    "degrade.enabled": _FREE,
-    "degrade.hot_c": _FREE,
-    "degrade.climb_s": _FREE,
-    "degrade.relief_s": _FREE,
-    "degrade.backlog": _FREE,
-    "degrade.battery": _FREE,
-    # A smaller limit deletes records, and no roll-back brings them back.
-    "limits.disk_mib": Bound.NOT_BELOW,
-    "limits.outbox_mib": Bound.NOT_BELOW,
-    "limits.samples": Bound.NOT_BELOW,
-    "limits.samples_mib": Bound.NOT_BELOW,
-    "limits.results_rows": Bound.NOT_BELOW,
+    # What is kept does not leave by itself; what is not kept, nobody finds a bad model by.
+    "policy.audit_rate": Bound.NOT_BELOW,
+    "policy.doubtful_per_window": Bound.NOT_BELOW,
+    "degrade.enabled": Bound.ONLY_ON,
+    "degrade.climb_s": Bound.NEAR,
+    "degrade.relief_s": Bound.NEAR,
+    "degrade.backlog": Bound.NEAR,
+    "degrade.battery": Bound.NEAR,
+    # What a crash may lose; shorter wears flash out sooner.
     "limits.commit_s": Bound.NOT_ABOVE,
 }
 """Every key that an order may set, and how far."""
 
 MOVES_BROKER = frozenset({"broker.host", "broker.port"})
 
+_NEAR = 8
 _STRICTNESS = {"requested": 0, "unsure": 1, "never": 2}
 # Beyond it an integer is no longer exact in the numbers that settings are turned into, nor fits SQLite's.
 _MOST = 2**53
@@ -143,7 +156,10 @@ def why_beyond(remote: Mapping[str, Any], local: Mapping[str, Any], merged: Mapp
         if bound is None:
             return key, "no order may set it"
         section, _, name = key.partition(".")
-        why = _why_beyond(bound, local[section][name], merged[section][name])
+        if bound is Bound.LISTED:
+            why = _why_unlisted(local[section], name, merged[section][name])
+        else:
+            why = _why_beyond(bound, local[section][name], merged[section][name])
         if why:
             return key, why
     return "", ""
@@ -172,10 +188,22 @@ def _why_beyond(bound: Bound, local: Any, value: Any) -> str:
         return "agent.toml says false, and an order cannot switch it on"
     if bound is Bound.ONLY_ON and local and not value:
         return "agent.toml says true, and an order cannot switch it off"
-    if bound is Bound.NOT_OFF and local and not value:
-        return "an order cannot switch it off"
+    # Below 0 it is never, too.
+    if bound is Bound.SOONER and local > 0 and not 0 < value <= local:
+        return f"agent.toml says {local:g}, and an order cannot raise it or switch it off"
+    # Of 0, which may mean "never", nothing but 0 is near.
+    if bound is Bound.NEAR and not min(local / _NEAR, local) <= value <= max(local * _NEAR, local):
+        return f"agent.toml says {local:g}, and an order moves it by a factor of {_NEAR} at most"
     if bound is Bound.STRICTER and _STRICTNESS[value] < _STRICTNESS[local]:
         return f"agent.toml says '{local}', and an order can only make it stricter"
-    if bound is Bound.NAMED and not value:
+    return ""
+
+
+def _why_unlisted(section: Mapping[str, Any], name: str, value: Any) -> str:
+    if value == section[name]:
+        return ""
+    if not value:
         return "it must not be empty: the station would never be reached again"
+    if value not in section[f"allowed_{name}s"]:
+        return f"agent.toml says '{section[name]}', and does not list '{value[:80]}' in allowed_{name}s"
     return ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 
 from agent.update.config_health import Vitals
-from agent.update.floors import BUILT_AT
 from contract.config_states import settings_digest
 from contract.messages import ConfigOrder
 
@@ -46,10 +45,12 @@ class InForce(msgspec.Struct, frozen=True):
 
 
 class ConfigFloor(msgspec.Struct, frozen=True):
-    """The least that is ever again accepted: `config_seq` of the last change that ended, `time` the last authenticated time."""
+    """The least that is ever again accepted: `config_seq` of the last change that ended.
+
+    No time: settings are signed by the order key alone, and one order of the year 9999 would make every later one expired.
+    """
 
     config_seq: int = 0
-    time: float = BUILT_AT
 
 
 def ban_of(order: ConfigOrder) -> tuple[str, str]:
@@ -82,4 +83,4 @@ def with_ending(memory: ConfigMemory, ending: ConfigEnding) -> ConfigMemory:
 
 def raised(floor: ConfigFloor, order: ConfigOrder) -> ConfigFloor:
     """Return `floor` after `order` ended, kept or not: one that failed is never offered again under its number."""
-    return ConfigFloor(max(floor.config_seq, order.config_seq), max(floor.time, order.issued_at))
+    return ConfigFloor(max(floor.config_seq, order.config_seq))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 
 from agent.update.config_state import ConfigEnding, ConfigFloor, ban_of
-from agent.update.trust import Acceptance
+from agent.update.trust import MAX_SEQ_STEP, Acceptance
 from contract.config_states import MAX_PROBATION_S, MAX_SETTINGS_BYTES, MIN_PROBATION_S
 from contract.errors import BadOrder
 from contract.messages import ConfigOrder
@@ -25,7 +25,7 @@ def judge_configuration(
 
     Args:
         order: an order whose signature was verified.
-        now: the station's wall clock; it counts only where it is later than the last authenticated time (OTA-1).
+        now: the station's wall clock, never before the last time that both sides agreed on (`effective_now`, OTA-1).
         banned: (settings digest, deployment) pairs that failed here.
         last: how the last change ended.
         in_force: the order whose settings are in force.
@@ -41,6 +41,11 @@ def judge_configuration(
         raise BadOrder(
             f"settings {order.config_seq} are not newer than {floor.config_seq}", hint="a replayed or outdated order"
         )
+    if order.config_seq > floor.config_seq + MAX_SEQ_STEP:
+        raise BadOrder(
+            f"settings {order.config_seq} are {order.config_seq - floor.config_seq} ahead of the last ones",
+            hint="no cloud counts like that: is its key in other hands?",
+        )
     if ban_of(order) in banned:
         raise BadOrder(
             f"these settings already failed here in deployment '{order.deployment[:80]}'",
@@ -53,10 +58,9 @@ def judge_configuration(
             f"a probation of {order.probation_s:g} s", hint=f"it must be {MIN_PROBATION_S:g} to {MAX_PROBATION_S:g} s"
         )
     # Last, so that "expired" is only ever said of an order that nothing else is wrong with.
-    at = max(now, floor.time)
-    if at > order.expires_at:
+    if now > order.expires_at:
         raise BadOrder(
-            f"the order expired {at - order.expires_at:.0f} s before it arrived",
+            f"the order expired {now - order.expires_at:.0f} s before it arrived",
             hint="issue it again, or set this station's clock",
         )
     return Acceptance.FOLLOW

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import threading
 from collections.abc import Iterable
@@ -21,6 +22,7 @@ from agent.remote_settings import RemoteSettings
 from agent.slots.config_file import ConfigFile
 from agent.slots.disk import Disk
 from agent.update.config_health import Vitals
+from agent.update.floors import Floors, effective_now
 from contract.config_states import settings_digest
 from contract.errors import StorageFull, TransientError
 from contract.messages import ConfigOrder, DesiredState, Order, Probation, ReportedState
@@ -53,6 +55,7 @@ class Plant:
     seq: int = 0
     keys: list[OrderKey] = field(default_factory=lambda: [KEY])
     disk: Disk = field(default_factory=Disk)
+    agreed: Floors = field(default_factory=Floors)
 
     def __post_init__(self) -> None:
         (self.folder / "agent.toml").write_text('station = "s1"\nhome = "state"\n[broker]\nport = 1883\n')
@@ -71,11 +74,21 @@ class Plant:
         self.inbox = _Inbox(self.updates, held=self.remote.on_trial() is not None)
         self.report = JointReport(self.box, self.clock)
         parts = Parts(
-            self.store, self.inbox, self.report, self.remote, lambda: self.keys, self.vitals, self.clock, self.clock.now
+            self.store, self.inbox, self.report, self.remote, lambda: self.keys, self.vitals, self.clock, self.now
         )
         self.loop = ConfigLoop("s1", parts)
         self.report.publish(ReportedState("s1", "b", self.clock.now(), "", "IDLE"))
-        self.loop.start()
+        self.started = False
+        with contextlib.suppress(TransientError):
+            self.start()
+
+    def start(self) -> None:
+        if not self.started:
+            self.loop.start()
+            self.started = True
+
+    def now(self) -> float:
+        return effective_now(self.agreed, self.clock.now())
 
     def vitals(self) -> Vitals:
         return Vitals(self.frames, dict(self.troubles), self.restarts, self.broker)
@@ -94,9 +107,13 @@ class Plant:
         for _ in range(seconds):
             self.clock.forward(1.0)
             self.frames += fps
-            on_trial = self.remote.on_trial() is not None and self.store.trial() is not None
+            trial = self.remote.on_trial()
+            on_trial = trial is not None and ("COMMITTED", trial.order.config_seq) not in (
+                (state.config_state, state.config_seq) for state in self.said
+            )
             self.troubles["late"] = self.troubles.get("late", 0) + (late if on_trial else 0)
             with contextlib.suppress(TransientError):  # as the loop's own guard
+                self.start()
                 self.loop.tick(0.0)
             state = self.box.current()
             if state is not None:
@@ -180,11 +197,29 @@ def test_a_line_that_stops_or_hangs_or_loses_its_broker_takes_settings_back(plan
 
 
 @pytest.mark.parametrize(
+    ("away", "state"), [(1, "COMMITTED"), (3, "COMMITTED"), (4, "ROLLED_BACK"), (9, "ROLLED_BACK")]
+)
+def test_a_broker_that_is_away_for_a_moment_as_a_probation_ends_says_nothing_of_the_settings(
+    plant: Plant, away: int, state: str
+) -> None:
+    plant.send(plant.order(LATE, "d1"))
+    while plant.state().config_state != "PROBATION":
+        plant.run(1)
+    plant.run(10 - away)
+    plant.broker = False
+    plant.run(away)
+    plant.broker = True
+    plant.run(1)
+    assert plant.state().config_state == state and (plant.store.banned() == set()) == (state == "COMMITTED")
+
+
+@pytest.mark.parametrize(
     ("changes", "why"),
     [
         ({"station": "s2"}, "is for 's2'"),
         ({"expires_at": 1.0}, "expired"),
         ({"config_seq": 0}, "not newer"),
+        ({"config_seq": (1 << 20) + 1}, "ahead of the last ones"),
         ({"probation_s": 0.0}, "probation"),
         ({"probation_s": float("1e9")}, "probation"),
         ({"settings": "#" * 20_000}, "bytes"),
@@ -247,10 +282,24 @@ def test_a_replayed_order_and_a_replayed_roll_back_are_refused(plant: Plant) -> 
 def test_a_clock_set_back_revives_no_order(plant: Plant) -> None:
     old = plant.order(LATE, "d1", expires_at=plant.clock.now() + 5.0)
     plant.clock.forward(1000.0)
-    plant.follow(plant.order(SHORT, "d0", config_seq=1))
+    plant.agreed = Floors(time=plant.clock.now())  # an update on which both sides agreed
     plant.clock.wall -= 10_000.0
     state = plant.follow(msgspec.structs.replace(old, config_seq=5))
     assert state.config_state == "REFUSED" and "expired" in state.config_reason
+
+
+@pytest.mark.parametrize(
+    "stolen",
+    [{"issued_at": 253402000000.0, "expires_at": 253402200000.0}, {"config_seq": 1 << 40}, {"config_seq": 1 << 20}],
+)
+def test_one_order_by_a_stolen_key_does_not_end_remote_settings_for_good(
+    plant: Plant, stolen: dict[str, object]
+) -> None:
+    plant.follow(plant.order(SHORT, "thief", **stolen))
+    seq = plant.store.floor().config_seq + 1
+    assert seq <= (1 << 20) + 1
+    state = plant.follow(plant.order("[windows]\nframes = 128\n", "owner", config_seq=seq))
+    assert state.config_state == "COMMITTED" and plant.settings.windows.frames == 128
 
 
 def test_another_broker_is_kept_only_where_this_very_order_is_handed_over(plant: Plant) -> None:
@@ -267,18 +316,74 @@ def test_another_broker_is_kept_only_where_this_very_order_is_handed_over(plant:
     assert plant.state().config_state == "COMMITTED" and plant.settings.broker.port == 1884
 
 
+def test_a_broker_that_agent_toml_does_not_name_is_refused_whatever_it_would_hand_over(plant: Plant) -> None:
+    stolen = plant.order('[broker]\nhost = "thief.example"\n', "d1")
+    state = plant.follow(stolen)
+    assert state.config_state == "REFUSED" and "thief.example" in state.config_reason
+    assert plant.settings.broker.host == "127.0.0.1" and plant.store.trial() is None
+
+
 def test_while_settings_are_on_trial_no_bundle_is_and_the_other_way_round(plant: Plant) -> None:
     plant.report.publish(ReportedState("s1", "b", 0.0, "", "PROBATION"))
     plant.send(plant.order(SHORT, "d1"))
     plant.run(20)
     assert plant.state().config_state == "CHECKED", "a bundle is on trial"
-    while plant.updates.take(0.0) is not None:
-        pass
-    plant.inbox.put(DesiredState("s1", "an order"))
-    assert plant.updates.take(0.0) is None, "settings are about to be tried"
     plant.report.publish(ReportedState("s1", "b", 0.0, "", "COMMITTED"))
+    while plant.state().config_state != "PROBATION":
+        plant.run(1)
+    plant.updates.take(0.0)
+    plant.inbox.put(DesiredState("s1", "an order"))
+    assert plant.updates.take(0.0) is None, "settings are on trial"
     plant.run(20)
     assert plant.state().config_state == "COMMITTED"
+    assert plant.updates.take(0.0) == DesiredState("s1", "an order")
+
+
+def test_an_abort_reaches_a_bundle_on_trial_whatever_settings_wait_for_its_end(plant: Plant) -> None:
+    plant.report.publish(ReportedState("s1", "b", 0.0, "", "PROBATION"))
+    settings = sign_configuration(plant.order(SHORT, "d1"), SIGNER)
+    plant.inbox.put(DesiredState("s1", "the bundle", configuration=settings))
+    plant.run(20)
+    assert plant.state().config_state == "CHECKED"
+    plant.inbox.put(DesiredState("s1", "the abort", configuration=settings))
+    assert plant.updates.take(0.0) == DesiredState("s1", "the abort", configuration=settings)
+
+
+def test_settings_wait_until_the_update_loop_has_said_whether_a_bundle_is_on_trial(plant: Plant) -> None:
+    assert JointReport(plant.box, plant.clock).update_in_the_way()
+    assert not plant.report.update_in_the_way(), "it said that it has nothing to do"
+
+
+@pytest.mark.parametrize("state", ["META", "DOWNLOAD"])
+def test_settings_wait_ten_minutes_for_a_fetch_however_often_it_is_begun_again(plant: Plant, state: str) -> None:
+    plant.send(plant.order(SHORT, "d1"))
+    for _ in range(59):
+        plant.report.publish(ReportedState("s1", "b", 0.0, "", state, reason="the server is away"))
+        plant.run(10)
+    assert plant.state().config_state == "CHECKED"
+    plant.run(40)
+    assert plant.state().config_state == "COMMITTED"
+
+
+@pytest.mark.parametrize("state", ["STAGED", "SELFTEST", "TRIAL", "PROBATION"])
+def test_settings_wait_for_the_end_of_a_self_test_and_a_trial_however_long(plant: Plant, state: str) -> None:
+    plant.report.publish(ReportedState("s1", "b", 0.0, "", "DOWNLOAD"))
+    plant.report.publish(ReportedState("s1", "b", 0.0, "", state))
+    plant.send(plant.order(SHORT, "d1"))
+    plant.run(700)
+    assert plant.state().config_state == "CHECKED"
+    plant.report.publish(ReportedState("s1", "b", 0.0, "", "ROLLED_BACK"))
+    plant.run(30)
+    assert plant.state().config_state == "COMMITTED"
+
+
+def test_a_disk_that_is_full_when_settings_would_begin_keeps_no_order_from_the_update_loop(tmp_path: Path) -> None:
+    disk = _FailingDisk(10**6, 10**6)
+    plant = Plant(tmp_path, disk=disk)
+    disk.at = disk.steps
+    plant.send(plant.order(SHORT, "d1"))
+    plant.run(30)
+    assert plant.state().config_state == "CHECKED"
     plant.inbox.put(DesiredState("s1", "an order"))
     assert plant.updates.take(0.0) == DesiredState("s1", "an order")
 
@@ -359,3 +464,61 @@ def test_starts_counted_before_the_disk_failed_stay_counted_when_the_order_comes
     plant.store.begin(order, Vitals())
     trial = plant.store.trial()
     assert trial is not None and trial.tries == 2
+
+
+class _Unreadable:
+    """Lets `pass_` reads of sealed files through, then fails `times` of them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, pass_: int, times: int) -> None:
+        self.reads, real = 0, Path.read_bytes
+
+        def read(path: Path) -> bytes:
+            if path.parent.name != "config":
+                return real(path)
+            self.reads += 1
+            if pass_ < self.reads <= pass_ + times:
+                raise OSError(errno.EIO, "Input/output error")
+            return real(path)
+
+        monkeypatch.setattr(Path, "read_bytes", read)
+
+
+@pytest.mark.parametrize("keep", [True, False], ids=["kept", "rolled back"])
+def test_a_disk_that_cannot_be_read_at_any_moment_delays_a_change_and_spoils_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: bool
+) -> None:
+    at, reads = 0, 1
+    while at < reads:
+        folder = tmp_path / str(at)
+        folder.mkdir()
+        plant = Plant(folder)
+        plant.follow(plant.order("[windows]\nframes = 128\n", "d0"))
+        with monkeypatch.context() as patch:
+            disk = _Unreadable(patch, at, 3)
+            order = plant.order(SHORT, "d1")
+            for _ in range(2):  # the retained order comes again at the next connection
+                plant.send(order)
+                plant.run(40, late=0 if keep else 5)
+            plant.inbox.put(DesiredState("s1", "an order"))
+            plant.run(3)
+        state = plant.state()
+        assert state.config_state == ("COMMITTED" if keep else "ROLLED_BACK"), f"read {at}: {state}"
+        assert plant.settings.windows.frames == (64 if keep else 128)
+        assert plant.store.trial() is None and plant.store.floor().config_seq == 2
+        assert plant.updates.take(0.0) == DesiredState("s1", "an order"), f"read {at}: kept from the update loop"
+        reads, at = disk.reads, at + 3
+    assert at > 15
+
+
+def test_what_is_in_force_delivered_again_ends_nothing_that_waits(plant: Plant) -> None:
+    first = plant.order(SHORT, "d1")
+    plant.follow(first)
+    plant.report.publish(ReportedState("s1", "b", 0.0, "", "PROBATION"))
+    plant.send(plant.order(LATE, "d2"))
+    plant.run(5)
+    plant.send(first)
+    plant.run(5)
+    assert (plant.state().config_state, plant.state().config_deployment) == ("CHECKED", "d2")
+    plant.report.publish(ReportedState("s1", "b", 0.0, "", "COMMITTED"))
+    plant.run(30)
+    assert (plant.state().config_state, plant.settings.line.queue) == ("COMMITTED", 3)

@@ -75,14 +75,35 @@ def test_an_order_lies_over_the_file_and_the_file_over_the_defaults(tmp_path: Pa
         ("[windows]\nsketch = false\n", ["windows.sketch", "switch it off"]),
         ("[line]\nfrozen_after = 0\n", ["line.frozen_after", "switch it off"]),
         ("[line]\ndeadline_ms = 150.5\n", ["line.deadline_ms", "150", "lower"]),
-        ("[limits]\nsamples = 99\n", ["limits.samples", "100", "raise"]),
+        ("[line]\nfrozen_after = 9007199254740991\n", ["line.frozen_after", "5", "raise"]),
+        ("[line]\nfrozen_after = -1\n", ["line.frozen_after", "switch it off"]),
+        ("[line]\nblank_sd = -1e9\n", ["line.blank_sd", "0.5", "raise"]),
+        ("[line]\nwedged_s = 3600.0\n", ["line.wedged_s", "10", "lower"]),
+        ("[line]\nqueue = 1000000\n", ["line.queue", "factor of 8"]),
+        ("[source]\nstall_s = 3600\n", ["source.stall_s", "5"]),
+        ("[source]\nstall_s = 0\n", ["source.stall_s", "switch it off"]),
+        ("[windows]\nframes = 1\n", ["windows.frames", "factor of 8"]),
+        ("[windows]\nseconds = 1e9\n", ["windows.seconds", "factor of 8"]),
+        ("[enrol]\nframes = 9007199254740991\n", ["enrol.frames", "factor of 8"]),
+        ("[enrol]\nframes = 1\n", ["enrol.frames", "factor of 8"]),
+        ("[degrade]\nenabled = false\n", ["degrade.enabled", "switch it off"]),
+        ("[degrade]\nhot_c = 300.0\n", ["degrade.hot_c", "board"]),
+        ("[policy]\naudit_rate = 0.0\n", ["policy.audit_rate", "raise"]),
+        ("[broker]\nreconnect_max_s = 1e9\n", ["broker.reconnect_max_s", "factor of 8"]),
+        ("[limits]\nsamples = 99\n", ["limits.samples", "deletes"]),
+        ("[limits]\ndisk_mib = 9007199254740991\n", ["limits.disk_mib", "disk"]),
         ('[broker]\nhost = ""\n', ["broker.host", "reached"]),
+        (
+            '[broker]\nhost = "thief.example"\n',
+            ["line 2", "broker.host", "127.0.0.1", "thief.example", "allowed_hosts"],
+        ),
+        ('[broker]\nhost = "10.0.0.9"\nallowed_hosts = ["10.0.0.9"]\n', ["line 3", "broker.allowed_hosts"]),
         ("[line]\n\nqueue = 0\n", ["remote settings' line 3", "line.queue must be above 0"]),
         ('[line]\nqueue = "long"\n', ["'remote settings' (line 2)", "line.queue", "expected `int`"]),
         ('line.queue = "long"\n', ["'remote settings' (line 1)", "line.queue"]),
         ("[line]\nquee = 2\n", ["'remote settings' line 2", "did you mean 'queue'"]),
         ("[line]\ndeadline_ms = nan\n", ["line.deadline_ms"]),
-        ("[degrade]\nhot_c = inf\n", ["degrade.hot_c", "no number"]),
+        ("[degrade]\nbattery = inf\n", ["degrade.battery", "no number"]),
         ("[windows]\nframes = 99999999999999999999\n", ["windows.frames", "no number"]),
         ("line = 3\n", ["'remote settings'", "line"]),
         ("[line\n", ["'remote settings' is no TOML"]),
@@ -96,6 +117,23 @@ def test_what_an_order_must_not_set_is_refused_with_the_key_and_its_line(
     line = refused(tmp_path, remote)
     for word in words:
         assert word in line, line
+
+
+def test_an_order_chooses_a_broker_only_among_those_that_the_file_lists(tmp_path: Path) -> None:
+    listing = LOCAL + '[broker]\nhost = "a"\nallowed_hosts = ["b"]\n'
+    assert load(tmp_path, '[broker]\nhost = "b"\nport = 1884\n', listing).broker.host == "b"
+    assert load(tmp_path, '[broker]\nhost = "a"\n', listing).broker.host == "a"
+    for remote in ("c", "127.0.0.1", ""):
+        with pytest.raises(InvalidConfig, match=r"broker\.host"):
+            load(tmp_path, f'[broker]\nhost = "{remote}"\n', listing)
+
+
+def test_where_the_file_switched_it_off_an_order_may_switch_it_on(tmp_path: Path) -> None:
+    off = (
+        LOCAL.replace("[line]\n", "[line]\nfrozen_after = 0\n") + "[source]\nstall_s = 0.0\n[degrade]\nbattery = 0.0\n"
+    )
+    settings = load(tmp_path, "[line]\nfrozen_after = 9\n[source]\nstall_s = 60.0\n[degrade]\nbattery = 0.0\n", off)
+    assert (settings.line.frozen_after, settings.source.stall_s) == (9, 60.0)
 
 
 def test_a_mistake_in_the_file_is_still_said_to_be_in_the_file(tmp_path: Path) -> None:
@@ -139,9 +177,12 @@ def test_any_overlay_is_settings_or_invalid_config_and_no_forbidden_key_ever_mov
         section, _, name = key.partition(".")
         assert (now[section][name] == was[section][name]) if name else (now[section] == was[section])
     assert settings.line.deadline_ms <= local.line.deadline_ms
-    assert settings.limits.samples >= local.limits.samples
+    assert settings.limits.samples == local.limits.samples
+    assert 0 < settings.line.frozen_after <= local.line.frozen_after
+    assert settings.line.blank_sd >= local.line.blank_sd and settings.line.wedged_s <= local.line.wedged_s
+    assert 0 < settings.source.stall_s <= local.source.stall_s and settings.degrade.enabled
     assert settings.policy.images_leave in (ImagesLeave.UNSURE, ImagesLeave.NEVER)
-    assert not settings.policy.fallback
+    assert not settings.policy.fallback and settings.broker.host == local.broker.host
 
 
 @given(st.text(max_size=120))

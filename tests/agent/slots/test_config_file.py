@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import shutil
 import threading
@@ -18,6 +19,7 @@ from agent.remote_settings import RemoteSettings
 from agent.slots.config_file import ConfigFile
 from agent.update.config_health import Vitals
 from contract.config_states import MAX_CONFIG_TRIES, settings_digest
+from contract.errors import TransientError
 from contract.messages import ConfigOrder
 
 OLD = ConfigOrder("s1", "[windows]\nframes = 64\n", "d1", 1, 1_795_200_000.0, 1_795_300_000.0, 5.0)
@@ -121,7 +123,7 @@ def test_any_one_file_lost_loses_neither_settings_nor_floor(tmp_path: Path, lost
     store.commit(NEW)
     (tmp_path / lost).unlink()
     assert store.in_force() == NEW
-    assert (store.floor().config_seq, store.floor().time) == (2, NEW.issued_at)
+    assert store.floor().config_seq == 2
 
 
 def test_both_floors_lost_the_settings_in_force_still_hold_the_floor_up(tmp_path: Path) -> None:
@@ -155,3 +157,81 @@ def test_a_file_changed_so_that_the_remote_settings_no_longer_fit_is_used_alone(
     (tmp_path / "agent.toml").write_text('station = "s1"\nhome = "state"\n[line]\ndeadline_ms = 50.0\n')
     assert starts.load(threading.Event()).line.deadline_ms == 50.0
     assert "deadline_ms" in starts.problem() and store.in_force() is not None
+
+
+class Failing:
+    """A disk that does not give the files named, `times` times each, as a medium at its end does."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.left: dict[str, int] = {}
+        real = Path.read_bytes
+
+        def read(path: Path) -> bytes:
+            if self.left.get(path.name, 0) > 0:
+                self.left[path.name] -= 1
+                raise OSError(errno.EIO, "Input/output error")
+            return real(path)
+
+        monkeypatch.setattr(Path, "read_bytes", read)
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Failing:
+    return Failing(monkeypatch)
+
+
+def test_a_disk_that_does_not_give_the_state_for_a_moment_costs_no_ban(tmp_path: Path, failing: Failing) -> None:
+    store = ConfigFile(tmp_path)
+    store.roll_back(NEW, "late")
+    banned = store.banned()
+    for write in (lambda: store.begin(OLD, BEFORE), store.count_try, lambda: store.roll_back(OLD, "x")):
+        failing.left = {"state": 1}
+        with pytest.raises(TransientError):
+            write()
+        assert store.banned() == banned != frozenset()
+
+
+def test_one_copy_that_the_disk_does_not_give_is_made_up_for_and_both_are_an_error(
+    tmp_path: Path, failing: Failing
+) -> None:
+    store = ConfigFile(tmp_path)
+    store.commit(NEW)
+    for lost in ("settings.a", "settings.b", "floor.a", "floor.b"):
+        failing.left = {lost: 9}
+        assert (store.in_force(), store.floor().config_seq) == (NEW, 2)
+    failing.left = {"settings.a": 9, "settings.b": 9}
+    with pytest.raises(TransientError):
+        store.in_force()
+    (tmp_path / "settings.b").write_bytes(b"torn")
+    failing.left = {"settings.a": 1}
+    with pytest.raises(TransientError):
+        store.in_force()
+
+
+def test_a_station_waits_a_moment_for_its_settings_and_then_runs_as_its_file_says_and_says_so(
+    tmp_path: Path, failing: Failing
+) -> None:
+    store = ConfigFile(tmp_path / "home")
+    store.commit(OLD)
+    starts = remote(tmp_path, store)
+    failing.left = {"settings.a": 2, "settings.b": 2, "state": 2}
+    assert starts.load(threading.Event()).windows.frames == 64 and not starts.problem()
+    failing.left = {"settings.a": 99, "settings.b": 99}
+    assert starts.load(threading.Event()).windows.frames == 256
+    assert "cannot be read" in starts.problem() and "Input/output error" in starts.problem()
+    failing.left = {}
+    assert starts.load(threading.Event()).windows.frames == 64 and not starts.problem()
+
+
+def test_a_trial_that_cannot_be_read_at_the_start_is_not_tried_and_not_lost(tmp_path: Path, failing: Failing) -> None:
+    store = ConfigFile(tmp_path / "home")
+    store.commit(OLD)
+    store.begin(NEW, BEFORE)
+    starts = remote(tmp_path, store)
+    failing.left = {"state": 5}
+    assert starts.load(threading.Event()).windows.frames == 64 and starts.on_trial() is None
+    assert starts.load(threading.Event()).windows.frames == 32
+    failing.left = {"state": 99}
+    assert not starts.give_up("it does not run"), "what cannot be read is not given up"
+    failing.left = {}
+    assert starts.give_up("it does not run") and store.trial() is None

@@ -87,6 +87,44 @@ def test_hang_is_killed_with_its_children(tmp_path: Path) -> None:
     assert not mark.exists()
 
 
+@pytest.mark.parametrize("prints", ["pass", "print('x' * 4000, file=sys.stderr, flush=True); time.sleep(0.01)"])
+def test_a_station_that_stops_takes_its_self_test_along_and_says_nothing_of_the_bundle(
+    tmp_path: Path, prints: str
+) -> None:
+    folder, mark = unpacked(tmp_path, bundle_content(tmp_path / "c", "1")), tmp_path / "pids"
+    child = "import time; time.sleep(60)"
+    busy = (
+        "import os, pathlib, subprocess, sys, time; c = subprocess.Popen([sys.executable, '-c', "
+        f"{child!r}]); pathlib.Path({str(tmp_path / 'new')!r}).write_text(f'{{os.getpid()}} {{c.pid}}');"
+        f" os.rename({str(tmp_path / 'new')!r}, {str(mark)!r});\n"
+        f"for _ in range(200): {prints}\n"
+        "time.sleep(60)"
+    )
+    asked: list[float] = []
+
+    def stops() -> bool:
+        if mark.exists():
+            asked.append(time.monotonic())
+        return mark.exists()
+
+    with pytest.raises(TransientError, match="the station stops"):
+        SubprocessSelfTest(command=script(busy), should_stop=stops).run(folder)
+    assert time.monotonic() - asked[0] < 1.0
+    for pid in mark.read_text().split():
+        gone = time.monotonic() + 5.0
+        while time.monotonic() < gone and alive(int(pid)):
+            time.sleep(0.01)
+        assert not alive(int(pid))
+
+
+def alive(pid: int) -> bool:
+    """Whether it runs: a zombie that nobody reaped yet does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def test_crash_and_memory_hog_are_named(tmp_path: Path) -> None:
     folder = unpacked(tmp_path, bundle_content(tmp_path / "c", "1"))
     assert "SIGSEGV" in SubprocessSelfTest(command=script("import os; os.kill(os.getpid(), 11)")).run(folder)
