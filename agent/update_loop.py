@@ -83,6 +83,7 @@ class UpdateLoop:
         self._slots, self._floors, self._selftest, self._switch = slots, floors, selftest, switch
         self._clock, self._roll = clock, roll
         self._work: _Work | None = None
+        self._stop = threading.Event()
         self._line = LineMatch(slots, switch)
         self._unsaid = False  # a disk that failed kept a report at rest from being made
         self.faults = 0
@@ -93,8 +94,14 @@ class UpdateLoop:
         """Orders that were not followed."""
         return self._desk.refused
 
+    @property
+    def stopping(self) -> bool:
+        """Whether the station stops: what takes long is to end, and nothing follows from that it did."""
+        return self._stop.is_set()
+
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; the body of the update thread."""
+        self._stop = stop
         started, failed = False, 0
         while not stop.is_set():
             try:
@@ -269,9 +276,12 @@ class UpdateLoop:
 
     def _fetch(self, work: _Work) -> None:
         assert work.found is not None  # the table leads here from META alone
-        work.bundle = self._images.fetch(work.found, work.order.bundle, self._desk.newer_waits)
+        work.bundle = self._images.fetch(work.found, work.order.bundle, self._breaks_off)
         if work.bundle is not None:
-            self._go(work, UpdateEvent.INSTALLED)  # else a newer order waits to be looked at
+            self._go(work, UpdateEvent.INSTALLED)  # else a newer order waits to be looked at, or the station stops
+
+    def _breaks_off(self) -> bool:
+        return self.stopping or self._desk.newer_waits()
 
     def _await_outcome(self, work: _Work, within_s: float) -> None:
         pause_s = self._pause_s(work, within_s)

@@ -121,7 +121,7 @@ def make_update_loop(
     network = [] if http is None else [_network(settings, trust, http, slots, floors, clock)]
     machine = read_machine_facts()
     images = ImageFetch(lambda: [*hand.sources(), *network], slots=slots, floors=floors, machine=machine)
-    return UpdateLoop(
+    loop = UpdateLoop(
         settings.station,
         boot,
         lambda: trust.keys.read().keys,
@@ -130,11 +130,13 @@ def make_update_loop(
         images=images,
         slots=slots,
         floors=floors,
-        selftest=selftest or SubprocessSelfTest(unfit=lambda needs: incompatibilities(needs, machine)),
+        selftest=selftest
+        or SubprocessSelfTest(unfit=lambda needs: incompatibilities(needs, machine), should_stop=lambda: loop.stopping),
         switch=switch,
         clock=clock,
         roll=roll,
     )
+    return loop
 
 
 def _network(

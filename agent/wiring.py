@@ -123,7 +123,7 @@ class Station:
                 side.report if side else report,
                 switch,
                 self._models.slots,
-                lambda: remote is not None and remote.on_trial() is not None,
+                lambda: remote is not None and remote.store.trial() is not None,
             )
             self.opinions = cloud.second_opinions(self._models.manifest_of, self._line_is_pressed)
             self._api = self._open_api(stack, report)

@@ -86,11 +86,10 @@ class RolloutLoop:
     def stop_station(self, station: str, actor: str, reason: str) -> None:
         """Order a station to run no bundle: every frame is REVIEW until another order.
 
-        Any thread may ask. No image key is needed to stop something. A rollout that is being aborted does not stand in the way:
-        the station is stopped in the place of going back.
+        Any thread may ask. No image key is needed to stop something. A rollout goes on without the station; in one that is being
+        aborted it is stopped in the place of going back.
 
         Raises:
-            RefusedError: a rollout goes forward.
             TransientError: another order went out in the same moment.
         """
         name = f"stop-{self._rollouts.next_seq(station)}-{station}"[:64]

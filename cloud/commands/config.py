@@ -79,7 +79,9 @@ def _order(args: argparse.Namespace, settings: str) -> int:
     print_table(
         ("station", "deployment", "config_seq"), [(o["station"], o["deployment"], o["config_seq"]) for o in ordered]
     )
-    print("sent; whether a station takes and keeps them is told by: plumbline-cloud config show STATION", file=sys.stderr)
+    print(
+        "sent; whether a station takes and keeps them is told by: plumbline-cloud config show STATION", file=sys.stderr
+    )
     return 0
 
 

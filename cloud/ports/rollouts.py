@@ -91,7 +91,7 @@ class RolloutBook(Protocol):
         """Return what a station ran before `bundle` by what earlier rollouts found, "" when that is not known."""
 
     def order_apart(self, order: StandingOrder, actor: str, act: str, reason: str, now: float) -> None:
-        """Store an order that belongs to no rollout; RefusedError while a rollout goes forward."""
+        """Store an order that belongs to no rollout; one that goes forward goes on without the station."""
 
     def renew(self, old: StandingOrder, new: StandingOrder, now: float) -> None:
         """Let `new`, the same order signed anew, stand in the place of `old`."""

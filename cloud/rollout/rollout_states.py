@@ -36,7 +36,9 @@ ROLLOUT_TABLE: dict[RolloutState, dict[RolloutEvent, RolloutState]] = {
 
 
 class MemberState(str, Enum):
-    """One station within a rollout. SKIPPED: already on the bundle, or never ordered because the rollout stopped."""
+    """One station within a rollout. SKIPPED: already on the bundle, or never ordered because the rollout stopped, or
+    stopped by a person while it went on.
+    """
 
     PLANNED = "PLANNED"
     ORDERED = "ORDERED"
@@ -64,9 +66,14 @@ MEMBER_TABLE: dict[MemberState, dict[MemberEvent, MemberState]] = {
         MemberEvent.COMMIT: MemberState.COMMITTED,
         MemberEvent.FAIL: MemberState.FAILED,
         MemberEvent.RECALL: MemberState.RECALLED,
+        MemberEvent.SKIP: MemberState.SKIPPED,
     },
     # A station may leave a bundle that it committed: it died in it again and again, or a person took it back by hand.
-    MemberState.COMMITTED: {MemberEvent.FAIL: MemberState.FAILED, MemberEvent.RECALL: MemberState.RECALLED},
+    MemberState.COMMITTED: {
+        MemberEvent.FAIL: MemberState.FAILED,
+        MemberEvent.RECALL: MemberState.RECALLED,
+        MemberEvent.SKIP: MemberState.SKIPPED,
+    },
     # A way back that was turned down is ordered anew under another name: a station never tries one name twice.
     MemberState.RECALLED: {MemberEvent.RECALL: MemberState.RECALLED, MemberEvent.RETURN: MemberState.BACK},
     MemberState.FAILED: {MemberEvent.RECALL: MemberState.RECALLED},

@@ -146,17 +146,16 @@ class Rollouts:
     def order_apart(self, order: StandingOrder, actor: str, act: str, reason: str, now: float) -> None:
         """Store an order that belongs to no rollout, in one transaction.
 
-        It takes the place of the way back that a rollout which is being aborted had, or would have, for the station.
+        It takes the place of the way back that a rollout which is being aborted had, or would have, for the station. One that
+        goes forward goes on without it.
 
         Raises:
             TransientError: another order took its number meanwhile.
-            RefusedError: a rollout goes forward, which would take the station for one that failed.
         """
         with self._database.write() as connection:
-            busy = select(rollouts.c.id).where(rollouts.c.state == RolloutState.RUNNING)
-            if (other := connection.execute(busy).scalar()) is not None:
-                raise RefusedError(f"rollout {other} is still under way", hint="wait for it or abort it")
             self._stand(connection, order)
+            for member in _going_forward(connection, order.station):
+                _step(connection, member, MemberEvent.SKIP, {"ended_at": now, "reason": f"{act}: {reason}"})
             for member in _being_aborted(connection, order.station):
                 _recall(connection, member, order, order.bundle, f"{act}: {reason}", now)
             write_audit(connection, now, actor, act, f"{order.station}: {reason} (desired_seq {order.desired_seq})")
@@ -275,6 +274,15 @@ def _recall(
     if order.facts is not None:
         extra["deployment"] = order.facts.deployment
     _step(connection, member, MemberEvent.RECALL, extra)
+
+
+def _going_forward(connection: Connection, station: str) -> list[RolloutMember]:
+    """Return the station's part in a rollout that goes forward, where it can be taken out of it."""
+    table = rollout_stations
+    states = [state.value for state, rows in MEMBER_TABLE.items() if MemberEvent.SKIP in rows]
+    query = select(table).join(rollouts, rollouts.c.id == table.c.rollout)
+    query = query.where(rollouts.c.state == RolloutState.RUNNING, table.c.station == station, table.c.state.in_(states))
+    return [member_of(row._mapping) for row in connection.execute(query)]
 
 
 def _being_aborted(connection: Connection, station: str) -> list[RolloutMember]:
