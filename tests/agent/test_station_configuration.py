@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,6 +94,10 @@ def test_good_settings_are_kept_and_bad_ones_taken_back_without_a_frame_unaccoun
     steps = list(dict.fromkeys(s.config_state for s in plant.collector.reported if s.config_deployment == "c1"))
     assert steps == ["CHECKED", "TRIAL", "PROBATION", "COMMITTED"]
     wait_for(lambda: any(s.accounting.captured == 64 for s in plant.collector.summaries.values()))
+    # Once they are kept, what is asked for by hand is heard again.
+    words = ("update", "rollback", "--config", str(plant.station.config), "--within", "30")
+    asked = subprocess.run((sys.executable, "-m", "agent", *words), capture_output=True, text=True, check=False)
+    assert asked.returncode == 1 and "no bundle that ran here before" in asked.stderr, asked.stderr
 
     assert plant.station.process is not None
     files = open_files(plant.station.process.pid)
