@@ -80,7 +80,8 @@ class ImageFetch:
             LinkDown, NotFound, BadBundle, StorageFull: as the downloader and the slots do.
         """
         size, downloader = found.target.size_bytes, found.source.downloader
-        self._slots.preflight(size)
+        # What an earlier order left goes first, or it would take the room that is asked for here.
+        self._slots.preflight(size, downloader.make_ready(digest))
         archive = downloader.fetch(digest, size, should_stop, found.manifest_sha256)
         if archive is None:
             return None

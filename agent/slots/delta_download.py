@@ -39,6 +39,9 @@ class Listed(Protocol):
 class TargetFetcher(Protocol):
     """Fetches a file by its hash from the place of a TUF target; as `agent.ports.update.Downloader` else."""
 
+    def make_ready(self, digest: str) -> int:
+        """Delete whatever was fetched of anything else; return how many bytes of this file are here."""
+
     def fetch(
         self, digest: str, size_bytes: int, should_stop: Callable[[], bool], *, target: str = ""
     ) -> PurePath | None:
@@ -73,12 +76,34 @@ class DeltaDownloader:
         self._folder, self._disk = folder, disk or Disk()
         self._disk.make_folder(folder)
         self._failed: set[str] = set()
+        self._ready: tuple[str, _Offer | None] | None = None
         self.applied = 0
         """Archives that were built from a delta."""
         self.fallbacks = 0
         """Deltas that failed, after which the full bundle was fetched."""
         self.last_fallback = ""
         """Why the last one failed, in words for a person."""
+
+    def make_ready(self, digest: str) -> int:
+        """Delete what was fetched or built of anything else; return how many bytes of the archive are here.
+
+        The deltas of other orders go too. What is here of this one's is not counted: it has no place in the archive.
+
+        Raises:
+            LinkDown: the repository was not to be asked for deltas.
+            TransientError: the disk failed.
+        """
+        here = self._full.make_ready(digest)
+        if self._whole(digest):
+            self._parts.make_ready("")
+            return self._built(digest).stat().st_size
+        try:
+            offer = self._offer(digest)
+        except RefusedError:
+            return here  # `fetch` meets it again, and says so
+        self._parts.make_ready(offer.delta.digest if offer else "")
+        self._ready = digest, offer
+        return here
 
     def fetch(
         self,
@@ -98,16 +123,11 @@ class DeltaDownloader:
             NotFound, BadBundle: as the full download.
             StorageFull: no room.
         """
-        built = self._built(digest)
-        with disk_faults(self._folder):
-            others = [path for path in self._folder.iterdir() if path != built]
-            whole = built.exists() and _sha256(built) == digest
-        for other in others:
-            self._disk.remove(other)  # one at a time: anything else was superseded, or is half of one
-        if whole:
-            return built
+        ready, self._ready = self._ready, None
+        if self._whole(digest):
+            return self._built(digest)
         try:
-            offer = self._offer(digest)
+            offer = ready[1] if ready is not None and ready[0] == digest else self._offer(digest)
             if offer is not None:
                 return self._by_delta(offer, digest, size_bytes, should_stop)
         except RefusedError as error:
@@ -120,6 +140,16 @@ class DeltaDownloader:
         """Delete whatever was fetched for `digest`."""
         self._disk.remove(self._built(digest))
         self._full.discard(digest)
+
+    def _whole(self, digest: str) -> bool:
+        """Return whether the archive is built and waits to be installed; delete anything else that lies beside it."""
+        built = self._built(digest)
+        with disk_faults(self._folder):
+            whole = built.exists() and _sha256(built) == digest
+            others = [path for path in self._folder.iterdir() if path != built or not whole]
+        for other in others:
+            self._disk.remove(other)  # one at a time: anything else was superseded, or is half of one
+        return whole
 
     def _offer(self, digest: str) -> _Offer | None:
         """Return the first delta that is listed, has not failed, and starts from a bundle that is here."""

@@ -60,6 +60,19 @@ class HttpDownloader:
         self._not_before = 0.0
         self._disk.make_folder(folder)
 
+    def make_ready(self, digest: str) -> int:
+        """Delete what was fetched of anything else; return how many bytes of `digest` are here.
+
+        Raises:
+            TransientError: the disk failed.
+        """
+        path, note = self._part(digest), self._note(digest)
+        with disk_faults(self._folder):
+            found = {each: each.stat().st_size for each in self._folder.iterdir()}
+        for each in found.keys() - {path, note}:
+            self._disk.remove(each)  # one download at a time: anything else was superseded
+        return found.get(path, 0)
+
     def fetch(
         self,
         digest: str,
@@ -86,11 +99,8 @@ class HttpDownloader:
         wait_s = self._not_before - self._clock.monotonic()
         if wait_s > 0:
             raise LinkDown(f"the server asked to be left alone for another {wait_s:.0f} s")
+        self.make_ready(digest)
         path, note_path = self._part(digest), self._note(digest)
-        with disk_faults(self._folder):
-            others = [each for each in self._folder.iterdir() if each not in (path, note_path)]
-        for other in others:
-            self._disk.remove(other)  # one download at a time: anything else was superseded
         part = PartFile(path, digest, size_bytes, self._disk, manifest_sha256)
         if not part.resume(should_stop):
             return None

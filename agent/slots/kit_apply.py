@@ -95,7 +95,7 @@ def bring_in(
         NotFound: something is missing from it.
         BadOrder: order and metadata disagree.
         StorageFull: no room.
-        TransientError: the metadata is expired by this station's clock, or its own disk failed.
+        TransientError: the metadata is expired by this station's clock, its own disk failed, or another kit is being copied.
     """
     folder = inbox.prepare()
     try:
