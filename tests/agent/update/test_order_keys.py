@@ -111,11 +111,13 @@ def test_one_copy_is_enough(tmp_path: Path, copy: str, damage: bytes | None) -> 
     assert file.read() == ring
 
 
-def test_two_damaged_copies_trust_nobody_for_the_pinned_key_may_be_revoked(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lost", ["", "a", "b"])
+def test_damaged_copies_trust_nobody_for_the_pinned_key_may_be_revoked(tmp_path: Path, lost: str) -> None:
     file = OrderKeysFile(tmp_path, START.keys)
     file.write(accept(START, replaced(1, OLD, NEW)))
     for copy in "ab":
-        (tmp_path / f"order_keys.{copy}").write_bytes(b"torn")
+        path = tmp_path / f"order_keys.{copy}"
+        path.unlink() if copy == lost else path.write_bytes(b"torn")
     assert file.read() == OrderKeyRing(())
     with pytest.raises(BadOrder):
         verify_order(sign_order(ORDER, OLD), file.read().keys)
