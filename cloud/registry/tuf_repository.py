@@ -27,6 +27,7 @@ from tuf.api.metadata import Root, TargetFile  # type: ignore[attr-defined]
 
 from cloud.registry.blobs import sha256_of
 from cloud.registry.bundle import open_bundle
+from cloud.registry.delta_files import drop_unlisted_deltas
 from cloud.registry.durable_file import write_durably
 from cloud.registry.keys import OFFLINE_ROLES, TUF_ROLES, Keys, RoleKeys
 from cloud.registry.pending import Pending
@@ -288,6 +289,9 @@ class TufRepository:
             write_durably(self._metadata / name, (content,))
         for role in signed:
             self._pending.clear(role)
+        if targets is not None:
+            # Files last, when nothing that clients have lists them. What waited for signatures was these targets.
+            drop_unlisted_deltas(self._targets, targets.metadata.signed.targets)
         return True
 
     def _waiting(self, published: Published) -> dict[str, SigningRequest]:
