@@ -3,6 +3,10 @@
 The keys pinned at provisioning are the start. New ones (`contract.messages.OrderKeys`) count when one that counts so far signed
 them: whoever holds the image keys alone changes nothing here, and a key that was taken out signs nothing any more, not even
 its own return.
+
+What a thief of an order key can do, by this alone: sign a replacement that names his own key only. A station that is told of it
+follows nobody else from then on, until it is provisioned anew; he still runs nothing there that the release keys do not vouch
+for. Versions only go up in small steps, so he uses no numbers up where he was not heard.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from contract.errors import BadOrder
 from contract.signature import OrderKey, verify_order_keys
 
 MAX_KEYS = 8
+MAX_VERSION_STEP = 1000
 _PUBLIC = re.compile(r"[0-9a-f]{64}")
 
 
@@ -42,7 +47,7 @@ def accept(ring: OrderKeyRing, envelope: str) -> OrderKeyRing:
     """Return the ring after `envelope` (signed OrderKeys); the same ring when it was accepted before.
 
     Raises:
-        BadOrder: no key of `ring` signed it, it is not newer than the last one, or it holds no keys that could be used.
+        BadOrder: no key of `ring` signed it, it is not newer than the last one, it is far newer, or it holds no keys that could be used.
     """
     name = hashlib.sha256(envelope.encode(errors="surrogatepass")).hexdigest()
     if name == ring.envelope:
@@ -53,6 +58,11 @@ def accept(ring: OrderKeyRing, envelope: str) -> OrderKeyRing:
     if replaced.version <= ring.version:
         raise BadOrder(
             f"order keys of version {replaced.version} are not newer than {ring.version}", hint="replayed, or outdated"
+        )
+    if replaced.version > ring.version + MAX_VERSION_STEP:
+        raise BadOrder(
+            f"order keys of version {replaced.version} are {replaced.version - ring.version} ahead of the last ones",
+            hint="no cloud counts like that: is its key in other hands?",
         )
     if not 1 <= len(replaced.keys) <= MAX_KEYS:
         raise BadOrder(f"{len(replaced.keys)} order keys", hint=f"sign 1 to {MAX_KEYS}")
