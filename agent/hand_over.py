@@ -76,6 +76,7 @@ class HandOver:
         if self._held():
             return self._take(within_s)
         self._step_back(self._busy)
+        self._kits.sweep()
         stamp = self._kits.stamp()
         if stamp is not None and stamp != self._handed:
             desired = self._judge_kit(stamp)
