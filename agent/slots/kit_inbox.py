@@ -48,6 +48,7 @@ class KitInbox:
         self._kits = home / "kits"
         self.here, self._coming, self._outcome = self._kits / "here", self._kits / "coming", self._kits / "outcome"
         self._copying: int | None = None
+        self._swept_in_vain = ""
 
     @property
     def cache(self) -> Path:
@@ -100,7 +101,9 @@ class KitInbox:
             if self._begin_copying():
                 self.abandon()
         except TransientError as error:
-            _log.warning("what is left of a kit cannot be deleted: %s", error.one_line())
+            if error.one_line() != self._swept_in_vain:  # it is tried every second
+                self._swept_in_vain = error.one_line()
+                _log.warning("what is left of a kit cannot be deleted: %s", self._swept_in_vain)
 
     def stamp(self) -> tuple[int, int] | None:
         """Return what tells the kit that is here from another; None when none is. Cheap."""
