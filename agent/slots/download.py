@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import ssl
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ import httpx
 from agent.ports.clock import Clock
 from agent.slots.disk import Disk, disk_faults
 from agent.slots.download_note import DownloadNote, read_note
-from agent.slots.http_body import Head, HttpBody
+from agent.slots.http_body import Head, HttpBody, is_certificate_fault
 from agent.slots.part_file import PartFile, WrongPiece
 from agent.update.retry_after import retry_after_s
 from agent.update.sealed import seal
@@ -164,7 +163,7 @@ class _Exchange:
             stopped = not self._follow(self._url)
         except httpx.HTTPError as error:
             hint = ""
-            if _is_certificate(error):
+            if is_certificate_fault(error):
                 hint = "the server's certificate is not one that this station trusts; is the clock right?"
             raise LinkDown(f"the download of {name} broke: {error or type(error).__name__}", hint=hint) from error
         finally:
@@ -296,11 +295,3 @@ class _Exchange:
             self._waited_s, self._gained = 0.0, 0
         elif self._waited_s > self._owner._stall_s:
             raise LinkDown(f"'{self._url}' hardly sends anything any more")
-
-
-def _is_certificate(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, ssl.SSLError) or "CERTIFICATE_VERIFY_FAILED" in str(error):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
