@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from agent.image_fetch import ImageSource
+from agent.key_renewal import KeyRenewal
 from agent.ports.clock import Clock
 from agent.ports.orders import OrderInbox, Report
 from agent.ports.update import FloorStore, ImageRepository, SlotStore
@@ -18,7 +19,6 @@ from agent.slots.kit_inbox import COMMITTED, REFUSED, ROLLED_BACK, SUPERSEDED, K
 from agent.slots.order_keys_file import OrderKeysFile
 from agent.slots.reported_file import ReportedFile
 from agent.update.floors import RepositoryVersions
-from agent.update.order_keys import accept
 from agent.update.trust import Acceptance, judge_order
 from agent.update.trusted_target import TrustedTarget
 from contract.errors import BadOrder, TransientError
@@ -27,6 +27,7 @@ from contract.signature import verify_order
 from contract.update_states import UpdateState
 
 _log = logging.getLogger(__name__)
+_ASK_AGAIN_S = 30.0
 _ENDED = (UpdateState.COMMITTED.value, UpdateState.ROLLED_BACK.value)
 
 
@@ -36,6 +37,7 @@ class HandOver:
     Args:
         keys: the order keys that count; what comes with an order may replace them, before that order is judged.
         client: opens the image repository in a kit's folder, given that folder and one for its cache.
+        network: the image repository that is reached over the network, if any.
         step_back: does what was asked by hand, if anything; told whether an update is under way.
         held: whether nothing new may begin, since settings are on trial.
     """
@@ -53,6 +55,7 @@ class HandOver:
         floors: FloorStore,
         clock: Clock,
         client: Callable[[Path, Path], ImageRepository],
+        network: ImageRepository | None = None,
         step_back: Callable[[bool], None] = lambda _busy: None,
         held: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -63,8 +66,10 @@ class HandOver:
         self._handed: tuple[int, int] | None = None
         self._following: Order | None = None
         self._busy = False
-        self._kept: DesiredState | None = None
-        self._keys_refused = ""
+        self._network = [] if network is None else [network]
+        self._renewal = KeyRenewal(keys, self._vouchers, floors=floors, clock=clock)
+        self._unasked: DesiredState | None = None
+        self._ask_again_at = 0.0
 
     # OrderInbox
 
@@ -77,6 +82,7 @@ class HandOver:
         if self._held():
             return self._take(within_s)
         self._step_back(self._busy)
+        self._kits.sweep()
         stamp = self._kits.stamp()
         if stamp is not None and stamp != self._handed:
             desired = self._judge_kit(stamp)
@@ -121,28 +127,23 @@ class HandOver:
         return [ImageSource("the kit", repository, downloader)]
 
     def _take(self, within_s: float) -> DesiredState | None:
-        kept = self._kept
-        # Kept until it is handed on: a disk that fails at the keys must not cost the order, which nobody sends again.
-        desired = self._kept = self._inbox.take(within_s if kept is None else 0.0) or kept
-        if desired is not None:
-            self._renew(desired.order_keys)
-        self._kept = None
+        came = self._inbox.take(within_s)
+        desired = came or self._unasked
+        if desired is None or (came is None and self._clock.monotonic() < self._ask_again_at):
+            return None
+        self._unasked = None
+        try:
+            self._renewal.renew(desired.order_keys)
+        except TransientError as error:
+            # Asked again, or an order of the new keys would be lost; meanwhile it is judged once by those that count.
+            _log.warning("whether new order keys are vouched for is asked again: %s", error.one_line())
+            self._unasked, self._ask_again_at = desired, self._clock.monotonic() + _ASK_AGAIN_S
+            return came
         return desired
 
-    def _renew(self, envelope: str) -> None:
-        known = self._keys.read()
-        if not envelope:
-            return
-        try:
-            ring = accept(known, envelope)
-        except BadOrder as error:
-            if error.one_line() != self._keys_refused:
-                self._keys_refused = error.one_line()
-                _log.warning("new order keys are refused: %s", self._keys_refused)
-            return
-        if ring != known:
-            self._keys.write(ring)
-            _log.warning("the order keys were replaced, version %d", ring.version)
+    def _vouchers(self) -> list[ImageRepository]:
+        kit = [self._client(self._kits.here, self._kits.cache)] if self._kits.stamp() is not None else []
+        return [*kit, *self._network]
 
     def _judge_kit(self, stamp: tuple[int, int]) -> DesiredState | None:
         desired = self._kits.order()
@@ -150,7 +151,10 @@ class HandOver:
             self._kits.conclude(KitOutcome(0, "", REFUSED, "its order cannot be read any more"), stamp)
             return None
         mark = self._slots.committed()
-        self._renew(desired.order_keys)
+        try:
+            self._renewal.renew(desired.order_keys)
+        except TransientError as error:
+            _log.warning("whether new order keys are vouched for is not known: %s", error.one_line())
         try:
             order = verify_order(desired.envelope, self._keys.read().keys)
         except BadOrder as error:

@@ -57,7 +57,7 @@ class ImageFetch:
         """Return where the ordered bundle is to be had, and raise the floors by what was seen.
 
         Args:
-            now: what expiry is judged by, Unix seconds.
+            now: the station's clock, Unix seconds. Expiry is judged by it where it is later than the floors' time.
         Raises:
             BadOrder: order and repository disagree.
             BadBundle: the bundle cannot run here, or a repository's metadata does not hold.
@@ -80,7 +80,8 @@ class ImageFetch:
             LinkDown, NotFound, BadBundle, StorageFull: as the downloader and the slots do.
         """
         size, downloader = found.target.size_bytes, found.source.downloader
-        self._slots.preflight(size)
+        # What an earlier order left goes first, or it would take the room that is asked for here.
+        self._slots.preflight(size, downloader.make_ready(digest))
         archive = downloader.fetch(digest, size, should_stop, found.manifest_sha256)
         if archive is None:
             return None
@@ -96,11 +97,11 @@ class ImageFetch:
 
     def _look_up_at(self, source: ImageSource, order: Order, now: float) -> Found:
         name, floors = bundle_target(order.bundle), self._floors.read()
-        targets, seen = source.repository.look_up_targets((name,), now)
+        targets, seen = source.repository.look_up_targets((name,), floor_rules.effective_now(floors, now))
         raised = floor_rules.raise_repository(floors, seen)
         target = targets.get(name)
         if target is not None and target.digest == order.bundle:
-            raised = floor_rules.raise_time(raised, order.issued_at, seen.expires_at)
+            raised = floor_rules.raise_time(raised, order.issued_at, seen.expires_at, now)
         self._floors.write(raised)
         if target is None:
             raise NotFound(f"{source.name} lists no '{name}'", hint="release the bundle before ordering it")

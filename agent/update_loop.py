@@ -268,7 +268,7 @@ class UpdateLoop:
 
     def _look_up(self, work: _Work) -> None:
         order = work.order
-        work.found = self._images.look_up(order, floor_rules.effective_now(self._floors.read(), self._clock.now()))
+        work.found = self._images.look_up(order, self._clock.now())
         work.bundle = self._slots.staged(order.bundle)
         if work.bundle is None:
             self._slots.collect_garbage()

@@ -102,6 +102,7 @@ def make_update_loop(
     def client(folder: Path, cache: Path) -> TufClient:
         return TufClient.for_folder(folder, cache, trust.root, floors=floors)
 
+    network = [] if http is None else [_network(settings, trust, http, slots, floors, clock)]
     hand = HandOver(
         settings.station,
         trust.keys,
@@ -113,12 +114,12 @@ def make_update_loop(
         floors=floors,
         clock=clock,
         client=client,
+        network=network[0].repository if network else None,
         step_back=SteppingBack(
             settings.station, boot, ByHand(home), slots=slots, switch=switch, report=report, clock=clock
         ),
         held=held,
     )
-    network = [] if http is None else [_network(settings, trust, http, slots, floors, clock)]
     machine = read_machine_facts()
     images = ImageFetch(lambda: [*hand.sources(), *network], slots=slots, floors=floors, machine=machine)
     loop = UpdateLoop(

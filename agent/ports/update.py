@@ -38,6 +38,16 @@ class ImageRepository(Protocol):
 class Downloader(Protocol):
     """Fetches archives and deltas, resuming what an earlier call left."""
 
+    def make_ready(self, digest: str) -> int:
+        """Delete whatever lies here of anything else, and return how many bytes of this archive are here already.
+
+        Call it before asking whether there is room for the rest.
+
+        Raises:
+            LinkDown: what could be fetched in its place was not to be asked.
+            TransientError: the disk failed.
+        """
+
     def fetch(
         self,
         digest: str,
@@ -84,8 +94,8 @@ class SlotStore(Protocol):
     def staged(self, digest: str) -> InstalledBundle | None:
         """Return the bundle in its slot when it is there and matches its hash."""
 
-    def preflight(self, size_bytes: int) -> None:
-        """Check that a bundle archive of this size can be fetched and installed.
+    def preflight(self, size_bytes: int, here: int = 0) -> None:
+        """Check that a bundle archive of this size, of which `here` bytes are on this disk, can be fetched and installed.
 
         Raises:
             StorageFull: it cannot.

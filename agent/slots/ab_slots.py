@@ -108,13 +108,16 @@ class Slots:
         except (BadBundle, NotFound, TransientError):
             return None  # what cannot be read is fetched anew, onto other blocks
 
-    def preflight(self, size_bytes: int) -> None:
-        """Check that a bundle archive of `size_bytes` can be fetched and installed beside what is here.
+    def preflight(self, size_bytes: int, here: int = 0) -> None:
+        """Check that a bundle archive of `size_bytes` can be fetched and installed beside what is on this disk.
 
+        Args:
+            here: bytes of the archive that were fetched already; asked for again, one break would keep it out for good.
         Raises:
             StorageFull: it cannot.
         """
-        needed, free = 2 * size_bytes + _SPARE_BYTES, self._disk.free_bytes(self._folder)
+        needed = 2 * size_bytes - min(here, size_bytes) + _SPARE_BYTES
+        free = self._disk.free_bytes(self._folder)
         if free < needed:
             raise StorageFull(
                 f"a bundle of {size_bytes >> 10} KiB needs {needed >> 20} MiB, '{self._folder}' has {free >> 20} MiB",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import ssl
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ import httpx
 from agent.ports.clock import Clock
 from agent.slots.disk import Disk, disk_faults
 from agent.slots.download_note import DownloadNote, read_note
-from agent.slots.http_body import Head, HttpBody
+from agent.slots.http_body import Head, HttpBody, is_certificate_fault
 from agent.slots.part_file import PartFile, WrongPiece
 from agent.update.retry_after import retry_after_s
 from agent.update.sealed import seal
@@ -60,6 +59,19 @@ class HttpDownloader:
         self._not_before = 0.0
         self._disk.make_folder(folder)
 
+    def make_ready(self, digest: str) -> int:
+        """Delete what was fetched of anything else; return how many bytes of `digest` are here.
+
+        Raises:
+            TransientError: the disk failed.
+        """
+        path, note = self._part(digest), self._note(digest)
+        with disk_faults(self._folder):
+            found = {each: each.stat().st_size for each in self._folder.iterdir()}
+        for each in found.keys() - {path, note}:
+            self._disk.remove(each)  # one download at a time: anything else was superseded
+        return found.get(path, 0)
+
     def fetch(
         self,
         digest: str,
@@ -86,11 +98,8 @@ class HttpDownloader:
         wait_s = self._not_before - self._clock.monotonic()
         if wait_s > 0:
             raise LinkDown(f"the server asked to be left alone for another {wait_s:.0f} s")
+        self.make_ready(digest)
         path, note_path = self._part(digest), self._note(digest)
-        with disk_faults(self._folder):
-            others = [each for each in self._folder.iterdir() if each not in (path, note_path)]
-        for other in others:
-            self._disk.remove(other)  # one download at a time: anything else was superseded
         part = PartFile(path, digest, size_bytes, self._disk, manifest_sha256)
         if not part.resume(should_stop):
             return None
@@ -154,7 +163,7 @@ class _Exchange:
             stopped = not self._follow(self._url)
         except httpx.HTTPError as error:
             hint = ""
-            if _is_certificate(error):
+            if is_certificate_fault(error):
                 hint = "the server's certificate is not one that this station trusts; is the clock right?"
             raise LinkDown(f"the download of {name} broke: {error or type(error).__name__}", hint=hint) from error
         finally:
@@ -286,11 +295,3 @@ class _Exchange:
             self._waited_s, self._gained = 0.0, 0
         elif self._waited_s > self._owner._stall_s:
             raise LinkDown(f"'{self._url}' hardly sends anything any more")
-
-
-def _is_certificate(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, ssl.SSLError) or "CERTIFICATE_VERIFY_FAILED" in str(error):
-            return True
-        error = error.__cause__ or error.__context__
-    return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import socket
+import ssl
 import threading
 from dataclasses import dataclass
 
@@ -84,3 +85,12 @@ class HttpBody:
                 continue
             return True
         return False
+
+
+def is_certificate_fault(error: BaseException | None) -> bool:
+    """Return whether `error` came of a server's certificate."""
+    while error is not None:
+        if isinstance(error, ssl.SSLError) or "CERTIFICATE_VERIFY_FAILED" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

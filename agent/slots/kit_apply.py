@@ -22,13 +22,14 @@ from agent.slots.part_file import PartFile, WrongPiece
 from agent.slots.tuf_client import TufClient
 from agent.update.compatible import MachineFacts, check_fits
 from agent.update.floors import effective_now, raise_repository
-from agent.update.order_keys import OrderKeyRing, renewed
+from agent.update.order_keys import OrderKeyRing, check_vouched, renewed
 from agent.update.trust import Acceptance, judge_order
 from agent.update.trusted_target import TrustedTarget
 from contract.codec import decode_control
 from contract.errors import BadBundle, BadMessage, BadOrder, NotFound, TransientError
 from contract.ids import bundle_target
 from contract.messages import DesiredState, Order
+from contract.order_keys_target import order_keys_target
 from contract.signature import verify_order
 from contract.target_facts import read_facts
 
@@ -95,12 +96,12 @@ def bring_in(
         NotFound: something is missing from it.
         BadOrder: order and metadata disagree.
         StorageFull: no room.
-        TransientError: the metadata is expired by this station's clock, or its own disk failed.
+        TransientError: the metadata is expired by this station's clock, its own disk failed, or another kit is being copied.
     """
     folder = inbox.prepare()
     try:
         _copy_metadata(kit, folder / "metadata")
-        target = _verified_target(folder, order, facts)
+        target = _verified_target(folder, order, data, facts)
         facts.slots.preflight(order.size_bytes)
         if not _copy_target(kit, target, folder, should_stop):
             inbox.abandon()
@@ -126,21 +127,24 @@ def _copy_metadata(kit: KitSource, folder: Path) -> None:
         disk.fsync(path)
 
 
-def _verified_target(folder: Path, order: Order, facts: StationFacts) -> TrustedTarget:
-    """Return the bundle as the kit's metadata has it."""
+def _verified_target(folder: Path, order: Order, data: bytes, facts: StationFacts) -> TrustedTarget:
+    """Return the bundle as the kit's metadata has it, which must vouch for the order keys too where the order needs new ones."""
     floors = facts.floors.read()
     now = effective_now(floors, facts.now)
     scratch = folder / "cache"
     # No floors for the client: a running station's are not this process's to raise. They are compared here.
     client = TufClient.for_folder(folder, scratch, facts.root)
-    name = bundle_target(order.bundle)
+    name, desired = bundle_target(order.bundle), decode_control(data, DesiredState)
+    ring = renewed(facts.keys, desired.order_keys)
     try:
-        found, seen = client.look_up_targets([name], now)
+        found, seen = client.look_up_targets([name, order_keys_target(ring.version)], now)
     except TransientError as error:
         raise BadBundle(f"the kit does not hold: {error.message}", hint=error.hint or "make a new kit") from error
     finally:
         Disk().remove(scratch)
     raise_repository(floors, seen)
+    if ring != facts.keys and not _is_signed_by(facts.keys, desired.envelope):
+        check_vouched(ring, found.get(order_keys_target(ring.version)))
     target = found.get(name)
     if target is None:
         raise NotFound("the kit's metadata does not list the bundle that its order names", hint="make a new kit")
@@ -149,6 +153,14 @@ def _verified_target(folder: Path, order: Order, facts: StationFacts) -> Trusted
     told = read_facts(target.custom)
     check_fits(told.compatibility, told.memory_mib, facts.machine)
     return target
+
+
+def _is_signed_by(ring: OrderKeyRing, envelope: str) -> bool:
+    try:
+        verify_order(envelope, ring.keys)
+    except BadOrder:
+        return False
+    return True
 
 
 def _copy_target(kit: KitSource, target: TrustedTarget, folder: Path, should_stop: Callable[[], bool]) -> bool:

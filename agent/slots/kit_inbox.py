@@ -1,6 +1,7 @@
 """Where a kit waits on the station's own disk, and what became of the last one.
 
 HOME/kits/coming/    being copied from the stick; nobody looks into it
+HOME/kits/copying    locked by whoever copies, and by nobody once that process is gone
 HOME/kits/here/      whole: order.json, metadata/, targets/; the update loop follows it
 HOME/kits/outcome    how the last one ended
 """
@@ -8,6 +9,7 @@ HOME/kits/outcome    how the last one ended
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,11 +21,14 @@ from agent.slots.disk import Disk, disk_faults
 from agent.slots.part_file import PartFile
 from agent.update.sealed import seal, unseal
 from contract.codec import decode_control
-from contract.errors import BadBundle, BadMessage, NotFound
+from contract.errors import BadBundle, BadMessage, NotFound, TransientError
 from contract.ids import bundle_target
 from contract.messages import DesiredState
 
 COMMITTED, ROLLED_BACK, REFUSED, SUPERSEDED = "committed", "rolled back", "refused", "superseded"
+
+
+_log = logging.getLogger(__name__)
 
 
 class KitOutcome(msgspec.Struct, frozen=True):
@@ -42,6 +47,8 @@ class KitInbox:
         self._disk = disk or Disk()
         self._kits = home / "kits"
         self.here, self._coming, self._outcome = self._kits / "here", self._kits / "coming", self._kits / "outcome"
+        self._copying: int | None = None
+        self._swept_in_vain = ""
 
     @property
     def cache(self) -> Path:
@@ -49,9 +56,22 @@ class KitInbox:
         return self._kits / "tuf"
 
     def prepare(self) -> Path:
-        """Return an empty folder to copy a kit into."""
-        self._disk.remove(self._coming)
-        self._disk.make_folder(self._coming)
+        """Return an empty folder to copy a kit into, which is this object's alone until `put` or `abandon`.
+
+        Raises:
+            TransientError: another process copies a kit just now.
+        """
+        self._disk.make_folder(self._kits)
+        if not self._begin_copying():
+            raise TransientError(
+                "another kit is being copied to this station", hint="wait until that command has ended"
+            )
+        try:
+            self._disk.remove(self._coming)
+            self._disk.make_folder(self._coming)
+        except BaseException:
+            self._end_copying()
+            raise
         return self._coming
 
     def put(self, order: bytes) -> None:
@@ -64,10 +84,26 @@ class KitInbox:
             self._disk.remove(self.here)
             self._disk.rename(self._coming, self.here)
             self._disk.fsync_folder(self._kits)
+        self._end_copying()
 
     def abandon(self) -> None:
         """Delete what was copied so far."""
-        self._disk.remove(self._coming)
+        try:
+            self._disk.remove(self._coming)
+        finally:
+            self._end_copying()
+
+    def sweep(self) -> None:
+        """Delete what a command that was killed left of a kit; what is being copied stays. Cheap where nothing is."""
+        if not self._coming.exists():
+            return
+        try:
+            if self._begin_copying():
+                self.abandon()
+        except TransientError as error:
+            if error.one_line() != self._swept_in_vain:  # it is tried every second
+                self._swept_in_vain = error.one_line()
+                _log.warning("what is left of a kit cannot be deleted: %s", self._swept_in_vain)
 
     def stamp(self) -> tuple[int, int] | None:
         """Return what tells the kit that is here from another; None when none is. Cheap."""
@@ -100,6 +136,22 @@ class KitInbox:
         except OSError:
             return None
 
+    def _begin_copying(self) -> bool:
+        with disk_faults(self._kits):
+            file = os.open(self._kits / "copying", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(file)
+            return False
+        self._copying = file
+        return True
+
+    def _end_copying(self) -> None:
+        if self._copying is not None:
+            os.close(self._copying)
+            self._copying = None
+
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Keep the other process out while a kit changes its place."""
@@ -121,6 +173,13 @@ class KitDownloader:
     def has(self, target: str) -> bool:
         """Return whether the kit holds this file below targets/."""
         return (self._inbox.here / "targets" / target).is_file()
+
+    def make_ready(self, digest: str) -> int:
+        """Return the size of that bundle's file in the kit, which is on the station's own disk and is not copied again."""
+        try:
+            return (self._inbox.here / "targets" / bundle_target(digest)).stat().st_size
+        except OSError:
+            return 0
 
     def fetch(
         self,

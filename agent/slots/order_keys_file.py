@@ -34,7 +34,7 @@ class OrderKeysFile:
     def read(self) -> OrderKeyRing:
         """Return the keys that count: the later readable copy, or the pinned ones where no key was ever replaced.
 
-        Two copies that are both there and both torn count as no key at all: the pinned ones may be revoked.
+        Where a copy is there and none can be read, no key counts at all: the pinned ones may be revoked.
 
         Raises:
             TransientError: the disk failed.
@@ -43,8 +43,11 @@ class OrderKeysFile:
         if found is not None:
             # Pinned anew by hand since: that is the owner's word.
             return found.ring if found.ring.pinned == self._pinned else pinned_ring(self._pinned)
-        if all(path.exists() for path in self._paths):
-            _log.error("'%s' and '%s' are damaged: no order is followed until they are deleted", *self._paths)
+        torn = [str(path) for path in self._paths if path.exists()]
+        if torn:
+            # One alone too: the other may have been lost to a file system check. A first write that power cut short leaves
+            # none behind, since each copy appears by a rename.
+            _log.error("damaged, and no order is followed until it is deleted: %s", " and ".join(torn))
             return OrderKeyRing(())
         return pinned_ring(self._pinned)
 

@@ -156,10 +156,11 @@ class TufClient:
         root = updater._trusted_set.root.version
         for version in range(self._pinned + 1, root + 1):
             _check_keys(Metadata[Root].from_bytes(self._cache.staged_root(version)).signed)
+        seen = _versions(updater, floors)
         if self._floors is not None and root > floors.root:
-            self._floors.write(raise_root(floors, root))
+            self._floors.write(raise_root(floors, root, seen.online_keys))
         try:
-            raise_repository(floors, _versions(updater, floors))
+            raise_repository(floors, seen)
         except BadBundle:
             self._cache.promote_roots()
         else:

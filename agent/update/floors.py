@@ -1,4 +1,7 @@
-"""Floors: the least values a station will ever again accept (OTA-1, OTA-2). They only rise."""
+"""Floors: the least values a station will ever again accept (OTA-1, OTA-2).
+
+They only rise, but where a new root revoked the keys that raised them.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
 
 # No station ran this release before this moment, so no clock that says so is right (2026-01-01, UTC).
 BUILT_AT = 1_767_225_600.0
+MAX_AHEAD_S = 2 * 86_400.0
+"""How far beyond the station's own clock both sides together may move the time floor, seconds: a time zone, and some drift."""
 
 
 class Floors(msgspec.Struct, frozen=True):
@@ -53,12 +58,16 @@ def effective_now(floors: Floors, now: float) -> float:
     return max(now, floors.time)
 
 
-def raise_time(floors: Floors, issued_at: float, expires_at: float) -> Floors:
+def raise_time(floors: Floors, issued_at: float, expires_at: float, now: float) -> Floors:
     """Return `floors` after an order was issued at `issued_at` and the image repository is valid until `expires_at`.
 
-    Both sides must agree here too: an order key alone that says "the year 9999" would make everything expired for good.
+    Both sides must agree here too: an order key alone that says "the year 9999" would make everything expired for good. And
+    since one server may hold both an order key and the timestamp's, or have its clock a year ahead, the station's own clock
+    `now` has a say: the floor comes `MAX_AHEAD_S` before it at most. A clock that stands before `BUILT_AT` is wrong for sure
+    and cannot be asked: the floor then creeps forward by that much an order.
     """
-    return msgspec.structs.replace(floors, time=max(floors.time, min(issued_at, expires_at)))
+    cap = (now if now >= BUILT_AT else floors.time) + MAX_AHEAD_S
+    return msgspec.structs.replace(floors, time=max(floors.time, min(issued_at, expires_at, cap)))
 
 
 def raise_seq(floors: Floors, order: Order) -> Floors:
@@ -85,6 +94,10 @@ def raise_repository(floors: Floors, seen: RepositoryVersions) -> Floors:
     (TUF specification 5.3.11). Without its timestamp or its snapshot's keys no old snapshot can be served, so the versions
     of snapshot and targets start anew with either; those of the timestamp with its own.
 
+    With the timestamp's the time floor starts anew too, at `BUILT_AT`: what a stolen timestamp key and an order key agreed on
+    may be the year 9999, and nothing else says how much of it is true. The station's own clock goes on counting
+    (`effective_now`), and the order that is being looked up raises the floor again at once.
+
     Raises:
         BadBundle: a version went backwards: an old repository is being served.
     """
@@ -102,12 +115,20 @@ def raise_repository(floors: Floors, seen: RepositoryVersions) -> Floors:
         snapshot=seen.snapshot,
         targets=seen.targets,
         online_keys=seen.online_keys,
+        time=_time_under(floors, seen.online_keys),
     )
 
 
-def raise_root(floors: Floors, version: int) -> Floors:
-    """Return `floors` after a chain of roots up to `version` was authenticated, whatever became of the rest."""
-    return msgspec.structs.replace(floors, root=max(floors.root, version))
+def raise_root(floors: Floors, version: int, online_keys: str = "") -> Floors:
+    """Return `floors` after a chain of roots up to `version` was authenticated, whatever became of the rest.
+
+    Where its `online_keys` are told, and revoke the timestamp's, the time floor starts anew as in `raise_repository`: judged
+    by the old one, everything that the new keys sign might be expired, and the rest of a refresh never come.
+    """
+    if version <= floors.root:
+        return floors
+    time = _time_under(floors, online_keys) if online_keys else floors.time
+    return msgspec.structs.replace(floors, root=version, time=time)
 
 
 def name_keys(role: str, threshold: int, keyids: Iterable[str]) -> str:
@@ -115,6 +136,13 @@ def name_keys(role: str, threshold: int, keyids: Iterable[str]) -> str:
     # An id may be any text, though in practice it is hex.
     plain = (each if each.isalnum() else "x" + each.encode("utf-8", "surrogatepass").hex() for each in keyids)
     return " ".join(sorted(f"{role}/{threshold}/{keyid}" for keyid in plain))
+
+
+def _time_under(floors: Floors, online_keys: str) -> float:
+    known = bool(floors.online_keys)  # else nobody's keys are revoked: it is the first repository that is seen
+    return (
+        min(floors.time, BUILT_AT) if known and _revoked("timestamp", floors.online_keys, online_keys) else floors.time
+    )
 
 
 def _revoked(role: str, before: str, after: str) -> bool:

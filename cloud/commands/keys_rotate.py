@@ -19,6 +19,7 @@ _LATE = 3
 _ROTATE = """\
 The new root is signed by enough of the old root keys and of the new ones. Keys that are not here sign later: keys pending.
 A running server takes new keys of the image repository up by itself.
+A new order key counts once the targets key vouches for it too: bring that one along (--keys), or sign what is then pending.
 
 examples:
   plumbline-cloud keys rotate timestamp --config plant/cloud.toml --keys /media/stick
@@ -67,7 +68,7 @@ def register(actions: Subparsers) -> None:
 
 def run_rotate(args: argparse.Namespace) -> int:
     """Rotate; return 0."""
-    from cloud.registry.order_keys import rotate_order_key
+    from cloud.registry.order_keys import rotate_vouched
     from cloud.registry.rotation import rotate_roles
 
     registry, keys = open_here(args)
@@ -95,20 +96,28 @@ def run_rotate(args: argparse.Namespace) -> int:
         shown["made"] = [str(key.folder / f"{key.name}.pem") for key in rotated.made]
         shown["root"] = {"published": published}
     if order:
-        keys = rotate_order_key(keys, now, revoke=args.revoke)
-        assert keys.order is not None  # a rotation leaves a record
-        shown["order"] = {"version": keys.order.version, "current": keys.order.current, "keys": sorted(keys.order.keys)}
+        after = rotate_vouched(registry.tuf(keys), keys, now, revoke=args.revoke)
+        shown["order"] = {"published": after is not None}
+        if after is not None:
+            keys = after
+            assert keys.order is not None  # a rotation leaves a record
+            stands = {"version": keys.order.version, "current": keys.order.current, "keys": sorted(keys.order.keys)}
+            shown["order"] |= stands
     if args.json:
         print_json(shown)
         return 0
     for made in shown["made"]:
         print(f"made {made}")
-    if order:
+    if order and not shown["order"]["published"]:
+        print_waiting(registry, registry.tuf(keys).pending(), now)
+        again = "plumbline-cloud keys rotate order" + (" --revoke" if args.revoke else "")
+        print(f"the old order key signs until the release keys vouch for the new one; when that is published: {again}")
+    elif order:
         counts = "it alone counts" if args.revoke else "earlier ones count too"
         print(f"order key {shown['order']['current'][:12]} signs from now on; {counts}; stations hear of it")
     if roles and published:
         print(f"root {registry.tuf(keys).roots()[-1].version} is in force; the old keys sign nothing any more")
-    elif roles:
+    elif roles and not (order and not shown["order"]["published"]):
         print_waiting(registry, registry.tuf(keys).pending(), now)
     return 0
 

@@ -13,6 +13,7 @@ from cloud.registry.keys import TUF_ROLES
 from cloud.registry.resign_status import LIFETIMES_DAYS
 from cloud.registry.signing_request import SigningRequest, key_name, needs
 from contract.delta import delta_ends
+from contract.order_keys_target import is_order_keys_target
 
 _DAY_S = 86_400.0
 
@@ -79,9 +80,10 @@ def _target_changes(before: Targets | None, after: Targets) -> list[str]:
     if after.delegations is not None:
         lines.append("  DELEGATES to other keys, which Plumbline never does: do not sign")
     deltas = sum(delta_ends(path) is not None for path in after.targets)
+    bundles = len(after.targets) - deltas - sum(map(is_order_keys_target, after.targets))
     return [
         *(lines or ["  the same bundles as before: it only lives longer"]),
-        f"  {len(after.targets) - deltas} bundles in all" + (f", and {deltas} deltas between them" if deltas else ""),
+        f"  {bundles} bundles in all" + (f", and {deltas} deltas between them" if deltas else ""),
     ]
 
 
@@ -90,6 +92,8 @@ def _target(info: TargetFile) -> str:
     if ends is not None:
         # A station checks what a delta makes against the bundle's own hash: by itself it vouches for nothing.
         return f"a delta from {ends[0][:12]} to {ends[1][:12]}, {info.length} bytes"
+    if is_order_keys_target(info.path):
+        return f"NEW ORDER KEYS for every station, {info.path} with SHA-256 {info.hashes.get('sha256', '')}"
     custom = info.unrecognized_fields.get("custom")
     facts = custom if isinstance(custom, dict) else {}
     name = " ".join(str(facts[key])[:80] for key in ("name", "version") if facts.get(key))

@@ -20,6 +20,7 @@ from cloud.registry.resign_status import LIFETIMES_DAYS
 from cloud.registry.signing_request import check_chain
 from contract.delta import delta_ends
 from contract.errors import BadBundle, InvalidConfig, NotFound
+from contract.order_keys_target import is_order_keys_target
 
 TIMESTAMP_FILE = "timestamp.json"
 _VERSIONED = re.compile(r"([1-9][0-9]*)\.(targets|snapshot)\.json")
@@ -50,7 +51,8 @@ class Published:
     def digests(self) -> tuple[str, ...]:
         """Return the bundles that are vouched for, sorted."""
         listed = self.targets.signed.targets if self.targets else {}
-        return tuple(sorted(info.hashes["sha256"] for name, info in listed.items() if delta_ends(name) is None))
+        bundles = (name for name in listed if delta_ends(name) is None and not is_order_keys_target(name))
+        return tuple(sorted(listed[name].hashes["sha256"] for name in bundles))
 
     def expires_at(self) -> dict[str, float]:
         """Return when the metadata of each role expires, Unix seconds."""

@@ -14,6 +14,7 @@ clients until it is published.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
@@ -23,10 +24,11 @@ from pathlib import Path
 from typing import Any
 
 # python-tuf exports some of these without __all__, which mypy --strict does not follow.
-from tuf.api.metadata import Root, TargetFile  # type: ignore[attr-defined]
+from tuf.api.metadata import Metadata, Root, TargetFile, Targets  # type: ignore[attr-defined]
 
 from cloud.registry.blobs import sha256_of
 from cloud.registry.bundle import open_bundle
+from cloud.registry.delta_files import drop_unlisted_deltas
 from cloud.registry.durable_file import write_durably
 from cloud.registry.keys import OFFLINE_ROLES, TUF_ROLES, Keys, RoleKeys
 from cloud.registry.pending import Pending
@@ -43,6 +45,7 @@ from cloud.registry.tuf_next import beside_root, first_root, next_root, next_tar
 from cloud.registry.tuf_write import publication, resigned
 from contract.errors import NotFound, RefusedError
 from contract.ids import bundle_target
+from contract.order_keys_target import order_keys_target
 
 _NOTHING: Mapping[str, Path] = {}
 
@@ -116,6 +119,28 @@ class TufRepository:
                 keep = None if keep_deltas_to is None else keep_deltas_to | {digest}
                 new_root = waiting.get("root")
                 request = next_targets(published, request, now, added=added, keep_deltas_to=keep, new_root=new_root)
+            return self._publish_targets(published, waiting, request, now)
+
+    def publish_order_keys(self, version: int, envelope: bytes, now: float) -> bool:
+        """Vouch for `envelope`, signed OrderKeys of `version`, which stations follow only then; what was listed is replaced.
+
+        Args:
+            now: Unix seconds.
+        Returns: whether clients find it now; else it waits for signatures.
+        Raises:
+            NotFound: the repository or an online key is missing.
+        """
+        target, digest = order_keys_target(version), hashlib.sha256(envelope).hexdigest()
+        with self._lock():
+            published = read_published(self._metadata)
+            write_durably(self._targets / target, (envelope,))
+            if _lists(published.targets, target, digest):
+                return True
+            waiting = self._waiting(published)
+            request, new_root = waiting.get("targets"), waiting.get("root")
+            if request is None or not _lists(request.metadata, target, digest):
+                added = [TargetFile(len(envelope), {"sha256": digest}, target)]
+                request = next_targets(published, request, now, added=added, new_root=new_root)
             return self._publish_targets(published, waiting, request, now)
 
     def refresh_online(self, now: float) -> bool:
@@ -288,6 +313,9 @@ class TufRepository:
             write_durably(self._metadata / name, (content,))
         for role in signed:
             self._pending.clear(role)
+        if targets is not None:
+            # Files last, when nothing that clients have lists them. What waited for signatures was these targets.
+            drop_unlisted_deltas(self._targets, targets.metadata.signed.targets)
         return True
 
     def _waiting(self, published: Published) -> dict[str, SigningRequest]:
@@ -315,3 +343,8 @@ class TufRepository:
             yield
         finally:
             os.close(descriptor)
+
+
+def _lists(targets: Metadata[Targets] | None, name: str, digest: str) -> bool:
+    found = targets.signed.targets.get(name) if targets is not None else None
+    return found is not None and found.hashes.get("sha256") == digest

@@ -145,7 +145,7 @@ def test_first_install_then_a_bad_release_is_turned_down_then_a_good_one_takes_o
     assert state.shadow_frames == 30
 
     third = house.release("v3", gain=21.0)
-    house.order(collector, third, "d3")
+    house.order(collector, third, "d3", serve_s=3.0)
     wait_for(lambda: ended(collector, "d3"), 40)
     state = last(collector, "d3")
     assert state is not None and (state.update_state, state.bundle) == ("COMMITTED", third.digest), state

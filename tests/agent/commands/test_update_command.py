@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from securesystemslib.signer import CryptoSigner
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from kit_plant import STATION, KitPlant, kit_plant
@@ -28,9 +29,11 @@ from agent.slots.ab_slots import Slots
 from agent.slots.kit_inbox import KitInbox, KitOutcome
 from agent.update_wiring import make_update_loop, read_trust
 from cloud.registry.keys import load_keys
-from cloud.registry.order_keys import rotate_order_key
-from contract.codec import decode_control
-from contract.messages import DesiredState
+from cloud.registry.order_keys import rotate_vouched
+from cloud.registry.release import Registry
+from contract.codec import decode_control, encode_control
+from contract.messages import DesiredState, OrderKeys
+from contract.signature import sign_order, sign_order_keys, verify_order, verify_order_keys
 
 
 @pytest.fixture
@@ -336,9 +339,24 @@ def test_a_kit_brings_the_order_keys_that_replaced_those_the_station_knows(plant
     old = plant.make(tmp_path / "old", "v2")
     with running(plant):
         assert plant.apply(plant.make(tmp_path / "one", "v1"))[0] == 0
-    rotate_order_key(load_keys(plant.home / "keys"), time.time(), revoke=True)
+    keys, registry = load_keys(plant.home / "keys"), Registry(plant.home / "registry")
+    pinned = [keys.order_key()]
+    assert rotate_vouched(registry.tuf(keys), keys, time.time(), revoke=True)
     kit = plant.make(tmp_path / "new", "v2")
+    # The order key alone is not enough: a statement that a thief signed with it, of a key of his own.
+    thief = CryptoSigner.generate_ed25519()
+    own = {thief.public_key.keyid: thief.public_key.keyval["public"]}
+    stolen = shutil.copytree(kit, tmp_path / "stolen")
+    (path,) = (stolen / "orders").iterdir()
+    desired = decode_control(path.read_bytes(), DesiredState)
+    order = verify_order(desired.envelope, load_keys(plant.home / "keys").order_keys())
+    envelope = sign_order_keys(OrderKeys(1, own, time.time()), keys.signer("order"))
+    assert verify_order_keys(envelope, pinned)
+    path.write_bytes(encode_control(DesiredState(order.station, sign_order(order, thief), order_keys=envelope)))
     with running(plant) as station:
+        code, _, error = plant.apply(stolen)
+        assert code == 1 and "do not vouch for order keys" in error
+        assert plant.status()["order_keys"]["version"] == 0
         code, _, error = plant.apply(kit)
         assert code == 0, error
         assert plant.status()["order_keys"]["version"] == 1

@@ -12,7 +12,7 @@ from power_cut import ModelDisk, PowerCut
 from update_plant import Plant, plant
 
 from agent.ports.slots import InstalledBundle
-from agent.slots.delta_download import DeltaDownloader
+from agent.slots.delta_download import MAX_BREAKS, DeltaDownloader
 from agent.slots.delta_install import build_archive
 from agent.slots.disk import Disk
 from agent.slots.download import HttpDownloader
@@ -20,7 +20,7 @@ from agent.slots.floors_file import FloorsFile
 from cloud.registry.blobs import sha256_of
 from cloud.registry.catalog import ReleasedVersion
 from cloud.registry.deltas import DeltaFacts, make_delta
-from contract.errors import BadBundle, NotFound, StorageFull
+from contract.errors import BadBundle, LinkDown, NotFound, StorageFull
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,44 @@ def test_a_delta_that_does_not_do_is_said_once_and_the_bundle_fetched_whole(plac
     assert (downloader.applied, downloader.fallbacks) == (0, 1) and downloader.last_fallback
     assert place.asked_for(".pld") == 1
     assert list((place.plant.home / "built").iterdir()) == list((place.plant.home / "deltas").iterdir()) == []
+
+
+def test_a_delta_that_never_comes_is_given_up_for_the_bundle(place: Place) -> None:
+    place.plant.server.statuses[".pld"] = 500
+    downloader = place.downloader()
+    for _ in range(MAX_BREAKS):
+        with pytest.raises(LinkDown, match="500"):
+            place.fetch(downloader)
+    assert place.asked_for(".plb") == 0
+    archive = place.fetch(downloader)
+    assert archive is not None and sha256_of(archive) == place.new.digest
+    assert (place.asked_for(".pld"), downloader.fallbacks) == (MAX_BREAKS, 1)
+    assert "500" in downloader.last_fallback
+
+
+def test_while_nothing_of_the_bundle_comes_either_the_delta_has_its_turn_again(place: Place) -> None:
+    place.plant.server.statuses |= {".pld": 500, ".plb": 500}
+    downloader = place.downloader()
+    for _ in range(MAX_BREAKS + 1):
+        with pytest.raises(LinkDown):
+            place.fetch(downloader)
+    place.plant.server.statuses.clear()
+    archive = place.fetch(downloader)
+    assert archive is not None and archive.parent.name == "built"
+    assert (place.asked_for(".plb"), downloader.applied) == (1, 1)
+
+
+def test_a_delta_that_no_room_is_left_for_is_given_up_for_the_bundle(place: Place) -> None:
+    class Cramped(Disk):
+        def write(self, path: Path, chunks: Iterable[bytes], *, append: bool = False) -> None:
+            if path.parent.name == "built":
+                raise StorageFull("no room")
+            super().write(path, chunks, append=append)
+
+    downloader = place.downloader(Cramped())
+    archive = place.fetch(downloader)
+    assert archive is not None and sha256_of(archive) == place.new.digest
+    assert list((place.plant.home / "deltas").iterdir()) == []
 
 
 def test_a_newer_order_stops_a_delta_and_a_restart_takes_up_what_was_built(place: Place) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from securesystemslib.signer import CryptoSigner
 
 from agent.slots.order_keys_file import OrderKeysFile
-from agent.update.order_keys import MAX_KEYS, OrderKeyRing, accept, pinned_ring
+from agent.update.order_keys import MAX_KEYS, MAX_VERSION_STEP, OrderKeyRing, accept, pinned_ring
 from contract.errors import BadOrder
 from contract.messages import Order, OrderKeys, Probation
 from contract.signature import OrderKey, sign_order, sign_order_keys, verify_order
@@ -56,6 +56,12 @@ def test_versions_that_are_not_newer_are_refused(version: int) -> None:
     ring = accept(START, replaced(2, OLD, OLD, NEW))
     with pytest.raises(BadOrder, match="not newer"):
         accept(ring, replaced(version, NEW, NEW))
+
+
+def test_no_version_is_used_up_by_a_great_leap() -> None:
+    with pytest.raises(BadOrder, match="ahead"):
+        accept(START, replaced(MAX_VERSION_STEP + 1, OLD, NEW))
+    assert accept(START, replaced(MAX_VERSION_STEP, OLD, NEW)).keys == (public(NEW),)
 
 
 def test_image_keys_alone_change_no_order_key() -> None:
@@ -111,11 +117,13 @@ def test_one_copy_is_enough(tmp_path: Path, copy: str, damage: bytes | None) -> 
     assert file.read() == ring
 
 
-def test_two_damaged_copies_trust_nobody_for_the_pinned_key_may_be_revoked(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lost", ["", "a", "b"])
+def test_damaged_copies_trust_nobody_for_the_pinned_key_may_be_revoked(tmp_path: Path, lost: str) -> None:
     file = OrderKeysFile(tmp_path, START.keys)
     file.write(accept(START, replaced(1, OLD, NEW)))
     for copy in "ab":
-        (tmp_path / f"order_keys.{copy}").write_bytes(b"torn")
+        path = tmp_path / f"order_keys.{copy}"
+        path.unlink() if copy == lost else path.write_bytes(b"torn")
     assert file.read() == OrderKeyRing(())
     with pytest.raises(BadOrder):
         verify_order(sign_order(ORDER, OLD), file.read().keys)

@@ -8,11 +8,14 @@ from hypothesis import strategies as st
 from agent.update.backoff import CAP_S, full_jitter_s
 from agent.update.floors import (
     BUILT_AT,
+    MAX_AHEAD_S,
     Floors,
     RepositoryVersions,
     effective_now,
+    name_keys,
     raise_order,
     raise_repository,
+    raise_root,
     raise_time,
 )
 from agent.update.sealed import seal, unseal
@@ -69,14 +72,45 @@ def test_order_floors_only_rise(orders: list[Order]) -> None:
     for order in orders:
         raised = raise_order(floors, order)
         assert raised.desired_seq >= max(floors.desired_seq, order.desired_seq) and raised.time == floors.time
-        floors = raise_time(raised, order.issued_at, 2e9)
+        floors = raise_time(raised, order.issued_at, 2e9, 4e9)
         assert floors.time >= raised.time and effective_now(floors, 0.0) >= min(order.issued_at, 2e9)
 
 
 def test_no_single_side_moves_the_time_floor_beyond_what_the_other_says() -> None:
-    assert raise_time(Floors(), 2.5e11, 1.9e9).time == 1.9e9, "an order key in other hands"
-    assert raise_time(Floors(), 1.8e9, 2.5e11).time == 1.8e9, "an image key in other hands"
-    assert raise_time(Floors(), 2.5e11, 0.0).time == Floors().time
+    assert raise_time(Floors(), 2.5e11, 1.9e9, 4e9).time == 1.9e9, "an order key in other hands"
+    assert raise_time(Floors(), 1.8e9, 2.5e11, 4e9).time == 1.8e9, "an image key in other hands"
+    assert raise_time(Floors(), 2.5e11, 0.0, 4e9).time == Floors().time
+
+
+def test_both_sides_together_move_the_time_floor_a_little_beyond_the_stations_clock_and_no_further() -> None:
+    assert raise_time(Floors(), 2.5e11, 2.5e11, NOW).time == NOW + MAX_AHEAD_S
+    ahead = Floors(time=NOW + 9e7)
+    assert raise_time(ahead, 2.5e11, 2.5e11, NOW).time == ahead.time
+    # A clock that is wrong for sure is not asked: an order at a time the floor gets on all the same.
+    assert raise_time(Floors(), 2.5e11, 2.5e11, 0.0).time == BUILT_AT + MAX_AHEAD_S
+    assert raise_time(ahead, 2.5e11, 2.5e11, 0.0).time == ahead.time + MAX_AHEAD_S
+
+
+@given(st.floats(0, 3e11), st.floats(0, 3e11), st.floats(0, 3e11), st.floats(0, 3e11))
+def test_the_time_floor_never_falls_and_is_never_later_than_anybody_said(
+    floor: float, issued: float, expires: float, now: float
+) -> None:
+    raised = raise_time(Floors(time=floor), issued, expires, now).time
+    assert floor <= raised <= max(floor, min(issued, expires, max(now, floor) + MAX_AHEAD_S))
+
+
+def test_the_time_floor_starts_anew_when_a_root_revokes_the_timestamps_key_and_only_then() -> None:
+    def seen(root: int, timestamp: str, snapshot: str) -> RepositoryVersions:
+        keys = f"{name_keys('snapshot', 1, [snapshot])} {name_keys('timestamp', 1, [timestamp])}"
+        return RepositoryVersions(root, 9, 9, 9, keys)
+
+    floors = msgspec.structs.replace(raise_repository(Floors(), seen(1, "t1", "s1")), time=2.5e11)
+    assert raise_repository(floors, seen(2, "t1", "s2")).time == 2.5e11
+    assert raise_repository(floors, seen(2, "t2", "s1")).time == BUILT_AT
+    assert raise_root(floors, 2, seen(2, "t2", "s1").online_keys).time == BUILT_AT
+    assert raise_root(floors, 2, seen(2, "t1", "s1").online_keys).time == 2.5e11
+    assert raise_root(floors, 1, seen(1, "t2", "s1").online_keys) == floors, "no newer root said so"
+    assert raise_repository(Floors(time=2.5e11), seen(1, "t1", "s1")).time == 2.5e11, "nobody's keys were revoked"
 
 
 def test_an_order_far_ahead_is_refused_and_one_to_run_nothing_raises_no_release_counter() -> None:

@@ -136,7 +136,13 @@ def test_a_new_station_pins_the_newest_root_and_the_order_keys_that_count(home: 
     ]
     assert pinned == list(load_keys(home / "keys").order_keys()) and len(pinned) == 2
     assert json.loads((home / "cam1" / "trust" / "root.json").read_bytes())["signed"]["version"] == 2
-    assert run("keys", "rotate", "order", "--revoke", *config)[0] == 0
+    code, out, _ = run("keys", "rotate", "order", "--revoke", *config)
+    assert code == 0 and "the old order key signs until" in out and "rotate order --revoke" in out, (
+        "no targets key here"
+    )
+    assert pinned == list(load_keys(home / "keys").order_keys())
+    assert "NEW ORDER KEYS for every station" in run("keys", "pending", *config)[1]
+    assert run("keys", "rotate", "order", "--revoke", *config, *sticks)[0] == 0
     assert run("station", "add", "cam2", "--out", home / "cam2", *config)[0] == 0
     agent = msgspec.toml.decode((home / "cam2" / "agent.toml").read_text())
     assert agent["trust"]["order_keys"] == ["trust/order_key.json"]

@@ -12,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud.registry.blobs import sha256_of
+from cloud.registry.catalog import ReleasedVersion, ReleaseState
 from cloud.registry.deltas import DeltaFacts, deltas_for, make_delta
 from cloud.registry.equal_ranges import EqualRanges
-from cloud.registry.keys import init_keys
-from cloud.registry.release import Registry, release_archive
+from cloud.registry.keys import init_keys, load_keys
+from cloud.registry.release import Registry, publish_pending, release_archive
+from cloud.registry.rotation import rotate_roles
 from cloud.registry.tuf_files import read_published
 from contract.delta import delta_ends
 from contract.errors import BadBundle, NotFound
@@ -215,6 +217,39 @@ def test_release_lists_deltas_to_itself_and_lets_old_ones_go(tmp_path: Path) -> 
     assert len(registry.tuf(keys).digests()) == 7, "bundles never go"
     for name, info in listed.items():
         assert sha256_of(registry.tuf_folder / "targets" / name) == info.hashes["sha256"]
+    on_disk = {f"deltas/{path.name}" for path in (registry.tuf_folder / "targets" / "deltas").iterdir()}
+    assert on_disk == {name for name in listed if delta_ends(name)}, "what is listed no more is deleted"
+
+
+def test_deltas_that_wait_for_signatures_stay_and_what_a_kill_left_goes_after_the_next_publication(
+    tmp_path: Path,
+) -> None:
+    registry, keys = Registry(tmp_path / "registry"), init_keys(tmp_path / "keys")
+    folder, arrays = registry.tuf_folder / "targets" / "deltas", weights(_RNG)
+
+    def released(number: int) -> ReleasedVersion:
+        nonlocal arrays
+        arrays = fine_tuned(_RNG, arrays, 2)
+        path = tmp_path / f"{number}.plb"
+        path.write_bytes(archive_of({"m.onnx": model_of(arrays)}, version=str(number)))
+        return release_archive(path, registry, keys, 1.8e9 + number)
+
+    for number in range(2):
+        released(number)
+    (key,) = (tmp_path / "keys").glob("targets*.pem")
+    away = key.rename(tmp_path / "away.pem")
+    staged = released(2)
+    waiting = {path.name for path in folder.iterdir() if staged.digest in path.name}
+    assert staged.state is ReleaseState.STAGED and waiting
+    left = folder / f"{'a' * 64}-{'b' * 64}.pld"
+    left.write_bytes(b"a release of before, killed before it came to this")
+    (folder / "notes.txt").write_text("a person's")
+    rotate_roles(registry, load_keys(tmp_path / "keys"), {"timestamp": None}, 1.8e9 + 5)
+    assert waiting <= {path.name for path in folder.iterdir()}
+    away.rename(key)
+    publish_pending(registry, load_keys(tmp_path / "keys"), (), 1.8e9 + 9)
+    assert waiting <= {path.name for path in folder.iterdir()}
+    assert not left.exists() and (folder / "notes.txt").exists()
 
 
 @given(data=st.data())
