@@ -173,6 +173,9 @@ class Models:
         often = "once" if died == 1 else f"{died} times in a row"
         why = f"the station died {often} within ten minutes of loading it"
         try:
+            mark = self.slots.committed()
+            if mark is None or mark.digest != boots[0].digest:
+                raise NotFound("the bundle committed last does not boot")  # and it is not the one that dies
             earlier = self.slots.step_back(why)
         except NotFound:
             # A station that lives and judges nothing can be ordered another bundle; one that dies cannot.

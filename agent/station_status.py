@@ -36,6 +36,8 @@ def station_status(
         store = read_status(connection)
     slots = slots or Slots(home / "bundles")
     bundle, last, trial = (boot_bundle or slots.boot_bundle)(), slots.last(), slots.trial()
+    mark = slots.committed()
+    stopped = "none, as was ordered" if mark is not None and not mark.digest else ""
     cameras = sorted({*store.windows, *store.references})
     enrolled = {camera: _frames_of(store.references.get(camera, "")) for camera in cameras}
     several = {
@@ -47,7 +49,7 @@ def station_status(
         "source": source_kind,
         "simulated": source_kind == "simulated",
         "bundle": bundle.digest if bundle else "",
-        "bundle_name": f"{bundle.manifest.name} {bundle.manifest.version}" if bundle else "",
+        "bundle_name": f"{bundle.manifest.name} {bundle.manifest.version}" if bundle else stopped,
         "models": _models(store.models),
         "trial": trial.order.bundle if trial else "",
         "last_update": ("kept" if last.kept else f"rolled back: {last.reason}") if last else "",
