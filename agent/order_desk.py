@@ -94,12 +94,11 @@ class OrderDesk:
     def refuse(self, error: BadOrder) -> str:
         """Count a refusal; return what to say of it, "" when it was said already (the same retained order, come again)."""
         said = error.one_line()
-        # What is judged again every minute differs in what the clock says by then.
-        known = "expired" if isinstance(error, OrderExpired) else said
-        if known == self._last_refusal:
-            self.refused += known == said
+        if said == self._last_refusal:
+            # An expired order is judged again every minute, and is one refusal.
+            self.refused += not isinstance(error, OrderExpired)
             return ""
         self.refused += 1
-        self._last_refusal = known
+        self._last_refusal = said
         _log.warning("order refused: %s", said)
         return f"order refused: {said}"

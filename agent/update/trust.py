@@ -81,7 +81,7 @@ def judge_order(
     at = effective_now(floors, now)
     if at > order.expires_at:
         raise OrderExpired(
-            f"the order expired before it arrived, at {order.expires_at:.0f} by a clock that says {at:.0f} at least",
+            f"the order expired before it arrived, at {order.expires_at:.0f} (Unix time)",
             hint="issue it again, or set this station's clock",
         )
     return Acceptance.FOLLOW

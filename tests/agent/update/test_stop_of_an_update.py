@@ -24,6 +24,9 @@ def here(tmp_path: Path) -> Iterator[Plant]:
 class Endless:
     """A downloader whose server never comes to an end."""
 
+    def make_ready(self, digest: str) -> int:
+        return 0
+
     def fetch(self, digest: str, size: int, should_stop: Callable[[], bool], manifest_sha256: str = "") -> Path | None:
         while not should_stop():
             time.sleep(0.01)
