@@ -170,11 +170,11 @@ class Plant:
         newest = max(files, key=lambda file: int(file.name.partition(".")[0]))
         return digest in newest.read_text()
 
-    def latest_answers(self, station: str, bundle: str, most: int) -> list[tuple[str, str]]:
-        """Return the latest (part, label) that a station judged with a bundle, from its own database."""
-        query = "SELECT part, label FROM results WHERE label <> '' AND bundle = ? ORDER BY id DESC LIMIT ?"
+    def latest_answers(self, station: str, bundle: str, most: int, since: float) -> list[tuple[str, str]]:
+        """Return the latest (part, label) that a station judged with a bundle, of frames captured `since` (Unix seconds)."""
+        query = "SELECT part, label FROM results WHERE label <> '' AND bundle = ? AND captured_at >= ? ORDER BY id DESC LIMIT ?"
         with closing(self._database(station)) as connection:
-            return [(part, label) for part, label in connection.execute(query, (bundle, most))]
+            return [(part, label) for part, label in connection.execute(query, (bundle, since, most))]
 
     def _database(self, station: str) -> sqlite3.Connection:
         file = self.work / station / "state" / FILE_NAME
