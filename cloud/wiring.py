@@ -265,7 +265,9 @@ def make_improve_loop(
     for name in stores.stations.names():
         settings.check_no_cohort(name)
     releaser = make_releaser(settings, keys)
-    pipeline = Pipeline(stores.alarms, registry.blobs, releaser, settings.path("work"), clock.now)
+    pipeline = Pipeline(
+        stores.alarms, registry.blobs, releaser, settings.path("work"), clock.now, settings.retrain.warm_pull
+    )
     rules = ImproveRules(
         labels_per_alarm=settings.review.labels_per_alarm,
         audit_share=settings.review.audit_share,

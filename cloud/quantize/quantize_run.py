@@ -160,7 +160,9 @@ def _sweep(
     tensors = [preprocess(s.pixels, info.preprocess) for s in slices.calibrating(job.images, job.seed)]
     reference = fp32.scores(slices.judging_pixels)
     parent = _parent_of(info)
-    beside = parent.int8 if parent is not None and parent.int8.is_file() else None
+    # Where every weight has moved, its old code is no use, and the step fitted to it a little worse.
+    near = parent is not None and info.recipe.warm_pull > 0
+    beside = parent.int8 if parent is not None and near and parent.int8.is_file() else None
     tried: list[tuple[SweepFigures, Path]] = []
     for number, method in enumerate(job.methods):
         on_progress(Progress("quantize", number, len(job.methods), method.value))

@@ -36,6 +36,7 @@ class Pipeline:
     releaser: RunReleaser
     work: Path
     now: Callable[[], float]
+    warm_pull: float = 0.0
 
     def carry_out(self, retrain: Retrain, labelled: Sequence[Sample], base_version: str, version: str) -> bool:
         """Train from `base_version`'s run with the labelled samples, and release the result as `version`.
@@ -49,7 +50,9 @@ class Pipeline:
             shutil.rmtree(folder, ignore_errors=True)
             reviewed = self._export(labelled, folder / "reviewed")
             self._note(retrain, "training", run, figures)
-            info = launch_local(TrainJob(out=str(run), parent=str(parent), reviewed=str(reviewed), seed=retrain.id))
+            job = TrainJob(out=str(run), parent=str(parent), reviewed=str(reviewed), seed=retrain.id)
+            recipe = msgspec.structs.replace(job.recipe, warm_pull=self.warm_pull)
+            info = launch_local(msgspec.structs.replace(job, recipe=recipe))
             figures["train"] = msgspec.to_builtins(info.figures)
             self._note(retrain, "quantizing", run, figures)
             figures["quantize"] = msgspec.to_builtins(launch_quantize(QuantizeJob(run=str(run))))

@@ -91,7 +91,7 @@ class Recipe(msgspec.Struct, frozen=True):
     shift_px: int = 4
     width: float = 1.0
     reviewed_share: float = 0.5
-    warm_pull: float = 0.4
+    warm_pull: float = 0.0
 
 
 class RunFigures(msgspec.Struct, frozen=True):

@@ -37,6 +37,7 @@ _REVIEWED = 120
 _SEED = 5
 _FEW_STEPS = 20
 _BLUR_PX = 1.5
+_PULL = 0.4
 _MOVE = 1.0  # standard deviation of a weight's move, in quantization steps
 _GOOD = ("crazing",)  # the steel images show defects only: as in the demo's tests, one class stands for good
 _TFLITE = "mobilenet_v2_1.0_224_quant.tflite"
@@ -63,10 +64,13 @@ def steel_pair(work: Path, say: Callable[[str], None], *, quick: bool) -> Pair:
         PlumblineError: what training, quantizing or releasing raises.
     """
     place = work / "steel"
-    how = f"steel model, warm-started with {_REVIEWED} reviewed images out of focus, as the aggregator retrains"
-    recipe = Recipe()
+    how = f"steel model, retrained as the aggregator does with warm_pull = {_PULL}, {_REVIEWED} reviewed images out of focus"
+    recipe = Recipe(warm_pull=_PULL)
     if quick and not (place / "new.plb").is_file():
-        place, recipe = work / "steel-quick", Recipe(epochs=1, min_steps=_FEW_STEPS, warm_steps=_FEW_STEPS)
+        place, recipe = (
+            work / "steel-quick",
+            Recipe(epochs=1, min_steps=_FEW_STEPS, warm_steps=_FEW_STEPS, warm_pull=_PULL),
+        )
         how += f", but {_FEW_STEPS} steps only: run without --quick for a trained pair"
     old, new = place / "old.plb", place / "new.plb"
     if not (quick and new.is_file()):

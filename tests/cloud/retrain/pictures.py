@@ -12,7 +12,7 @@ from cloud.retrain.job import TrainJob
 from cloud.retrain.run_folder import Recipe
 
 LABELS = ("good", "scratch", "stain")
-QUICK = Recipe(epochs=2, min_steps=70, warm_steps=25, batch_size=16, shift_px=2)
+QUICK = Recipe(epochs=2, min_steps=70, warm_steps=25, batch_size=16, shift_px=2, warm_pull=0.4)
 
 
 def picture(label: str, seed: int, px: int = 40) -> NDArray[np.uint8]:
