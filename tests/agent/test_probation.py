@@ -343,6 +343,20 @@ def test_a_trial_that_is_withdrawn_leaves_the_incumbent_in_charge(when: str) -> 
     assert outcome is None if when in ("offered", "kept") else (outcome is not None and not outcome.kept)
 
 
+@pytest.mark.parametrize("loads", [True, False])
+def test_what_is_recalled_judges_no_more_whether_or_not_its_successor_loads(loads: bool) -> None:
+    other = bundle("b")
+    bench = Bench(installed=bundle("a"), enrol_frames=1000, unloadable=() if loads else ("b",))
+    bench.switch.recall(other)
+    assert bench.switch.judge() is None, "it is changing"
+    bench.loop.step()
+    bench.await_loading()
+    bench.loop.step()
+    model = bench.serving.in_charge
+    assert (model.bundle.digest if model else "") == (other.digest if loads else "")
+    assert bench.switch.judge() == (other.digest if loads else "")
+
+
 def test_a_degraded_station_asks_no_second_model_and_serves_its_time_on() -> None:
     bench = on_probation(Probation(3, 0.9, serve_s=100.0))
     bench.shadow = False

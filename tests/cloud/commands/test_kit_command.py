@@ -65,6 +65,18 @@ def test_the_published_metadata_is_untouched_and_its_versions_are_the_kits(plant
             assert kits["version"] == json.loads(before[name])["signed"]["version"]
 
 
+def test_a_kit_can_be_made_after_the_online_keys_were_replaced(plant: KitPlant, tmp_path: Path) -> None:
+    code, _, error = plant.cloud("keys", "rotate", "timestamp", "snapshot")
+    assert code == 0, error
+    newest = json.loads((plant.home / "registry/tuf/metadata/2.root.json").read_bytes())["signed"]["roles"]
+    kit = plant.make(tmp_path / "kit", "v1")
+    for file in (kit / "metadata").glob("*.json"):
+        role = file.name.removesuffix(".json").rpartition(".")[2]
+        if role in ("timestamp", "snapshot"):
+            signers = {each["keyid"] for each in json.loads(file.read_bytes())["signatures"]}
+            assert signers == set(newest[role]["keyids"]), file.name
+
+
 def test_a_plk_file_is_a_tar_of_the_same_files(plant: KitPlant, tmp_path: Path) -> None:
     plant.make(tmp_path / "kit.plk", "v1")
     with tarfile.open(tmp_path / "kit.plk") as tar:
