@@ -345,8 +345,8 @@ def test_a_trial_that_is_withdrawn_leaves_the_incumbent_in_charge(when: str) -> 
 
 @pytest.mark.parametrize("loads", [True, False])
 def test_what_is_recalled_judges_no_more_whether_or_not_its_successor_loads(loads: bool) -> None:
-    other = bundle("b")
-    bench = Bench(installed=bundle("a"), enrol_frames=1000, unloadable=() if loads else ("b",))
+    other = bundle("b" if loads else "unloadable")
+    bench = Bench(installed=bundle("a"), enrol_frames=1000)
     bench.switch.recall(other)
     assert bench.switch.judge() is None, "it is changing"
     bench.loop.step()
