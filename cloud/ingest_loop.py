@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import queue
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 
+from cloud.ports.batch import Batch, Commit, Outcome
 from cloud.ports.link import Arrival, Link
 from contract.codec import SummaryKey, decode_control, decode_summary, decode_summary_key, encode_control
 from contract.errors import BadMessage, TransientError
@@ -22,23 +22,6 @@ BATCH_WINDOW_S = 0.1
 CREDIT = 100
 # What nobody can acknowledge comes again every few seconds, for ever: it is told and stored once, not each time (P5).
 _DEAD_REMEMBERED = 1000
-
-
-@dataclass(slots=True)
-class Batch:
-    """What a run of arrivals says, in order."""
-
-    summaries: list[tuple[Summary, bytes]] = field(default_factory=list)
-    states: list[StationState] = field(default_factory=list)
-    reports: list[ReportedState] = field(default_factory=list)
-    results: list[CommandResult] = field(default_factory=list)
-    dead: list[tuple[str, str, bytes]] = field(default_factory=list)
-    # Dead letters whose sender and sequence are known: acknowledged, or the station would send them for ever.
-    refused: list[SummaryKey] = field(default_factory=list)
-
-    def keys(self) -> list[SummaryKey]:
-        """Return what to acknowledge once the batch is committed."""
-        return [_key(summary) for summary, _ in self.summaries] + self.refused
 
 
 def sort_arrivals(arrivals: Sequence[Arrival]) -> Batch:
@@ -63,7 +46,7 @@ def acks_for(keys: Iterable[SummaryKey], credit: int) -> list[Ack]:
 class IngestLoop:
     """Runs in one thread until `stop`.
 
-    `commit(batch, now)` returns how many summaries were new; doing it again after a break in the middle changes nothing. A
+    `commit(batch, now)` may be done again after a break in the middle: that changes nothing. A
     batch that cannot be committed now is kept and tried again: nothing is acknowledged meanwhile. One that breaks the commit
     is taken apart, and the message that does it is dead: it must not stop every other station.
     """
@@ -72,7 +55,7 @@ class IngestLoop:
         self,
         arrivals: queue.Queue[Arrival],
         link: Link,
-        commit: Callable[[Batch, float], int],
+        commit: Commit,
         now: Callable[[], float],
         sleep: Callable[[float], None],
     ) -> None:
@@ -100,7 +83,7 @@ class IngestLoop:
         batch = sort_arrivals(arrivals)
         batch.dead = [letter for letter in batch.dead if hash(letter) not in self._told_dead]
         try:
-            new = self._commit_patiently(batch)
+            outcome = self._commit_patiently(batch)
         except Exception as error:  # noqa: BLE001 - whatever a message does to the database, the loop must go on
             if len(arrivals) > 1:
                 for arrival in arrivals:
@@ -112,15 +95,15 @@ class IngestLoop:
                 dead=[(arrivals[0].topic, reason[:500], arrivals[0].payload)],
                 refused=batch.keys(),
             )
-            new = self._commit_patiently(batch)
-        if new is None:
+            outcome = self._commit_patiently(batch)
+        if outcome is None:
             return
         for arrival in arrivals:
             arrival.done()
         for ack in acks_for(batch.keys(), CREDIT):
             self._link.publish(topic(ack.station, Channel.ACK), encode_control(ack), qos=0, retain=False)
-        self.committed += new
-        self.duplicates += len(batch.summaries) - new
+        self.committed += outcome.new
+        self.duplicates += len(batch.summaries) - outcome.new
         self.dead += len(batch.dead)
         for letter in batch.dead:
             _log.warning("dead letter on %s: %s", letter[0], letter[1])
@@ -128,8 +111,8 @@ class IngestLoop:
         while len(self._told_dead) > _DEAD_REMEMBERED:
             del self._told_dead[next(iter(self._told_dead))]
 
-    def _commit_patiently(self, batch: Batch) -> int | None:
-        """Return how many summaries were new, None when the loop was stopped before they could be stored."""
+    def _commit_patiently(self, batch: Batch) -> Outcome | None:
+        """Return what the batch changed, None when the loop was stopped before they could be stored."""
         while True:
             try:
                 return self._commit(batch, self._now())
@@ -195,10 +178,6 @@ def _check_summary(summary: Summary) -> None:
         raise BadMessage(f"summary {summary.header.seq} of '{summary.header.station}' does not account for every frame")
     if summary.window is not None:
         from_wire(summary.window)
-
-
-def _key(summary: Summary) -> SummaryKey:
-    return SummaryKey(summary.header.station, summary.header.boot, summary.header.seq)
 
 
 def _ranges(seqs: Sequence[int]) -> tuple[tuple[int, int], ...]:

@@ -12,6 +12,14 @@ import msgspec
 
 from cloud.drift.policy import MIN_ENROL_WINDOWS, DriftPolicy
 from cloud.ports.series import split_series
+from cloud.settings_scale import (
+    BlobSettings,
+    BrokerSettings,
+    IngestSettings,
+    KeepSettings,
+    MlflowSettings,
+    ProvisionSettings,
+)
 from contract.errors import InvalidConfig, PlumblineError
 from contract.ids import check_camera_name, check_station_id
 
@@ -24,7 +32,9 @@ _LEAST_ALPHA = 1e-12
 class ApiSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the HTTP API and the dashboard listen. Off loopback, the dashboard asks for the operator's token.
 
-    `public_url` is how stations reach it, e.g. "http://10.0.0.5:8080"; "" where `host` is an address they can use.
+    `public_url` is how stations reach it, e.g. "http://10.0.0.5:8080"; "" where `host` is an address they can use. `cert_file` and
+    `key_file` make it HTTPS. `device_port` is a second door for stations alone, which lets in only who holds a certificate of
+    `client_ca_file`; 0: none, stations use `port`.
     """
 
     host: str = "127.0.0.1"
@@ -32,19 +42,15 @@ class ApiSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     public_url: str = ""
     operator_token_file: str = "secrets/operator.token"
     inspector_token_file: str = "secrets/inspector.token"
+    cert_file: str = ""
+    key_file: str = ""
+    device_port: int = 0
+    client_ca_file: str = ""
 
     def url(self) -> str:
         """Return the server's address for this machine."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
-
-
-class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The MQTT broker."""
-
-    host: str = "127.0.0.1"
-    port: int = 1883
-    client_id: str = "plumbline-cloud"
 
 
 class DriftSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -131,6 +137,11 @@ class CloudSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     review: ReviewSettings = ReviewSettings()
     retrain: RetrainSettings = RetrainSettings()
     rollout: RolloutTable = RolloutTable()
+    ingest: IngestSettings = IngestSettings()
+    keep: KeepSettings = KeepSettings()
+    provision: ProvisionSettings = ProvisionSettings()
+    blobs: BlobSettings = BlobSettings()
+    mlflow: MlflowSettings = MlflowSettings()
     folder: Path = Path()
 
     def path(self, text: str) -> Path:
@@ -231,6 +242,14 @@ def _check(settings: CloudSettings, file: Path) -> None:
         ("rollout.probation_frames", settings.rollout.probation_frames),
         ("rollout.probation_timeout_s", settings.rollout.probation_timeout_s),
         ("rollout.silence_s", settings.rollout.silence_s),
+        ("ingest.batch", settings.ingest.batch),
+        ("ingest.batch_ms", settings.ingest.batch_ms),
+        ("keep.fine_days", settings.keep.fine_days),
+        ("keep.hourly_days", settings.keep.hourly_days),
+        ("keep.daily_days", settings.keep.daily_days),
+        ("keep.dead_letter_days", settings.keep.dead_letter_days),
+        ("keep.dead_letters", settings.keep.dead_letters),
+        ("provision.days", settings.provision.days),
     )
     for key, value in positive:
         if not value > 0:

@@ -25,8 +25,9 @@ from cloud.config_orders import ConfigOrders
 from cloud.dashboard.fleet_view import fleet_view
 from cloud.dashboard.pages import install_dashboard
 from cloud.improve_loop import ImproveLoop, ImproveRules, Stored
-from cloud.ingest_loop import Batch, IngestLoop
+from cloud.ingest_loop import IngestLoop
 from cloud.label_watch import LabelWatch
+from cloud.ports.batch import Batch, Commit, Outcome
 from cloud.ports.link import Arrival
 from cloud.registry.bundle import open_bundle
 from cloud.registry.catalog import ReleasedVersion, ReleaseState
@@ -380,8 +381,8 @@ def _make_app(
     return app
 
 
-def _committer(stores: Stores) -> Callable[[Batch, float], int]:
-    def commit(batch: Batch, now: float) -> int:
+def _committer(stores: Stores) -> Commit:
+    def commit(batch: Batch, now: float) -> Outcome:
         received = [ReceivedSummary(summary, payload, now) for summary, payload in batch.summaries]
         dead = [DeadLetter(name, reason, payload[:_DEAD_LETTER_BYTES], now) for name, reason, payload in batch.dead]
         new = stores.summaries.commit(received, dead) if received or dead else 0
@@ -389,6 +390,6 @@ def _committer(stores: Stores) -> Callable[[Batch, float], int]:
             stores.stations.commit(batch.states, batch.reports, now)
         for result in batch.results:
             stores.commands.answered(result)
-        return new
+        return Outcome(new)
 
     return commit

@@ -126,8 +126,24 @@ class OpinionsNote(msgspec.Struct, frozen=True):
     gone: dict[str, Count] = {}
 
 
+class GapNote(msgspec.Struct, frozen=True):
+    """What a station gave up for good: the sketches of `windows` windows, and `why`. The counts are in the accounting.
+
+    `signature` proves that the station said so itself (`contract.gaps`): whoever else could say it could hide a loss. "" where
+    the station has no token to sign with.
+    """
+
+    windows: Count
+    why: str
+    signature: str = ""
+
+
 class Summary(msgspec.Struct, frozen=True):
-    """What a station ships of its windows. `window` is None when the sketches were lost with the process (`note` says so)."""
+    """What a station ships of its windows. `window` is None when the sketches were lost with the process (`note` says so).
+
+    `covers` are the sequence ranges [first, last] that this summary stands for beside its own, because they were merged into it
+    before any of them was sent: they never come. `gap` says that the merge lost their sketches.
+    """
 
     header: Header
     accounting: Accounting
@@ -137,10 +153,16 @@ class Summary(msgspec.Struct, frozen=True):
     simulated: bool = False
     note: str = ""
     opinions: OpinionsNote | None = None
+    covers: tuple[tuple[Count, Count], ...] = ()
+    gap: GapNote | None = None
 
 
 class StationState(msgspec.Struct, frozen=True):
-    """Birth (online) and Will (offline) of a station. A Will counts only when its boot is the last birth's (DESIGN 5)."""
+    """Birth (online) and Will (offline) of a station. A Will counts only when its boot is the last birth's (DESIGN 5).
+
+    `next_seq` is the sequence number its next new summary will get, 0 where it does not say: one that the cloud has had already
+    tells of a station that was restored from a backup.
+    """
 
     station: str
     boot: str
@@ -149,6 +171,7 @@ class StationState(msgspec.Struct, frozen=True):
     agent_version: str = ""
     simulated: bool = False
     v: int = WIRE_VERSION
+    next_seq: Count = 0
 
 
 class ReportedState(msgspec.Struct, frozen=True):
@@ -284,13 +307,20 @@ class CommandResult(msgspec.Struct, frozen=True):
 
 
 class Ack(msgspec.Struct, frozen=True):
-    """Sequence ranges [first, last] the cloud has committed, and how many more it would take now (`credit`)."""
+    """Sequence ranges [first, last] the cloud has committed, and how many more it would take now (`credit`).
+
+    `conflicts` are ranges under which the cloud has committed something else: another device counts under the same boot (a
+    clone), or this one was restored from a backup. The station sends those rows again under a boot of its own, and nothing new
+    under this one; `renew_boot` asks for that before any row is in conflict.
+    """
 
     station: str
     boot: str
     ranges: tuple[tuple[Count, Count], ...]
     credit: Count
     v: int = WIRE_VERSION
+    conflicts: tuple[tuple[Count, Count], ...] = ()
+    renew_boot: bool = False
 
 
 class AggregatorState(msgspec.Struct, frozen=True):

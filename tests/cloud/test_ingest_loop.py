@@ -6,7 +6,6 @@ import queue
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -14,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloud.ingest_loop import Batch, IngestLoop
+from cloud.ingest_loop import IngestLoop
+from cloud.ports.batch import Batch, Commit, Outcome
 from cloud.ports.link import Arrival
 from contract.codec import encode_control, encode_summary
 from contract.errors import StorageFull, TransientError
@@ -32,7 +32,7 @@ class Desk:
         self.tables, self.link, self.clock = tables, RecordingLink(), HandClock()
         self.queue: queue.Queue[Arrival] = queue.Queue()
         self.done: list[str] = []
-        self.commit: Callable[[Batch, float], int] = lambda batch, now: commit_batch(tables, batch, now)
+        self.commit: Commit = lambda batch, now: commit_batch(tables, batch, now)
         self.loop = IngestLoop(self.queue, self.link, lambda b, n: self.commit(b, n), self.clock.now, self.clock.sleep)
 
     def arrival(self, name: str, payload: bytes) -> Arrival:
@@ -81,7 +81,7 @@ def test_nothing_is_acknowledged_before_the_commit_and_a_commit_that_fails_is_tr
 ) -> None:
     commit, failures = desk.commit, 3
 
-    def failing(batch: Batch, now: float) -> int:
+    def failing(batch: Batch, now: float) -> Outcome:
         nonlocal failures
         assert desk.done == [] and desk.link.published == []
         if failures:
@@ -96,7 +96,7 @@ def test_nothing_is_acknowledged_before_the_commit_and_a_commit_that_fails_is_tr
 
 
 def test_a_loop_that_is_stopped_while_the_disk_is_full_acknowledges_nothing(desk: Desk) -> None:
-    def full(batch: Batch, now: float) -> int:
+    def full(batch: Batch, now: float) -> Outcome:
         desk.loop.stop()
         raise StorageFull("the disk is full")
 
@@ -108,7 +108,7 @@ def test_a_loop_that_is_stopped_while_the_disk_is_full_acknowledges_nothing(desk
 def test_a_message_that_breaks_the_commit_is_dead_and_the_others_are_stored(desk: Desk) -> None:
     commit = desk.commit
 
-    def breaking(batch: Batch, now: float) -> int:
+    def breaking(batch: Batch, now: float) -> Outcome:
         if any(s.header.seq == 2 for s, _ in batch.summaries):
             raise OverflowError("Python int too large to convert to SQLite INTEGER")
         return commit(batch, now)
@@ -217,7 +217,7 @@ def test_the_thread_gathers_a_batch_and_stops_when_told(desk: Desk) -> None:
     sizes: list[int] = []
     commit = desk.commit
 
-    def measure(batch: Batch, now: float) -> int:
+    def measure(batch: Batch, now: float) -> Outcome:
         sizes.append(len(batch.summaries))
         if sum(sizes) == 450:
             loop.stop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cloud.ingest_loop import Batch
+from cloud.ports.batch import Batch, Outcome
 from cloud.store.alarms import Alarms
 from cloud.store.answer_states import AnswerStates
 from cloud.store.audit import AuditLog
@@ -92,7 +92,7 @@ def note(
     return SampleNote(sample, at, part or f"part of {sample}", "good", confidence, "PASS", reason, 0.5, novelty)
 
 
-def commit_batch(tables: Tables, batch: Batch, now: float) -> int:
+def commit_batch(tables: Tables, batch: Batch, now: float) -> Outcome:
     """Store what a run of arrivals says, as the wiring does."""
     dead = [DeadLetter(name, reason, payload, now) for name, reason, payload in batch.dead]
     fresh = [ReceivedSummary(each, payload, now) for each, payload in batch.summaries]
@@ -100,4 +100,4 @@ def commit_batch(tables: Tables, batch: Batch, now: float) -> int:
     tables.stations.commit(batch.states, batch.reports, now)
     for result in batch.results:
         tables.commands.answered(result)
-    return new
+    return Outcome(new)

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securesystemslib.signer import CryptoSigner
 
 from contract.codec import decode_control, decode_summary, encode_control, encode_summary
+from contract.gaps import gap_key, sign_gap
 from contract.manifest import (
     Artefact,
     Compatibility,
@@ -37,6 +38,7 @@ from contract.messages import (
     CommandResult,
     ConfigOrder,
     DesiredState,
+    GapNote,
     Header,
     OpinionsNote,
     Order,
@@ -112,7 +114,7 @@ def order() -> Order:
 
 def summary() -> Summary:
     """Return a summary with every field filled in."""
-    return Summary(
+    message = Summary(
         header=Header(STATION, BOOT, 17, _AT - 60.0, _AT, 3600.25, True, BUNDLE, camera="left"),
         accounting=Accounting(
             captured=9,
@@ -143,7 +145,10 @@ def summary() -> Summary:
         simulated=True,
         note="Überlauf: 2 frames",
         opinions=OpinionsNote(6, 4, 2, 1, 1, 3, {"evicted": 1}),
+        covers=((12, 14), (16, 16)),
+        gap=GapNote(4, "lack of room"),
     )
+    return sign_gap(message, gap_key("a token for tests, known to everybody"))
 
 
 def manifest() -> Manifest:
@@ -192,7 +197,7 @@ def order_keys() -> OrderKeys:
 def examples() -> dict[str, Example]:
     """Return an example of each message by the name of its golden file."""
     control: dict[str, msgspec.Struct] = {
-        "station_state": StationState(STATION, BOOT, True, _AT, "0.1.0", True),
+        "station_state": StationState(STATION, BOOT, True, _AT, "0.1.0", True, next_seq=18),
         "reported_state": ReportedState(
             STATION,
             BOOT,
@@ -222,7 +227,7 @@ def examples() -> dict[str, Example]:
         "order_keys": order_keys(),
         "command": Command("c-9", STATION, "upload_samples", _AT + 60.0, {"samples": ["s-1", "s-2"]}),
         "command_result": CommandResult("c-9", STATION, False, "s-2 was evicted"),
-        "ack": Ack(STATION, BOOT, ((1, 16), (18, 18)), 100),
+        "ack": Ack(STATION, BOOT, ((1, 16), (18, 18)), 100, conflicts=((17, 17),), renew_boot=True),
         "aggregator_state": AggregatorState(True, _AT),
     }
     return {
