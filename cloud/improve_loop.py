@@ -29,6 +29,7 @@ from cloud.retrain_trigger import RetrainBooks, RetrainTrigger
 from cloud.review.retrain_policy import RetrainPolicy
 from cloud.review_requests import RequestRules, ReviewRequests
 from cloud.rollout.rollout_states import RolloutState
+from cloud.unsaved import Unsaved
 from contract.codec import decode_summary
 from contract.errors import BadMessage, SketchMismatch
 from contract.sketches.wire import from_wire
@@ -85,6 +86,7 @@ class ImproveLoop:
         self._policy, self._cohorts, self._labels = policy, dict(cohorts or {}), labels
         self._lock = threading.Lock()
         self._untold: list[DriftEvent] = []
+        self._cursor = 0
         self._load()
         self._retrains = RetrainTrigger(
             RetrainBooks(stored.stations, stored.alarms, stored.samples, stored.rollouts),
@@ -180,15 +182,16 @@ class ImproveLoop:
 
     def _observe(self, rows: Sequence[tuple[int, bytes]]) -> list[Opened]:
         events: list[DriftEvent] = []
-        seen: set[str] = set()
+        now = self._now()
         for cursor, payload in rows:
-            self._cursor = cursor
+            before, self._cursor = self._cursor, cursor
             try:
                 summary = decode_summary(payload)
                 if summary.window is None:
                     continue
                 h, window = summary.header, from_wire(summary.window)
                 series = series_name(h.station, h.camera)
+                self._unsaved.saw(series, before, now)
                 self._labels.saw(cursor, h, window)
                 record = WindowRecord(
                     series, h.boot, h.seq, h.started_at, h.ended_at, window, h.monotonic_s, h.clock_synced
@@ -197,16 +200,16 @@ class ImproveLoop:
             except (BadMessage, SketchMismatch) as error:
                 # Stored by a version that let it through: one window less must not end the watch over every station.
                 _log.error("summary row %d is left out of the drift watch: %s", cursor, error.one_line())
-                continue
-            seen.add(series)
-        opened = self._opened(events, self._now())
-        self._labels.keep()
-        self._keep(seen, opened, _cleared(events, self._now()))
+        opened, cleared = self._opened(events, now), _cleared(events, now)
+        # An alarm is stored with all that it came of: other stations' evidence may be part of it.
+        self._keep(self._unsaved.all() if opened or cleared else self._unsaved.due(now), opened, cleared)
         return opened
 
     def _load(self) -> None:
         self._fleet = FleetDrift(self._policy, self._cohorts)
+        self._unsaved: Unsaved[int] = Unsaved()
         self._cursor, snapshots = self._stored.alarms.load_state()
+        self._recorded = self._cursor
         unread = set()
         for series, snapshot in snapshots.items():
             try:
@@ -240,8 +243,15 @@ class ImproveLoop:
         cleared: Sequence[tuple[str, float, str]],
         settled: Sequence[tuple[str, float, str]] = (),
     ) -> None:
-        snapshots = {each: self._fleet.snapshot_station(each) for each in series}
-        self._stored.alarms.commit(self._cursor, snapshots, opened, cleared, settled)
+        saving = set(series)
+        read = self._unsaved.read_up_to(self._cursor, saving)
+        if not (saving or opened or cleared or settled) and read == self._recorded:
+            return
+        self._labels.keep(saving)
+        snapshots = {each: self._fleet.snapshot_station(each) for each in sorted(saving & set(self._fleet.stations()))}
+        self._stored.alarms.commit(read, snapshots, opened, cleared, settled)
+        self._recorded = read
+        self._unsaved.saved(saving)
 
     def _seen(self) -> Sequence[str]:
         with self._lock:

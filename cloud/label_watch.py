@@ -64,16 +64,16 @@ class LabelWatch:
             if after is not before:
                 self._put(series, after)
 
-    def keep(self) -> None:
-        """Store what was counted. Call it before the windows' rows are recorded as read: counting them again does no harm."""
+    def keep(self, series: Iterable[str]) -> None:
+        """Store what was counted of these. Call it before their rows are recorded as read: counting them again does no harm."""
         with self._lock:
-            self._save()
+            self._save(self._unsaved.intersection(series))
 
     def re_enrolled(self, series: str, at: float) -> None:
         """Forget a series' windows and labels so far: its camera was enrolled again."""
         with self._lock:
             self._put(series, start_anew(self._states.get(series, AnswerState()), at))
-            self._save()
+            self._save({series})
 
     def concept_alarms(self, statuses: Callable[[Iterable[str]], Sequence[StationDrift]], now: float) -> list[Opened]:
         """Return the alarms to be opened: of series whose answers became wrong and that have no open alarm."""
@@ -148,10 +148,10 @@ class LabelWatch:
         self._changed.add(series)
         self._views.pop(series, None)
 
-    def _save(self) -> None:
-        if self._unsaved:
-            self._stored.save({series: encode_answers(self._states[series]) for series in sorted(self._unsaved)})
-            self._unsaved.clear()
+    def _save(self, series: set[str]) -> None:
+        if series:
+            self._stored.save({each: encode_answers(self._states[each]) for each in sorted(series)})
+            self._unsaved -= series
 
     def _take_changed(self) -> set[str]:
         """Return the series with a new window or label, each once."""

@@ -582,3 +582,28 @@ def test_a_station_is_told_of_its_drift_again_when_anybody_comes_back(fleet: Fle
     fleet.loop.tick()
     fleet.loop.tick()
     assert fleet.told_of_drift() == [("s1", True)] * 4
+
+
+def test_states_are_stored_now_and_then_and_a_restart_in_between_ends_where_none_would_have(
+    tables: Tables, tmp_path: Path
+) -> None:
+    steady, restarted = Fleet(tables), Fleet(open_tables(tmp_path / "restarted.db"))
+    stored = set()
+    for turn in range(44):
+        for fleet in (steady, restarted):
+            if turn == 38:
+                fleet.lines["s1"].shift_by(sharpness=-6.0)
+            fleet.send(1)
+        if turn % 5 == 3:
+            restarted.restart()
+        with tables.database.read() as connection:
+            stored |= {bytes(row[0]) for row in connection.exec_driver_sql("SELECT snapshot FROM drift_state")}
+    assert 2 <= len(stored) <= 10, "two stations, 44 windows each"
+    assert len(steady.tables.alarms.all()) == 1
+    assert [replace(a, id=0) for a in steady.tables.alarms.all()] == [
+        replace(a, id=0) for a in restarted.tables.alarms.all()
+    ]
+    restarted.loop.tick()
+    for series in ("s1", "s2"):
+        assert steady.loop.drift_status(series) == restarted.loop.drift_status(series)
+    restarted.tables.database.close()
