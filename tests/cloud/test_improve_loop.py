@@ -228,7 +228,7 @@ def _keep(fleet: Fleet, at: float, seq: int, *reasons: str) -> None:
 @given(
     st.lists(st.sampled_from(["", "audit", "hard", "novel", "hard audit", "hard hard hard"]), min_size=1, max_size=30)
 )
-@settings(max_examples=40)
+@settings(max_examples=15)
 def test_hard_frames_never_take_the_places_of_random_ones(hours: list[str]) -> None:
     with TemporaryDirectory() as folder:
         tables = open_tables(Path(folder) / "cloud.db")

@@ -13,6 +13,8 @@ import pytest
 from agent.settings_keys import WindowSettings
 from scripts.benches.agent import table
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 CONTENDERS = ("bare", "agent", *(("no_sketches",) if "sketch" in WindowSettings.__struct_fields__ else ()))
 

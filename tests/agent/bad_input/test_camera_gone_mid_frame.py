@@ -111,6 +111,7 @@ def proxy() -> Iterator[CuttingProxy]:
         proxy.close()
 
 
+@pytest.mark.long
 def test_an_rtsp_stream_cut_in_the_middle_of_a_packet(tmp_path: Path, proxy: CuttingProxy) -> None:
     station = station_on(tmp_path, f'kind = "rtsp"\nurl = "rtsp://127.0.0.1:{proxy.port}/line"\n')
     try:

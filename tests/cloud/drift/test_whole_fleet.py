@@ -38,7 +38,8 @@ def _rounds(fleet: FleetDrift, lines, count: int, rng: random.Random | None = No
     return events
 
 
-@pytest.mark.parametrize("sd", [1.2, pytest.param(5.0, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("sd", [1.2, 5.0])
 def test_one_shared_cause_on_100_stations_raises_one_fleet_alarm_and_not_100(new_line, sd) -> None:
     fleet, lines = _enrolled(new_line, 100)
     for line in lines:
@@ -116,6 +117,7 @@ def test_a_broken_camera_under_a_shared_alarm_still_has_its_own(new_line) -> Non
     assert events[0].cause is Cause.FROZEN
 
 
+@pytest.mark.long
 def test_60_simulated_stations_are_flagged_when_they_drift_and_never_before() -> None:
     outcome = watch_fleet(Plant(stations=60, watch_days=3, drifting=0.1, seed=11), hourly_policy(7))
     assert outcome.false_flags == () and outcome.shared_flags == ()
@@ -141,7 +143,7 @@ def test_a_quiet_month_of_500_stations_raises_no_more_than_promised() -> None:
 
 
 def test_simulate_prints_rates_with_their_intervals(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["drift", "simulate", "--stations", "6", "--enrol-days", "3", "--days", "2", "--drifting", "0.5"]
+    words = ["drift", "simulate", "--stations", "6", "--enrol-days", "2", "--days", "1", "--drifting", "0.5"]
     assert main(words) == 0
     text = capsys.readouterr().out
     assert "per 1,000 station-days" in text and "median delay" in text
