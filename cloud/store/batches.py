@@ -81,7 +81,7 @@ class Batches:
         born = [state for state in batch.states if state.online and state.next_seq > 0]
         names = {summary.header.station for summary, _ in batch.summaries} | {state.station for state in born}
         rows = {id(summary): summary_row(summary, payload, now) for summary, payload in batch.summaries}
-        self._partitions.make(row["filed_at"] for row in rows.values())
+        self._partitions.make((row["filed_at"] for row in rows.values()), now)
         changes = _Changes()
         with self._database.write() as connection:
             if names:

@@ -40,22 +40,8 @@ class Database:
         self._writer = engine.execution_options(writes=True)
         self.is_postgresql = engine.dialect.name == "postgresql"
         try:
-            with engine.connect():
-                pass
-            if upgrade:
-                bring_up_to_date(self._writer)
-        except OperationalError as error:
-            self.close()
-            hint = "check `database` in cloud.toml, and that the folder exists and may be written"
-            if self.is_postgresql:
-                hint = "check `database` in cloud.toml, and that the server runs and lets this user in"
-            shown = engine.url.render_as_string(hide_password=True)
-            raise InvalidConfig(f"cannot open the database {shown}: {error.orig}", hint=hint) from error
-        except (DatabaseError, UnicodeDecodeError) as error:
-            self.close()
-            hint = "move the file away to start afresh, or restore a backup"
-            raise InvalidConfig(f"{url} is no usable database: {getattr(error, 'orig', error)}", hint=hint) from error
-        except InvalidConfig:
+            self._open(url, upgrade)
+        except BaseException:
             self.close()
             raise
 
@@ -124,6 +110,22 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         self._reader.dispose()
+
+    def _open(self, url: str, upgrade: bool) -> None:
+        try:
+            with self._reader.connect():
+                pass
+            if upgrade:
+                bring_up_to_date(self._writer)
+        except OperationalError as error:
+            hint = "check `database` in cloud.toml, and that the folder exists and may be written"
+            if self.is_postgresql:
+                hint = "check `database` in cloud.toml, and that the server runs and lets this user in"
+            shown = self._reader.url.render_as_string(hide_password=True)
+            raise InvalidConfig(f"cannot open the database {shown}: {error.orig}", hint=hint) from error
+        except (DatabaseError, UnicodeDecodeError) as error:
+            hint = "move the file away to start afresh, or restore a backup"
+            raise InvalidConfig(f"{url} is no usable database: {getattr(error, 'orig', error)}", hint=hint) from error
 
     def _insert(self, table: Table) -> Any:
         return (postgresql if self.is_postgresql else sqlite).insert(table)
