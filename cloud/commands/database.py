@@ -14,8 +14,8 @@ _EXAMPLES = """examples:
   plumbline-cloud database status --config plant/cloud.toml
   plumbline-cloud database upgrade --config plant/cloud.toml
 
-`serve` and `ingest` upgrade by themselves when they start. Run `upgrade` first where that takes long: the summaries are copied once,
-and need their room twice until it is over. Make a backup before: an older program does not open a newer database."""
+`serve` and `ingest` upgrade by themselves when they start. Run `upgrade` before where that takes long: the summaries are
+copied once, and need their room twice until it is over. Make a backup first: an older program cannot use a newer database."""
 
 
 def register(subparsers: Subparsers) -> None:
