@@ -19,7 +19,7 @@ from cloud.drift_notices import DriftNotices
 from cloud.label_watch import LabelWatch
 from cloud.ports.alarms import AlarmBook, Opened, Retrain
 from cloud.ports.link import Link
-from cloud.ports.records import AuditLog, CommandLog, SummaryLog
+from cloud.ports.records import AuditLog, CommandLog, Cursor, SummaryLog
 from cloud.ports.registry import Releases
 from cloud.ports.rollouts import RolloutBook
 from cloud.ports.samples import Sample, SampleBook
@@ -86,7 +86,7 @@ class ImproveLoop:
         self._policy, self._cohorts, self._labels = policy, dict(cohorts or {}), labels
         self._lock = threading.Lock()
         self._untold: list[DriftEvent] = []
-        self._cursor = 0
+        self._cursor = Cursor()
         self._load()
         self._retrains = RetrainTrigger(
             RetrainBooks(stored.stations, stored.alarms, stored.samples, stored.rollouts),
@@ -180,7 +180,7 @@ class ImproveLoop:
         for alarm in opened:
             _log.warning("drift alarm on %s: %s", alarm.series, alarm.sentence)
 
-    def _observe(self, rows: Sequence[tuple[int, bytes]]) -> list[Opened]:
+    def _observe(self, rows: Sequence[tuple[Cursor, bytes]]) -> list[Opened]:
         events: list[DriftEvent] = []
         now = self._now()
         for cursor, payload in rows:
@@ -192,14 +192,14 @@ class ImproveLoop:
                 h, window = summary.header, from_wire(summary.window)
                 series = series_name(h.station, h.camera)
                 self._unsaved.saw(series, before, now)
-                self._labels.saw(cursor, h, window)
+                self._labels.saw(cursor.position, h, window)
                 record = WindowRecord(
                     series, h.boot, h.seq, h.started_at, h.ended_at, window, h.monotonic_s, h.clock_synced
                 )
                 events += self._fleet.observe(record)
             except (BadMessage, SketchMismatch) as error:
                 # Stored by a version that let it through: one window less must not end the watch over every station.
-                _log.error("summary row %d is left out of the drift watch: %s", cursor, error.one_line())
+                _log.error("summary row %d is left out of the drift watch: %s", cursor.row, error.one_line())
         opened, cleared = self._opened(events, now), _cleared(events, now)
         # An alarm is stored with all that it came of: other stations' evidence may be part of it.
         self._keep(self._unsaved.all() if opened or cleared else self._unsaved.due(now), opened, cleared)
@@ -207,7 +207,7 @@ class ImproveLoop:
 
     def _load(self) -> None:
         self._fleet = FleetDrift(self._policy, self._cohorts)
-        self._unsaved: Unsaved[int] = Unsaved()
+        self._unsaved: Unsaved[Cursor] = Unsaved()
         self._cursor, snapshots = self._stored.alarms.load_state()
         self._recorded = self._cursor
         unread = set()
