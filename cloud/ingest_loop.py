@@ -20,6 +20,8 @@ _log = logging.getLogger(__name__)
 
 BATCH_SIZE = 200
 BATCH_WINDOW_S = 0.1
+# A broker that lets few messages be unacknowledged (mosquitto: 20) sends no more before the batch is stored: do not wait for it.
+BATCH_PAUSE_S = 0.01
 # A station that sends without pause hears of it this often, whatever the number of batches; one that waits hears at once.
 ACK_EVERY_S = 0.05
 TELL_EVERY_S = 60.0
@@ -200,7 +202,7 @@ class IngestLoop:
             return []
         ends = self._now() + self._batch_window_s
         while len(arrivals) < self._batch_size and (left := ends - self._now()) > 0:
-            more = take_arrivals(self._arrivals, self._batch_size - len(arrivals), min(left, self._batch_window_s))
+            more = take_arrivals(self._arrivals, self._batch_size - len(arrivals), min(left, BATCH_PAUSE_S))
             if not more:
                 break
             arrivals += more
