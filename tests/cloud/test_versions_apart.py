@@ -7,6 +7,7 @@ import pytest
 
 from cloud.dead_replay import ReplayEnd, replay
 from cloud.ports.batch import Batch, Commit, Outcome
+from cloud.ports.records import Cursor
 from contract.codec import decode_summary, encode_summary
 from contract.topics import Channel, topic
 from tests.cloud.test_ingest_loop import Desk
@@ -35,7 +36,7 @@ def test_a_message_of_a_neighbouring_version_is_taken(desk: Desk, name: str, wri
     desk.loop.ingest([desk.arrival(topic(STATION, CHANNELS[name]), payload)])
     assert desk.dead() == [] and len(desk.done) == 1
     if name == "summary":
-        (_, stored), *more = desk.tables.summaries.after(0, 10)
+        (_, stored), *more = desk.tables.summaries.after(Cursor(), 10)
         assert stored == payload and not more, "as it was sent, fields of tomorrow included"
         assert [a.ranges for a in desk.link.acks()] == [((17, 17),)]
         assert decode_summary(stored).header.seq == 17
