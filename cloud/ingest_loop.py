@@ -97,6 +97,7 @@ class IngestLoop:
                 self.ingest(arrivals)
             self._acknowledge()
             self._tell()
+        self._send_acks(self._now())
 
     def stop(self) -> None:
         """Finish the batch at hand and return from `run`."""
@@ -171,6 +172,9 @@ class IngestLoop:
         now = self._now()
         if 0.0 <= now - self._acked_at < ACK_EVERY_S and not self._arrivals.empty():
             return
+        self._send_acks(now)
+
+    def _send_acks(self, now: float) -> None:
         self._acked_at = now
         for ack in self._acks.take(self.credit()):
             self.counts.acks += 1

@@ -17,9 +17,9 @@ from cloud.store.batches import Batches
 from cloud.store.database import Database
 
 
-def make_arrivals() -> queue.Queue[Arrival]:
-    """Return where arrivals wait: twice what one broker sends unacknowledged. Beyond that the broker keeps them."""
-    return queue.Queue(2 * RECEIVE_MAXIMUM)
+def make_arrivals(brokers: int = 1) -> queue.Queue[Arrival]:
+    """Return where arrivals wait: room for what all brokers send unacknowledged, and for one that comes back to send it again."""
+    return queue.Queue((brokers + 1) * RECEIVE_MAXIMUM)
 
 
 def brokers_of(settings: CloudSettings) -> tuple[str, ...]:

@@ -49,7 +49,7 @@ def work(
     name = worker_client_id(settings, number)
     clock = SystemClock()
     with _alone(f"{name} {brokers}"), contextlib.closing(Database(settings.database_url())) as database:
-        arrivals = make_arrivals()
+        arrivals = make_arrivals(len(brokers))
         link = make_link(brokers, name, arrivals, clock.now, tls=tls, announce=False)
         loop = make_ingest(settings, arrivals, link, database, clock)
         threading.Thread(target=_stop_in_time, args=(parent, stopping, loop.stop), daemon=True).start()

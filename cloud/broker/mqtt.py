@@ -166,6 +166,7 @@ class MqttLink:
                 return
             if self._stopping.is_set() and not goodbye:
                 goodbye = True
+                self._write(sock)  # what was stored is acknowledged before the goodbye, not after it
                 client.disconnect()
             full = 0 < self._arrivals.maxsize <= self._arrivals.qsize() and not goodbye
             self._write(sock)

@@ -317,3 +317,25 @@ def test_credit_falls_while_arrivals_pile_up_and_comes_back(desk: Desk) -> None:
     for seq in range(10, 40):
         desk.loop.ingest([desk.sum(summary("s1", seq))])
     assert [a.credit for a in desk.link.acks()][-1] == 100
+
+
+def test_each_minute_the_log_says_what_was_done_and_stopping_sends_the_acks_that_wait(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    batches = 0
+
+    def commit(batch: Batch, now: float) -> Outcome:
+        nonlocal batches
+        batches += 1
+        desk.clock.forward(0.01 if batches < 3 else 61.0)
+        desk.queue.put(desk.arrival("x", b"%d" % batches))  # there is always more
+        if batches == 3:
+            desk.loop.stop()
+        return Outcome(len(batch.summaries))
+
+    desk.commit = commit
+    desk.queue.put(desk.sum(summary("s1", 1)))
+    desk.loop.run()
+    assert "ingest: 1 committed, 0 duplicates, 0 conflicts, 2 dead, queue 1" in caplog.text
+    assert [a.ranges for a in desk.link.acks()] == [((1, 1),)]

@@ -94,6 +94,7 @@ def test_two_workers_share_the_stations_and_one_that_is_killed_comes_back(
     assert command.says("starting it again") == 1
 
 
+@pytest.mark.long
 def test_workers_end_when_their_supervisor_is_killed(config: Path, commands: list[Command]) -> None:
     command = Command(config, "--workers", "2")
     commands.append(command)
@@ -106,6 +107,7 @@ def test_workers_end_when_their_supervisor_is_killed(config: Path, commands: lis
     wait_for(lambda: not any(_runs(pid) for pid in workers))
 
 
+@pytest.mark.long
 def test_the_same_worker_does_not_run_twice(config: Path, commands: list[Command]) -> None:
     first = Command(config)
     commands.append(first)
