@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import queue
 import socket
 import threading
 from collections.abc import Callable
@@ -19,15 +18,14 @@ from cloud.api.configuration import configuration_routes
 from cloud.api.devices import device_routes
 from cloud.api.fleet import fleet_routes
 from cloud.api.review import review_routes
-from cloud.broker.mqtt import MqttLink
+from cloud.broker.sharded import RunningLink
 from cloud.clock import SystemClock
 from cloud.config_orders import ConfigOrders
 from cloud.dashboard.fleet_view import fleet_view
 from cloud.dashboard.pages import install_dashboard
 from cloud.improve_loop import ImproveLoop, ImproveRules, Stored
-from cloud.ingest_loop import IngestLoop
+from cloud.ingest_wiring import brokers_of, make_arrivals, make_ingest, make_link
 from cloud.label_watch import LabelWatch
-from cloud.ports.link import Arrival
 from cloud.registry.bundle import open_bundle
 from cloud.registry.catalog import ReleasedVersion, ReleaseState
 from cloud.registry.full_precision import FullPrecisionModels
@@ -56,8 +54,6 @@ from contract.errors import AddressInUse, InvalidConfig, PlumblineError
 
 _log = logging.getLogger(__name__)
 
-# About a minute of 10,000 stations' summaries; beyond that the broker keeps them.
-_ARRIVALS = 2_000
 _TICK_S = 0.5
 
 
@@ -157,8 +153,10 @@ class Aggregator:
         keys = load_keys(settings.path(settings.keys))
         registry = open_registry(settings)
         stores = open_stores(settings)
-        arrivals: queue.Queue[Arrival] = queue.Queue(_ARRIVALS)
-        link = MqttLink(settings.broker.host, settings.broker.port, settings.broker.client_id, arrivals, now)
+        arrivals = make_arrivals(len(brokers_of(settings)))
+        link = make_link(
+            brokers_of(settings), settings.broker.client_id, arrivals, now, channels=settings.ingest.in_serve
+        )
         orders = CurrentOrderSigner(settings.path(settings.keys))
         rollout = RolloutLoop(
             rollouts=stores.rollouts,
@@ -185,14 +183,15 @@ class Aggregator:
             configurations=stores.configurations, stations=stores.stations, signer=orders, now=now
         )
         improve = make_improve_loop(settings, stores, registry, keys, link, rollout, clock)
-        self._ingest = IngestLoop(arrivals, link, stores.batches.commit, now, clock.sleep)
+        self._ingest = make_ingest(settings, arrivals, link, stores.database, clock)
         self._stores, self._link, self._improve = stores, link, improve
         # The keys are read anew each time: a rotation brings others while this runs.
         resign = ResignJob(lambda: registry.tuf(load_keys(settings.path(settings.keys))), now)
         self._stop = threading.Event()
         self._sleep = clock.sleep
         self._threads = [
-            self._every(_TICK_S, "ingest", self._ingest.run),
+            # Where workers take messages in, nothing arrives here, and the loop waits for nothing.
+            *([self._every(_TICK_S, "ingest", self._ingest.run)] if settings.ingest.in_serve else []),
             self._every(_TICK_S, "improve", improve.tick),
             self._every(_TICK_S, "rollout", rollout.tick),
             self._every(3600.0, "resign", resign.tick),
@@ -256,7 +255,7 @@ def make_improve_loop(
     stores: Stores,
     registry: Registry,
     keys: Keys,
-    link: MqttLink,
+    link: RunningLink,
     rollout: RolloutLoop,
     clock: SystemClock,
 ) -> ImproveLoop:
@@ -311,7 +310,7 @@ def _make_app(
     settings: CloudSettings,
     stores: Stores,
     registry: Registry,
-    link: MqttLink,
+    link: RunningLink,
     rollout: RolloutLoop,
     improve: ImproveLoop,
     resign: ResignJob,
