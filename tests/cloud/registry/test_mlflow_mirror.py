@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from cloud.mirror_wiring import mirror_now
+from cloud.mirror_wiring import mirror_now, mirror_or_tell
 from cloud.ports.rollouts import Rollout
 from cloud.registry.catalog import ReleaseState
 from cloud.registry.keys import Keys, init_keys
@@ -244,3 +244,17 @@ def test_mirror_without_mlflow_says_what_to_install(monkeypatch: pytest.MonkeyPa
     with pytest.raises(InvalidConfig) as caught:
         open_mirror("sqlite:///x.db", "plumbline")
     assert "plumbline-edge[cloud,mlflow]" in caught.value.hint
+
+
+def test_loop_is_told_of_a_version_that_is_not_mirrored(
+    uri: str, registry: Registry, keys: Keys, tmp_path: Path
+) -> None:
+    digest = put(registry, keys, "v1", tmp_path)
+    settings = MlflowSettings(uri, "told to the loop")
+    mirror_or_tell(settings, registry, [])
+    put(registry, keys, "v2", tmp_path)
+    registry.blobs.path(digest).unlink()
+    registry.catalog.set_state("v1", ReleaseState.WITHDRAWN)
+    with pytest.raises(TransientError, match="first v1: no blob"):
+        mirror_or_tell(settings, registry, [])
+    assert set(versions(open_mirror(uri, "told to the loop"))) == {"v1", "v2"}
