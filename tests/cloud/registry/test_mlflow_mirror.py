@@ -11,19 +11,23 @@ from typing import Any
 import msgspec
 import pytest
 
+from cloud.__main__ import main
+from cloud.commands.mirror import mirror_beside
 from cloud.mirror_wiring import mirror_now, mirror_or_tell
 from cloud.ports.rollouts import Rollout
 from cloud.registry.catalog import ReleaseState
-from cloud.registry.keys import Keys, init_keys
+from cloud.registry.keys import Keys, init_keys, load_keys
 from cloud.registry.mirror_releases import mirror_releases
 from cloud.registry.mlflow_mirror import MlflowMirror, open_mirror
-from cloud.registry.release import Registry, release
+from cloud.registry.release import Registry, release, release_archive
 from cloud.rollout.rollout_states import RolloutState
+from cloud.settings import load_settings
 from cloud.settings_scale import MlflowSettings
 from contract.errors import InvalidConfig, TransientError
 from contract.manifest import Lineage
 from tests.cloud.registry.test_registry import content
 from tests.fixtures_broker import free_port
+from tests.tiny_bundle import write_bundle
 
 NOW = 1_795_200_000.0
 # MLflow 3.17 uses a loader strategy that SQLAlchemy 2.1 deprecates.
@@ -258,3 +262,42 @@ def test_loop_is_told_of_a_version_that_is_not_mirrored(
     with pytest.raises(TransientError, match="first v1: no blob"):
         mirror_or_tell(settings, registry, [])
     assert set(versions(open_mirror(uri, "told to the loop"))) == {"v1", "v2"}
+
+
+@pytest.fixture
+def config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    home = tmp_path / "plant"
+    assert main(["init", "--home", str(home)]) == 0
+    bundle = write_bundle(tmp_path / "v1.plb", version="v1")
+    release_archive(bundle, Registry(home / "registry"), load_keys(home / "keys"), 1_795_200_000.0)
+    capsys.readouterr()
+    return home / "cloud.toml"
+
+
+def test_command_shows_what_is_released_once(config: Path, uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with config.open("a") as file:
+        file.write(f'\n[mlflow]\ntracking_uri = "{uri}"\nmodel = "by command"\n')
+    assert main(["mirror", "--config", str(config)]) == 0
+    assert capsys.readouterr().out == "1 shown anew (v1), 0 as they were\n"
+    assert main(["mirror", "--config", str(config)]) == 0
+    assert capsys.readouterr().out == "0 shown anew (none), 1 as they were\n"
+
+
+def test_release_is_told_of_a_mirror_that_is_away_and_stands(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mlflow", reason="MLflow is not installed: pip install -e '.[mlflow]'")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    mirror_beside(load_settings(config))  # none is set: nothing is said
+    assert capsys.readouterr().err == ""
+    with config.open("a") as file:
+        file.write(f'\n[mlflow]\ntracking_uri = "http://127.0.0.1:{free_port()}"\n')
+    mirror_beside(load_settings(config))
+    said = capsys.readouterr().err
+    assert "warning: released, but not mirrored" in said and "later: plumbline-cloud mirror" in said
+    assert main(["mirror", "--config", str(config)]) == 1
+
+
+def test_mirror_that_is_not_set_says_what_to_write(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["mirror", "--config", str(config)]) == 1
+    assert "tracking_uri" in capsys.readouterr().err
