@@ -18,12 +18,12 @@ _COMMANDS = (
     "quantize",
     "gate",
     "release",
+    "mirror",
     "rollout",
     "kit",
     "config",
     "drift",
     "bundle",
-    "mirror",
 )
 
 
