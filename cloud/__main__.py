@@ -20,6 +20,7 @@ _COMMANDS = (
     "quantize",
     "gate",
     "release",
+    "mirror",
     "rollout",
     "kit",
     "config",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from cloud.commands.mirror import mirror_beside
 from cloud.commands.output import Subparsers, print_json
 from cloud.settings import load_settings
 
@@ -38,8 +39,9 @@ def run(args: argparse.Namespace) -> int:
     """Release a run."""
     from cloud import wiring  # here, so that --help does not load what releasing needs
 
+    settings = load_settings(args.config)
     released = wiring.release_run(
-        load_settings(args.config), args.run_folder, args.version, args.override_gate, args.actor, args.retire_older
+        settings, args.run_folder, args.version, args.override_gate, args.actor, args.retire_older
     )
     from cloud.registry.catalog import ReleaseState
 
@@ -51,5 +53,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"staged {released.version}: bundle {released.digest[:12]} waits for signatures and is not listed before")
         print("next, to see whose and what to run: plumbline-cloud keys pending")
     else:
-        print(f"released {released.version}: bundle {released.digest[:12]}, {released.size_bytes} bytes")
+        print(f"released {released.version}: bundle {released.digest[:12]}, {released.size_bytes} bytes", flush=True)
+    if not staged:
+        mirror_beside(settings)
     return 0

@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 
 import msgspec
 
+from cloud.ports.blobs import BlobStore
 from cloud.registry.blobs import Blobs
 from cloud.registry.bundle import BundleContent, build_bundle, manifest_sha256, open_bundle
 from cloud.registry.catalog import Catalog, ReleasedVersion, ReleaseState, check_version
@@ -28,14 +29,15 @@ from contract.target_facts import TargetFacts, encode_facts
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """The registry in `folder`: catalog/, blobs/, and tuf/, which is served to stations as it is."""
+    """The registry in `folder`: catalog/, blobs/ unless `kept_in` is elsewhere, and tuf/, which is served as it is."""
 
     folder: Path
-    blobs: Blobs = field(init=False)
+    kept_in: InitVar[BlobStore | None] = None
+    blobs: BlobStore = field(init=False)
     catalog: Catalog = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "blobs", Blobs(self.folder / "blobs"))
+    def __post_init__(self, kept_in: BlobStore | None) -> None:
+        object.__setattr__(self, "blobs", kept_in or Blobs(self.folder / "blobs"))
         object.__setattr__(self, "catalog", Catalog(self.folder / "catalog"))
 
     @property
