@@ -26,11 +26,13 @@ from cloud.dashboard.pages import install_dashboard
 from cloud.improve_loop import ImproveLoop, ImproveRules, Stored
 from cloud.ingest_wiring import brokers_of, make_arrivals, make_ingest, make_link
 from cloud.label_watch import LabelWatch
+from cloud.mirror_wiring import mirror_or_tell
 from cloud.registry.bundle import open_bundle
 from cloud.registry.catalog import ReleasedVersion, ReleaseState
 from cloud.registry.full_precision import FullPrecisionModels
 from cloud.registry.held_out_records import HeldOutRecords
 from cloud.registry.keys import Keys, load_keys
+from cloud.registry.open_blobs import open_blobs
 from cloud.registry.orders import CurrentOrderSigner
 from cloud.registry.release import Registry
 from cloud.registry.resign import ResignJob
@@ -111,8 +113,13 @@ def open_stores(settings: CloudSettings) -> Stores:
 
 
 def open_registry(settings: CloudSettings) -> Registry:
-    """Return the registry of released versions."""
-    return Registry(settings.path("registry"))
+    """Return the registry of released versions.
+
+    Raises:
+        InvalidConfig: [blobs] names no store, or one whose driver is not installed.
+    """
+    folder = settings.path("registry")
+    return Registry(folder, open_blobs(folder, SystemClock().now, settings.blobs.url, settings.blobs.endpoint_url))
 
 
 def make_releaser(settings: CloudSettings, keys: Keys) -> Any:
@@ -197,6 +204,10 @@ class Aggregator:
             self._every(3600.0, "resign", resign.tick),
             self._every(60.0, "settings", configuration.renew),
         ]
+        if settings.mlflow.tracking_uri:
+            # A thread of its own: an MLflow that is slow or away holds nothing up.
+            mirror = lambda: mirror_or_tell(settings.mlflow, registry, stores.rollouts.all())  # noqa: E731
+            self._threads.append(self._every(300.0, "mirror", mirror))
         self.faults = 0
         self.app = _make_app(settings, stores, registry, link, rollout, improve, resign, configuration, now)
 

@@ -122,6 +122,8 @@ def device_routes(
             raise HTTPException(404, error.one_line()) from error
         except BadImage as error:
             raise HTTPException(422, error.one_line()) from error
+        except TransientError as error:
+            raise HTTPException(503, error.one_line(), headers={"Retry-After": str(RETRY_AFTER_S)}) from error
         except RefusedError as error:
             raise HTTPException(403, error.one_line()) from error
         return Response(status_code=204)

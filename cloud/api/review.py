@@ -13,7 +13,7 @@ from cloud.api.auth import Role, role_guard
 from cloud.ports.registry import ImageFiles
 from cloud.review.why_asked import why_asked
 from cloud.store.samples import Samples
-from contract.errors import NotFound
+from contract.errors import NotFound, TransientError
 
 
 class LabelBody(BaseModel):
@@ -56,6 +56,8 @@ def review_routes(
             return FileResponse(images.path(found.image_sha256), media_type="image/png")
         except NotFound as error:
             raise HTTPException(404, error.one_line()) from error
+        except TransientError as error:
+            raise HTTPException(503, error.one_line()) from error
 
     @routes.post("/{sample}")
     def label(sample: str, body: LabelBody) -> dict[str, Any]:

@@ -118,6 +118,17 @@ def test_an_image_that_was_asked_for_is_stored_by_its_hash(api: Api, png: Callab
     assert api.tables.samples.get("x1").image_sha256 == hashlib.sha256(png()).hexdigest()
 
 
+def test_an_image_that_cannot_be_stored_now_is_to_be_sent_again(api: Api, png: Callable[..., bytes]) -> None:
+    api.tables.samples.mark_requested(["x1"], 1, 1.0)
+    blobs = api.tuf.parent.parent / "blobs"
+    blobs.write_text("where the folder should be")
+    answer = api.post("/v1/samples/s1/x1", S1, content=png())
+    assert answer.status_code == 503 and int(answer.headers["Retry-After"]) > 0
+    assert api.tables.samples.get("x1").image_sha256 is None
+    blobs.unlink()
+    assert api.post("/v1/samples/s1/x1", S1, content=png()).status_code == 204
+
+
 def test_an_image_of_an_unknown_or_another_stations_frame_is_404_and_not_stored(
     api: Api, png: Callable[..., bytes]
 ) -> None:
