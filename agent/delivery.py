@@ -107,7 +107,8 @@ class Delivery:
         deleted = self._outbox.acknowledge(ack.boot, ack.ranges, now) if ack.ranges else 0
         for row_id in self._named(ack.boot, ack.ranges):
             del self._sent[row_id]
-        renamed, new_boot = 0, False
+        boot_before = self._outbox.boot if ack.conflicts or ack.renew_boot else ""
+        renamed = 0
         if ack.conflicts:
             renamed = self._outbox.rename(ack.boot, ack.conflicts)
             for row_id in self._named(ack.boot, ack.conflicts):
@@ -115,8 +116,8 @@ class Delivery:
                 sent.times, sent.due_s = 0, 0.0
                 heapq.heappush(self._due, (0.0, row_id))
         if ack.renew_boot:
-            new_boot = self._outbox.renew(ack.boot)
-        return Answered(deleted, renamed, new_boot)
+            self._outbox.renew(ack.boot)
+        return Answered(deleted, renamed, bool(boot_before) and self._outbox.boot != boot_before)
 
     def _clear(self) -> None:
         self._top = 0
@@ -152,7 +153,7 @@ class Delivery:
         )
         most = min(most - len(again), allowed, _MOST_HELD - len(self._sent))
         old = self._backlog(most) if most > 0 and not silent else []
-        _, self._bucket = self._bucket.spend(now_s, float(len(again) + len(old)))
+        _, self._bucket = self._bucket.spend(now_s, min(self._bucket.tokens, float(len(again) + len(old))))
         return again, old
 
     def _again(self, most: int, now_s: float) -> list[int]:
@@ -197,6 +198,4 @@ class Delivery:
     def _named(self, boot: str, ranges: tuple[tuple[int, int], ...]) -> list[int]:
         if not ranges:
             return []
-        return [
-            row_id for row_id, sent in self._sent.items() if sent.boot == boot and covers.within(sent.seq, ranges)
-        ]
+        return [row_id for row_id, sent in self._sent.items() if sent.boot == boot and covers.within(sent.seq, ranges)]

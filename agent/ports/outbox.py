@@ -20,6 +20,10 @@ class OutboxRow:
 class OutboxQueue(Protocol):
     """Durable; a row leaves only when the cloud says it committed it (P1)."""
 
+    @property
+    def boot(self) -> str:
+        """The boot that new summaries get."""
+
     def ids(self, limit: int, *, above: int = 0, below: int | None = None, newest: bool = False) -> list[int]:
         """Return the ids of at most `limit` rows strictly between, ascending: the oldest of them, or the newest."""
 

@@ -213,7 +213,9 @@ class Outbox:
         if len(row.payload) > largest_bytes:
             smaller = self._smaller(row_id, largest_bytes)
             if smaller is None:
-                self._say(f"summary {row.seq} of {len(row.payload)} bytes is {TOO_LARGE} even without its sketches: it stays")
+                self._say(
+                    f"summary {row.seq} of {len(row.payload)} bytes is {TOO_LARGE} even without its sketches: it stays"
+                )
                 return None
             rewrite(
                 self._connection,

@@ -109,8 +109,6 @@ class OutboxRoom:
             return 0
         first, *_, last = group.rows
         self._connection.executemany("DELETE FROM outbox WHERE id = ?", [(row.id,) for row in group.rows[:-1]])
-        size = rewrite(
-            self._connection, last.id, self._signer.sign(group.merged), sent=NEVER, window=first.window
-        )
+        size = rewrite(self._connection, last.id, self._signer.sign(group.merged), sent=NEVER, window=first.window)
         self.merges[outcome] = self.merges.get(outcome, 0) + len(group.rows)
         return sum(row.size for row in group.rows) - size

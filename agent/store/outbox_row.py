@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.decide import covers
 from agent.store.quarantine import keep_damaged_row
@@ -66,9 +66,9 @@ def read_row(connection: sqlite3.Connection, row_id: int) -> StoredRow | None:
     ).fetchone()
     if row is None:
         return None
-    *plain, payload = row
+    stored = StoredRow(*row)
     # A column whose type was damaged too holds whatever it holds.
-    return StoredRow(*plain, payload if isinstance(payload, bytes) else str(payload).encode())
+    return stored if isinstance(stored.payload, bytes) else replace(stored, payload=str(stored.payload).encode())
 
 
 def insert(connection: sqlite3.Connection, summary: Summary, window: int) -> None:
@@ -124,9 +124,7 @@ def load(connection: sqlite3.Connection, row_id: int, signer: Signer, troubles: 
             pass  # written by a newer agent, or never right
     record = signer.sign(_record_of_damaged(connection, row, signer.station))
     keep_damaged_row(connection, row.boot, row.seq, row.payload)
-    rewrite(
-        connection, row.id, record, sent=SENT_OTHERWISE if row.sent != NEVER else NEVER, window=row.window
-    )
+    rewrite(connection, row.id, record, sent=SENT_OTHERWISE if row.sent != NEVER else NEVER, window=row.window)
     count_drop(connection, "summaries (damaged on the disk)")
     troubles.append(f"summary {row.seq} of boot {row.boot} is damaged on the disk: told as a gap, and set aside")
     return record
