@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from hypothesis import given
@@ -156,7 +157,7 @@ def test_a_lost_acknowledgement_is_made_good_row_by_row_and_later_each_time() ->
     outbox = ListOutbox(1)
     delivery = Delivery(outbox, resend_after_s=5.0)
     at = [now / 10 for now in range(3_000) if delivery.next_rows(WIDE, now / 10)]
-    waits = [b - a for a, b in zip(at, at[1:], strict=False)]
+    waits = [b - a for a, b in itertools.pairwise(at)]
     assert at[0] == 0.0 and waits[0] >= 5.0 and waits[-1] > waits[0] and len(at) < 20
     outbox.add()
     assert seqs(delivery.next_rows(WIDE, 301.0))[0] == 2
