@@ -225,7 +225,6 @@ class MqttLink:
             return
         self._heard_s = self._clock.monotonic()
         self._most = min(MAX_IN_FLIGHT, int(getattr(properties, "ReceiveMaximum", MAX_IN_FLIGHT) or MAX_IN_FLIGHT))
-        client.max_inflight_messages_set(self._most)
         packet_bytes = int(getattr(properties, "MaximumPacketSize", ANY_SIZE) or ANY_SIZE)
         overhead = _PUBLISH_BYTES + len(topic(self._station, Channel.SUMMARY).encode())
         self._largest_bytes = max(0, packet_bytes - overhead)
