@@ -26,6 +26,8 @@ _POLL_S = 0.05
 _MAX_WAITING_COMMANDS = 64
 # A connection that held for so long was a good one: the next failure is the first again.
 _HELD_S = 10.0
+# So many connections in a row that ended sooner than that are no accident of the network.
+_CUT_S, _MOST_CUT = 30.0, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,8 @@ class UplinkLoop:
         self._roll = roll
         self._failures = 0
         self._shut_out = 0
+        self._cut_short = 0
+        self._ever_connected = False
         self._connected_s = clock.monotonic()
         self._away_since_s: float | None = None
         self._remembered: str | None = None
@@ -142,7 +146,7 @@ class UplinkLoop:
 
     def _connect(self) -> None:
         self._link.connect(self._rules.connect_within_s)
-        self._connected_s = self._clock.monotonic()
+        self._connected_s, self._ever_connected = self._clock.monotonic(), True
         self._delivery.reconnected()
         self._report.reset()
         away = ""
@@ -159,6 +163,10 @@ class UplinkLoop:
         held_s = now_s - self._connected_s if self._away_since_s is None else 0.0
         if held_s >= _HELD_S:
             self._failures = 0
+        if self._away_since_s is None and self._ever_connected:
+            self._cut_short = self._cut_short + 1 if held_s < _CUT_S else 0
+        if trouble is Trouble.NONE and self._cut_short >= _MOST_CUT and self._away_since_s is None:
+            trouble = Trouble.CUT_SHORT
         said = error.one_line()
         if trouble is Trouble.NONE:
             self._failures += 1
@@ -178,7 +186,8 @@ class UplinkLoop:
 
     def _settle(self) -> None:
         """Forget what shut this station out once a connection has held: two devices take turns for as long as they wait."""
-        longest_s = self._rules.shut_out_max_s if self._remembered == Trouble.TAKEN_OVER.value else _HELD_S
+        taken = self._remembered == Trouble.TAKEN_OVER.value
+        longest_s = self._rules.shut_out_max_s if taken else _CUT_S
         if self._remembered != "" and self._clock.monotonic() - self._connected_s >= longest_s:
             self._shut_out = 0
             self._note("")

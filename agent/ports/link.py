@@ -35,6 +35,8 @@ class Trouble(str, Enum):
     NONE = ""
     TAKEN_OVER = "another device uses this station's name"
     """MQTT 5, reason 0x8E: whoever comes back at once throws the other out, and so on for ever."""
+    CUT_SHORT = "the broker ends each connection soon: another device may use this station's name"
+    """What a broker shows that does not say 0x8E (mosquitto 2.0.11 does not)."""
     REFUSED = "the broker does not let this station in"
 
 
