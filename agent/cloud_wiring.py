@@ -21,6 +21,7 @@ from agent.slots.ab_slots import Slots
 from agent.store.outbox import Outbox
 from agent.store_wiring import Store, read_bytes
 from agent.uplink_loop import UplinkLoop, UplinkRules
+from contract.errors import InvalidConfig
 from contract.manifest import Manifest
 from contract.messages import StationState
 
@@ -114,6 +115,9 @@ class CloudSide:
             from agent.uplink.samples_upload import HttpSampleSender
 
             sender = HttpSampleSender(self._http, settings.cloud.url, settings.station)
+        if settings.broker.ca_file:
+            # Never in the clear where TLS was asked for.
+            raise InvalidConfig("broker.ca_file: this agent was built without TLS to the broker")
         store = self._store
         outbox, memory = store.outbox(store.connect()), store.memory()
         link = MqttLink(settings.broker.host, settings.broker.port, settings.station, self._birth(outbox), self._clock)
