@@ -231,7 +231,9 @@ def _tune_sqlite(connection: Any, _record: Any) -> None:
     # WAL lets pages and loops read while one writes; FULL makes a commit survive a power cut, which dn/ack relies on.
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000", "foreign_keys=ON"):
+    # A batch is 2 MiB: copied from the log into the file every 32 MiB, not every second batch.
+    tuned = ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000", "foreign_keys=ON", "wal_autocheckpoint=8000")
+    for pragma in tuned:
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
