@@ -136,6 +136,8 @@ class Batches:
                 digests[key] = digest
                 changes.new.append((summary, payload, digest))
                 _take(boot, summary, changes)
+            elif stored == digest and boot.sequences.is_open(h.seq):
+                _take(boot, summary, changes)  # stored, and counted as missing since ranges were taken together
             elif stored != digest and (stored is not None or h.seq > boot.sequences.watermark):
                 changes.conflicts.append(key_of(summary))
                 changes.count(h.station, conflicts=1)

@@ -22,7 +22,7 @@ from cloud.store.database import Database
 from cloud.store.partitions import Partitions, week_of
 from cloud.store.summary_tables import boots, dead_letters, gaps, seen, summaries
 from contract.codec import decode_summary, encode_summary
-from contract.errors import BadMessage
+from contract.errors import BadMessage, TransientError
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ _BOOTS_A_TICK = 500
 # Digests kept below the watermark: long enough to tell a clone that counts beside the station, some hours of windows.
 _SEEN_KEPT = 300
 _MOST_GAPS = 100_000
+_PATIENCE_MS = 1_000
 # Any number but those of the other locks in this folder.
 _LOCK = 0x504C_4D45
 
@@ -142,19 +143,33 @@ class Keeping:
             return gone
 
     def _drop_old(self, now: float) -> int:
-        """Drop rows past their last day: whole weeks on PostgreSQL, and what lies in no week's partition."""
+        """Drop rows past their last day: whole weeks on PostgreSQL, and row by row what could not go with its week."""
         before = now - self._rules.daily_days * _DAY_S
+        dropped = self._drop_weeks(before)
+        if self._database.is_postgresql:
+            before = week_of(before)
         c = summaries.c
         with self._database.write() as connection:
             if not self._alone(connection):
-                return 0
+                return dropped
             was_read = self._was_read(read_cursor(connection))
-            dropped = self._partitions.drop_before(connection, before, was_read)
-            if self._database.is_postgresql:
-                before = week_of(before)  # row by row only what could not be dropped with its week
             old = select(c.id).where(c.level.in_((0, 1, 2)), c.filed_at < before, was_read).limit(_ROWS_A_TICK)
             gone = connection.execute(delete(summaries).where(c.filed_at < before, c.id.in_(old)))
             return dropped + gone.rowcount
+
+    def _drop_weeks(self, before: float) -> int:
+        if not self._database.is_postgresql:
+            return 0
+        try:
+            with self._database.write() as connection:
+                # Workers queue behind whoever waits for a lock on the whole table: a backup that reads it must not hold them up.
+                connection.exec_driver_sql(f"SET LOCAL lock_timeout = {_PATIENCE_MS}")
+                if not self._alone(connection):
+                    return 0
+                return self._partitions.drop_before(connection, before, self._was_read(read_cursor(connection)))
+        except TransientError as error:
+            _log.info("old weeks are dropped later: %s", error.one_line())
+            return 0
 
     def _drop_told(self, now: float) -> None:
         """Drop dead letters and gap records that are too old or too many."""

@@ -42,8 +42,7 @@ def bring_up_to_date(writer: Engine) -> None:
             return
     with writer.begin() as connection:
         if connection.dialect.name == "postgresql":
-            for setting in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
-                connection.exec_driver_sql(f"SET LOCAL {setting} = 0")  # copying a big table takes its time
+            lift_timeouts(connection)
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
         version = schema_version(connection)
         if version == "":
@@ -52,6 +51,12 @@ def bring_up_to_date(writer: Engine) -> None:
             connection.execute(_version.insert().values(version_num=HEAD))
         elif version != HEAD:
             migrate(connection, HEAD)
+
+
+def lift_timeouts(connection: Connection) -> None:
+    """Let PostgreSQL take its time in the transaction at hand: copying a big table needs it."""
+    for setting in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
+        connection.exec_driver_sql(f"SET LOCAL {setting} = 0")
 
 
 def migrate(connection: Connection, to: str) -> None:
