@@ -82,6 +82,7 @@ class Way:
     _octets_per_s: float = 0.0
     _delay_s: float = 0.0
     _faults: list[Fault] = field(default_factory=list)
+    _watchers: list[Callable[[Packet], object]] = field(default_factory=list)
 
     def flow(self) -> None:
         """Let everything through again, what was held first."""
@@ -103,6 +104,10 @@ class Way:
         """Do `fault` from the next packet on."""
         self._faults.append(fault)
         return fault
+
+    def watch(self, watcher: Callable[[Packet], object]) -> None:
+        """Show `watcher` every packet before anything is done to it; the proxy's thread calls it."""
+        self._watchers.append(watcher)
 
     def clear(self) -> None:
         """Forget every fault."""
@@ -161,6 +166,8 @@ class _Pipe:
         return pieces
 
     def _suffer(self, packet: Packet) -> list[bytes | _Broken]:
+        for watcher in self._way._watchers:
+            watcher(packet)
         for fault in self._way._faults:
             if not fault.is_about(packet):
                 continue

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.chaos.fault_proxy import Do, Fault, FaultProxy
 from tests.chaos.mqtt_framer import LARGEST_REMAINING, Framer, Kind, connect, publish, read_varint, varint
-from tests.chaos.station_thread import wait_for
+from tests.chaos.waiting import wait_for
 
 topics = st.text(max_size=20)
 packets = st.one_of(

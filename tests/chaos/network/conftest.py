@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.plant import Plant
+from tests.chaos.network.plant import Plant
 
 
 @pytest.fixture

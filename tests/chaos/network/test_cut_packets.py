@@ -6,8 +6,8 @@ import pytest
 
 from tests.chaos.fault_proxy import Do, Fault
 from tests.chaos.mqtt_framer import Kind
-from tests.chaos.plant import Plant
-from tests.chaos.station_thread import wait_for
+from tests.chaos.network.plant import Plant
+from tests.chaos.waiting import wait_for
 
 # Of a PUBLISH of some hundred bytes to some thousand: fixed header, topic, packet id and properties, payload.
 _OF_PUBLISH = (0, 1, 2, 4, 15, 26, 27, 28, 300)

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.chaos.cloud_worker import Cloud
 from tests.chaos.fault_proxy import FaultProxy
 from tests.chaos.ledger import Balance, Produced
-from tests.chaos.station_thread import Station, wait_for
+from tests.chaos.network.cloud_worker import Cloud
+from tests.chaos.network.station_thread import Station
+from tests.chaos.waiting import wait_for
 from tests.fixtures_broker import Broker
+
+
+class KeptBroker(Broker):
+    """One whose files a test looks at."""
+
+    def __init__(self, folder: Path, *, config: str) -> None:
+        super().__init__(folder, config=config)
+        self.persistence = folder / "mosquitto.db"
+
+    def log(self) -> str:
+        """Return what it said."""
+        return self._log.read_text(errors="replace")
 
 
 class Plant:
@@ -16,7 +29,7 @@ class Plant:
 
     def __init__(self, folder: Path, *, broker_config: str = "") -> None:
         self._folder = folder
-        self.broker = Broker(folder / "broker", config=broker_config)
+        self.broker = KeptBroker(folder / "broker", config=broker_config)
         self.to_stations = FaultProxy(self.broker.port)
         self.to_cloud = FaultProxy(self.broker.port)
         self.produced = Produced()
@@ -30,7 +43,7 @@ class Plant:
         wait_for(lambda: worker.link.connections() > 0)
         for number in range(stations):
             self.add_station(f"s{number + 1}", resend_after_s=resend_after_s, keepalive_s=keepalive_s).start()
-        wait_for(lambda: all(each.link.connected() for each in self.stations))
+        wait_for(lambda: all(each.connected() for each in self.stations))
         return self.stations[0]
 
     def add_station(self, name: str, *, resend_after_s: float = 2.0, keepalive_s: int = 2) -> Station:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.chaos.mqtt_framer import Kind
-from tests.chaos.plant import Plant
-from tests.chaos.station_thread import wait_for
+from tests.chaos.network.plant import Plant
+from tests.chaos.waiting import wait_for
 
 
 def test_a_station_notices_a_half_open_connection_and_comes_back(plant: Plant) -> None:
@@ -16,7 +16,7 @@ def test_a_station_notices_a_half_open_connection_and_comes_back(plant: Plant) -
     plant.to_stations.half_open()
     station.produce(3)
     # Its socket stays open: only the keepalive can tell.
-    wait_for(lambda: not station.link.connected())
+    wait_for(lambda: not station.connected())
     assert plant.to_stations.open_connections >= 1
     plant.to_stations.heal()
     station.produce(3)

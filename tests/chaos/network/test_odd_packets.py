@@ -6,8 +6,8 @@ import pytest
 
 from tests.chaos.fault_proxy import Do, Fault
 from tests.chaos.mqtt_framer import Kind
-from tests.chaos.plant import Plant
-from tests.chaos.station_thread import wait_for
+from tests.chaos.network.plant import Plant
+from tests.chaos.waiting import wait_for
 
 _MANY = 1_000_000
 
