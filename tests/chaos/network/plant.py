@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from pathlib import Path
 
 from tests.chaos.fault_proxy import FaultProxy
@@ -16,7 +17,8 @@ class KeptBroker(Broker):
     """One whose files a test looks at."""
 
     def __init__(self, folder: Path, *, config: str) -> None:
-        super().__init__(folder, config=config)
+        # Started as root it would become "nobody", who may not write here: nothing would be kept.
+        super().__init__(folder, config=f"user {getpass.getuser()}\n{config}")
         self.persistence = folder / "mosquitto.db"
 
     def log(self) -> str:

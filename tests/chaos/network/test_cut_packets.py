@@ -15,7 +15,8 @@ _OF_PUBLISH = (0, 1, 2, 4, 15, 26, 27, 28, 300)
 _OF_PUBACK = (0, 1, 2, 3)
 
 
-@pytest.mark.parametrize("side", ["to_stations", "to_cloud"])
+# A worker's link waits a second before it connects again.
+@pytest.mark.parametrize("side", ["to_stations", pytest.param("to_cloud", marks=pytest.mark.long)])
 @pytest.mark.parametrize(
     ("kind", "offsets"), [(Kind.PUBLISH, _OF_PUBLISH), (Kind.PUBACK, _OF_PUBACK)], ids=["publish", "puback"]
 )
@@ -47,6 +48,7 @@ def test_a_cut_inside_an_acknowledgement_of_the_cloud_only_costs_resending(plant
         plant.settle()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", [Kind.CONNECT, Kind.SUBSCRIBE])
 def test_a_connection_that_breaks_while_it_is_made_is_made_again(plant: Plant, kind: Kind) -> None:
     station = plant.begin()

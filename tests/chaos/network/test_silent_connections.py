@@ -23,6 +23,7 @@ def test_a_station_notices_a_half_open_connection_and_comes_back(plant: Plant) -
     plant.settle()
 
 
+@pytest.mark.long
 def test_a_worker_notices_a_half_open_connection_and_comes_back(plant: Plant) -> None:
     station = plant.begin()
     worker = plant.cloud.worker
@@ -35,6 +36,7 @@ def test_a_worker_notices_a_half_open_connection_and_comes_back(plant: Plant) ->
     assert worker.link.connections() >= 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("side", ["to_stations", "to_cloud"])
 @pytest.mark.parametrize("way", ["up", "down"])
 def test_a_partition_one_way_loses_and_doubles_nothing(plant: Plant, side: str, way: str) -> None:
@@ -61,6 +63,7 @@ def test_a_short_silence_that_nobody_notices_is_made_up_for(plant: Plant, side: 
     plant.settle()
 
 
+@pytest.mark.long
 def test_a_line_of_one_byte_a_second_holds_up_and_loses_nothing(plant: Plant) -> None:
     station = plant.begin(stations=2)
     slow = plant.to_stations
