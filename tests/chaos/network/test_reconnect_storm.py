@@ -14,14 +14,14 @@ from agent.chores import Chores
 from agent.clock import SystemClock
 from agent.delivery import Delivery
 from agent.mailboxes import Inbox, ReportBox
-from agent.ports.link import Incoming
 from agent.ports.policy import ImagesLeave
 from agent.store.database import claim_boot, open_database
 from agent.store.outbox import Outbox
 from agent.store.samples import Samples
+from agent.uplink.mqtt import MqttLink
 from agent.uplink_loop import UplinkLoop, UplinkRules
 from contract.errors import LinkDown
-from contract.topics import Channel
+from contract.messages import StationState
 from tests.chaos.mqtt_framer import Framer, Kind, connect
 from tests.chaos.network.plant import Plant
 from tests.chaos.waiting import wait_for
@@ -30,26 +30,14 @@ from tests.fakes.agent_line import DictMemory, ListLog
 _FLEET = 200
 
 
-class NoLink:
-    """A link to a broker that is not there."""
+class NoLink(MqttLink):
+    """A link to a broker that is not there; nothing is asked of the network, which would take its time."""
+
+    def __init__(self) -> None:
+        super().__init__("127.0.0.1", 1, "s1", lambda online: StationState("s1", "b", online, 0.0), SystemClock())
 
     def connect(self, within_s: float) -> None:
         raise LinkDown("nobody answers")
-
-    def connected(self) -> bool:
-        return False
-
-    def room(self) -> int:
-        return 0
-
-    def publish(self, channel: Channel, payload: bytes, *, retain: bool = False) -> None:
-        raise LinkDown("nobody answers")
-
-    def poll(self, within_s: float) -> list[Incoming]:
-        raise LinkDown("nobody answers")
-
-    def close(self, within_s: float) -> None:
-        pass
 
 
 class Waits(threading.Event):
