@@ -32,7 +32,14 @@ def test_an_uplink_goes_past_the_last_packet_id(plant: Plant) -> None:
     assert seen[:30] == [*range(65_526, 65_536), *range(1, 21)]
 
 
+def places(link: MqttLink) -> int:
+    """Return how many more messages it takes now, whether it says a number or a Room."""
+    room = link.room()
+    return int(getattr(room, "free", room))
+
+
 @pytest.mark.long
+@pytest.mark.timeout(1200)
 def test_seventy_thousand_publishes_over_one_connection_arrive_once(plant: Plant) -> None:
     """On the station's side of the broker and on the worker's the ids wrap by themselves."""
     count = 70_000
@@ -47,13 +54,14 @@ def test_seventy_thousand_publishes_over_one_connection_arrive_once(plant: Plant
     link.connect(30.0)
     sent = 0
     while sent < count:
-        while link.room() and sent < count:
+        # Nobody sends again here, and a broker drops beyond a thousand that wait: PUBACK is not delivery.
+        while places(link) and sent < count and sent - worker.loop.committed < 600:
             sent += 1
             # Small ones, without sketches.
             link.publish(Channel.SUMMARY, encode_summary(summary("s1", sent)))
             plant.produced.add("s1", "b1", sent, 11)
-        link.poll(0.5)
-    deadline = time.monotonic() + 200
+        link.poll(0.05)
+    deadline = time.monotonic() + 120
     while worker.loop.committed < count and time.monotonic() < deadline:
         link.poll(0.2)
     link.close(5.0)
