@@ -102,7 +102,7 @@ ANSWERS = {
 
 
 # What breaks at each step; the others are variations.
-_SHORT = ("noise", "http", "an_endless_length", "noise_after_connack", "noise_once_connected", "pubacks_of_nothing")
+_SHORT = ("noise", "noise_after_connack", "noise_once_connected")
 
 
 def marked(*, raises: str) -> list[object]:
@@ -134,7 +134,7 @@ def test_a_station_that_meets_garbage_delivers_once_a_broker_is_there(
     wait_for(lambda: garbler.met)
     plant.to_stations.target_port = plant.broker.port
     # What it believes to be a broker it stays with until the keepalive says otherwise.
-    plant.settle(within_s=40)
+    plant.settle(within_s=90)
     assert station.uplink.faults == 0, station.log.lines[-5:]
 
 
@@ -152,4 +152,4 @@ def test_a_worker_that_meets_garbage_takes_summaries_again_once_a_broker_is_ther
     plant.to_cloud.target_port = plant.broker.port
     plant.to_cloud.break_all()
     station.produce(3)
-    plant.settle(within_s=40)
+    plant.settle(within_s=90)

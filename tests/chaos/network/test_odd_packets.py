@@ -30,7 +30,7 @@ def test_packets_doubled_or_swapped_on_the_way_to_the_worker_are_committed_once(
     assert balance.whole == 20 and fault.done == 20
 
 
-@pytest.mark.parametrize("side", ["to_stations", "to_cloud"])
+@pytest.mark.parametrize("side", ["to_stations", pytest.param("to_cloud", marks=pytest.mark.long)])
 def test_everything_late_is_everything_there(plant: Plant, side: str) -> None:
     station = plant.begin(keepalive_s=30, resend_after_s=1.0)
     for way in (getattr(plant, side).up, getattr(plant, side).down):
