@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.chaos.fault_proxy import Do, Fault, FaultProxy
+from tests.chaos.fault_proxy import FaultProxy
+from tests.chaos.faults import Do, Fault
 from tests.chaos.mqtt_framer import LARGEST_REMAINING, Framer, Kind, connect, publish, read_varint, varint
 from tests.chaos.waiting import wait_for
 

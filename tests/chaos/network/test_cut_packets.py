@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chaos.fault_proxy import Do, Fault
+from tests.chaos.faults import Do, Fault
 from tests.chaos.mqtt_framer import Kind
 from tests.chaos.network.plant import Plant
 from tests.chaos.waiting import wait_for
