@@ -1,0 +1,227 @@
+"""A station without camera and model, as its own process: real store, recorder, outbox, uplink loop and MQTT link.
+
+It produces summaries with real sketches at a rate until it has `--count` windows behind it (restarts included), drains its outbox
+and ends with 0; `--stay` keeps it running until SIGTERM. What it produced: `tests.chaos.produced`.
+
+    python -m tests.chaos.uplink_station --home D --station S --broker-port P --rate R --count N [--kill-at POINT]
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import signal
+import sys
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+
+from agent.chores import Chores
+from agent.clock import SystemClock
+from agent.cloud_wiring import CloudSide
+from agent.mailboxes import Inbox, ReportBox
+from agent.ports.link import Incoming
+from agent.ports.log import Log
+from agent.ports.policy import ImagesLeave
+from agent.ports.recorder import Result
+from agent.ports.samples import SampleSender
+from agent.settings import Settings, load_settings
+from agent.store.outbox import Outbox
+from agent.store.recovery import last_closed_window
+from agent.store_wiring import Store
+from agent.uplink.mqtt import MqttLink
+from contract.messages import Accounting, Header, Summary
+from contract.sketches.enrolment import DEFAULT_SEED
+from contract.sketches.frame_stats import frame_stats
+from contract.sketches.rolling import RollingSketch
+from contract.sketches.window import FEATURES_VERSION, SketchIdentity
+from contract.sketches.wire import to_wire
+from contract.topics import Channel
+from tests.chaos.kill_points import KillPlan, watch_database
+from tests.chaos.produced import LEDGER, MARKER, LedgerFile, markers_of, next_name
+
+FRAMES = 3
+BUNDLE = "b" * 64
+
+
+class PlainLog:
+    """Every line to stderr."""
+
+    def say(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    def fault(self, key: str, text: str) -> None:
+        print(f"{key}: {text}", file=sys.stderr, flush=True)
+
+
+class SetClock(SystemClock):
+    """The machine's clock, set by the number of seconds in a file beside it, read at every look; no file is none."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def now(self) -> float:
+        try:
+            return super().now() + float(self._path.read_text())
+        except (OSError, ValueError):
+            return super().now()
+
+
+class Windows:
+    """Makes summaries of a few frames of noise, with real sketches."""
+
+    def __init__(self, station: str, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        self._station = station
+        self._frames = [frame_stats(rng.integers(0, 256, (40, 40), np.uint8)) for _ in range(32)]
+        self._sketch = RollingSketch(SketchIdentity(FEATURES_VERSION, DEFAULT_SEED, "", "a" * 64, 6))
+        self._tag = f"{station}-{random.SystemRandom().getrandbits(40):x}"
+
+    def summary(self, number: int, now: float, monotonic: float, lasted_s: float = 0.05) -> Summary:
+        """Return window `number`: `FRAMES` passed, and one dropped under a name of its own."""
+        for each in range(FRAMES):
+            self._sketch.observe(self._frames[(number + each) % 32], each, 0.9, 900.0)
+        return Summary(
+            Header(self._station, "", 0, now - lasted_s, now, monotonic, True, BUNDLE),
+            Accounting(FRAMES + 1, FRAMES, 0, dropped={f"{MARKER}{self._tag}-{number}": 1}),
+            to_wire(self._sketch.close()),
+        )
+
+
+def write_config(home: Path, station: str, port: int, extra: str = "") -> Path:
+    """Write the agent.toml of a station in `home`; `extra` is TOML after the [broker] table."""
+    path = home / "agent.toml"
+    path.write_text(
+        f'station = "{station}"\nhome = "state"\n[limits]\ncommit_s = 0.02\noutbox_mib = 16\n'
+        f"[broker]\nport = {port}\nresend_after_s = 1.0\nreconnect_max_s = 0.5\n{extra}"
+    )
+    return path
+
+
+def note_produced(ledger: LedgerFile) -> None:
+    """Write down every summary as it is added to an outbox, within the transaction that stores it."""
+    add = Outbox.add
+
+    def noted(self: Outbox, summary: Summary, window: int) -> int:
+        seq = add(self, summary, window)
+        accounting = summary.accounting
+        line = {"boot": self.boot, "seq": seq, "captured": accounting.captured}
+        ledger.write({**line, "markers": sorted(markers_of(accounting))})
+        return seq
+
+    Outbox.add = noted  # type: ignore[method-assign]
+
+
+def watch_link(plan: KillPlan) -> None:
+    """Tell `plan` of the link's steps. Points that no statement shows."""
+    publish, poll = MqttLink.publish, MqttLink.poll
+
+    def published(self: MqttLink, channel: Channel, payload: bytes, *, retain: bool = False) -> None:
+        publish(self, channel, payload, retain=retain)
+        if channel is Channel.SUMMARY:
+            plan.at("published")
+
+    def polled(self: MqttLink, within_s: float) -> list[Incoming]:
+        room = self.room()
+        arrived = poll(self, within_s)
+        if self.room() > room:
+            plan.at("puback")
+        if any(incoming.channel is Channel.ACK for incoming in arrived):
+            plan.at("ack")
+        return arrived
+
+    MqttLink.publish = published  # type: ignore[method-assign]
+    MqttLink.poll = polled  # type: ignore[method-assign]
+
+
+class UplinkStation:
+    """The parts put together as the agent's wiring does."""
+
+    def __init__(self, settings: Settings, clock: SystemClock, stack: ExitStack) -> None:
+        log: Log = PlainLog()
+        self._clock = clock
+        self._stop = threading.Event()
+        self.store = Store(settings, clock, log, stack, simulated=True)
+        cloud = CloudSide(settings, clock, log, self.store, stack, roll=random.random, simulated=True)
+
+        def chores(store: Store, sender: SampleSender | None) -> Chores:
+            samples = store.samples(store.connect())
+            return Chores(settings.station, store.memory(), samples, sender, ImagesLeave.NEVER, {}, log)
+
+        uplink = cloud.uplink(Inbox(), ReportBox(), chores)
+        assert uplink is not None, "a station without a broker"
+        self._thread = threading.Thread(target=uplink.run, args=(self._stop,), name="uplink")
+        self._connection = self.store.connect()
+        self._outbox = self.store.outbox(self._connection)
+        self._windows = Windows(settings.station, seed=len(settings.station))
+        self.done = self.store.next_window[""] - 1
+
+    def start(self) -> None:
+        """Start the recorder and the uplink."""
+        self.store.recorder.start()
+        self._thread.start()
+
+    def produce(self) -> None:
+        """Record the frames of one window and end it, waiting for room."""
+        number, recorder = self.done + 1, self.store.recorder
+        now = self._clock.now()
+        for _ in range(FRAMES):
+            recorder.record(Result(number, now, "", "PASS", "", "good", 0.9, 1.0, BUNDLE), None)
+        summary = self._windows.summary(number, self._clock.now(), self._clock.monotonic())
+        while not recorder.close_window(number, summary):
+            self._clock.sleep(0.02)
+        self.done = number
+
+    def drained(self) -> bool:
+        """Return whether all windows made here are stored, a little after `produce` returns, and none waits in the outbox."""
+        return last_closed_window(self._connection, "") == self.done and self._outbox.depth() == 0
+
+    def stop(self) -> None:
+        """Commit what is queued, send for a moment, say goodbye."""
+        self.store.stop(30.0)
+        self._stop.set()
+        self._thread.join(30.0)
+
+
+def main() -> int:
+    """Run until drained, or until SIGTERM."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--station", required=True)
+    parser.add_argument("--broker-port", type=int, required=True)
+    parser.add_argument("--rate", type=float, default=20.0)
+    parser.add_argument("--count", type=int, default=20)
+    parser.add_argument("--kill-at", default="")
+    parser.add_argument("--stay", action="store_true")
+    parser.add_argument("--extra", default="", help="TOML put after the [broker] table of agent.toml")
+    said = parser.parse_args()
+    said.home.mkdir(parents=True, exist_ok=True)
+    told_to_stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: told_to_stop.set())
+    plan = KillPlan(said.kill_at)
+    watch_database(plan)
+    watch_link(plan)
+    ledger = LedgerFile(said.home / LEDGER)
+    database = said.home / "state/agent.sqlite"
+    if database.exists():
+        boot, next_seq = next_name(database)
+        ledger.write({"boot": boot, "next_seq": next_seq})
+    note_produced(ledger)
+    config = write_config(said.home, said.station, said.broker_port, said.extra)
+    with ExitStack() as stack:
+        stack.callback(ledger.close)
+        station = UplinkStation(load_settings(config), SetClock(said.home / "clock"), stack)
+        station.start()
+        while not told_to_stop.wait(1.0 / said.rate):
+            if station.done < said.count:
+                station.produce()
+            elif not said.stay and station.drained():
+                break
+        station.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
