@@ -13,6 +13,7 @@ import random
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -185,7 +186,7 @@ class UplinkStation:
         self._thread.join(30.0)
 
 
-def main() -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Run until drained, or until SIGTERM."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--home", type=Path, required=True)
@@ -196,7 +197,7 @@ def main() -> int:
     parser.add_argument("--kill-at", default="")
     parser.add_argument("--stay", action="store_true")
     parser.add_argument("--extra", default="", help="TOML put after the [broker] table of agent.toml")
-    said = parser.parse_args()
+    said = parser.parse_args(words)
     said.home.mkdir(parents=True, exist_ok=True)
     told_to_stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: told_to_stop.set())
