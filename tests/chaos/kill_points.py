@@ -31,24 +31,28 @@ dn/ack was looked at. `ack`: a dn/ack was taken and nothing of it done."""
 
 
 class KillPlan:
-    """Where to die; "" is nowhere."""
+    """Where to die, or to stand still with SIGSTOP; "" is nowhere."""
 
-    def __init__(self, point: str, known: Iterable[str] = STATION_POINTS) -> None:
+    def __init__(
+        self, point: str, known: Iterable[str] = STATION_POINTS, *, by: signal.Signals = signal.SIGKILL
+    ) -> None:
         self._step, _, times = point.partition(":")
         if self._step and self._step not in known:
             raise SystemExit(f"no such point: {self._step}")
         self._left = int(times or "1")
+        self._by = by
         self._lock = threading.Lock()
 
     def at(self, step: str) -> None:
-        """Die if this is the step, and the time."""
+        """Do it if this is the step, and the time."""
         if step != self._step:
             return
         with self._lock:
             self._left -= 1
             if self._left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-                threading.Event().wait()  # the signal is on its way: nothing more may happen
+                os.kill(os.getpid(), self._by)
+                if self._by is signal.SIGKILL:
+                    threading.Event().wait()  # the signal is on its way: nothing more may happen
 
 
 def watch_database(plan: KillPlan) -> None:

@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from tests.chaos.kill_points import STATION_POINTS
 from tests.chaos.plant import Plant
-from tests.fixtures_broker import Broker
-
-
-@pytest.fixture
-def plant(tmp_path: Path, broker: Broker) -> Iterator[Plant]:
-    made = Plant(tmp_path, broker.port)
-    yield made
-    made.close()
 
 
 def test_a_station_killed_at_each_step_ships_everything_once_when_started_again(plant: Plant) -> None:

@@ -1,0 +1,46 @@
+"""The plant of the process and database half of the failure suite, on SQLite and on a real PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.plant import Plant
+from tests.chaos.postgres_process import Postgres
+from tests.fixtures_broker import Broker
+
+
+@pytest.fixture
+def plant(tmp_path: Path, broker: Broker) -> Iterator[Plant]:
+    """Stations and workers on SQLite."""
+    made = Plant(tmp_path, broker.port)
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def either_plant(request: pytest.FixtureRequest, tmp_path: Path, broker: Broker) -> Iterator[Plant]:
+    """Stations and workers on each database."""
+    url = request.getfixturevalue("postgres").url() if request.param == "postgresql" else ""
+    made = Plant(tmp_path, broker.port, url)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def postgres_plant(postgres: Postgres, tmp_path: Path, broker: Broker) -> Iterator[Plant]:
+    """Stations and workers on PostgreSQL."""
+    made = Plant(tmp_path, broker.port, postgres.url())
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL of the test's own: it may be killed."""
+    server = Postgres()
+    server.start()
+    yield server
+    server.close()
