@@ -37,10 +37,17 @@ def postgres_plant(postgres: Postgres, tmp_path: Path, broker: Broker) -> Iterat
     made.close()
 
 
-@pytest.fixture
-def postgres() -> Iterator[Postgres]:
-    """A PostgreSQL of the test's own: it may be killed."""
+@pytest.fixture(scope="session")
+def _postgres_server() -> Iterator[Postgres]:
     server = Postgres()
     server.start()
     yield server
     server.close()
+
+
+@pytest.fixture
+def postgres(_postgres_server: Postgres) -> Iterator[Postgres]:
+    """A PostgreSQL with an empty database; a test may kill it, if it starts it again."""
+    _postgres_server.use_new_database()
+    yield _postgres_server
+    _postgres_server.drop_database()

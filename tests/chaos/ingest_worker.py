@@ -116,7 +116,16 @@ def main(words: Sequence[str] | None = None) -> int:
     database = Database(said.database)
     link = MqttLink("127.0.0.1", said.broker_port, said.client_id, arrivals, time.time)
     loop = IngestLoop(arrivals, link, make_commit(database), time.time, time.sleep)
-    thread = threading.Thread(target=loop.run, name="ingest")
+
+    def ingest() -> None:
+        while not told_to_stop.is_set():
+            try:
+                loop.run()
+            except Exception:  # noqa: BLE001 - as the aggregator guards its loops
+                logging.exception("the loop failed and goes on")
+                told_to_stop.wait(0.5)
+
+    thread = threading.Thread(target=ingest, name="ingest")
     thread.start()
     link.start()
     told_to_stop.wait()

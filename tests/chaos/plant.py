@@ -29,13 +29,13 @@ class Process:
     def __init__(self, module: str, log: Path, **arguments: object) -> None:
         self._log = log
         self._module = module
-        self._arguments = arguments
+        self.arguments = arguments
         self._process: BaseProcess | None = None
 
     def start(self, **more: object) -> None:
         """Start it with its arguments and `more`; names have `_` for `-`, and True is a flag."""
         words: list[str] = []
-        for name, value in {**self._arguments, **more}.items():
+        for name, value in {**self.arguments, **more}.items():
             if value is not False:
                 words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
         self._process = _context.Process(target=_run, args=(self._module, words, str(self._log)))
@@ -145,11 +145,11 @@ class Plant:
         finally:
             database.close()
 
-    def committed_count(self) -> int:
-        """Return how many summaries are in the database."""
+    def has_committed(self, count: int) -> bool:
+        """Return whether so many summaries are in the database."""
         database = Database(self.database)
         try:
-            return sum(each.summaries for each in Summaries(database).totals())
+            return sum(each.summaries for each in Summaries(database).totals()) >= count
         finally:
             database.close()
 

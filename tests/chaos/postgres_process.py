@@ -26,6 +26,8 @@ class Postgres:
         # Not below pytest's folder: that is closed to the account PostgreSQL runs as.
         self.folder = Path(tempfile.mkdtemp(prefix="plumbline-pg-"))
         self.port = free_port()
+        self.database = "postgres"
+        self._made = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._own(self.folder)
         subprocess.run(
@@ -84,28 +86,40 @@ class Postgres:
             self._process = None
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def url(self, name: str = "postgres") -> str:
-        """Return the SQLAlchemy URL of a database."""
-        return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{name}"
+    def url(self) -> str:
+        """Return the SQLAlchemy URL of the database in use."""
+        return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{self.database}"
 
-    def create(self, name: str, extra: str = "") -> str:
-        """Make an empty database; return its URL."""
+    def use_new_database(self, extra: str = "") -> str:
+        """Make an empty database, which `url` and `connect` are about from now on; return its URL."""
+        self._made += 1
+        name, self.database = f"plant{self._made}", "postgres"
         self.execute(f"CREATE DATABASE {name} {extra}")
-        return self.url(name)
+        self.database = name
+        return self.url()
 
-    def drop(self, name: str) -> None:
-        """Drop a database, whoever is in it."""
+    def drop_database(self) -> None:
+        """Drop the database in use, whoever is in it; none made, none dropped."""
+        if self.database == "postgres":
+            return
+        name, self.database = self.database, "postgres"
         self.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
-    def connect(self, name: str = "postgres") -> psycopg.Connection[tuple[Any, ...]]:
+    def give_folder(self, path: Path) -> Path:
+        """Make a folder that it may use, such as a tablespace's."""
+        path.mkdir()
+        self._own(path)
+        return path
+
+    def connect(self) -> psycopg.Connection[tuple[Any, ...]]:
         """Return a connection in autocommit."""
         return psycopg.connect(
-            host="127.0.0.1", port=self.port, user="postgres", dbname=name, autocommit=True, connect_timeout=10
+            host="127.0.0.1", port=self.port, user="postgres", dbname=self.database, autocommit=True, connect_timeout=10
         )
 
-    def execute(self, statement: str, name: str = "postgres") -> None:
+    def execute(self, statement: str) -> None:
         """Run one statement."""
-        connection = self.connect(name)
+        connection = self.connect()
         try:
             connection.execute(statement.encode())
         finally:
@@ -118,11 +132,6 @@ class Postgres:
     def _own(self, folder: Path) -> None:
         if os.geteuid() == 0:
             shutil.chown(folder, _ACCOUNT)
-
-    def own_folder(self, path: Path) -> Path:
-        """Give a folder to the account it runs as, such as a tablespace's."""
-        self._own(path)
-        return path
 
     @staticmethod
     def _as_account() -> dict[str, Any]:

@@ -85,6 +85,19 @@ def next_name(database: Path) -> tuple[str, int]:
     return str(facts["boot"]), int(facts.get("next_seq", 1))
 
 
+def outbox_depth(home: Path) -> int:
+    """Return how many summaries wait in the outbox of the station in `home`, 0 before there is one."""
+    if not (home / DATABASE).exists():
+        return 0
+    connection = sqlite3.connect(home / DATABASE, timeout=10.0)
+    try:
+        return int(connection.execute("SELECT COUNT(*) FROM outbox").fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0  # it is being made
+    finally:
+        connection.close()
+
+
 def _without_uncommitted(
     found: dict[tuple[str, int], Produced], boot: str, next_seq: int
 ) -> dict[tuple[str, int], Produced]:
