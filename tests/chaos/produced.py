@@ -15,8 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from contract.codec import decode_summary
-from contract.messages import Accounting
+from contract.messages import Accounting, Summary
 
 LEDGER = "produced.jsonl"
 DATABASE = "state/agent.sqlite"
@@ -52,11 +51,11 @@ def markers_of(accounting: Accounting) -> Counter[str]:
     return Counter({name: count for name, count in accounting.dropped.items() if name.startswith(MARKER)})
 
 
-def markers_in(payloads: Iterable[bytes]) -> Counter[str]:
-    """Return how often each marker is in these summaries."""
+def markers_in(summaries: Iterable[Summary]) -> Counter[str]:
+    """Return how often each marker is in these."""
     found: Counter[str] = Counter()
-    for payload in payloads:
-        found.update(markers_of(decode_summary(payload).accounting))
+    for summary in summaries:
+        found.update(markers_of(summary.accounting))
     return found
 
 

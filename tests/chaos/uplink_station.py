@@ -11,10 +11,12 @@ from __future__ import annotations
 import argparse
 import random
 import signal
+import sqlite3
 import sys
 import threading
+import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +44,7 @@ from contract.sketches.wire import to_wire
 from contract.topics import Channel
 from tests.chaos.kill_points import KillPlan, watch_database
 from tests.chaos.produced import LEDGER, MARKER, LedgerFile, markers_of, next_name
+from tests.fakes.agent_clock import HandClock
 
 FRAMES = 3
 BUNDLE = "b" * 64
@@ -91,12 +94,12 @@ class Windows:
         )
 
 
-def write_config(home: Path, station: str, port: int, extra: str = "") -> Path:
-    """Write the agent.toml of a station in `home`; `extra` is TOML after the [broker] table."""
+def write_config(home: Path, station: str, port: int, outbox_mib: int) -> Path:
+    """Write the agent.toml of a station in `home`."""
     path = home / "agent.toml"
     path.write_text(
-        f'station = "{station}"\nhome = "state"\n[limits]\ncommit_s = 0.02\noutbox_mib = 16\n'
-        f"[broker]\nport = {port}\nresend_after_s = 1.0\nreconnect_max_s = 0.5\n{extra}"
+        f'station = "{station}"\nhome = "state"\n[limits]\ncommit_s = 0.02\noutbox_mib = {outbox_mib}\n'
+        f"[broker]\nport = {port}\nresend_after_s = 1.0\nreconnect_max_s = 0.5\n"
     )
     return path
 
@@ -186,6 +189,20 @@ class UplinkStation:
         self._thread.join(30.0)
 
 
+def live_offline(settings: Settings, days: float, every_s: float, stack: ExitStack) -> None:
+    """Produce the windows of `days` up to now, one each `every_s`, with no cloud to ship them to."""
+    clock = HandClock(time.time() - days * 86_400.0)
+    store = Store(settings, clock, PlainLog(), stack, simulated=True)
+    windows = Windows(settings.station, seed=1)
+    store.recorder.start()
+    for number in range(1, int(days * 86_400.0 / every_s) + 1):
+        clock.forward(every_s)
+        summary = windows.summary(number, clock.now(), clock.monotonic(), every_s)
+        while not store.recorder.close_window(number, summary):
+            time.sleep(0.01)
+    store.stop(60.0)
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Run until drained, or until SIGTERM."""
     parser = argparse.ArgumentParser()
@@ -197,7 +214,9 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--kill-at", default="")
     parser.add_argument("--stop-at", default="", help="stand still there (SIGSTOP), until SIGCONT")
     parser.add_argument("--stay", action="store_true")
-    parser.add_argument("--extra", default="", help="TOML put after the [broker] table of agent.toml")
+    parser.add_argument("--outbox-mib", type=int, default=16)
+    parser.add_argument("--offline-days", type=float, default=0.0, help="live so long by a clock of its own, then end")
+    parser.add_argument("--every-s", type=float, default=1800.0, help="of one window, offline")
     said = parser.parse_args(words)
     said.home.mkdir(parents=True, exist_ok=True)
     told_to_stop = threading.Event()
@@ -208,12 +227,17 @@ def main(words: Sequence[str] | None = None) -> int:
     ledger = LedgerFile(said.home / LEDGER)
     database = said.home / "state/agent.sqlite"
     if database.exists():
-        boot, next_seq = next_name(database)
-        ledger.write({"boot": boot, "next_seq": next_seq})
+        # A damaged one tells nothing, and the station is here to find that out.
+        with suppress(sqlite3.DatabaseError, KeyError):
+            boot, next_seq = next_name(database)
+            ledger.write({"boot": boot, "next_seq": next_seq})
     note_produced(ledger)
-    config = write_config(said.home, said.station, said.broker_port, said.extra)
+    config = write_config(said.home, said.station, said.broker_port, said.outbox_mib)
     with ExitStack() as stack:
         stack.callback(ledger.close)
+        if said.offline_days:
+            live_offline(load_settings(config), said.offline_days, said.every_s, stack)
+            return 0
         station = UplinkStation(load_settings(config), SetClock(said.home / "clock"), stack)
         station.start()
         while not told_to_stop.wait(1.0 / said.rate):

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from tests.chaos.plant import Plant, Process, wait_until
+from tests.chaos.process_plant import Plant, Process, wait_until
 
 
 def test_a_second_worker_joins_and_the_first_leaves_under_load(plant: Plant) -> None:

@@ -16,7 +16,8 @@ from pathlib import Path
 from cloud.store.database import Database
 from cloud.store.summaries import Summaries
 from contract.codec import decode_summary
-from tests.chaos.produced import markers_of, read_produced
+from contract.messages import Summary
+from tests.chaos.produced import markers_in, read_produced
 
 # Forked from a process that has loaded everything already: a start costs 30 ms, not a second of two cores that all share.
 _context = multiprocessing.get_context("forkserver")
@@ -99,7 +100,9 @@ class Plant:
         self._processes: list[Process] = []
         self.homes: list[Path] = []
 
-    def station(self, name: str, *, rate: float = 50.0, count: int = 6, home: Path | None = None) -> Process:
+    def station(
+        self, name: str, *, rate: float = 50.0, count: int = 6, home: Path | None = None, outbox_mib: int = 16
+    ) -> Process:
         """Return a station that was not started."""
         home = home or self.folder / name
         self.homes.append(home)
@@ -111,6 +114,7 @@ class Plant:
             broker_port=self.broker_port,
             rate=rate,
             count=count,
+            outbox_mib=outbox_mib,
         )
 
     def worker(self, client_id: str = "plumbline-cloud") -> Process:
@@ -137,11 +141,11 @@ class Plant:
         for process in self._processes:
             process.close()
 
-    def committed(self) -> list[bytes]:
-        """Return the payload of every summary in the database."""
+    def committed(self) -> list[Summary]:
+        """Return every summary in the database."""
         database = Database(self.database)
         try:
-            return [payload for _, payload in Summaries(database).after(0, 10_000_000)]
+            return [decode_summary(payload) for _, payload in Summaries(database).after(0, 10_000_000)]
         finally:
             database.close()
 
@@ -167,11 +171,9 @@ class Plant:
         `names_too`: by (boot, seq) as well, where no station merged windows or took another boot.
         """
         produced = [made for home in dict.fromkeys(self.homes) for made in read_produced(home).values()]
-        summaries = [decode_summary(payload) for payload in self.committed()]
+        summaries = self.committed()
         made = Counter(marker for each in produced for marker in each.markers)
-        kept: Counter[str] = Counter()
-        for summary in summaries:
-            kept.update(markers_of(summary.accounting))
+        kept = markers_in(summaries)
         assert not (lost := made - kept), f"{sum(lost.values())} windows lost: {sorted(lost)[:5]}"
         assert not (double := kept - made), f"{sum(double.values())} windows twice or of nobody: {sorted(double)[:5]}"
         assert sum(s.accounting.captured for s in summaries) == sum(each.captured for each in produced)
@@ -186,6 +188,16 @@ class Plant:
         process = Process(module, log, **arguments)
         self._processes.append(process)
         return process
+
+
+def child_pid(*words: str) -> int:
+    """Return the process id of this process's child whose command line has all these words."""
+    for task in Path("/proc/self/task").iterdir():
+        for pid in (task / "children").read_text().split():
+            line = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+            if all(word in line for word in words):
+                return int(pid)
+    raise AssertionError(f"no child runs {words}")
 
 
 def wait_until(what: Callable[[], bool], within_s: float = 90.0) -> None:

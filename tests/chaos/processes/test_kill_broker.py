@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from tests.chaos.kill_points import STATION_POINTS
-from tests.chaos.plant import Plant, wait_until
+from tests.chaos.process_plant import Plant, wait_until
 from tests.fixtures_broker import Broker
 
 # Steps within the station alone are those of `test_kill_station`: here something is on its way, or about to be.

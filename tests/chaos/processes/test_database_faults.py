@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.plant import Plant, Process, wait_until
+from tests.chaos.process_plant import Plant, Process, wait_until
 from tests.chaos.postgres_process import Postgres
 from tests.chaos.produced import outbox_depth
 from tests.chaos.small_disk import SmallDisk

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.chaos.kill_points import STATION_POINTS
-from tests.chaos.plant import Plant
+from tests.chaos.process_plant import Plant
 
 
 def test_a_station_killed_at_each_step_ships_everything_once_when_started_again(plant: Plant) -> None:

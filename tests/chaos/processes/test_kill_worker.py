@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from tests.chaos.ingest_worker import WORKER_POINTS
-from tests.chaos.plant import Plant
+from tests.chaos.process_plant import Plant
 
 
 def test_a_worker_killed_at_each_step_loses_nothing_and_stores_nothing_twice(either_plant: Plant) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.plant import Plant
+from tests.chaos.process_plant import Plant
 from tests.chaos.postgres_process import Postgres
 from tests.fixtures_broker import Broker
 
