@@ -121,7 +121,7 @@ def main(words: Sequence[str] | None = None) -> int:
         while not told_to_stop.is_set():
             try:
                 loop.run()
-            except Exception:  # noqa: BLE001 - as the aggregator guards its loops
+            except Exception:
                 logging.exception("the loop failed and goes on")
                 told_to_stop.wait(0.5)
 

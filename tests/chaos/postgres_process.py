@@ -35,7 +35,7 @@ class Postgres:
                 self._binary("initdb"),
                 "-D",
                 self._data,
-                *"-U postgres --auth=trust --no-sync --locale=C -E utf8".split(),
+                *["-U", "postgres", "--auth=trust", "--no-sync", "--locale=C", "-E", "utf8"],
             ),
             check=True,
             capture_output=True,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.process_plant import Plant
 from tests.chaos.postgres_process import Postgres
+from tests.chaos.process_plant import Plant
 from tests.fixtures_broker import Broker
 
 

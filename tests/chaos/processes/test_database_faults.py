@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import sqlite3
 import tempfile
 import threading
@@ -12,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.process_plant import Plant, Process, wait_until
 from tests.chaos.postgres_process import Postgres
+from tests.chaos.process_plant import Plant, Process, wait_until
 from tests.chaos.produced import outbox_depth
 from tests.chaos.small_disk import SmallDisk
 from tests.fixtures_broker import Broker
@@ -95,6 +94,7 @@ def test_tables_of_postgresql_that_another_holds_locked_are_waited_for(
     connection.close()
 
 
+@pytest.mark.long
 def test_a_batch_that_postgresql_gives_up_to_end_a_deadlock_is_stored_all_the_same(
     postgres: Postgres, postgres_plant: Plant
 ) -> None:

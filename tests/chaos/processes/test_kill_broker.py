@@ -24,7 +24,7 @@ def test_a_broker_killed_at_each_step_of_a_station_loses_nothing_for_good(
     stations = {point: plant.station(f"s-{point}", rate=40.0, count=6) for point in points}
     for point, station in stations.items():
         station.start(stop_at=point)
-    for point, station in stations.items():
+    for station in stations.values():
         wait_until(station.stopped)
         broker.kill()
         broker.start()

@@ -10,8 +10,8 @@ from tests.chaos.ingest_worker import WORKER_POINTS
 from tests.chaos.process_plant import Plant
 
 
-def test_a_worker_killed_at_each_step_loses_nothing_and_stores_nothing_twice(either_plant: Plant) -> None:
-    _kill_workers(either_plant, stations=2, times=(1,))
+def test_a_worker_killed_at_each_step_loses_nothing_and_stores_nothing_twice(plant: Plant) -> None:
+    _kill_workers(plant, stations=2, times=(1,))
 
 
 @pytest.mark.long

@@ -1,4 +1,4 @@
-"""Workers on one shared subscription, 1 -> 4 -> 1 under load: joining, leaving politely and dying, nothing is lost or there twice."""
+"""Workers on one shared subscription, 1 -> 4 -> 1 under load: they join, leave politely and die, and each window is there once."""
 
 from __future__ import annotations
 
