@@ -18,6 +18,7 @@ from agent.ports.slots import InstalledBundle
 from agent.second_opinions import OpinionRules, SecondOpinions
 from agent.settings import Settings
 from agent.slots.ab_slots import Slots
+from agent.store.outbox import Outbox
 from agent.store_wiring import Store, read_bytes
 from agent.uplink_loop import UplinkLoop, UplinkRules
 from contract.manifest import Manifest
@@ -113,11 +114,12 @@ class CloudSide:
             from agent.uplink.samples_upload import HttpSampleSender
 
             sender = HttpSampleSender(self._http, settings.cloud.url, settings.station)
-        link = MqttLink(settings.broker.host, settings.broker.port, settings.station, self._birth(), self._clock)
         store = self._store
+        outbox, memory = store.outbox(store.connect()), store.memory()
+        link = MqttLink(settings.broker.host, settings.broker.port, settings.station, self._birth(outbox), self._clock)
         return UplinkLoop(
             link,
-            Delivery(store.outbox(store.connect()), resend_after_s=settings.broker.resend_after_s),
+            Delivery(outbox, resend_after_s=settings.broker.resend_after_s, roll=self._roll),
             make_chores(store, sender),
             inbox,
             report,
@@ -125,17 +127,19 @@ class CloudSide:
             self._log,
             UplinkRules(settings.station, reconnect_max_s=settings.broker.reconnect_max_s),
             roll=self._roll,
+            remember=lambda trouble: memory.put("uplink", trouble),
         )
 
-    def _birth(self) -> Callable[[bool], StationState]:
+    def _birth(self, outbox: Outbox) -> Callable[[bool], StationState]:
         def state(online: bool) -> StationState:
             return StationState(
                 station=self._settings.station,
-                boot=self._store.boot,
+                boot=outbox.boot,
                 online=online,
                 at=self._clock.now(),
                 agent_version=AGENT_VERSION,
                 simulated=self._simulated,
+                next_seq=outbox.next_seq(),
             )
 
         return state

@@ -1,62 +1,201 @@
-"""Which outbox rows to send when: oldest first, again when unacknowledged too long, never more than the cloud gave credit for."""
+"""Which outbox rows to send when: the newest first, then the backlog, again when unacknowledged too long (DESIGN 5).
+
+What one connection has looked at is kept as spans of row ids: everything above `_top` is new, `_spans` are older rows that were
+passed over for newer ones. Rows that were sent wait in `_sent` until the cloud acknowledges them or they are due again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass
 
+from agent.decide import covers, drain
+from agent.decide.budget import Budget
+from agent.ports.link import Room
 from agent.ports.outbox import OutboxQueue, OutboxRow
+from contract.messages import Ack
 
-_FIRST_CREDIT = 20
-_MOST_OUTSTANDING = 500
+_LIVE_ROWS = 4
+# Rows that the cloud never acknowledges, though it does others, are held in memory: so many, and no more old ones go.
+_MOST_HELD = 5_000
+
+
+@dataclass(slots=True)
+class _Sent:
+    """A row that was sent. `passed_over`: the cloud acknowledged others since, so this one holds up nobody."""
+
+    boot: str
+    seq: int
+    live: bool
+    times: int
+    due_s: float
+    acks_before: int
+    passed_over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What an acknowledgement changed: rows deleted, rows that got another name, and whether a fresh boot began."""
+
+    deleted: int = 0
+    renamed: int = 0
+    new_boot: bool = False
 
 
 class Delivery:
     """What one connection sent and is not yet acknowledged for. A row leaves the outbox only by `acknowledged` (P1)."""
 
-    def __init__(self, outbox: OutboxQueue, *, resend_after_s: float) -> None:
+    def __init__(self, outbox: OutboxQueue, *, resend_after_s: float, roll: Callable[[], float] = lambda: 0.0) -> None:
         self._outbox = outbox
         self._resend_after_s = resend_after_s
-        self._last_id = 0
-        self._credit = _FIRST_CREDIT
-        self._outstanding: dict[tuple[str, int], float] = {}
+        self._roll = roll
+        self._credit = drain.FIRST_CREDIT
+        self._bucket: Budget | None = None
+        self._acks = 0
+        self._asked_s: float | None = None
+        self._clear()
 
     @property
     def outstanding(self) -> int:
         """Rows sent and not acknowledged yet."""
-        return len(self._outstanding)
+        return len(self._sent)
 
     def reconnected(self) -> None:
         """Start over: what the last connection sent may not have arrived, and the cloud drops what it has already."""
-        self._last_id = 0
-        self._outstanding.clear()
+        self._clear()
+        self._asked_s = None
 
-    def next_rows(self, room: int, now_s: float) -> list[OutboxRow]:
-        """Return at most `room` rows to publish now, each marked as sent on the disk first.
+    def waiting(self) -> int:
+        """Return the number of rows in the outbox."""
+        return self._outbox.depth()
+
+    def troubles(self) -> list[str]:
+        """Return what is to be said of rows that could not be sent as they were."""
+        return self._outbox.troubles()
+
+    def next_rows(self, room: Room, now_s: float) -> list[OutboxRow]:
+        """Return the rows to publish now, at most `room.free`, each marked as sent on the disk first.
 
         Args:
-            room: how many messages the link takes now.
+            room: what the link takes now.
             now_s: monotonic seconds.
         """
-        if self._outstanding:
-            oldest_s = next(iter(self._outstanding.values()))  # they are sent, and so held, in order of time
-            if now_s - oldest_s >= self._resend_after_s:
-                # PUBACK is not delivery, and neither is silence: the oldest unacknowledged row and what follows go again.
-                self.reconnected()
-        # Without credit, one row at a time still asks whether there is some.
-        allowed = max(1, min(self._credit, _MOST_OUTSTANDING)) - len(self._outstanding)
-        limit = min(room, allowed)
-        if limit <= 0:
+        if room.free <= 0:
             return []
-        rows = self._outbox.take(limit, self._last_id)
+        silent = self._asked_s is not None and now_s - self._asked_s >= self._resend_after_s
+        live = self._live(room.free)
+        again, old = self._old(room, len(live), silent, now_s)
+        chosen = [*live, *again, *old]
+        if not chosen:
+            return []
+        rows = self._outbox.take_rows(chosen, room.largest_bytes)
+        for lost in set(chosen) - {row.id for row in rows}:
+            self._sent.pop(lost, None)
+        newest = set(live)
         for row in rows:
-            self._outstanding[row.boot, row.seq] = now_s
-            self._last_id = row.id
+            self._note(row, row.id in newest, now_s)
+        if rows and self._asked_s is None:
+            self._asked_s = now_s
         return rows
 
-    def acknowledged(self, boot: str, ranges: Sequence[tuple[int, int]], credit: int, now: float) -> int:
-        """Delete what the cloud says it committed; return how many rows that was."""
-        self._credit = credit
-        deleted = self._outbox.acknowledge(boot, ranges, now)
-        for key in [k for k in self._outstanding if k[0] == boot and any(a <= k[1] <= b for a, b in ranges)]:
-            del self._outstanding[key]
-        return deleted
+    def acknowledged(self, ack: Ack, now: float) -> Answered:
+        """Delete what the cloud says it committed, and give another name to what it has under ours from somebody else."""
+        self._credit = ack.credit
+        self._acks += 1
+        self._asked_s = None
+        deleted = self._outbox.acknowledge(ack.boot, ack.ranges, now) if ack.ranges else 0
+        for row_id in self._named(ack.boot, ack.ranges):
+            del self._sent[row_id]
+        boot_before = self._outbox.boot if ack.conflicts or ack.renew_boot else ""
+        renamed = 0
+        if ack.conflicts:
+            renamed = self._outbox.rename(ack.boot, ack.conflicts)
+            for row_id in self._named(ack.boot, ack.conflicts):
+                sent = self._sent[row_id]
+                sent.times, sent.due_s = 0, 0.0
+                heapq.heappush(self._due, (0.0, row_id))
+        if ack.renew_boot:
+            self._outbox.renew(ack.boot)
+        return Answered(deleted, renamed, bool(boot_before) and self._outbox.boot != boot_before)
+
+    def _clear(self) -> None:
+        self._top = 0
+        self._spans: list[tuple[int, int]] = []
+        self._sent: dict[int, _Sent] = {}
+        self._due: list[tuple[float, int]] = []
+
+    def _live(self, free: int) -> list[int]:
+        holding = [sent for sent in self._sent.values() if not sent.passed_over]
+        # One at least, whatever the backlog holds of the credit: new windows never wait behind it.
+        allowed = max(drain.allowance(self._credit) - len(holding), 1 - sum(sent.live for sent in holding))
+        most = min(free, _LIVE_ROWS, allowed)
+        if most <= 0:
+            return []
+        found = self._outbox.ids(most + 1, above=self._top, newest=True)
+        if not found:
+            return []
+        chosen = found[-most:]
+        if len(found) > most:  # newer ones go before them
+            self._spans.append((self._top, chosen[0]))
+        self._top = chosen[-1]
+        return chosen
+
+    def _old(self, room: Room, live: int, silent: bool, now_s: float) -> tuple[list[int], list[int]]:
+        """Return (rows to send again, rows of the backlog), oldest first."""
+        self._bucket = drain.paced(self._bucket, self._credit, silent, now_s)
+        most = min(drain.backlog_room(room.free, room.most), room.free - live, int(self._bucket.tokens + 1e-9))
+        again = self._again(most, now_s) if most > 0 else []
+        holding = [sent for sent in self._sent.values() if not sent.passed_over]
+        allowed = min(
+            drain.backlog_allowance(self._credit) - sum(not sent.live for sent in holding),
+            drain.allowance(self._credit) - len(holding) - live,
+        )
+        most = min(most - len(again), allowed, _MOST_HELD - len(self._sent))
+        old = self._backlog(most) if most > 0 and not silent else []
+        _, self._bucket = self._bucket.spend(now_s, min(self._bucket.tokens, float(len(again) + len(old))))
+        return again, old
+
+    def _again(self, most: int, now_s: float) -> list[int]:
+        # PUBACK is not delivery, and neither is silence: each row by itself, later and later.
+        found: list[int] = []
+        while self._due and self._due[0][0] <= now_s and len(found) < most:
+            due_s, row_id = heapq.heappop(self._due)
+            sent = self._sent.get(row_id)
+            if sent is None or sent.due_s != due_s or row_id in found:
+                continue
+            sent.passed_over = self._acks > sent.acks_before
+            found.append(row_id)
+        return found
+
+    def _backlog(self, most: int) -> list[int]:
+        found: list[int] = []
+        while self._spans and len(found) < most:
+            above, below = self._spans[0]
+            more = self._outbox.ids(most - len(found), above=above, below=below)
+            found += more
+            if len(found) < most:
+                self._spans.pop(0)
+            else:
+                self._spans[0] = (more[-1], below)
+        return found
+
+    def _note(self, row: OutboxRow, live: bool, now_s: float) -> None:
+        before = self._sent.get(row.id)
+        times = before.times + 1 if before else 1
+        due_s = now_s + drain.resend_wait_s(self._resend_after_s, times, self._roll())
+        self._sent[row.id] = _Sent(
+            row.boot,
+            row.seq,
+            before.live if before else live,
+            times,
+            due_s,
+            self._acks,
+            before.passed_over if before else False,
+        )
+        heapq.heappush(self._due, (due_s, row.id))
+
+    def _named(self, boot: str, ranges: tuple[tuple[int, int], ...]) -> list[int]:
+        if not ranges:
+            return []
+        return [row_id for row_id, sent in self._sent.items() if sent.boot == boot and covers.within(sent.seq, ranges)]

@@ -9,7 +9,7 @@ cloud answers beside it (`agent.asking`), the recorder commits after it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from agent.asking import Asking
@@ -37,9 +37,9 @@ _MOST_LEFT = 256
 
 @dataclass(frozen=True, slots=True)
 class LineRules:
-    """What the line asks of the station."""
+    """What the line asks of the station. `boot` returns the boot in force: kept frames are named by it."""
 
-    boot: str
+    boot: Callable[[], str]
     deadline_ms: float
     windows: WindowRules
 
@@ -351,7 +351,7 @@ class FrameLoop:
         if keep is None:
             return None
         note = SampleNote(
-            sample=sample_name(self._rules.boot, window.camera, window.number, window.frames),
+            sample=sample_name(self._rules.boot(), window.camera, window.number, window.frames),
             captured_at=frame.captured_at,
             part=frame.part,
             label=judged.prediction.label.name,

@@ -193,12 +193,29 @@ def _check(settings: Settings, path: Path, remote: str = "") -> None:
         problems.append(f"policy.deferred_per_hour must be 2 or more, not {policy.deferred_per_hour}")
     if policy.deferred_mib_per_day < 1:
         problems.append(f"policy.deferred_mib_per_day must be 1 or more, not {policy.deferred_mib_per_day}")
-    problems += _api_problems(settings.api)
+    problems += _api_problems(settings.api) + _tls_problems(settings)
     if problems:
         # Each begins with its key. One that agent.toml did not have alone is the order's, whether or not the order names it.
         number = line_of(remote, problems[0].partition(" ")[0])
         where = f"'{REMOTE if remote else path}'{f' line {number}' if number else ''}"
         raise InvalidConfig(f"{where}: {problems[0]}", hint="plumbline-agent run --help shows every key")
+
+
+def _tls_problems(settings: Settings) -> list[str]:
+    problems = []
+    for section, keys in (("broker", settings.broker), ("cloud", settings.cloud)):
+        if keys.cert_file and not keys.key_file:
+            problems.append(f"{section}.cert_file needs {section}.key_file beside it")
+        if keys.key_file and not keys.cert_file:
+            problems.append(f"{section}.key_file needs {section}.cert_file beside it")
+    broker, cloud = settings.broker, settings.cloud
+    if broker.cert_file and not broker.ca_file:
+        problems.append(
+            "broker.cert_file needs broker.ca_file: a station shows itself only to a broker that it can check"
+        )
+    if (cloud.ca_file or cloud.cert_file) and not cloud.url.startswith("https://"):
+        problems.append("cloud.url must begin with https:// where cloud.ca_file or cloud.cert_file is set")
+    return problems
 
 
 def _api_problems(api: ApiSettings) -> list[str]:

@@ -61,10 +61,16 @@ port = 1883
 allowed_hosts = []            # other brokers that an order may choose as host
 resend_after_s = 5.0
 reconnect_max_s = 30.0
+ca_file = ""                  # PEM: speak TLS with the broker, and believe only what this authority signed
+cert_file = ""                # PEM: this station's certificate, and its key
+key_file = ""
 
 [cloud]
 url = ""                      # e.g. "http://10.0.0.5:8080"; "": no updates, fallback or uploads
-token_file = ""
+token_file = ""               # also signs what this station says it gave up
+ca_file = ""                  # PEM: the authority that signed the cloud's certificate; "": the system's
+cert_file = ""
+key_file = ""
 
 [policy]
 images_leave = "requested"    # "never", "unsure" or "requested"
@@ -203,6 +209,9 @@ class BrokerSettings(Section, frozen=True):
     allowed_hosts: tuple[str, ...] = ()
     resend_after_s: float = 5.0
     reconnect_max_s: float = 30.0
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
 
 
 class CloudSettings(Section, frozen=True):
@@ -210,6 +219,9 @@ class CloudSettings(Section, frozen=True):
 
     url: str = ""
     token_file: str = ""
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
 
 
 class PolicySettings(Section, frozen=True):

@@ -64,6 +64,7 @@ def station_status(
         "outbox": store.outbox,
         "outbox_bytes": store.outbox_bytes,
         "acked_at": store.acked_at,
+        "uplink": store.uplink,
         "samples": store.samples,
         "samples_bytes": store.samples_bytes,
         # Of several cameras the least: one that enrols is not hidden behind the others.

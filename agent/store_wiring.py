@@ -15,6 +15,7 @@ from agent.store.database import FILE_NAME, claim_boot, open_database
 from agent.store.memory import SqliteMemory
 from agent.store.opinions import Opinions
 from agent.store.outbox import Outbox
+from agent.store.outbox_row import Signer
 from agent.store.quarantine import kept, start_sound
 from agent.store.recorder import GroupRecorder
 from agent.store.recovery import last_closed_window, recover, tell_of_quarantine
@@ -22,6 +23,7 @@ from agent.store.retention import DiskShares, Retention
 from agent.store.running_mark import RunningMarks, read_marks, was_unclean
 from agent.store.samples import Samples
 from contract.errors import InvalidConfig
+from contract.gaps import gap_key
 
 
 class Store:
@@ -48,7 +50,9 @@ class Store:
             monotonic=clock.monotonic,
             keep_bytes=(settings.limits.disk_mib << 20) // 4,
         )
+        self._signer = Signer(self._gap_key(), settings.station)
         self.boot = self._claim()
+        """The boot in force; another takes its place when the cloud finds that this one is used by somebody else too."""
         self.recorder = self._make_recorder()
 
     def connect(self) -> sqlite3.Connection:
@@ -72,7 +76,13 @@ class Store:
 
     def outbox(self, connection: sqlite3.Connection) -> Outbox:
         """Return the outbox."""
-        return Outbox(connection, boot=self.boot, max_bytes=self._shares().outbox_bytes)
+        return Outbox(
+            connection,
+            boot=self.boot,
+            max_bytes=self._shares().outbox_bytes,
+            signer=self._signer,
+            on_new_boot=self._take_boot,
+        )
 
     def opinions(self, connection: sqlite3.Connection) -> Opinions:
         """Return the second opinions that are waited for."""
@@ -87,6 +97,16 @@ class Store:
         if stored:
             self._mark.goodbye()
         return stored
+
+    def _take_boot(self, boot: str) -> None:
+        self.boot = boot
+
+    def _gap_key(self) -> bytes | None:
+        token_file = self._settings.cloud.token_file
+        if not token_file:
+            return None
+        token = read_bytes(self._settings.path(token_file), "cloud.token_file").decode(errors="replace").strip()
+        return gap_key(token)
 
     def _claim(self) -> str:
         connection = open_database(self.database)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from agent.chores import Chores
 from agent.delivery import Delivery
 from agent.ports.clock import Clock
-from agent.ports.link import Incoming, Link
+from agent.ports.link import Incoming, Link, Trouble
 from agent.ports.log import Log
 from agent.ports.orders import OrderInbox, Report
 from contract.codec import decode_control, encode_control
@@ -24,16 +24,24 @@ from contract.topics import Channel
 
 _POLL_S = 0.05
 _MAX_WAITING_COMMANDS = 64
+# A connection that held for so long was a good one: the next failure is the first again.
+_HELD_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class UplinkRules:
-    """Reconnection waits a random time up to `reconnect_s` doubled per failure, at most `reconnect_max_s`."""
+    """Reconnection waits a random time up to `reconnect_s` doubled per failure, at most `reconnect_max_s`.
+
+    Where another device uses this station's name, or the broker does not let it in, at least half of `shut_out_s` doubled each
+    time, at most `shut_out_max_s`: trying more often changes nothing, and throws the other device off.
+    """
 
     station: str
     connect_within_s: float = 5.0
     reconnect_s: float = 0.5
     reconnect_max_s: float = 30.0
+    shut_out_s: float = 20.0
+    shut_out_max_s: float = 600.0
 
 
 class UplinkLoop:
@@ -51,7 +59,10 @@ class UplinkLoop:
         rules: UplinkRules,
         *,
         roll: Callable[[], float],
+        remember: Callable[[str], None] = lambda _: None,
     ) -> None:
+        """`remember` keeps what shuts the station out, "" for nothing, where `plumbline-agent status` finds it."""
+        self._remember = remember
         self._link = link
         self._delivery = delivery
         self._chores = chores
@@ -62,6 +73,11 @@ class UplinkLoop:
         self._rules = rules
         self._roll = roll
         self._failures = 0
+        self._shut_out = 0
+        self._connected_s = clock.monotonic()
+        self._away_since_s: float | None = None
+        self._remembered: str | None = None
+        self._new_boot = False
         self._commands: queue.Queue[Command] = queue.Queue(_MAX_WAITING_COMMANDS)
         self._results: queue.Queue[CommandResult] = queue.Queue()
         self.faults = 0
@@ -87,9 +103,7 @@ class UplinkLoop:
             else:
                 self._connect()
         except LinkDown as error:
-            self._log.fault("link", error.one_line())
-            self._failures += 1
-            stop.wait(self._pause_s())
+            stop.wait(self._away(error))
         except PlumblineError as error:
             self._log.fault("uplink", error.one_line())
             stop.wait(1.0)
@@ -106,10 +120,15 @@ class UplinkLoop:
         """
         for incoming in self._link.poll(within_s):
             self._take(incoming)
-        state = self._report.latest()
+        if self._new_boot:
+            # The Will and the birth still say the old boot: a connection of its own for the new one.
+            self._new_boot = False
+            self._link.close(1.0)
+            return
+        state = self._report.latest() if self._link.room().free else None
         if state is not None:
             self._link.publish(Channel.REPORTED, encode_control(state), retain=True)
-        while self._link.room():
+        while self._link.room().free:
             try:
                 result = self._results.get_nowait()
             except queue.Empty:
@@ -117,13 +136,60 @@ class UplinkLoop:
             self._link.publish(Channel.RESULT, encode_control(result))
         for row in self._delivery.next_rows(self._link.room(), self._clock.monotonic()):
             self._link.publish(Channel.SUMMARY, row.payload)
+        for trouble in self._delivery.troubles():
+            self._log.fault("outbox", trouble)
+        self._settle()
 
     def _connect(self) -> None:
         self._link.connect(self._rules.connect_within_s)
-        self._failures = 0
+        self._connected_s = self._clock.monotonic()
         self._delivery.reconnected()
         self._report.reset()
-        self._log.say("connected to the broker")
+        away = ""
+        if self._away_since_s is not None:
+            away = f" after {_span(self._connected_s - self._away_since_s)} away"
+            self._away_since_s = None
+        # One line of two: a device that takes turns with another says so once.
+        if not self._shut_out:
+            self._log.say(f"connected to the broker{away}; {self._delivery.waiting()} summaries wait")
+
+    def _away(self, error: LinkDown) -> float:
+        """Note that the broker is away; return how long to wait before it is tried again."""
+        now_s, trouble = self._clock.monotonic(), self._link.trouble()
+        held_s = now_s - self._connected_s if self._away_since_s is None else 0.0
+        if held_s >= _HELD_S:
+            self._failures = 0
+        said = error.one_line()
+        if trouble is Trouble.NONE:
+            self._failures += 1
+            # Once when it goes: whoever is offline for a week reads two lines of it, not a million.
+            if self._away_since_s is None and not self._shut_out:
+                self._log.say(f"{said}; {self._delivery.waiting()} summaries are kept until it is back")
+            pause_s = self._pause_s()
+        else:
+            if self._note(trouble.value) or not self._shut_out:
+                self._log.say(f"{trouble.value}: {said}")
+            longest_s = min(self._rules.shut_out_max_s, self._rules.shut_out_s * 2.0 ** min(self._shut_out, 16))
+            self._shut_out += 1
+            pause_s = longest_s * (1.0 + self._roll()) / 2.0
+        if self._away_since_s is None:
+            self._away_since_s = now_s
+        return pause_s
+
+    def _settle(self) -> None:
+        """Forget what shut this station out once a connection has held: two devices take turns for as long as they wait."""
+        longest_s = self._rules.shut_out_max_s if self._remembered == Trouble.TAKEN_OVER.value else _HELD_S
+        if self._remembered != "" and self._clock.monotonic() - self._connected_s >= longest_s:
+            self._shut_out = 0
+            self._note("")
+
+    def _note(self, trouble: str) -> bool:
+        """Remember what shuts this station out; return whether that is news."""
+        if self._remembered == trouble:
+            return False
+        self._remembered = trouble
+        self._remember(trouble)
+        return True
 
     def _pause_s(self) -> float:
         # Full jitter: a fleet that lost one broker must not come back as one herd.
@@ -148,7 +214,15 @@ class UplinkLoop:
     def _acknowledge(self, ack: Ack) -> None:
         if ack.station != self._rules.station:
             raise BadMessage(f"an acknowledgement for '{ack.station[:63]}'")
-        self._delivery.acknowledged(ack.boot, ack.ranges, ack.credit, self._clock.now())
+        answered = self._delivery.acknowledged(ack, self._clock.now())
+        if answered.renamed:
+            self._log.say(
+                f"{answered.renamed} summaries go under new names: the cloud has others of this station under theirs. A second"
+                " device may be using its name, or this one was restored from a backup"
+            )
+        if answered.new_boot:
+            self._log.say("a new boot begins: what comes from now on cannot be taken for what the cloud has already")
+            self._new_boot = True
 
     def _desire(self, payload: bytes) -> None:
         if not payload:
@@ -194,3 +268,10 @@ class UplinkLoop:
             self.faults += 1
             self._log.fault("uplink", f"leaving: {type(error).__name__}: {error}")
         self._link.close(1.0)
+
+
+def _span(seconds: float) -> str:
+    for unit, size in (("days", 86_400.0), ("h", 3_600.0), ("min", 60.0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -280,7 +280,7 @@ class Station:
             self._meter.recorder(self._store.recorder),
             self._clock,
             self._log,
-            LineRules(self.boot, deadline_ms, windows),
+            LineRules(lambda: self._store.boot, deadline_ms, windows),
             beside=self._models.beside,
         )
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
 from contract.topics import Channel
+
+ANY_SIZE = 1 << 28
+"""MQTT's own limit of a packet, about: no smaller one was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +18,24 @@ class Incoming:
 
     channel: Channel
     payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many more QoS 1 messages may be in flight now, of how many at most, and how large a payload may be."""
+
+    free: int
+    most: int = 20
+    largest_bytes: int = ANY_SIZE
+
+
+class Trouble(str, Enum):
+    """Why the last connection ended, or was not made, where that matters to who tries again."""
+
+    NONE = ""
+    TAKEN_OVER = "another device uses this station's name"
+    """MQTT 5, reason 0x8E: whoever comes back at once throws the other out, and so on for ever."""
+    REFUSED = "the broker does not let this station in"
 
 
 class Link(Protocol):
@@ -29,8 +51,11 @@ class Link(Protocol):
     def connected(self) -> bool:
         """Return whether the connection is up as far as this side knows."""
 
-    def room(self) -> int:
-        """Return how many more QoS 1 messages may be in flight now."""
+    def trouble(self) -> Trouble:
+        """Return why the last connection ended or was refused."""
+
+    def room(self) -> Room:
+        """Return what the link takes now."""
 
     def publish(self, channel: Channel, payload: bytes, *, retain: bool = False) -> None:
         """Send on this station's `channel` at QoS 1.

@@ -9,7 +9,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class OutboxRow:
-    """One encoded summary. (`boot`, `seq`) is its name in acknowledgements; `id` orders rows by age."""
+    """One encoded summary. (`boot`, `seq`) is its name in acknowledgements; `id` orders rows by age, and outlives a new name."""
 
     id: int
     boot: str
@@ -20,16 +20,34 @@ class OutboxRow:
 class OutboxQueue(Protocol):
     """Durable; a row leaves only when the cloud says it committed it (P1)."""
 
-    boot: str
+    @property
+    def boot(self) -> str:
+        """The boot that new summaries get."""
 
-    def take(self, limit: int, after_id: int = 0) -> list[OutboxRow]:
-        """Return at most `limit` rows with an id above `after_id`, oldest first, durably marked as sent.
+    def ids(self, limit: int, *, above: int = 0, below: int | None = None, newest: bool = False) -> list[int]:
+        """Return the ids of at most `limit` rows strictly between, ascending: the oldest of them, or the newest."""
 
-        From then on they may be in the cloud, so they are never merged away.
+    def take_rows(self, ids: Sequence[int], largest_bytes: int) -> list[OutboxRow]:
+        """Return these rows, in this order and without those that are gone, durably marked as sent.
+
+        From then on they may be in the cloud, so they are never merged away. What cannot be sent as it is, being damaged or above
+        `largest_bytes`, comes as what can be said of it.
         """
 
     def acknowledge(self, boot: str, ranges: Sequence[tuple[int, int]], now: float) -> int:
         """Delete the rows in these inclusive sequence ranges of `boot`; return how many."""
+
+    def rename(self, boot: str, ranges: Sequence[tuple[int, int]]) -> int:
+        """Give the sent rows in these ranges new names under another boot, for theirs are somebody else's; return how many.
+
+        Where `boot` is the present one, a fresh one takes its place.
+        """
+
+    def renew(self, boot: str) -> bool:
+        """Begin a fresh boot where `boot` is the present one; return whether it was."""
+
+    def troubles(self) -> list[str]:
+        """Return what is to be told of rows that could not be sent as they were, once."""
 
     def depth(self) -> int:
         """Return the number of rows."""

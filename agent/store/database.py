@@ -12,7 +12,7 @@ from pathlib import Path
 from contract.errors import InvalidConfig, NotFound, StorageFull, TransientError
 
 FILE_NAME = "agent.sqlite"
-SCHEMA_VERSION = 5  # the number of migrations; kept in PRAGMA user_version so that a start need not import sqlite-utils
+SCHEMA_VERSION = 6  # the number of migrations; kept in PRAGMA user_version so that a start need not import sqlite-utils
 
 
 def open_database(path: Path) -> sqlite3.Connection:
@@ -99,6 +99,10 @@ def claim_boot(connection: sqlite3.Connection, path: Path) -> str:
             _put(connection, "boot", boot)
             _put(connection, "home", here)
             _put(connection, "next_seq", "1")
+            _put(connection, "renewed_from", "")
+        # A copy made while nothing ran may hold every row there is now, but none that comes after (`Outbox.renew`).
+        newest = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetchone()
+        _put(connection, "claimed_above", str(newest[0] if newest else 0))
         life = secrets.token_hex(8)
         _put(connection, "life", life)
         # Written before the commit: a crash between the two makes a new boot, which is harmless.

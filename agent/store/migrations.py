@@ -128,3 +128,14 @@ def _second_opinions(db: Database) -> None:
 @migrations(name="0005_novelty")
 def _novelty(db: Database) -> None:
     db.execute("ALTER TABLE samples ADD COLUMN novelty REAL NOT NULL DEFAULT 0")
+
+
+@migrations(name="0006_outbox_checked")
+def _outbox_checked(db: Database) -> None:
+    for statement in (
+        # CRC-32 of the payload; NULL in rows that are older than this. `covers` is kept beside the payload, which may be damaged.
+        "ALTER TABLE outbox ADD COLUMN crc INTEGER",
+        "ALTER TABLE outbox ADD COLUMN covers TEXT NOT NULL DEFAULT ''",
+        "CREATE TABLE damaged_rows (id INTEGER PRIMARY KEY, boot TEXT NOT NULL, seq INTEGER NOT NULL, payload BLOB NOT NULL)",
+    ):
+        db.execute(statement)

@@ -3,99 +3,114 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import reduce
+from collections.abc import Callable, Sequence
 
 import msgspec
 
-from agent.decide.accounting import add_up
-from agent.decide.opinions import add_up_opinions
 from agent.ports.outbox import OutboxRow
+from agent.store.boots import begin_boot, claimed_above, current_boot, draw_seq, next_seq
 from agent.store.database import storage_faults, transaction
 from agent.store.memory import put_fact
-from contract.codec import decode_summary, encode_summary
-from contract.errors import BadMessage, SketchMismatch
+from agent.store.merging import TOO_LARGE, without_sketches
+from agent.store.outbox_room import OutboxRoom
+from agent.store.outbox_row import (
+    NEVER,
+    SENT,
+    SENT_OTHERWISE,
+    Signer,
+    count_drop,
+    insert,
+    load,
+    read_row,
+    rewrite,
+)
+from contract.codec import encode_summary
 from contract.messages import Summary
-from contract.sketches.window import merge
-from contract.sketches.wire import from_wire, to_wire
 
-# Drift is judged hour by hour at the coarsest; beyond that a window says too little about when.
-_COARSEST_S = 3600.0
-_GAP = "gap: summaries "
-_MERGED = "merged: summaries "
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """A row that was never sent."""
-
-    id: int
-    camera: str
-    window: int
-    size: int
-
-
-@dataclass(slots=True)
-class _Group:
-    """Neighbouring rows of one camera and what they merge into."""
-
-    rows: list[_Row] = field(default_factory=list)
-    merged: Summary | None = None
-
-    def saved(self) -> int:
-        """Return about how many bytes the merge frees: the rows but one."""
-        return sum(row.size for row in self.rows[:-1])
+_ANY_SIZE = 1 << 28
+_MOST_TROUBLES = 20
 
 
 class Outbox:
-    """The outbox of one boot, over one connection; another thread uses another `Outbox` on its own connection."""
+    """The outbox over one connection; another thread uses another `Outbox` on its own connection.
 
-    def __init__(self, connection: sqlite3.Connection, *, boot: str, max_bytes: int = 64 << 20) -> None:
+    The boot in force is a fact in the database: one that another connection renewed holds here too.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        boot: str,
+        max_bytes: int = 64 << 20,
+        signer: Signer | None = None,
+        on_new_boot: Callable[[str], None] | None = None,
+    ) -> None:
+        """`boot` is the one that was claimed; `on_new_boot` is told of one that takes its place, once that is durable."""
         self._connection = connection
         self._max_bytes = max_bytes
+        self._signer = signer or Signer()
+        self._on_new_boot = on_new_boot or (lambda _: None)
         self._merges: dict[str, int] = {}
-        self.boot = boot
+        self._troubles: list[str] = []
+        self._boot = boot
+
+    @property
+    def boot(self) -> str:
+        """The boot that new summaries get."""
+        return current_boot(self._connection) or self._boot
+
+    def next_seq(self) -> int:
+        """Return the sequence number that the next new summary gets."""
+        with storage_faults("reading the outbox"):
+            return next_seq(self._connection)
 
     def add(self, summary: Summary, window: int) -> int:
-        """Store `summary` under the next sequence number and return that. The caller holds the transaction.
+        """Store `summary` under the next sequence number and return that; a gap in it is signed. The caller holds the transaction.
 
         `window` is numbered within the camera of the summary's header; sequence numbers run over all cameras.
         """
-        row = self._connection.execute("SELECT value FROM memory WHERE name = 'next_seq'").fetchone()
-        seq = int(row[0]) if row else 1
+        seq = draw_seq(self._connection)
         header = msgspec.structs.replace(summary.header, boot=self.boot, seq=seq)
-        payload = encode_summary(msgspec.structs.replace(summary, header=header))
-        put_fact(self._connection, "next_seq", str(seq + 1))
-        self._connection.execute(
-            "INSERT INTO outbox (boot, seq, window, bytes, payload, camera) VALUES (?, ?, ?, ?, ?, ?)",
-            (self.boot, seq, window, len(payload), payload, header.camera),
-        )
+        insert(self._connection, self._signer.sign(msgspec.structs.replace(summary, header=header)), window)
         self._keep_within_budget()
         return seq
 
     def pending(self, limit: int, after_id: int = 0) -> list[OutboxRow]:
-        """Return at most `limit` rows with an id above `after_id`, oldest first."""
+        """Return at most `limit` rows with an id above `after_id`, oldest first, as they lie."""
         with storage_faults("reading the outbox"):
             rows = self._connection.execute(
                 "SELECT id, boot, seq, payload FROM outbox WHERE id > ? ORDER BY id LIMIT ?", (after_id, limit)
             )
             return [OutboxRow(*row) for row in rows]
 
-    def take(self, limit: int, after_id: int = 0) -> list[OutboxRow]:
-        """Return at most `limit` rows with an id above `after_id`, oldest first, durably marked as sent.
+    def ids(self, limit: int, *, above: int = 0, below: int | None = None, newest: bool = False) -> list[int]:
+        """Return the ids of at most `limit` rows strictly between, ascending: the oldest of them, or the newest."""
+        with storage_faults("reading the outbox"):
+            rows = self._connection.execute(
+                f"SELECT id FROM outbox WHERE id > ? AND id < ? ORDER BY id {'DESC' if newest else 'ASC'} LIMIT ?",
+                (above, below if below is not None else 1 << 62, limit),
+            ).fetchall()
+        return sorted(int(row[0]) for row in rows)
 
-        Marked and read in one transaction: between the two, the recorder might merge a row that is about to be published,
-        and its frames would be counted twice.
+    def take(self, limit: int, after_id: int = 0) -> list[OutboxRow]:
+        """Return at most `limit` rows with an id above `after_id`, oldest first, durably marked as sent."""
+        found = self.ids(limit, above=after_id)
+        return self.take_rows(found) if found else []
+
+    def take_rows(self, ids: Sequence[int], largest_bytes: int = _ANY_SIZE) -> list[OutboxRow]:
+        """Return these rows, in this order and without those that are gone, durably marked as sent.
+
+        Marked and read in one transaction: between the two, the recorder might merge a row that is about to be published, and
+        its frames would be counted twice. A damaged row comes as a gap record, one above `largest_bytes` with fewer notes or
+        as a gap record of its own; one that even so is too large stays.
         """
-        with storage_faults("taking summaries to send"):
-            if self._connection.execute("SELECT 1 FROM outbox WHERE id > ? LIMIT 1", (after_id,)).fetchone() is None:
-                return []  # the usual case, many times a second: no write
-            with transaction(self._connection):
-                rows = self.pending(limit, after_id)
-                self._connection.executemany(
-                    "UPDATE outbox SET sent = 1 WHERE id = ? AND sent = 0", [(row.id,) for row in rows]
-                )
+        rows: list[OutboxRow] = []
+        with storage_faults("taking summaries to send"), transaction(self._connection):
+            for row_id in ids:
+                row = self._take(row_id, largest_bytes)
+                if row is not None:
+                    rows.append(row)
         return rows
 
     def acknowledge(self, boot: str, ranges: Sequence[tuple[int, int]], now: float) -> int:
@@ -105,12 +120,57 @@ class Outbox:
             for first, last in ranges:
                 # `sent`: an acknowledgement of what we never sent is not about our rows.
                 cursor = self._connection.execute(
-                    "DELETE FROM outbox WHERE boot = ? AND seq BETWEEN ? AND ? AND sent = 1", (boot, first, last)
+                    "DELETE FROM outbox WHERE boot = ? AND seq BETWEEN ? AND ? AND sent != ?",
+                    (boot, first, last, NEVER),
                 )
                 deleted += cursor.rowcount
             if deleted:
                 put_fact(self._connection, "acked_at", repr(now))
         return deleted
+
+    def rename(self, boot: str, ranges: Sequence[tuple[int, int]]) -> int:
+        """Give the sent rows in these ranges of `boot` new names, for theirs are somebody else's; return how many.
+
+        Where `boot` is the one in force a fresh one takes its place, and what is added from now on is named under it. All of it
+        is one transaction: killed at any point, the same answer of the cloud finds either the old names or none of them.
+        Rows that were never sent keep theirs: if those are taken too, the cloud says so, and what a copy of this file has sent
+        already is dropped as the same. The sequences that a row covers go with the old boot, whose numbers they are.
+        """
+        renamed, new_boot = 0, ""
+        with storage_faults("renaming summaries"), transaction(self._connection):
+            for first, last in ranges:
+                found = self._connection.execute(
+                    "SELECT id, sent FROM outbox WHERE boot = ? AND seq BETWEEN ? AND ? AND sent != ? ORDER BY id",
+                    (boot, first, last, NEVER),
+                ).fetchall()
+                for row_id, sent in found:
+                    if sent == SENT_OTHERWISE:
+                        # The other content under its name is its own, as it was sent before.
+                        self._connection.execute("DELETE FROM outbox WHERE id = ?", (row_id,))
+                        continue
+                    if self.boot == boot:
+                        new_boot = begin_boot(self._connection, boot)
+                    renamed += self._rename(int(row_id))
+        self._tell(new_boot)
+        return renamed
+
+    def renew(self, boot: str) -> bool:
+        """Begin a fresh boot where `boot` is the one in force; return whether it was.
+
+        Rows that were never sent get names under it, if they were added since this process claimed the file; a copy made before
+        may hold older ones, and they keep theirs so that the cloud sees that they are the same.
+        """
+        with storage_faults("beginning a new boot"), transaction(self._connection):
+            if not boot or self.boot != boot:
+                return False
+            new_boot = begin_boot(self._connection, boot)
+            for (row_id,) in self._connection.execute(
+                "SELECT id FROM outbox WHERE boot = ? AND sent = ? AND id > ? ORDER BY id",
+                (boot, NEVER, claimed_above(self._connection)),
+            ).fetchall():
+                self._rename(int(row_id))
+        self._tell(new_boot)
+        return True
 
     def depth(self) -> int:
         """Return the number of rows."""
@@ -123,139 +183,96 @@ class Outbox:
         and the notes of images that are still kept; then the oldest into a gap record a camera, which keeps the counts. A row
         that was sent may already be counted in the cloud, so it is never merged; the newest row, the one just added, stays whole.
         """
-        freed = self._coarsen(by_bytes)
-        return freed if freed >= by_bytes else freed + self._merge_into_gap(by_bytes - freed)
+        room = OutboxRoom(self._connection, self.boot, self._signer)
+        freed = room.shrink(by_bytes)
+        for outcome, number in room.merges.items():
+            self._merges[outcome] = self._merges.get(outcome, 0) + number
+        self._say(*room.troubles)
+        return freed
 
     def take_merges(self) -> dict[str, int]:
         """Return how many windows were merged since the last call, by what was lost."""
         merges, self._merges = self._merges, {}
         return merges
 
+    def troubles(self) -> list[str]:
+        """Return what is to be told of rows that could not be sent as they were, once."""
+        told, self._troubles = self._troubles, []
+        return told
+
+    def _take(self, row_id: int, largest_bytes: int) -> OutboxRow | None:
+        row = read_row(self._connection, row_id)
+        if row is None:
+            return None
+        if not row.sound():
+            found: list[str] = []
+            load(self._connection, row_id, self._signer, found)
+            self._say(*found)
+            row = read_row(self._connection, row_id)
+            assert row is not None
+        if len(row.payload) > largest_bytes:
+            smaller = self._smaller(row_id, largest_bytes)
+            if smaller is None:
+                self._say(
+                    f"summary {row.seq} of {len(row.payload)} bytes is {TOO_LARGE} even without its sketches: it stays"
+                )
+                return None
+            rewrite(
+                self._connection,
+                row_id,
+                smaller,
+                sent=SENT_OTHERWISE if row.sent != NEVER else SENT,
+                window=row.window,
+            )
+            row = read_row(self._connection, row_id)
+            assert row is not None
+        elif row.sent == NEVER:
+            self._connection.execute("UPDATE outbox SET sent = ? WHERE id = ?", (SENT, row_id))
+        return OutboxRow(row.id, row.boot, row.seq, row.payload)
+
+    def _smaller(self, row_id: int, largest_bytes: int) -> Summary | None:
+        """Return the row's summary with as many of its notes as fit, else without its sketches, None if even that is too large."""
+        whole = load(self._connection, row_id, self._signer, [])
+        assert whole is not None
+        over = len(encode_summary(whole)) - largest_bytes
+        notes = list(whole.samples)
+        while notes and over > 0:
+            over -= len(msgspec.msgpack.encode(notes.pop()))
+        fewer = msgspec.structs.replace(
+            whole, samples=tuple(notes), note=f"{whole.note}; {len(whole.samples) - len(notes)} notes left out"[:400]
+        )
+        if notes and len(encode_summary(fewer)) <= largest_bytes:
+            count_drop(self._connection, f"summaries (notes of images left out, {TOO_LARGE})")
+            self._say(f"summary {whole.header.seq} goes without some notes of images: it is {TOO_LARGE}")
+            return fewer
+        bare = self._signer.sign(without_sketches(whole, TOO_LARGE))
+        if len(encode_summary(bare)) > largest_bytes:
+            return None
+        count_drop(self._connection, f"windows (sketches lost, {TOO_LARGE})")
+        self._say(f"summary {whole.header.seq} goes without its sketches: it is {TOO_LARGE}")
+        return bare
+
+    def _rename(self, row_id: int) -> int:
+        summary = load(self._connection, row_id, self._signer, self._troubles)
+        row = read_row(self._connection, row_id)
+        if summary is None or row is None:
+            return 0
+        old = summary.header
+        header = msgspec.structs.replace(old, boot=self.boot, seq=draw_seq(self._connection))
+        stood = f" for {row.covers} too" if row.covers else ""
+        note = f"was {old.seq} of boot {old.boot}{stood}" + (f"; {summary.note}" if summary.note else "")
+        renamed = msgspec.structs.replace(summary, header=header, note=note[:600], covers=())
+        rewrite(self._connection, row_id, self._signer.sign(renamed), sent=NEVER, window=row.window)
+        return 1
+
+    def _tell(self, new_boot: str) -> None:
+        if new_boot:
+            self._on_new_boot(new_boot)
+
+    def _say(self, *lines: str) -> None:
+        self._troubles = [*self._troubles, *lines][-_MOST_TROUBLES:]
+
     def _keep_within_budget(self) -> None:
         (used,) = self._connection.execute("SELECT SUM(bytes) FROM outbox").fetchone()
         if used > self._max_bytes:
             self.shrink(used - int(self._max_bytes * 0.9))
-
-    def _unsent(self) -> list[_Row]:
-        rows = self._connection.execute(
-            "SELECT id, camera, window, bytes FROM outbox WHERE sent = 0 AND boot = ? ORDER BY id", (self.boot,)
-        )
-        return [_Row(int(row_id), str(camera), int(window), int(size)) for row_id, camera, window, size in rows][:-1]
-
-    def _load(self, row_id: int) -> Summary:
-        # One payload at a time: the whole outbox may be larger than the memory we promised to stay in.
-        (payload,) = self._connection.execute("SELECT payload FROM outbox WHERE id = ?", (row_id,)).fetchone()
-        return decode_summary(payload)
-
-    def _coarsen(self, by_bytes: int) -> int:
-        freed = 0
-        # The rows of several cameras alternate: each camera's neighbours are the next rows of its own.
-        groups: dict[str, _Group] = {}
-        kept = {str(row[0]) for row in self._connection.execute("SELECT sample FROM samples")}
-        for row in self._unsent():
-            if freed >= by_bytes:
-                break
-            summary = self._load(row.id)
-            # The cloud cannot ask for an image that went: its note is only weight.
-            summary = msgspec.structs.replace(summary, samples=tuple(n for n in summary.samples if n.sample in kept))
-            group = groups.setdefault(row.camera, _Group())
-            joined = _coarser(group.merged, summary) if group.merged is not None else None
-            if joined is None:
-                freed += self._replace(group, "sketches merged, none lost")
-                group.rows, group.merged = [row], summary
-            else:
-                group.rows.append(row)
-                group.merged = joined
-                # Enough is counted as it comes: the last group need not be a whole hour.
-                if freed + sum(each.saved() for each in groups.values()) >= by_bytes:
-                    break
-        return freed + sum(self._replace(group, "sketches merged, none lost") for group in groups.values())
-
-    def _merge_into_gap(self, by_bytes: int) -> int:
-        groups: dict[str, _Group] = {}
-        size = 0
-        for row in self._unsent():
-            group = groups.setdefault(row.camera, _Group())
-            group.rows.append(row)
-            size += row.size
-            if size >= by_bytes and len(group.rows) > 1:
-                break
-        freed = 0
-        for group in groups.values():
-            if len(group.rows) > 1:
-                group.merged = _gap_record([self._load(row.id) for row in group.rows])
-                freed += self._replace(group, "sketches lost")
-        return freed
-
-    def _replace(self, group: _Group, outcome: str) -> int:
-        if len(group.rows) < 2 or group.merged is None:
-            return 0
-        first, *_, last = group.rows
-        payload = encode_summary(group.merged)
-        self._connection.executemany("DELETE FROM outbox WHERE id = ?", [(row.id,) for row in group.rows[:-1]])
-        self._connection.execute(
-            "UPDATE outbox SET payload = ?, bytes = ?, window = ? WHERE id = ?",
-            (payload, len(payload), first.window, last.id),
-        )
-        self._merges[outcome] = self._merges.get(outcome, 0) + len(group.rows)
-        return sum(row.size for row in group.rows) - len(payload)
-
-
-def _coarser(first: Summary, second: Summary) -> Summary | None:
-    """Return one summary of the frames of both, or None where they cannot be one without losing something."""
-    old, new = first.header, second.header
-    if first.window is None or second.window is None or (old.bundle, old.camera) != (new.bundle, new.camera):
-        return None
-    # abs: the clock was set back between the two.
-    if abs(new.ended_at - old.started_at) > _COARSEST_S or first.window.identity != second.window.identity:
-        return None
-    try:
-        window = to_wire(merge(from_wire(first.window), from_wire(second.window)))
-    except (BadMessage, SketchMismatch):
-        return None
-    told = "; ".join(dict.fromkeys(filter(None, (_beyond_merge(first.note), _beyond_merge(second.note)))))
-    return Summary(
-        header=msgspec.structs.replace(
-            new,
-            started_at=min(old.started_at, new.started_at),
-            clock_synced=old.clock_synced and new.clock_synced,
-        ),
-        accounting=add_up((first.accounting, second.accounting)),
-        window=window,
-        samples=(*first.samples, *second.samples),
-        shadow=second.shadow or first.shadow,
-        simulated=first.simulated or second.simulated,
-        note=f"{_MERGED}{_first_seq(first, old.seq)}-{new.seq} in one window for lack of room"
-        + (f"; {told}" if told else ""),
-        opinions=add_up_opinions(first.opinions, second.opinions),
-    )
-
-
-def _beyond_merge(note: str) -> str:
-    return (note.partition("; ")[2] if note.startswith(_MERGED) else note)[:400]
-
-
-def _gap_record(summaries: Sequence[Summary]) -> Summary:
-    first, last = summaries[0].header, summaries[-1].header
-    whose = f" of camera {last.camera}" if last.camera else ""
-    header = msgspec.structs.replace(
-        last,
-        started_at=min(s.header.started_at for s in summaries),
-        clock_synced=all(s.header.clock_synced for s in summaries),
-    )
-    return Summary(
-        header=header,
-        accounting=add_up(s.accounting for s in summaries),
-        simulated=any(s.simulated for s in summaries),
-        note=f"{_GAP}{_first_seq(summaries[0], first.seq)}-{last.seq}{whose} merged for lack of room; their sketches are lost",
-        opinions=reduce(add_up_opinions, (s.opinions for s in summaries)),
-    )
-
-
-def _first_seq(summary: Summary, otherwise: int) -> int:
-    # A record merged again keeps the start of its range.
-    for prefix in (_GAP, _MERGED):
-        head = summary.note.removeprefix(prefix).split("-")[0]
-        if summary.note.startswith(prefix) and head.isdigit():
-            return int(head)
-    return otherwise

@@ -15,6 +15,7 @@ from contract.sketches.reference import decode_reference
 _SUFFIX = ".corrupt-"
 _QUICK_S = 5.0
 _FULL_S = 30.0
+_MOST_ROWS, _MOST_ROW_BYTES = 16, 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,14 @@ def quarantine(path: Path, problem: str, *, now: float, keep_bytes: int) -> Quar
 def kept(path: Path) -> Sequence[Path]:
     """Return the files of the database quarantined beside `path`."""
     return sorted(path.parent.glob(f"{path.name}{_SUFFIX}*"))
+
+
+def keep_damaged_row(connection: sqlite3.Connection, boot: str, seq: int, payload: bytes) -> None:
+    """Set aside what a damaged row of the outbox held, as evidence; the last few are kept. The caller holds the transaction."""
+    connection.execute(
+        "INSERT INTO damaged_rows (boot, seq, payload) VALUES (?, ?, ?)", (boot, seq, payload[:_MOST_ROW_BYTES])
+    )
+    connection.execute("DELETE FROM damaged_rows WHERE id <= (SELECT MAX(id) FROM damaged_rows) - ?", (_MOST_ROWS,))
 
 
 def _save_facts(path: Path) -> dict[str, str]:

@@ -10,6 +10,7 @@ from functools import reduce
 
 import msgspec
 
+from agent.store.boots import earlier_boots
 from agent.store.database import transaction
 from agent.store.memory import fact_of, put_fact
 from agent.store.outbox import Outbox
@@ -17,9 +18,10 @@ from agent.store.quarantine import Quarantined
 from agent.store.results import cameras_of, count_window
 from agent.store.running_mark import LeftBehind, OpenCount
 from agent.store.samples import Samples
-from contract.messages import Accounting, Header, Summary
+from contract.messages import Accounting, GapNote, Header, Summary
 
 RECOVERED = "recovered after a crash"
+CORRUPT = "the database was corrupt"
 
 
 def last_closed_window(connection: sqlite3.Connection, camera: str = "") -> int:
@@ -52,10 +54,12 @@ def recover(
     """
     left = left or {}
     recovered = 0
+    # The boot may have been renewed while the process ran that left the marks.
+    own = {outbox.boot, *earlier_boots(connection)}
     with transaction(connection):
         for camera in sorted({*cameras_of(connection), *left}):
             mark = left.get(camera)
-            counted = mark.windows if mark is not None and mark.unclean and mark.boot == outbox.boot else {}
+            counted = mark.windows if mark is not None and mark.unclean and mark.boot in own else {}
             for window in _open_windows(connection, camera, counted):
                 summary = _recount(connection, camera, window, counted.get(window))
                 header = msgspec.structs.replace(
@@ -67,6 +71,7 @@ def recover(
                     samples=samples.notes_of(camera, window),
                     simulated=simulated,
                     note=_note(summary.accounting.undecided, mark),
+                    gap=GapNote(1, RECOVERED),
                 )
                 outbox.add(summary, window)
                 set_last_closed_window(connection, window, camera)
@@ -145,6 +150,7 @@ def tell_of_quarantine(
                     accounting=Accounting(captured=undecided + sum(drops.values()), dropped=drops, undecided=undecided),
                     simulated=simulated,
                     note=note[:600],
+                    gap=GapNote(max(known, default=0) if not camera else 0, CORRUPT),
                 ),
                 0,
             )

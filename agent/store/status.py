@@ -31,6 +31,7 @@ class StoreStatus:
     references: dict[str, str]
     opinions: dict[str, int]
     models: str
+    uplink: str
 
 
 def read_status(connection: sqlite3.Connection) -> StoreStatus:
@@ -38,7 +39,7 @@ def read_status(connection: sqlite3.Connection) -> StoreStatus:
     facts = {
         str(name): str(value)
         for name, value in connection.execute(
-            "SELECT name, value FROM memory WHERE name IN ('boot', 'acked_at', 'models')"
+            "SELECT name, value FROM memory WHERE name IN ('boot', 'acked_at', 'models', 'uplink')"
         )
     }
     captured, passed, rejected, review = connection.execute(
@@ -64,6 +65,7 @@ def read_status(connection: sqlite3.Connection) -> StoreStatus:
         references=facts_by_camera(connection, "reference"),
         opinions=_opinions(connection),
         models=facts.get("models", ""),
+        uplink=facts.get("uplink", ""),
     )
 
 

@@ -35,6 +35,9 @@ NEVER: Mapping[str, str] = {
     "source.pipeline": "a pipeline can run anything and send images anywhere",
     "source.gst_python": "it names a program that is run",
     "broker.allowed_hosts": "it says which brokers an order may choose",
+    "broker.ca_file": "it says which brokers are believed",
+    "broker.cert_file": "it names a file of the station",
+    "broker.key_file": "it names a file of the station",
     "source.hardware_trigger": "it says how the camera is wired; wrong, a dead camera would be no fault",
     # Higher, heat is noticed when the board slows itself down; lower, a station is for ever degraded, after its probation too.
     "degrade.hot_c": "how hot it may get is for whoever knows the board and where it hangs",

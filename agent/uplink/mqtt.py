@@ -6,7 +6,9 @@ what must not be lost is in the outbox. Nothing is handed to paho while the conn
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import ssl
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +18,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from agent.ports.clock import Clock
-from agent.ports.link import Incoming
+from agent.ports.link import ANY_SIZE, Incoming, Room, Trouble
 from contract.codec import encode_control
 from contract.errors import BadMessage, LinkDown
 from contract.messages import StationState
@@ -25,7 +27,20 @@ from contract.topics import Channel, parse_topic, topic
 MAX_IN_FLIGHT = 20
 _SESSION_EXPIRY_S = 7 * 24 * 3600
 _WILL_DELAY_S = 30
+# What the kernel takes ahead of a slow link: new windows would wait behind it.
+_SEND_BUFFER_BYTES = 64 << 10
+# A PUBLISH beside its topic and payload: fixed header, topic length, packet id, no properties (MQTT 5.0, 3.3).
+_PUBLISH_BYTES = 5 + 2 + 2 + 1
+# MQTT 5.0, 3.2.2.2: client id not valid, bad user name or password, not authorized, banned, bad authentication method.
+_REFUSALS = frozenset({0x85, 0x86, 0x87, 0x8A, 0x8C})
+_TAKEN_OVER = 0x8E
 _DOWN = ((Channel.DESIRED, 1), (Channel.COMMAND, 1), (Channel.ACK, 0))
+
+
+_HINTS = {
+    Trouble.TAKEN_OVER: "give each device a name of its own (plumbline-agent status shows this one's)",
+    Trouble.REFUSED: "check this station's certificate, key and access at the broker, and the clock",
+}
 
 
 class MqttLink:
@@ -40,7 +55,10 @@ class MqttLink:
         clock: Clock,
         *,
         keepalive_s: int = 15,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        """`tls`: speaks TLS with the broker; it carries the trusted authority and the station's certificate."""
+        self._tls = tls
         self._host = host
         self._port = port
         self._station = station
@@ -51,8 +69,12 @@ class MqttLink:
         self._up = False
         self._refused = ""
         self._subscribed = False
-        self._receive_maximum = MAX_IN_FLIGHT
-        self._in_flight: set[int] = set()
+        self._trouble = Trouble.NONE
+        self._most = MAX_IN_FLIGHT
+        self._largest_bytes = ANY_SIZE
+        # When each message was sent that the broker has not acknowledged (monotonic).
+        self._in_flight: dict[int, float] = {}
+        self._heard_s = 0.0
         self._arrived: list[Incoming] = []
 
     def connect(self, within_s: float) -> None:
@@ -70,8 +92,11 @@ class MqttLink:
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
         client.on_message = self._on_message
+        client.on_socket_open = _bound_send_buffer
         client.connect_timeout = within_s
         client.max_inflight_messages_set(MAX_IN_FLIGHT)
+        if self._tls is not None:
+            client.tls_set_context(self._tls)
         client.will_set(
             topic(self._station, Channel.STATE),
             encode_control(self._birth(False)),
@@ -79,7 +104,7 @@ class MqttLink:
             retain=True,
             properties=_properties(PacketTypes.WILLMESSAGE, WillDelayInterval=_WILL_DELAY_S),
         )
-        self._refused, self._subscribed = "", False
+        self._refused, self._subscribed, self._trouble = "", False, Trouble.NONE
         try:
             client.connect(
                 self._host,
@@ -92,6 +117,8 @@ class MqttLink:
             )
         except (OSError, ValueError) as error:
             self._drop()
+            if isinstance(error, ssl.SSLError):
+                self._trouble = Trouble.REFUSED
             raise self._not_reached(str(error)) from error
         until_s = self._clock.monotonic() + within_s
         while not self._subscribed and not self._refused and self._clock.monotonic() < until_s:
@@ -108,9 +135,14 @@ class MqttLink:
         """Return whether the connection is up as far as this side knows."""
         return self._up
 
-    def room(self) -> int:
-        """Return how many more QoS 1 messages may be in flight now."""
-        return max(0, min(MAX_IN_FLIGHT, self._receive_maximum) - len(self._in_flight)) if self._up else 0
+    def trouble(self) -> Trouble:
+        """Return why the last connection ended or was refused."""
+        return self._trouble
+
+    def room(self) -> Room:
+        """Return what the link takes now: nothing while the kernel has not taken what it was given."""
+        full = self._client is None or not self._up or self._client.want_write()
+        return Room(0 if full else max(0, self._most - len(self._in_flight)), self._most, self._largest_bytes)
 
     def publish(self, channel: Channel, payload: bytes, *, retain: bool = False) -> None:
         """Send on this station's `channel` at QoS 1.
@@ -124,7 +156,7 @@ class MqttLink:
         if info.rc is not MQTTErrorCode.MQTT_ERR_SUCCESS:
             self._up = False
             raise LinkDown(f"the broker connection broke: {paho.error_string(info.rc)}")
-        self._in_flight.add(info.mid)
+        self._in_flight[info.mid] = self._clock.monotonic()
 
     def poll(self, within_s: float) -> list[Incoming]:
         """Do the network's work for at most `within_s`; return what arrived.
@@ -136,8 +168,12 @@ class MqttLink:
             raise LinkDown("not connected to the broker")
         code = self._client.loop(within_s)
         if code is not MQTTErrorCode.MQTT_ERR_SUCCESS or not self._up:
+            why = self._refused or paho.error_string(code)
             self._drop()
-            raise LinkDown(f"lost the broker at {self._host}:{self._port}: {paho.error_string(code)}")
+            raise LinkDown(f"lost the broker at {self._host}:{self._port}: {why}", hint=_HINTS.get(self._trouble, ""))
+        if self._is_stuck():
+            self._drop()
+            raise LinkDown(f"the broker at {self._host}:{self._port} answers nothing for {self._keepalive_s} s")
         arrived, self._arrived = self._arrived, []
         return arrived
 
@@ -145,6 +181,8 @@ class MqttLink:
         """Say goodbye, wait at most `within_s` for messages in flight, then disconnect cleanly (no Will)."""
         until_s = self._clock.monotonic() + within_s
         try:
+            while self._up and not self.room().free and self._clock.monotonic() < until_s:
+                self.poll(0.05)
             if self._up:
                 self.publish(Channel.STATE, encode_control(self._birth(False)), retain=True)
             while self._up and self._in_flight and self._clock.monotonic() < until_s:
@@ -155,6 +193,13 @@ class MqttLink:
             self._client.disconnect()
             self._client.loop(0.05)
         self._drop()
+
+    def _is_stuck(self) -> bool:
+        # Half-open: a connection that died without a word looks up for ever. paho pings, and notices after two keepalives.
+        if not self._in_flight or self._client is None or self._client.want_write():
+            return False
+        since_s = max(self._heard_s, min(self._in_flight.values()))
+        return self._clock.monotonic() - since_s >= self._keepalive_s
 
     def _drop(self) -> None:
         client, self._client = self._client, None
@@ -169,34 +214,56 @@ class MqttLink:
                 sock.close()
 
     def _not_reached(self, why: str) -> LinkDown:
-        return LinkDown(f"the broker at {self._host}:{self._port} was not reached: {why}", hint="is it running?")
+        hint = _HINTS.get(self._trouble, "is it running?")
+        return LinkDown(f"the broker at {self._host}:{self._port} was not reached: {why}", hint=hint)
 
     def _on_connect(self, client: paho.Client, _data: Any, _flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
             self._refused = str(reason)
+            if reason.value in _REFUSALS:
+                self._trouble = Trouble.REFUSED
             return
-        self._receive_maximum = int(getattr(properties, "ReceiveMaximum", MAX_IN_FLIGHT) or MAX_IN_FLIGHT)
+        self._heard_s = self._clock.monotonic()
+        self._most = min(MAX_IN_FLIGHT, int(getattr(properties, "ReceiveMaximum", MAX_IN_FLIGHT) or MAX_IN_FLIGHT))
+        client.max_inflight_messages_set(self._most)
+        packet_bytes = int(getattr(properties, "MaximumPacketSize", ANY_SIZE) or ANY_SIZE)
+        overhead = _PUBLISH_BYTES + len(topic(self._station, Channel.SUMMARY).encode())
+        self._largest_bytes = max(0, packet_bytes - overhead)
         # Subscribing again is harmless where the session survived, and the retained desired state comes again.
         client.subscribe([(topic(self._station, channel), qos) for channel, qos in _DOWN])
 
     def _on_subscribe(self, _client: paho.Client, _data: Any, _mid: int, reasons: Any, _properties: Any) -> None:
         refused = [str(reason) for reason in reasons if reason.is_failure]
+        self._heard_s = self._clock.monotonic()
         self._refused, self._subscribed = ", ".join(refused), not refused
+        if refused:
+            self._trouble = Trouble.REFUSED
 
     def _on_disconnect(self, _client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         self._up = False
         self._refused = self._refused or str(reason)
+        if reason.value == _TAKEN_OVER:
+            self._trouble = Trouble.TAKEN_OVER
+        elif reason.value in _REFUSALS:
+            self._trouble = Trouble.REFUSED
 
     def _on_publish(self, _client: paho.Client, _data: Any, mid: int, _reason: Any, _properties: Any) -> None:
-        self._in_flight.discard(mid)
+        self._heard_s = self._clock.monotonic()
+        self._in_flight.pop(mid, None)
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        self._heard_s = self._clock.monotonic()
         try:
             station, channel = parse_topic(message.topic)
         except BadMessage:
             return  # not one of the three subscriptions
         if station == self._station:
             self._arrived.append(Incoming(channel, bytes(message.payload)))
+
+
+def _bound_send_buffer(_client: paho.Client, _data: Any, sock: Any) -> None:
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
 
 
 def _properties(packet: int, **values: int) -> Properties:

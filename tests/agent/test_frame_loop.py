@@ -127,7 +127,7 @@ class Bench:
             self.clock,
             self.log,
             LineRules(
-                "b0",
+                lambda: "b0",
                 deadline_ms=100.0,
                 windows=WindowRules(
                     "s1", window_frames, 60.0, lambda: True, self.serving.take_shadow, lambda: "; ".join(self.notes)

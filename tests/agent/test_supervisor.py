@@ -119,7 +119,9 @@ class Line:
             self.recorder,
             clock,
             self.log,
-            LineRules("b0", 5_000.0, WindowRules("s1", 50, 60.0, lambda: True, self.serving.take_shadow, lambda: "")),
+            LineRules(
+                lambda: "b0", 5_000.0, WindowRules("s1", 50, 60.0, lambda: True, self.serving.take_shadow, lambda: "")
+            ),
             beside=self.beside,
         )
         self.service = ServiceManager(service, 1.0, clock)

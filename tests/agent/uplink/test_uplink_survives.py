@@ -13,7 +13,7 @@ from agent.chores import Chores
 from agent.clock import SystemClock
 from agent.delivery import Delivery
 from agent.mailboxes import Inbox, ReportBox
-from agent.ports.link import Incoming
+from agent.ports.link import Incoming, Room, Trouble
 from agent.ports.policy import ImagesLeave
 from agent.store.database import claim_boot, open_database, transaction
 from agent.store.outbox import Outbox
@@ -42,8 +42,11 @@ class MoodyLink:
     def connected(self) -> bool:
         return self._up
 
-    def room(self) -> int:
-        return 20
+    def room(self) -> Room:
+        return Room(20)
+
+    def trouble(self) -> Trouble:
+        return Trouble.NONE
 
     def publish(self, channel: Channel, payload: bytes, *, retain: bool = False) -> None:
         self.published.append((channel, payload))
