@@ -10,9 +10,10 @@ import math
 from collections.abc import Iterable
 from datetime import datetime, timezone
 
-from sqlalchemy import Connection, text
+from sqlalchemy import ColumnElement, Connection, func, select, text
 
 from cloud.store.database import Database
+from cloud.store.summary_tables import summaries
 from contract.errors import TransientError
 
 WEEK_S = 7 * 86_400.0
@@ -67,17 +68,27 @@ class Partitions:
         except TransientError:
             self._failed_at = now
 
-    def drop_before(self, connection: Connection, at: float) -> int:
-        """Drop the partitions whose whole week lies before `at`; return how many rows that were."""
-        gone = 0
-        if self._database.is_postgresql:
-            last = partition_name(week_of(at))
-            for name in partition_names(connection):
-                if name < last and name != "summaries_default":
-                    gone += int(connection.execute(text(f"SELECT count(*) FROM {name}")).scalar_one())
-                    connection.execute(text(f"DROP TABLE {name}"))
-            self._made = {week for week in self._made if partition_name(week) >= last}
+    def drop_before(self, connection: Connection, at: float, if_all: ColumnElement[bool]) -> int:
+        """Drop the partitions of weeks over before `at` all of whose rows are `if_all`; return how many rows that were."""
+        if not self._database.is_postgresql:
+            return 0
+        gone, kept = 0, partition_name(week_of(at))
+        for name in partition_names(connection):
+            if name == "summaries_default" or name >= kept:
+                continue
+            rows = select(func.count(), func.count().filter(if_all)).select_from(summaries)
+            bounds = (summaries.c.filed_at >= (week := _week_named(name)), summaries.c.filed_at < week + WEEK_S)
+            total, droppable = connection.execute(rows.where(*bounds)).one()
+            if total == droppable:
+                connection.exec_driver_sql(f"DROP TABLE {name}")
+                self._made.discard(week)
+                gone += total
         return gone
+
+
+def _week_named(name: str) -> float:
+    day = datetime.strptime(name.removeprefix("summaries_w"), "%Y%m%d")
+    return day.replace(tzinfo=timezone.utc).timestamp()
 
 
 def _make(connection: Connection, week: float) -> None:
