@@ -1,4 +1,4 @@
-"""An ingest worker as its own process: the cloud's store, ingest loop and MQTT link, which dies at a chosen step.
+"""An ingest worker as `plumbline-cloud ingest` has it, as its own process that dies at a chosen step.
 
 python -m tests.chaos.ingest_worker --database URL --broker-port P --client-id ID [--kill-at POINT]
 """
@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import argparse
 import logging
-import queue
 import signal
 import sys
 import threading
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,14 +17,9 @@ import paho.mqtt.client as paho
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from cloud.broker.mqtt import MqttLink
-from cloud.ingest_loop import IngestLoop
-from cloud.ports.batch import Batch, Commit, Outcome
-from cloud.ports.link import Arrival
-from cloud.store.commands import Commands
-from cloud.store.database import Database
-from cloud.store.stations import Stations
-from cloud.store.summaries import DeadLetter, ReceivedSummary, Summaries
+from cloud.ingest_worker import work
+from cloud.settings import CloudSettings
+from cloud.settings_scale import BrokerSettings
 from tests.chaos.kill_points import KillPlan
 
 WORKER_POINTS = ("before-insert", "inserted", "before-commit", "before-puback", "puback", "before-ack", "ack")
@@ -81,23 +74,6 @@ def watch_link(plan: KillPlan) -> None:
     paho.Client.publish = published  # type: ignore[method-assign]
 
 
-def make_commit(database: Database) -> Commit:
-    """Return what the aggregator's wiring makes of the stores."""
-    summaries, stations, commands = Summaries(database), Stations(database), Commands(database)
-
-    def commit(batch: Batch, now: float) -> Outcome:
-        received = [ReceivedSummary(summary, payload, now) for summary, payload in batch.summaries]
-        dead = [DeadLetter(name, reason, payload, now) for name, reason, payload in batch.dead]
-        new = summaries.commit(received, dead) if received or dead else 0
-        if batch.states or batch.reports:
-            stations.commit(batch.states, batch.reports, now)
-        for result in batch.results:
-            commands.answered(result)
-        return Outcome(new)
-
-    return commit
-
-
 def main(words: Sequence[str] | None = None) -> int:
     """Ingest until SIGTERM."""
     parser = argparse.ArgumentParser()
@@ -112,27 +88,8 @@ def main(words: Sequence[str] | None = None) -> int:
     plan = KillPlan(said.kill_at, WORKER_POINTS)
     watch_database(plan)
     watch_link(plan)
-    arrivals: queue.Queue[Arrival] = queue.Queue(2_000)
-    database = Database(said.database)
-    link = MqttLink("127.0.0.1", said.broker_port, said.client_id, arrivals, time.time)
-    loop = IngestLoop(arrivals, link, make_commit(database), time.time, time.sleep)
-
-    def ingest() -> None:
-        while not told_to_stop.is_set():
-            try:
-                loop.run()
-            except Exception:
-                logging.exception("the loop failed and goes on")
-                told_to_stop.wait(0.5)
-
-    thread = threading.Thread(target=ingest, name="ingest")
-    thread.start()
-    link.start()
-    told_to_stop.wait()
-    loop.stop()
-    thread.join(30.0)
-    link.stop()
-    database.close()
+    broker = BrokerSettings(port=said.broker_port, client_id=said.client_id)
+    work(CloudSettings(database=said.database, broker=broker), 0, told_to_stop)
     return 0
 
 

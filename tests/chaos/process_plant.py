@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from cloud.ports.records import Cursor
 from cloud.store.database import Database
 from cloud.store.summaries import Summaries
 from contract.codec import decode_summary
@@ -145,7 +146,7 @@ class Plant:
         """Return every summary in the database."""
         database = Database(self.database)
         try:
-            return [decode_summary(payload) for _, payload in Summaries(database).after(0, 10_000_000)]
+            return [decode_summary(payload) for _, payload in Summaries(database).after(Cursor(0, 0, 0), 10_000_000)]
         finally:
             database.close()
 

@@ -67,10 +67,17 @@ class SetClock(SystemClock):
         self._path = path
 
     def now(self) -> float:
+        return super().now() + self._set_by_s()
+
+    def synced(self) -> bool:
+        """Return what the machine would say of it."""
+        return self._set_by_s() == 0.0
+
+    def _set_by_s(self) -> float:
         try:
-            return super().now() + float(self._path.read_text())
+            return float(self._path.read_text())
         except (OSError, ValueError):
-            return super().now()
+            return 0.0
 
 
 class Windows:
@@ -83,12 +90,14 @@ class Windows:
         self._sketch = RollingSketch(SketchIdentity(FEATURES_VERSION, DEFAULT_SEED, "", "a" * 64, 6))
         self._tag = f"{station}-{random.SystemRandom().getrandbits(40):x}"
 
-    def summary(self, number: int, now: float, monotonic: float, lasted_s: float = 0.05) -> Summary:
+    def summary(
+        self, number: int, now: float, monotonic: float, lasted_s: float = 0.05, *, synced: bool = True
+    ) -> Summary:
         """Return window `number`: `FRAMES` passed, and one dropped under a name of its own."""
         for each in range(FRAMES):
             self._sketch.observe(self._frames[(number + each) % 32], each, 0.9, 900.0)
         return Summary(
-            Header(self._station, "", 0, now - lasted_s, now, monotonic, True, BUNDLE),
+            Header(self._station, "", 0, now - lasted_s, now, monotonic, synced, BUNDLE),
             Accounting(FRAMES + 1, FRAMES, 0, dropped={f"{MARKER}{self._tag}-{number}": 1}),
             to_wire(self._sketch.close()),
         )
@@ -128,9 +137,9 @@ def watch_link(plan: KillPlan) -> None:
             plan.at("published")
 
     def polled(self: MqttLink, within_s: float) -> list[Incoming]:
-        room = self.room()
+        free = self.room().free
         arrived = poll(self, within_s)
-        if self.room() > room:
+        if self.room().free > free:
             plan.at("puback")
         if any(incoming.channel is Channel.ACK for incoming in arrived):
             plan.at("ack")
@@ -143,7 +152,7 @@ def watch_link(plan: KillPlan) -> None:
 class UplinkStation:
     """The parts put together as the agent's wiring does."""
 
-    def __init__(self, settings: Settings, clock: SystemClock, stack: ExitStack) -> None:
+    def __init__(self, settings: Settings, clock: SetClock, stack: ExitStack) -> None:
         log: Log = PlainLog()
         self._clock = clock
         self._stop = threading.Event()
@@ -173,7 +182,8 @@ class UplinkStation:
         now = self._clock.now()
         for _ in range(FRAMES):
             recorder.record(Result(number, now, "", "PASS", "", "good", 0.9, 1.0, BUNDLE), None)
-        summary = self._windows.summary(number, self._clock.now(), self._clock.monotonic())
+        synced = self._clock.synced()
+        summary = self._windows.summary(number, self._clock.now(), self._clock.monotonic(), synced=synced)
         while not recorder.close_window(number, summary):
             self._clock.sleep(0.02)
         self.done = number
