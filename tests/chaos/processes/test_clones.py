@@ -17,7 +17,11 @@ _GOES_ON = 8
 
 @pytest.mark.xfail(strict=False, reason="clones find each other out in other parts of this issue")
 @pytest.mark.parametrize(
-    "imaged", [pytest.param(False, id="folder copied", marks=pytest.mark.long), pytest.param(True, id="disk imaged")]
+    "imaged",
+    [
+        pytest.param(False, id="folder copied", marks=pytest.mark.long),
+        pytest.param(True, id="disk imaged", marks=pytest.mark.long),
+    ],
 )
 def test_a_station_and_its_clone_that_run_at_the_same_time_lose_nothing(plant: Plant, imaged: bool) -> None:
     first = _with_a_backlog(plant)
