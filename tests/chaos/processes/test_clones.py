@@ -36,7 +36,7 @@ def test_a_station_and_its_clone_that_run_at_the_same_time_lose_nothing(plant: P
     # One after the other: while both are there, each takes the other's connection.
     plant.drain(first)
     plant.drain(clone)
-    plant.check(names_too=False)
+    plant.check(names_too=False, clones=True)
 
 
 @pytest.mark.long
@@ -51,7 +51,7 @@ def test_a_station_put_back_from_an_image_of_its_disk_loses_nothing_of_what_it_m
     restored.start(stay=True, count=1_000_000)
     _goes_on(plant.homes[1])
     plant.drain(restored)
-    plant.check(names_too=False)
+    plant.check(names_too=False, clones=True)
 
 
 def _with_a_backlog(plant: Plant) -> Process:
