@@ -23,6 +23,7 @@ _COMMANDS = (
     "config",
     "drift",
     "bundle",
+    "provision",
 )
 
 

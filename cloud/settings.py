@@ -50,7 +50,7 @@ class ApiSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def url(self) -> str:
         """Return the server's address for this machine."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
+        return f"{'https' if self.cert_file else 'http'}://{host}:{self.port}"
 
 
 class DriftSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
