@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import ssl
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from urllib.parse import urlsplit
@@ -84,6 +85,46 @@ def station_plan(settings: CloudSettings) -> StationPlan:
         return StationPlan(settings.broker.host, settings.broker.port, url, tls=False)
     plant = folder.plant()
     return StationPlan(plant.broker_names[0], plant.station_port, url, tls=True)
+
+
+def people_context(settings: CloudSettings) -> ssl.SSLContext | None:
+    """Return the context of the door for people, None for plain HTTP.
+
+    Raises:
+        InvalidConfig: [api] cert_file or key_file cannot be used.
+    """
+    from cloud.api.doors import server_context
+
+    api = settings.api
+    return server_context(settings.path(api.cert_file), settings.path(api.key_file)) if api.cert_file else None
+
+
+def stations_context(settings: CloudSettings) -> ssl.SSLContext:
+    """Return the context of the door for stations.
+
+    Raises:
+        InvalidConfig: device_port is set without the files that it needs, or one cannot be used.
+    """
+    from cloud.api.doors import device_context
+
+    api = settings.api
+    if not (api.cert_file and api.key_file and api.client_ca_file):
+        hint = "set cert_file, key_file and client_ca_file too, or device_port = 0"
+        raise InvalidConfig("[api] device_port needs certificates", hint=hint)
+    files = (settings.path(file) for file in (api.cert_file, api.key_file, api.client_ca_file))
+    return device_context(*files, open_folder(settings).crl)
+
+
+def broker_context(settings: CloudSettings) -> ssl.SSLContext | None:
+    """Return how the ingest side proves itself to the broker, None for a broker without TLS.
+
+    Raises:
+        InvalidConfig: a file of [broker] cannot be used.
+    """
+    broker = settings.broker
+    if not broker.ca_file:
+        return None
+    return client_context(*(settings.path(file) for file in (broker.ca_file, broker.cert_file, broker.key_file)))
 
 
 def _bracketed(host: str) -> str:

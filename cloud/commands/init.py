@@ -51,7 +51,7 @@ def register(subparsers: Subparsers) -> None:
         "--api-port", type=int, default=8080, help="port of the API and dashboard (default %(default)s)"
     )
     parser.add_argument("--broker-host", default="127.0.0.1", help="MQTT broker (default %(default)s)")
-    parser.add_argument("--broker-port", type=int, default=1883, help="its port (default %(default)s)")
+    parser.add_argument("--broker-port", type=int, help="its port (default 1883; with --secure 8884, the cloud's own)")
     parser.add_argument(
         "--keys",
         action="append",
@@ -87,7 +87,8 @@ def run(args: argparse.Namespace) -> int:
     config = home / "cloud.toml"
     if config.exists():
         raise InvalidConfig(f"{config} is there already", hint="choose another --home, or edit that file")
-    for option, port in (("--api-port", args.api_port), ("--broker-port", args.broker_port)):
+    broker_port = (8884 if args.secure else 1883) if args.broker_port is None else args.broker_port
+    for option, port in (("--api-port", args.api_port), ("--broker-port", broker_port)):
         if not 0 < port < 65_536:
             raise InvalidConfig(f"{option} {port} is no port", hint="use 1 to 65535")
     secrets_folder = home / "secrets"
@@ -118,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
         keys=json.dumps(in_config)[1:-1],
         api_port=args.api_port,
         broker_host=json.dumps(args.broker_host)[1:-1],
-        broker_port=args.broker_port,
+        broker_port=broker_port,
         api_tls=_API_TLS.format(device_port=args.device_port or args.api_port + 1) if args.secure else "",
         broker_tls=_BROKER_TLS if args.secure else "",
     )
@@ -127,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
     if args.secure:
         from cloud.commands.provision import init_plant
 
-        made = init_plant(config, args.broker_name, args.station_port, args.broker_port, bind=args.broker_bind)
+        made = init_plant(config, args.broker_name, args.station_port, broker_port, bind=args.broker_bind)
     if args.json:
         print_json({"config": str(config), "keys": str(used), "waits": waits, **made})
     else:
