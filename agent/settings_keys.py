@@ -203,6 +203,9 @@ class BrokerSettings(Section, frozen=True):
     allowed_hosts: tuple[str, ...] = ()
     resend_after_s: float = 5.0
     reconnect_max_s: float = 30.0
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
 
 
 class CloudSettings(Section, frozen=True):
@@ -210,6 +213,9 @@ class CloudSettings(Section, frozen=True):
 
     url: str = ""
     token_file: str = ""
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
 
 
 class PolicySettings(Section, frozen=True):

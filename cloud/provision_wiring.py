@@ -111,8 +111,8 @@ def stations_context(settings: CloudSettings) -> ssl.SSLContext:
     if not (api.cert_file and api.key_file and api.client_ca_file):
         hint = "set cert_file, key_file and client_ca_file too, or device_port = 0"
         raise InvalidConfig("[api] device_port needs certificates", hint=hint)
-    files = (settings.path(file) for file in (api.cert_file, api.key_file, api.client_ca_file))
-    return device_context(*files, open_folder(settings).crl)
+    certificate, key, authorities = (settings.path(f) for f in (api.cert_file, api.key_file, api.client_ca_file))
+    return device_context(certificate, key, authorities, open_folder(settings).crl)
 
 
 def broker_context(settings: CloudSettings) -> ssl.SSLContext | None:

@@ -17,6 +17,7 @@ from cloud.api.app import make_app
 from cloud.api.auth import Role
 from cloud.api.configuration import configuration_routes
 from cloud.api.devices import device_routes
+from cloud.api.enrol import enrol_routes, renew_routes
 from cloud.api.fleet import fleet_routes
 from cloud.api.review import review_routes
 from cloud.broker.mqtt import MqttLink
@@ -29,6 +30,8 @@ from cloud.ingest_loop import IngestLoop
 from cloud.label_watch import LabelWatch
 from cloud.ports.batch import Batch, Commit, Outcome
 from cloud.ports.link import Arrival
+from cloud.provision.desk import Desk
+from cloud.provision_wiring import broker_context, make_desk, open_folder
 from cloud.registry.bundle import open_bundle
 from cloud.registry.catalog import ReleasedVersion, ReleaseState
 from cloud.registry.full_precision import FullPrecisionModels
@@ -158,7 +161,9 @@ class Aggregator:
         registry = open_registry(settings)
         stores = open_stores(settings)
         arrivals: queue.Queue[Arrival] = queue.Queue(_ARRIVALS)
-        link = MqttLink(settings.broker.host, settings.broker.port, settings.broker.client_id, arrivals, now)
+        broker = settings.broker
+        link = MqttLink(broker.host, broker.port, broker.client_id, arrivals, now, broker_context(settings))
+        desk = make_desk(settings, stores.database, now) if open_folder(settings).exists() else None
         orders = CurrentOrderSigner(settings.path(settings.keys))
         rollout = RolloutLoop(
             rollouts=stores.rollouts,
@@ -199,7 +204,9 @@ class Aggregator:
             self._every(60.0, "settings", configuration.renew),
         ]
         self.faults = 0
-        self.app = _make_app(settings, stores, registry, link, rollout, improve, resign, configuration, now)
+        self.app, self.device_app = _make_app(
+            settings, stores, registry, link, rollout, improve, resign, configuration, desk, now
+        )
 
     def start(self) -> None:
         """Start the loops."""
@@ -316,8 +323,9 @@ def _make_app(
     improve: ImproveLoop,
     resign: ResignJob,
     configuration: ConfigOrders,
+    desk: Desk | None,
     now: Callable[[], float],
-) -> FastAPI:
+) -> tuple[FastAPI, FastAPI]:
     api = settings.api
     tokens = {
         Role.OPERATOR: settings.token(api.operator_token_file),
@@ -331,7 +339,7 @@ def _make_app(
         manifest, _ = open_bundle(registry.blobs.path(newest[0].digest))
         return [label.name for label in manifest.labels]
 
-    routers = [
+    devices = [
         device_routes(
             tuf_folder=registry.tuf_folder,
             is_token=stores.stations.is_token,
@@ -342,6 +350,12 @@ def _make_app(
             take_report=lambda report, at: stores.stations.commit((), [report], at),
             now=now,
         ),
+    ]
+    if desk is not None:
+        devices.append(renew_routes(desk, stores.stations.is_token))
+    routers = [
+        *([] if api.device_port else devices),
+        *([enrol_routes(desk)] if desk is not None else []),
         review_routes(tokens=tokens, samples=stores.samples, images=registry.blobs, known_labels=known_labels, now=now),
         fleet_routes(
             tokens=tokens,
@@ -378,7 +392,7 @@ def _make_app(
             repository=resign.status(),
         ),
     )
-    return app
+    return app, make_app(devices, None)
 
 
 def _committer(stores: Stores) -> Commit:

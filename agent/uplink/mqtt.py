@@ -7,6 +7,7 @@ what must not be lost is in the outbox. Nothing is handed to paho while the conn
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Callable
 from typing import Any
 
@@ -40,6 +41,7 @@ class MqttLink:
         clock: Clock,
         *,
         keepalive_s: int = 15,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._host = host
         self._port = port
@@ -47,6 +49,7 @@ class MqttLink:
         self._birth = birth
         self._clock = clock
         self._keepalive_s = keepalive_s
+        self._tls = tls
         self._client: paho.Client | None = None
         self._up = False
         self._refused = ""
@@ -65,6 +68,8 @@ class MqttLink:
         client = self._client = paho.Client(
             callback_api_version=CallbackAPIVersion.VERSION2, client_id=self._station, protocol=paho.MQTTv5
         )
+        if self._tls is not None:
+            client.tls_set_context(self._tls)
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
         client.on_disconnect = self._on_disconnect

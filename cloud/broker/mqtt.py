@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import ssl
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -29,7 +30,13 @@ class MqttLink:
     """A connection that mends itself. Arrivals go to `arrivals`, a bounded queue: when it is full, the broker waits."""
 
     def __init__(
-        self, host: str, port: int, client_id: str, arrivals: queue.Queue[Arrival], now: Callable[[], float]
+        self,
+        host: str,
+        port: int,
+        client_id: str,
+        arrivals: queue.Queue[Arrival],
+        now: Callable[[], float],
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._host, self._port, self._now = host, port, now
         self._arrivals = arrivals
@@ -38,6 +45,8 @@ class MqttLink:
         self._client = paho.Client(
             callback_api_version=CallbackAPIVersion.VERSION2, client_id=client_id, protocol=paho.MQTTv5, manual_ack=True
         )
+        if tls is not None:
+            self._client.tls_set_context(tls)
         self._client.on_connect = self._on_connect
         self._client.on_message = self._on_message
         self._client.on_disconnect = self._on_disconnect
