@@ -71,7 +71,7 @@ def register(subparsers: Subparsers) -> None:
         "--broker-bind", default="", help="with --secure: the address that it listens at (default: every one)"
     )
     parser.add_argument("--station-port", type=int, default=8883, help="with --secure: its port for stations")
-    parser.add_argument("--device-port", type=int, default=0, help="with --secure: the API's port for stations")
+    parser.add_argument("--device-port", type=int, default=8443, help="with --secure: the API's port for stations")
     parser.add_argument(
         "--secure",
         action="store_true",
@@ -120,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
         api_port=args.api_port,
         broker_host=json.dumps(args.broker_host)[1:-1],
         broker_port=broker_port,
-        api_tls=_API_TLS.format(device_port=args.device_port or args.api_port + 1) if args.secure else "",
+        api_tls=_API_TLS.format(device_port=args.device_port) if args.secure else "",
         broker_tls=_BROKER_TLS if args.secure else "",
     )
     config.write_text(text)

@@ -82,7 +82,7 @@ def toml_lines(settings: CloudSettings, plant: PlantFile) -> str:
             f"cert_file = {json.dumps(f'{at}/api.pem')}",
             f"key_file = {json.dumps(f'{at}/api.pem')}",
             f"client_ca_file = {json.dumps(f'{at}/trust.pem')}",
-            f"device_port = {settings.api.device_port or settings.api.port + 1}",
+            f"device_port = {settings.api.device_port or 8443}",
             "[broker]",
             f"port = {plant.cloud_port}",
             f"ca_file = {json.dumps(f'{at}/trust.pem')}",

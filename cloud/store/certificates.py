@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select, update
 from cloud.store.audit import write_audit
 from cloud.store.certificate_tables import certificates, enrol_tokens
 from cloud.store.database import Database
-from cloud.store.tables import stations
+from cloud.store.tables import station_status, stations
 from contract.errors import RefusedError
 from contract.ids import check_station_id
 
@@ -129,6 +129,12 @@ class Certificates:
                 update(enrol_tokens)
                 .where(enrol_tokens.c.station == station, enrol_tokens.c.expires_at > now)
                 .values(expires_at=now)
+            )
+            # Its Will never comes: the broker asks, when it should be published, whether the station may speak.
+            connection.execute(
+                update(station_status)
+                .where(station_status.c.station == station, station_status.c.online)
+                .values(online=False, state_at=now)
             )
             write_audit(connection, now, "operator", "revoke station", f"{station}: {reason}")
         return ended
