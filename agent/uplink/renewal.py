@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import httpx
@@ -13,6 +14,7 @@ from agent.uplink.identity_files import IdentityFiles
 from contract.errors import PlumblineError
 
 _AGAIN_S = 600.0
+_NEXT_S = 86_400.0
 
 
 class CertificateRenewal:
@@ -39,7 +41,7 @@ class CertificateRenewal:
         self._files, self._client, self._url, self._station = files, client, url, station
         self._clock, self._log, self._changed, self._roll = clock, log, changed, roll
         self._stamp = files.stamp()
-        self._again_s = 0.0
+        self._again_s = -math.inf
 
     def tick(self) -> None:
         """Renew if it is time. What fails is said, and tried again later; nothing is raised."""
@@ -55,6 +57,8 @@ class CertificateRenewal:
             days = (note.not_after - self._clock.now()) / 86_400.0
             self._log.say(f"the certificate, good for {days:.1f} more days, was not renewed: {error.one_line()}")
             return
+        # A clock that is ahead finds every new certificate old.
+        self._again_s = self._clock.monotonic() + _NEXT_S
         self._take_up("renewed the certificate")
 
     def _take_up(self, said: str) -> None:

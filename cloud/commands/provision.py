@@ -149,7 +149,8 @@ def _token(args: argparse.Namespace) -> int:
         _check_tls(settings)
         settings.check_no_cohort(args.station)
         token = desk.make_token(args.station, args.site, valid_s=args.hours * 3600.0)
-        pin, url = open_folder(settings).authority().fingerprint, settings.api.public_url or settings.api.url()
+        # While the authority changes, servers still show certificates of the old one.
+        pin, url = open_folder(settings).issuing()[-1].fingerprint, settings.api.public_url or settings.api.url()
     if args.json:
         print_json({"station": args.station, "token": token, "ca_sha256": pin, "url": url, "hours": args.hours})
     else:

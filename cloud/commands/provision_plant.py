@@ -116,7 +116,7 @@ def rotate(settings: CloudSettings, desk: Desk, now: float, *, finish: bool) -> 
         desk.sync_lists()
         return (
             "both authorities count; restart the broker and the server. Stations take the new one when they renew; "
-            f"devices that enrol pin {authority.fingerprint}"
+            f"after --finish, devices that enrol pin {authority.fingerprint}"
         )
     if not folder.has_old():
         raise RefusedError("no rotation is under way", hint="begin one with: provision rotate-ca")
