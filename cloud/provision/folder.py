@@ -99,9 +99,13 @@ class ProvisionFolder:
         """Replace a file that only its owner may read."""
         write_durably(self.path / name, (data,), mode=0o600)
 
-    def write_roles(self, stations: Iterable[str]) -> None:
-        """Write dynamic-security.json for a broker that does not run."""
-        write_durably(self.broker / "dynamic-security.json", (msgspec.json.encode(document(stations)),), mode=0o600)
+    def write_roles(self, stations: Iterable[str]) -> bool:
+        """Write dynamic-security.json for a broker that does not run; return whether it changed."""
+        file, data = self.broker / "dynamic-security.json", msgspec.json.encode(document(stations))
+        if file.is_file() and file.read_bytes() == data:
+            return False
+        write_durably(file, (data,), mode=0o600)
+        return True
 
     def broker_pid(self) -> int | None:
         """Return the process of a mosquitto that runs on this machine with this folder, None when there is none."""

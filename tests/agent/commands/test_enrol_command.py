@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import ssl
 import stat
 import threading
@@ -30,7 +31,6 @@ from cloud.provision_wiring import make_desk
 from cloud.settings import load_settings
 from cloud.store.database import Database
 from cloud.store.stations import Stations
-from cloud.wiring import listen
 from contract.provisioning import CertificateNote
 from tests.fakes.agent_clock import HandClock
 from tests.fakes.agent_line import ListLog
@@ -66,7 +66,7 @@ class Doors:
 
     @staticmethod
     def _serve(server: uvicorn.Server, port: int) -> None:
-        with listen("127.0.0.1", port) as listener:
+        with socket.create_server(("127.0.0.1", port)) as listener:
             server.run(sockets=[listener])
 
 
@@ -153,7 +153,7 @@ def test_a_server_that_only_repeats_the_authority_gets_no_token(
         return Response("{}")
 
     server = door(make_app([routes], None), server_context(file, file))
-    with listen("127.0.0.1", 0) as listener:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
 
         def serve() -> None:
