@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import threading
 from collections.abc import Callable
 
 import httpx
@@ -13,12 +15,15 @@ from agent.uplink.enrolment import renew
 from agent.uplink.identity_files import IdentityFiles
 from contract.errors import PlumblineError
 
+_log = logging.getLogger(__name__)
+
+_TICK_S = 30.0
 _AGAIN_S = 600.0
 _NEXT_S = 86_400.0
 
 
 class CertificateRenewal:
-    """Call `tick` now and then, from one thread: it asks when it is time, and picks up what `enrol --renew` replaced.
+    """Runs in a thread of its own, or `tick` is called by one: it asks when it is time, and picks up what `enrol --renew` replaced.
 
     Args:
         client: shows the station's token, and its present certificate.
@@ -42,6 +47,17 @@ class CertificateRenewal:
         self._clock, self._log, self._changed, self._roll = clock, log, changed, roll
         self._stamp = files.stamp()
         self._again_s = -math.inf
+        self.faults = 0
+        """Errors that nothing here foresaw, counted by the outermost guard."""
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set."""
+        while not stop.wait(_TICK_S):
+            try:
+                self.tick()
+            except Exception:  # noqa: BLE001  the daemon's outermost guard: renewing must never end the station
+                self.faults += 1
+                _log.exception("renewing the certificate failed and goes on")
 
     def tick(self) -> None:
         """Renew if it is time. What fails is said, and tried again later; nothing is raised."""
