@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import queue
+import secrets
 import ssl
 import time
 from collections.abc import Sequence
@@ -71,15 +72,18 @@ class RolesConnection:
         """
         answers: list[dict[str, Any]] = []
         for begin in range(0, len(commands), _COMMANDS_AT_ONCE):
-            part = commands[begin : begin + _COMMANDS_AT_ONCE]
+            # The plugin answers everybody who listens: what another asked is told apart by this word.
+            mine = secrets.token_hex(8)
+            part = [{**c, "correlationData": mine} for c in commands[begin : begin + _COMMANDS_AT_ONCE]]
             self._client.publish(_CONTROL, json.dumps({"commands": part}).encode(), qos=1)
             got: list[dict[str, Any]] = []
             until = time.monotonic() + self._within_s
             while len(got) < len(part):  # one message may answer some of the commands
                 try:
-                    got += self._answers.get(timeout=max(0.0, until - time.monotonic()))["responses"]
+                    responses = self._answers.get(timeout=max(0.0, until - time.monotonic()))["responses"]
                 except queue.Empty:
                     raise self._not_reached("its dynamic-security plugin does not answer") from None
+                got += [each for each in responses if each.get("correlationData") == mine]
             answers += got
         for answer in answers:
             error = str(answer.get("error", ""))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
 
-from cloud.provision.dynsec import ADMIN_USER, INGEST_USER, add_commands, default_commands, remove_commands
+from cloud.provision.dynsec import add_commands, default_commands, remove_commands
 from cloud.provision.folder import ProvisionFolder
 from contract.errors import LinkDown
 
@@ -72,8 +72,10 @@ class BrokerRoles:
         """
         return self._tell(remove_commands(station), lambda: {*everybody()} - {station})
 
-    def sync(self, stations: Sequence[str]) -> Synced:
-        """Make every broker's roles those of `stations`: after one was wiped, replaced, or away while some were added.
+    def sync(self, stations: Sequence[str], ended: Sequence[str]) -> Synced:
+        """Add to every broker who of `stations` is missing there, and remove who of `ended` is there still.
+
+        That is so after one was wiped, replaced, or away while some came or went. Who is neither stays: it may be enrolling.
 
         Raises:
             LinkDown: as `add`.
@@ -82,8 +84,8 @@ class BrokerRoles:
         try:
             for connect in self._connections:
                 with connect() as roles:
-                    found = roles.clients() - {INGEST_USER, ADMIN_USER}
-                    missing, surplus = sorted(wanted - found), sorted(found - wanted)
+                    found = roles.clients()
+                    missing, surplus = sorted(wanted - found), sorted(found & set(ended) - wanted)
                     commands = [*default_commands(), *add_commands(missing)]
                     for station in surplus:
                         commands += remove_commands(station)

@@ -48,6 +48,8 @@ class Desk:
         self._folder, self._certificates, self._roles, self._files_of = folder, certificates, roles, files_of
         self._days, self._now, self._reserved = days, now, reserved
         self._lists = threading.Lock()
+        # A station that is enrolled anew is known to the broker a moment before the database has it.
+        self._changing = threading.Lock()
 
     def trusted(self) -> str:
         """Return whom stations trust (PEM)."""
@@ -79,9 +81,10 @@ class Desk:
         public = read_request(request.csr)
         station = self._certificates.station_of(request.token, key_digest(public), self._now())
         files = dict(self._files_of(station))
-        self._roles.add(station, lambda: self._certificates.stations(self._now()))
-        new = self._credentials(station, public)
-        self._certificates.enrol(request.token, new[1], now=self._now())
+        with self._changing:
+            self._roles.add(station, lambda: self._certificates.stations(self._now()))
+            new = self._credentials(station, public)
+            self._certificates.enrol(request.token, new[1], now=self._now())
         self._write_lists()
         return self._answer(station, new, files)
 
@@ -136,7 +139,9 @@ class Desk:
             LinkDown: a broker runs and was not told.
         """
         self._write_lists()
-        return self._roles.sync(self._certificates.stations(self._now()))
+        with self._changing:
+            now = self._now()
+            return self._roles.sync(self._certificates.stations(now), self._certificates.ended(now))
 
     def sync_lists(self) -> bool:
         """Write the revocation lists if they change; return whether a broker on this machine reads them."""

@@ -81,6 +81,10 @@ class Certificates:
         with self._database.read() as connection:
             return list(connection.execute(query).scalars())
 
+    def ended(self, now: float) -> list[str]:
+        """Return the stations that had certificates of which none counts any more, by name."""
+        return sorted({row.subject for row in self.all() if row.kind == "station"} - {*self.stations(now)})
+
     def add_token(self, station: str, token: str, site: str, *, now: float, expires_at: float) -> None:
         """Let whoever shows `token` until `expires_at` enrol as `station`, once."""
         values = {"token_sha256": _digest(token), "station": check_station_id(station), "site": site}

@@ -9,7 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from cloud.broker.roles import RolesConnection
+from cloud.broker.tls import client_context
 from cloud.provision.authority import make_authority
+from cloud.provision.broker_roles import Synced, Told
+from cloud.provision.dynsec import add_commands, remove_commands
+from cloud.provision_wiring import make_desk
+from cloud.settings import load_settings
+from cloud.store.certificates import Certificates
+from cloud.store.database import Database
 from contract.topics import AGGREGATOR_STATE, UP_CHANNELS, shared_filter
 from tests.secure_plant import Client, SecurePlant, wait_for
 
@@ -185,20 +193,22 @@ def test_a_new_station_is_let_in_and_a_revoked_one_put_out_while_the_broker_runs
 
 def test_a_broker_that_was_wiped_learns_its_stations_again(guarded: Guarded) -> None:
     plant = guarded.plant
-    from cloud.provision.dynsec import remove_commands
-    from cloud.provision_wiring import make_desk
-    from cloud.settings import load_settings
-    from cloud.store.database import Database
-
     settings = load_settings(plant.config)
     database = Database(settings.database_url())
     desk = make_desk(settings, database, time.time)
-    with desk._roles._connections[0]() as roles:
+    plant.command("provision", "gone", "--out", plant.folder / "gone")
+    admin = plant.provision.path / "admin.pem"
+    with RolesConnection(
+        "127.0.0.1", plant.cloud_port, client_context(plant.provision.trust, admin, admin), "x"
+    ) as roles:
         roles.ask(remove_commands("a"))
-    lost = Client(plant, guarded.station("a"), "a")
-    assert not lost.may_publish(f"{OTHERS}/up/sum")
-    lost.close()
-    assert (desk.sync().added, desk.sync().added) == (1, 0)
+        roles.ask(add_commands(["enrolling"]))  # no certificate of it is in the database yet
+        Certificates(database).revoke("gone", "while the broker was away", now=time.time())
+        lost = Client(plant, guarded.station("a"), "a")
+        assert not lost.may_publish(f"{OTHERS}/up/sum")
+        lost.close()
+        assert (desk.sync(), desk.sync()) == (Synced(Told.RUNNING, 1, 1), Synced(Told.RUNNING, 0, 0))
+        assert {"a", "b", "marker", "enrolling", "cloud:ingest", "cloud:admin"} == roles.clients()
     database.close()
     again = Client(plant, guarded.station("a"), "a")
     assert again.may_publish(f"{OTHERS}/up/sum")
