@@ -202,6 +202,7 @@ class Aggregator:
             self._every(_TICK_S, "rollout", rollout.tick),
             self._every(3600.0, "resign", resign.tick),
             self._every(60.0, "settings", configuration.renew),
+            *([self._every(600.0, "roles", desk.sync)] if desk is not None else []),
         ]
         self.faults = 0
         self.app, self.device_app = _make_app(
