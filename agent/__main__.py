@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contract.errors import InvalidConfig, PlumblineError
 
 # Each is a module of agent.commands; they import what they need when they run, so that `--help` is instant.
-COMMANDS = ("run", "infer", "status", "simulate", "selftest", "doctor", "reload", "config", "update", "bench")
+COMMANDS = ("run", "infer", "status", "simulate", "selftest", "doctor", "reload", "config", "update", "bench", "enrol")
 
 _EXAMPLES = """\
 examples:

@@ -21,16 +21,21 @@ from agent.slots.ab_slots import Slots
 from agent.store.outbox import Outbox
 from agent.store_wiring import Store, read_bytes
 from agent.uplink_loop import UplinkLoop, UplinkRules
-from contract.errors import InvalidConfig
 from contract.manifest import Manifest
 from contract.messages import StationState
 
 if TYPE_CHECKING:
+    import ssl
+    from pathlib import Path
+
     import httpx
 
     from agent.orders_loop import OrdersLoop
+    from agent.settings_keys import BrokerSettings, CloudSettings
     from agent.update_loop import UpdateLoop
     from agent.update_wiring import Trust
+    from agent.uplink.renewal import CertificateRenewal
+    from agent.uplink.tls import StationTls
 
 AGENT_VERSION = "0.1.0"
 _HTTP_TIMEOUT_S = 10.0
@@ -59,6 +64,7 @@ class CloudSide:
         self._stack = stack
         self._roll = roll
         self._simulated = simulated
+        self._made: dict[tuple[Path, ...], StationTls] = {}
         self._http = self._make_http()
 
     def fallback(self, in_charge: Callable[[], InstalledBundle | None], wake: Callable[[], None]) -> Fallback | None:
@@ -115,12 +121,16 @@ class CloudSide:
             from agent.uplink.samples_upload import HttpSampleSender
 
             sender = HttpSampleSender(self._http, settings.cloud.url, settings.station)
-        if settings.broker.ca_file:
-            # Never in the clear where TLS was asked for.
-            raise InvalidConfig("broker.ca_file: this agent was built without TLS to the broker")
         store = self._store
         outbox, memory = store.outbox(store.connect()), store.memory()
-        link = MqttLink(settings.broker.host, settings.broker.port, settings.station, self._birth(outbox), self._clock)
+        link = MqttLink(
+            settings.broker.host,
+            settings.broker.port,
+            settings.station,
+            self._birth(outbox),
+            self._clock,
+            tls=self._tls(settings.broker),
+        )
         return UplinkLoop(
             link,
             Delivery(outbox, resend_after_s=settings.broker.resend_after_s, roll=self._roll),
@@ -209,6 +219,33 @@ class CloudSide:
         asked = HttpOrders(self._http, self._settings.cloud.url, self._settings.station, clock)
         return OrdersLoop(asked, inbox, report, clock, needed=needed, roll=self._roll)
 
+    def _tls(self, section: BrokerSettings | CloudSettings) -> ssl.SSLContext | None:
+        """Return the context of connections to the broker or the cloud; one for both where they name the same files."""
+        if not section.ca_file:
+            return None
+        from agent.uplink.tls import StationTls
+
+        files = tuple(self._settings.path(f) for f in (section.ca_file, section.cert_file, section.key_file))
+        if files not in self._made:
+            self._made[files] = StationTls(*files)
+        return self._made[files].context
+
+    def renewal(self) -> CertificateRenewal | None:
+        """Return what renews this station's certificate, None where it has none that the cloud renews."""
+        cloud = self._settings.cloud
+        if self._http is None or not (cloud.ca_file and cloud.cert_file and cloud.token_file):
+            return None
+        from agent.uplink.identity_files import IdentityFiles
+        from agent.uplink.renewal import CertificateRenewal
+
+        def changed() -> None:
+            for tls in self._made.values():
+                tls.reload()
+
+        files = IdentityFiles(self._settings.path(cloud.cert_file).parent)
+        station, clock, log = self._settings.station, self._clock, self._log
+        return CertificateRenewal(files, self._http, cloud.url, station, clock, log, changed=changed, roll=self._roll)
+
     def _make_http(self) -> httpx.Client | None:
         cloud = self._settings.cloud
         if not cloud.url:
@@ -221,6 +258,7 @@ class CloudSide:
                 read_bytes(self._settings.path(cloud.token_file), "cloud.token_file").decode(errors="replace").strip()
             )
             headers["Authorization"] = f"Bearer {token}"
-        client = httpx.Client(headers=headers, timeout=_HTTP_TIMEOUT_S)
+        tls = self._tls(cloud)
+        client = httpx.Client(headers=headers, timeout=_HTTP_TIMEOUT_S, verify=tls if tls is not None else True)
         self._stack.callback(client.close)
         return client

@@ -125,6 +125,7 @@ class Station:
                 self._models.slots,
                 lambda: remote is not None and remote.store.trial() is not None,
             )
+            self.certificate_loop = cloud.renewal()
             self.opinions = cloud.second_opinions(self._models.manifest_of, self._line_is_pressed)
             self._api = self._open_api(stack, report)
             notices = ServiceManager(service.notify_socket, service.watchdog_s, clock)
@@ -163,6 +164,7 @@ class Station:
             "update": self.update_loop,
             "opinions": self.opinions,
             "settings": self.config_loop,
+            "certificate": self.certificate_loop,
         }
         threads = [
             threading.Thread(target=loop.run, args=(uplink_stop,), name=name, daemon=True)
@@ -315,6 +317,7 @@ class Station:
                 "update": self.update_loop,
                 "opinions": self.opinions,
                 "settings": self.config_loop,
+                "certificate": self.certificate_loop,
             }
             reported = report.current()
             return StationFigures(

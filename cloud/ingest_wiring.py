@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from cloud.broker.mqtt import RECEIVE_MAXIMUM, MqttLink
 from cloud.broker.sharded import RunningLink, ShardedLink
+from cloud.broker.tls import client_context
 from cloud.clock import SystemClock
 from cloud.ingest_loop import IngestLoop
 from cloud.ports.link import Arrival, Link
@@ -26,6 +27,18 @@ def brokers_of(settings: CloudSettings) -> tuple[str, ...]:
     """Return the brokers as "HOST:PORT"."""
     host, port = settings.broker.host, settings.broker.port
     return settings.broker.shards or (f"[{host}]:{port}" if ":" in host else f"{host}:{port}",)
+
+
+def broker_context(settings: CloudSettings) -> ssl.SSLContext | None:
+    """Return how the ingest side proves itself to the broker, None for a broker without TLS.
+
+    Raises:
+        InvalidConfig: a file of [broker] cannot be used.
+    """
+    broker = settings.broker
+    if not broker.ca_file:
+        return None
+    return client_context(*(settings.path(file) for file in (broker.ca_file, broker.cert_file, broker.key_file)))
 
 
 def make_link(

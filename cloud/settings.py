@@ -50,7 +50,7 @@ class ApiSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def url(self) -> str:
         """Return the server's address for this machine."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
+        return f"{'https' if self.cert_file else 'http'}://{host}:{self.port}"
 
 
 class DriftSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -230,6 +230,14 @@ def _check(settings: CloudSettings, file: Path) -> None:
     for key, port in (("api.port", settings.api.port), ("broker.port", settings.broker.port)):
         if not 0 < port < 65_536:
             raise InvalidConfig(f"{file}: {key} = {port} is no port", hint="use 1 to 65535")
+    if not 0 <= settings.api.device_port < 65_536:
+        raise InvalidConfig(f"{file}: api.device_port = {settings.api.device_port} is no port", hint="use 0 to 65535")
+    broker = settings.broker
+    if broker.public_shards and len(broker.public_shards) != len(broker.shards):
+        hint = "name each broker twice, in the same order: as the cloud reaches it, and as stations do"
+        raise InvalidConfig(f"{file}: broker.public_shards and broker.shards differ in number", hint=hint)
+    if len({bool(broker.ca_file), bool(broker.cert_file), bool(broker.key_file)}) > 1:
+        raise InvalidConfig(f"{file}: [broker] needs ca_file, cert_file and key_file, or none of them")
     if not all(0.0 < share <= 1.0 for share in settings.rollout.wave_shares):
         raise InvalidConfig(f"{file}: rollout.wave_shares must each be above 0 and at most 1")
     if not 0.0 < settings.rollout.shadow_share <= 1.0:

@@ -10,6 +10,7 @@ class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `ca_file`, `cert_file` and `key_file` turn mutual TLS on: what `plumbline-cloud provision init` made. `shards` are the brokers
     as "HOST:PORT"; each station is always with the same one (`cloud.ports.shards`). Empty: the one at `host` and `port`.
+    `public_shards` are the same brokers, in the same order, as stations reach them; empty: as the cloud does.
     """
 
     host: str = "127.0.0.1"
@@ -19,6 +20,7 @@ class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cert_file: str = ""
     key_file: str = ""
     shards: tuple[str, ...] = ()
+    public_shards: tuple[str, ...] = ()
 
 
 class IngestSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from fastapi import FastAPI
 
 from cloud.api.app import make_app
 from cloud.api.auth import Role
 from cloud.api.configuration import configuration_routes
 from cloud.api.devices import device_routes
+from cloud.api.enrol import enrol_routes, renew_routes
 from cloud.api.fleet import fleet_routes
 from cloud.api.review import review_routes
 from cloud.broker.sharded import RunningLink
@@ -24,9 +26,11 @@ from cloud.config_orders import ConfigOrders
 from cloud.dashboard.fleet_view import fleet_view
 from cloud.dashboard.pages import install_dashboard
 from cloud.improve_loop import ImproveLoop, ImproveRules, Stored
-from cloud.ingest_wiring import brokers_of, make_arrivals, make_ingest, make_link
+from cloud.ingest_wiring import broker_context, brokers_of, make_arrivals, make_ingest, make_link
 from cloud.label_watch import LabelWatch
 from cloud.mirror_wiring import mirror_or_tell
+from cloud.provision.desk import Desk
+from cloud.provision_wiring import make_desk, open_folder
 from cloud.registry.bundle import open_bundle
 from cloud.registry.catalog import ReleasedVersion, ReleaseState
 from cloud.registry.full_precision import FullPrecisionModels
@@ -48,6 +52,7 @@ from cloud.store.commands import Commands
 from cloud.store.configurations import Configurations
 from cloud.store.database import Database
 from cloud.store.home_lock import HomeLock
+from cloud.store.keeping import Keeping, KeepRules
 from cloud.store.rollouts import Rollouts
 from cloud.store.samples import Samples
 from cloud.store.stations import Stations
@@ -162,8 +167,14 @@ class Aggregator:
         stores = open_stores(settings)
         arrivals = make_arrivals(len(brokers_of(settings)))
         link = make_link(
-            brokers_of(settings), settings.broker.client_id, arrivals, now, channels=settings.ingest.in_serve
+            brokers_of(settings),
+            settings.broker.client_id,
+            arrivals,
+            now,
+            tls=broker_context(settings),
+            channels=settings.ingest.in_serve,
         )
+        desk = make_desk(settings, stores.database, now) if open_folder(settings).exists() else None
         orders = CurrentOrderSigner(settings.path(settings.keys))
         rollout = RolloutLoop(
             rollouts=stores.rollouts,
@@ -193,6 +204,7 @@ class Aggregator:
         self._ingest = make_ingest(settings, arrivals, link, stores.database, clock)
         self._stores, self._link, self._improve = stores, link, improve
         # The keys are read anew each time: a rotation brings others while this runs.
+        keeping = Keeping(stores.database, KeepRules(**msgspec.structs.asdict(settings.keep)))
         resign = ResignJob(lambda: registry.tuf(load_keys(settings.path(settings.keys))), now)
         self._stop = threading.Event()
         self._sleep = clock.sleep
@@ -203,13 +215,17 @@ class Aggregator:
             self._every(_TICK_S, "rollout", rollout.tick),
             self._every(3600.0, "resign", resign.tick),
             self._every(60.0, "settings", configuration.renew),
+            *([self._every(600.0, "roles", desk.sync)] if desk is not None else []),
+            self._every(5.0, "keeping", lambda: keeping.tick(now())),
         ]
         if settings.mlflow.tracking_uri:
             # A thread of its own: an MLflow that is slow or away holds nothing up.
             mirror = lambda: mirror_or_tell(settings.mlflow, registry, stores.rollouts.all())  # noqa: E731
             self._threads.append(self._every(300.0, "mirror", mirror))
         self.faults = 0
-        self.app = _make_app(settings, stores, registry, link, rollout, improve, resign, configuration, now)
+        self.app, self.device_app = _make_app(
+            settings, stores, registry, link, rollout, improve, resign, configuration, desk, now
+        )
 
     def start(self) -> None:
         """Start the loops."""
@@ -326,8 +342,9 @@ def _make_app(
     improve: ImproveLoop,
     resign: ResignJob,
     configuration: ConfigOrders,
+    desk: Desk | None,
     now: Callable[[], float],
-) -> FastAPI:
+) -> tuple[FastAPI, FastAPI]:
     api = settings.api
     tokens = {
         Role.OPERATOR: settings.token(api.operator_token_file),
@@ -341,7 +358,7 @@ def _make_app(
         manifest, _ = open_bundle(registry.blobs.path(newest[0].digest))
         return [label.name for label in manifest.labels]
 
-    routers = [
+    devices = [
         device_routes(
             tuf_folder=registry.tuf_folder,
             is_token=stores.stations.is_token,
@@ -352,6 +369,12 @@ def _make_app(
             take_report=lambda report, at: stores.stations.commit((), [report], at),
             now=now,
         ),
+    ]
+    if desk is not None:
+        devices.append(renew_routes(desk, stores.stations.is_token))
+    routers = [
+        *([] if api.device_port else devices),
+        *([enrol_routes(desk)] if desk is not None else []),
         review_routes(tokens=tokens, samples=stores.samples, images=registry.blobs, known_labels=known_labels, now=now),
         fleet_routes(
             tokens=tokens,
@@ -388,4 +411,4 @@ def _make_app(
             repository=resign.status(),
         ),
     )
-    return app
+    return app, make_app(devices, None)

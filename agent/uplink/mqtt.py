@@ -65,6 +65,7 @@ class MqttLink:
         self._birth = birth
         self._clock = clock
         self._keepalive_s = keepalive_s
+        self._tls = tls
         self._client: paho.Client | None = None
         self._up = False
         self._refused = ""
@@ -87,6 +88,8 @@ class MqttLink:
         client = self._client = paho.Client(
             callback_api_version=CallbackAPIVersion.VERSION2, client_id=self._station, protocol=paho.MQTTv5
         )
+        if self._tls is not None:
+            client.tls_set_context(self._tls)
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
         client.on_disconnect = self._on_disconnect

@@ -65,10 +65,11 @@ def _work(args: argparse.Namespace, settings: CloudSettings) -> int:
     # Before the imports, which take a while: whoever is told to stop meanwhile stops.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
+    from cloud.ingest_wiring import broker_context
     from cloud.ingest_worker import work
 
     parent = os.getppid() if args.worker is not None else 0
-    done = work(settings, args.worker or 0, stopping, broker=args.broker, parent=parent)
+    done = work(settings, args.worker or 0, stopping, broker=args.broker, parent=parent, tls=broker_context(settings))
     if args.json:
         # In one write: other workers have the same stdout.
         print(json.dumps(done) + "\n", end="", flush=True)

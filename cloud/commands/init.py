@@ -20,10 +20,21 @@ keys = "{keys}"
 [api]
 host = "127.0.0.1"
 port = {api_port}
-
+{api_tls}
 [broker]
 host = "{broker_host}"
 port = {broker_port}
+{broker_tls}"""
+
+_API_TLS = """cert_file = "provision/api.pem"
+key_file = "provision/api.pem"
+client_ca_file = "provision/trust.pem"
+device_port = {device_port}
+"""
+
+_BROKER_TLS = """ca_file = "provision/trust.pem"
+cert_file = "provision/cloud.pem"
+key_file = "provision/cloud.pem"
 """
 
 
@@ -40,7 +51,7 @@ def register(subparsers: Subparsers) -> None:
         "--api-port", type=int, default=8080, help="port of the API and dashboard (default %(default)s)"
     )
     parser.add_argument("--broker-host", default="127.0.0.1", help="MQTT broker (default %(default)s)")
-    parser.add_argument("--broker-port", type=int, default=1883, help="its port (default %(default)s)")
+    parser.add_argument("--broker-port", type=int, help="its port (default 1883; with --secure 8884, the cloud's own)")
     parser.add_argument(
         "--keys",
         action="append",
@@ -48,6 +59,23 @@ def register(subparsers: Subparsers) -> None:
         default=[],
         metavar="DIR",
         help="use keys that keys init made: HOME/keys and this folder; may be repeated",
+    )
+    parser.add_argument(
+        "--broker-name",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="with --secure: what stations call the broker",
+    )
+    parser.add_argument(
+        "--broker-bind", default="", help="with --secure: the address that it listens at (default: every one)"
+    )
+    parser.add_argument("--station-port", type=int, default=8883, help="with --secure: its port for stations")
+    parser.add_argument("--device-port", type=int, default=8443, help="with --secure: the API's port for stations")
+    parser.add_argument(
+        "--secure",
+        action="store_true",
+        help="mutual TLS: make certificates and a broker's configuration too (provision init)",
     )
     parser.add_argument("--json", action="store_true", help="print what was made as JSON")
     parser.set_defaults(run=run)
@@ -59,7 +87,8 @@ def run(args: argparse.Namespace) -> int:
     config = home / "cloud.toml"
     if config.exists():
         raise InvalidConfig(f"{config} is there already", hint="choose another --home, or edit that file")
-    for option, port in (("--api-port", args.api_port), ("--broker-port", args.broker_port)):
+    broker_port = (8884 if args.secure else 1883) if args.broker_port is None else args.broker_port
+    for option, port in (("--api-port", args.api_port), ("--broker-port", broker_port)):
         if not 0 < port < 65_536:
             raise InvalidConfig(f"{option} {port} is no port", hint="use 1 to 65535")
     secrets_folder = home / "secrets"
@@ -90,13 +119,23 @@ def run(args: argparse.Namespace) -> int:
         keys=json.dumps(in_config)[1:-1],
         api_port=args.api_port,
         broker_host=json.dumps(args.broker_host)[1:-1],
-        broker_port=args.broker_port,
+        broker_port=broker_port,
+        api_tls=_API_TLS.format(device_port=args.device_port) if args.secure else "",
+        broker_tls=_BROKER_TLS if args.secure else "",
     )
     config.write_text(text)
+    made: dict[str, str] = {}
+    if args.secure:
+        from cloud.commands.provision import init_plant
+
+        made = init_plant(config, args.broker_name, args.station_port, broker_port, bind=args.broker_bind)
     if args.json:
-        print_json({"config": str(config), "keys": str(used), "waits": waits})
+        print_json({"config": str(config), "keys": str(used), "waits": waits, **made})
     else:
         print(f"made {config}; the keys in {used} sign releases: back them up and keep them off the devices")
+        if made:
+            print(f"start the broker with: mosquitto -c {made['broker_config']}")
+            print(f"devices pin this: --ca-sha256 {made['ca_sha256']}")
         if waits:
             print(f"no station can be added before this: {waits}")
     return 0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import logging
-from contextlib import closing
+import threading
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from cloud.commands.output import Subparsers
@@ -26,19 +27,34 @@ def register(subparsers: Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until told to stop."""
     settings = load_settings(args.config)
-    import uvicorn
-
-    from cloud import wiring  # after the config is known to be good: loading everything takes seconds
+    # After the config is known to be good: loading everything takes seconds.
+    from cloud import wiring
+    from cloud.api.doors import door
+    from cloud.provision_wiring import people_context, stations_context
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    with wiring.listen(settings.api.host, settings.api.port) as listener, closing(wiring.lock_home(settings)):
+    with ExitStack() as stack:
+        listener = stack.enter_context(wiring.listen(settings.api.host, settings.api.port))
+        devices = None
+        if settings.api.device_port:
+            devices = stack.enter_context(wiring.listen(settings.api.host, settings.api.device_port))
+        stack.enter_context(closing(wiring.lock_home(settings)))
         aggregator = wiring.Aggregator(settings)
-        config = uvicorn.Config(aggregator.app, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
+        main = door(aggregator.app, people_context(settings))
+        beside: threading.Thread | None = None
+        if devices is not None:
+            stations = door(aggregator.device_app, stations_context(settings), for_devices=True)
+            beside = threading.Thread(target=stations.run, kwargs={"sockets": [devices]}, name="device door")
         aggregator.start()
         print(f"dashboard and API on {settings.api.url()}", flush=True)
         try:
-            uvicorn.Server(config).run(sockets=[listener])
+            if beside is not None:
+                beside.start()
+            main.run(sockets=[listener])
         finally:
+            if beside is not None:
+                stations.should_exit = True
+                beside.join(10.0)
             aggregator.stop()
     return 0

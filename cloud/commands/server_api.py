@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 
+from cloud.broker.tls import trusting
 from cloud.settings import CloudSettings
 from contract.errors import LinkDown, NotFound, RefusedError
 
@@ -19,8 +20,9 @@ def ask_server(settings: CloudSettings, method: str, path: str, body: dict[str, 
     """
     url = f"{settings.api.url()}{path}"
     headers = {"Authorization": f"Bearer {settings.token(settings.api.operator_token_file)}"}
+    verify = trusting(settings.path(settings.api.client_ca_file)) if settings.api.client_ca_file else True
     try:
-        response = httpx.request(method, url, json=body, headers=headers, timeout=30.0)
+        response = httpx.request(method, url, json=body, headers=headers, timeout=30.0, verify=verify)
     except httpx.TransportError as error:
         hint = "start it with: plumbline-cloud serve --config cloud.toml"
         raise LinkDown(f"no server answers at {url}: {error}", hint=hint) from error

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 import secrets
 from pathlib import Path
-
-import msgspec
 
 from cloud.clock import SystemClock
 from cloud.commands.output import Subparsers, print_json
 from cloud.commands.server_api import ask_server
-from cloud.registry.keys import ORDER_KEY_FILE, load_keys
-from cloud.registry.release import Registry
-from cloud.settings import CloudSettings, load_settings
+from cloud.commands.station_folder import check_free, write_files
+from cloud.provision_wiring import files_of
+from cloud.settings import load_settings
 from cloud.store.database import Database
 from cloud.store.stations import Stations
 from contract.errors import InvalidConfig
@@ -23,26 +20,6 @@ from contract.ids import check_station_id
 _EXAMPLES = """examples:
   plumbline-cloud station add line3-cam1 --config plant/cloud.toml --out line3-cam1
   plumbline-cloud station stop line3-cam1 --reason 'passes cracked parts' --config plant/cloud.toml"""
-
-_AGENT_TOML = """# A Plumbline station. Paths are relative to this file. `plumbline-agent run --help` lists every key.
-station = {station}
-home = "state"
-
-[source]
-kind = "simulated"
-
-[broker]
-host = {broker_host}
-port = {broker_port}
-
-[cloud]
-url = {url}
-token_file = "station.token"
-
-[trust]
-root = "trust/root.json"
-order_keys = {order_keys}
-"""
 
 
 def register(subparsers: Subparsers) -> None:
@@ -89,53 +66,27 @@ def run(args: argparse.Namespace) -> int:
     settings = load_settings(args.config)
     station, out = check_station_id(args.station), args.out
     settings.check_no_cohort(station)
-    if (out / "agent.toml").exists():
-        raise InvalidConfig(f"{out / 'agent.toml'} is there already", hint="choose another --out")
-    if not settings.api.public_url and settings.api.host in ("0.0.0.0", "::"):
-        hint = 'set [api] public_url in cloud.toml, e.g. "http://10.0.0.5:8080"'
-        raise InvalidConfig(f"a station cannot reach the address {settings.api.host}", hint=hint)
+    check_free(out)
+    if settings.broker.ca_file:
+        hint = f"plumbline-cloud provision token {station}, or provision {station} --out {out}"
+        raise InvalidConfig("this plant's broker asks stations for a certificate", hint=hint)
+    files = files_of(settings, station)
     database = Database(settings.database_url())
     stations = Stations(database)
     if station in stations.names() and not args.replace:
         database.close()
         hint = "--replace gives it a new token, and its old one ends"
         raise InvalidConfig(f"station '{station}' is there already", hint=hint)
-    keys = load_keys(settings.path(settings.keys))
-    root = Registry(settings.path("registry")).tuf(keys).root()
     token = secrets.token_urlsafe(32)
+    # The database first would let a station speak that has no folder; the config is written last of its folder.
     try:
-        (out / "trust").mkdir(parents=True, exist_ok=True)
-        (out / "trust" / "root.json").write_bytes(root)
-        pinned = keys.order_keys()
-        for name, key in zip(_order_key_files(len(pinned)), pinned, strict=True):
-            (out / name).write_bytes(msgspec.json.encode(key) + b"\n")
-        token_file = out / "station.token"
-        token_file.touch(mode=0o600)
-        token_file.write_text(token + "\n")
-    except OSError as error:
-        raise InvalidConfig(f"cannot write in {out}: {error.strerror}", hint="choose a --out you may write") from error
-    stations.add(station, token, args.site, SystemClock().now())
-    database.close()
-    (out / "agent.toml").write_text(_agent_toml(settings, station, len(pinned)))
+        config = write_files(
+            out, files, token, before_config=lambda: stations.add(station, token, args.site, SystemClock().now())
+        )
+    finally:
+        database.close()
     if args.json:
-        print_json({"station": station, "config": str(out / "agent.toml")})
+        print_json({"station": station, "config": str(config)})
     else:
-        print(f"added {station}; start it with: plumbline-agent run --config {out / 'agent.toml'}")
+        print(f"added {station}; start it with: plumbline-agent run --config {config}")
     return 0
-
-
-def _order_key_files(count: int) -> list[str]:
-    """Return the names of `count` pinned keys: the one that signs now, and those before it that still count."""
-    stem = f"trust/{ORDER_KEY_FILE.removesuffix('.json')}"
-    return [f"{stem}.json", *(f"{stem}_{number}.json" for number in range(2, count + 1))]
-
-
-def _agent_toml(settings: CloudSettings, station: str, pinned: int) -> str:
-    # A JSON string is a TOML basic string too, and a list of them a TOML array.
-    values = {
-        "station": station,
-        "broker_host": settings.broker.host,
-        "order_keys": _order_key_files(pinned),
-        "url": settings.api.public_url or settings.api.url(),
-    }
-    return _AGENT_TOML.format(broker_port=settings.broker.port, **{k: json.dumps(v) for k, v in values.items()})

@@ -14,9 +14,11 @@ from scripts.story.images import real_pictures, simulated_pictures
 from scripts.story.plant import Plant
 from scripts.story.steps import Story
 from scripts.story.telling import Telling
+from scripts.story.ways import Ways
 
 _EXAMPLE = """examples:
   ./scripts/demo
+  ./scripts/demo --secure
   ./scripts/demo --data ../shared/data/neu --layout prefix --json
 
 exit codes: 0 every step held, 1 a step did not hold, 2 wrong usage"""
@@ -39,7 +41,7 @@ def main() -> int:
         else:
             telling.say(f"The images are those in {args.data}; the lens that loses focus is simulated.")
             pictures = real_pictures(args.data.resolve(), args.layout, work, args.seed)
-        plant = Plant(work, pictures)
+        plant = Plant(work, pictures, Ways(secure=args.secure, postgres=args.postgres))
         story = Story(plant, pictures, work, args.base, telling)
         steps = (
             ("train and release a base model", story.train_and_release),
@@ -92,6 +94,10 @@ def _parse() -> argparse.Namespace:
         "--base", type=Path, metavar="RUN", help="reuse a base run of an earlier demo (--keep) on the same data"
     )
     parser.add_argument("--seed", type=int, default=1, help="of the split and the generator (default %(default)s)")
+    parser.add_argument(
+        "--secure", action="store_true", help="mutual TLS at broker and API; stations enrol by one-time tokens"
+    )
+    parser.add_argument("--postgres", action="store_true", help="the cloud's database is a PostgreSQL of its own")
     parser.add_argument("--keep", action="store_true", help="keep the working folder")
     parser.add_argument("--go-on", action="store_true", help="go on after a step that did not hold")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON on standard output")

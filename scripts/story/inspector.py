@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Mapping
 
@@ -13,8 +14,9 @@ MAX_LABELS = 120
 class Inspector:
     """Looks at the queue a few times a second in a thread of its own. Knows the truth from the image's name, as the demo does."""
 
-    def __init__(self, url: str, token: str, truth: Mapping[str, str]) -> None:
-        self._client = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=10.0)
+    def __init__(self, url: str, token: str, truth: Mapping[str, str], verify: ssl.SSLContext | bool = True) -> None:
+        headers = {"Authorization": f"Bearer {token}"}
+        self._client = httpx.Client(base_url=url, headers=headers, timeout=10.0, verify=verify)
         self._truth = truth
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="inspector", daemon=True)

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from sqlalchemy import create_engine, text
 
 from agent.store.database import FILE_NAME
 from contract.errors import LinkDown
 from scripts.story.images import Pictures
-from scripts.story.processes import Process, StepFailed, free_port, run_tool, start_broker, tool
+from scripts.story.processes import Process, StepFailed, free_port, run_tool, tool
+from scripts.story.ways import PlainSetUp, Postgres, SecureSetUp, Ways
 
 STATIONS = ("line1", "line2", "line3")
 # The one whose lens will lose focus. The canary of a rollout is the first station that is not expected to change.
@@ -78,23 +80,26 @@ class StationAccount:
 class Plant:
     """Everything that runs. `close` leaves no process behind."""
 
-    def __init__(self, work: Path, pictures: Pictures) -> None:
+    def __init__(self, work: Path, pictures: Pictures, ways: Ways) -> None:
         self.work, self._pictures = work, pictures
         self.home = work / "cloud"
         self.config = self.home / "cloud.toml"
-        self.api_port, self.broker_port = free_port(), free_port()
-        self.url = f"http://127.0.0.1:{self.api_port}"
-        self.broker = start_broker(work / "broker", self.broker_port)
+        self.api_port = free_port()
+        self.url = f"{'https' if ways.secure else 'http'}://127.0.0.1:{self.api_port}"
+        self._set_up = (SecureSetUp if ways.secure else PlainSetUp)(work, self.home, self.api_port)
+        self.broker = self._set_up.broker
         atexit.register(self.broker.kill)  # should anything below fail
-        init = [tool("plumbline-cloud"), "init", "--home", str(self.home), "--api-port", str(self.api_port)]
-        run_tool([*init, "--broker-port", str(self.broker_port)])
-        with self.config.open("a") as file:
-            file.write(_CLOUD_TABLES)
+        self._postgres = Postgres(work / "postgres") if ways.postgres else None
+        # The database's key comes before any table of the file.
+        database = f"database = {json.dumps(self._postgres.url)}\n" if self._postgres is not None else ""
+        self.config.write_text(database + self.config.read_text() + _CLOUD_TABLES)
+        self.verify = self._set_up.context()
         self.inspector_token = (self.home / "secrets" / "inspector.token").read_text().strip()
         operator = (self.home / "secrets" / "operator.token").read_text().strip()
-        self._client = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {operator}"}, timeout=10.0)
-        for station in STATIONS:
-            self._add_station(station)
+        headers = {"Authorization": f"Bearer {operator}"}
+        self._client = httpx.Client(base_url=self.url, headers=headers, timeout=10.0, verify=self.verify)
+        if not ways.secure:
+            self.add_stations()
         serve = [tool("plumbline-cloud"), "serve", "--config", str(self.config)]
         self.cloud = Process("cloud", serve, work / "cloud.log")
         self.stations = {
@@ -159,10 +164,19 @@ class Plant:
         captured, passed, rejected = sum(verdicts.values()), verdicts.get("PASS", 0), verdicts.get("REJECT", 0)
         return StationAccount(captured, passed, rejected, waiting)
 
+    def add_stations(self) -> None:
+        """Add the stations that are not there yet; those that enrol need the server."""
+        for station in STATIONS:
+            if not self.agent_config(station).exists():
+                self._add_station(station)
+
     def asked_for(self) -> int:
         """Return how many frames the cloud has asked people to look at, from its own database."""
-        with closing(sqlite3.connect(f"file:{self.home / 'cloud.db'}?mode=ro", uri=True, timeout=10.0)) as connection:
-            return int(connection.execute("SELECT count(*) FROM samples WHERE requested_at IS NOT NULL").fetchone()[0])
+        engine = create_engine(self._postgres.url if self._postgres else f"sqlite:///{self.home / 'cloud.db'}")
+        with closing(engine.connect()) as connection:
+            asked = connection.execute(text("SELECT count(*) FROM samples WHERE requested_at IS NOT NULL")).scalar()
+        engine.dispose()
+        return int(asked or 0)
 
     def vouched_for(self, digest: str) -> bool:
         """Return whether the newest signed targets metadata lists a bundle."""
@@ -185,11 +199,12 @@ class Plant:
         for process in (*self.stations.values(), self.cloud, self.broker):
             process.stop()
         self._client.close()
+        if self._postgres is not None:
+            self._postgres.stop()
 
     def _add_station(self, name: str) -> None:
         folder = self.work / name
-        add = [tool("plumbline-cloud"), "station", "add", name, "--out", str(folder), "--site", "demo"]
-        run_tool([*add, "--config", str(self.config)])
+        self._set_up.enrol(name, folder)
         run_tool([tool("plumbline-agent"), "simulate", "set", str(self.controls(name)), "--defocus-px", "0"])
         seed = STATIONS.index(name) + 1
         source = [
@@ -200,5 +215,5 @@ class Plant:
             f"scene = {json.dumps(str(self._pictures.line))}",
         ]
         config = self.agent_config(name)
-        text = config.read_text().replace('kind = "simulated"', "\n".join(source))
-        config.write_text(text + _AGENT_TABLES.format(window_frames=WINDOW_FRAMES))
+        written = config.read_text().replace('kind = "simulated"', "\n".join(source))
+        config.write_text(written + _AGENT_TABLES.format(window_frames=WINDOW_FRAMES))

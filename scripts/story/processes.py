@@ -149,7 +149,12 @@ def start_broker(folder: Path, port: int) -> Process:
         *(["user root"] if os.geteuid() == 0 else []),
     ]
     config.write_text("\n".join(lines) + "\n")
-    broker = Process("broker", [tool("mosquitto"), "-c", str(config)], folder / "mosquitto.log")
+    return run_broker(config, port, folder / "mosquitto.log")
+
+
+def run_broker(config: Path, port: int, log: Path) -> Process:
+    """Return a started mosquitto with this configuration, once it listens at `port` of loopback."""
+    broker = Process("broker", [tool("mosquitto"), "-c", str(config)], log)
     broker.start()
 
     def answers() -> bool:

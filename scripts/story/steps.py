@@ -35,7 +35,7 @@ class Story:
         self.plant, self.pictures, self.work, self.telling = plant, pictures, work, telling
         self._base = base
         self.base_run = work / "base"
-        self._inspector = Inspector(plant.url, plant.inspector_token, pictures.truth)
+        self._inspector = Inspector(plant.url, plant.inspector_token, pictures.truth, plant.verify)
         self._bundles: dict[str, Path] = {}
         self.figures: dict[str, Any] = {}
         self.good_version = ""
@@ -76,8 +76,9 @@ class Story:
         """2: over the air onto every station; then each learns its normal."""
         self.plant.cloud.start()
         wait_until(
-            "the cloud answers", lambda: bool(self.plant.get("/v1/fleet")["stations"]), _PATIENCE_S, [self.plant.cloud]
+            "the cloud answers", lambda: "stations" in self.plant.get("/v1/fleet"), _PATIENCE_S, [self.plant.cloud]
         )
+        self.plant.add_stations()
         self.telling.say(f"   watch it live: {self.plant.url}/")
         for station in self.plant.stations.values():
             station.start()

@@ -1,0 +1,74 @@
+"""Routes by which devices become stations and renew their certificates (contract.provisioning)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from fastapi.concurrency import run_in_threadpool
+
+from cloud.api.auth import station_guard
+from cloud.api.lines_first import RETRY_AFTER_S
+from cloud.provision.desk import Desk
+from contract.codec import decode_control, encode_control
+from contract.errors import BadMessage, InvalidConfig, RefusedError, TransientError
+from contract.provisioning import EnrolRequest, RenewRequest
+
+_MAX_REQUEST_BYTES = 16 * 1024
+
+M = TypeVar("M", bound=msgspec.Struct)
+
+
+def enrol_routes(desk: Desk) -> APIRouter:
+    """Return the routes for devices without a certificate; what they show is a one-time token."""
+    routes = APIRouter(prefix="/v1")
+
+    @routes.get("/ca")
+    def authorities() -> Response:
+        return Response(desk.trusted(), media_type="application/x-pem-file")
+
+    @routes.post("/enrol")
+    async def enrol(request: Request) -> Response:
+        asked = await _read(request, EnrolRequest)
+        return await _answer(lambda: desk.enrol(asked), refused=403)
+
+    return routes
+
+
+def renew_routes(desk: Desk, is_token: Callable[[str, str], bool]) -> APIRouter:
+    """Return the route for stations that have a certificate; they show their token (and, on the device port, the certificate)."""
+    routes = APIRouter(prefix="/v1")
+    station = Depends(station_guard(is_token))
+
+    @routes.post("/renew/{station}")
+    async def renew(request: Request, name: str = station) -> Response:
+        asked = await _read(request, RenewRequest)
+        return await _answer(lambda: desk.renew(name, asked), refused=403)
+
+    return routes
+
+
+async def _answer(act: Callable[[], msgspec.Struct], *, refused: int) -> Response:
+    try:
+        answer = await run_in_threadpool(act)
+    except TransientError as error:
+        raise HTTPException(503, error.one_line(), headers={"Retry-After": str(RETRY_AFTER_S)}) from error
+    except InvalidConfig as error:
+        raise HTTPException(422, error.one_line()) from error
+    except RefusedError as error:
+        raise HTTPException(refused, error.one_line()) from error
+    return Response(encode_control(answer), media_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+async def _read(request: Request, kind: type[M]) -> M:
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _MAX_REQUEST_BYTES:
+            raise HTTPException(413, "a request for a certificate may have at most 16 KiB")
+    try:
+        return decode_control(body, kind)
+    except BadMessage as error:
+        raise HTTPException(422, error.one_line()) from error

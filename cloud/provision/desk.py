@@ -1,0 +1,223 @@
+"""The desk at which stations come by certificates, renew them, and lose them."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from cloud.provision.authority import Identity, Issued, key_digest, make_key, read_request
+from cloud.provision.broker_roles import BrokerRoles, Synced, Told
+from cloud.provision.folder import ProvisionFolder
+from cloud.provision.revocation import Revoked, make_list
+from cloud.store.certificates import CertificateRow, Certificates, StationCredentials
+from contract.errors import RefusedError
+from contract.ids import check_station_id
+from contract.provisioning import Enrolled, EnrolRequest, Renewed, RenewRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Provisioned:
+    """A station's answer, its private key when the cloud made it ("" when the device did), and how the broker knows."""
+
+    answer: Enrolled
+    key: str
+    told: Told
+
+
+class Desk:
+    """Signs with the plant's CA. Each call reads the folder anew: a rotation counts at once. Thread-safe.
+
+    Args:
+        files_of: gives a station's agent.toml and trust anchors.
+        reserved: names that no station may have, such as the cloud's MQTT client id.
+    """
+
+    def __init__(
+        self,
+        folder: ProvisionFolder,
+        certificates: Certificates,
+        roles: BrokerRoles,
+        files_of: Callable[[str], Mapping[str, str]],
+        *,
+        days: float,
+        now: Callable[[], float],
+        reserved: frozenset[str] = frozenset(),
+    ) -> None:
+        self._folder, self._certificates, self._roles, self._files_of = folder, certificates, roles, files_of
+        self._days, self._now, self._reserved = days, now, reserved
+        self._lists = threading.Lock()
+        # A station that is enrolled anew is known to the broker a moment before the database has it.
+        self._changing = threading.Lock()
+
+    def trusted(self) -> str:
+        """Return whom stations trust (PEM)."""
+        return self._folder.trust.read_text()
+
+    def make_token(self, station: str, site: str, *, valid_s: float) -> str:
+        """Return a new one-time token that enrols `station`.
+
+        Raises:
+            InvalidConfig: the id is none.
+            RefusedError: the name is taken by the cloud.
+        """
+        self._check(station)
+        now, token = self._now(), secrets.token_urlsafe(24)
+        self._certificates.add_token(station, token, site, now=now, expires_at=now + valid_s)
+        return token
+
+    def enrol(self, request: EnrolRequest) -> Enrolled:
+        """Return everything a device needs that shows a one-time token and made its own key.
+
+        The broker is told first: that a station which has no certificate yet may speak harms nobody, and a token must not be
+        used up by a broker that is away. The same token and key again get a new answer: the first was lost.
+
+        Raises:
+            InvalidConfig: the request is none.
+            RefusedError: the token is not good, or no more.
+            LinkDown: the broker cannot be told now.
+        """
+        public = read_request(request.csr)
+        station = self._certificates.station_of(request.token, key_digest(public), self._now())
+        files = dict(self._files_of(station))
+        with self._changing:
+            self._roles.add(station, lambda: self._certificates.stations(self._now()))
+            new = self._credentials(station, public)
+            self._certificates.enrol(request.token, new[1], now=self._now())
+        self._write_lists()
+        return self._answer(station, new, files)
+
+    def provision(self, station: str, site: str) -> Provisioned:
+        """Make a station's key here, for a device that cannot.
+
+        Raises:
+            InvalidConfig, RefusedError: as `make_token`.
+            LinkDown: as `enrol`.
+        """
+        self._check(station)
+        files = dict(self._files_of(station))
+        told = self._roles.add(station, lambda: self._certificates.stations(self._now()))
+        key, public = make_key()
+        new = self._credentials(station, public)
+        self._certificates.provision(new[1], site, now=self._now())
+        self._write_lists()
+        return Provisioned(self._answer(station, new, files), key.decode(), told)
+
+    def renew(self, station: str, request: RenewRequest) -> Renewed:
+        """Return the next certificate of a station that proved who it is; the one before it counts until it is over.
+
+        Raises:
+            InvalidConfig: the request is none.
+            RefusedError: the station has no certificate that counts.
+        """
+        public = read_request(request.csr)
+        if station not in self._certificates.stations(self._now()):
+            hint = f"enrol it anew: plumbline-cloud provision token {station}"
+            raise RefusedError(f"station '{station}' has no certificate to renew", hint=hint)
+        issued, new = self._credentials(station, public)
+        self._certificates.record(new.row, f"station {station}")
+        return Renewed(issued.pem.decode(), self.trusted(), issued.not_before, issued.not_after)
+
+    def revoke(self, station: str, reason: str) -> tuple[int, Told, bool]:
+        """End a station's certificates and tokens; return how many certificates, how the broker knows, and whether it reloads.
+
+        What denies comes first in the database: should the broker not be reached, `sync` goes on from there.
+
+        Raises:
+            LinkDown: a broker runs and was not told; the rest is done.
+        """
+        ended = self._certificates.revoke(check_station_id(station), reason, now=self._now())
+        reloaded = self._write_lists()
+        told = self._roles.remove(station, lambda: self._certificates.stations(self._now()))
+        return len(ended), told, reloaded
+
+    def sync(self) -> Synced:
+        """Make the brokers' roles and revocation lists those of the database.
+
+        Raises:
+            LinkDown: a broker runs and was not told.
+        """
+        self._write_lists()
+        with self._changing:
+            now = self._now()
+            return self._roles.sync(self._certificates.stations(now), self._certificates.ended(now))
+
+    def sync_lists(self) -> bool:
+        """Write the revocation lists if they change; return whether a broker on this machine reads them."""
+        return self._write_lists()
+
+    def issue_server(self, kind: str, names: tuple[str, ...], file: str, signer: str) -> None:
+        """Make a server's key and certificate ("server" for the broker, "api") anew, into a file of the folder."""
+        key, public = make_key()
+        issued = self._folder.authority(signer).sign_server(names, public, now=self._now(), days=self._days)
+        self._certificates.record(_row(kind, names[0], issued, self._now()), "operator")
+        self._folder.write_secret(file, Identity(issued.pem, key).pem())
+
+    def issue_cloud(self, user: str, file: str) -> None:
+        """Make a key and certificate of the cloud's own, by the CA that only the broker's second listener trusts."""
+        key, public = make_key()
+        issued = self._folder.authority("cloud-ca").sign_client(user, public, now=self._now(), days=self._days)
+        self._certificates.record(_row("cloud", user, issued, self._now()), "operator")
+        self._folder.write_secret(file, Identity(issued.pem, key).pem())
+
+    def _check(self, station: str) -> None:
+        if check_station_id(station) in self._reserved:
+            raise RefusedError(f"'{station}' is the cloud's own name at the broker", hint="choose another")
+
+    def _credentials(self, station: str, public: bytes) -> tuple[Issued, StationCredentials]:
+        issued = self._folder.authority().sign_client(station, public, now=self._now(), days=self._days)
+        return issued, StationCredentials(_row("station", station, issued, self._now()), secrets.token_urlsafe(32))
+
+    def _answer(self, station: str, new: tuple[Issued, StationCredentials], files: dict[str, str]) -> Enrolled:
+        issued, credentials = new
+        return Enrolled(
+            station=station,
+            certificate=issued.pem.decode(),
+            ca=self.trusted(),
+            not_before=issued.not_before,
+            not_after=issued.not_after,
+            station_token=credentials.token,
+            files=files,
+        )
+
+    def _write_lists(self) -> bool:
+        """Write the revocation lists if they change, and let the broker read them; return whether it does."""
+        with self._lists:
+            return self._write_lists_locked()
+
+    def _write_lists_locked(self) -> bool:
+        now, lists, changed = self._now(), b"", False
+        for authority in self._folder.issuing():
+            file = self._folder.path / f"crl-{authority.fingerprint[:16]}.pem"
+            before = file.read_bytes() if file.is_file() else None
+            rows = self._certificates.revoked(authority.fingerprint, now)
+            revoked = [Revoked(row.serial, row.revoked_at or now) for row in rows]
+            if before is None or not _lists_exactly(before, revoked):
+                before = make_list(authority, revoked, before, now=now)
+                self._folder.write(file.name, before)
+                changed = True
+            lists += before
+        if changed or not self._folder.crl.is_file() or self._folder.crl.read_bytes() != lists:
+            self._folder.write("broker/crl.pem", lists)
+            return self._folder.reload_broker()
+        return self._folder.broker_pid() is not None
+
+
+def _lists_exactly(pem: bytes, revoked: list[Revoked]) -> bool:
+    from cryptography import x509
+
+    return {f"{each.serial_number:x}" for each in x509.load_pem_x509_crl(pem)} == {each.serial for each in revoked}
+
+
+def _row(kind: str, subject: str, issued: Issued, now: float) -> CertificateRow:
+    return CertificateRow(
+        serial=issued.serial,
+        kind=kind,
+        subject=subject,
+        issuer=issued.issuer,
+        key_sha256=issued.key_sha256,
+        not_before=issued.not_before,
+        not_after=issued.not_after,
+        issued_at=now,
+    )

@@ -1,0 +1,102 @@
+"""What the broker's dynamic-security plugin is told: one role for each station, one for the cloud, nothing for anybody else.
+
+A client is known by its certificate's CN, which mosquitto takes as the user name. No password is ever asked for, and the plugin's
+"disabled" is looked at only beside a password: whoever must not speak any more is deleted, not disabled.
+Format: mosquitto 2.0's dynamic-security.json and `$CONTROL/dynamic-security/v1`; what is used of it is the same in 2.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from contract.ids import check_station_id
+from contract.topics import AGGREGATOR_STATE, UP_CHANNELS, shared_filter
+
+# ':' is in no station id, so no station's certificate can have one of these names.
+INGEST_USER, ADMIN_USER = "cloud:ingest", "cloud:admin"
+CONTROL_TOPIC = "$CONTROL/dynamic-security/v1"
+RESPONSE_TOPIC = f"{CONTROL_TOPIC}/response"
+
+_DEFAULTS = ("publishClientSend", "publishClientReceive", "subscribe", "unsubscribe")
+
+Rule = dict[str, Any]
+
+
+def station_rules(station: str) -> list[Rule]:
+    """Return what a station may do: publish below its own up/, hear what is below its own dn/. $share is in nobody's pattern."""
+    own = f"pl/v1/d/{check_station_id(station)}"
+    return [
+        _rule("publishClientSend", f"{own}/up/#"),
+        _rule("publishClientReceive", f"{own}/dn/#"),
+        _rule("subscribePattern", f"{own}/dn/#"),
+        _rule("unsubscribePattern", f"{own}/dn/#"),
+    ]
+
+
+def ingest_rules() -> list[Rule]:
+    """Return what the cloud may do: share every station's up/ among its workers, answer on dn/, say whether it is there."""
+    filters = [shared_filter(channel) for channel in UP_CHANNELS]
+    return [
+        *(_rule("subscribeLiteral", each) for each in filters),
+        *(_rule("unsubscribeLiteral", each) for each in filters),
+        _rule("publishClientReceive", "pl/v1/d/+/up/#"),
+        _rule("publishClientSend", "pl/v1/d/+/dn/#"),
+        _rule("publishClientSend", AGGREGATOR_STATE),
+        _rule("publishClientReceive", AGGREGATOR_STATE),
+        _rule("subscribeLiteral", AGGREGATOR_STATE),
+        _rule("subscribePattern", "$SYS/#"),
+        _rule("publishClientReceive", "$SYS/#"),
+    ]
+
+
+def admin_rules() -> list[Rule]:
+    """Return what `plumbline-cloud provision` may do: change the plugin's roles, and nothing else."""
+    return [
+        _rule("publishClientSend", CONTROL_TOPIC),
+        _rule("publishClientReceive", RESPONSE_TOPIC),
+        _rule("subscribeLiteral", RESPONSE_TOPIC),
+    ]
+
+
+def document(stations: Iterable[str]) -> Rule:
+    """Return the whole dynamic-security.json for a plant with these stations."""
+    users = {INGEST_USER: ingest_rules(), ADMIN_USER: admin_rules()}
+    users |= {station: station_rules(station) for station in stations}
+    return {
+        "defaultACLAccess": dict.fromkeys(_DEFAULTS, False),
+        "clients": [{"username": user, "roles": [{"rolename": _role(user)}]} for user in users],
+        "groups": [],
+        "roles": [{"rolename": _role(user), "acls": rules} for user, rules in users.items()],
+    }
+
+
+def add_commands(stations: Iterable[str]) -> list[Rule]:
+    """Return the plugin's commands that let stations speak. Done twice, the second time each answers that it exists."""
+    commands: list[Rule] = []
+    for station in stations:
+        commands.append({"command": "createRole", "rolename": _role(station), "acls": station_rules(station)})
+        commands.append({"command": "createClient", "username": station, "roles": [{"rolename": _role(station)}]})
+    return commands
+
+
+def remove_commands(station: str) -> list[Rule]:
+    """Return the commands that end a station's rights; the plugin closes its connection at once."""
+    return [
+        {"command": "deleteClient", "username": check_station_id(station)},
+        {"command": "deleteRole", "rolename": _role(station)},
+    ]
+
+
+def default_commands() -> list[Rule]:
+    """Return the command that makes "no" the answer to whatever no role allows."""
+    acls = [{"acltype": name, "allow": False} for name in _DEFAULTS]
+    return [{"command": "setDefaultACLAccess", "acls": acls}]
+
+
+def _role(user: str) -> str:
+    return user if user.startswith("cloud:") else f"station:{user}"
+
+
+def _rule(kind: str, topic: str) -> Rule:
+    return {"acltype": kind, "topic": topic, "priority": 0, "allow": True}
