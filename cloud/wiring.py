@@ -1,159 +1,33 @@
-"""Everything of the cloud put together: the one file that knows every part."""
+"""Everything that `serve` runs, put together."""
 
 from __future__ import annotations
 
 import logging
-import socket
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import msgspec
-from fastapi import FastAPI
 
-from cloud.api.app import make_app
-from cloud.api.auth import Role
-from cloud.api.configuration import configuration_routes
-from cloud.api.devices import device_routes
-from cloud.api.enrol import enrol_routes, renew_routes
-from cloud.api.fleet import fleet_routes
-from cloud.api.review import review_routes
-from cloud.broker.sharded import RunningLink
+from cloud.api_wiring import make_apps
 from cloud.clock import SystemClock
 from cloud.config_orders import ConfigOrders
-from cloud.dashboard.fleet_view import fleet_view
-from cloud.dashboard.pages import install_dashboard
-from cloud.improve_loop import ImproveLoop, ImproveRules, Stored
+from cloud.improve_wiring import make_improve_loop
 from cloud.ingest_wiring import broker_context, brokers_of, make_arrivals, make_ingest, make_link
-from cloud.label_watch import LabelWatch
 from cloud.mirror_wiring import mirror_or_tell
-from cloud.provision.desk import Desk
 from cloud.provision_wiring import make_desk, open_folder
-from cloud.registry.bundle import open_bundle
-from cloud.registry.catalog import ReleasedVersion, ReleaseState
-from cloud.registry.full_precision import FullPrecisionModels
-from cloud.registry.held_out_records import HeldOutRecords
-from cloud.registry.keys import Keys, load_keys
-from cloud.registry.open_blobs import open_blobs
+from cloud.registry.keys import load_keys
 from cloud.registry.orders import CurrentOrderSigner
-from cloud.registry.release import Registry
 from cloud.registry.resign import ResignJob
-from cloud.review.retrain_policy import RetrainPolicy
 from cloud.rollout.judge import RolloutPolicy
 from cloud.rollout_loop import RolloutLoop, RolloutSettings
 from cloud.settings import CloudSettings
-from cloud.store.alarms import Alarms
-from cloud.store.answer_states import AnswerStates
-from cloud.store.audit import AuditLog
-from cloud.store.batches import Batches
-from cloud.store.commands import Commands
-from cloud.store.configurations import Configurations
-from cloud.store.database import Database
-from cloud.store.home_lock import HomeLock
 from cloud.store.keeping import Keeping, KeepRules
-from cloud.store.rollouts import Rollouts
-from cloud.store.samples import Samples
-from cloud.store.stations import Stations
-from cloud.store.summaries import Summaries
-from contract.errors import AddressInUse, InvalidConfig, PlumblineError
+from cloud.store_wiring import open_registry, open_stores
+from contract.errors import PlumblineError
 
 _log = logging.getLogger(__name__)
 
 _TICK_S = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Stores:
-    """Every table, by what it is about."""
-
-    database: Database
-    stations: Stations
-    batches: Batches
-    summaries: Summaries
-    samples: Samples
-    alarms: Alarms
-    answers: AnswerStates
-    rollouts: Rollouts
-    configurations: Configurations
-    commands: Commands
-    audit: AuditLog
-
-
-def lock_home(settings: CloudSettings) -> HomeLock:
-    """Take the home for this aggregator alone.
-
-    Raises:
-        InvalidConfig: another one has it, or it cannot be written.
-    """
-    return HomeLock(settings.path("."))
-
-
-def open_stores(settings: CloudSettings) -> Stores:
-    """Open the database.
-
-    Raises:
-        InvalidConfig: the home folder cannot be written, or the database cannot be opened.
-    """
-    try:
-        settings.path(".").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        hint = "set `home` in cloud.toml to a folder that may be written"
-        raise InvalidConfig(f"cannot write in {settings.path('.')}: {error.strerror}", hint=hint) from error
-    database = Database(settings.database_url())
-    return Stores(
-        database=database,
-        stations=Stations(database),
-        batches=Batches(database),
-        summaries=Summaries(database),
-        samples=Samples(database),
-        alarms=Alarms(database),
-        answers=AnswerStates(database),
-        rollouts=Rollouts(database),
-        configurations=Configurations(database),
-        commands=Commands(database),
-        audit=AuditLog(database),
-    )
-
-
-def open_registry(settings: CloudSettings) -> Registry:
-    """Return the registry of released versions.
-
-    Raises:
-        InvalidConfig: [blobs] names no store, or one whose driver is not installed.
-    """
-    folder = settings.path("registry")
-    return Registry(folder, open_blobs(folder, SystemClock().now, settings.blobs.url, settings.blobs.endpoint_url))
-
-
-def make_releaser(settings: CloudSettings, keys: Keys) -> Any:
-    """Return what releases runs into the registry."""
-    from cloud.retrain.release_run import RunReleaser  # loads numpy and the run folder's reader
-
-    return RunReleaser(open_registry(settings), keys, settings.path("runs"), SystemClock().now)
-
-
-def release_run(
-    settings: CloudSettings, run: Path, version: str, override_gate: str, actor: str, retire_older: str = ""
-) -> ReleasedVersion:
-    """Release a run and put it on record.
-
-    `retire_older`: why no bundle released before may ever run again on a station that committed this one; "" for an ordinary
-    release.
-    """
-    releaser = make_releaser(settings, load_keys(settings.path(settings.keys)))
-    stores = open_stores(settings)
-    running = [status.bundle for status in stores.stations.status() if status.bundle]
-    released: ReleasedVersion = releaser.release(
-        run, version, override_gate, running=running, raise_counter=bool(retire_older)
-    )
-    why = f", gate overridden: {override_gate}" if override_gate else ""
-    why += f", older bundles must never run again: {retire_older}" if retire_older else ""
-    act = "stage" if released.state is ReleaseState.STAGED else "release"
-    stores.audit.append(SystemClock().now(), actor, act, f"{version}: bundle {released.digest[:12]}{why}")
-    stores.database.close()
-    return released
 
 
 class Aggregator:
@@ -223,7 +97,7 @@ class Aggregator:
             mirror = lambda: mirror_or_tell(settings.mlflow, registry, stores.rollouts.all())  # noqa: E731
             self._threads.append(self._every(300.0, "mirror", mirror))
         self.faults = 0
-        self.app, self.device_app = _make_app(
+        self.app, self.device_app = make_apps(
             settings, stores, registry, link, rollout, improve, resign, configuration, desk, now
         )
 
@@ -258,157 +132,3 @@ class Aggregator:
                 self._stop.wait(seconds)
 
         return threading.Thread(target=work, name=name, daemon=True)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Return a bound socket for the HTTP server.
-
-    Raises:
-        AddressInUse: another program holds the port, or the address is not this machine's.
-    """
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        hint = "stop the other program, or set [api] host and port in cloud.toml"
-        raise AddressInUse(f"cannot listen on {host}:{port}: {error.strerror}", hint=hint) from error
-    return listener
-
-
-def make_improve_loop(
-    settings: CloudSettings,
-    stores: Stores,
-    registry: Registry,
-    keys: Keys,
-    link: RunningLink,
-    rollout: RolloutLoop,
-    clock: SystemClock,
-) -> ImproveLoop:
-    """Return the loop from drift to retrain."""
-    from cloud.retrain.pipeline import Pipeline
-
-    for name in stores.stations.names():
-        settings.check_no_cohort(name)
-    releaser = make_releaser(settings, keys)
-    pipeline = Pipeline(
-        stores.alarms, registry.blobs, releaser, settings.path("work"), clock.now, settings.retrain.warm_pull
-    )
-    rules = ImproveRules(
-        labels_per_alarm=settings.review.labels_per_alarm,
-        audit_share=settings.review.audit_share,
-        ask_again_s=settings.review.ask_again_s,
-        automatic=settings.retrain.automatic,
-        retrain=RetrainPolicy(
-            labels=settings.review.labels_per_alarm,
-            min_accuracy=settings.retrain.min_accuracy,
-            enough_anyway_s=settings.retrain.enough_anyway_s,
-            every_s=settings.retrain.every_days * 86_400.0,
-            cooldown_s=settings.retrain.cooldown_h * 3_600.0,
-        ),
-        routine_per_day=settings.review.routine_per_day,
-    )
-    return ImproveLoop(
-        stored=Stored(
-            stations=stores.stations,
-            summaries=stores.summaries,
-            alarms=stores.alarms,
-            samples=stores.samples,
-            commands=stores.commands,
-            rollouts=stores.rollouts,
-            audit=stores.audit,
-        ),
-        releases=registry.catalog,
-        carry_out=pipeline.carry_out,
-        start_rollout=rollout.start,
-        link=link,
-        labels=LabelWatch(
-            samples=stores.samples, states=stores.answers, records=HeldOutRecords(registry), alarms=stores.alarms
-        ),
-        policy=settings.drift_policy(),
-        rules=rules,
-        now=clock.now,
-        cohorts=settings.drift.cohorts,
-    )
-
-
-def _make_app(
-    settings: CloudSettings,
-    stores: Stores,
-    registry: Registry,
-    link: RunningLink,
-    rollout: RolloutLoop,
-    improve: ImproveLoop,
-    resign: ResignJob,
-    configuration: ConfigOrders,
-    desk: Desk | None,
-    now: Callable[[], float],
-) -> tuple[FastAPI, FastAPI]:
-    api = settings.api
-    tokens = {
-        Role.OPERATOR: settings.token(api.operator_token_file),
-        Role.INSPECTOR: settings.token(api.inspector_token_file),
-    }
-
-    def known_labels() -> list[str]:
-        newest = registry.catalog.all()
-        if not newest:
-            return []
-        manifest, _ = open_bundle(registry.blobs.path(newest[0].digest))
-        return [label.name for label in manifest.labels]
-
-    devices = [
-        device_routes(
-            tuf_folder=registry.tuf_folder,
-            is_token=stores.stations.is_token,
-            samples=stores.samples,
-            images=registry.blobs,
-            full_precision=FullPrecisionModels(registry),
-            desired_of=rollout.desired_of,
-            take_report=lambda report, at: stores.stations.commit((), [report], at),
-            now=now,
-        ),
-    ]
-    if desk is not None:
-        devices.append(renew_routes(desk, stores.stations.is_token))
-    routers = [
-        *([] if api.device_port else devices),
-        *([enrol_routes(desk)] if desk is not None else []),
-        review_routes(tokens=tokens, samples=stores.samples, images=registry.blobs, known_labels=known_labels, now=now),
-        fleet_routes(
-            tokens=tokens,
-            stations=stores.stations,
-            summaries=stores.summaries,
-            samples=stores.samples,
-            alarms=stores.alarms,
-            rollouts=stores.rollouts,
-            releases=registry.catalog,
-            audit=stores.audit,
-            control=rollout,
-            drift=improve,
-            broker_connected=link.connected,
-            now=now,
-            repository=resign.status,
-        ),
-        configuration_routes(tokens=tokens, control=configuration),
-    ]
-    on_loopback = api.host in ("127.0.0.1", "::1", "localhost")
-    app = make_app(routers, None if on_loopback else tokens[Role.OPERATOR])
-    install_dashboard(
-        app,
-        lambda: fleet_view(
-            stations=stores.stations,
-            summaries=stores.summaries,
-            samples=stores.samples,
-            alarms=stores.alarms,
-            rollouts=stores.rollouts,
-            releases=registry.catalog,
-            audit=stores.audit,
-            drift_of=improve.drift_of,
-            broker_connected=link.connected(),
-            now=now(),
-            repository=resign.status(),
-        ),
-    )
-    return app, make_app(devices, None)

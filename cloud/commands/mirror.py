@@ -47,12 +47,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _mirror(settings: CloudSettings) -> MirrorReport:
-    from cloud import wiring  # here, so that --help does not load what it needs
+    from cloud import store_wiring  # here, so that --help does not load what it needs
     from cloud.mirror_wiring import mirror_now
 
-    stores = wiring.open_stores(settings)
+    stores = store_wiring.open_stores(settings)
     try:
-        return mirror_now(settings.mlflow, wiring.open_registry(settings), stores.rollouts.all())
+        return mirror_now(settings.mlflow, store_wiring.open_registry(settings), stores.rollouts.all())
     finally:
         stores.database.close()
 

@@ -37,10 +37,10 @@ def register(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Release a run."""
-    from cloud import wiring  # here, so that --help does not load what releasing needs
+    from cloud import store_wiring  # here, so that --help does not load what releasing needs
 
     settings = load_settings(args.config)
-    released = wiring.release_run(
+    released = store_wiring.release_run(
         settings, args.run_folder, args.version, args.override_gate, args.actor, args.retire_older
     )
     from cloud.registry.catalog import ReleaseState

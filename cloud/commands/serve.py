@@ -28,18 +28,18 @@ def run(args: argparse.Namespace) -> int:
     """Serve until told to stop."""
     settings = load_settings(args.config)
     # After the config is known to be good: loading everything takes seconds.
-    from cloud import wiring
+    from cloud import api_wiring, store_wiring, wiring
     from cloud.api.doors import door
     from cloud.provision_wiring import people_context, stations_context
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     with ExitStack() as stack:
-        listener = stack.enter_context(wiring.listen(settings.api.host, settings.api.port))
+        listener = stack.enter_context(api_wiring.listen(settings.api.host, settings.api.port))
         devices = None
         if settings.api.device_port:
-            devices = stack.enter_context(wiring.listen(settings.api.host, settings.api.device_port))
-        stack.enter_context(closing(wiring.lock_home(settings)))
+            devices = stack.enter_context(api_wiring.listen(settings.api.host, settings.api.device_port))
+        stack.enter_context(closing(store_wiring.lock_home(settings)))
         aggregator = wiring.Aggregator(settings)
         main = door(aggregator.app, people_context(settings))
         beside: threading.Thread | None = None

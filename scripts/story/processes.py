@@ -43,6 +43,7 @@ class Process:
             self._command,
             stdin=subprocess.DEVNULL,
             stdout=self._output,
+            env=self._environment,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )

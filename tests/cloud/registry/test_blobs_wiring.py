@@ -9,7 +9,7 @@ import pytest
 from cloud.registry.blobs import Blobs
 from cloud.registry.remote_blobs import RemoteBlobs
 from cloud.settings import load_settings
-from cloud.wiring import open_registry
+from cloud.store_wiring import open_registry
 
 
 def test_blobs_are_where_cloud_toml_says(tmp_path: Path) -> None:

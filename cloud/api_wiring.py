@@ -1,0 +1,129 @@
+"""The HTTP side put together: who may ask what, and the sockets it listens on."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+from fastapi import FastAPI
+
+from cloud.api.app import make_app
+from cloud.api.auth import Role
+from cloud.api.configuration import configuration_routes
+from cloud.api.devices import device_routes
+from cloud.api.enrol import enrol_routes, renew_routes
+from cloud.api.fleet import fleet_routes
+from cloud.api.review import review_routes
+from cloud.broker.sharded import RunningLink
+from cloud.config_orders import ConfigOrders
+from cloud.dashboard.fleet_view import fleet_view
+from cloud.dashboard.pages import install_dashboard
+from cloud.improve_loop import ImproveLoop
+from cloud.provision.desk import Desk
+from cloud.registry.bundle import open_bundle
+from cloud.registry.full_precision import FullPrecisionModels
+from cloud.registry.release import Registry
+from cloud.registry.resign import ResignJob
+from cloud.rollout_loop import RolloutLoop
+from cloud.settings import CloudSettings
+from cloud.store_wiring import Stores
+from contract.errors import AddressInUse
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a bound socket for the HTTP server.
+
+    Raises:
+        AddressInUse: another program holds the port, or the address is not this machine's.
+    """
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        hint = "stop the other program, or set [api] host and port in cloud.toml"
+        raise AddressInUse(f"cannot listen on {host}:{port}: {error.strerror}", hint=hint) from error
+    return listener
+
+
+def make_apps(
+    settings: CloudSettings,
+    stores: Stores,
+    registry: Registry,
+    link: RunningLink,
+    rollout: RolloutLoop,
+    improve: ImproveLoop,
+    resign: ResignJob,
+    configuration: ConfigOrders,
+    desk: Desk | None,
+    now: Callable[[], float],
+) -> tuple[FastAPI, FastAPI]:
+    """Return the application for people (and, without a door of their own, stations), and that of the stations' door."""
+    api = settings.api
+    tokens = {
+        Role.OPERATOR: settings.token(api.operator_token_file),
+        Role.INSPECTOR: settings.token(api.inspector_token_file),
+    }
+
+    def known_labels() -> list[str]:
+        newest = registry.catalog.all()
+        if not newest:
+            return []
+        manifest, _ = open_bundle(registry.blobs.path(newest[0].digest))
+        return [label.name for label in manifest.labels]
+
+    devices = [
+        device_routes(
+            tuf_folder=registry.tuf_folder,
+            is_token=stores.stations.is_token,
+            samples=stores.samples,
+            images=registry.blobs,
+            full_precision=FullPrecisionModels(registry),
+            desired_of=rollout.desired_of,
+            take_report=lambda report, at: stores.stations.commit((), [report], at),
+            now=now,
+        ),
+    ]
+    if desk is not None:
+        devices.append(renew_routes(desk, stores.stations.is_token))
+    routers = [
+        *([] if api.device_port else devices),
+        *([enrol_routes(desk)] if desk is not None else []),
+        review_routes(tokens=tokens, samples=stores.samples, images=registry.blobs, known_labels=known_labels, now=now),
+        fleet_routes(
+            tokens=tokens,
+            stations=stores.stations,
+            summaries=stores.summaries,
+            samples=stores.samples,
+            alarms=stores.alarms,
+            rollouts=stores.rollouts,
+            releases=registry.catalog,
+            audit=stores.audit,
+            control=rollout,
+            drift=improve,
+            broker_connected=link.connected,
+            now=now,
+            repository=resign.status,
+        ),
+        configuration_routes(tokens=tokens, control=configuration),
+    ]
+    on_loopback = api.host in ("127.0.0.1", "::1", "localhost")
+    app = make_app(routers, None if on_loopback else tokens[Role.OPERATOR])
+    install_dashboard(
+        app,
+        lambda: fleet_view(
+            stations=stores.stations,
+            summaries=stores.summaries,
+            samples=stores.samples,
+            alarms=stores.alarms,
+            rollouts=stores.rollouts,
+            releases=registry.catalog,
+            audit=stores.audit,
+            drift_of=improve.drift_of,
+            broker_connected=link.connected(),
+            now=now(),
+            repository=resign.status(),
+        ),
+    )
+    return app, make_app(devices, None)

@@ -1,0 +1,119 @@
+"""The tables and the registry, opened from cloud.toml; and releases into them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cloud.clock import SystemClock
+from cloud.registry.catalog import ReleasedVersion, ReleaseState
+from cloud.registry.keys import Keys, load_keys
+from cloud.registry.open_blobs import open_blobs
+from cloud.registry.release import Registry
+from cloud.settings import CloudSettings
+from cloud.store.alarms import Alarms
+from cloud.store.answer_states import AnswerStates
+from cloud.store.audit import AuditLog
+from cloud.store.batches import Batches
+from cloud.store.commands import Commands
+from cloud.store.configurations import Configurations
+from cloud.store.database import Database
+from cloud.store.home_lock import HomeLock
+from cloud.store.rollouts import Rollouts
+from cloud.store.samples import Samples
+from cloud.store.stations import Stations
+from cloud.store.summaries import Summaries
+from contract.errors import InvalidConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Every table, by what it is about."""
+
+    database: Database
+    stations: Stations
+    batches: Batches
+    summaries: Summaries
+    samples: Samples
+    alarms: Alarms
+    answers: AnswerStates
+    rollouts: Rollouts
+    configurations: Configurations
+    commands: Commands
+    audit: AuditLog
+
+
+def lock_home(settings: CloudSettings) -> HomeLock:
+    """Take the home for this aggregator alone.
+
+    Raises:
+        InvalidConfig: another one has it, or it cannot be written.
+    """
+    return HomeLock(settings.path("."))
+
+
+def open_stores(settings: CloudSettings) -> Stores:
+    """Open the database.
+
+    Raises:
+        InvalidConfig: the home folder cannot be written, or the database cannot be opened.
+    """
+    try:
+        settings.path(".").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        hint = "set `home` in cloud.toml to a folder that may be written"
+        raise InvalidConfig(f"cannot write in {settings.path('.')}: {error.strerror}", hint=hint) from error
+    database = Database(settings.database_url())
+    return Stores(
+        database=database,
+        stations=Stations(database),
+        batches=Batches(database),
+        summaries=Summaries(database),
+        samples=Samples(database),
+        alarms=Alarms(database),
+        answers=AnswerStates(database),
+        rollouts=Rollouts(database),
+        configurations=Configurations(database),
+        commands=Commands(database),
+        audit=AuditLog(database),
+    )
+
+
+def open_registry(settings: CloudSettings) -> Registry:
+    """Return the registry of released versions.
+
+    Raises:
+        InvalidConfig: [blobs] names no store, or one whose driver is not installed.
+    """
+    folder = settings.path("registry")
+    return Registry(folder, open_blobs(folder, SystemClock().now, settings.blobs.url, settings.blobs.endpoint_url))
+
+
+def make_releaser(settings: CloudSettings, keys: Keys) -> Any:
+    """Return what releases runs into the registry."""
+    from cloud.retrain.release_run import RunReleaser  # loads numpy and the run folder's reader
+
+    return RunReleaser(open_registry(settings), keys, settings.path("runs"), SystemClock().now)
+
+
+def release_run(
+    settings: CloudSettings, run: Path, version: str, override_gate: str, actor: str, retire_older: str = ""
+) -> ReleasedVersion:
+    """Release a run and put it on record.
+
+    `retire_older`: why no bundle released before may ever run again on a station that committed this one; "" for an ordinary
+    release.
+    """
+    releaser = make_releaser(settings, load_keys(settings.path(settings.keys)))
+    stores = open_stores(settings)
+    running = [status.bundle for status in stores.stations.status() if status.bundle]
+    released: ReleasedVersion = releaser.release(
+        run, version, override_gate, running=running, raise_counter=bool(retire_older)
+    )
+    why = f", gate overridden: {override_gate}" if override_gate else ""
+    why += f", older bundles must never run again: {retire_older}" if retire_older else ""
+    act = "stage" if released.state is ReleaseState.STAGED else "release"
+    stores.audit.append(SystemClock().now(), actor, act, f"{version}: bundle {released.digest[:12]}{why}")
+    stores.database.close()
+    return released
