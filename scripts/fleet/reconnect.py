@@ -1,0 +1,69 @@
+"""Dialling, and dialling again: full jitter, so that ten thousand stations do not come back as one (DESIGN 5)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+from scripts.fleet.connection import Connection
+
+_FIRST_S, _MOST_S, _DIAL_WITHIN_S = 0.5, 30.0, 20.0
+
+
+@dataclass(slots=True)
+class Door:
+    """Where the broker is; `shut` while the network to it is down."""
+
+    host: str
+    port: int
+    shut: bool = False
+
+
+class Reconnect:
+    """One station's way to its broker. Waits a random time up to half a second, doubled for each failure, 30 s at most."""
+
+    def __init__(self, door: Door, make: Callable[[], Connection], random: Random) -> None:
+        self._door, self._make, self._random = door, make, random
+        self._failures = 0
+        self._stopped = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._dialling: asyncio.Task[None] | None = None
+
+    def now(self) -> None:
+        """Dial."""
+        self._timer = None
+        if self._door.shut:
+            self.later()
+        elif not self._stopped:
+            self._dialling = asyncio.get_running_loop().create_task(self._dial())
+
+    def later(self) -> None:
+        """Dial after a random while; a second call changes nothing."""
+        if self._stopped or self._timer is not None:
+            return
+        wait_s = self._random.uniform(0.0, min(_FIRST_S * 2.0**self._failures, _MOST_S))
+        self._failures = min(self._failures + 1, 16)
+        self._timer = asyncio.get_running_loop().call_later(wait_s, self.now)
+
+    def succeeded(self) -> None:
+        """Begin with short waits again."""
+        self._failures = 0
+
+    def stop(self) -> None:
+        """Dial no more."""
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._dialling is not None:
+            self._dialling.cancel()
+
+    async def _dial(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            await asyncio.wait_for(
+                loop.create_connection(self._make, self._door.host, self._door.port), timeout=_DIAL_WITHIN_S
+            )
+        except (OSError, asyncio.TimeoutError):
+            self.later()
