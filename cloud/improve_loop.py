@@ -19,7 +19,7 @@ from cloud.drift_notices import DriftNotices
 from cloud.label_watch import LabelWatch
 from cloud.ports.alarms import AlarmBook, Opened, Retrain
 from cloud.ports.link import Link
-from cloud.ports.records import AuditLog, CommandLog, SummaryLog
+from cloud.ports.records import AuditLog, CommandLog, Cursor, SummaryLog
 from cloud.ports.registry import Releases
 from cloud.ports.rollouts import RolloutBook
 from cloud.ports.samples import Sample, SampleBook
@@ -178,7 +178,7 @@ class ImproveLoop:
         for alarm in opened:
             _log.warning("drift alarm on %s: %s", alarm.series, alarm.sentence)
 
-    def _observe(self, rows: Sequence[tuple[int, bytes]]) -> list[Opened]:
+    def _observe(self, rows: Sequence[tuple[Cursor, bytes]]) -> list[Opened]:
         events: list[DriftEvent] = []
         seen: set[str] = set()
         for cursor, payload in rows:
@@ -189,14 +189,14 @@ class ImproveLoop:
                     continue
                 h, window = summary.header, from_wire(summary.window)
                 series = series_name(h.station, h.camera)
-                self._labels.saw(cursor, h, window)
+                self._labels.saw(cursor.position, h, window)
                 record = WindowRecord(
                     series, h.boot, h.seq, h.started_at, h.ended_at, window, h.monotonic_s, h.clock_synced
                 )
                 events += self._fleet.observe(record)
             except (BadMessage, SketchMismatch) as error:
                 # Stored by a version that let it through: one window less must not end the watch over every station.
-                _log.error("summary row %d is left out of the drift watch: %s", cursor, error.one_line())
+                _log.error("summary row %d is left out of the drift watch: %s", cursor.row, error.one_line())
                 continue
             seen.add(series)
         opened = self._opened(events, self._now())

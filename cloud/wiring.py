@@ -27,7 +27,6 @@ from cloud.dashboard.pages import install_dashboard
 from cloud.improve_loop import ImproveLoop, ImproveRules, Stored
 from cloud.ingest_loop import IngestLoop
 from cloud.label_watch import LabelWatch
-from cloud.ports.batch import Batch, Commit, Outcome
 from cloud.ports.link import Arrival
 from cloud.registry.bundle import open_bundle
 from cloud.registry.catalog import ReleasedVersion, ReleaseState
@@ -44,6 +43,7 @@ from cloud.settings import CloudSettings
 from cloud.store.alarms import Alarms
 from cloud.store.answer_states import AnswerStates
 from cloud.store.audit import AuditLog
+from cloud.store.batches import Batches
 from cloud.store.commands import Commands
 from cloud.store.configurations import Configurations
 from cloud.store.database import Database
@@ -51,7 +51,7 @@ from cloud.store.home_lock import HomeLock
 from cloud.store.rollouts import Rollouts
 from cloud.store.samples import Samples
 from cloud.store.stations import Stations
-from cloud.store.summaries import DeadLetter, ReceivedSummary, Summaries
+from cloud.store.summaries import Summaries
 from contract.errors import AddressInUse, InvalidConfig, PlumblineError
 
 _log = logging.getLogger(__name__)
@@ -59,8 +59,6 @@ _log = logging.getLogger(__name__)
 # About a minute of 10,000 stations' summaries; beyond that the broker keeps them.
 _ARRIVALS = 2_000
 _TICK_S = 0.5
-# Enough to see what was sent; a sender gone wild must not fill the disk.
-_DEAD_LETTER_BYTES = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +67,7 @@ class Stores:
 
     database: Database
     stations: Stations
+    batches: Batches
     summaries: Summaries
     samples: Samples
     alarms: Alarms
@@ -103,6 +102,7 @@ def open_stores(settings: CloudSettings) -> Stores:
     return Stores(
         database=database,
         stations=Stations(database),
+        batches=Batches(database),
         summaries=Summaries(database),
         samples=Samples(database),
         alarms=Alarms(database),
@@ -185,7 +185,7 @@ class Aggregator:
             configurations=stores.configurations, stations=stores.stations, signer=orders, now=now
         )
         improve = make_improve_loop(settings, stores, registry, keys, link, rollout, clock)
-        self._ingest = IngestLoop(arrivals, link, _committer(stores), now, clock.sleep)
+        self._ingest = IngestLoop(arrivals, link, stores.batches.commit, now, clock.sleep)
         self._stores, self._link, self._improve = stores, link, improve
         # The keys are read anew each time: a rotation brings others while this runs.
         resign = ResignJob(lambda: registry.tuf(load_keys(settings.path(settings.keys))), now)
@@ -379,17 +379,3 @@ def _make_app(
         ),
     )
     return app
-
-
-def _committer(stores: Stores) -> Commit:
-    def commit(batch: Batch, now: float) -> Outcome:
-        received = [ReceivedSummary(summary, payload, now) for summary, payload in batch.summaries]
-        dead = [DeadLetter(name, reason, payload[:_DEAD_LETTER_BYTES], now) for name, reason, payload in batch.dead]
-        new = stores.summaries.commit(received, dead) if received or dead else 0
-        if batch.states or batch.reports:
-            stores.stations.commit(batch.states, batch.reports, now)
-        for result in batch.results:
-            stores.commands.answered(result)
-        return Outcome(new)
-
-    return commit

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from cloud.ports.records import Cursor
 from cloud.ports.series import series_name
 
 
@@ -84,12 +85,12 @@ class Opened:
 class AlarmBook(Protocol):
     """Alarms, the detectors' state and retrains."""
 
-    def load_state(self) -> tuple[int, dict[str, bytes]]:
-        """Return (last summary row read, detectors' snapshot by series)."""
+    def load_state(self) -> tuple[Cursor, dict[str, bytes]]:
+        """Return (how far the summaries were read, detectors' snapshot by series)."""
 
     def commit(
         self,
-        cursor: int,
+        cursor: Cursor,
         snapshots: Mapping[str, bytes],
         opened: Sequence[Opened],
         cleared: Sequence[tuple[str, float, str]],

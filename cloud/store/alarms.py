@@ -9,10 +9,17 @@ from sqlalchemy import Connection, select, update
 
 from cloud.drift.causes import Cause
 from cloud.ports.alarms import Alarm, Decided, Opened, Retrain
+from cloud.ports.records import Cursor
 from cloud.ports.series import split_series
 from cloud.store.audit import write_audit
 from cloud.store.database import Database
 from cloud.store.tables import alarms, drift_cursor, drift_state, retrain_decisions, retrains
+
+
+def read_cursor(connection: Connection) -> Cursor:
+    """Return how far the drift watch has read the summaries."""
+    row = connection.execute(select(drift_cursor).where(drift_cursor.c.id == 1)).first()
+    return Cursor() if row is None else Cursor(row.tx, row.cursor, row.position)
 
 
 class Alarms:
@@ -21,16 +28,16 @@ class Alarms:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def load_state(self) -> tuple[int, dict[str, bytes]]:
-        """Return (last summary row read, detectors' snapshot by series)."""
+    def load_state(self) -> tuple[Cursor, dict[str, bytes]]:
+        """Return (how far the summaries were read, detectors' snapshot by series)."""
         with self._database.read() as connection:
-            cursor = connection.execute(select(drift_cursor.c.cursor).where(drift_cursor.c.id == 1)).scalar()
+            cursor = read_cursor(connection)
             rows = connection.execute(select(drift_state.c.station, drift_state.c.snapshot)).all()
-            return cursor or 0, {row.station: row.snapshot for row in rows}
+            return cursor, {row.station: row.snapshot for row in rows}
 
     def commit(
         self,
-        cursor: int,
+        cursor: Cursor,
         snapshots: Mapping[str, bytes],
         opened: Sequence[Opened],
         cleared: Sequence[tuple[str, float, str]],
@@ -42,7 +49,8 @@ class Alarms:
         not what people's labels said; `settled` ends either.
         """
         with self._database.write() as connection:
-            connection.execute(self._database.upsert(drift_cursor, "id", {"id": 1, "cursor": cursor}))
+            place = {"id": 1, "tx": cursor.tx, "cursor": cursor.row, "position": cursor.position}
+            connection.execute(self._database.upsert(drift_cursor, "id", place))
             for series, snapshot in snapshots.items():
                 values = {"station": series, "snapshot": snapshot}
                 connection.execute(self._database.upsert(drift_state, "station", values))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import update
+from sqlalchemy import Connection, update
 
 from cloud.store.database import Database
 from cloud.store.tables import commands
@@ -23,6 +23,11 @@ class Commands:
 
     def answered(self, result: CommandResult) -> None:
         """Record a station's answer; an answer to another station's command changes nothing."""
-        same = (commands.c.id == result.id, commands.c.station == result.station)
         with self._database.write() as connection:
-            connection.execute(update(commands).where(*same).values(ok=result.ok, detail=result.detail))
+            write_answer(connection, result)
+
+
+def write_answer(connection: Connection, result: CommandResult) -> None:
+    """Record a station's answer in the transaction at hand."""
+    same = (commands.c.id == result.id, commands.c.station == result.station)
+    connection.execute(update(commands).where(*same).values(ok=result.ok, detail=result.detail))

@@ -2,54 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Table, create_engine, event
+from sqlalchemy import Connection, Engine, Table, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, OperationalError
 
-from cloud.store.tables import metadata
-from cloud.store.upgrade import add_what_is_missing
+from cloud.store.arrays import array_insert, as_arrays
+from cloud.store.schema import bring_up_to_date
 from contract.errors import InvalidConfig, StorageFull, TransientError
+
+# A worker has one thread that writes and few that read. What hangs must end: other workers wait behind its row locks.
+_POOL: dict[str, Any] = {"pool_size": 4, "max_overflow": 6, "pool_pre_ping": True, "pool_timeout": 30.0}
+_TIMEOUTS_MS = {"statement_timeout": 120_000, "lock_timeout": 30_000, "idle_in_transaction_session_timeout": 60_000}
+_CONNECT_TIMEOUT_S = 10
+# SQLSTATEs that pass though psycopg does not call them operational: read-only (a standby that is about to lead), ended while idle.
+_PASSING = {"25006", "25P03", "25P04"}
 
 
 class Database:
     """A database and its two kinds of transaction. Thread-safe."""
 
-    def __init__(self, url: str) -> None:
-        """Open `url` and put every table in place.
+    def __init__(self, url: str, *, upgrade: bool = True) -> None:
+        """Open `url` and bring its tables up to date (not where `upgrade` is false).
 
         Raises:
-            InvalidConfig: the database cannot be opened.
+            InvalidConfig: the database cannot be opened, or a newer version made it.
         """
         try:
-            engine = create_engine(url)
+            engine = _engine(url)
         except (ArgumentError, ImportError, ValueError) as error:
             hint = 'use e.g. "sqlite:////var/lib/plumbline/cloud.db" or "postgresql+psycopg://USER@HOST/NAME"'
             raise InvalidConfig(f"database = '{url}' is no database that can be used: {error}", hint=hint) from error
-        if engine.dialect.name == "sqlite":
-            event.listen(engine, "connect", _tune_sqlite)
-            event.listen(engine, "begin", _begin)
         self._reader = engine
         self._writer = engine.execution_options(writes=True)
+        self.is_postgresql = engine.dialect.name == "postgresql"
         try:
-            metadata.create_all(self._writer)
-            with self._writer.begin() as connection:
-                add_what_is_missing(connection)
+            with engine.connect():
+                pass
+            if upgrade:
+                bring_up_to_date(self._writer)
         except OperationalError as error:
+            self.close()
             hint = "check `database` in cloud.toml, and that the folder exists and may be written"
-            raise InvalidConfig(f"cannot open the database {url}: {error.orig}", hint=hint) from error
+            if self.is_postgresql:
+                hint = "check `database` in cloud.toml, and that the server runs and lets this user in"
+            shown = engine.url.render_as_string(hide_password=True)
+            raise InvalidConfig(f"cannot open the database {shown}: {error.orig}", hint=hint) from error
         except (DatabaseError, UnicodeDecodeError) as error:
+            self.close()
             hint = "move the file away to start afresh, or restore a backup"
             raise InvalidConfig(f"{url} is no usable database: {getattr(error, 'orig', error)}", hint=hint) from error
+        except InvalidConfig:
+            self.close()
+            raise
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, for looking at the schema."""
+        return self._reader
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """Give a connection that sees one consistent state and changes nothing."""
-        with self._reader.connect() as connection:
-            yield connection
+        """Give a connection that sees one consistent state and changes nothing.
+
+        Raises:
+            TransientError: the database is not reached.
+        """
+        try:
+            with self._reader.connect() as connection:
+                yield connection
+        except DBAPIError as error:
+            _raise_passing(error)
+            raise
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -57,32 +84,75 @@ class Database:
 
         Raises:
             StorageFull: the disk is full; nothing was written.
-            TransientError: the database is locked or not reached; nothing was written.
+            TransientError: the database is locked, in a deadlock or not reached; nothing was written, or, where the
+                connection broke during the commit, perhaps all of it.
         """
         try:
             with self._writer.begin() as connection:
                 yield connection
-        except OperationalError as error:
-            if "disk is full" in str(error.orig):
-                hint = "free space; stations keep their summaries until it is there"
-                raise StorageFull("the database's disk is full", hint=hint) from error
-            raise TransientError(f"the database did not take it: {error.orig}", hint="it is tried again") from error
+        except DBAPIError as error:
+            _raise_passing(error)
+            raise
+
+    def insert_rows(
+        self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *, ignore_known: bool = False
+    ) -> None:
+        """Insert `rows`, which all have the same columns, in one statement.
+
+        `ignore_known`: leave out those whose key is there.
+        """
+        if not rows:
+            return
+        if self.is_postgresql:
+            statement = array_insert(table, tuple(rows[0]), ignore_known)
+            connection.exec_driver_sql(statement, as_arrays(rows))
+        else:
+            insert = self.insert_new(table) if ignore_known else table.insert()
+            connection.execute(insert, [dict(row) for row in rows])
 
     def insert_new(self, table: Table) -> Any:
         """Return INSERT ... ON CONFLICT DO NOTHING."""
         return self._insert(table).on_conflict_do_nothing()
 
-    def upsert(self, table: Table, key: str, values: dict[str, Any]) -> Any:
+    def upsert(self, table: Table, key: str | Sequence[str], values: dict[str, Any]) -> Any:
         """Return an INSERT of `values` that updates the row with the same `key` instead."""
+        keys = [key] if isinstance(key, str) else list(key)
         statement = self._insert(table).values(**values)
-        return statement.on_conflict_do_update(index_elements=[key], set_={k: v for k, v in values.items() if k != key})
+        changed = {k: v for k, v in values.items() if k not in keys}
+        return statement.on_conflict_do_update(index_elements=keys, set_=changed)
 
     def close(self) -> None:
         """Close every connection."""
         self._reader.dispose()
 
     def _insert(self, table: Table) -> Any:
-        return (postgresql if self._reader.dialect.name == "postgresql" else sqlite).insert(table)
+        return (postgresql if self.is_postgresql else sqlite).insert(table)
+
+
+def _engine(url: str) -> Engine:
+    for plain in ("postgres://", "postgresql://"):
+        if url.startswith(plain):
+            url = f"postgresql+psycopg://{url.removeprefix(plain)}"
+    if url.startswith("postgresql+psycopg://"):
+        options = " ".join(f"-c {name}={value}" for name, value in _TIMEOUTS_MS.items())
+        connect = {"connect_timeout": _CONNECT_TIMEOUT_S, "options": options, "application_name": "plumbline"}
+        return create_engine(url, connect_args=connect, **_POOL)
+    engine = create_engine(url)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _tune_sqlite)
+        event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _raise_passing(error: DBAPIError) -> None:
+    """Raise the TransientError that `error` is, if it is one."""
+    said = str(error.orig)
+    if "disk is full" in said or "No space left on device" in said:
+        hint = "free space; stations keep their summaries until it is there"
+        raise StorageFull("the database's disk is full", hint=hint) from error
+    state = getattr(error.orig, "sqlstate", None)
+    if isinstance(error, OperationalError) or error.connection_invalidated or state in _PASSING:
+        raise TransientError(f"the database did not take it: {error.orig}", hint="it is tried again") from error
 
 
 def _tune_sqlite(connection: Any, _record: Any) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from cloud.ports.stations import StationStatus
 from cloud.store.database import Database
@@ -60,48 +60,72 @@ class Stations:
     def commit(self, states: Sequence[StationState], reports: Sequence[ReportedState], now: float) -> None:
         """Store births, Wills and reports, in the order they came, at `now` by the cloud's clock."""
         with self._database.write() as connection:
-            for state in states:
-                query = select(station_status.c.boot, station_status.c.online).where(
-                    station_status.c.station == state.station
-                )
-                known = connection.execute(query).first()
-                # DESIGN 5: a Will of an earlier session must not take a reborn station offline.
-                if not state.online and known is not None and known.boot != state.boot:
-                    continue
-                values = {
-                    "station": state.station,
-                    "boot": state.boot,
-                    "online": state.online,
-                    "simulated": state.simulated,
-                }
-                # Born again and again without ever going away is not a change: it would hide that the station is stuck.
-                if known is None or known.online != state.online:
-                    values["state_at"] = now
-                if state.agent_version:
-                    values["agent_version"] = state.agent_version
-                connection.execute(self._database.upsert(station_status, "station", values))
-            for report in reports:
-                values = {
-                    "station": report.station,
-                    "bundle": report.bundle,
-                    "update_state": report.update_state,
-                    "deployment": report.deployment,
-                    "candidate": report.candidate,
-                    "reason": report.reason,
-                    "desired_seq": report.desired_seq,
-                    "reported_at": now,
-                    "configuration": report.configuration,
-                    "config_state": report.config_state,
-                    "config_deployment": report.config_deployment,
-                    "config_reason": report.config_reason,
-                    "config_seq": report.config_seq,
-                }
-                connection.execute(self._database.upsert(station_status, "station", values))
+            write_states(self._database, connection, states, reports, now)
 
     def check_known(self, station: str) -> None:
         """Raise InvalidConfig when `station` was never added."""
         if station not in self.names():
             raise InvalidConfig(f"no station '{station}'", hint="add it with: plumbline-cloud station add NAME")
+
+
+def write_states(
+    database: Database,
+    connection: Connection,
+    states: Sequence[StationState],
+    reports: Sequence[ReportedState],
+    now: float,
+    summaries_at: Mapping[str, float] | None = None,
+) -> None:
+    """Store births, Wills, reports and when summaries came, in the transaction at hand: a row a station, in order of station.
+
+    Writers that lock rows in one order never wait for each other in a circle.
+    """
+    changed: dict[str, dict[str, object]] = {}
+    for station, at in (summaries_at or {}).items():
+        changed.setdefault(station, {})["summary_at"] = at
+    for state in states:
+        changed.setdefault(state.station, {})
+    for report in reports:
+        changed.setdefault(report.station, {}).update(_report_values(report, now))
+    spoke = sorted({state.station for state in states})
+    known: dict[str, tuple[str, bool]] = {}
+    if spoke:
+        c = station_status.c
+        query = select(c.station, c.boot, c.online).where(c.station.in_(spoke)).order_by(c.station).with_for_update()
+        known = {row.station: (row.boot, row.online) for row in connection.execute(query)}
+    for state in states:
+        before = known.get(state.station)
+        # DESIGN 5: a Will of an earlier session must not take a reborn station offline.
+        if not state.online and before is not None and before[0] != state.boot:
+            continue
+        values = changed[state.station]
+        values |= {"boot": state.boot, "online": state.online, "simulated": state.simulated}
+        # Born again and again without ever going away is not a change: it would hide that the station is stuck.
+        if before is None or before[1] != state.online:
+            values["state_at"] = now
+        if state.agent_version:
+            values["agent_version"] = state.agent_version
+        known[state.station] = (state.boot, state.online)
+    for station, row in sorted(changed.items()):
+        if row:
+            connection.execute(database.upsert(station_status, "station", {"station": station, **row}))
+
+
+def _report_values(report: ReportedState, now: float) -> dict[str, object]:
+    return {
+        "bundle": report.bundle,
+        "update_state": report.update_state,
+        "deployment": report.deployment,
+        "candidate": report.candidate,
+        "reason": report.reason,
+        "desired_seq": report.desired_seq,
+        "reported_at": now,
+        "configuration": report.configuration,
+        "config_state": report.config_state,
+        "config_deployment": report.config_deployment,
+        "config_reason": report.config_reason,
+        "config_seq": report.config_seq,
+    }
 
 
 def _status(row: dict[str, object]) -> StationStatus:

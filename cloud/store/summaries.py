@@ -1,15 +1,21 @@
-"""Summaries, exactly once: dedupe, the row and what it changes are one transaction (P1)."""
+"""Summaries as the loops and the pages read them. They are stored by `cloud.store.batches`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, select, tuple_
+from sqlalchemy import func, select, text
 
+from cloud.ports.batch import Batch
+from cloud.ports.records import Cursor
+from cloud.store.batches import Batches
 from cloud.store.database import Database
-from cloud.store.tables import dead_letters, samples, station_status, summaries
+from cloud.store.summary_tables import dead_letters, station_totals, summaries
 from contract.messages import Summary
+
+# A transaction below this one is over, and so is every lower one: nothing can become visible before what was read.
+_SETTLED = "tx < (pg_snapshot_xmin(pg_current_snapshot())::text)::bigint"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,11 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class StationTotals:
-    """What a station has accounted for so far; `missing_seqs` counts holes below the highest sequence of each boot."""
+    """What a station has accounted for so far.
+
+    `missing_seqs` counts holes below the highest sequence of each boot that nothing covers; `conflicts` summaries refused because
+    others have their sequences; `gaps` the times it said that sketches were lost.
+    """
 
     station: str
     summaries: int
@@ -44,65 +54,63 @@ class StationTotals:
     dropped: int
     undecided: int
     missing_seqs: int
+    conflicts: int = 0
+    gaps: int = 0
 
 
 class Summaries:
-    """The summaries table. One ingest thread writes; anyone reads."""
+    """The summaries, station_totals and dead_letters tables."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._batches = Batches(database)
 
     def commit(self, received: Sequence[ReceivedSummary], dead: Sequence[DeadLetter]) -> int:
-        """Store a batch in one transaction and return how many summaries were new; the rest were there already."""
-        with self._database.write() as connection:
-            new = self._new_ones(connection, received)
-            if new:
-                connection.execute(self._database.insert_new(summaries), [_row(item) for item in new])
-                notes = [row for item in new for row in _sample_rows(item)]
-                if notes:
-                    connection.execute(self._database.insert_new(samples), notes)
-                for station, at in _latest(new).items():
-                    values = {"station": station, "summary_at": at}
-                    connection.execute(self._database.upsert(station_status, "station", values))
-            if dead:
-                connection.execute(
-                    dead_letters.insert(),
-                    [
-                        {"received_at": d.received_at, "topic": d.topic, "reason": d.reason, "payload": d.payload}
-                        for d in dead
-                    ],
-                )
-            return len(new)
-
-    def after(self, cursor: int, limit: int) -> list[tuple[int, bytes]]:
-        """Return up to `limit` (row id, payload) with ids above `cursor`, in the order they were committed."""
-        query = (
-            select(summaries.c.id, summaries.c.payload)
-            .where(summaries.c.id > cursor)
-            .order_by(summaries.c.id)
-            .limit(limit)
+        """Store summaries and dead letters that came at one time; return how many summaries were new."""
+        batch = Batch(
+            summaries=[(each.summary, each.payload) for each in received],
+            dead=[(letter.topic, letter.reason, letter.payload) for letter in dead],
         )
+        at = max([each.received_at for each in received] + [letter.received_at for letter in dead], default=0.0)
+        return self._batches.commit(batch, at).new
+
+    def after(self, cursor: Cursor, limit: int) -> list[tuple[Cursor, bytes]]:
+        """Return up to `limit` (cursor, payload) after `cursor`, in an order in which nothing ever appears before what was read.
+
+        Ids are drawn before their transactions commit, so with several writers an id alone would skip rows. By (transaction, id),
+        and only of transactions older than all that still run, none is.
+        """
+        c = summaries.c
+        query = select(c.tx, c.id, c.payload).limit(limit)
+        if self._database.is_postgresql:
+            query = query.where(text("(tx, id) > (:tx, :row)").bindparams(tx=cursor.tx, row=cursor.row), text(_SETTLED))
+            query = query.order_by(c.tx, c.id)
+        else:
+            query = query.where(c.id > cursor.row).order_by(c.id)
         with self._database.read() as connection:
-            return [(row.id, row.payload) for row in connection.execute(query)]
+            rows = connection.execute(query).all()
+        return [
+            (Cursor(row.tx, row.id, cursor.position + number), bytes(row.payload)) for number, row in enumerate(rows, 1)
+        ]
 
     def totals(self) -> list[StationTotals]:
-        """Return every station's totals."""
-        c = summaries.c
-        sums = [func.sum(x) for x in (c.captured, c.decided, c.passed, c.rejected, c.dropped, c.undecided)]
-        query = select(c.station, func.count(), *sums).group_by(c.station).order_by(c.station)
-        spans = select(c.station, (func.max(c.seq) - func.count()).label("holes")).group_by(c.station, c.boot)
+        """Return the totals of every station that was heard, by station; it reads a row a station and no summary."""
+        c = station_totals.c
         with self._database.read() as connection:
-            holes: dict[str, int] = {}
-            for station, count in connection.execute(spans):
-                holes[station] = holes.get(station, 0) + count
-            rows = connection.execute(query).all()
-        names = ("captured", "decided", "passed", "rejected", "dropped", "undecided")
+            rows = connection.execute(select(station_totals).where(c.summaries > 0).order_by(c.station)).all()
         return [
             StationTotals(
-                station=row[0],
-                summaries=row[1],
-                missing_seqs=holes[row[0]],
-                **{name: int(value) for name, value in zip(names, row[2:], strict=True)},
+                station=row.station,
+                summaries=row.summaries,
+                captured=row.captured,
+                decided=row.decided,
+                passed=row.passed,
+                rejected=row.rejected,
+                dropped=row.dropped,
+                undecided=row.undecided,
+                missing_seqs=row.missing,
+                conflicts=row.conflicts,
+                gaps=row.gaps,
             )
             for row in rows
         ]
@@ -111,62 +119,3 @@ class Summaries:
         """Return how many messages could not be understood."""
         with self._database.read() as connection:
             return int(connection.execute(select(func.count()).select_from(dead_letters)).scalar_one())
-
-    @staticmethod
-    def _new_ones(connection: Connection, received: Sequence[ReceivedSummary]) -> list[ReceivedSummary]:
-        # The unique index would refuse duplicates anyway; asking first tells which side effects must not happen again.
-        by_key = {(i.summary.header.station, i.summary.header.boot, i.summary.header.seq): i for i in received}
-        if not by_key:
-            return []
-        c = summaries.c
-        query = select(c.station, c.boot, c.seq).where(tuple_(c.station, c.boot, c.seq).in_(list(by_key)))
-        known = {tuple(row) for row in connection.execute(query)}
-        return [item for key, item in by_key.items() if key not in known]
-
-
-def _row(item: ReceivedSummary) -> dict[str, object]:
-    header, accounting = item.summary.header, item.summary.accounting
-    return {
-        "station": header.station,
-        "boot": header.boot,
-        "seq": header.seq,
-        "started_at": header.started_at,
-        "ended_at": header.ended_at,
-        "received_at": item.received_at,
-        "bundle": header.bundle,
-        "captured": accounting.captured,
-        "decided": accounting.decided,
-        "passed": accounting.passed,
-        "rejected": accounting.rejected,
-        "dropped": sum(accounting.dropped.values()),
-        "undecided": accounting.undecided,
-        "payload": item.payload,
-        "camera": header.camera,
-    }
-
-
-def _sample_rows(item: ReceivedSummary) -> Iterable[dict[str, object]]:
-    header = item.summary.header
-    for note in item.summary.samples:
-        yield {
-            "sample": note.sample,
-            "station": header.station,
-            "captured_at": note.captured_at,
-            "part": note.part,
-            "label": note.label,
-            "confidence": note.confidence,
-            "verdict": note.verdict,
-            "reason": note.reason,
-            "inclusion": note.inclusion,
-            "novelty": note.novelty,
-            "bundle": header.bundle,
-            "camera": header.camera,
-        }
-
-
-def _latest(items: Iterable[ReceivedSummary]) -> dict[str, float]:
-    latest: dict[str, float] = {}
-    for item in items:
-        station = item.summary.header.station
-        latest[station] = max(latest.get(station, 0.0), item.received_at)
-    return latest

@@ -10,23 +10,16 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     String,
     Table,
     Text,
-    UniqueConstraint,
 )
 
 from cloud.ports.series import MAX_SERIES_CHARS
-from contract.ids import MAX_CAMERA_CHARS
+from cloud.store import summary_tables
+from cloud.store.summary_tables import Number, camera_column, counts
 
-metadata = MetaData()
-
-
-def _camera() -> Column[str]:
-    """Return the column that names a camera; "" is a station's only or first one, and whose every older row is."""
-    return Column("camera", String(MAX_CAMERA_CHARS), nullable=False, default="", server_default="")
-
+metadata = summary_tables.metadata
 
 # Who may speak. Only a hash of the token is kept.
 stations = Table(
@@ -63,39 +56,6 @@ station_status = Table(
     Column("config_seq", Integer, nullable=False, default=0, server_default="0"),
 )
 
-# One row a summary, exactly once. `payload` keeps the bytes as sent, so fields this version does not know survive.
-summaries = Table(
-    "summaries",
-    metadata,
-    Column("id", Integer, primary_key=True, autoincrement=True),
-    Column("station", String(63), nullable=False),
-    Column("boot", String(64), nullable=False),
-    Column("seq", Integer, nullable=False),
-    Column("started_at", Float, nullable=False),
-    Column("ended_at", Float, nullable=False),
-    Column("received_at", Float, nullable=False),
-    Column("bundle", String(64), nullable=False),
-    Column("captured", Integer, nullable=False),
-    Column("decided", Integer, nullable=False),
-    Column("passed", Integer, nullable=False),
-    Column("rejected", Integer, nullable=False),
-    Column("dropped", Integer, nullable=False),
-    Column("undecided", Integer, nullable=False),
-    Column("payload", LargeBinary, nullable=False),
-    _camera(),
-    UniqueConstraint("station", "boot", "seq"),
-)
-
-dead_letters = Table(
-    "dead_letters",
-    metadata,
-    Column("id", Integer, primary_key=True, autoincrement=True),
-    Column("received_at", Float, nullable=False),
-    Column("topic", Text, nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("payload", LargeBinary, nullable=False),
-)
-
 # Frames that stations kept. The pixels come only when asked for and when the station's policy allows.
 samples = Table(
     "samples",
@@ -117,7 +77,7 @@ samples = Table(
     Column("truth", String(120)),
     Column("labeller", String(120)),
     Column("labelled_at", Float),
-    _camera(),
+    camera_column(),
     Column("novelty", Float, nullable=False, default=0.0, server_default="0"),
     Index("samples_by_station", "station", "captured_at"),
     Index("samples_by_label", "labelled_at"),
@@ -134,11 +94,11 @@ alarms = Table(
     Column("cause", String(40), nullable=False),
     Column("sentence", Text, nullable=False),
     Column("closed_why", Text, nullable=False, default=""),
-    _camera(),
+    camera_column(),
 )
 
 # The drift detectors' state of each series (`cloud.ports.series`; the column keeps its old name) and how far into `summaries`
-# they have read: written together, or not at all.
+# they have read (`cloud.ports.records.Cursor`): written together, or not at all.
 drift_state = Table(
     "drift_state",
     metadata,
@@ -149,7 +109,8 @@ drift_cursor = Table(
     "drift_cursor",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("cursor", Integer, nullable=False),
+    Column("cursor", Number, nullable=False),
+    *counts("tx", "position"),
 )
 
 # The latest answers of each series, counted (`cloud.drift.answers`): what estimates from labels rest on.
@@ -173,7 +134,7 @@ retrains = Table(
     Column("figures", Text, nullable=False, default="{}"),
     Column("started_at", Float, nullable=False),
     Column("ended_at", Float),
-    _camera(),
+    camera_column(),
     Column("trigger", String(16), nullable=False, default="drift", server_default="drift"),
 )
 

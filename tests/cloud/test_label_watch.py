@@ -17,6 +17,7 @@ from cloud.drift.held_out import HeldOut
 from cloud.drift.policy import DriftPolicy
 from cloud.improve_loop import ImproveLoop, ImproveRules, Stored
 from cloud.ports.alarms import Opened
+from cloud.ports.records import Cursor
 from cloud.review.retrain_policy import RetrainPolicy
 from cloud.rollout.rollout_states import RolloutEvent
 from cloud.rollout_loop import RolloutLoop, RolloutSettings
@@ -186,7 +187,9 @@ def test_wrong_answers_under_a_covariate_shift_are_its_doing(line: Line) -> None
 
 def test_wrong_answers_under_an_alarm_that_the_fleet_shares_are_its_doing_too(line: Line) -> None:
     line.send(30)
-    line.tables.alarms.commit(0, {}, [Opened("fleet", T0, line.clock.now(), "covariate_shift", "light")], [])
+    line.tables.alarms.commit(
+        Cursor(0, 0, 0), {}, [Opened("fleet", T0, line.clock.now(), "covariate_shift", "light")], []
+    )
     line.label(line.send(20, notes=2), wrong_every=2)
     line.loop.tick()
     assert [alarm.series for alarm in line.tables.alarms.all()] == ["fleet"]

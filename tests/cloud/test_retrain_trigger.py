@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud.ports.alarms import Opened, Retrain
+from cloud.ports.records import Cursor
 from cloud.ports.samples import Sample
 from cloud.ports.series import split_series
 from cloud.retrain_trigger import RetrainBooks, RetrainTrigger
@@ -99,7 +100,9 @@ class Plant:
         return names
 
     def alarm(self, cause: str = "covariate_shift", series: str = "s1") -> int:
-        self.tables.alarms.commit(1, {}, [Opened(series, self.clock.now(), 1.0, cause, "lens: fogged")], [])
+        self.tables.alarms.commit(
+            Cursor(0, 1, 1), {}, [Opened(series, self.clock.now(), 1.0, cause, "lens: fogged")], []
+        )
         return self.tables.alarms.open()[-1].id
 
     def tick(self, after_s: float = 61.0) -> list[Retrain]:

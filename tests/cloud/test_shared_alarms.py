@@ -11,6 +11,7 @@ from cloud.drift.causes import Cause
 from cloud.drift.fleet import FleetDrift
 from cloud.drift.fleet_status import DriftEvent, EventKind
 from cloud.ports.alarms import Opened, Retrain
+from cloud.ports.records import Cursor
 from cloud.ports.samples import Sample
 from tests.cloud.test_drift_of_cameras import BETTER, LABELS, SERIES, Fleet
 from tests.fakes.cloud_fleet import FakeRelease
@@ -127,7 +128,7 @@ def test_what_changed_while_nobody_watched_is_stored_before_anything_else(
     """`resume` compares what it is told with what is true; with this fleet it never finds a difference, so one is given."""
     sharing.send(1)
     for series, cause in (("hall", "covariate_shift"), ("s2", "concept_shift")):
-        sharing.tables.alarms.commit(7, {}, [Opened(series, 1.0, 1.0, cause, "lens: fogged")], [])
+        sharing.tables.alarms.commit(Cursor(0, 7, 7), {}, [Opened(series, 1.0, 1.0, cause, "lens: fogged")], [])
     told: list[str] = []
 
     def resume(fleet: FleetDrift, names: Iterable[str]) -> list[DriftEvent]:

@@ -1,4 +1,4 @@
-"""The cloud's tables on a real SQLite file, and messages to fill them with."""
+"""The cloud's tables in a real database, and messages to fill them with."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from cloud.ports.batch import Batch, Outcome
 from cloud.store.alarms import Alarms
 from cloud.store.answer_states import AnswerStates
 from cloud.store.audit import AuditLog
+from cloud.store.batches import Batches
 from cloud.store.commands import Commands
 from cloud.store.database import Database
 from cloud.store.rollouts import Rollouts
 from cloud.store.samples import Samples
 from cloud.store.stations import Stations
-from cloud.store.summaries import DeadLetter, ReceivedSummary, Summaries
+from cloud.store.summaries import ReceivedSummary, Summaries
 from contract.codec import encode_summary
 from contract.messages import Accounting, Header, SampleNote, StationState, Summary
 
@@ -27,6 +28,7 @@ class Tables:
 
     database: Database
     stations: Stations
+    batches: Batches
     summaries: Summaries
     samples: Samples
     alarms: Alarms
@@ -42,12 +44,13 @@ class Tables:
         self.stations.commit([StationState(name, "b1", True, now) for name in names], [], now)
 
 
-def open_tables(path: Path) -> Tables:
-    """Open (or make) the database at `path`."""
-    database = Database(f"sqlite:///{path}")
+def open_tables(at: Path | str) -> Tables:
+    """Open (or make) the database at `at`: a file of SQLite, or a URL."""
+    database = Database(at if isinstance(at, str) else f"sqlite:///{at}")
     return Tables(
         database,
         Stations(database),
+        Batches(database),
         Summaries(database),
         Samples(database),
         Alarms(database),
@@ -94,10 +97,4 @@ def note(
 
 def commit_batch(tables: Tables, batch: Batch, now: float) -> Outcome:
     """Store what a run of arrivals says, as the wiring does."""
-    dead = [DeadLetter(name, reason, payload, now) for name, reason, payload in batch.dead]
-    fresh = [ReceivedSummary(each, payload, now) for each, payload in batch.summaries]
-    new = tables.summaries.commit(fresh, dead)
-    tables.stations.commit(batch.states, batch.reports, now)
-    for result in batch.results:
-        tables.commands.answered(result)
-    return Outcome(new)
+    return tables.batches.commit(batch, now)

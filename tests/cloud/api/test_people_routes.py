@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from cloud.ports.alarms import Decided, Opened
+from cloud.ports.records import Cursor
 from tests.cloud.api.conftest import INSPECTOR, Api
 from tests.fakes.cloud_tables import T0
 
@@ -146,13 +147,13 @@ def test_a_station_with_several_cameras_is_shown_and_learnt_anew_camera_by_camer
     codes = [api.post("/v1/drift/s2/re-enrol", json={"reason": "new lens", **each}).status_code for each in anew]
     assert codes == [422, 404, 202, 202]
     assert [series for series, *_ in api.drift.asked] == ["s2/left", "s2"]
-    api.tables.alarms.commit(1, {}, [Opened("s2/left", T0, T0, "frozen", "lens")], [])
+    api.tables.alarms.commit(Cursor(0, 1, 1), {}, [Opened("s2/left", T0, T0, "frozen", "lens")], [])
     (alarm,) = api.get("/v1/alarms").json()
     assert (alarm["station"], alarm["camera"], alarm["series"]) == ("s2", "left", "s2/left")
 
 
 def test_alarms_retrains_versions_and_the_audit_log(api: Api) -> None:
-    api.tables.alarms.commit(1, {}, [Opened("s1", T0, T0, "frozen", "camera: the same frame")], [])
+    api.tables.alarms.commit(Cursor(0, 1, 1), {}, [Opened("s1", T0, T0, "frozen", "camera: the same frame")], [])
     api.tables.alarms.start_retrain(api.tables.alarms.open()[0], "accuracy 0.3", T0)
     assert api.get("/v1/alarms").json()[0]["sentence"] == "camera: the same frame"
     assert api.get("/v1/retrains").json()[0]["state"] == "queued"

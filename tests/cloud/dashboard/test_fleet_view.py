@@ -9,6 +9,7 @@ import pytest
 
 from cloud.dashboard.fleet_view import FleetView, fleet_view
 from cloud.ports.alarms import Decided, Opened
+from cloud.ports.records import Cursor
 from contract.messages import ReportedState, StationState
 from tests.fakes.cloud_fleet import FakeRelease, FakeReleases
 from tests.fakes.cloud_tables import T0, Tables, received, summary
@@ -50,7 +51,7 @@ def test_a_station_with_several_cameras_is_one_row_that_says_how_each_stands(tab
     tables.add_online("s1")
     of_left, of_right = summary("s1", 1, camera="left"), summary("s1", 2, camera="right")
     tables.summaries.commit(received(of_left, of_right), [])
-    tables.alarms.commit(1, {}, [Opened("s1/left", T0, T0, "covariate_shift", "lens: fogged")], [])
+    tables.alarms.commit(Cursor(0, 1, 1), {}, [Opened("s1/left", T0, T0, "covariate_shift", "lens: fogged")], [])
     states = [
         {"camera": "left", "sentence": "lens: fogged", "phase": "alarmed", "labels": {"sentence": ""}},
         {"camera": "right", "sentence": "as ever", "phase": "quiet", "labels": {"sentence": "accuracy 0.95"}},
@@ -86,7 +87,7 @@ def test_times_are_in_words(tables: Tables, seconds: float, words: str) -> None:
 
 def test_alarms_come_newest_first_with_what_answers_them_and_no_more_than_a_page(tables: Tables) -> None:
     for number in range(25):
-        tables.alarms.commit(number, {}, [Opened("s1", T0, T0, "frozen", f"sentence {number}")], [])
+        tables.alarms.commit(Cursor(0, number, number), {}, [Opened("s1", T0, T0, "frozen", f"sentence {number}")], [])
         if number < 24:
             tables.alarms.close("s1", T0 + 1, "24 quiet windows")
     tables.alarms.start_retrain(tables.alarms.open()[0], "accuracy 0.3", T0)
@@ -99,7 +100,7 @@ def test_alarms_come_newest_first_with_what_answers_them_and_no_more_than_a_page
 
 
 def test_an_open_alarm_says_why_it_is_not_answered_yet(tables: Tables) -> None:
-    tables.alarms.commit(1, {}, [Opened("s1/left", T0, T0, "covariate_shift", "lens: fogged")], [])
+    tables.alarms.commit(Cursor(0, 1, 1), {}, [Opened("s1/left", T0, T0, "covariate_shift", "lens: fogged")], [])
     assert _view(tables).alarms[0]["answer"] == "none yet"
     tables.alarms.note_decision(Decided("s1/left", T0, False, "drift", "12 of 120 labels are there"))
     view = _view(tables)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cloud.ports.alarms import Opened
+from cloud.ports.records import Cursor
 from cloud.ports.rollouts import StandingOrder
 from cloud.rollout.rollout_states import MemberEvent, MemberState, RolloutEvent, RolloutState
 from contract.errors import IllegalTransition, NotFound, RefusedError
@@ -18,25 +19,27 @@ def _opened(station: str = "s1", at: float = T0) -> Opened:
 
 
 def test_an_alarm_opens_once_and_closes_once(tables: Tables) -> None:
-    tables.alarms.commit(5, {"s1": b"state"}, [_opened()], [])
-    tables.alarms.commit(6, {"s1": b"later"}, [_opened(at=T0 + 1)], [])
+    tables.alarms.commit(Cursor(0, 5, 5), {"s1": b"state"}, [_opened()], [])
+    tables.alarms.commit(Cursor(0, 6, 6), {"s1": b"later"}, [_opened(at=T0 + 1)], [])
     (alarm,) = tables.alarms.open()
     assert (alarm.station, alarm.opened_at, alarm.seen_at, alarm.cause) == ("s1", T0, T0 - 3600, "covariate_shift")
-    assert tables.alarms.load_state() == (6, {"s1": b"later"})
-    tables.alarms.commit(7, {}, [], [("s1", T0 + 2, "24 quiet windows")])
+    assert tables.alarms.load_state() == (Cursor(0, 6, 6), {"s1": b"later"})
+    tables.alarms.commit(Cursor(0, 7, 7), {}, [], [("s1", T0 + 2, "24 quiet windows")])
     tables.alarms.close("s1", T0 + 3, "again")
     (closed,) = tables.alarms.all()
     assert (closed.closed_at, closed.closed_why, tables.alarms.open()) == (T0 + 2, "24 quiet windows", [])
-    tables.alarms.commit(8, {}, [_opened(at=T0 + 4)], [])
+    tables.alarms.commit(Cursor(0, 8, 8), {}, [_opened(at=T0 + 4)], [])
     assert [a.id for a in tables.alarms.open()] == [2]
     assert [e.act for e in tables.audit.entries()] == ["drift alarm", "alarm closed", "drift alarm"]
 
 
 def test_an_alarm_that_turns_into_another_stays_one_alarm_and_says_what_it_is_now(tables: Tables) -> None:
-    tables.alarms.commit(5, {}, [Opened("s1", T0, T0 - 60, "black", "camera: frames are black")], [])
+    tables.alarms.commit(Cursor(0, 5, 5), {}, [Opened("s1", T0, T0 - 60, "black", "camera: frames are black")], [])
     (first,) = tables.alarms.open()
-    tables.alarms.commit(6, {}, [Opened("s1", T0 + 9, T0 + 8, "covariate_shift", "lens: fogged")], [])
-    tables.alarms.commit(7, {}, [Opened("s1", T0 + 10, T0 + 9, "covariate_shift", "lens: fogged more")], [])
+    tables.alarms.commit(Cursor(0, 6, 6), {}, [Opened("s1", T0 + 9, T0 + 8, "covariate_shift", "lens: fogged")], [])
+    tables.alarms.commit(
+        Cursor(0, 7, 7), {}, [Opened("s1", T0 + 10, T0 + 9, "covariate_shift", "lens: fogged more")], []
+    )
     (alarm,) = tables.alarms.all()
     assert (alarm.id, alarm.opened_at) == (first.id, T0)
     assert (alarm.seen_at, alarm.cause, alarm.sentence) == (T0 + 8, "covariate_shift", "lens: fogged")
@@ -46,19 +49,19 @@ def test_an_alarm_that_turns_into_another_stays_one_alarm_and_says_what_it_is_no
 
 
 def test_quiet_windows_do_not_end_what_peoples_labels_opened_and_a_new_normal_does(tables: Tables) -> None:
-    tables.alarms.commit(5, {}, [Opened("s1", T0, T0 - 60, "concept_shift", "answers: wrong")], [])
-    tables.alarms.commit(6, {}, [], [("s1", T0 + 1, "24 quiet windows")])
+    tables.alarms.commit(Cursor(0, 5, 5), {}, [Opened("s1", T0, T0 - 60, "concept_shift", "answers: wrong")], [])
+    tables.alarms.commit(Cursor(0, 6, 6), {}, [], [("s1", T0 + 1, "24 quiet windows")])
     assert [a.cause for a in tables.alarms.open()] == ["concept_shift"]
-    tables.alarms.commit(7, {}, [], [], [("s1", T0 + 2, "answered by v1.r1")])
+    tables.alarms.commit(Cursor(0, 7, 7), {}, [], [], [("s1", T0 + 2, "answered by v1.r1")])
     assert tables.alarms.open() == [] and tables.alarms.all()[0].closed_why == "answered by v1.r1"
-    tables.alarms.commit(8, {}, [Opened("s1", T0 + 3, T0, "concept_shift", "answers: wrong")], [])
-    tables.alarms.commit(9, {}, [Opened("s1", T0 + 4, T0, "covariate_shift", "lens: fogged")], [])
-    tables.alarms.commit(10, {}, [], [("s1", T0 + 5, "24 quiet windows")])
+    tables.alarms.commit(Cursor(0, 8, 8), {}, [Opened("s1", T0 + 3, T0, "concept_shift", "answers: wrong")], [])
+    tables.alarms.commit(Cursor(0, 9, 9), {}, [Opened("s1", T0 + 4, T0, "covariate_shift", "lens: fogged")], [])
+    tables.alarms.commit(Cursor(0, 10, 10), {}, [], [("s1", T0 + 5, "24 quiet windows")])
     assert tables.alarms.open() == [], "it had become the detectors'"
 
 
 def test_a_retrain_is_recorded_step_by_step(tables: Tables) -> None:
-    tables.alarms.commit(1, {}, [_opened()], [])
+    tables.alarms.commit(Cursor(0, 1, 1), {}, [_opened()], [])
     key = tables.alarms.start_retrain(tables.alarms.open()[0], "accuracy 0.4", T0 + 5)
     tables.alarms.update_retrain(key, state="training", run="runs/7")
     tables.alarms.update_retrain(key, state="released", version="v2", ended_at=T0 + 60)

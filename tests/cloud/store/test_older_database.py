@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import inspect
 
 from cloud.ports.alarms import Opened
+from cloud.ports.records import Cursor
 from cloud.store.tables import metadata
 from contract.codec import encode_summary
 from tests.fakes.cloud_tables import T0, Tables, note, open_tables, received, summary
@@ -65,7 +66,7 @@ def test_an_older_databases_rows_become_the_first_cameras(path: Path) -> None:
         assert (retrain.series, retrain.trigger, retrain.reason) == ("s1", "drift", "accuracy 0.3")
         assert tables.alarms.decisions() == []
         assert tables.summaries.totals()[0].captured == 11
-        assert tables.alarms.load_state() == (0, {"s1": b"\x01"})
+        assert tables.alarms.load_state() == (Cursor(), {"s1": b"\x01"})
         tables.database.close()
 
 
@@ -79,11 +80,11 @@ def test_what_several_cameras_say_is_stored_beside_an_older_databases_rows(path:
     assert [s.sample for s in tables.samples.unasked("s1", "left", 0.0)] == ["x2"]
     (totals,) = tables.summaries.totals()
     assert (totals.station, totals.captured, totals.missing_seqs) == ("s1", 22, 0), "a station's sum over its cameras"
-    tables.alarms.commit(1, {}, [Opened("s1/left", T0, T0, "frozen", "lens")], [])
-    tables.alarms.commit(2, {}, [Opened("s1/left", T0, T0, "frozen", "lens")], [])
+    tables.alarms.commit(Cursor(0, 1, 1), {}, [Opened("s1/left", T0, T0, "frozen", "lens")], [])
+    tables.alarms.commit(Cursor(0, 2, 2), {}, [Opened("s1/left", T0, T0, "frozen", "lens")], [])
     assert [alarm.series for alarm in tables.alarms.open()] == ["s1", "s1/left"]
     tables.alarms.close("s1", T0, "mended")
     assert [alarm.series for alarm in tables.alarms.open()] == ["s1/left"]
-    tables.alarms.commit(3, {}, [], [("s1/left", T0, "24 quiet windows")])
+    tables.alarms.commit(Cursor(0, 3, 3), {}, [], [("s1/left", T0, "24 quiet windows")])
     assert tables.alarms.open() == []
     tables.database.close()

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cloud.ports.records import Cursor
 from cloud.store.summaries import DeadLetter
 from tests.fakes.cloud_tables import T0, Tables, note, open_tables, received, summary
 
@@ -33,7 +34,7 @@ def test_a_summary_twice_in_a_batch_and_again_in_the_next_is_counted_once(tables
     assert tables.summaries.commit(received(one, summary("s1", 2), one), []) == 1
     assert tables.summaries.commit(received(one), []) == 0
     assert [t.summaries for t in tables.summaries.totals()] == [2]
-    assert [row for row, _ in tables.summaries.after(0, 10)] == [1, 2]
+    assert [cursor.row for cursor, _ in tables.summaries.after(Cursor(), 10)] == [1, 2]
 
 
 def test_the_same_sequence_of_another_boot_or_station_is_another_summary(tables: Tables) -> None:
@@ -65,7 +66,7 @@ def test_dead_letters_are_kept_and_counted(tables: Tables) -> None:
 
 def test_reading_goes_on_after_a_row(tables: Tables) -> None:
     tables.summaries.commit(received(*(summary("s1", seq) for seq in range(1, 8))), [])
-    first = tables.summaries.after(0, 3)
+    first = tables.summaries.after(Cursor(), 3)
     rest = tables.summaries.after(first[-1][0], 100)
     assert len(first) == 3 and len(rest) == 4 and not tables.summaries.after(rest[-1][0], 100)
 

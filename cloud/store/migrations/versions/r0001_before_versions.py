@@ -1,21 +1,28 @@
-"""A database that an older version made, brought to the tables of this one: what is missing is added, nothing is taken away.
+"""A database of before there were versions, brought to one set of tables: what is missing is added, nothing is taken away.
 
 A column that a table gained has a default on the server's side, so that the rows which are there get it too.
 """
 
 from __future__ import annotations
 
+from alembic import op
 from sqlalchemy import Connection, String, inspect
 from sqlalchemy.schema import CreateColumn
 
-from cloud.store.tables import metadata
+from cloud.store.migrations.tables_0001 import metadata
+
+revision = "0001"
+down_revision = None
 
 
-def add_what_is_missing(connection: Connection) -> None:
-    """Add the columns and indexes that tables lack, and widen texts that grew.
+def upgrade() -> None:
+    """Add the tables, columns and indexes that are missing, and widen texts that grew."""
+    connection = op.get_bind()
+    metadata.create_all(connection)
+    _add_what_is_missing(connection)
 
-    The tables are there; the caller holds the transaction.
-    """
+
+def _add_what_is_missing(connection: Connection) -> None:
     found = inspect(connection)
     dialect = connection.dialect
     for table in metadata.sorted_tables:

@@ -1,0 +1,245 @@
+"""A batch of messages, stored whole in one transaction and exactly once (P1).
+
+What decides whether a summary is new are two small tables: `boots` says up to where a boot's sequences are accounted for and what
+is missing below, `seen` has a digest of each stored payload. A sequence that is open is stored; one whose digest is the stored
+one's is a duplicate; another digest is a conflict: two devices count under one boot, or one was restored. What `seen` no longer
+knows at or below the watermark is a duplicate; above it, it was covered by another summary, and is a conflict too.
+
+Workers lock a station's `station_totals` row before they look, in order of station: each sees what the one before committed, and
+none waits for another in a circle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection, bindparam, select, text, tuple_, update
+
+from cloud.ports.batch import Batch, Outcome, key_of
+from cloud.store.commands import write_answer
+from cloud.store.database import Database
+from cloud.store.partitions import Partitions
+from cloud.store.sequences import Sequences, sequences_from
+from cloud.store.stations import write_states
+from cloud.store.summary_rows import dead_row, gap_row, sample_rows, summary_row
+from cloud.store.summary_tables import boots, dead_letters, gaps, seen, station_totals, summaries
+from cloud.store.tables import samples, stations
+from contract.codec import SummaryKey
+from contract.gaps import gap_key_of_digest, is_gap_signed
+from contract.messages import StationState, Summary
+
+_SUMMED = ("captured", "decided", "passed", "rejected", "dropped", "undecided")
+# Beside them: rows stored, sequences missing, conflicts refused, gaps told of.
+_COUNTED = ("summaries", *_SUMMED, "missing", "conflicts", "gaps")
+# SQLite takes 32,766 parameters at most, older ones 999.
+_KEYS_A_QUERY = 300
+
+BootKey = tuple[str, str]
+
+
+@dataclass(slots=True)
+class _Boot:
+    """A boot's row while a batch is worked in."""
+
+    sequences: Sequences
+    highest_at: float = 0.0
+    birth: tuple[float, int] = (0.0, 0)
+    changed: bool = False
+
+
+@dataclass(slots=True)
+class _Changes:
+    """What a batch comes to."""
+
+    new: list[tuple[Summary, bytes, bytes]] = field(default_factory=list)
+    conflicts: list[SummaryKey] = field(default_factory=list)
+    renew: list[BootKey] = field(default_factory=list)
+    totals: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def count(self, station: str, **more: int) -> None:
+        """Add to a station's totals."""
+        of = self.totals.setdefault(station, dict.fromkeys(_COUNTED, 0))
+        for name, by in more.items():
+            of[name] += by
+
+
+class Batches:
+    """Stores batches. Any number of processes may, on one database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._partitions = Partitions(database)
+
+    def commit(self, batch: Batch, now: float) -> Outcome:
+        """Store a batch at `now` by the cloud's clock, and return what it changed; a `cloud.ports.batch.Commit`.
+
+        Raises:
+            TransientError: the database did not take it now. Storing it again is always right.
+        """
+        born = [state for state in batch.states if state.online and state.next_seq > 0]
+        names = {summary.header.station for summary, _ in batch.summaries} | {state.station for state in born}
+        rows = {id(summary): summary_row(summary, payload, now) for summary, payload in batch.summaries}
+        self._partitions.make(row["filed_at"] for row in rows.values())
+        changes = _Changes()
+        with self._database.write() as connection:
+            if names:
+                self._lock(connection, sorted(names))
+                keys = {(s.header.station, s.header.boot) for s, _ in batch.summaries} | {
+                    (b.station, b.boot) for b in born
+                }
+                known = self._boots(connection, keys)
+                _note_births(born, known, changes)
+                self._sort(connection, batch, known, changes)
+                self._store(connection, [rows[id(summary)] for summary, _, _ in changes.new], changes, now)
+                self._keep_boots(connection, known)
+                self._keep_totals(connection, changes)
+            dead = [dead_row(letter, now) for letter in batch.dead]
+            self._database.insert_rows(connection, dead_letters, dead)
+            write_states(self._database, connection, batch.states, batch.reports, now, _latest(changes, now))
+            for result in sorted(batch.results, key=lambda each: each.id):
+                write_answer(connection, result)
+        return Outcome(len(changes.new), tuple(changes.conflicts), tuple(dict.fromkeys(changes.renew)))
+
+    def _lock(self, connection: Connection, names: list[str]) -> None:
+        empty = [{"station": name, **dict.fromkeys(_COUNTED, 0)} for name in names]
+        if not self._database.is_postgresql:
+            self._database.insert_rows(connection, station_totals, empty, ignore_known=True)
+            return  # one writer at a time anyway
+        lock = text("SELECT station FROM station_totals WHERE station = ANY(:names) ORDER BY station FOR UPDATE")
+        there = set(connection.execute(lock, {"names": names}).scalars())
+        if len(there) < len(names):
+            absent = [row for row in empty if row["station"] not in there]
+            self._database.insert_rows(connection, station_totals, absent, ignore_known=True)
+            connection.execute(lock, {"names": names})
+
+    @staticmethod
+    def _boots(connection: Connection, keys: Iterable[BootKey]) -> dict[BootKey, _Boot]:
+        known = {key: _Boot(Sequences()) for key in keys}
+        for some in _portions(sorted(known)):
+            for row in connection.execute(select(boots).where(tuple_(boots.c.station, boots.c.boot).in_(some))):
+                sequences = sequences_from(row.highest, row.missing)
+                known[row.station, row.boot] = _Boot(sequences, row.highest_at, (row.birth_at, row.birth_next))
+        return known
+
+    def _sort(self, connection: Connection, batch: Batch, known: dict[BootKey, _Boot], changes: _Changes) -> None:
+        """Tell the new summaries from duplicates and conflicts."""
+        digests = self._digests(connection, batch, known)
+        for summary, payload in batch.summaries:
+            h = summary.header
+            key, boot = (h.station, h.boot, h.seq), known[h.station, h.boot]
+            digest = hashlib.blake2b(payload, digest_size=8).digest()
+            stored = digests.get(key)
+            if stored is None and boot.sequences.is_open(h.seq):
+                digests[key] = digest
+                changes.new.append((summary, payload, digest))
+                _take(boot, summary, changes)
+            elif stored != digest and (stored is not None or h.seq > boot.sequences.watermark):
+                changes.conflicts.append(key_of(summary))
+                changes.count(h.station, conflicts=1)
+
+    @staticmethod
+    def _digests(
+        connection: Connection, batch: Batch, known: dict[BootKey, _Boot]
+    ) -> dict[tuple[str, str, int], bytes]:
+        """Return the digests of those summaries of the batch that may be stored already."""
+        keys = {(s.header.station, s.header.boot, s.header.seq) for s, _ in batch.summaries}
+        old = [key for key in keys if key[2] <= known[key[0], key[1]].sequences.highest]
+        found: dict[tuple[str, str, int], bytes] = {}
+        c = seen.c
+        for some in _portions(sorted(old)):
+            for row in connection.execute(select(seen).where(tuple_(c.station, c.boot, c.seq).in_(some))):
+                found[row.station, row.boot, row.seq] = bytes(row.digest)
+        return found
+
+    def _store(self, connection: Connection, rows: list[dict[str, object]], changes: _Changes, now: float) -> None:
+        d, new = self._database, changes.new
+        keys = [{"station": r["station"], "boot": r["boot"], "seq": r["seq"]} for r in rows]
+        d.insert_rows(connection, seen, [{**k, "digest": each[2]} for k, each in zip(keys, new, strict=True)])
+        d.insert_rows(connection, summaries, rows)
+        for row in rows:
+            changes.count(str(row["station"]), summaries=1, **{name: int(str(row[name])) for name in _SUMMED})
+        notes = sorted(
+            (row for summary, _, _ in new for row in sample_rows(summary)), key=lambda row: str(row["sample"])
+        )
+        d.insert_rows(connection, samples, notes, ignore_known=True)
+        gapped = [summary for summary, _, _ in new if summary.gap is not None]
+        if gapped:
+            query = select(stations).where(stations.c.station.in_({each.header.station for each in gapped}))
+            tokens = {row.station: row.token_sha256 for row in connection.execute(query)}
+            told = []
+            for each in gapped:
+                token = tokens.get(each.header.station)
+                told.append(gap_row(each, token is not None and is_gap_signed(each, gap_key_of_digest(token)), now))
+                changes.count(each.header.station, gaps=1)
+            d.insert_rows(connection, gaps, told)
+
+    def _keep_boots(self, connection: Connection, known: dict[BootKey, _Boot]) -> None:
+        for (station, boot), each in sorted(known.items()):
+            if each.changed:
+                values = {
+                    "station": station,
+                    "boot": boot,
+                    "watermark": each.sequences.watermark,
+                    "highest": each.sequences.highest,
+                    "missing": each.sequences.to_json(),
+                    "highest_at": each.highest_at,
+                    "birth_at": each.birth[0],
+                    "birth_next": each.birth[1],
+                }
+                connection.execute(self._database.upsert(boots, ("station", "boot"), values))
+
+    @staticmethod
+    def _keep_totals(connection: Connection, changes: _Changes) -> None:
+        c = station_totals.c
+        raise_by = {name: c[name] + bindparam(f"by_{name}") for name in _COUNTED}
+        statement = update(station_totals).where(c.station == bindparam("of")).values(**raise_by)
+        rows = [
+            {"of": station, **{f"by_{name}": by for name, by in more.items()}}
+            for station, more in sorted(changes.totals.items())
+        ]
+        if rows:
+            connection.execute(statement, rows)
+
+
+def _take(boot: _Boot, summary: Summary, changes: _Changes) -> None:
+    """Account for the sequences that a new summary stands for."""
+    sequences, before = boot.sequences, boot.sequences.holes
+    highest = sequences.highest
+    for first, last in (*summary.covers, (summary.header.seq, summary.header.seq)):
+        sequences.settle(first, last)
+    if sequences.highest > highest:
+        boot.highest_at = summary.header.ended_at
+    boot.changed = True
+    changes.count(summary.header.station, missing=sequences.holes - before)
+
+
+def _note_births(born: Iterable[StationState], known: dict[BootKey, _Boot], changes: _Changes) -> None:
+    """Find the stations that were restored: born to give a sequence that was given before.
+
+    A birth that comes late, after summaries that followed it, or once more, says nothing of the kind: the window with the highest
+    sequence ended after it then.
+    """
+    for state in born:
+        boot = known[state.station, state.boot]
+        birth = (state.at, state.next_seq)
+        if birth == boot.birth:
+            continue
+        if state.next_seq <= boot.sequences.highest and boot.highest_at <= state.at:
+            changes.renew.append((state.station, state.boot))
+        if state.at >= boot.birth[0]:
+            boot.birth = birth
+            boot.changed = True
+
+
+def _latest(changes: _Changes, now: float) -> dict[str, float]:
+    """Return when each station's newest summary came."""
+    return {summary.header.station: now for summary, _, _ in changes.new}
+
+
+def _portions(
+    keys: list[tuple[str, ...]] | list[BootKey] | list[tuple[str, str, int]],
+) -> Iterable[list[tuple[object, ...]]]:
+    for start in range(0, len(keys), _KEYS_A_QUERY):
+        yield list(keys[start : start + _KEYS_A_QUERY])

