@@ -14,6 +14,8 @@ _COMMANDS = (
     "keys",
     "station",
     "serve",
+    "ingest",
+    "dead",
     "train",
     "quantize",
     "gate",
@@ -34,9 +36,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog="example: plumbline-cloud init --home plant && plumbline-cloud serve --config plant/cloud.toml",
     )
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    for name in _COMMANDS:
+    words = list(sys.argv[1:] if argv is None else argv)
+    # One that is named needs no other's imports: a worker starts, and starts again, in a second.
+    for name in (words[0],) if words and words[0] in _COMMANDS else _COMMANDS:
         import_module(f"cloud.commands.{name}").register(subparsers)
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_args(words)
     try:
         return int(arguments.run(arguments))
     except PlumblineError as error:

@@ -4,43 +4,46 @@ from __future__ import annotations
 
 import logging
 import queue
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 
-from cloud.ports.batch import Batch, Commit, Outcome
-from cloud.ports.link import Arrival, Link
-from contract.codec import SummaryKey, decode_control, decode_summary, decode_summary_key, encode_control
-from contract.errors import BadMessage, TransientError
-from contract.messages import Ack, CommandResult, ReportedState, StationState, Summary
-from contract.sketches.wire import from_wire
-from contract.topics import Channel, parse_topic, topic
+from cloud.credit import credit, smooth
+from cloud.ingest_acks import AckDesk
+from cloud.ingest_sort import sort_arrivals
+from cloud.ports.batch import Batch, Commit, Outcome, key_of
+from cloud.ports.link import Arrival, Link, take_arrivals
+from contract.codec import SummaryKey, encode_control
+from contract.errors import TransientError
+from contract.topics import Channel, topic
 
 _log = logging.getLogger(__name__)
 
 BATCH_SIZE = 200
 BATCH_WINDOW_S = 0.1
-# How many summaries a station may send before the next ack; issue 6 lets load decide.
-CREDIT = 100
+# A broker that lets few messages be unacknowledged (mosquitto: 20) sends no more before the batch is stored: do not wait for it.
+BATCH_PAUSE_S = 0.01
+# A station that sends without pause hears of it this often, whatever the number of batches; one that waits hears at once.
+ACK_EVERY_S = 0.05
+TELL_EVERY_S = 60.0
 # What nobody can acknowledge comes again every few seconds, for ever: it is told and stored once, not each time (P5).
 _DEAD_REMEMBERED = 1000
+# What a queue without a bound is measured against.
+_USUAL_CAPACITY = 2_000
+
+_CLONED = "other content is stored under its number: another device counts under the same boot, or it was restored"
 
 
-def sort_arrivals(arrivals: Sequence[Arrival]) -> Batch:
-    """Return what the arrivals say. What is no message of ours, or speaks for another station, is dead, with the reason."""
-    batch = Batch()
-    for arrival in arrivals:
-        try:
-            _sort_one(arrival, batch)
-        except BadMessage as error:
-            batch.dead.append((arrival.topic, error.one_line(), arrival.payload))
-    return batch
+@dataclass(slots=True)
+class IngestCounts:
+    """What a loop did so far. `commit_s` is the time spent in commits, failed ones included."""
 
-
-def acks_for(keys: Iterable[SummaryKey], credit: int) -> list[Ack]:
-    """Return one ack a (station, boot), its sequences as ranges."""
-    seqs: dict[tuple[str, str], set[int]] = {}
-    for key in keys:
-        seqs.setdefault((key.station, key.boot), set()).add(key.seq)
-    return [Ack(station, boot, _ranges(sorted(found)), credit) for (station, boot), found in seqs.items()]
+    committed: int = 0
+    duplicates: int = 0
+    conflicts: int = 0
+    dead: int = 0
+    batches: int = 0
+    acks: int = 0
+    commit_s: float = 0.0
 
 
 class IngestLoop:
@@ -58,133 +61,167 @@ class IngestLoop:
         commit: Commit,
         now: Callable[[], float],
         sleep: Callable[[float], None],
+        batch_size: int = BATCH_SIZE,
+        batch_window_s: float = BATCH_WINDOW_S,
     ) -> None:
         self._arrivals, self._link, self._commit = arrivals, link, commit
         self._now, self._sleep = now, sleep
+        self._batch_size, self._batch_window_s = batch_size, batch_window_s
         self._stopping = False
-        self.committed = 0
-        self.duplicates = 0
-        self.dead = 0
+        self.counts = IngestCounts()
+        self._average_s = 0.0
+        self._acks = AckDesk()
+        self._acked_at = 0.0
         self._told_dead: dict[int, None] = {}
+        self._told_at, self._told = now(), IngestCounts()
+
+    @property
+    def committed(self) -> int:
+        """Summaries stored."""
+        return self.counts.committed
+
+    @property
+    def duplicates(self) -> int:
+        """Summaries that were stored already."""
+        return self.counts.duplicates
+
+    @property
+    def dead(self) -> int:
+        """Dead letters."""
+        return self.counts.dead
 
     def run(self) -> None:
         """Ingest until stopped."""
         while not self._stopping:
-            arrivals = self._gather()
-            if arrivals:
+            if arrivals := self._gather():
                 self.ingest(arrivals)
+            self._acknowledge()
+            self._tell()
 
     def stop(self) -> None:
         """Finish the batch at hand and return from `run`."""
         self._stopping = True
 
+    def credit(self) -> int:
+        """Return how many summaries a station may send before it hears again."""
+        return credit(self._arrivals.qsize(), self._arrivals.maxsize or _USUAL_CAPACITY, self._average_s)
+
     def ingest(self, arrivals: Sequence[Arrival]) -> None:
-        """Commit one batch, then acknowledge it."""
-        batch = sort_arrivals(arrivals)
-        batch.dead = [letter for letter in batch.dead if hash(letter) not in self._told_dead]
+        """Commit one batch, then acknowledge it: to the broker at once, to the stations at most every `ACK_EVERY_S`."""
+        if self._store(arrivals):
+            self._acknowledge()
+
+    def _store(self, arrivals: Sequence[Arrival]) -> bool:
+        """Commit one batch and settle it with the broker; return whether it was, False when the loop was stopped before."""
+        batch = sort_arrivals(arrivals, self._now())
+        batch.dead = self._news(batch.dead)
         try:
             outcome = self._commit_patiently(batch)
         except Exception as error:  # noqa: BLE001 - whatever a message does to the database, the loop must go on
             if len(arrivals) > 1:
-                for arrival in arrivals:
-                    self.ingest([arrival])
-                return
+                stored = [self._store([arrival]) for arrival in arrivals]
+                return all(stored)
             _log.exception("a message on %s cannot be stored", arrivals[0].topic)
             reason = f"it cannot be stored: {type(error).__name__}: {error}"
-            batch = Batch(
-                dead=[(arrivals[0].topic, reason[:500], arrivals[0].payload)],
-                refused=batch.keys(),
-            )
+            batch = Batch(dead=[(arrivals[0].topic, reason[:500], arrivals[0].payload)], refused=batch.keys())
             outcome = self._commit_patiently(batch)
         if outcome is None:
-            return
+            return False
+        lost = self._conflict_letters(batch, outcome.conflicts)
+        # Before anybody is told: a station that renumbers its rows must leave a trace of why.
+        if lost and self._commit_patiently(Batch(dead=lost)) is None:
+            return False
         for arrival in arrivals:
             arrival.done()
-        for ack in acks_for(batch.keys(), CREDIT):
-            self._link.publish(topic(ack.station, Channel.ACK), encode_control(ack), qos=0, retain=False)
-        self.committed += outcome.new
-        self.duplicates += len(batch.summaries) - outcome.new
-        self.dead += len(batch.dead)
-        for letter in batch.dead:
+        self._acks.add(batch.keys(), outcome.conflicts, outcome.renew)
+        self._count(batch, outcome, lost)
+        return True
+
+    def _count(self, batch: Batch, outcome: Outcome, lost: list[tuple[str, str, bytes]]) -> None:
+        conflicts = len(outcome.conflicts)
+        self.counts.committed += outcome.new
+        self.counts.conflicts += conflicts
+        self.counts.duplicates += max(len(batch.summaries) - outcome.new - conflicts, 0)
+        for letter in (*batch.dead, *lost):
+            self.counts.dead += 1
             _log.warning("dead letter on %s: %s", letter[0], letter[1])
             self._told_dead[hash(letter)] = None
         while len(self._told_dead) > _DEAD_REMEMBERED:
             del self._told_dead[next(iter(self._told_dead))]
 
+    def _conflict_letters(self, batch: Batch, conflicts: Sequence[SummaryKey]) -> list[tuple[str, str, bytes]]:
+        if not conflicts:
+            return []
+        keys = set(conflicts)
+        return self._news(
+            [
+                (topic(summary.header.station, Channel.SUMMARY), _CLONED, payload)
+                for summary, payload in batch.summaries
+                if key_of(summary) in keys
+            ]
+        )
+
+    def _news(self, letters: list[tuple[str, str, bytes]]) -> list[tuple[str, str, bytes]]:
+        return [letter for letter in dict.fromkeys(letters) if hash(letter) not in self._told_dead]
+
+    def _acknowledge(self) -> None:
+        """Send the acks that wait, unless there was an ack just now and more is to come."""
+        if not self._acks:
+            return
+        now = self._now()
+        if 0.0 <= now - self._acked_at < ACK_EVERY_S and not self._arrivals.empty():
+            return
+        self._acked_at = now
+        for ack in self._acks.take(self.credit()):
+            self.counts.acks += 1
+            self._link.publish(topic(ack.station, Channel.ACK), encode_control(ack), qos=0, retain=False)
+
     def _commit_patiently(self, batch: Batch) -> Outcome | None:
-        """Return what the batch changed, None when the loop was stopped before they could be stored."""
+        """Return what the batch changed, None when the loop was stopped before it could be stored."""
+        began = self._now()
         while True:
             try:
-                return self._commit(batch, self._now())
+                outcome = self._commit(batch, self._now())
             except TransientError as error:
                 # Nothing is lost by waiting: the stations keep what is not acknowledged.
                 _log.error("cannot store summaries: %s", error.one_line())
                 if self._stopping:
                     return None
                 self._sleep(1.0)
+                continue
+            took = max(self._now() - began, 0.0)
+            self.counts.batches += 1
+            self.counts.commit_s += took
+            self._average_s = smooth(self._average_s, took)
+            return outcome
 
     def _gather(self) -> list[Arrival]:
-        try:
-            arrivals = [self._arrivals.get(timeout=0.5)]
-        except queue.Empty:
+        # Acks that wait for company must not wait for an arrival that may not come.
+        arrivals = take_arrivals(self._arrivals, self._batch_size, ACK_EVERY_S if self._acks else 0.5)
+        if not arrivals:
             return []
-        ends = self._now() + BATCH_WINDOW_S
-        while len(arrivals) < BATCH_SIZE and (left := ends - self._now()) > 0:
-            try:
-                arrivals.append(self._arrivals.get(timeout=left))
-            except queue.Empty:
+        ends = self._now() + self._batch_window_s
+        while len(arrivals) < self._batch_size and (left := ends - self._now()) > 0:
+            more = take_arrivals(self._arrivals, self._batch_size - len(arrivals), min(left, BATCH_PAUSE_S))
+            if not more:
                 break
+            arrivals += more
         return arrivals
 
-
-def _sort_one(arrival: Arrival, batch: Batch) -> None:
-    station, channel = parse_topic(arrival.topic)
-    said_by: str
-    if channel is Channel.SUMMARY:
-        try:
-            summary = decode_summary(arrival.payload)
-            said_by = summary.header.station
-            if said_by == station:
-                _check_summary(summary)
-                batch.summaries.append((summary, arrival.payload))
-        except BadMessage:
-            if (key := decode_summary_key(arrival.payload)) is not None and key.station == station:
-                batch.refused.append(key)
-            raise
-    elif channel is Channel.STATE:
-        state = decode_control(arrival.payload, StationState)
-        said_by = state.station
-        if said_by == station:
-            batch.states.append(state)
-    elif channel is Channel.REPORTED:
-        report = decode_control(arrival.payload, ReportedState)
-        said_by = report.station
-        if said_by == station:
-            batch.reports.append(report)
-    elif channel is Channel.RESULT:
-        result = decode_control(arrival.payload, CommandResult)
-        said_by = result.station
-        if said_by == station:
-            batch.results.append(result)
-    else:
-        raise BadMessage(f"'{channel.value}' is for stations, not for the cloud")
-    if said_by != station:
-        raise BadMessage(f"a message on '{station}'s topic says it is from '{said_by[:63]}'")
-
-
-def _check_summary(summary: Summary) -> None:
-    """Raise BadMessage for a summary that later steps could not rely on: they must never stumble over what is stored."""
-    if not summary.accounting.closes():
-        raise BadMessage(f"summary {summary.header.seq} of '{summary.header.station}' does not account for every frame")
-    if summary.window is not None:
-        from_wire(summary.window)
-
-
-def _ranges(seqs: Sequence[int]) -> tuple[tuple[int, int], ...]:
-    ranges: list[tuple[int, int]] = []
-    for seq in seqs:
-        if ranges and seq == ranges[-1][1] + 1:
-            ranges[-1] = (ranges[-1][0], seq)
-        else:
-            ranges.append((seq, seq))
-    return tuple(ranges)
+    def _tell(self) -> None:
+        now = self._now()
+        if 0.0 <= now - self._told_at < TELL_EVERY_S:
+            return
+        self._told_at, before, self._told = now, self._told, IngestCounts(**asdict(self.counts))
+        batches = self._told.batches - before.batches
+        if batches:
+            _log.info(
+                "ingest: %d committed, %d duplicates, %d conflicts, %d dead, queue %d, %.1f ms a commit, credit %d",
+                self._told.committed - before.committed,
+                self._told.duplicates - before.duplicates,
+                self._told.conflicts - before.conflicts,
+                self._told.dead - before.dead,
+                self._arrivals.qsize(),
+                (self._told.commit_s - before.commit_s) / batches * 1e3,
+                self.credit(),
+            )

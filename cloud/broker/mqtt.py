@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
+import random
+import select
+import socket
+import ssl
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +19,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from cloud.ports.link import Arrival
+from cloud.broker.buffered_socket import BufferedSocket
+from cloud.ports.link import Arrival, put_arrivals
 from contract.codec import encode_control
 from contract.messages import AggregatorState
 from contract.topics import AGGREGATOR_STATE, UP_CHANNELS, shared_filter
@@ -22,46 +29,98 @@ _log = logging.getLogger(__name__)
 
 # An hour of session keeps a restarting worker's subscription and unacknowledged messages at the broker.
 _SESSION_EXPIRY_S = 3600
-_RECEIVE_MAXIMUM = 200
+# Two batches and more: one is on its way while another is stored. The broker sends no more than it was told are stored.
+RECEIVE_MAXIMUM = 1000
+_KEEPALIVE_S = 15
+_TURN_S, _FULL_S = 1.0, 0.05
+_LEAST_WAIT_S, _MOST_WAIT_S = 0.2, 5.0
+_GOODBYE_S = 10.0
+
+
+class _Client(paho.Client):
+    """paho, on a socket that reads and writes in large pieces."""
+
+    def _create_socket(self) -> Any:
+        return BufferedSocket(super()._create_socket())  # type: ignore[arg-type]  # a real one: no websockets here
 
 
 class MqttLink:
-    """A connection that mends itself. Arrivals go to `arrivals`, a bounded queue: when it is full, the broker waits."""
+    """A connection that mends itself. Arrivals go to `arrivals`: while that is full, nothing is read and the broker waits.
+
+    One thread of its own drives paho (and not paho's, which makes five system calls a message). `announce` tells the stations
+    whether an aggregator listens: the one `serve` of a plant does, a worker beside it does not.
+    """
 
     def __init__(
-        self, host: str, port: int, client_id: str, arrivals: queue.Queue[Arrival], now: Callable[[], float]
+        self,
+        host: str,
+        port: int,
+        client_id: str,
+        arrivals: queue.Queue[Arrival],
+        now: Callable[[], float],
+        tls: ssl.SSLContext | None = None,
+        announce: bool = True,
+        channels: bool = True,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._host, self._port, self._now = host, port, now
-        self._arrivals = arrivals
+        """`channels`: whether to take messages of stations at all; `jitter` gives numbers in 0..1."""
+        self._host, self._port, self._now, self._jitter = host, port, now, jitter
+        self._arrivals, self._announce, self._takes = arrivals, announce, channels
         self._connections = 0
-        self._stopping = threading.Event()
-        self._client = paho.Client(
+        self._stopping, self._cut, self._woken = threading.Event(), False, False
+        self._to_ack: deque[tuple[int, int]] = deque()
+        self._read: list[Arrival] = []
+        # Which connection this is: what an earlier one brought cannot be acknowledged on it, since ids begin anew.
+        self._generation = 0
+        self._told_absent = False
+        self._thread = threading.Thread(target=self._drive, name=f"mqtt {host}:{port}", daemon=True)
+        self._client = _Client(
             callback_api_version=CallbackAPIVersion.VERSION2, client_id=client_id, protocol=paho.MQTTv5, manual_ack=True
         )
         self._client.on_connect = self._on_connect
         self._client.on_message = self._on_message
         self._client.on_disconnect = self._on_disconnect
-        self._client.on_connect_fail = self._on_connect_fail
-        self._told_absent = False
-        self._client.reconnect_delay_set(min_delay=1, max_delay=5)
-        gone = encode_control(AggregatorState(online=False, at=now()))
-        self._client.will_set(AGGREGATOR_STATE, gone, qos=1, retain=True)
+        self._client.on_socket_register_write = lambda *_: self._wake()
+        if tls is not None:
+            self._client.tls_set_context(tls)
+        if announce:
+            gone = encode_control(AggregatorState(online=False, at=now()))
+            self._client.will_set(AGGREGATOR_STATE, gone, qos=1, retain=True)
 
     def start(self) -> None:
         """Connect in the background and keep trying; a broker that is not there yet is waited for."""
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves it so
         properties.SessionExpiryInterval = _SESSION_EXPIRY_S
-        properties.ReceiveMaximum = _RECEIVE_MAXIMUM
-        self._client.connect_async(self._host, self._port, keepalive=15, clean_start=False, properties=properties)
-        self._client.loop_start()
+        properties.ReceiveMaximum = RECEIVE_MAXIMUM
+        self._client.connect_async(
+            self._host, self._port, keepalive=_KEEPALIVE_S, clean_start=False, properties=properties
+        )
+        self._waker, self._wakened = socket.socketpair()
+        for end in (self._waker, self._wakened):
+            end.setblocking(False)
+        self._thread.start()
 
     def stop(self) -> None:
         """Say goodbye and disconnect."""
+        if self._announce:
+            gone = encode_control(AggregatorState(online=False, at=self._now()))
+            self.publish(AGGREGATOR_STATE, gone, qos=1, retain=True)
+        self._end()
+
+    def cut(self) -> None:
+        """End as a crash would: no goodbye, nothing acknowledged that was not sent yet; the broker tells the Will."""
+        self._cut = True
+        self._end()
+
+    def _end(self) -> None:
         self._stopping.set()
-        gone = encode_control(AggregatorState(online=False, at=self._now()))
-        self.publish(AGGREGATOR_STATE, gone, qos=1, retain=True)
-        self._client.disconnect()
-        self._client.loop_stop()
+        if self._thread.ident is None:
+            return  # it was never started
+        self._wake()
+        self._thread.join(_GOODBYE_S)
+        if not self._thread.is_alive():
+            self._waker.close()
+            self._wakened.close()
 
     def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> bool:
         """Hand a message to the broker; return whether it was taken."""
@@ -77,40 +136,124 @@ class MqttLink:
         """Return whether the broker is reached right now."""
         return bool(self._client.is_connected())
 
+    def _drive(self) -> None:
+        """Connect, serve the connection, and again: full jitter, so that not everybody comes back at once."""
+        tries = 0
+        while not self._stopping.is_set():
+            before = self._connections
+            self._generation += 1
+            try:
+                self._client.reconnect()
+            except (OSError, ValueError) as error:  # ValueError: a name that is no host's, or TLS set up wrongly
+                self._tell_absent(error)
+            else:
+                try:
+                    self._serve()
+                except OSError as error:
+                    _log.warning("lost broker %s:%d (%s); trying again", self._host, self._port, error)
+                except Exception:  # noqa: BLE001 - the thread's outermost guard: without it nothing would ever connect again
+                    _log.exception("the connection to broker %s:%d broke", self._host, self._port)
+            tries = 0 if self._connections > before else tries + 1
+            most = min(_MOST_WAIT_S, _LEAST_WAIT_S * 2**tries)
+            self._stopping.wait(_LEAST_WAIT_S + self._jitter() * (most - _LEAST_WAIT_S))
+
+    def _serve(self) -> None:
+        """Read and write until the connection ends."""
+        client, goodbye = self._client, False
+        while isinstance(sock := client.socket(), BufferedSocket):
+            if self._cut:
+                sock.abandon()
+                return
+            if self._stopping.is_set() and not goodbye:
+                goodbye = True
+                client.disconnect()
+            full = 0 < self._arrivals.maxsize <= self._arrivals.qsize() and not goodbye
+            self._write(sock)
+            if client.socket() is None:
+                return
+            reads = [self._wakened] if full else [sock, self._wakened]
+            writes = [sock] if sock.unsent() else []
+            busy = sock.pending() > 0 and not full
+            ready, _, _ = select.select(reads, writes, [], 0.0 if busy else _FULL_S if full else _TURN_S)
+            if self._wakened in ready:
+                with contextlib.suppress(BlockingIOError):
+                    self._wakened.recv(4096)
+                self._woken = False
+            if busy or sock in ready:
+                self._read_all(sock)
+            client.loop_misc()
+
+    def _read_all(self, sock: BufferedSocket) -> None:
+        """Let paho handle one piece from the network, every packet in it."""
+        while self._is_open(sock):
+            self._client.loop_read()
+            if not sock.pending():
+                break
+        if self._read:
+            read, self._read = self._read, []
+            put_arrivals(self._arrivals, read)
+
+    def _write(self, sock: BufferedSocket) -> None:
+        while self._to_ack:
+            generation, mid = self._to_ack.popleft()
+            if generation == self._generation:
+                self._client.ack(mid, 1)
+        if self._client.want_write():
+            self._client.loop_write()
+        if self._is_open(sock):
+            sock.flush()
+
+    def _is_open(self, sock: object) -> bool:
+        return self._client.socket() is sock
+
+    def _wake(self) -> None:
+        if not self._woken:
+            self._woken = True
+            with contextlib.suppress(OSError):  # full: it wakes anyway; closed: it has ended
+                self._waker.send(b"x")
+
     def _on_connect(self, client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         if reason.is_failure:
             _log.warning("broker %s:%d refused the connection: %s", self._host, self._port, reason)
             return
-        # Subscribing again is harmless where the session survived and needed where it did not.
-        client.subscribe([(shared_filter(channel), 1) for channel in UP_CHANNELS])
-        client.publish(
-            AGGREGATOR_STATE, encode_control(AggregatorState(online=True, at=self._now())), qos=1, retain=True
-        )
+        if self._takes:
+            # Subscribing again is harmless where the session survived and needed where it did not.
+            client.subscribe([(shared_filter(channel), 1) for channel in UP_CHANNELS])
+        else:
+            # A session from when it did take them would go on receiving its share.
+            client.unsubscribe([shared_filter(channel) for channel in UP_CHANNELS])
+        if self._announce:
+            online = encode_control(AggregatorState(online=True, at=self._now()))
+            client.publish(AGGREGATOR_STATE, online, qos=1, retain=True)
         self._connections += 1
         self._told_absent = False
         _log.info("connected to broker %s:%d", self._host, self._port)
 
-    def _on_connect_fail(self, _client: paho.Client, _data: Any) -> None:
+    def _tell_absent(self, error: Exception) -> None:
         if not self._told_absent:  # once; it is tried every few seconds
             self._told_absent = True
             where = f"{self._host}:{self._port}"
-            _log.error(
-                "no broker answers at %s; trying on (start mosquitto there, or set [broker] in cloud.toml)", where
-            )
+            hint = "start mosquitto there, or set [broker] in cloud.toml"
+            _log.error("no broker answers at %s (%s); trying on (%s)", where, error, hint)
 
     def _on_disconnect(self, _client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         if not self._stopping.is_set():
             _log.warning("lost broker %s:%d (%s); trying again", self._host, self._port, reason)
 
-    def _on_message(self, client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
-        def done(mid: int = message.mid, qos: int = message.qos) -> None:
-            if qos:
-                client.ack(mid, qos)
+    def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        try:
+            name = message.topic
+        except UnicodeDecodeError:
+            name = "(no UTF-8)"
+        self._read.append(Arrival(name, bytes(message.payload), self._done(message.mid, message.qos)))
 
-        arrival = Arrival(message.topic, bytes(message.payload), done)
-        while not self._stopping.is_set():
-            try:
-                self._arrivals.put(arrival, timeout=0.5)
-                return
-            except queue.Full:
-                continue
+    def _done(self, mid: int, qos: int) -> Callable[[], None]:
+        """Return what acknowledges a message on the connection that brought it; on a later one the broker sends it again."""
+        item = (self._generation, mid)
+
+        def done() -> None:
+            if qos:
+                self._to_ack.append(item)
+                self._wake()
+
+        return done

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import queue
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,3 +28,23 @@ class Link(Protocol):
 
     def connected(self) -> bool:
         """Return whether the broker is reached right now."""
+
+
+def put_arrivals(arrivals: queue.Queue[Arrival], new: Sequence[Arrival]) -> None:
+    """Append all of `new` at once: whoever waits is woken once. Never blocks; the broker's receive maximum is the bound."""
+    with arrivals.mutex:
+        arrivals.queue.extend(new)
+        arrivals.not_empty.notify()
+
+
+def take_arrivals(arrivals: queue.Queue[Arrival], most: int, within_s: float) -> list[Arrival]:
+    """Return up to `most` arrivals, all that are there; none when nothing comes within `within_s`."""
+    try:
+        taken = [arrivals.get(timeout=within_s)]
+    except queue.Empty:
+        return []
+    with arrivals.mutex:
+        waiting = arrivals.queue
+        taken += [waiting.popleft() for _ in range(min(most - 1, len(waiting)))]
+        arrivals.not_full.notify_all()
+    return taken

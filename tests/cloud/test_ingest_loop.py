@@ -119,7 +119,7 @@ def test_a_message_that_breaks_the_commit_is_dead_and_the_others_are_stored(desk
     assert [reason for reason, _ in desk.dead()] == [
         "it cannot be stored: OverflowError: Python int too large to convert to SQLite INTEGER"
     ]
-    assert sorted(r for a in desk.link.acks() for r in a.ranges) == [(1, 1), (2, 2), (3, 3)]
+    assert [a.ranges for a in desk.link.acks()] == [((1, 3),)], "one ack, however the batch was taken apart"
 
 
 @pytest.mark.parametrize(

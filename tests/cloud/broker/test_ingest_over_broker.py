@@ -46,9 +46,7 @@ class Worker:
 
     def die(self) -> None:
         self.dead = True
-        client = self.link._client
-        client.loop_stop()
-        client.socket().close()
+        self.link.cut()
         self.loop.stop()
         self._thread.join(60)
 

@@ -1,0 +1,88 @@
+"""What takes messages in, put together: for `serve` and for the workers of `ingest`, which know no more of the cloud than this."""
+
+from __future__ import annotations
+
+import queue
+import ssl
+from collections.abc import Callable
+
+from cloud.broker.mqtt import RECEIVE_MAXIMUM, MqttLink
+from cloud.broker.sharded import RunningLink, ShardedLink
+from cloud.clock import SystemClock
+from cloud.ingest_loop import IngestLoop
+from cloud.ports.batch import Batch, Commit, Outcome
+from cloud.ports.link import Arrival, Link
+from cloud.ports.shards import split_shard
+from cloud.settings import CloudSettings
+from cloud.store.commands import Commands
+from cloud.store.database import Database
+from cloud.store.stations import Stations
+from cloud.store.summaries import DeadLetter, ReceivedSummary, Summaries
+
+# Whole, so that a newer version may read what this one could not; a sender gone wild must not fill the disk.
+DEAD_LETTER_BYTES = 262_144
+
+
+def make_arrivals() -> queue.Queue[Arrival]:
+    """Return where arrivals wait: twice what one broker sends unacknowledged. Beyond that the broker keeps them."""
+    return queue.Queue(2 * RECEIVE_MAXIMUM)
+
+
+def brokers_of(settings: CloudSettings) -> tuple[str, ...]:
+    """Return the brokers as "HOST:PORT"."""
+    host, port = settings.broker.host, settings.broker.port
+    return settings.broker.shards or (f"[{host}]:{port}" if ":" in host else f"{host}:{port}",)
+
+
+def make_link(
+    brokers: tuple[str, ...],
+    client_id: str,
+    arrivals: queue.Queue[Arrival],
+    now: Callable[[], float],
+    *,
+    tls: ssl.SSLContext | None = None,
+    announce: bool = True,
+    channels: bool = True,
+) -> RunningLink:
+    """Return a link to one broker or over several (`announce` and `channels` as for `MqttLink`).
+
+    Raises:
+        InvalidConfig: one is no "HOST:PORT".
+    """
+    links = {
+        broker: MqttLink(*split_shard(broker), client_id, arrivals, now, tls=tls, announce=announce, channels=channels)
+        for broker in brokers
+    }
+    return ShardedLink(links) if len(links) > 1 else next(iter(links.values()))
+
+
+def make_ingest(
+    settings: CloudSettings, arrivals: queue.Queue[Arrival], link: Link, database: Database, clock: SystemClock
+) -> IngestLoop:
+    """Return the loop from arrivals to the database."""
+    return IngestLoop(
+        arrivals,
+        link,
+        make_commit(database),
+        clock.now,
+        clock.sleep,
+        batch_size=settings.ingest.batch,
+        batch_window_s=settings.ingest.batch_ms / 1e3,
+    )
+
+
+def make_commit(database: Database) -> Commit:
+    """Return what stores a batch."""
+    stations, summaries, commands = Stations(database), Summaries(database), Commands(database)
+
+    def commit(batch: Batch, now: float) -> Outcome:
+        received = [ReceivedSummary(summary, payload, now) for summary, payload in batch.summaries]
+        dead = [DeadLetter(name, reason, payload[:DEAD_LETTER_BYTES], now) for name, reason, payload in batch.dead]
+        new = summaries.commit(received, dead) if received or dead else 0
+        if batch.states or batch.reports:
+            stations.commit(batch.states, batch.reports, now)
+        for result in batch.results:
+            commands.answered(result)
+        return Outcome(new)
+
+    return commit
