@@ -10,17 +10,12 @@ from cloud.broker.mqtt import RECEIVE_MAXIMUM, MqttLink
 from cloud.broker.sharded import RunningLink, ShardedLink
 from cloud.clock import SystemClock
 from cloud.ingest_loop import IngestLoop
-from cloud.ports.batch import Batch, Commit, Outcome
+from cloud.ports.batch import Commit
 from cloud.ports.link import Arrival, Link
 from cloud.ports.shards import split_shard
 from cloud.settings import CloudSettings
-from cloud.store.commands import Commands
+from cloud.store.batches import Batches
 from cloud.store.database import Database
-from cloud.store.stations import Stations
-from cloud.store.summaries import DeadLetter, ReceivedSummary, Summaries
-
-# Whole, so that a newer version may read what this one could not; a sender gone wild must not fill the disk.
-DEAD_LETTER_BYTES = 262_144
 
 
 def make_arrivals() -> queue.Queue[Arrival]:
@@ -73,16 +68,4 @@ def make_ingest(
 
 def make_commit(database: Database) -> Commit:
     """Return what stores a batch."""
-    stations, summaries, commands = Stations(database), Summaries(database), Commands(database)
-
-    def commit(batch: Batch, now: float) -> Outcome:
-        received = [ReceivedSummary(summary, payload, now) for summary, payload in batch.summaries]
-        dead = [DeadLetter(name, reason, payload[:DEAD_LETTER_BYTES], now) for name, reason, payload in batch.dead]
-        new = summaries.commit(received, dead) if received or dead else 0
-        if batch.states or batch.reports:
-            stations.commit(batch.states, batch.reports, now)
-        for result in batch.results:
-            commands.answered(result)
-        return Outcome(new)
-
-    return commit
+    return Batches(database).commit

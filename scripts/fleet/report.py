@@ -33,10 +33,12 @@ class Report:
     """Counts are of summaries. `lost`: sent once or more, or acknowledged, and not in the database after the drain. `double`: rows
     beyond the first, and rows of summaries that nobody made.
 
-    `unsent`: made and never sent, still kept. `kept`: not acknowledged in the end, `unsent` among them. `gaps`: sequences missing
-    below the highest that is there. Latencies are seconds to `dn/ack`, `ack_*` from first sending and `made_*` from making.
-    `live_share`: of the summaries made while the backlog of the outage drained, by stations with a connection, those acknowledged
-    within twice the 95th percentile of before the outage; -1 without an outage. `per_s_peak`: acknowledged in the best second.
+    `dropped`: came again and were not stored again (-1: the workers do not say). `unsent`: made and never sent, still kept.
+    `kept`: not acknowledged in the end, `unsent` among them. `gaps`: sequences missing below the highest that is there.
+    `unheard`: times that the broker said nobody was subscribed. Latencies are seconds to `dn/ack`, `ack_*` from first sending and
+    `made_*` from making. `live_share`: of the summaries made while the backlog of the outage drained, by stations with a
+    connection, those acknowledged within twice the 95th percentile of before the outage; -1 without an outage. `per_s_peak`:
+    acknowledged in the best second.
     """
 
     connected_peak: int
@@ -45,6 +47,7 @@ class Report:
     sent: int
     committed: int
     resent: int
+    dropped: int
     lost: int
     double: int
     gaps: int
@@ -95,7 +98,7 @@ class Report:
 
 
 def make_report(
-    stations: Sequence[Station], tally: Tally, marks: Marks, rows: Rows, peaks: Peaks, worker_cpu_s: float
+    stations: Sequence[Station], tally: Tally, marks: Marks, rows: Rows, peaks: Peaks, worker_cpu_s: float, dropped: int
 ) -> Report:
     """Compare what was sent with what was committed."""
     unsent = {(s.name, s.boot, kept.seq) for s in stations for kept in s.kept() if kept.times == 0}
@@ -121,6 +124,7 @@ def make_report(
         sent=tally.sent,
         committed=committed,
         resent=tally.resent,
+        dropped=dropped,
         lost=lost,
         double=rows.double + foreign,
         gaps=rows.gaps(),

@@ -24,7 +24,7 @@ from scripts.fleet.report import Marks, Report, make_report
 from scripts.fleet.station import Clocks, Station
 from scripts.fleet.tally import Tally
 from scripts.fleet.watch import Peaks, Watch
-from scripts.fleet.workers import start_workers
+from scripts.fleet.workers import duplicates_dropped, start_workers
 
 # The stations of one group have the same frames behind them.
 _GROUPS = 16
@@ -75,7 +75,7 @@ def simulate(plan: Plan, folder: Path, say: Say) -> Report:
                 for worker in workers:
                     worker.stop(within_s=30.0)
             rows = read_rows(url, prefix)
-        return make_report(fleet.stations, fleet.tally, fleet.marks, rows, peaks, cpu_s)
+        return make_report(fleet.stations, fleet.tally, fleet.marks, rows, peaks, cpu_s, duplicates_dropped(workers))
     finally:
         if broker is not None:
             broker.child.kill()
@@ -169,6 +169,12 @@ async def _connect(fleet: Fleet) -> None:
             most, since_s = fleet.tally.connected, loop.time()
         await asyncio.sleep(0.05)
     fleet.say(f"{fleet.tally.connected:,} of {len(fleet.stations):,} stations are connected")
+    until_s = loop.time() + _CONNECT_PATIENCE_S
+    while not any(station.heard for station in fleet.stations):
+        if loop.time() > until_s:
+            fleet.say("no worker is subscribed; going on without")
+            return
+        await asyncio.sleep(0.05)
 
 
 async def _produce(fleet: Fleet, begun_s: float) -> None:

@@ -94,6 +94,8 @@ class Station:
         self._resend: asyncio.TimerHandle | None = None
         self._more_is_due = False
         self._closing = False
+        self.heard = False
+        """Whether its last birth reached a worker, as far as the broker says."""
         self._reconnect = dial(self._make_connection)
 
     @property
@@ -136,8 +138,9 @@ class Station:
         self._reconnect.stop()
         self._stop_resending()
         if self._connection is not None:
-            gone = self._state(self._free_packet_id(self._in_flight), online=False)
-            self._connection.send(gone + DISCONNECT)
+            name, packet_id = topic(self.name, Channel.STATE), self._free_packet_id(())
+            gone = Publish(name, self._state(online=False), 1, packet_id, retain=True)
+            self._connection.send(encode_publish(gone) + DISCONNECT)
             self._connection.close()
 
     def opened(self, connection: Connection, answer: Connack) -> None:
@@ -152,9 +155,7 @@ class Station:
         before = self._in_flight if answer.session_present else {}
         self._in_flight = {}
         subscribe = encode_subscribe(self._free_packet_id(before), [(topic(self.name, Channel.ACK), 0)])
-        birth_id = self._free_packet_id(before)
-        self._in_flight[birth_id] = 0
-        connection.send(subscribe + self._state(birth_id, online=True))
+        connection.send(subscribe + self._birth(self._free_packet_id(before)))
         now_s = self._clocks.monotonic()
         # Acknowledgements may have been lost with the connection: everything is due again.
         for seq in self._outstanding:
@@ -193,7 +194,7 @@ class Station:
             self._reconnect.later()
 
     def _make_connection(self) -> Connection:
-        will = Will(topic(self.name, Channel.STATE), self._birth(online=False), _WILL_DELAY_S)
+        will = Will(topic(self.name, Channel.STATE), self._state(online=False), _WILL_DELAY_S)
         hello = encode_connect(
             self.name,
             keep_alive_s=_KEEP_ALIVE_S,
@@ -207,10 +208,15 @@ class Station:
         seq = self._in_flight.pop(packet.packet_id, 0)
         # 128 and above is a refusal (quota, no rights): the summary is kept, and due again later.
         self._tally.refused += packet.reason >= 128
-        if packet.reason == NO_SUBSCRIBERS and seq in self._outstanding:
-            # A broker that came back before the workers did has just thrown it away, and says so.
+        again_s = self._random.uniform(*_UNHEARD_AGAIN_S)
+        # A broker that came back before the workers did has just thrown it away, and says so.
+        if seq == 0:
+            self.heard = packet.reason != NO_SUBSCRIBERS
+            if not self.heard:
+                self._loop.call_later(again_s, self._birth_again, self._connection)
+        elif packet.reason == NO_SUBSCRIBERS and seq in self._outstanding:
             self._tally.unheard += 1
-            self._kept[seq].due_s = self._clocks.monotonic() + self._random.uniform(*_UNHEARD_AGAIN_S)
+            self._kept[seq].due_s = self._clocks.monotonic() + again_s
             self._more_is_due = True
         self._pump()
         if self._more_is_due:
@@ -298,11 +304,16 @@ class Station:
             self._last_packet_id = self._last_packet_id % 65_535 + 1
         return self._last_packet_id
 
-    def _state(self, packet_id: int, *, online: bool) -> bytes:
+    def _birth(self, packet_id: int) -> bytes:
+        self._in_flight[packet_id] = 0
         name = topic(self.name, Channel.STATE)
-        return encode_publish(Publish(name, self._birth(online=online), 1, packet_id, retain=True))
+        return encode_publish(Publish(name, self._state(online=True), 1, packet_id, retain=True))
 
-    def _birth(self, *, online: bool) -> bytes:
+    def _birth_again(self, on: Connection | None) -> None:
+        if on is not None and on is self._connection and len(self._in_flight) < self._room:
+            on.send(self._birth(self._free_packet_id(())))
+
+    def _state(self, *, online: bool) -> bytes:
         at = max(self._clocks.wall(), 0.0)
         return encode_control(
             StationState(self.name, self.boot, online, at, "simulated", True, next_seq=self._next_seq)

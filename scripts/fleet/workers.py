@@ -1,8 +1,10 @@
-"""The cloud's workers of a simulated run: the product's own, each a process."""
+"""The cloud's workers of a simulated run: the product's own (`plumbline-cloud ingest`), each a process."""
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.fleet.child import Child
@@ -10,10 +12,27 @@ from scripts.fleet.child import Child
 
 def start_workers(count: int, url: str, host: str, port: int, folder: Path) -> list[Child]:
     """Start `count` workers that take from the broker at `host` and `port` and commit to the database at `url`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "cloud.toml"
+    # A JSON string is a TOML string too.
+    config.write_text(
+        f"database = {json.dumps(url)}\n\n[broker]\nhost = {json.dumps(host)}\nport = {port}\nclient_id = 'fleet'\n"
+    )
     workers = []
-    for number in range(1, count + 1):
-        command = [sys.executable, "-m", "scripts.fleet.worker", url, host, str(port), f"fleet-worker-{number}"]
-        worker = Child(f"worker {number}", command, folder / f"worker-{number}.log")
+    for number in range(count):
+        command = [sys.executable, "-m", "cloud", "ingest", "--config", str(config), "--json", "--worker", str(number)]
+        worker = Child(f"worker {number + 1}", command, folder / f"worker-{number + 1}.log")
         worker.start()
         workers.append(worker)
     return workers
+
+
+def duplicates_dropped(workers: Sequence[Child]) -> int:
+    """Return how many summaries the workers, now ended, had been sent again and did not store; -1 where one does not say."""
+    dropped = 0
+    for worker in workers:
+        try:
+            dropped += int(json.loads(worker.tail(1))["duplicates"])
+        except (ValueError, KeyError, TypeError):
+            return -1
+    return dropped
