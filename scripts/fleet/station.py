@@ -39,7 +39,7 @@ _FIRST_CREDIT = 20
 # A backlog never takes all the room, so that a new summary need not wait for it.
 _LEFT_FOR_LIVE = 2
 _RESEND_AFTER_S, _RESEND_AFTER_MOST_S = 10.0, 120.0
-_UNHEARD_AGAIN_S = (1.0, 3.0)
+_UNHEARD_AGAIN_S = (0.5, 2.0)
 _KEEP_ALIVE_S, _SESSION_EXPIRY_S, _WILL_DELAY_S = 60, 3600, 30
 _BUNDLE = "b" * 64
 
