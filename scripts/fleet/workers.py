@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.fleet.child import Child
+from scripts.story.processes import wait_until
 
 
 def start_workers(count: int, url: str, host: str, port: int, folder: Path) -> list[Child]:
@@ -36,3 +37,17 @@ def duplicates_dropped(workers: Sequence[Child]) -> int:
         except (ValueError, KeyError, TypeError):
             return -1
     return dropped
+
+
+def wait_subscribed(workers: Sequence[Child], within_s: float) -> None:
+    """Wait until every worker has told its log that it is with the broker.
+
+    Raises:
+        StepFailed: one ended by itself, or did not come in time.
+    """
+    wait_until(
+        "the workers are with the broker",
+        lambda: all("connected to broker" in worker.tail(1_000) for worker in workers),
+        within_s,
+        list(workers),
+    )
