@@ -121,6 +121,7 @@ def _postgres(url: str) -> Insert:
     connection = psycopg.connect(url.replace("postgresql+psycopg", "postgresql"), autocommit=True)
     types = {"key": "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY", "real": "DOUBLE PRECISION", "blob": "BYTEA"}
     connection.execute(f"CREATE TABLE summaries {_TABLE.format_map(types)}")
+    connection.execute("ALTER TABLE summaries ALTER payload SET STORAGE EXTERNAL")
     into = f"COPY summaries ({_COLUMNS}) FROM STDIN (FORMAT BINARY)"
     kinds = ("text", "text", "int8", "float8", "float8", "float8", "text", "int8", "int8", "int8", "bytea")
 
