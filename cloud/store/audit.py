@@ -24,8 +24,15 @@ class AuditEntry:
     hash: str
 
 
+# Any number but those of `cloud.store.schema` and `cloud.store.partitions`.
+_LOCK = 0x504C_4D44
+
+
 def write_audit(connection: Connection, at: float, actor: str, act: str, detail: str) -> None:
     """Append an entry inside the transaction of the act itself, so neither exists without the other."""
+    if connection.dialect.name == "postgresql":
+        # SQLite has one writer at a time; here two would follow the same line, and the chain fork.
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
     last = connection.execute(select(audit.c.hash).order_by(audit.c.id.desc()).limit(1)).scalar() or ""
     digest = _chain(last, at, actor, act, detail)
     connection.execute(audit.insert().values(at=at, actor=actor, act=act, detail=detail, hash=digest))

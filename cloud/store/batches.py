@@ -15,7 +15,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, bindparam, select, text, tuple_, update
+from sqlalchemy import Connection, select, text, tuple_
 
 from cloud.ports.batch import Batch, Outcome, key_of
 from cloud.store.commands import write_answer
@@ -79,9 +79,10 @@ class Batches:
             TransientError: the database did not take it now. Storing it again is always right.
         """
         born = [state for state in batch.states if state.online and state.next_seq > 0]
-        names = {summary.header.station for summary, _ in batch.summaries} | {state.station for state in born}
+        names = {summary.header.station for summary, _ in batch.summaries}
+        names |= {state.station for state in batch.states} | {report.station for report in batch.reports}
         rows = {id(summary): summary_row(summary, payload, now) for summary, payload in batch.summaries}
-        self._partitions.make(row["filed_at"] for row in rows.values())
+        self._partitions.make((row["filed_at"] for row in rows.values()), now)
         changes = _Changes()
         with self._database.write() as connection:
             if names:
@@ -92,7 +93,7 @@ class Batches:
                 known = self._boots(connection, keys)
                 _note_births(born, known, changes)
                 self._sort(connection, batch, known, changes)
-                self._store(connection, [rows[id(summary)] for summary, _, _ in changes.new], changes, now)
+                self._store(connection, [rows[id(each[0])] for each in changes.new], changes, now)
                 self._keep_boots(connection, known)
                 self._keep_totals(connection, changes)
             dead = [dead_row(letter, now) for letter in batch.dead]
@@ -114,11 +115,11 @@ class Batches:
             self._database.insert_rows(connection, station_totals, absent, ignore_known=True)
             connection.execute(lock, {"names": names})
 
-    @staticmethod
-    def _boots(connection: Connection, keys: Iterable[BootKey]) -> dict[BootKey, _Boot]:
+    def _boots(self, connection: Connection, keys: Iterable[BootKey]) -> dict[BootKey, _Boot]:
         known = {key: _Boot(Sequences()) for key in keys}
-        for some in _portions(sorted(known)):
-            for row in connection.execute(select(boots).where(tuple_(boots.c.station, boots.c.boot).in_(some))):
+        query = select(boots).where(self._database.among(boots.c.station, sorted({station for station, _ in known})))
+        for row in connection.execute(query):
+            if (row.station, row.boot) in known:
                 sequences = sequences_from(row.highest, row.missing)
                 known[row.station, row.boot] = _Boot(sequences, row.highest_at, (row.birth_at, row.birth_next))
         return known
@@ -176,31 +177,25 @@ class Batches:
             d.insert_rows(connection, gaps, told)
 
     def _keep_boots(self, connection: Connection, known: dict[BootKey, _Boot]) -> None:
-        for (station, boot), each in sorted(known.items()):
-            if each.changed:
-                values = {
-                    "station": station,
-                    "boot": boot,
-                    "watermark": each.sequences.watermark,
-                    "highest": each.sequences.highest,
-                    "missing": each.sequences.to_json(),
-                    "highest_at": each.highest_at,
-                    "birth_at": each.birth[0],
-                    "birth_next": each.birth[1],
-                }
-                connection.execute(self._database.upsert(boots, ("station", "boot"), values))
-
-    @staticmethod
-    def _keep_totals(connection: Connection, changes: _Changes) -> None:
-        c = station_totals.c
-        raise_by = {name: c[name] + bindparam(f"by_{name}") for name in _COUNTED}
-        statement = update(station_totals).where(c.station == bindparam("of")).values(**raise_by)
         rows = [
-            {"of": station, **{f"by_{name}": by for name, by in more.items()}}
-            for station, more in sorted(changes.totals.items())
+            {
+                "station": station,
+                "boot": boot,
+                "watermark": each.sequences.watermark,
+                "highest": each.sequences.highest,
+                "missing": each.sequences.to_json(),
+                "highest_at": each.highest_at,
+                "birth_at": each.birth[0],
+                "birth_next": each.birth[1],
+            }
+            for (station, boot), each in sorted(known.items())
+            if each.changed
         ]
-        if rows:
-            connection.execute(statement, rows)
+        self._database.upsert_rows(connection, boots, ("station", "boot"), rows)
+
+    def _keep_totals(self, connection: Connection, changes: _Changes) -> None:
+        rows = [{"station": station, **more} for station, more in sorted(changes.totals.items())]
+        self._database.upsert_rows(connection, station_totals, ("station",), rows, add=True)
 
 
 def _take(boot: _Boot, summary: Summary, changes: _Changes) -> None:

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    String,
+    Table,
+    bindparam,
+    create_engine,
+    event,
+    func,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, OperationalError
 
-from cloud.store.arrays import array_insert, as_arrays
+from cloud.store.arrays import array_insert, array_update, as_arrays, doing_update, value_insert
 from cloud.store.schema import bring_up_to_date
 from contract.errors import InvalidConfig, StorageFull, TransientError
 
@@ -40,22 +54,8 @@ class Database:
         self._writer = engine.execution_options(writes=True)
         self.is_postgresql = engine.dialect.name == "postgresql"
         try:
-            with engine.connect():
-                pass
-            if upgrade:
-                bring_up_to_date(self._writer)
-        except OperationalError as error:
-            self.close()
-            hint = "check `database` in cloud.toml, and that the folder exists and may be written"
-            if self.is_postgresql:
-                hint = "check `database` in cloud.toml, and that the server runs and lets this user in"
-            shown = engine.url.render_as_string(hide_password=True)
-            raise InvalidConfig(f"cannot open the database {shown}: {error.orig}", hint=hint) from error
-        except (DatabaseError, UnicodeDecodeError) as error:
-            self.close()
-            hint = "move the file away to start afresh, or restore a backup"
-            raise InvalidConfig(f"{url} is no usable database: {getattr(error, 'orig', error)}", hint=hint) from error
-        except InvalidConfig:
+            self._open(upgrade)
+        except BaseException:
             self.close()
             raise
 
@@ -101,14 +101,55 @@ class Database:
 
         `ignore_known`: leave out those whose key is there.
         """
+        self._insert_many(connection, table, rows, "DO NOTHING" if ignore_known else "")
+
+    def upsert_rows(
+        self,
+        connection: Connection,
+        table: Table,
+        keys: Sequence[str],
+        rows: Sequence[Mapping[str, Any]],
+        *,
+        add: bool = False,
+    ) -> None:
+        """Insert `rows`, all of the same columns; where one with its `keys` is there, its other columns are replaced or added to.
+
+        Rows are locked in the order given: writers that give them sorted never wait for each other in a circle.
+        """
+        if rows:
+            self._insert_many(connection, table, rows, doing_update(table, tuple(rows[0]), keys, add))
+
+    def update_rows(self, connection: Connection, table: Table, key: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Give the row with each `key` the other columns of `rows`, which all have the same."""
         if not rows:
             return
+        columns = tuple(rows[0])
         if self.is_postgresql:
-            statement = array_insert(table, tuple(rows[0]), ignore_known)
-            connection.exec_driver_sql(statement, as_arrays(rows))
+            connection.exec_driver_sql(array_update(table, key, columns), as_arrays(rows))
         else:
-            insert = self.insert_new(table) if ignore_known else table.insert()
-            connection.execute(insert, [dict(row) for row in rows])
+            others = [name for name in columns if name != key]
+            statement = f"UPDATE {table.name} SET {', '.join(f'{name} = ?' for name in others)} WHERE {key} = ?"
+            connection.exec_driver_sql(statement, [(*(row[name] for name in others), row[key]) for row in rows])
+
+    def _insert_many(
+        self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], conflict: str
+    ) -> None:
+        if not rows:
+            return
+        columns = tuple(rows[0])
+        if self.is_postgresql:
+            connection.exec_driver_sql(array_insert(table, columns, conflict), as_arrays(rows))
+        else:
+            values = [tuple(row[name] for name in columns) for row in rows]
+            connection.exec_driver_sql(value_insert(table, columns, conflict), values)
+
+    def among(self, column: Column[Any], values: Iterable[str]) -> ColumnElement[bool]:
+        """Return the condition that a text column is one of `values`, however many, in one parameter."""
+        if self.is_postgresql:
+            wanted = bindparam(None, list(values), type_=postgresql.ARRAY(String))
+            return column == func.any(wanted)
+        each = func.json_each(json.dumps(list(values))).table_valued("value")
+        return column.in_(select(each.c.value))
 
     def insert_new(self, table: Table) -> Any:
         """Return INSERT ... ON CONFLICT DO NOTHING."""
@@ -124,6 +165,25 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         self._reader.dispose()
+
+    def _open(self, upgrade: bool) -> None:
+        shown = self._reader.url.render_as_string(hide_password=True)
+        file = self._reader.url.database
+        if not upgrade and not self.is_postgresql and file and not Path(file).exists():
+            raise InvalidConfig(f"there is no database {file} yet", hint="the first `plumbline-cloud serve` makes it")
+        try:
+            with self._reader.connect():
+                pass
+            if upgrade:
+                bring_up_to_date(self._writer)
+        except OperationalError as error:
+            hint = "check `database` in cloud.toml, and that the folder exists and may be written"
+            if self.is_postgresql:
+                hint = "check `database` in cloud.toml, and that the server runs and lets this user in"
+            raise InvalidConfig(f"cannot open the database {shown}: {error.orig}", hint=hint) from error
+        except (DatabaseError, UnicodeDecodeError) as error:
+            hint = "move the file away to start afresh, or restore a backup"
+            raise InvalidConfig(f"{shown} is no usable database: {getattr(error, 'orig', error)}", hint=hint) from error
 
     def _insert(self, table: Table) -> Any:
         return (postgresql if self.is_postgresql else sqlite).insert(table)

@@ -10,9 +10,10 @@ import math
 from collections.abc import Iterable
 from datetime import datetime, timezone
 
-from sqlalchemy import Connection, text
+from sqlalchemy import ColumnElement, Connection, func, select, text
 
 from cloud.store.database import Database
+from cloud.store.summary_tables import summaries
 from contract.errors import TransientError
 
 WEEK_S = 7 * 86_400.0
@@ -20,8 +21,9 @@ WEEK_S = 7 * 86_400.0
 _FIRST_MONDAY_S = 4 * 86_400.0
 # Any number but that of `cloud.store.schema`.
 _LOCK = 0x504C_4D43
-# A batch waits no longer than this for whoever reads the table; then the rows go to the default partition.
-_PATIENCE_MS = 2_000
+# A batch waits no longer than this for whoever reads the table (a backup, say); then the rows go to the default partition.
+_PATIENCE_MS = 1_000
+_AGAIN_S = 60.0
 
 _NAMES = """SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
 WHERE i.inhparent = 'summaries'::regclass ORDER BY c.relname"""
@@ -45,39 +47,52 @@ def partition_names(connection: Connection) -> list[str]:
 class Partitions:
     """Makes the weeks' partitions, and drops old ones. On SQLite there are none, and it does nothing."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, patience_ms: int = _PATIENCE_MS) -> None:
+        self._database, self._patience_ms = database, patience_ms
         self._made: set[float] = set()
+        self._failed_at = -_AGAIN_S
 
-    def make(self, times: Iterable[float]) -> None:
-        """Make the partitions of the weeks of `times` where they are missing and that can be done now."""
+    def make(self, times: Iterable[float], now: float) -> None:
+        """Make the partitions of the weeks of `times` where they are missing and that can be done; else not again for a minute."""
         if not self._database.is_postgresql:
             return
         missing = {week_of(at) for at in times} - self._made
-        for week in sorted(missing):
-            try:
+        if not missing or 0.0 <= now - self._failed_at < _AGAIN_S:
+            return
+        try:
+            for week in sorted(missing):
                 with self._database.write() as connection:
+                    connection.exec_driver_sql(f"SET LOCAL lock_timeout = {self._patience_ms}")
                     _make(connection, week)
-            except TransientError:
-                continue  # somebody reads the table for long: the rows go to the default partition meanwhile
-            self._made.add(week)
+                self._made.add(week)
+        except TransientError:
+            self._failed_at = now
 
-    def drop_before(self, connection: Connection, at: float) -> int:
-        """Drop the partitions whose whole week lies before `at`; return how many rows that were."""
-        gone = 0
-        if self._database.is_postgresql:
-            last = partition_name(week_of(at))
-            for name in partition_names(connection):
-                if name < last and name != "summaries_default":
-                    gone += int(connection.execute(text(f"SELECT count(*) FROM {name}")).scalar_one())
-                    connection.execute(text(f"DROP TABLE {name}"))
-            self._made = {week for week in self._made if partition_name(week) >= last}
+    def drop_before(self, connection: Connection, at: float, if_all: ColumnElement[bool]) -> int:
+        """Drop the partitions of weeks over before `at` all of whose rows are `if_all`; return how many rows that were."""
+        if not self._database.is_postgresql:
+            return 0
+        gone, kept = 0, partition_name(week_of(at))
+        for name in partition_names(connection):
+            if name == "summaries_default" or name >= kept:
+                continue
+            rows = select(func.count(), func.count().filter(if_all)).select_from(summaries)
+            bounds = (summaries.c.filed_at >= (week := _week_named(name)), summaries.c.filed_at < week + WEEK_S)
+            total, droppable = connection.execute(rows.where(*bounds)).one()
+            if total == droppable:
+                connection.exec_driver_sql(f"DROP TABLE {name}")
+                self._made.discard(week)
+                gone += total
         return gone
+
+
+def _week_named(name: str) -> float:
+    day = datetime.strptime(name.removeprefix("summaries_w"), "%Y%m%d")
+    return day.replace(tzinfo=timezone.utc).timestamp()
 
 
 def _make(connection: Connection, week: float) -> None:
     name, start, end = partition_name(week), week, week + WEEK_S
-    connection.exec_driver_sql(f"SET LOCAL lock_timeout = {_PATIENCE_MS}")
     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
     if name in partition_names(connection):
         return

@@ -7,6 +7,7 @@ import hmac
 from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection, select
+from sqlalchemy.sql.schema import ScalarElementColumnDefault
 
 from cloud.ports.stations import StationStatus
 from cloud.store.database import Database
@@ -87,12 +88,11 @@ def write_states(
         changed.setdefault(state.station, {})
     for report in reports:
         changed.setdefault(report.station, {}).update(_report_values(report, now))
-    spoke = sorted({state.station for state in states})
-    known: dict[str, tuple[str, bool]] = {}
-    if spoke:
-        c = station_status.c
-        query = select(c.station, c.boot, c.online).where(c.station.in_(spoke)).order_by(c.station).with_for_update()
-        known = {row.station: (row.boot, row.online) for row in connection.execute(query)}
+    c = station_status.c
+    query = select(c.station, c.boot, c.online).where(database.among(c.station, sorted(changed)))
+    rows = connection.execute(query.order_by(c.station).with_for_update()).all() if changed else []
+    known = {row.station: (row.boot, row.online) for row in rows}
+    there = set(known)
     for state in states:
         before = known.get(state.station)
         # DESIGN 5: a Will of an earlier session must not take a reborn station offline.
@@ -106,9 +106,22 @@ def write_states(
         if state.agent_version:
             values["agent_version"] = state.agent_version
         known[state.station] = (state.boot, state.online)
+    fresh = [{"station": station, **_BLANK} for station in sorted(set(changed) - there) if changed[station]]
+    database.insert_rows(connection, station_status, fresh, ignore_known=True)
+    alike: dict[tuple[str, ...], list[dict[str, object]]] = {}
     for station, row in sorted(changed.items()):
         if row:
-            connection.execute(database.upsert(station_status, "station", {"station": station, **row}))
+            alike.setdefault(tuple(sorted(row)), []).append({"station": station, **row})
+    for some in alike.values():
+        database.update_rows(connection, station_status, "station", some)
+
+
+# What a station is before it said anything.
+_BLANK = {
+    column.name: column.default.arg
+    for column in station_status.c
+    if isinstance(column.default, ScalarElementColumnDefault)
+}
 
 
 def _report_values(report: ReportedState, now: float) -> dict[str, object]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cloud.store.database import Database
+from cloud.store.summary_tables import dead_letters
 from contract.errors import InvalidConfig, TransientError
 from tests.fakes.cloud_tables import Tables, open_tables
 
@@ -37,14 +38,13 @@ def test_an_address_that_is_none_is_one_line(url: str) -> None:
 
 def test_a_write_that_fails_half_way_leaves_nothing(tables: Tables) -> None:
     with pytest.raises(KeyError), tables.database.write() as connection:
-        connection.exec_driver_sql(
-            "INSERT INTO dead_letters (received_at, topic, reason, payload) VALUES (1, 't', 'r', x'00')"
-        )
+        connection.execute(dead_letters.insert().values(received_at=1.0, topic="t", reason="r", payload=b"\x00"))
         raise KeyError
     assert tables.summaries.dead_letter_count() == 0
 
 
-def test_a_database_that_another_program_holds_is_an_error_that_passes(tables: Tables, tmp_path: Path) -> None:
+def test_a_database_that_another_program_holds_is_an_error_that_passes(tmp_path: Path) -> None:
+    tables = open_tables(tmp_path / "cloud.db")
     other = open_tables(tmp_path / "cloud.db")
     held, done = threading.Event(), threading.Event()
 
@@ -66,3 +66,4 @@ def test_a_database_that_another_program_holds_is_an_error_that_passes(tables: T
         done.set()
         holder.join()
         other.database.close()
+        tables.database.close()
