@@ -10,7 +10,6 @@ from cloud.broker.mqtt import RECEIVE_MAXIMUM, MqttLink
 from cloud.broker.sharded import RunningLink, ShardedLink
 from cloud.clock import SystemClock
 from cloud.ingest_loop import IngestLoop
-from cloud.ports.batch import Commit
 from cloud.ports.link import Arrival, Link
 from cloud.ports.shards import split_shard
 from cloud.settings import CloudSettings
@@ -58,14 +57,9 @@ def make_ingest(
     return IngestLoop(
         arrivals,
         link,
-        make_commit(database),
+        Batches(database).commit,
         clock.now,
         clock.sleep,
         batch_size=settings.ingest.batch,
         batch_window_s=settings.ingest.batch_ms / 1e3,
     )
-
-
-def make_commit(database: Database) -> Commit:
-    """Return what stores a batch."""
-    return Batches(database).commit

@@ -8,6 +8,8 @@ whose word counts and whose reason is told.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +33,8 @@ _LIMITS = (
 # Below so many windows of one shape there is nothing to win.
 _LEAST = 4
 
-_Ints = NDArray[np.int64]
+# Any integer type whose values fit int64: they are compared with int64, and only widened where windows differ in width.
+_Ints = NDArray[Any]
 _Flags = NDArray[np.bool_]
 
 
@@ -82,9 +85,11 @@ def _may_be_sound(window: WindowWire) -> bool:
     return True
 
 
-def _sizes(labels: int, products: bool) -> list[tuple[str, int]]:
+@lru_cache(maxsize=64)
+def _sizes(labels: int, products: bool) -> tuple[tuple[str, int], ...]:
     parts = [(part.name, part.stop - part.start) for part in layout(labels).values()]
-    return [p for p in parts if products or p[0] != "products"] + [("range", 2 * N_STATISTICS), ("distinct", REGISTERS)]
+    parts += [("range", 2 * N_STATISTICS), ("distinct", REGISTERS)]
+    return tuple(part for part in parts if products or part[0] != "products")
 
 
 def _sound(group: Sequence[WindowWire], labels: int, products: bool) -> _Flags:
@@ -113,19 +118,25 @@ def _sound(group: Sequence[WindowWire], labels: int, products: bool) -> _Flags:
     return fine
 
 
+@lru_cache(maxsize=64)
 def _signed(labels: int) -> frozenset[str]:
     return frozenset(part.name for part in layout(labels).values() if part.signed) | {"range"}
 
 
 def _column(group: Sequence[WindowWire], name: str, size: int, signed: bool, fine: _Flags) -> _Ints:
-    """Return one section of every window, int64[len(group), size]; clears `fine` where a value passes 63 bits."""
+    """Return one section of every window, int[len(group), size]; clears `fine` where a value passes 63 bits."""
     packed = [window.sections[name] for window in group]
+    kind = "i" if signed else "u"
+    first = packed[0][0]
+    if first < 8 and all(each[0] == first for each in packed):
+        raw = np.frombuffer(b"".join(packed), np.uint8).reshape(len(group), -1)
+        return np.ascontiguousarray(raw[:, 1:]).view(f"<{kind}{first}")
     widths = np.array([each[0] for each in packed])
     found = np.empty((len(group), size), np.int64)
     for width in set(widths.tolist()):
         here = np.flatnonzero(widths == width)
         raw = np.frombuffer(b"".join([packed[index] for index in here]), np.uint8).reshape(len(here), -1)
-        read = np.ascontiguousarray(raw[:, 1:]).view(f"<{'i' if signed else 'u'}{width}")
+        read = np.ascontiguousarray(raw[:, 1:]).view(f"<{kind}{width}")
         if read.dtype == np.uint64:
             fine[here[(read > np.uint64(np.iinfo(np.int64).max)).any(axis=1)]] = False
         found[here] = read.astype(np.int64)

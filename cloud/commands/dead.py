@@ -95,11 +95,11 @@ def _show(args: argparse.Namespace) -> int:
 def _replay(args: argparse.Namespace) -> int:
     from cloud.clock import SystemClock
     from cloud.dead_replay import replay
-    from cloud.ingest_wiring import make_commit
+    from cloud.store.batches import Batches
 
     clock, ends = SystemClock(), []
     with _opened(args) as (letters, database):
-        commit = make_commit(database)
+        commit = Batches(database).commit
         for number in _chosen(args, letters.ids):
             letter = letters.get(number)
             replayed = replay(letter.entry.topic, letter.payload, commit, clock.now())

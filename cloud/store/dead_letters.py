@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import delete, func, select
 
 from cloud.store.database import Database
-from cloud.store.tables import dead_letters
+from cloud.store.summary_tables import dead_letters
 from contract.errors import NotFound
 
 # Ids in one statement; SQLite takes 999 parameters at least.

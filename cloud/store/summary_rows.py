@@ -7,8 +7,8 @@ from typing import Any
 
 from contract.messages import Summary
 
-# Enough to see what was sent; a sender gone wild must not fill the disk.
-DEAD_LETTER_BYTES = 4_096
+# Whole, so that a newer version may read what this one could not; a sender gone wild must not fill the disk.
+DEAD_LETTER_BYTES = 262_144
 _GAP_WHY_CHARS = 500
 _DAY_S = 86_400.0
 OLDEST_S, NEWEST_S = 400 * _DAY_S, _DAY_S

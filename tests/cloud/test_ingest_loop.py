@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from cloud.ingest_loop import IngestLoop
 from cloud.ports.batch import Batch, Commit, Outcome
 from cloud.ports.link import Arrival
-from contract.codec import encode_control, encode_summary
+from contract.codec import SummaryKey, encode_control, encode_summary
 from contract.errors import StorageFull, TransientError
 from contract.messages import Accounting, Command, CommandResult, ReportedState, StationState, Summary
 from contract.topics import Channel, topic
@@ -191,8 +191,8 @@ def test_what_cannot_be_acknowledged_and_comes_again_and_again_is_one_dead_lette
     for _ in range(5):
         desk.loop.ingest([desk.arrival(topic("s1", Channel.SUMMARY), b"rotten"), desk.arrival("x", b"rotten")])
     assert len(desk.dead()) == 2 and desk.loop.dead == 2 and len(desk.done) == 10
-    for number in range(1200):  # what is remembered is bounded
-        desk.loop.ingest([desk.arrival("x", b"%d" % number)])
+    # What is remembered is bounded.
+    desk.loop.ingest([desk.arrival("x", b"%d" % number) for number in range(1200)])
     desk.loop.ingest([desk.arrival("x", b"rotten")])
     assert desk.loop.dead == 1203
 
@@ -251,3 +251,69 @@ def test_any_arrival_order_repetition_and_crash_gives_the_same_totals(data: st.D
         tables.database.close()
     assert [(t.summaries, t.passed, t.missing_seqs) for t in totals] == [(5, 15, 0)] * 2
     assert len(acknowledged) == 10
+
+
+def test_a_conflict_is_told_as_one_and_kept_as_a_dead_letter_and_never_called_done(desk: Desk) -> None:
+    stored, cloned = summary("s1", 1), summary("s1", 2, passed=99)
+    told_before: list[int] = []
+
+    def commit(batch: Batch, now: float) -> Outcome:
+        told_before.append(len(desk.link.published) + len(desk.done))
+        outcome = commit_batch(desk.tables, Batch(batch.summaries[:1], dead=batch.dead), now)
+        clash = [SummaryKey("s1", "b1", 2)] if batch.summaries else []
+        return Outcome(outcome.new, conflicts=tuple(clash))
+
+    desk.commit = commit
+    desk.loop.ingest([desk.sum(stored), desk.sum(cloned)])
+    assert [(a.ranges, a.conflicts) for a in desk.link.acks()] == [(((1, 1),), ((2, 2),))]
+    assert [payload for _, payload in desk.dead()] == [encode_summary(cloned)]
+    assert "another device counts under the same boot" in desk.dead()[0][0]
+    assert told_before == [0, 0], "nobody is told before the letter is stored"
+    counts = desk.loop.counts
+    assert (counts.committed, counts.conflicts, counts.duplicates, counts.dead) == (1, 1, 0, 1)
+    desk.loop.ingest([desk.sum(stored), desk.sum(cloned)])
+    assert len(desk.dead()) == 1 and desk.link.acks()[1].conflicts == ((2, 2),), "told again, kept once"
+
+
+def test_a_restored_station_is_asked_for_a_new_boot_before_it_sends_a_row(desk: Desk) -> None:
+    desk.commit = lambda batch, now: Outcome(renew=(("s1", "b1"),))
+    desk.loop.ingest([desk.say(Channel.STATE, StationState("s1", "b1", True, T0, next_seq=3))])
+    (ack,) = desk.link.acks()
+    assert (ack.station, ack.boot, ack.ranges, ack.conflicts, ack.renew_boot) == ("s1", "b1", (), (), True)
+
+
+def test_a_station_that_sends_without_pause_hears_of_many_batches_in_one_ack(desk: Desk) -> None:
+    """Acks are bounded in rate: the clock stands still here, and more waits in the queue."""
+    waits = desk.sum(summary("s1", 9))
+    desk.loop.ingest([desk.sum(summary("s1", 1))])
+    desk.queue.put(waits)
+    for seq in range(2, 6):
+        desk.loop.ingest([desk.sum(summary("s1", seq))])
+    assert len(desk.link.acks()) == 1 and len(desk.done) == 5, "the broker is told at once"
+    desk.queue.get()
+    desk.loop.ingest([waits])
+    assert [a.ranges for a in desk.link.acks()] == [((1, 1),), ((2, 5), (9, 9))]
+
+
+def test_credit_falls_while_arrivals_pile_up_and_comes_back(desk: Desk) -> None:
+    loop = IngestLoop(queue.Queue(10), desk.link, lambda b, n: Outcome(), desk.clock.now, desk.clock.sleep)
+    assert loop.credit() == 100
+    for seq in range(10):
+        loop._arrivals.put(desk.sum(summary("s1", seq)))
+    assert loop.credit() == 1
+    for _ in range(10):
+        loop._arrivals.get()
+    assert loop.credit() == 100
+
+    def slow(batch: Batch, now: float) -> Outcome:
+        desk.clock.forward(4.0)
+        return Outcome(len(batch.summaries))
+
+    desk.commit = slow
+    for seq in range(1, 10):
+        desk.loop.ingest([desk.sum(summary("s1", seq))])
+    assert [a.credit for a in desk.link.acks()][-1] < 10
+    desk.commit = lambda batch, now: Outcome(len(batch.summaries))
+    for seq in range(10, 40):
+        desk.loop.ingest([desk.sum(summary("s1", seq))])
+    assert [a.credit for a in desk.link.acks()][-1] == 100
