@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from random import Random
 
 from scripts.fleet.broker import OwnBroker, own_broker, parse_broker
 from scripts.fleet.child import Child
+from scripts.fleet.clocks import clocks_off_by
 from scripts.fleet.connection import Connection
 from scripts.fleet.databases import database, read_rows
 from scripts.fleet.limits import raise_file_limit
@@ -21,7 +21,7 @@ from scripts.fleet.payloads import make_templates
 from scripts.fleet.plan import Plan
 from scripts.fleet.reconnect import Door, Reconnect
 from scripts.fleet.report import Marks, Report, make_report
-from scripts.fleet.station import Clocks, Station
+from scripts.fleet.station import Station
 from scripts.fleet.tally import Tally
 from scripts.fleet.watch import Peaks, Watch
 from scripts.fleet.workers import duplicates_dropped, start_workers
@@ -119,8 +119,7 @@ def _make_stations(fleet: Fleet, prefix: str) -> list[Station]:
     digits = len(str(plan.stations))
     stations = []
     for number in range(plan.stations):
-        off_s = random.uniform(-plan.skew_s, plan.skew_s)
-        clocks = Clocks(time.monotonic, partial(_shifted_clock, off_s))
+        clocks = clocks_off_by(random.uniform(-plan.skew_s, plan.skew_s))
         own = Random(random.getrandbits(64))
 
         def dial(make: Callable[[], Connection], own: Random = own) -> Reconnect:
@@ -130,10 +129,6 @@ def _make_stations(fleet: Fleet, prefix: str) -> list[Station]:
         template = templates[number % len(templates)]
         stations.append(Station(name, boot, template, fleet.tally, clocks, dial, own))
     return stations
-
-
-def _shifted_clock(off_s: float) -> float:
-    return max(time.time() + off_s, 60.0)
 
 
 async def _run(fleet: Fleet) -> None:

@@ -8,14 +8,15 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Container, Iterator
-from dataclasses import dataclass
 from random import Random
 
 from contract.codec import decode_control, encode_control
 from contract.errors import BadMessage
 from contract.messages import Ack, Header, StationState
 from contract.topics import Channel, topic
+from scripts.fleet.clocks import Clocks
 from scripts.fleet.connection import Connection
+from scripts.fleet.kept import Kept
 from scripts.fleet.mqtt_codec import (
     DISCONNECT,
     NO_SUBSCRIBERS,
@@ -38,30 +39,9 @@ _MOST_IN_FLIGHT = 20
 _FIRST_CREDIT = 20
 # A backlog never takes all the room, so that a new summary need not wait for it.
 _LEFT_FOR_LIVE = 2
-_RESEND_AFTER_S, _RESEND_AFTER_MOST_S = 10.0, 120.0
 _UNHEARD_AGAIN_S = (0.5, 2.0)
 _KEEP_ALIVE_S, _SESSION_EXPIRY_S, _WILL_DELAY_S = 60, 3600, 30
 _BUNDLE = "b" * 64
-
-
-@dataclass(slots=True)
-class Kept:
-    """A summary that is not acknowledged yet, sent `times` times; the payload is made of it whenever it is sent."""
-
-    seq: int
-    produced_s: float
-    ended_at: float
-    sent_s: float = 0.0
-    due_s: float = 0.0
-    times: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Clocks:
-    """Monotonic seconds for what is measured, and the wall clock as this station has it, right or wrong."""
-
-    monotonic: Callable[[], float]
-    wall: Callable[[], float]
 
 
 class Station:
@@ -205,7 +185,7 @@ class Station:
         return Connection(self, hello, _KEEP_ALIVE_S)
 
     def _take_puback(self, packet: Puback) -> None:
-        seq = self._in_flight.pop(packet.packet_id, 0)
+        seq = self._in_flight.pop(packet.packet_id, None)
         # 128 and above is a refusal (quota, no rights): the summary is kept, and due again later.
         self._tally.refused += packet.reason >= 128
         again_s = self._random.uniform(*_UNHEARD_AGAIN_S)
@@ -214,7 +194,7 @@ class Station:
             self.heard = packet.reason != NO_SUBSCRIBERS
             if not self.heard:
                 self._loop.call_later(again_s, self._birth_again, self._connection)
-        elif packet.reason == NO_SUBSCRIBERS and seq in self._outstanding:
+        elif seq is not None and packet.reason == NO_SUBSCRIBERS and seq in self._outstanding:
             self._tally.unheard += 1
             self._kept[seq].due_s = self._clocks.monotonic() + again_s
             self._more_is_due = True
@@ -243,8 +223,8 @@ class Station:
         if connection is None or connection.paused:
             return False
         # Without credit, one at a time still asks whether there is some.
-        allowed, left = max(1, self._credit), left_free
-        return len(self._in_flight) < max(1, self._room - left) and len(self._outstanding) < max(1, allowed - left)
+        room, credit = max(1, self._room - left_free), max(1, self._credit - left_free)
+        return len(self._in_flight) < room and len(self._outstanding) < credit
 
     def _pump(self) -> None:
         """Send what was never sent, oldest first, as far as the broker and the cloud have room."""
@@ -282,15 +262,11 @@ class Station:
 
     def _transmit(self, kept: Kept, packet_id: int, *, dup: bool) -> None:
         assert self._connection is not None
-        now_s = self._clocks.monotonic()
         if kept.times == 0:
-            kept.sent_s = now_s
             self._tally.sent += 1
         else:
             self._tally.resent += 1
-        wait_s = min(_RESEND_AFTER_S * 2.0**kept.times, _RESEND_AFTER_MOST_S) * self._random.uniform(1.0, 1.5)
-        kept.due_s = now_s + wait_s
-        kept.times += 1
+        kept.sent(self._clocks.monotonic(), self._random.random())
         self._outstanding.add(kept.seq)
         header = Header(
             self.name, self.boot, kept.seq, kept.ended_at - 60.0, kept.ended_at, kept.produced_s, True, _BUNDLE
