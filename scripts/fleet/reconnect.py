@@ -10,21 +10,28 @@ from random import Random
 from scripts.fleet.connection import Connection
 
 _FIRST_S, _MOST_S, _DIAL_WITHIN_S = 0.5, 30.0, 20.0
-_REFUSED_FOR_S = 0.2
+_REFUSED_FOR_S, _MOST_AT_ONCE = 0.2, 100
 
 
 @dataclass(slots=True)
 class Door:
-    """Where the broker is; `shut` while the network to it is down, `refused_s` when it last refused anybody (loop time).
+    """Where the broker is; `shut` while the network to it is down.
 
-    Ten thousand refused dials take this one process longer than an outage lasts, where each real station has a machine of its own:
-    for a moment, one refusal is everybody's.
+    Ten thousand refused dials take this one process longer than an outage lasts, where each real station has a machine of its own.
+    So one refusal is everybody's for a moment, one of them tries whether it still holds, and few dial at a time.
     """
 
     host: str
     port: int
     shut: bool = False
-    refused_s: float = -1e9
+    dialling: int = 0
+    refused_s: float | None = None
+
+    def is_refusing(self, now_s: float) -> bool:
+        """Return whether a dial would be refused, as far as is known."""
+        if self.shut or self.refused_s is None:
+            return self.shut
+        return self.dialling > 0 or now_s - self.refused_s < _REFUSED_FOR_S
 
 
 class Reconnect:
@@ -40,10 +47,16 @@ class Reconnect:
     def now(self) -> None:
         """Dial."""
         self._timer = None
-        if self._door.shut or asyncio.get_running_loop().time() - self._door.refused_s < _REFUSED_FOR_S:
+        loop = asyncio.get_running_loop()
+        if self._stopped:
+            return
+        if self._door.is_refusing(loop.time()):
             self.later()
-        elif not self._stopped:
-            self._dialling = asyncio.get_running_loop().create_task(self._dial())
+        elif self._door.dialling >= _MOST_AT_ONCE:
+            self._timer = loop.call_later(self._random.uniform(0.0, _REFUSED_FOR_S), self.now)
+        else:
+            self._door.dialling += 1
+            self._dialling = loop.create_task(self._dial())
 
     def later(self) -> None:
         """Dial after a random while; a second call changes nothing."""
@@ -75,3 +88,7 @@ class Reconnect:
             if isinstance(error, ConnectionRefusedError):
                 self._door.refused_s = loop.time()
             self.later()
+        else:
+            self._door.refused_s = None
+        finally:
+            self._door.dialling -= 1
