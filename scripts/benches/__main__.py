@@ -13,11 +13,12 @@ from scripts.benches.budget import all_held, table
 _BENCHES = {
     "agent": "the station beside a bare loop, without sketches, and a peer (minutes; --quick: seconds)",
     "drift": "power, run length and cost beside other detectors, on real tiles (minutes; --quick: seconds)",
+    "ingest": "workers beside a bare subscriber, and a fleet with an outage (minutes; --quick: seconds)",
     "loop": "the demo on the steel images under defocus (minutes)",
     "sketch": "cost and size of sketches (seconds)",
     "update": "an update full, as delta, by zstd and by bsdiff, on a fine-tuned pair (minutes; --quick: seconds)",
 }
-_WITH_OPTIONS = ("agent", "drift", "update")
+_WITH_OPTIONS = ("agent", "drift", "ingest", "update")
 
 
 def main() -> int:
@@ -33,16 +34,16 @@ def main() -> int:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="agent, drift, update: seconds instead of minutes, and figures that say little",
+        help="agent, drift, ingest, update: seconds instead of minutes, and figures that say little",
     )
     parser.add_argument(
         "--peers",
         action="store_true",
-        help="agent, drift: peers too, installed into .venv-peers when missing (update has them always)",
+        help="agent, drift: peers too, installed into .venv-peers when missing (ingest and update have them always)",
     )
     args = parser.parse_args()
     if args.what not in _WITH_OPTIONS and (args.quick or args.peers):
-        parser.error("--quick and --peers are for 'agent', 'drift' and 'update'")
+        parser.error("--quick and --peers are for 'agent', 'drift', 'ingest' and 'update'")
     if args.what is None:
         print("\n".join(f"{name:<8} {what}" for name, what in _BENCHES.items()))
         return 0
