@@ -87,4 +87,10 @@ def gap_row(summary: Summary, verified: bool, received_at: float) -> dict[str, A
 def dead_row(letter: tuple[str, str, bytes], received_at: float) -> dict[str, Any]:
     """Return the row of a dead letter (topic, reason, payload)."""
     topic, reason, payload = letter
-    return {"received_at": received_at, "topic": topic, "reason": reason, "payload": payload[:DEAD_LETTER_BYTES]}
+    told = {"topic": _storable(topic), "reason": _storable(reason)}
+    return {"received_at": received_at, **told, "payload": payload[:DEAD_LETTER_BYTES]}
+
+
+def _storable(words: str) -> str:
+    # A letter that cannot be stored has nowhere left to go: PostgreSQL takes no NUL, and nobody half a UTF-16 pair.
+    return words.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
