@@ -204,8 +204,10 @@ def _take(boot: _Boot, summary: Summary, changes: _Changes) -> None:
     """Account for the sequences that a new summary stands for."""
     sequences, before = boot.sequences, boot.sequences.holes
     highest = sequences.highest
-    for first, last in (*summary.covers, (summary.header.seq, summary.header.seq)):
-        sequences.settle(first, last)
+    seq = summary.header.seq
+    for first, last in (*summary.covers, (seq, seq)):
+        # What was merged into it came before it: a range on a damaged disk must not swallow windows to come.
+        sequences.settle(first, min(last, seq))
     if sequences.highest > highest:
         boot.highest_at = summary.header.ended_at
     boot.changed = True
@@ -216,17 +218,17 @@ def _note_births(born: Iterable[StationState], known: dict[BootKey, _Boot], chan
     """Find the stations that were restored: born to give a sequence that was given before.
 
     A birth that comes late, after summaries that followed it, or once more, says nothing of the kind: the window with the highest
-    sequence ended after it then.
+    sequence ended after it then. One that was stored, but whose answer was lost with the worker or the database, says it again.
     """
     for state in born:
         boot = known[state.station, state.boot]
-        birth = (state.at, state.next_seq)
-        if birth == boot.birth:
-            continue
-        if state.next_seq <= boot.sequences.highest and boot.highest_at <= state.at:
+        again, asked = boot.birth == (state.at, state.next_seq), boot.birth == (state.at, -state.next_seq)
+        restored = state.next_seq <= boot.sequences.highest and boot.highest_at <= state.at
+        if asked or (restored and not again):
             changes.renew.append((state.station, state.boot))
-        if state.at >= boot.birth[0]:
-            boot.birth = birth
+        if state.at >= boot.birth[0] and not again and not asked:
+            # Below 0: it was asked for a fresh boot.
+            boot.birth = (state.at, -state.next_seq if restored else state.next_seq)
             boot.changed = True
 
 

@@ -236,3 +236,19 @@ def test_rows_of_a_week_that_had_no_partition_move_when_it_gets_one(postgres_url
         assert connection.execute(text("SELECT count(*) FROM summaries_w20261116")).scalar() == 1
     assert tables.summaries.after(Cursor(), 9) == read
     tables.database.close()
+
+
+def test_a_restored_station_is_told_again_when_the_answer_was_lost_on_the_way(tables: Tables) -> None:
+    commit(tables, *(summary("s1", seq) for seq in range(1, 6)))
+    birth = born(3, T0 + 50)
+    # The worker died, or the database's answer was lost, after the commit: the broker gives the birth to another.
+    for _ in range(2):
+        assert commit(tables, states=[birth]).renew == (("s1", "b1"),)
+
+
+@pytest.mark.parametrize("last", [9, 1 << 40])
+def test_a_range_that_reaches_past_its_own_summary_swallows_no_window_to_come(tables: Tables, last: int) -> None:
+    assert commit(tables, covering(4, (1, 1), (3, last))).new == 1
+    assert commit(tables, *(summary("s1", seq) for seq in (5, 6))).new == 2
+    (totals,) = tables.summaries.totals()
+    assert (totals.summaries, totals.missing_seqs) == (3, 1)
