@@ -18,6 +18,7 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, delete, literal, 
 from cloud.merge.coarser import merge_summaries
 from cloud.ports.records import Cursor
 from cloud.store.alarms import read_cursor
+from cloud.store.clock_witness import ClockWitness
 from cloud.store.database import Database
 from cloud.store.partitions import Partitions, week_of
 from cloud.store.summary_tables import boots, dead_letters, gaps, seen, summaries
@@ -84,16 +85,19 @@ class Keeping:
     def __init__(self, database: Database, rules: KeepRules) -> None:
         self._database, self._rules = database, rules
         self._partitions = Partitions(database)
+        self._witness = ClockWitness(database)
         self._pruned_to = ("", "")
 
     def tick(self, now: float) -> Kept:
-        """Do some of what is due at `now`.
+        """Do some of what is due at `now`; nothing where the stations' clocks say that it cannot be now.
 
         Raises:
             TransientError: the database did not take it; what was done before stays done.
         """
         # The week to come, too: nobody shall wait on a Monday morning.
         self._partitions.make([now, now + 2 * _DAY_S], now)
+        if not self._witness.believes(now):
+            return Kept()
         merged, full = 0, False
         for level, days in ((1, self._rules.fine_days), (2, self._rules.hourly_days)):
             cells = self._due(level, now - days * _DAY_S)
