@@ -48,6 +48,15 @@ class _Boot:
     birth: tuple[float, int] = (0.0, 0)
     changed: bool = False
 
+    @property
+    def restored(self) -> bool:
+        """Whether its station was restored since, and is to begin a fresh boot."""
+        return self.birth[1] < 0
+
+    def gives_again(self, seq: int) -> bool:
+        """Return whether the restored station gave `seq` to a window of now: no duplicate, though its digest is forgotten."""
+        return self.restored and seq >= -self.birth[1]
+
 
 @dataclass(slots=True)
 class _Changes:
@@ -92,6 +101,10 @@ class Batches:
                 }
                 known = self._boots(connection, keys)
                 _note_births(born, known, changes)
+                # An ack may be lost: it is said with each until the station has heard.
+                changes.renew += [
+                    (s.header.station, s.header.boot) for s, _ in batch.summaries if _of(s, known).restored
+                ]
                 self._sort(connection, batch, known, changes)
                 self._store(connection, [rows[id(each[0])] for each in changes.new], changes, now)
                 self._keep_boots(connection, known)
@@ -138,7 +151,9 @@ class Batches:
                 _take(boot, summary, changes)
             elif stored == digest and boot.sequences.is_open(h.seq):
                 _take(boot, summary, changes)  # stored, and counted as missing since ranges were taken together
-            elif stored != digest and (stored is not None or h.seq > boot.sequences.watermark):
+            elif stored != digest and (
+                stored is not None or h.seq > boot.sequences.watermark or boot.gives_again(h.seq)
+            ):
                 changes.conflicts.append(key_of(summary))
                 changes.count(h.station, conflicts=1)
 
@@ -198,6 +213,10 @@ class Batches:
     def _keep_totals(self, connection: Connection, changes: _Changes) -> None:
         rows = [{"station": station, **more} for station, more in sorted(changes.totals.items())]
         self._database.upsert_rows(connection, station_totals, ("station",), rows, add=True)
+
+
+def _of(summary: Summary, known: dict[BootKey, _Boot]) -> _Boot:
+    return known[summary.header.station, summary.header.boot]
 
 
 def _take(boot: _Boot, summary: Summary, changes: _Changes) -> None:

@@ -9,13 +9,13 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import select, text
+from sqlalchemy import delete, select, text
 
 from cloud.ports.batch import Batch, Outcome
 from cloud.ports.records import Cursor
 from cloud.store.partitions import Partitions, partition_names, week_of
 from cloud.store.summary_rows import summary_row
-from cloud.store.summary_tables import boots, gaps, summaries
+from cloud.store.summary_tables import boots, gaps, seen, summaries
 from contract.codec import SummaryKey, encode_summary
 from contract.errors import TransientError
 from contract.gaps import gap_key, sign_gap
@@ -252,3 +252,21 @@ def test_a_range_that_reaches_past_its_own_summary_swallows_no_window_to_come(ta
     assert commit(tables, *(summary("s1", seq) for seq in (5, 6))).new == 2
     (totals,) = tables.summaries.totals()
     assert (totals.summaries, totals.missing_seqs) == (3, 1)
+
+
+def test_what_a_restored_station_gives_numbers_anew_is_no_duplicate_though_their_digests_are_forgotten(
+    tables: Tables,
+) -> None:
+    commit(tables, *(summary("s1", seq) for seq in range(1, 41)))
+    with tables.database.write() as connection:
+        connection.execute(delete(seen).where(seen.c.seq <= 30))  # as keeping does, hours later
+    commit(tables, states=[born(11, T0 + 5_000)])  # and the ack that asks for a fresh boot is lost
+    again = summary("s1", 10)
+    other = [summary("s1", seq, passed=99) for seq in (11, 12, 35)]
+    outcome = commit(tables, again, *other)
+    assert outcome.new == 0 and len(outcome.conflicts) == 3 and outcome.renew == (("s1", "b1"),)
+    # Without a birth that says so it is what was stored, long ago.
+    commit(tables, *(summary("s2", seq) for seq in range(1, 41)))
+    with tables.database.write() as connection:
+        connection.execute(delete(seen).where(seen.c.seq <= 30))
+    assert commit(tables, summary("s2", 11)) == Outcome()
