@@ -15,11 +15,18 @@ OLDEST_S, NEWEST_S = 400 * _DAY_S, _DAY_S
 """A window that began longer before, or that much after, it came was stamped by a clock that cannot be right."""
 
 
+# 2026-01-01, before this version: a clock of the cloud's that says less was never set.
+_UNSET_BEFORE = 1_767_225_600.0
+
+
 def filed_at(started_at: float, received_at: float) -> float:
     """Return the time a window is filed under: its start, or when it came where its station's clock cannot be right.
 
-    A clock at 1970 must not make a partition of its own, nor have its windows dropped as old.
+    A clock at 1970 must not make a partition of its own, nor have its windows dropped as old: neither a station's, nor that of
+    a cloud that takes in a backlog before its own clock is set.
     """
+    if received_at < _UNSET_BEFORE <= started_at:
+        return started_at
     return started_at if received_at - OLDEST_S <= started_at <= received_at + NEWEST_S else received_at
 
 
@@ -54,8 +61,8 @@ def sample_rows(summary: Summary) -> Iterable[dict[str, Any]]:
             "sample": note.sample,
             "station": header.station,
             "captured_at": note.captured_at,
-            "part": note.part,
-            "label": note.label,
+            "part": _storable(note.part),
+            "label": _storable(note.label),
             "confidence": note.confidence,
             "verdict": note.verdict,
             "reason": note.reason,
@@ -78,7 +85,7 @@ def gap_row(summary: Summary, verified: bool, received_at: float) -> dict[str, A
         "started_at": header.started_at,
         "ended_at": header.ended_at,
         "windows": gap.windows,
-        "why": gap.why[:_GAP_WHY_CHARS],
+        "why": _storable(gap.why)[:_GAP_WHY_CHARS],
         "verified": verified,
         "received_at": received_at,
     }
@@ -92,5 +99,6 @@ def dead_row(letter: tuple[str, str, bytes], received_at: float) -> dict[str, An
 
 
 def _storable(words: str) -> str:
-    # A letter that cannot be stored has nowhere left to go: PostgreSQL takes no NUL, and nobody half a UTF-16 pair.
+    # PostgreSQL takes no NUL (a reader of codes may give one), and nobody half a UTF-16 pair. A summary's counts must not be dead
+    # for a word in it, and a letter that cannot be stored has nowhere left to go.
     return words.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")

@@ -16,11 +16,12 @@ from cloud.ports.records import Cursor
 from cloud.store.partitions import Partitions, partition_names, week_of
 from cloud.store.summary_rows import summary_row
 from cloud.store.summary_tables import boots, gaps, seen, summaries
+from cloud.store.tables import samples
 from contract.codec import SummaryKey, encode_summary
 from contract.errors import TransientError
 from contract.gaps import gap_key, sign_gap
 from contract.messages import Command, CommandResult, GapNote, ReportedState, StationState, Summary
-from tests.fakes.cloud_tables import T0, Tables, open_tables, summary
+from tests.fakes.cloud_tables import T0, Tables, note, open_tables, summary
 
 
 def batch_of(*sent: Summary, **other: Any) -> Batch:
@@ -270,3 +271,13 @@ def test_what_a_restored_station_gives_numbers_anew_is_no_duplicate_though_their
     with tables.database.write() as connection:
         connection.execute(delete(seen).where(seen.c.seq <= 30))
     assert commit(tables, summary("s2", 11)) == Outcome()
+
+
+def test_a_code_with_a_nul_in_it_costs_no_summary(tables: Tables) -> None:
+    told = msgspec.structs.replace(
+        summary("s1", 1, samples=(note("a", part="P\0 1"),)), gap=GapNote(1, "for \0 reasons")
+    )
+    assert commit(tables, told).new == 1
+    with tables.database.read() as connection:
+        assert connection.execute(select(samples.c.part)).scalars().all() == ["P\\x00 1"]
+        assert connection.execute(select(gaps.c.why)).scalars().all() == ["for \\x00 reasons"]

@@ -269,3 +269,8 @@ def test_a_late_window_that_comes_while_its_week_is_dropped_is_not_lost_unread(p
     assert 2 in [row.seq for row in rows(tables)]
     for each in (tables, other):
         each.database.close()
+
+
+def test_what_comes_before_the_cloud_s_clock_is_set_is_not_dropped_as_of_1970_once_it_is(tables: Tables) -> None:
+    send(tables, *(told("s1", seq, START + 60 * seq, LINES["s1"][seq]) for seq in (1, 2)), at=100.0)
+    assert keep(tables, START + DAY) == Kept() and len(rows(tables)) == 2
