@@ -79,6 +79,7 @@ def test_a_broker_that_lost_its_files_after_it_acknowledged_everything_loses_not
     assert balance.whole == 5
 
 
+@pytest.mark.long
 def test_a_queue_that_is_full_drops_what_it_acknowledged_and_nothing_is_lost(short_plant: Plant) -> None:
     plant = short_plant
     station = plant.begin()

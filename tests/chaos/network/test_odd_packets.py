@@ -39,6 +39,7 @@ def test_everything_late_is_everything_there(plant: Plant, side: str) -> None:
     plant.settle()
 
 
+@pytest.mark.long
 def test_acknowledgements_of_the_cloud_that_are_lost_cost_resending_and_double_nothing(plant: Plant) -> None:
     station = plant.begin(resend_after_s=0.5)
     lost = plant.to_stations.down.add(Fault(Kind.PUBLISH, Do.DROP, times=_MANY, topic_ends="dn/ack"))
