@@ -39,6 +39,7 @@ def test_everything_late_is_everything_there(plant: Plant, side: str) -> None:
     plant.settle()
 
 
+@pytest.mark.long
 def test_acknowledgements_of_the_cloud_that_are_lost_cost_resending_and_double_nothing(plant: Plant) -> None:
     station = plant.begin(resend_after_s=0.5)
     lost = plant.to_stations.down.add(Fault(Kind.PUBLISH, Do.DROP, times=_MANY, topic_ends="dn/ack"))
@@ -70,9 +71,6 @@ def test_doubled_acknowledgements_of_every_kind_change_nothing(plant: Plant) -> 
     assert all(each.done for each in faults)
 
 
-@pytest.mark.xfail(
-    strict=False, reason="until h3: nothing frees the link's places in flight but a PUBACK or a new connection"
-)
 def test_a_broker_that_acknowledges_no_publish_for_a_while_does_not_stop_the_station_for_ever(plant: Plant) -> None:
     """20 PUBACKs that never come fill what may be in flight; pings are answered all the while."""
     station = plant.begin(resend_after_s=0.5)
