@@ -36,7 +36,7 @@ RATES = (
     Rate("database_per_s", 6_000.0, "1/s", "summaries one PostgreSQL takes from any number of workers", "./scripts/bench ingest"),
     Rate("broker_per_s", 10_000.0, "1/s", "messages one broker passes on (one core)", "./scripts/bench ingest"),
     Rate("handshake_ms", 1.5, "ms", "broker's CPU for one mutual TLS 1.3 handshake", "OpenSSL 3, 400 on this machine", True),
-    Rate("connection_kb", 60.0, "kB", "broker's memory for one TLS connection", "assumed; 8 kB without TLS by ./scripts/simulate_fleet"),
+    Rate("connection_kb", 60.0, "kB", "broker's memory for a TLS connection", "assumed; simulate_fleet: 8 kB without TLS"),
     Rate("connections", 10_000.0, "", "connections one broker is given", "./scripts/simulate_fleet 10000", True),
     Rate("jitter_s", 30.0, "s", "stations come back evenly within this", "agent.toml, [broker] reconnect_max_s", True),
     Rate("row_extra_kb", 0.6, "kB", "columns and indexes of a summary's row, without its payload", "assumed"),
