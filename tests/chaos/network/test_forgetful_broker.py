@@ -92,6 +92,7 @@ def test_a_queue_that_is_full_drops_what_it_acknowledged_and_nothing_is_lost(sho
     assert plant.settle().whole == 6
 
 
+@pytest.mark.long
 def test_a_session_that_is_lost_with_what_waited_in_it_loses_nothing(plant: Plant) -> None:
     station = plant.begin()
     plant.cloud.stop()
