@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import queue
 import ssl
 import time
@@ -81,7 +80,7 @@ def test_a_station_speaks_over_tls_connection_after_connection(tmp_path: Path) -
     certify(folder)
     parts = (("cafile", "ca.pem"), ("certfile", "end.pem"), ("keyfile", "end.key"))
     files = "".join(f"{key} {folder}/{name}\n" for key, name in parts)
-    broker = Broker(tmp_path / "broker", config=f"{files}require_certificate true\nuser {getpass.getuser()}\n")
+    broker = Broker(tmp_path / "broker", config=f"{files}require_certificate true\n")
     broker.start()
     try:
         link = make_link(broker.port, lambda online: StationState("s1", "b0", online, 1.0), context(folder))
