@@ -21,6 +21,7 @@ from cloud.store.alarms import read_cursor
 from cloud.store.clock_witness import ClockWitness
 from cloud.store.database import Database
 from cloud.store.partitions import Partitions, week_of
+from cloud.store.summary_rows import UNSET_BEFORE_S
 from cloud.store.summary_tables import boots, dead_letters, gaps, seen, summaries
 from contract.codec import decode_summary, encode_summary
 from contract.errors import BadMessage, TransientError
@@ -251,5 +252,7 @@ def _this(row: Any) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
 def _drop_from(connection: Connection, table: Table, before: float, most: int) -> None:
     c = table.c
     last_gone = connection.execute(select(c.id).order_by(c.id.desc()).offset(most).limit(1)).scalar() or 0
-    old = select(c.id).where(or_(c.received_at < before, c.id <= last_gone)).order_by(c.id).limit(_ROWS_A_TICK)
+    # What came before the clock was set is of an unknown age: it goes when there are too many.
+    aged = and_(c.received_at < before, c.received_at >= UNSET_BEFORE_S)
+    old = select(c.id).where(or_(aged, c.id <= last_gone)).order_by(c.id).limit(_ROWS_A_TICK)
     connection.execute(delete(table).where(c.id.in_(old)))

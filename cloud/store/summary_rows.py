@@ -16,7 +16,7 @@ OLDEST_S, NEWEST_S = 400 * _DAY_S, _DAY_S
 
 
 # 2026-01-01, before this version: a clock of the cloud's that says less was never set.
-_UNSET_BEFORE = 1_767_225_600.0
+UNSET_BEFORE_S = 1_767_225_600.0
 
 
 def filed_at(started_at: float, received_at: float) -> float:
@@ -25,7 +25,7 @@ def filed_at(started_at: float, received_at: float) -> float:
     A clock at 1970 must not make a partition of its own, nor have its windows dropped as old: neither a station's, nor that of
     a cloud that takes in a backlog before its own clock is set.
     """
-    if received_at < _UNSET_BEFORE <= started_at:
+    if received_at < UNSET_BEFORE_S <= started_at:
         return started_at
     return started_at if received_at - OLDEST_S <= started_at <= received_at + NEWEST_S else received_at
 

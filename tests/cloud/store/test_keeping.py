@@ -273,4 +273,6 @@ def test_a_late_window_that_comes_while_its_week_is_dropped_is_not_lost_unread(p
 
 def test_what_comes_before_the_cloud_s_clock_is_set_is_not_dropped_as_of_1970_once_it_is(tables: Tables) -> None:
     send(tables, *(told("s1", seq, START + 60 * seq, LINES["s1"][seq]) for seq in (1, 2)), at=100.0)
+    tables.batches.commit(Batch(dead=[("t", "r", b"x")]), 100.0)
     assert keep(tables, START + DAY) == Kept() and len(rows(tables)) == 2
+    assert tables.summaries.dead_letter_count() == 1
