@@ -62,13 +62,16 @@ def _enrol(args: argparse.Namespace) -> int:
     files = IdentityFiles(args.out)
     key = files.pending_key()
     answer = enrol(args.url, authority, EnrolRequest(token, key.request))
-    files.take(key, answer.certificate, answer.ca, CertificateNote(answer.not_before, answer.not_after))
+    note = CertificateNote(answer.not_before, answer.not_after)
+    files.take(key, answer.certificate, answer.ca, note, more_comes=True)
     for name, text in answer.files.items():
         if name != "agent.toml":
             files.write(name, text.encode())
     files.write("station.token", f"{answer.station_token}\n".encode(), mode=0o600)
     # The config comes last: a folder with a config is whole.
     files.write("agent.toml", answer.files["agent.toml"].encode())
+    # Until here the same token is answered again, but only to the same key.
+    files.forget_pending_key()
     config = args.out / "agent.toml"
     if args.json:
         print(json.dumps({"station": answer.station, "config": str(config), "not_after": answer.not_after}))
