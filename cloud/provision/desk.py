@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import secrets
 import threading
 from collections.abc import Callable, Mapping
@@ -9,12 +11,14 @@ from dataclasses import dataclass
 
 from cloud.provision.authority import Identity, Issued, key_digest, make_key, read_request
 from cloud.provision.broker_roles import BrokerRoles, Synced, Told
-from cloud.provision.folder import ProvisionFolder
+from cloud.provision.folder import TOLD_LIST, ProvisionFolder
 from cloud.provision.revocation import Revoked, make_list
 from cloud.store.certificates import CertificateRow, Certificates, StationCredentials
-from contract.errors import RefusedError
+from contract.errors import LinkDown, RefusedError
 from contract.ids import check_station_id
 from contract.provisioning import Enrolled, EnrolRequest, Renewed, RenewRequest
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,8 @@ class Desk:
 
     Args:
         files_of: gives a station's agent.toml and trust anchors.
-        reserved: names that no station may have, such as the cloud's MQTT client id.
+        reserved: names that no station may have, nor one that begins with it and "-": the cloud's MQTT client ids. A station's
+            client id is its name, and who connects with another's ends the other's connection.
     """
 
     def __init__(
@@ -83,9 +88,10 @@ class Desk:
         files = dict(self._files_of(station))
         with self._changing:
             self._roles.add(station, lambda: self._certificates.stations(self._now()))
-            new = self._credentials(station, public)
+            new, known = self._credentials(station, public), self._is_known(station)
             self._certificates.enrol(request.token, new[1], now=self._now())
         self._write_lists()
+        self._part(station, known=known)
         return self._answer(station, new, files)
 
     def provision(self, station: str, site: str) -> Provisioned:
@@ -99,9 +105,10 @@ class Desk:
         files = dict(self._files_of(station))
         told = self._roles.add(station, lambda: self._certificates.stations(self._now()))
         key, public = make_key()
-        new = self._credentials(station, public)
+        new, known = self._credentials(station, public), self._is_known(station)
         self._certificates.provision(new[1], site, now=self._now())
         self._write_lists()
+        self._part(station, known=known)
         return Provisioned(self._answer(station, new, files), key.decode(), told)
 
     def renew(self, station: str, request: RenewRequest) -> Renewed:
@@ -157,8 +164,21 @@ class Desk:
         self._certificates.record(_row("cloud", user, issued, self._now()), "operator")
         self._folder.write_secret(file, Identity(issued.pem, key).pem())
 
+    def _is_known(self, station: str) -> bool:
+        return station in self._certificates.stations(self._now())
+
+    def _part(self, station: str, *, known: bool) -> None:
+        """Close the connection of the device that was this station until now: a revocation list is looked at only at the start."""
+        if not known:
+            return
+        try:
+            self._roles.part(station)
+        except LinkDown as error:
+            _log.warning("the device that was %s may be connected still: %s", station, error.one_line())
+
     def _check(self, station: str) -> None:
-        if check_station_id(station) in self._reserved:
+        check_station_id(station)
+        if any(station == name or station.startswith(f"{name}-") for name in self._reserved):
             raise RefusedError(f"'{station}' is the cloud's own name at the broker", hint="choose another")
 
     def _credentials(self, station: str, public: bytes) -> tuple[Issued, StationCredentials]:
@@ -196,8 +216,13 @@ class Desk:
             lists += before
         if changed or not self._folder.crl.is_file() or self._folder.crl.read_bytes() != lists:
             self._folder.write("broker/crl.pem", lists)
-            return self._folder.reload_broker()
-        return self._folder.broker_pid() is not None
+        # What was written and not told, by a process that was killed in between, is told by the next.
+        if self._folder.told_list() == hashlib.sha256(lists).hexdigest():
+            return self._folder.broker_pid() is not None
+        reloaded = self._folder.reload_broker()
+        if reloaded:
+            self._folder.write(TOLD_LIST, hashlib.sha256(lists).hexdigest().encode())
+        return reloaded
 
 
 def _lists_exactly(pem: bytes, revoked: list[Revoked]) -> bool:

@@ -8,6 +8,7 @@ cloud-ca.pem, cloud-ca.key  the CA of the cloud's own certificates, which the br
 trust.pem                   whom stations and servers of this plant trust: ca.pem, and old-ca.pem while it is there
 cloud.pem, admin.pem        certificate and key of the ingest workers, and of `plumbline-cloud provision`
 api.pem                     certificate and key of the HTTPS server
+crl-told.txt                SHA-256 of the revocation lists that the broker was last told to read
 plant.json                  the names and ports that were given to `provision init`
 broker/                     everything mosquitto needs (firmware_config/mosquitto/mosquitto.conf.in)
 """
@@ -26,6 +27,7 @@ from cloud.provision.dynsec import document
 from cloud.registry.durable_file import fsync_folder, write_durably
 from contract.errors import InvalidConfig
 
+TOLD_LIST = "crl-told.txt"
 _HINT = "make it with: plumbline-cloud provision init"
 
 
@@ -160,6 +162,13 @@ class ProvisionFolder:
         except (OSError, ValueError):
             return None
         return pid if name.startswith("mosquitto") else None
+
+    def told_list(self) -> str:
+        """Return the SHA-256 (hexadecimal) of the lists that the broker was last told to read, "" for never."""
+        try:
+            return (self.path / TOLD_LIST).read_text()
+        except OSError:
+            return ""
 
     def reload_broker(self) -> bool:
         """Let a mosquitto on this machine read its revocation list anew; return whether there was one."""

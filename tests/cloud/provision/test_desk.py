@@ -119,9 +119,11 @@ def test_a_token_is_not_used_up_while_the_broker_cannot_be_told(plant: Plant) ->
     assert plant.desk.enrol(EnrolRequest(token, plant.csr())).station == "line1"
 
 
-def test_the_clouds_own_name_at_the_broker_is_no_stations(plant: Plant) -> None:
+@pytest.mark.parametrize("name", ["plumbline-cloud", "plumbline-cloud-ingest-host-0"])
+def test_the_clouds_own_names_at_the_broker_are_no_stations(plant: Plant, name: str) -> None:
     with pytest.raises(RefusedError, match="cloud's own name"):
-        plant.desk.make_token("plumbline-cloud", "", valid_s=3600)
+        plant.desk.make_token(name, "", valid_s=3600)
+    assert plant.desk.make_token("plumbline-cloudy", "", valid_s=3600)
 
 
 def test_a_renewed_certificate_leaves_the_old_one_good_until_it_is_over(plant: Plant) -> None:
