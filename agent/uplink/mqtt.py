@@ -58,7 +58,6 @@ class MqttLink:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         """`tls`: speaks TLS with the broker; it carries the trusted authority and the station's certificate."""
-        self._tls = tls
         self._host = host
         self._port = port
         self._station = station
@@ -98,8 +97,6 @@ class MqttLink:
         client.on_socket_open = _bound_send_buffer
         client.connect_timeout = within_s
         client.max_inflight_messages_set(MAX_IN_FLIGHT)
-        if self._tls is not None:
-            client.tls_set_context(self._tls)
         client.will_set(
             topic(self._station, Channel.STATE),
             encode_control(self._birth(False)),
