@@ -97,7 +97,8 @@ def _renew(args: argparse.Namespace) -> int:
     if not (cloud.url and cloud.cert_file and cloud.token_file):
         hint = "set url, token_file, ca_file, cert_file and key_file, as enrolment writes them"
         raise InvalidConfig("[cloud] in agent.toml has no certificate to renew", hint=hint)
-    tls = StationTls(settings.path(cloud.ca_file), settings.path(cloud.cert_file), settings.path(cloud.key_file))
+    certificate = [settings.path(each) for each in (cloud.ca_file, cloud.cert_file, cloud.key_file)]
+    tls = StationTls(*certificate, strict=True)
     token = read_bytes(settings.path(cloud.token_file), "cloud.token_file").decode(errors="replace").strip()
     files = IdentityFiles(settings.path(cloud.cert_file).parent)
     with httpx.Client(headers={"Authorization": f"Bearer {token}"}, verify=tls.context, timeout=60.0) as client:

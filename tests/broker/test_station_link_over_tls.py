@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +12,8 @@ import pytest
 from agent.clock import SystemClock
 from agent.uplink.mqtt import MqttLink
 from agent.uplink.tls import StationTls
-from cloud.provision.authority import Identity, make_key
-from contract.errors import LinkDown
+from cloud.provision.authority import Identity, make_authority, make_key
+from contract.errors import InvalidConfig, LinkDown
 from contract.messages import StationState
 from tests.secure_plant import PATIENCE_S, SecurePlant
 
@@ -55,6 +56,32 @@ def test_a_station_connects_again_once_both_clocks_agree_with_the_brokers_certif
         link.connect(PATIENCE_S)
         link.close(PATIENCE_S)
         plant.stop_broker()
+
+
+@pytest.mark.parametrize("name", ["ca.pem", "identity.pem"])
+@pytest.mark.parametrize("rotten", [b"", b"-----BEGIN CERTIFICATE-----\nMIIB", b"\xff\xfe"])
+def test_a_rotten_file_keeps_a_station_from_the_broker_until_it_is_whole_and_from_nothing_else(
+    tmp_path: Path, name: str, rotten: bytes
+) -> None:
+    authority, _ = make_authority("test", now=time.time(), days=30)
+    key, public = make_key()
+    whole = {
+        "ca.pem": authority.pem,
+        "identity.pem": Identity(authority.sign_client("a", public, now=time.time(), days=2).pem, key).pem(),
+    }
+    for file, data in whole.items():
+        (tmp_path / file).write_bytes(data)
+    (tmp_path / name).write_bytes(rotten)
+    files = tmp_path / "ca.pem", tmp_path / "identity.pem", tmp_path / "identity.pem"
+    with pytest.raises(InvalidConfig):
+        StationTls(*files, strict=True)
+    tls = StationTls(*files)
+    assert (tls.context.verify_mode, tls.context.get_ca_certs()) == (ssl.CERT_REQUIRED, [])
+    with pytest.raises(InvalidConfig):
+        tls.reload()
+    (tmp_path / name).write_bytes(whole[name])
+    tls.reload()
+    assert len(tls.context.get_ca_certs()) == 1
 
 
 def test_a_station_whose_certificate_expired_is_told_that_the_broker_refuses_it(plant: SecurePlant) -> None:
