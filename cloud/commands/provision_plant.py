@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from cloud.provision.authority import make_authority
-from cloud.provision.desk import Desk
+from cloud.provision.desk import SOON_S, Desk
 from cloud.provision.dynsec import ADMIN_USER, INGEST_USER
 from cloud.provision.folder import PlantFile, ProvisionFolder
 from cloud.provision.mosquitto_conf import BrokerPlan, find_plugin, render
@@ -22,7 +22,6 @@ from cloud.store.database import Database
 from contract.errors import InvalidConfig, RefusedError
 
 _CA_DAYS = 3650.0
-_SOON_S = 30 * 86_400.0
 _LOOPBACK = ("127.0.0.1", "localhost")
 
 
@@ -166,7 +165,7 @@ def _line(kind: str, subject: str, end: float, now: float, serial: str, wanted: 
     elif end <= now:
         state = "expired"
     else:
-        state = "expires soon" if end - now < _SOON_S else "good"
+        state = "expires soon" if end - now < SOON_S else "good"
     days = round((end - now) / 86_400.0, 1)
     return {"kind": kind, "subject": subject, "state": state, "days_left": days, "serial": serial}
 

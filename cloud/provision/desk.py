@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import secrets
 import threading
 from collections.abc import Callable, Mapping
@@ -18,6 +19,8 @@ from contract.errors import LinkDown, RefusedError
 from contract.ids import check_station_id
 from contract.provisioning import Enrolled, EnrolRequest, Renewed, RenewRequest
 
+SOON_S = 30 * 86_400.0
+_WARN_EVERY_S = 86_400.0
 _log = logging.getLogger(__name__)
 
 
@@ -52,6 +55,7 @@ class Desk:
     ) -> None:
         self._folder, self._certificates, self._roles, self._files_of = folder, certificates, roles, files_of
         self._days, self._now, self._reserved = days, now, reserved
+        self._warned_at = -math.inf
         self._lists = threading.Lock()
         # A station that is enrolled anew is known to the broker a moment before the database has it.
         self._changing = threading.Lock()
@@ -141,6 +145,7 @@ class Desk:
         Raises:
             LinkDown: a broker runs and was not told.
         """
+        self._warn_of_ends()
         self._write_lists()
         with self._changing:
             now = self._now()
@@ -163,6 +168,27 @@ class Desk:
         issued = self._folder.authority("cloud-ca").sign_client(user, public, now=self._now(), days=self._days)
         self._certificates.record(_row("cloud", user, issued, self._now()), "operator")
         self._folder.write_secret(file, Identity(issued.pem, key).pem())
+
+    def _warn_of_ends(self) -> None:
+        """Say once a day which certificates of the plant itself end soon: without them no station is reached, and none warns."""
+        now = self._now()
+        if now - self._warned_at < _WARN_EVERY_S:
+            return
+        self._warned_at = now
+        newest = {
+            (row.kind, row.subject): row
+            for row in self._certificates.all()
+            if row.kind != "station" and row.revoked_at is None
+        }
+        ends = {f"{row.kind} {row.subject}": row.not_after for row in newest.values()}
+        ends |= {"the plant's authority": self._folder.authority().certificate.not_valid_after_utc.timestamp()}
+        for name, end in sorted(ends.items()):
+            if end - now < SOON_S:
+                _log.warning(
+                    "the certificate of %s ends in %.0f days: plumbline-cloud provision status",
+                    name,
+                    (end - now) / 86_400.0,
+                )
 
     def _is_known(self, station: str) -> bool:
         return station in self._certificates.stations(self._now())

@@ -166,3 +166,23 @@ def test_revoking_while_a_broker_cannot_be_told_ends_all_that_can_be_ended(plant
         plant.desk.revoke("line1", "stolen")
     assert plant.revoked() == {_serial(first.certificate)}
     assert not Stations(plant.database).is_token("line1", first.station_token)
+
+
+def test_a_server_says_once_a_day_which_of_its_own_certificates_end_soon(
+    plant: Plant, caplog: pytest.LogCaptureFixture
+) -> None:
+    plant.desk.issue_server("server", ("broker",), "broker/server.pem", "ca")
+
+    def warned() -> int:
+        caplog.clear()
+        plant.desk.sync()
+        return sum("server broker ends in" in record.getMessage() for record in caplog.records)
+
+    assert warned() == 0
+    plant.at[0] += 65 * DAY
+    assert (warned(), warned()) == (1, 0)
+    plant.at[0] += 1.1 * DAY
+    assert warned() == 1
+    plant.desk.issue_server("server", ("broker",), "broker/server.pem", "ca")
+    plant.at[0] += 1.1 * DAY
+    assert warned() == 0
