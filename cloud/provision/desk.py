@@ -175,11 +175,8 @@ class Desk:
         if now - self._warned_at < _WARN_EVERY_S:
             return
         self._warned_at = now
-        newest = {
-            (row.kind, row.subject): row
-            for row in self._certificates.all()
-            if row.kind != "station" and row.revoked_at is None
-        }
+        own = [row for row in self._certificates.all() if row.kind != "station" and row.revoked_at is None]
+        newest = {(row.kind, row.subject): row for row in own}
         ends = {f"{row.kind} {row.subject}": row.not_after for row in newest.values()}
         ends |= {"the plant's authority": self._folder.authority().certificate.not_valid_after_utc.timestamp()}
         for name, end in sorted(ends.items()):
@@ -225,7 +222,8 @@ class Desk:
 
     def _write_lists(self) -> bool:
         """Write the revocation lists if they change, and let the broker read them; return whether it does."""
-        with self._lists:
+        # The folder's lock is for other processes: one that read the database earlier must not write an older list later.
+        with self._lists, self._folder.locked():
             return self._write_lists_locked()
 
     def _write_lists_locked(self) -> bool:

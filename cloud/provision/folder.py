@@ -15,9 +15,11 @@ broker/                     everything mosquitto needs (firmware_config/mosquitt
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -162,6 +164,13 @@ class ProvisionFolder:
         except (OSError, ValueError):
             return None
         return pid if name.startswith("mosquitto") else None
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder's lock among processes; the system takes it from one that dies."""
+        with (self.path / ".lock").open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def told_list(self) -> str:
         """Return the SHA-256 (hexadecimal) of the lists that the broker was last told to read, "" for never."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -186,3 +187,31 @@ def test_a_server_says_once_a_day_which_of_its_own_certificates_end_soon(
     plant.desk.issue_server("server", ("broker",), "broker/server.pem", "ca")
     plant.at[0] += 1.1 * DAY
     assert warned() == 0
+
+
+def test_a_list_read_before_a_revocation_is_not_written_after_it(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = plant.desk.provision("line1", "").answer
+    read, go_on, look = threading.Event(), threading.Event(), plant.folder.told_list
+
+    def wait_then_look() -> str:
+        if threading.current_thread().name == "slow":
+            read.set()
+            assert go_on.wait(60.0)
+        return look()
+
+    monkeypatch.setattr(plant.folder, "told_list", wait_then_look)
+    slow = threading.Thread(target=plant.desk.sync_lists, name="slow")
+    slow.start()
+    assert read.wait(60.0)
+    # A second desk shares no lock of threads with the first, as if it were another process.
+    other = Desk(
+        plant.folder, Certificates(plant.database), BrokerRoles(plant.folder, [_away]), lambda _: {}, days=90, now=time.time
+    )  # fmt: skip
+    revoking = threading.Thread(target=other.revoke, args=("line1", "stolen"), name="quick")
+    revoking.start()
+    revoking.join(0.3)
+    assert revoking.is_alive()  # it waits for its turn
+    go_on.set()
+    slow.join()
+    revoking.join()
+    assert plant.revoked() == {_serial(first.certificate)}
