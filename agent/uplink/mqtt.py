@@ -62,7 +62,6 @@ class MqttLink:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         """`tls`: speaks TLS with the broker; it carries the trusted authority and the station's certificate."""
-        self._tls = tls
         self._host = host
         self._port = port
         self._station = station
