@@ -68,6 +68,7 @@ class MqttLink:
         self._birth = birth
         self._clock = clock
         self._keepalive_s = keepalive_s
+        self._tls = tls
         self._client: paho.Client | None = None
         self._up = False
         self._refused = ""
