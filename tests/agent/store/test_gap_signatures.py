@@ -52,7 +52,7 @@ def test_what_the_cloud_has_under_the_old_signature_is_not_told_twice(home: sqli
     sent = outbox.take(1)[0]
     assert sign_anew(home, Signer(NEW, "s1")) == 2
     # The cloud has the row as it was sent first, and says that its name is taken by other content.
-    assert outbox.rename(sent.boot, [(sent.seq, sent.seq)]) == 0
+    assert outbox.rename(sent.boot, [(sent.seq, sent.seq)]).dropped == (sent.id,)
     assert [row.seq for row in outbox.pending(10)] == [sent.seq + 1, sent.seq + 2]
 
 
