@@ -112,7 +112,8 @@ event.listen(
     ),
 )
 
-# Which summaries are stored: what a repeated (station, boot, seq) is held against, by eight bytes of BLAKE2b of its payload.
+# Which summaries are stored: what a repeated (station, boot, seq) is held against, by eight bytes that its payload comes to
+# (`cloud.store.batches`).
 seen = Table(
     "seen",
     metadata,
