@@ -1,4 +1,4 @@
-"""A socket that takes PUBLISH packets out of the stream by the read, and leaves the rest of MQTT to paho.
+"""PUBLISH packets past paho: a socket takes them out of the stream by the read, and leaves the rest of MQTT to paho.
 
 paho spends some 40 us on a packet, more than decoding a summary takes: it asks for byte, byte and rest, and makes objects for the
 properties. Of a PUBLISH (MQTT 5, 3.3) there are needed topic, packet id and payload.
@@ -107,3 +107,14 @@ def _read_publish(first: int, raw: bytearray, at: int, end: int) -> Published:
         raise ConnectionError("the broker sent a PUBLISH that cannot be read")
     mid = int.from_bytes(raw[mid_at:mid_end], "big")
     return Published(bytes(raw[topic_at:mid_at]), bytes(memoryview(raw)[payload_at:end]), qos, mid)
+
+
+def encode_publish(topic: str, payload: bytes, retain: bool) -> bytes:
+    """Return a PUBLISH of QoS 0 without properties (MQTT 5, 3.3)."""
+    name = topic.encode()
+    body = len(name).to_bytes(2, "big") + name + b"\0" + payload
+    left, length = len(body), bytearray()
+    while left > 0x7F:
+        length.append(left & 0x7F | 0x80)
+        left >>= 7
+    return bytes((_PUBLISH | retain, *length, left)) + body

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.broker.publish_socket import Published, PublishSocket
+from cloud.broker.publish_socket import Published, PublishSocket, encode_publish
 
 
 def varint(number: int) -> bytes:
@@ -123,3 +123,18 @@ def test_acknowledgements_leave_together_and_not_where_the_broker_does_not_read(
         assert near.is_full()
         with pytest.raises(BlockingIOError):
             near.acknowledge([1])
+
+
+@given(
+    st.text(st.characters(exclude_categories=("Cs",)), max_size=60),
+    st.binary(max_size=300),
+    st.sampled_from((1, 100)),
+    st.booleans(),
+)
+def test_what_is_encoded_here_is_read_here(topic: str, payload: bytes, times: int, retain: bool) -> None:
+    sent = encode_publish(topic, payload * times, retain)
+    assert sent[0] == 0x30 | retain
+    with ends() as (near, far):
+        far.sendall(sent)
+        assert drain(near) == b""
+        assert near.published() == [Published(topic.encode(), payload * times, 0, 0)]
