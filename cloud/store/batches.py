@@ -115,6 +115,8 @@ class Batches:
                 known = self._boots(connection, keys)
                 _note_births(born, known, changes)
                 self._sort(connection, batch, known, changes)
+                for name in names:
+                    changes.count(name)  # nothing: whoever speaks has totals
                 self._store(connection, changes, now)
                 self._keep_boots(connection, known)
                 self._keep_totals(connection, changes)
@@ -126,14 +128,12 @@ class Batches:
         return Outcome(len(changes.new), tuple(changes.conflicts), tuple(dict.fromkeys(changes.renew)))
 
     def _lock(self, connection: Connection, names: list[str]) -> None:
-        empty = [{"station": name, **dict.fromkeys(_COUNTED, 0)} for name in names]
         if not self._database.is_postgresql:
-            self._database.insert_rows(connection, station_totals, empty, ignore_known=True)
             return  # one writer at a time anyway
         lock = text("SELECT station FROM station_totals WHERE station = ANY(:names) ORDER BY station FOR UPDATE")
         there = set(connection.execute(lock, {"names": names}).scalars())
         if len(there) < len(names):
-            absent = [row for row in empty if row["station"] not in there]
+            absent = [{"station": name, **dict.fromkeys(_COUNTED, 0)} for name in names if name not in there]
             self._database.insert_rows(connection, station_totals, absent, ignore_known=True)
             connection.execute(lock, {"names": names})
 
