@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from agent.decide import covers, drain
 from agent.decide.budget import Budget
 from agent.ports.link import Room
-from agent.ports.outbox import OutboxQueue, OutboxRow
+from agent.ports.outbox import OutboxQueue, OutboxRow, Renamed
 from contract.messages import Ack
 
 _LIVE_ROWS = 4
@@ -25,8 +25,6 @@ _MOST_HELD = 5_000
 class _Sent:
     """A row that was sent. `passed_over`: the cloud acknowledged others since, so this one holds up nobody."""
 
-    boot: str
-    seq: int
     live: bool
     times: int
     due_s: float
@@ -104,20 +102,20 @@ class Delivery:
         self._credit = ack.credit
         self._acks += 1
         self._asked_s = None
-        deleted = self._outbox.acknowledge(ack.boot, ack.ranges, now) if ack.ranges else 0
-        for row_id in self._named(ack.boot, ack.ranges):
-            del self._sent[row_id]
+        for_ranges = covers.count(ack.ranges)
+        if ack.contents and not _is_told_apart(ack):
+            return Answered()  # which content is whose cannot be said: nothing is deleted on a guess
+        deleted = self._outbox.acknowledge(ack.boot, ack.ranges, now, ack.contents[:for_ranges]) if ack.ranges else []
+        for row_id in deleted:
+            self._sent.pop(row_id, None)
         boot_before = self._outbox.boot if ack.conflicts or ack.renew_boot else ""
-        renamed = 0
+        renamed = Renamed()
         if ack.conflicts:
-            renamed = self._outbox.rename(ack.boot, ack.conflicts)
-            for row_id in self._named(ack.boot, ack.conflicts):
-                sent = self._sent[row_id]
-                sent.times, sent.due_s = 0, 0.0
-                heapq.heappush(self._due, (0.0, row_id))
+            renamed = self._outbox.rename(ack.boot, ack.conflicts, ack.contents[for_ranges:])
+            self._forget_names(renamed)
         if ack.renew_boot:
             self._outbox.renew(ack.boot)
-        return Answered(deleted, renamed, bool(boot_before) and self._outbox.boot != boot_before)
+        return Answered(len(deleted), len(renamed.ids), bool(boot_before) and self._outbox.boot != boot_before)
 
     def _clear(self) -> None:
         self._top = 0
@@ -185,8 +183,6 @@ class Delivery:
         times = before.times + 1 if before else 1
         due_s = now_s + drain.resend_wait_s(self._resend_after_s, times, self._roll())
         self._sent[row.id] = _Sent(
-            row.boot,
-            row.seq,
             before.live if before else live,
             times,
             due_s,
@@ -195,7 +191,18 @@ class Delivery:
         )
         heapq.heappush(self._due, (due_s, row.id))
 
-    def _named(self, boot: str, ranges: tuple[tuple[int, int], ...]) -> list[int]:
-        if not ranges:
-            return []
-        return [row_id for row_id, sent in self._sent.items() if sent.boot == boot and covers.within(sent.seq, ranges)]
+    def _forget_names(self, renamed: Renamed) -> None:
+        """Send rows with new names at once, as if they never were sent."""
+        for row_id in renamed.dropped:
+            self._sent.pop(row_id, None)
+        for row_id in renamed.ids:
+            sent = self._sent.get(row_id)
+            if sent is not None:
+                sent.times, sent.due_s = 0, 0.0
+                heapq.heappush(self._due, (0.0, row_id))
+
+
+def _is_told_apart(ack: Ack) -> bool:
+    """Return whether the ack has one content a sequence."""
+    named = (*ack.ranges, *ack.conflicts)
+    return all(first <= last for first, last in named) and covers.count(named) == len(ack.contents)

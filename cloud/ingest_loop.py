@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from cloud.credit import credit, smooth
 from cloud.ingest_acks import AckDesk
 from cloud.ingest_sort import sort_arrivals
-from cloud.ports.batch import Batch, Commit, Outcome, key_of
+from cloud.ports.batch import Batch, Commit, Named, Outcome, named
 from cloud.ports.link import Arrival, Link, take_arrivals
-from contract.codec import SummaryKey, encode_control
+from contract.codec import encode_control
 from contract.errors import TransientError
 from contract.topics import Channel, topic
 
@@ -150,15 +150,15 @@ class IngestLoop:
         while len(self._told_dead) > _DEAD_REMEMBERED:
             del self._told_dead[next(iter(self._told_dead))]
 
-    def _conflict_letters(self, batch: Batch, conflicts: Sequence[SummaryKey]) -> list[tuple[str, str, bytes]]:
+    def _conflict_letters(self, batch: Batch, conflicts: Sequence[Named]) -> list[tuple[str, str, bytes]]:
         if not conflicts:
             return []
-        keys = set(conflicts)
+        refused = set(conflicts)
         return self._news(
             [
                 (topic(summary.header.station, Channel.SUMMARY), _CLONED, payload)
                 for summary, payload in batch.summaries
-                if key_of(summary) in keys
+                if named(summary, payload) in refused
             ]
         )
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from functools import lru_cache
 
-from cloud.ports.batch import Batch, key_of
+from cloud.ports.batch import Batch, Named, named
 from cloud.ports.link import Arrival
 from cloud.window_check import window_faults
 from contract.codec import decode_control, decode_summary, decode_summary_key
@@ -47,7 +48,7 @@ def _sort_one(arrival: Arrival, batch: Batch, now: float) -> None:
             summary = _summary(arrival.payload, now)
         except BadMessage:
             if (key := decode_summary_key(arrival.payload)) is not None and key.station == station:
-                batch.refused.append(key)
+                batch.refused.append(Named(key.station, key.boot, key.seq, zlib.crc32(arrival.payload)))
             raise
         _check_sender(station, summary.header.station)
         batch.summaries.append((summary, arrival.payload))
@@ -105,5 +106,5 @@ def _bury_bad_windows(batch: Batch) -> None:
     for index, fault in faults.items():
         summary, payload = batch.summaries[index]
         batch.dead.append((topic(summary.header.station, Channel.SUMMARY), fault, payload))
-        batch.refused.append(key_of(summary))
+        batch.refused.append(named(summary, payload))
     batch.summaries = [each for index, each in enumerate(batch.summaries) if index not in faults]

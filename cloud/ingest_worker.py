@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 def worker_client_id(settings: CloudSettings, number: int) -> str:
-    """Return a client id that is the same at the next start: a worker takes up the session that it left at the broker."""
+    """Return a client id that is the same at the next start: one that died takes up the session that it left at the broker."""
     return f"{settings.broker.client_id}-ingest-{socket.gethostname()}-{number}"
 
 

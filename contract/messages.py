@@ -312,6 +312,10 @@ class Ack(msgspec.Struct, frozen=True):
     `conflicts` are ranges under which the cloud has committed something else: another device counts under the same boot (a
     clone), or this one was restored from a backup. The station sends those rows again under a boot of its own, and nothing new
     under this one; `renew_boot` asks for that before any row is in conflict.
+
+    `contents` has the CRC-32 (zlib) of each summary's payload, one a sequence: those of `ranges` first, in order, then those of
+    `conflicts`. A clone listens on the same topic, and what is said of its rows is not said of others with the same names. ()
+    from a cloud that does not say.
     """
 
     station: str
@@ -321,6 +325,7 @@ class Ack(msgspec.Struct, frozen=True):
     v: int = WIRE_VERSION
     conflicts: tuple[tuple[Count, Count], ...] = ()
     renew_boot: bool = False
+    contents: tuple[Count, ...] = ()
 
 
 class AggregatorState(msgspec.Struct, frozen=True):

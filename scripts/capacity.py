@@ -36,14 +36,14 @@ RATES = (
     Rate("database_per_s", 6_000.0, "1/s", "summaries one PostgreSQL takes from any number of workers", "./scripts/bench ingest"),
     Rate("broker_per_s", 10_000.0, "1/s", "messages one broker passes on (one core)", "./scripts/bench ingest"),
     Rate("handshake_ms", 1.5, "ms", "broker's CPU for one mutual TLS 1.3 handshake", "OpenSSL 3, 400 on this machine", True),
-    Rate("connection_kb", 60.0, "kB", "broker's memory for one TLS connection", "assumed; ./scripts/simulate_fleet"),
-    Rate("connections", 20_000.0, "", "connections one broker is given", "assumed; ./scripts/simulate_fleet"),
+    Rate("connection_kb", 60.0, "kB", "broker's memory for a TLS connection", "assumed; simulate_fleet: 8 kB without TLS"),
+    Rate("connections", 10_000.0, "", "connections one broker is given", "./scripts/simulate_fleet 10000", True),
     Rate("jitter_s", 30.0, "s", "stations come back evenly within this", "agent.toml, [broker] reconnect_max_s", True),
     Rate("row_extra_kb", 0.6, "kB", "columns and indexes of a summary's row, without its payload", "assumed"),
-    Rate("judge_us", 1_000.0, "us", "CPU to judge one station's hour for drift", "assumed; ./scripts/bench drift"),
-    Rate("merge_us", 4.0, "us", "CPU to join one window into its hour", "./scripts/bench sketch (sketch.merge10k_s)"),
-    Rate("watch_kb", 30.0, "kB", "serve's memory for one station's baseline", "assumed"),
-    Rate("worker_mb", 250.0, "MB", "one worker's memory", "assumed; ./scripts/bench ingest"),
+    Rate("judge_us", 4_000.0, "us", "CPU to judge one station's hour for drift", "200 hours of 5 stations, 3 to 5 ms", True),
+    Rate("merge_us", 250.0, "us", "CPU to take one window into its hour", "120 windows of a minute", True),
+    Rate("watch_kb", 100.0, "kB", "a settled station's drift state; up to 600 in its first week", "its snapshot", True),
+    Rate("worker_mb", 105.0, "MB", "one worker's memory", "./scripts/simulate_fleet 10000", True),
     Rate("fine_days", 14.0, "days", "[keep] fine_days", "cloud/settings_scale.py", True),
     Rate("hourly_days", 90.0, "days", "[keep] hourly_days", "cloud/settings_scale.py", True),
     Rate("daily_days", 730.0, "days", "[keep] daily_days", "cloud/settings_scale.py", True),
@@ -123,11 +123,13 @@ def figures(stations: int, interval_s: float, r: Mapping[str, float]) -> Iterato
     yield Figure("rows a day", f"{load * _DAY / 1e6:,.1f} million", "summaries x 86,400")
     yield Figure("bytes a day", _bytes(load * _DAY * row), "x (summary_kb + row_extra_kb)")
     yield Figure(
-        "a partition of one day",
-        f"{load * _DAY / 1e6:,.1f} million rows, {_bytes(load * _DAY * row)}",
+        "a partition of one week",
+        f"{load * 7 * _DAY / 1e6:,.1f} million rows, {_bytes(load * 7 * _DAY * row)}",
         "by window start",
     )
-    yield Figure("partitions of days at once", f"{ceil(r['fine_days']) + 2}", "fine_days, today's and tomorrow's")
+    yield Figure(
+        "partitions of weeks at once", f"{ceil(r['daily_days'] / 7) + 2}", "daily_days, this week's and the next"
+    )
     fine, hours, days = rows_kept(stations, interval_s, r)
     yield Figure("kept as they came", f"{fine / 1e6:,.0f} million rows, {_bytes(fine * row)}", "fine_days")
     yield Figure(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -25,8 +26,11 @@ class Broker:
         self.port = free_port()
         self._config = folder / "mosquitto.conf"
         self._log = folder / "mosquitto.log"
+        # Started by root, mosquitto becomes `nobody` and cannot write here.
+        user = "user root\n" if os.geteuid() == 0 else ""
         self._config.write_text(
-            f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {folder}/\n{config}"
+            f"{user}listener {self.port} 127.0.0.1\nallow_anonymous true\n"
+            f"persistence true\npersistence_location {folder}/\n{config}"
         )
 
     def start(self) -> None:

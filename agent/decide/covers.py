@@ -23,11 +23,6 @@ def count(ranges: Iterable[tuple[int, int]]) -> int:
     return sum(last - first + 1 for first, last in ranges)
 
 
-def within(number: int, ranges: Iterable[tuple[int, int]]) -> bool:
-    """Return whether `number` lies in one of `ranges`."""
-    return any(first <= number <= last for first, last in ranges)
-
-
 def to_text(ranges: Ranges) -> str:
     """Return `ranges` as text, "3-5 8-8"; "" for none."""
     return " ".join(f"{first}-{last}" for first, last in ranges)

@@ -8,6 +8,14 @@ from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
+class Renamed:
+    """What became of rows whose names are somebody else's: the ids of those with new names, and of those that were dropped."""
+
+    ids: tuple[int, ...] = ()
+    dropped: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class OutboxRow:
     """One encoded summary. (`boot`, `seq`) is its name in acknowledgements; `id` orders rows by age, and outlives a new name."""
 
@@ -34,13 +42,18 @@ class OutboxQueue(Protocol):
         `largest_bytes`, comes as what can be said of it.
         """
 
-    def acknowledge(self, boot: str, ranges: Sequence[tuple[int, int]], now: float) -> int:
-        """Delete the rows in these inclusive sequence ranges of `boot`; return how many."""
+    def acknowledge(
+        self, boot: str, ranges: Sequence[tuple[int, int]], now: float, contents: Sequence[int] = ()
+    ) -> list[int]:
+        """Delete the sent rows in these inclusive sequence ranges of `boot`; return their ids.
 
-    def rename(self, boot: str, ranges: Sequence[tuple[int, int]]) -> int:
-        """Give the sent rows in these ranges new names under another boot, for theirs are somebody else's; return how many.
+        `contents`: the CRC-32 of each one's payload, one a sequence; a row with another stays. () for any content.
+        """
 
-        Where `boot` is the present one, a fresh one takes its place.
+    def rename(self, boot: str, ranges: Sequence[tuple[int, int]], contents: Sequence[int] = ()) -> Renamed:
+        """Give the sent rows in these ranges new names under another boot, for theirs are somebody else's.
+
+        `contents` as for `acknowledge`. Where `boot` is the present one, a fresh one takes its place.
         """
 
     def renew(self, boot: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from agent.ports.outbox import OutboxRow
+from agent.ports.outbox import OutboxRow, Renamed
 from agent.store.boots import begin_boot, claimed_above, current_boot, draw_seq, next_seq
 from agent.store.database import storage_faults, transaction
 from agent.store.memory import put_fact
@@ -19,6 +19,7 @@ from agent.store.outbox_row import (
     SENT_OTHERWISE,
     Signer,
     count_drop,
+    find_named,
     insert,
     load,
     read_row,
@@ -113,46 +114,41 @@ class Outbox:
                     rows.append(row)
         return rows
 
-    def acknowledge(self, boot: str, ranges: Sequence[tuple[int, int]], now: float) -> int:
-        """Delete the rows in these inclusive sequence ranges of `boot`; return how many."""
-        deleted = 0
+    def acknowledge(
+        self, boot: str, ranges: Sequence[tuple[int, int]], now: float, contents: Sequence[int] = ()
+    ) -> list[int]:
+        """Delete the sent rows in these inclusive sequence ranges of `boot` that have these contents; return their ids."""
         with storage_faults("deleting acknowledged summaries"), transaction(self._connection):
-            for first, last in ranges:
-                # `sent`: an acknowledgement of what we never sent is not about our rows.
-                cursor = self._connection.execute(
-                    "DELETE FROM outbox WHERE boot = ? AND seq BETWEEN ? AND ? AND sent != ?",
-                    (boot, first, last, NEVER),
-                )
-                deleted += cursor.rowcount
+            deleted = [row_id for row_id, _ in find_named(self._connection, boot, ranges, contents)]
             if deleted:
+                self._connection.executemany("DELETE FROM outbox WHERE id = ?", [(row_id,) for row_id in deleted])
                 put_fact(self._connection, "acked_at", repr(now))
         return deleted
 
-    def rename(self, boot: str, ranges: Sequence[tuple[int, int]]) -> int:
-        """Give the sent rows in these ranges of `boot` new names, for theirs are somebody else's; return how many.
+    def rename(self, boot: str, ranges: Sequence[tuple[int, int]], contents: Sequence[int] = ()) -> Renamed:
+        """Give the sent rows in these ranges of `boot` that have these contents new names, for theirs are somebody else's.
 
         Where `boot` is the one in force a fresh one takes its place, and what is added from now on is named under it. All of it
         is one transaction: killed at any point, the same answer of the cloud finds either the old names or none of them.
         Rows that were never sent keep theirs: if those are taken too, the cloud says so, and what a copy of this file has sent
         already is dropped as the same. The sequences that a row covers go with the old boot, whose numbers they are.
         """
-        renamed, new_boot = 0, ""
+        renamed: list[int] = []
+        dropped: list[int] = []
+        new_boot = ""
         with storage_faults("renaming summaries"), transaction(self._connection):
-            for first, last in ranges:
-                found = self._connection.execute(
-                    "SELECT id, sent FROM outbox WHERE boot = ? AND seq BETWEEN ? AND ? AND sent != ? ORDER BY id",
-                    (boot, first, last, NEVER),
-                ).fetchall()
-                for row_id, sent in found:
-                    if sent == SENT_OTHERWISE:
-                        # The other content under its name is its own, as it was sent before.
-                        self._connection.execute("DELETE FROM outbox WHERE id = ?", (row_id,))
-                        continue
-                    if self.boot == boot:
-                        new_boot = begin_boot(self._connection, boot)
-                    renamed += self._rename(int(row_id))
+            for row_id, sent in find_named(self._connection, boot, ranges, contents):
+                if sent == SENT_OTHERWISE:
+                    # The other content under its name is its own, as it was sent before.
+                    self._connection.execute("DELETE FROM outbox WHERE id = ?", (row_id,))
+                    dropped.append(row_id)
+                    continue
+                if self.boot == boot:
+                    new_boot = begin_boot(self._connection, boot)
+                self._rename(row_id)
+                renamed.append(row_id)
         self._tell(new_boot)
-        return renamed
+        return Renamed(tuple(renamed), tuple(dropped))
 
     def renew(self, boot: str) -> bool:
         """Begin a fresh boot where `boot` is the one in force; return whether it was.
@@ -252,18 +248,17 @@ class Outbox:
         self._say(f"summary {whole.header.seq} goes without its sketches: it is {TOO_LARGE}")
         return bare
 
-    def _rename(self, row_id: int) -> int:
+    def _rename(self, row_id: int) -> None:
         summary = load(self._connection, row_id, self._signer, self._troubles)
         row = read_row(self._connection, row_id)
         if summary is None or row is None:
-            return 0
+            return
         old = summary.header
         header = msgspec.structs.replace(old, boot=self.boot, seq=draw_seq(self._connection))
         stood = f" for {row.covers} too" if row.covers else ""
         note = f"was {old.seq} of boot {old.boot}{stood}" + (f"; {summary.note}" if summary.note else "")
         renamed = msgspec.structs.replace(summary, header=header, note=note[:600], covers=())
         rewrite(self._connection, row_id, self._signer.sign(renamed), sent=NEVER, window=row.window)
-        return 1
 
     def _tell(self, new_boot: str) -> None:
         if new_boot:

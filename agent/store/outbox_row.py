@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from agent.decide import covers
@@ -69,6 +70,30 @@ def read_row(connection: sqlite3.Connection, row_id: int) -> StoredRow | None:
     stored = StoredRow(*row)
     # A column whose type was damaged too holds whatever it holds.
     return stored if isinstance(stored.payload, bytes) else replace(stored, payload=str(stored.payload).encode())
+
+
+def find_named(
+    connection: sqlite3.Connection, boot: str, ranges: Sequence[tuple[int, int]], contents: Sequence[int]
+) -> list[tuple[int, int]]:
+    """Return (id, `sent`) of the rows that an answer of the cloud is about: sent, in these ranges of `boot`, with these contents.
+
+    `contents` has the CRC-32 of a payload for each sequence of `ranges`, in order: a row with another is not meant, a clone's is.
+    () means any content; a row that may have been sent with other content than it has now, or is older than the checksums, is
+    meant by its name.
+    """
+    found: list[tuple[int, int]] = []
+    before = 0
+    for first, last in ranges:
+        # `sent`: an answer about what we never sent is not about our rows.
+        for row_id, seq, sent, crc in connection.execute(
+            "SELECT id, seq, sent, crc FROM outbox WHERE boot = ? AND seq BETWEEN ? AND ? AND sent != ? ORDER BY id",
+            (boot, first, last, NEVER),
+        ):
+            known = crc is not None and sent != SENT_OTHERWISE
+            if not contents or not known or contents[before + seq - first] == crc:
+                found.append((int(row_id), int(sent)))
+        before += last - first + 1
+    return list(dict.fromkeys(found))
 
 
 def insert(connection: sqlite3.Connection, summary: Summary, window: int) -> None:

@@ -257,8 +257,8 @@ class MqttLink:
         self._heard_s = self._clock.monotonic()
         try:
             station, channel = parse_topic(message.topic)
-        except BadMessage:
-            return  # not one of the three subscriptions
+        except (BadMessage, UnicodeDecodeError):
+            return  # not one of the three subscriptions, or no topic at all: paho decodes it when asked for it
         if station == self._station:
             self._arrived.append(Incoming(channel, bytes(message.payload)))
 

@@ -27,8 +27,9 @@ from contract.topics import AGGREGATOR_STATE, UP_CHANNELS, shared_filter
 
 _log = logging.getLogger(__name__)
 
-# An hour of session keeps a restarting worker's subscription and unacknowledged messages at the broker.
-_SESSION_EXPIRY_S = 3600
+# A quick restart finds its subscription and what was not acknowledged at the broker, and loses no round trip. No longer: mosquitto
+# gives the session of one that is dead its share all the while. What goes with a session is sent again by the stations (P1).
+_SESSION_S, _WORKER_SESSION_S = 60, 30
 # Two batches and more: one is on its way while another is stored. The broker sends no more than it was told are stored.
 RECEIVE_MAXIMUM = 1000
 _KEEPALIVE_S = 15
@@ -48,7 +49,7 @@ class MqttLink:
     """A connection that mends itself. Arrivals go to `arrivals`: while that is full, nothing is read and the broker waits.
 
     One thread of its own drives paho (and not paho's, which makes five system calls a message). `announce` tells the stations
-    whether an aggregator listens: the one `serve` of a plant does, a worker beside it does not.
+    whether an aggregator listens: the one `serve` of a plant does, a worker beside it does not, and ends its session when stopped.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class MqttLink:
     def start(self) -> None:
         """Connect in the background and keep trying; a broker that is not there yet is waited for."""
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves it so
-        properties.SessionExpiryInterval = _SESSION_EXPIRY_S
+        properties.SessionExpiryInterval = _SESSION_S if self._announce else _WORKER_SESSION_S
         properties.ReceiveMaximum = RECEIVE_MAXIMUM
         self._client.connect_async(
             self._host, self._port, keepalive=_KEEPALIVE_S, clean_start=False, properties=properties
@@ -171,7 +172,7 @@ class MqttLink:
             if self._stopping.is_set() and not goodbye:
                 goodbye = True
                 self._write(sock)  # what was stored is acknowledged before the goodbye, not after it
-                client.disconnect()
+                self._say_goodbye()
             full = 0 < self._arrivals.maxsize <= self._arrivals.qsize() and not goodbye
             self._write(sock)
             if client.socket() is None:
@@ -187,6 +188,17 @@ class MqttLink:
             if busy or sock in ready:
                 self._read_all(sock)
             client.loop_misc()
+
+    def _say_goodbye(self) -> None:
+        """Disconnect. A worker takes its session with it: it may never come back, and others are there to take its share."""
+        if self._announce:
+            self._client.disconnect()
+            return
+        if self._takes:
+            self._client.unsubscribe([shared_filter(channel) for channel in UP_CHANNELS])
+        properties = Properties(PacketTypes.DISCONNECT)  # type: ignore[no-untyped-call]  # paho leaves it so
+        properties.SessionExpiryInterval = 0
+        self._client.disconnect(properties=properties)
 
     def _read_all(self, sock: PublishSocket) -> None:
         """Take one piece from the network: the messages in it, and what is paho's to handle."""

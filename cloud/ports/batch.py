@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from contract.codec import SummaryKey
 from contract.messages import CommandResult, ReportedState, StationState, Summary
+
+
+class Named(NamedTuple):
+    """Which summary, and which content of those that two devices may have under one name: the CRC-32 of its payload."""
+
+    station: str
+    boot: str
+    seq: int
+    crc: int
 
 
 @dataclass(slots=True)
@@ -20,23 +30,23 @@ class Batch:
     # (topic, reason, payload)
     dead: list[tuple[str, str, bytes]] = field(default_factory=list)
     # Dead letters whose sender and sequence are known: acknowledged, or the station would send them for ever.
-    refused: list[SummaryKey] = field(default_factory=list)
+    refused: list[Named] = field(default_factory=list)
 
-    def keys(self) -> list[SummaryKey]:
+    def keys(self) -> list[Named]:
         """Return what to acknowledge once the batch is committed, conflicts aside."""
-        return [key_of(summary) for summary, _ in self.summaries] + self.refused
+        return [named(summary, payload) for summary, payload in self.summaries] + self.refused
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What a committed batch changed.
 
-    `new` summaries were stored; `conflicts` were not, since other content has their (station, boot, seq) already; the boots in
-    `renew`, as (station, boot), belong to stations that were restored or cloned.
+    `new` summaries were stored; `conflicts` were not, since other content has their (station, boot, seq) already, of the same
+    batch maybe; the boots in `renew`, as (station, boot), belong to stations that were restored or cloned.
     """
 
     new: int = 0
-    conflicts: tuple[SummaryKey, ...] = ()
+    conflicts: tuple[Named, ...] = ()
     renew: tuple[tuple[str, str], ...] = ()
 
 
@@ -48,6 +58,6 @@ Raises:
 """
 
 
-def key_of(summary: Summary) -> SummaryKey:
-    """Return which summary this is."""
-    return SummaryKey(summary.header.station, summary.header.boot, summary.header.seq)
+def named(summary: Summary, payload: bytes) -> Named:
+    """Return which summary this is; `payload` is what it was decoded from."""
+    return Named(summary.header.station, summary.header.boot, summary.header.seq, zlib.crc32(payload))

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, select, text, tuple_
 
-from cloud.ports.batch import Batch, Outcome, key_of
+from cloud.ports.batch import Batch, Named, Outcome, named
 from cloud.store.commands import write_answer
 from cloud.store.database import Database
 from cloud.store.partitions import Partitions
@@ -28,7 +28,6 @@ from cloud.store.stations import write_states
 from cloud.store.summary_rows import SUMMARY_COLUMNS, dead_row, filed_at, gap_row, sample_rows, summary_values
 from cloud.store.summary_tables import boots, dead_letters, gaps, seen, station_totals, summaries
 from cloud.store.tables import samples, stations
-from contract.codec import SummaryKey
 from contract.gaps import gap_key_of_digest, is_gap_signed
 from contract.messages import StationState, Summary
 
@@ -59,7 +58,7 @@ class _Changes:
     """What a batch comes to."""
 
     new: list[tuple[Summary, bytes, bytes]] = field(default_factory=list)
-    conflicts: list[SummaryKey] = field(default_factory=list)
+    conflicts: list[Named] = field(default_factory=list)
     renew: list[BootKey] = field(default_factory=list)
     totals: dict[str, dict[str, int]] = field(default_factory=dict)
 
@@ -166,7 +165,7 @@ class Batches:
             elif stored == digest and boot.sequences.is_open(h.seq):
                 _take(boot, summary, changes)  # stored, and counted as missing since ranges were taken together
             elif stored != digest and (stored is not None or h.seq > boot.sequences.watermark):
-                changes.conflicts.append(key_of(summary))
+                changes.conflicts.append(named(summary, payload))
                 changes.count(h.station, conflicts=1)
 
     @staticmethod

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agent.delivery import Delivery
 from agent.ports.link import Room
-from agent.ports.outbox import OutboxRow
+from agent.ports.outbox import OutboxRow, Renamed
 from contract.messages import Ack
 
 WIDE = Room(20)
@@ -37,14 +37,16 @@ class ListOutbox:
     def take_rows(self, ids: Sequence[int], largest_bytes: int) -> list[OutboxRow]:
         return [self.rows[n] for n in ids if n in self.rows]
 
-    def acknowledge(self, boot: str, ranges: Sequence[tuple[int, int]], now: float) -> int:
+    def acknowledge(
+        self, boot: str, ranges: Sequence[tuple[int, int]], now: float, contents: Sequence[int] = ()
+    ) -> list[int]:
         gone = [n for n in self.rows if boot == "b" and any(a <= n <= z for a, z in ranges)]
         for n in gone:
             del self.rows[n]
-        return len(gone)
+        return gone
 
-    def rename(self, boot: str, ranges: Sequence[tuple[int, int]]) -> int:
-        return 0
+    def rename(self, boot: str, ranges: Sequence[tuple[int, int]], contents: Sequence[int] = ()) -> Renamed:
+        return Renamed()
 
     def renew(self, boot: str) -> bool:
         return False

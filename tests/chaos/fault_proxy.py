@@ -212,7 +212,13 @@ class FaultProxy:
         self.accepted += 1
         task = asyncio.get_running_loop().create_task(self._carry(reader, writer))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+
+        def over(done: asyncio.Task[None]) -> None:
+            if not writer.is_closing():  # cancelled before it began, and so without its `finally`
+                self._end(writer, by_reset=True)
+            self._tasks.discard(done)
+
+        task.add_done_callback(over)
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         ends = [writer]

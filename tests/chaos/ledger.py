@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import select
 
 from cloud.store.database import Database
-from cloud.store.tables import summaries
+from cloud.store.summary_tables import summaries
 from contract.codec import decode_summary
 
 Name = tuple[str, str, int]

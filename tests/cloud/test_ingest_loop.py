@@ -6,6 +6,7 @@ import queue
 import tempfile
 import threading
 import time
+import zlib
 from pathlib import Path
 
 import msgspec
@@ -14,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud.ingest_loop import IngestLoop
-from cloud.ports.batch import Batch, Commit, Outcome
+from cloud.ports.batch import Batch, Commit, Outcome, named
 from cloud.ports.link import Arrival
-from contract.codec import SummaryKey, encode_control, encode_summary
+from contract.codec import encode_control, encode_summary
 from contract.errors import StorageFull, TransientError
 from contract.messages import Accounting, Command, CommandResult, ReportedState, StationState, Summary
 from contract.topics import Channel, topic
@@ -260,7 +261,7 @@ def test_a_conflict_is_told_as_one_and_kept_as_a_dead_letter_and_never_called_do
     def commit(batch: Batch, now: float) -> Outcome:
         told_before.append(len(desk.link.published) + len(desk.done))
         outcome = commit_batch(desk.tables, Batch(batch.summaries[:1], dead=batch.dead), now)
-        clash = [SummaryKey("s1", "b1", 2)] if batch.summaries else []
+        clash = [named(cloned, encode_summary(cloned))] if batch.summaries else []
         return Outcome(outcome.new, conflicts=tuple(clash))
 
     desk.commit = commit
@@ -273,6 +274,15 @@ def test_a_conflict_is_told_as_one_and_kept_as_a_dead_letter_and_never_called_do
     assert (counts.committed, counts.conflicts, counts.duplicates, counts.dead) == (1, 1, 0, 1)
     desk.loop.ingest([desk.sum(stored), desk.sum(cloned)])
     assert len(desk.dead()) == 1 and desk.link.acks()[1].conflicts == ((2, 2),), "told again, kept once"
+
+
+def test_two_clones_in_one_batch_hear_each_of_its_own(desk: Desk) -> None:
+    stored, clone = summary("s1", 1), summary("s1", 1, passed=99)
+    desk.loop.ingest([desk.sum(stored), desk.sum(clone), desk.sum(clone)])
+    crcs = [zlib.crc32(encode_summary(each)) for each in (stored, clone)]
+    (ack,) = desk.link.acks()
+    assert (ack.ranges, ack.conflicts, ack.contents) == (((1, 1),), ((1, 1),), tuple(crcs))
+    assert [payload for _, payload in desk.dead()] == [encode_summary(clone)], "the stored one is no letter"
 
 
 def test_a_restored_station_is_asked_for_a_new_boot_before_it_sends_a_row(desk: Desk) -> None:

@@ -313,7 +313,7 @@ WAITS = {"minute": 61.0, "hour": HOUR_S, "half day": DAY_S / 2, "two days": 2 * 
 
 
 @given(STEPS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_whatever_happens_no_two_retrains_of_a_series_start_within_the_cool_down(steps: list[str]) -> None:
     with TemporaryDirectory() as folder:
         plant = Plant(open_tables(Path(folder) / "cloud.db"), replace(POLICY, every_s=DAY_S))

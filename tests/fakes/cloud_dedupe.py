@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Iterable
 
 from agent.ports.outbox import OutboxRow
+from cloud.ingest_acks import AckDesk
+from cloud.ports.batch import named
 from contract.codec import decode_summary
 from contract.messages import Ack, Summary
 
@@ -21,8 +23,7 @@ class DedupingCloud:
 
     def takes(self, rows: Iterable[OutboxRow]) -> list[Ack]:
         """Commit what is new; return one acknowledgement a boot."""
-        good: dict[str, list[tuple[int, int]]] = {}
-        conflicts: dict[str, list[tuple[int, int]]] = {}
+        desk = AckDesk()
         for row in rows:
             summary = decode_summary(row.payload)
             header = summary.header
@@ -30,15 +31,12 @@ class DedupingCloud:
             key = (header.station, header.boot, header.seq)
             digest = hashlib.sha256(row.payload).hexdigest()
             if self.digests.setdefault(key, digest) != digest:
-                conflicts.setdefault(row.boot, []).append((row.seq, row.seq))
+                desk.add((), [named(summary, row.payload)])
                 continue
             self.twice += key in self.committed
             self.committed[key] = summary
-            good.setdefault(row.boot, []).append((row.seq, row.seq))
-        return [
-            Ack("s1", boot, tuple(good.get(boot, ())), self._credit, conflicts=tuple(conflicts.get(boot, ())))
-            for boot in dict.fromkeys([*good, *conflicts])
-        ]
+            desk.add([named(summary, row.payload)])
+        return desk.take(self._credit)
 
     @property
     def captured(self) -> int:

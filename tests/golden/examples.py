@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -227,7 +228,15 @@ def examples() -> dict[str, Example]:
         "order_keys": order_keys(),
         "command": Command("c-9", STATION, "upload_samples", _AT + 60.0, {"samples": ["s-1", "s-2"]}),
         "command_result": CommandResult("c-9", STATION, False, "s-2 was evicted"),
-        "ack": Ack(STATION, BOOT, ((1, 16), (18, 18)), 100, conflicts=((17, 17),), renew_boot=True),
+        "ack": Ack(
+            STATION,
+            BOOT,
+            ((1, 16), (18, 18)),
+            100,
+            conflicts=((17, 17),),
+            renew_boot=True,
+            contents=tuple(zlib.crc32(bytes([seq])) for seq in (*range(1, 17), 18, 17)),
+        ),
         "aggregator_state": AggregatorState(True, _AT),
     }
     return {

@@ -73,6 +73,7 @@ class _Station:
         return WindowRecord(self.name, "boot", self._seq, self._seq * 1.5, self._seq * 1.5 + 1.5, window)
 
 
+@pytest.mark.long
 def test_defocus_alarms_within_5_windows_on_its_station_and_600_windows_before_raise_nothing(pool) -> None:
     fleet = FleetDrift(DriftPolicy(enrol_windows=ENROL_WINDOWS))
     stations = [_Station(f"s{number}", pool, seed=number) for number in range(3)]

@@ -256,6 +256,7 @@ def test_a_delay_counts_from_the_change_and_early_alarms_are_false_starts(pool: 
     assert never.median.value == np.inf and never.found.value == 0.25
 
 
+@pytest.mark.long
 def test_the_bench_prints_every_table_and_the_keys_of_its_budgets(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

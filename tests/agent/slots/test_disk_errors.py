@@ -171,7 +171,7 @@ faults = pytest.mark.parametrize("fault", [pytest.param(fault, id=name) for name
 @lasts
 @faults
 def test_update_outlives_a_disk_error_at_some_calls(scene: Scene, fault: Fault, lasting: bool) -> None:
-    sweep(scene, fault, lasting=lasting, stride=17)
+    sweep(scene, fault, lasting=lasting, stride=29)
 
 
 @pytest.mark.long

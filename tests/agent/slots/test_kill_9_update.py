@@ -62,7 +62,7 @@ def station(tmp_path: Path) -> Iterator[Station]:
 @pytest.mark.parametrize(
     ("incumbent", "stride"),
     [
-        pytest.param(True, 9, id="some steps of an update"),
+        pytest.param(True, 14, id="some steps of an update"),
         pytest.param(True, 1, id="every step of an update", marks=pytest.mark.long),
         pytest.param(False, 1, id="every step of the first installation", marks=pytest.mark.long),
     ],

@@ -48,10 +48,10 @@ def test_a_row_carries_its_own_name_and_leaves_only_when_it_was_sent_and_acknowl
         rows = box.pending(10)
         headers = [decode_summary(row.payload).header for row in rows]
         assert [(h.boot, h.seq) for h in headers] == [(box.boot, 1), (box.boot, 2), (box.boot, 3)]
-        assert box.acknowledge(box.boot, [(1, 3)], 1.0) == 0  # nothing was sent: it cannot be ours they mean
+        assert box.acknowledge(box.boot, [(1, 3)], 1.0) == []  # nothing was sent: it cannot be ours they mean
         assert box.take(10) == rows
-        assert box.acknowledge("another boot", [(1, 3)], 1.0) == 0
-        assert box.acknowledge(box.boot, [(2, 2), (7, 9)], 1.0) == 1
+        assert box.acknowledge("another boot", [(1, 3)], 1.0) == []
+        assert box.acknowledge(box.boot, [(2, 2), (7, 9)], 1.0) == [2]
         assert [row.seq for row in box.pending(10)] == [1, 3]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from pathlib import Path
 
 from tests.chaos.fault_proxy import FaultProxy
@@ -17,8 +16,7 @@ class KeptBroker(Broker):
     """One whose files a test looks at."""
 
     def __init__(self, folder: Path, *, config: str) -> None:
-        # Started as root it would become "nobody", who may not write here: nothing would be kept.
-        super().__init__(folder, config=f"user {getpass.getuser()}\n{config}")
+        super().__init__(folder, config=config)
         self.persistence = folder / "mosquitto.db"
 
     def log(self) -> str:

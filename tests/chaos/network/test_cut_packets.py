@@ -45,6 +45,7 @@ def test_a_cut_inside_a_packet_loses_and_doubles_nothing(
     assert len(plant.produced) == 3 * len(offsets)
 
 
+@pytest.mark.long
 def test_a_cut_inside_an_acknowledgement_of_the_cloud_only_costs_resending(plant: Plant) -> None:
     station = plant.begin()
     for at_byte in (1, 20, 60):

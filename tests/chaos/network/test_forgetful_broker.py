@@ -79,6 +79,7 @@ def test_a_broker_that_lost_its_files_after_it_acknowledged_everything_loses_not
     assert balance.whole == 5
 
 
+@pytest.mark.long
 def test_a_queue_that_is_full_drops_what_it_acknowledged_and_nothing_is_lost(short_plant: Plant) -> None:
     plant = short_plant
     station = plant.begin()
@@ -91,6 +92,7 @@ def test_a_queue_that_is_full_drops_what_it_acknowledged_and_nothing_is_lost(sho
     assert plant.settle().whole == 6
 
 
+@pytest.mark.long
 def test_a_session_that_is_lost_with_what_waited_in_it_loses_nothing(plant: Plant) -> None:
     station = plant.begin()
     plant.cloud.stop()
@@ -184,7 +186,6 @@ def test_summaries_keep_to_a_receive_maximum_of_one(single_plant: Plant) -> None
     assert plant.settle().whole == 15 and seen.most == 1
 
 
-@pytest.mark.xfail(strict=False, reason="until h3: birth, report and results are sent without asking for room")
 def test_a_new_connection_keeps_to_a_receive_maximum_of_one(single_plant: Plant) -> None:
     """MQTT 5, 4.9: a client that exceeds it may be disconnected, and would be for ever."""
     plant = single_plant
@@ -199,9 +200,6 @@ def test_a_new_connection_keeps_to_a_receive_maximum_of_one(single_plant: Plant)
     assert seen.most == 1
 
 
-@pytest.mark.xfail(
-    strict=False, reason="until h3: a packet that the broker refuses is sent again for ever, its neighbours too"
-)
 def test_a_summary_larger_than_the_broker_takes_does_not_hold_up_its_neighbours(narrow_plant: Plant) -> None:
     plant = narrow_plant
     station = plant.begin()

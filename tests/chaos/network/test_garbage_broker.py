@@ -64,7 +64,6 @@ def garbler() -> Iterator[Garbler]:
     thread.join(30)
 
 
-_NO_TEXT = "a_topic_that_is_no_text"
 ANSWERS = {
     "noise": _NOISE,
     "http": b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
@@ -86,7 +85,7 @@ ANSWERS = {
     "noise_once_connected": _CONNACK + _SUBACK + _NOISE,
     "a_publish_cut_off": _CONNACK + _SUBACK + b"\x32\x04\x00\x20ab",
     "an_empty_publish": _CONNACK + _SUBACK + b"\x30\x00",
-    _NO_TEXT: _CONNACK + _SUBACK + b"\x30\x05\x00\x02\xff\xfe\x00",
+    "a_topic_that_is_no_text": _CONNACK + _SUBACK + b"\x30\x05\x00\x02\xff\xfe\x00",
     "an_empty_puback": _CONNACK + _SUBACK + b"\x40\x00",
     "pubacks_of_nothing": _CONNACK + _SUBACK + b"\x40\x02\x12\x34\x40\x04\x00\x02\xee\x00",
     "a_goodbye": _CONNACK + _SUBACK + b"\xe0\x02\x8b\x00",
@@ -105,24 +104,9 @@ ANSWERS = {
 _SHORT = ("noise", "noise_after_connack", "noise_once_connected")
 
 
-def marked(*, raises: str) -> list[object]:
-    return [
-        pytest.param(
-            name,
-            marks=[
-                *([] if name in _SHORT else [pytest.mark.long]),
-                *(
-                    [pytest.mark.xfail(strict=False, reason=f"paho decodes a topic when asked for it: {raises}")]
-                    if name == _NO_TEXT
-                    else []
-                ),
-            ],
-        )
-        for name in ANSWERS
-    ]
-
-
-@pytest.mark.parametrize("name", marked(raises="counted as a fault, and the connection stays"))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in _SHORT else [pytest.mark.long]) for name in ANSWERS]
+)
 def test_a_station_that_meets_garbage_delivers_once_a_broker_is_there(
     plant: Plant, garbler: Garbler, name: str
 ) -> None:
@@ -139,8 +123,7 @@ def test_a_station_that_meets_garbage_delivers_once_a_broker_is_there(
 
 
 @pytest.mark.long
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-@pytest.mark.parametrize("name", marked(raises="the link's thread is gone for good"))
+@pytest.mark.parametrize("name", ANSWERS)
 def test_a_worker_that_meets_garbage_takes_summaries_again_once_a_broker_is_there(
     plant: Plant, garbler: Garbler, name: str
 ) -> None:

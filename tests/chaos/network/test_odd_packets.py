@@ -30,7 +30,8 @@ def test_packets_doubled_or_swapped_on_the_way_to_the_worker_are_committed_once(
     assert balance.whole == 20 and fault.done == 20
 
 
-@pytest.mark.parametrize("side", ["to_stations", pytest.param("to_cloud", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("side", ["to_stations", "to_cloud"])
 def test_everything_late_is_everything_there(plant: Plant, side: str) -> None:
     station = plant.begin(keepalive_s=30, resend_after_s=1.0)
     for way in (getattr(plant, side).up, getattr(plant, side).down):
@@ -39,6 +40,7 @@ def test_everything_late_is_everything_there(plant: Plant, side: str) -> None:
     plant.settle()
 
 
+@pytest.mark.long
 def test_acknowledgements_of_the_cloud_that_are_lost_cost_resending_and_double_nothing(plant: Plant) -> None:
     station = plant.begin(resend_after_s=0.5)
     lost = plant.to_stations.down.add(Fault(Kind.PUBLISH, Do.DROP, times=_MANY, topic_ends="dn/ack"))
@@ -70,9 +72,7 @@ def test_doubled_acknowledgements_of_every_kind_change_nothing(plant: Plant) -> 
     assert all(each.done for each in faults)
 
 
-@pytest.mark.xfail(
-    strict=False, reason="until h3: nothing frees the link's places in flight but a PUBACK or a new connection"
-)
+@pytest.mark.long
 def test_a_broker_that_acknowledges_no_publish_for_a_while_does_not_stop_the_station_for_ever(plant: Plant) -> None:
     """20 PUBACKs that never come fill what may be in flight; pings are answered all the while."""
     station = plant.begin(resend_after_s=0.5)

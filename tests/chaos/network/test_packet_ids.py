@@ -16,6 +16,7 @@ from tests.chaos.network.plant import Plant
 from tests.fakes.cloud_tables import summary
 
 
+@pytest.mark.long
 def test_an_uplink_goes_past_the_last_packet_id(plant: Plant) -> None:
     station = plant.begin(keepalive_s=30)
     seen: list[int] = []

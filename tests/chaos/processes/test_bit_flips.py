@@ -30,15 +30,8 @@ def test_a_summary_whose_bits_flipped_is_told_as_a_gap_and_never_sent(plant: Pla
     assert set(markers_in(kept)) == made - lost
 
 
-@pytest.mark.parametrize(
-    "where",
-    [
-        pytest.param(0, id="magic"),
-        pytest.param(18, id="format", marks=pytest.mark.long),
-        pytest.param(28, id="size", marks=pytest.mark.long),
-        pytest.param(100, id="root page", marks=pytest.mark.long),
-    ],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("where", [0, 18, 28, 100], ids=["magic", "format", "size", "root page"])
 def test_a_station_whose_database_header_is_damaged_starts_afresh_and_says_so(plant: Plant, where: int) -> None:
     station, home = _with_a_backlog(plant)
     before = set(read_produced(home))

@@ -15,7 +15,6 @@ from tests.chaos.produced import DATABASE, LEDGER, outbox_depth
 _GOES_ON = 8
 
 
-@pytest.mark.xfail(strict=False, reason="clones find each other out in other parts of this issue")
 @pytest.mark.parametrize(
     "imaged",
     [
@@ -40,7 +39,6 @@ def test_a_station_and_its_clone_that_run_at_the_same_time_lose_nothing(plant: P
 
 
 @pytest.mark.long
-@pytest.mark.xfail(strict=False, reason="clones find each other out in other parts of this issue")
 def test_a_station_put_back_from_an_image_of_its_disk_loses_nothing_of_what_it_makes_from_then_on(plant: Plant) -> None:
     first = _with_a_backlog(plant)
     restored = _copy(plant, imaged=True)

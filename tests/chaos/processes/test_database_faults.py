@@ -147,7 +147,6 @@ def test_a_full_disk_under_postgresql_is_waited_for(
 
 
 @pytest.mark.long
-@pytest.mark.xfail(strict=False, reason="a refusal that is no OperationalError leaves messages unacknowledged for ever")
 def test_a_postgresql_that_only_reads_for_a_while_is_waited_for(postgres: Postgres, postgres_plant: Plant) -> None:
     def set_read_only(on: str) -> None:
         connection = postgres.connect()

@@ -11,6 +11,7 @@ from tests.chaos.process_plant import Plant
 _WEEK_S = 7 * 86_400.0
 
 
+@pytest.mark.long
 def test_three_stations_ship_a_week_that_did_not_fit_and_every_frame_is_counted_once(plant: Plant) -> None:
     _week(plant, stations=3, every_s=1_800.0)
 

@@ -10,13 +10,11 @@ from tests.chaos.process_plant import Plant, Process, wait_until
 
 
 @pytest.mark.long
-@pytest.mark.xfail(strict=False, reason="a dead worker's session goes on taking its share of what the stations send")
 def test_a_second_worker_joins_and_the_first_leaves_under_load(plant: Plant) -> None:
     _come_and_go(plant, names=("w1", "w2"), stations=2, each=8)
 
 
 @pytest.mark.long
-@pytest.mark.xfail(strict=False, reason="a dead worker's session goes on taking its share of what the stations send")
 def test_workers_go_from_one_to_four_to_one_under_load(either_plant: Plant) -> None:
     _come_and_go(either_plant, names=("w1", "w2", "w3", "w4"), stations=8, each=100)
 

@@ -28,6 +28,7 @@ def test_whoever_stood_still_for_longer_than_the_keepalive_goes_on_and_nothing_i
     assert worker.running(), worker.said()[-2000:]
 
 
+@pytest.mark.long
 def test_a_worker_that_stands_still_holds_its_messages_and_commits_them_once_when_it_goes_on(plant: Plant) -> None:
     worker, station = plant.worker(), _station(plant, "s1")
     worker.start()

@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select, text
 
-from cloud.ports.batch import Batch, Outcome
+from cloud.ports.batch import Batch, Named, Outcome, named
 from cloud.ports.records import Cursor
 from cloud.store.partitions import Partitions, partition_names, week_of
 from cloud.store.summary_rows import SUMMARY_COLUMNS, summary_values
 from cloud.store.summary_tables import boots, gaps, summaries
-from contract.codec import SummaryKey, encode_summary
+from contract.codec import encode_summary
 from contract.errors import TransientError
 from contract.gaps import gap_key, sign_gap
 from contract.messages import Command, CommandResult, GapNote, ReportedState, StationState, Summary
@@ -29,6 +29,10 @@ def batch_of(*sent: Summary, **other: Any) -> Batch:
 
 def commit(tables: Tables, *sent: Summary, **other: Any) -> Outcome:
     return tables.batches.commit(batch_of(*sent, **other), T0)
+
+
+def name_of(message: Summary) -> Named:
+    return named(message, encode_summary(message))
 
 
 def covering(seq: int, *covers: tuple[int, int], gap: GapNote | None = None) -> Summary:
@@ -49,8 +53,9 @@ def watermarks(tables: Tables) -> list[tuple[str, str, int, int]]:
 def test_the_same_content_again_is_a_duplicate_and_other_content_a_conflict(tables: Tables) -> None:
     other = summary("s1", 2, passed=1)
     assert commit(tables, summary("s1", 1), summary("s1", 2)) == Outcome(new=2)
-    assert commit(tables, summary("s1", 2), other, summary("s1", 3)) == Outcome(1, (SummaryKey("s1", "b1", 2),))
-    assert commit(tables, summary("s1", 4), summary("s1", 4, passed=1)) == Outcome(1, (SummaryKey("s1", "b1", 4),))
+    assert commit(tables, summary("s1", 2), other, summary("s1", 3)) == Outcome(1, (name_of(other),))
+    clone = summary("s1", 4, passed=1)
+    assert commit(tables, summary("s1", 4), clone) == Outcome(1, (name_of(clone),)), "of two in one batch the second"
     (total,) = tables.summaries.totals()
     assert (total.summaries, total.passed, total.conflicts) == (4, 28, 2)
 
@@ -67,7 +72,8 @@ def test_covered_sequences_are_no_holes_whichever_comes_first(tables: Tables) ->
 
 def test_a_covered_sequence_that_comes_after_all_is_a_conflict_while_something_is_missing_below(tables: Tables) -> None:
     commit(tables, covering(7, (3, 6)))
-    assert commit(tables, summary("s1", 5)).conflicts == (SummaryKey("s1", "b1", 5),)
+    late = summary("s1", 5)
+    assert commit(tables, late).conflicts == (name_of(late),)
     assert commit(tables, summary("s1", 1), summary("s1", 2)) == Outcome(2)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.chaos.process_plant import Plant, wait_until
 from tests.chaos.produced import DATABASE, next_name, outbox_depth
 
@@ -12,6 +14,7 @@ _1970 = 1_000.0
 _2106 = 2.0**32 + 1_000.0  # past the end of 32 bits without a sign
 
 
+@pytest.mark.long
 def test_windows_made_by_a_clock_at_1970_and_at_2106_arrive_once(plant: Plant) -> None:
     station = plant.station("s1", rate=40.0, count=1_000_000)
     home = plant.folder / "s1"
