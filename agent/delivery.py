@@ -19,6 +19,8 @@ from contract.messages import Ack
 _LIVE_ROWS = 4
 # Rows that the cloud never acknowledges, though it does others, are held in memory: so many, and no more old ones go.
 _MOST_HELD = 5_000
+# So often one goes alone before the next may.
+_PATIENT_TIMES = 3
 
 
 @dataclass(slots=True)
@@ -125,8 +127,10 @@ class Delivery:
 
     def _live(self, free: int) -> list[int]:
         holding = [sent for sent in self._sent.values() if not sent.passed_over]
-        # One at least, whatever the backlog holds of the credit: new windows never wait behind it.
-        allowed = max(drain.allowance(self._credit) - len(holding), 1 - sum(sent.live for sent in holding))
+        # One at least, whatever the backlog holds of the credit: new windows never wait behind it, nor behind one of their own
+        # that nobody answers, for then no other could ever be acknowledged that tells it apart from a cloud that is away.
+        fresh = sum(sent.live and sent.times <= _PATIENT_TIMES for sent in holding)
+        allowed = max(drain.allowance(self._credit) - len(holding), 1 - fresh)
         most = min(free, _LIVE_ROWS, allowed)
         if most <= 0:
             return []

@@ -12,6 +12,7 @@ from agent.ports.log import Log
 from agent.ports.policy import ImagesLeave
 from agent.settings import Settings
 from agent.store.database import FILE_NAME, claim_boot, open_database
+from agent.store.gap_signatures import sign_anew
 from agent.store.memory import SqliteMemory
 from agent.store.opinions import Opinions
 from agent.store.outbox import Outbox
@@ -111,7 +112,10 @@ class Store:
     def _claim(self) -> str:
         connection = open_database(self.database)
         try:
-            return claim_boot(connection, self.database)
+            boot = claim_boot(connection, self.database)
+            if count := sign_anew(connection, self._signer):
+                self._log.say(f"the station's token is another: {count} waiting gap records were signed anew")
+            return boot
         except (OSError, sqlite3.Error) as error:
             raise InvalidConfig(f"'{self.database}' cannot be used: {error}", hint="check the disk") from error
         finally:

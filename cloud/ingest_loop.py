@@ -120,8 +120,9 @@ class IngestLoop:
             outcome = self._commit_patiently(batch)
         except Exception as error:  # noqa: BLE001 - whatever a message does to the database, the loop must go on
             if len(arrivals) > 1:
-                stored = [self._store([arrival]) for arrival in arrivals]
-                return all(stored)
+                # Halves, in order: one bad message among a thousand costs twenty commits, not a thousand.
+                middle = len(arrivals) // 2
+                return self._store(arrivals[:middle]) and self._store(arrivals[middle:])
             _log.exception("a message on %s cannot be stored", arrivals[0].topic)
             reason = f"it cannot be stored: {type(error).__name__}: {error}"
             batch = Batch(dead=[(arrivals[0].topic, reason[:500], arrivals[0].payload)], refused=batch.keys())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-import os
+import secrets
 import ssl
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -25,6 +25,8 @@ from cloud.store.certificates import Certificates
 from cloud.store.database import Database
 from contract.errors import InvalidConfig
 
+_CLIENT_ID = "plumbline-provision"
+
 
 def open_folder(settings: CloudSettings) -> ProvisionFolder:
     """Return the folder of the plant's authorities; it may not be there yet."""
@@ -41,8 +43,8 @@ def make_desk(settings: CloudSettings, database: Database, now: Callable[[], flo
 
         def connect() -> AbstractContextManager[Roles]:
             tls = client_context(folder.trust, folder.path / "admin.pem", folder.path / "admin.pem")
-            # An id of its own for each process: two commands at once must not end each other's connection.
-            return RolesConnection(host.strip("[]"), int(port), tls, f"plumbline-provision-{os.getpid()}")
+            # An id of its own each time: two at once, in two containers too, must not end each other's connection.
+            return RolesConnection(host.strip("[]"), int(port), tls, f"{_CLIENT_ID}-{secrets.token_hex(8)}")
 
         return connect
 
@@ -53,7 +55,7 @@ def make_desk(settings: CloudSettings, database: Database, now: Callable[[], flo
         lambda station: files_of(settings, station),
         days=settings.provision.days,
         now=now,
-        reserved=frozenset((settings.broker.client_id,)),
+        reserved=frozenset((settings.broker.client_id, _CLIENT_ID)),
     )
 
 

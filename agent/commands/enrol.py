@@ -62,13 +62,16 @@ def _enrol(args: argparse.Namespace) -> int:
     files = IdentityFiles(args.out)
     key = files.pending_key()
     answer = enrol(args.url, authority, EnrolRequest(token, key.request))
-    files.take(key, answer.certificate, answer.ca, CertificateNote(answer.not_before, answer.not_after))
+    note = CertificateNote(answer.not_before, answer.not_after)
+    files.take(key, answer.certificate, answer.ca, note, more_comes=True)
     for name, text in answer.files.items():
         if name != "agent.toml":
             files.write(name, text.encode())
     files.write("station.token", f"{answer.station_token}\n".encode(), mode=0o600)
     # The config comes last: a folder with a config is whole.
     files.write("agent.toml", answer.files["agent.toml"].encode())
+    # Until here the same token is answered again, but only to the same key.
+    files.forget_pending_key()
     config = args.out / "agent.toml"
     if args.json:
         print(json.dumps({"station": answer.station, "config": str(config), "not_after": answer.not_after}))
@@ -94,7 +97,8 @@ def _renew(args: argparse.Namespace) -> int:
     if not (cloud.url and cloud.cert_file and cloud.token_file):
         hint = "set url, token_file, ca_file, cert_file and key_file, as enrolment writes them"
         raise InvalidConfig("[cloud] in agent.toml has no certificate to renew", hint=hint)
-    tls = StationTls(settings.path(cloud.ca_file), settings.path(cloud.cert_file), settings.path(cloud.key_file))
+    certificate = [settings.path(each) for each in (cloud.ca_file, cloud.cert_file, cloud.key_file)]
+    tls = StationTls(*certificate, strict=True)
     token = read_bytes(settings.path(cloud.token_file), "cloud.token_file").decode(errors="replace").strip()
     files = IdentityFiles(settings.path(cloud.cert_file).parent)
     with httpx.Client(headers={"Authorization": f"Bearer {token}"}, verify=tls.context, timeout=60.0) as client:

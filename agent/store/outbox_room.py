@@ -1,4 +1,8 @@
-"""How waiting summaries give way when room runs out: coarser windows first, then gap records, which keep every count (P4)."""
+"""How waiting summaries give way when room runs out: coarser windows first, then gap records, which keep every count (P4).
+
+Rows that were sent cannot be merged, for the cloud may have counted some of them; last of all they lose their sketches, each under
+its own name.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,12 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from agent.store.merging import coarser, gap_record
-from agent.store.outbox_row import NEVER, Signer, load, rewrite
+from agent.store.merging import NO_ROOM, coarser, gap_record, without_sketches
+from agent.store.outbox_row import NEVER, SENT, SENT_OTHERWISE, Signer, load, rewrite
 from contract.messages import Summary
+
+# About what counts and notes take without sketches: there is little to win of a row that is smaller.
+_BARE_BYTES = 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +27,7 @@ class _Row:
     camera: str
     window: int
     size: int
+    seq: int
 
 
 @dataclass(slots=True)
@@ -35,7 +43,7 @@ class _Group:
 
 
 class OutboxRoom:
-    """Merges rows of `boot` that were never sent; the caller holds the transaction.
+    """Merges rows of `boot` that were never sent, and makes smaller those that were; the caller holds the transaction.
 
     `merges` counts windows by what was lost; `troubles` says what rows turned out to be damaged.
     """
@@ -50,13 +58,22 @@ class OutboxRoom:
     def shrink(self, by_bytes: int) -> int:
         """Free about `by_bytes`; return how many."""
         freed = self._coarsen(by_bytes)
-        return freed if freed >= by_bytes else freed + self._merge_into_gap(by_bytes - freed)
+        for step in (self._merge_into_gap, self._strip_sent):
+            if freed < by_bytes:
+                freed += step(by_bytes - freed)
+        return freed
 
     def _unsent(self) -> list[_Row]:
         rows = self._connection.execute(
-            "SELECT id, camera, window, bytes FROM outbox WHERE sent = ? AND boot = ? ORDER BY id", (NEVER, self._boot)
-        )
-        return [_Row(int(row_id), str(camera), int(window), int(size)) for row_id, camera, window, size in rows][:-1]
+            "SELECT id, camera, window, bytes, seq FROM outbox WHERE sent = ? AND boot = ? ORDER BY id",
+            (NEVER, self._boot),
+        ).fetchall()
+        found: list[_Row] = []
+        for row_id, camera, window, size, seq in reversed(rows):
+            # A row that was renamed may be numbered after younger ones: a merged one stands for numbers before its own.
+            if not found or seq < found[-1].seq:
+                found.append(_Row(int(row_id), str(camera), int(window), int(size), int(seq)))
+        return found[:0:-1]
 
     def _load(self, row_id: int) -> Summary:
         # One payload at a time: the whole outbox may be larger than the memory we promised to stay in.
@@ -102,6 +119,24 @@ class OutboxRoom:
             if len(group.rows) > 1:
                 group.merged = gap_record([self._load(row.id) for row in group.rows])
                 freed += self._replace(group, "sketches lost")
+        return freed
+
+    def _strip_sent(self, by_bytes: int) -> int:
+        """Take the sketches off rows that were sent and are not acknowledged, oldest first: a broker may be there, and no cloud."""
+        freed = 0
+        rows = self._connection.execute(
+            "SELECT id, window, bytes FROM outbox WHERE sent = ? AND bytes > ? ORDER BY id", (SENT, _BARE_BYTES)
+        ).fetchall()
+        for row_id, window, size in rows:
+            if freed >= by_bytes:
+                break
+            summary = self._load(int(row_id))
+            if summary.window is None and not summary.samples:
+                continue
+            bare = self._signer.sign(without_sketches(summary, NO_ROOM))
+            # What the cloud has under its name may be itself, as it was sent before.
+            freed += int(size) - rewrite(self._connection, int(row_id), bare, sent=SENT_OTHERWISE, window=int(window))
+            self.merges["sketches lost, sent before"] = self.merges.get("sketches lost, sent before", 0) + 1
         return freed
 
     def _replace(self, group: _Group, outcome: str) -> int:

@@ -46,11 +46,12 @@ def fetch_authority(url: str, pin: str, *, timeout_s: float = _TIMEOUT_S) -> str
     wanted = pin.replace(":", "").strip().lower()
     for pem in _CERTIFICATE.findall(text):
         try:
-            found = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
+            der = ssl.PEM_cert_to_DER_cert(pem)
         except ValueError:
             continue
-        if hmac.compare_digest(found.encode(), wanted.encode()):
-            return f"{pem}\n"
+        if hmac.compare_digest(hashlib.sha256(der).hexdigest().encode(), wanted.encode()):
+            # Written anew from what was hashed: OpenSSL might read another certificate in the text than Python's base64 does.
+            return ssl.DER_cert_to_PEM_cert(der)
     hint = "take --ca-sha256 from `plumbline-cloud provision token`; if it is the same, somebody is in between"
     raise RefusedError(f"what answers at {url} is not the plant with this fingerprint", hint=hint)
 

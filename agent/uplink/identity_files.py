@@ -58,8 +58,12 @@ class IdentityFiles:
         self.write(PENDING, msgspec.json.encode({"key": made.key, "request": made.request}), mode=0o600)
         return made
 
-    def take(self, key: DeviceKey, certificate: str, ca: str, note: CertificateNote) -> None:
+    def take(
+        self, key: DeviceKey, certificate: str, ca: str, note: CertificateNote, *, more_comes: bool = False
+    ) -> None:
         """Replace the certificate. Authorities first: old and new are in it, so either certificate goes with it.
+
+        `more_comes`: the same answer brings other files, so the key stays to ask again with until `forget_pending_key`.
 
         Raises:
             StorageFull, TransientError: the disk refused; the certificate that was there is whole.
@@ -67,6 +71,11 @@ class IdentityFiles:
         self.write(CA, ca.encode())
         self.write(IDENTITY, (certificate + key.key).encode(), mode=0o600)
         self.write(NOTE, msgspec.json.encode(note))
+        if not more_comes:
+            self.forget_pending_key()
+
+    def forget_pending_key(self) -> None:
+        """Let the next certificate be asked for with a new key."""
         with contextlib.suppress(OSError):
             (self.folder / PENDING).unlink()
 

@@ -10,6 +10,7 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -19,6 +20,7 @@ from paho.mqtt.properties import Properties
 
 from agent.ports.clock import Clock
 from agent.ports.link import ANY_SIZE, Incoming, Room, Trouble
+from agent.uplink.unheard import Said, Unheard
 from contract.codec import encode_control
 from contract.errors import BadMessage, LinkDown
 from contract.messages import StationState
@@ -34,6 +36,8 @@ _PUBLISH_BYTES = 5 + 2 + 2 + 1
 # MQTT 5.0, 3.2.2.2: client id not valid, bad user name or password, not authorized, banned, bad authentication method.
 _REFUSALS = frozenset({0x85, 0x86, 0x87, 0x8A, 0x8C})
 _TAKEN_OVER = 0x8E
+# MQTT 5.0, 3.4.2.1: the broker has the message, and there is nobody to give it to.
+_NO_SUBSCRIBERS = 0x10
 _DOWN = ((Channel.DESIRED, 1), (Channel.COMMAND, 1), (Channel.ACK, 0))
 
 
@@ -58,14 +62,12 @@ class MqttLink:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         """`tls`: speaks TLS with the broker; it carries the trusted authority and the station's certificate."""
-        self._tls = tls
         self._host = host
         self._port = port
         self._station = station
         self._birth = birth
         self._clock = clock
         self._keepalive_s = keepalive_s
-        self._tls = tls
         self._client: paho.Client | None = None
         self._up = False
         self._refused = ""
@@ -75,6 +77,7 @@ class MqttLink:
         self._largest_bytes = ANY_SIZE
         # When each message was sent that the broker has not acknowledged (monotonic).
         self._in_flight: dict[int, float] = {}
+        self._unheard = Unheard()
         self._heard_s = 0.0
         self._arrived: list[Incoming] = []
 
@@ -98,8 +101,6 @@ class MqttLink:
         client.on_socket_open = _bound_send_buffer
         client.connect_timeout = within_s
         client.max_inflight_messages_set(MAX_IN_FLIGHT)
-        if self._tls is not None:
-            client.tls_set_context(self._tls)
         client.will_set(
             topic(self._station, Channel.STATE),
             encode_control(self._birth(False)),
@@ -148,18 +149,22 @@ class MqttLink:
         return Room(0 if full else max(0, self._most - len(self._in_flight)), self._most, self._largest_bytes)
 
     def publish(self, channel: Channel, payload: bytes, *, retain: bool = False) -> None:
-        """Send on this station's `channel` at QoS 1.
+        """Send on this station's `channel` at QoS 1; what is no summary is said again until somebody hears it.
 
         Raises:
             LinkDown: the connection is not up.
         """
+        self._publish(Said(channel, payload, retain))
+
+    def _publish(self, said: Said) -> None:
         if self._client is None or not self._up:
             raise LinkDown("not connected to the broker")
-        info = self._client.publish(topic(self._station, channel), payload, qos=1, retain=retain)
+        info = self._client.publish(topic(self._station, said.channel), said.payload, qos=1, retain=said.retain)
         if info.rc is not MQTTErrorCode.MQTT_ERR_SUCCESS:
             self._up = False
             raise LinkDown(f"the broker connection broke: {paho.error_string(info.rc)}")
         self._in_flight[info.mid] = self._clock.monotonic()
+        self._unheard.said(info.mid, said)
 
     def poll(self, within_s: float) -> list[Incoming]:
         """Do the network's work for at most `within_s`; return what arrived.
@@ -177,6 +182,7 @@ class MqttLink:
         if self._is_stuck():
             self._drop()
             raise LinkDown(f"the broker at {self._host}:{self._port} answers nothing for {self._keepalive_s} s")
+        self._say_again()
         arrived, self._arrived = self._arrived, []
         return arrived
 
@@ -197,6 +203,13 @@ class MqttLink:
             self._client.loop(0.05)
         self._drop()
 
+    def _say_again(self) -> None:
+        while self.room().free and (said := self._unheard.due(self._clock.monotonic())) is not None:
+            if said.channel is Channel.STATE:
+                # As it is now: an old birth after newer windows would look like that of a restored station.
+                said = replace(said, payload=encode_control(self._birth(True)))
+            self._publish(said)
+
     def _is_stuck(self) -> bool:
         # Half-open: a connection that died without a word looks up for ever. paho pings, and notices after two keepalives.
         if not self._in_flight or self._client is None or self._client.want_write():
@@ -208,6 +221,7 @@ class MqttLink:
         client, self._client = self._client, None
         self._up = False
         self._in_flight.clear()
+        self._unheard.clear()
         self._arrived.clear()
         if client is not None:
             # Callbacks off first: closing the socket calls on_disconnect.
@@ -249,9 +263,10 @@ class MqttLink:
         elif reason.value in _REFUSALS:
             self._trouble = Trouble.REFUSED
 
-    def _on_publish(self, _client: paho.Client, _data: Any, mid: int, _reason: Any, _properties: Any) -> None:
+    def _on_publish(self, _client: paho.Client, _data: Any, mid: int, reason: Any, _properties: Any) -> None:
         self._heard_s = self._clock.monotonic()
         self._in_flight.pop(mid, None)
+        self._unheard.answered(mid, not reason.is_failure and reason.value != _NO_SUBSCRIBERS, self._heard_s)
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         self._heard_s = self._clock.monotonic()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from pathlib import Path
 
 from contract.errors import InvalidConfig
+
+_log = logging.getLogger(__name__)
 
 
 class StationTls:
@@ -14,15 +17,26 @@ class StationTls:
     Connections that stand keep what they were made with. Thread-safe: OpenSSL swaps a context's certificate whole.
     """
 
-    def __init__(self, ca_file: Path, cert_file: Path, key_file: Path) -> None:
+    def __init__(self, ca_file: Path, cert_file: Path, key_file: Path, *, strict: bool = False) -> None:
         """Read the files.
 
+        A file that is missing or rotten is said, and nobody is reached until `reload` finds it whole: a station judges without
+        its cloud, and would not if it ended here. It never speaks in the clear instead.
+
         Raises:
-            InvalidConfig: one is missing, or is no such thing; the message names it.
+            InvalidConfig: `strict`, and one is missing, or is no such thing; the message names it.
         """
         self._ca_file, self._cert_file, self._key_file = ca_file, cert_file, key_file
-        self.context = trusting(ca_file.read_text() if ca_file.is_file() else "", str(ca_file))
-        self.reload()
+        try:
+            self.context = trusting(ca_file.read_text() if ca_file.is_file() else "", str(ca_file))
+            self.reload()
+        except (InvalidConfig, OSError, ValueError) as error:
+            said = error if isinstance(error, InvalidConfig) else InvalidConfig(f"'{ca_file}' cannot be read: {error}")
+            if strict:
+                raise said from error
+            _log.error("no broker and no cloud is reached: %s", said.one_line())
+            # It trusts nobody, so every connection fails before a byte of ours is sent.
+            self.context = _trusting_nobody()
 
     def reload(self) -> None:
         """Read the files anew.
@@ -45,10 +59,15 @@ def trusting(ca_pem: str, name: str) -> ssl.SSLContext:
     Raises:
         InvalidConfig: there are none in it; the message says `name`.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context = _trusting_nobody()
     try:
         context.load_verify_locations(cadata=ca_pem)
     except (ValueError, ssl.SSLError) as error:
         raise InvalidConfig(f"no certificate authority in '{name}'", hint="it comes with enrolment") from error
+    return context
+
+
+def _trusting_nobody() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
     return context

@@ -6,12 +6,14 @@ import asyncio
 import json
 import re
 import ssl
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from cloud.api.prompt_protocol import PromptProtocol
+from cloud.api.revoked_serials import RevokedSerials
 from contract.errors import InvalidConfig
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ def server_context(cert_file: Path, key_file: Path) -> ssl.SSLContext:
 def device_context(cert_file: Path, key_file: Path, client_ca_file: Path, crl_file: Path) -> ssl.SSLContext:
     """Return the context of a server that lets in only who has a certificate of `client_ca_file` which is not revoked.
 
-    What is revoked while it runs is refused by its token, which ends with the certificate.
+    What is revoked while it runs is refused request by request (`door`): OpenSSL reads its list once.
 
     Raises:
         InvalidConfig: a file cannot be used.
@@ -56,26 +58,48 @@ def device_context(cert_file: Path, key_file: Path, client_ca_file: Path, crl_fi
     return context
 
 
-def door(app: Any, context: ssl.SSLContext | None, *, for_devices: bool = False) -> uvicorn.Server:
-    """Return a server for `app` behind `context`; `for_devices`: a station's paths are its own certificate's alone."""
-    http = _CertifiedProtocol if for_devices else "auto"
+def door(
+    app: Any, context: ssl.SSLContext | None, *, for_devices: bool = False, crl_file: Path | None = None
+) -> uvicorn.Server:
+    """Return a server for `app` behind `context`.
+
+    Args:
+        for_devices: a station's paths are its own certificate's alone.
+        crl_file: whose certificate is listed there by now is refused, on connections that stand too.
+    """
+    http: Any = PromptProtocol
+    if for_devices:
+        revoked = RevokedSerials(crl_file) if crl_file is not None else None
+        http = partial(_CertifiedProtocol, revoked=revoked)
+    # uvicorn takes whatever makes a protocol, though it declares classes alone.
     config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=5, http=http)
     config.load()
     config.ssl = context
     return uvicorn.Server(config)
 
 
-class _CertifiedProtocol(H11Protocol):
-    """A connection whose requests are held against the name in its client's certificate."""
+class _CertifiedProtocol(PromptProtocol):
+    """A connection whose requests are held against its client's certificate."""
+
+    def __init__(self, *args: Any, revoked: RevokedSerials | None, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._revoked = revoked
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.app = _only_own_paths(self.app, _common_name(transport.get_extra_info("peercert")))
+        certificate = transport.get_extra_info("peercert")
+        serial = int((certificate or {}).get("serialNumber", "0"), 16)
+        self.app = _only_own_paths(self.app, _common_name(certificate), serial, self._revoked)
 
 
-def _only_own_paths(app: ASGI3Application, station: str) -> ASGI3Application:
+def _only_own_paths(
+    app: ASGI3Application, station: str, serial: int, revoked: RevokedSerials | None
+) -> ASGI3Application:
     async def guarded(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         if scope["type"] == "http":
+            if revoked is not None and revoked.has(serial):
+                await _refuse(send, f"this certificate of station '{station}' was revoked")
+                return
             found = _STATION_PATH.match(scope["path"])
             if found is not None and found[1] != station:
                 await _refuse(send, f"this certificate is station '{station}'s")

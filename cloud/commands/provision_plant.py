@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from cloud.provision.authority import make_authority
-from cloud.provision.desk import Desk
+from cloud.provision.desk import SOON_S, Desk
 from cloud.provision.dynsec import ADMIN_USER, INGEST_USER
 from cloud.provision.folder import PlantFile, ProvisionFolder
 from cloud.provision.mosquitto_conf import BrokerPlan, find_plugin, render
@@ -22,7 +22,6 @@ from cloud.store.database import Database
 from contract.errors import InvalidConfig, RefusedError
 
 _CA_DAYS = 3650.0
-_SOON_S = 30 * 86_400.0
 _LOOPBACK = ("127.0.0.1", "localhost")
 
 
@@ -103,33 +102,38 @@ def rotate(settings: CloudSettings, desk: Desk, now: float, *, finish: bool) -> 
 
     Raises:
         RefusedError: it is the other step's turn, or stations still have certificates of the old one.
+
+    Either step, killed at any point, is ended by doing it again.
     """
     folder = open_folder(settings)
     if not finish:
-        if folder.has_old():
+        if folder.is_finishing():
+            raise RefusedError("a rotation is being ended", hint="end it with: provision rotate-ca --finish")
+        if folder.has_old() and not folder.is_beginning():
             raise RefusedError("a rotation is under way", hint="end it with: provision rotate-ca --finish")
-        old, old_key = folder.authority(), (folder.path / "ca.key").read_bytes()
-        folder.write_authority("old-ca", old, old_key)
-        authority, key = make_authority(f"Plumbline plant CA {int(now)}", now=now, days=_CA_DAYS)
-        folder.write_authority("ca", authority, key)
-        folder.write_trust()
+        authority = folder.begin_rotation(
+            lambda: make_authority(f"Plumbline plant CA {int(now)}", now=now, days=_CA_DAYS)
+        )
         desk.sync_lists()
+        folder.end_beginning()
         return (
             "both authorities count; restart the broker and the server. Stations take the new one when they renew; "
             f"after --finish, devices that enrol pin {authority.fingerprint}"
         )
-    if not folder.has_old():
-        raise RefusedError("no rotation is under way", hint="begin one with: provision rotate-ca")
-    gone = folder.authority("old-ca").fingerprint
-    left = sorted(_holders(settings, gone, now) - _holders(settings, folder.authority().fingerprint, now))
-    if left:
-        hint = "wait until they renewed, enrol them anew, or revoke them"
-        raise RefusedError(f"{len(left)} stations know only the old authority: {', '.join(left[:5])}", hint=hint)
-    for name in ("old-ca.pem", "old-ca.key"):
-        (folder.path / name).unlink()
-    folder.write_trust()
+    if folder.is_beginning():
+        raise RefusedError("the rotation was begun by half", hint="do the first step again: provision rotate-ca")
+    if not folder.is_finishing():
+        if not folder.has_old():
+            raise RefusedError("no rotation is under way", hint="begin one with: provision rotate-ca")
+        gone = folder.authority("old-ca").fingerprint
+        left = sorted(_holders(settings, gone, now) - _holders(settings, folder.authority().fingerprint, now))
+        if left:
+            hint = "wait until they renewed, enrol them anew, or revoke them"
+            raise RefusedError(f"{len(left)} stations know only the old authority: {', '.join(left[:5])}", hint=hint)
+    folder.drop_old()
     desk.sync_lists()
     _issue(folder, desk, folder.plant())
+    folder.end_finishing()
     return "only the new authority counts; restart the broker and the server"
 
 
@@ -161,7 +165,7 @@ def _line(kind: str, subject: str, end: float, now: float, serial: str, wanted: 
     elif end <= now:
         state = "expired"
     else:
-        state = "expires soon" if end - now < _SOON_S else "good"
+        state = "expires soon" if end - now < SOON_S else "good"
     days = round((end - now) / 86_400.0, 1)
     return {"kind": kind, "subject": subject, "state": state, "days_left": days, "serial": serial}
 

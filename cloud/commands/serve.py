@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     # After the config is known to be good: loading everything takes seconds.
     from cloud import api_wiring, store_wiring, wiring
     from cloud.api.doors import door
-    from cloud.provision_wiring import people_context, stations_context
+    from cloud.provision_wiring import open_folder, people_context, stations_context
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -44,7 +44,8 @@ def run(args: argparse.Namespace) -> int:
         main = door(aggregator.app, people_context(settings))
         beside: threading.Thread | None = None
         if devices is not None:
-            stations = door(aggregator.device_app, stations_context(settings), for_devices=True)
+            crl = open_folder(settings).crl
+            stations = door(aggregator.device_app, stations_context(settings), for_devices=True, crl_file=crl)
             beside = threading.Thread(target=stations.run, kwargs={"sockets": [devices]}, name="device door")
         aggregator.start()
         print(f"dashboard and API on {settings.api.url()}", flush=True)

@@ -12,11 +12,25 @@ from cloud.registry.durable_file import write_durably
 from contract.errors import InvalidConfig, StorageFull
 from contract.provisioning import CertificateNote, Enrolled
 
+_TRIAL = "trial"
+
 
 def check_free(out: Path) -> None:
-    """Raise InvalidConfig when a station's config is there already."""
+    """Raise InvalidConfig when a station's config is there already, or no file can be written there.
+
+    Tried, not asked: what comes next ends the credentials of a device that may be running.
+    """
     if (out / "agent.toml").exists():
         raise InvalidConfig(f"{out / 'agent.toml'} is there already", hint="choose another --out")
+    made = not out.exists()
+    try:
+        write_durably(out / _TRIAL, (b"",), mode=0o600)
+        (out / _TRIAL).unlink()
+        if made:
+            out.rmdir()
+    except (StorageFull, OSError) as error:
+        said = error.message if isinstance(error, StorageFull) else error
+        raise InvalidConfig(f"cannot write in {out}: {said}", hint="choose a --out you may write") from error
 
 
 def write_files(

@@ -72,6 +72,16 @@ class BrokerRoles:
         """
         return self._tell(remove_commands(station), lambda: {*everybody()} - {station})
 
+    def part(self, station: str) -> None:
+        """Close its connections, and let it speak on: at every broker that runs.
+
+        Raises:
+            LinkDown: one was not reached. One that does not run has no connections.
+        """
+        for connect in self._connections:
+            with connect() as roles:
+                roles.ask([*remove_commands(station), *add_commands([station])])
+
     def sync(self, stations: Sequence[str], ended: Sequence[str]) -> Synced:
         """Add to every broker who of `stations` is missing there, and remove who of `ended` is there still.
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
+import math
 import secrets
 import threading
 from collections.abc import Callable, Mapping
@@ -9,12 +12,16 @@ from dataclasses import dataclass
 
 from cloud.provision.authority import Identity, Issued, key_digest, make_key, read_request
 from cloud.provision.broker_roles import BrokerRoles, Synced, Told
-from cloud.provision.folder import ProvisionFolder
+from cloud.provision.folder import TOLD_LIST, ProvisionFolder
 from cloud.provision.revocation import Revoked, make_list
 from cloud.store.certificates import CertificateRow, Certificates, StationCredentials
-from contract.errors import RefusedError
+from contract.errors import LinkDown, RefusedError
 from contract.ids import check_station_id
 from contract.provisioning import Enrolled, EnrolRequest, Renewed, RenewRequest
+
+SOON_S = 30 * 86_400.0
+_WARN_EVERY_S = 86_400.0
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +38,8 @@ class Desk:
 
     Args:
         files_of: gives a station's agent.toml and trust anchors.
-        reserved: names that no station may have, such as the cloud's MQTT client id.
+        reserved: names that no station may have, nor one that begins with it and "-": the cloud's MQTT client ids. A station's
+            client id is its name, and who connects with another's ends the other's connection.
     """
 
     def __init__(
@@ -47,6 +55,7 @@ class Desk:
     ) -> None:
         self._folder, self._certificates, self._roles, self._files_of = folder, certificates, roles, files_of
         self._days, self._now, self._reserved = days, now, reserved
+        self._warned_at = -math.inf
         self._lists = threading.Lock()
         # A station that is enrolled anew is known to the broker a moment before the database has it.
         self._changing = threading.Lock()
@@ -83,9 +92,10 @@ class Desk:
         files = dict(self._files_of(station))
         with self._changing:
             self._roles.add(station, lambda: self._certificates.stations(self._now()))
-            new = self._credentials(station, public)
+            new, known = self._credentials(station, public), self._is_known(station)
             self._certificates.enrol(request.token, new[1], now=self._now())
         self._write_lists()
+        self._part(station, known=known)
         return self._answer(station, new, files)
 
     def provision(self, station: str, site: str) -> Provisioned:
@@ -99,9 +109,10 @@ class Desk:
         files = dict(self._files_of(station))
         told = self._roles.add(station, lambda: self._certificates.stations(self._now()))
         key, public = make_key()
-        new = self._credentials(station, public)
+        new, known = self._credentials(station, public), self._is_known(station)
         self._certificates.provision(new[1], site, now=self._now())
         self._write_lists()
+        self._part(station, known=known)
         return Provisioned(self._answer(station, new, files), key.decode(), told)
 
     def renew(self, station: str, request: RenewRequest) -> Renewed:
@@ -109,14 +120,10 @@ class Desk:
 
         Raises:
             InvalidConfig: the request is none.
-            RefusedError: the station has no certificate that counts.
+            RefusedError: the station has no certificate that counts, or very many.
         """
-        public = read_request(request.csr)
-        if station not in self._certificates.stations(self._now()):
-            hint = f"enrol it anew: plumbline-cloud provision token {station}"
-            raise RefusedError(f"station '{station}' has no certificate to renew", hint=hint)
-        issued, new = self._credentials(station, public)
-        self._certificates.record(new.row, f"station {station}")
+        issued, new = self._credentials(station, read_request(request.csr))
+        self._certificates.renew(new.row, now=self._now())
         return Renewed(issued.pem.decode(), self.trusted(), issued.not_before, issued.not_after)
 
     def revoke(self, station: str, reason: str) -> tuple[int, Told, bool]:
@@ -138,6 +145,7 @@ class Desk:
         Raises:
             LinkDown: a broker runs and was not told.
         """
+        self._warn_of_ends()
         self._write_lists()
         with self._changing:
             now = self._now()
@@ -161,8 +169,39 @@ class Desk:
         self._certificates.record(_row("cloud", user, issued, self._now()), "operator")
         self._folder.write_secret(file, Identity(issued.pem, key).pem())
 
+    def _warn_of_ends(self) -> None:
+        """Say once a day which certificates of the plant itself end soon: without them no station is reached, and none warns."""
+        now = self._now()
+        if now - self._warned_at < _WARN_EVERY_S:
+            return
+        self._warned_at = now
+        own = [row for row in self._certificates.all() if row.kind != "station" and row.revoked_at is None]
+        newest = {(row.kind, row.subject): row for row in own}
+        ends = {f"{row.kind} {row.subject}": row.not_after for row in newest.values()}
+        ends |= {"the plant's authority": self._folder.authority().certificate.not_valid_after_utc.timestamp()}
+        for name, end in sorted(ends.items()):
+            if end - now < SOON_S:
+                _log.warning(
+                    "the certificate of %s ends in %.0f days: plumbline-cloud provision status",
+                    name,
+                    (end - now) / 86_400.0,
+                )
+
+    def _is_known(self, station: str) -> bool:
+        return station in self._certificates.stations(self._now())
+
+    def _part(self, station: str, *, known: bool) -> None:
+        """Close the connection of the device that was this station until now: a revocation list is looked at only at the start."""
+        if not known:
+            return
+        try:
+            self._roles.part(station)
+        except LinkDown as error:
+            _log.warning("the device that was %s may be connected still: %s", station, error.one_line())
+
     def _check(self, station: str) -> None:
-        if check_station_id(station) in self._reserved:
+        check_station_id(station)
+        if any(station == name or station.startswith(f"{name}-") for name in self._reserved):
             raise RefusedError(f"'{station}' is the cloud's own name at the broker", hint="choose another")
 
     def _credentials(self, station: str, public: bytes) -> tuple[Issued, StationCredentials]:
@@ -183,7 +222,8 @@ class Desk:
 
     def _write_lists(self) -> bool:
         """Write the revocation lists if they change, and let the broker read them; return whether it does."""
-        with self._lists:
+        # The folder's lock is for other processes: one that read the database earlier must not write an older list later.
+        with self._lists, self._folder.locked():
             return self._write_lists_locked()
 
     def _write_lists_locked(self) -> bool:
@@ -200,8 +240,13 @@ class Desk:
             lists += before
         if changed or not self._folder.crl.is_file() or self._folder.crl.read_bytes() != lists:
             self._folder.write("broker/crl.pem", lists)
-            return self._folder.reload_broker()
-        return self._folder.broker_pid() is not None
+        # What was written and not told, by a process that was killed in between, is told by the next.
+        if self._folder.told_list() == hashlib.sha256(lists).hexdigest():
+            return self._folder.broker_pid() is not None
+        reloaded = self._folder.reload_broker()
+        if reloaded:
+            self._folder.write(TOLD_LIST, hashlib.sha256(lists).hexdigest().encode())
+        return reloaded
 
 
 def _lists_exactly(pem: bytes, revoked: list[Revoked]) -> bool:

@@ -2,28 +2,34 @@
 
 ca.pem, ca.key              the CA that signs stations and servers; devices pin its SHA-256
 old-ca.pem, old-ca.key      the one before it, while certificates of it still count
+next-ca.pem, next-ca.key    the one that will take its place, while `rotate-ca` begins
+gone-ca.pem                 the one that counts no more, while `rotate-ca --finish` works
 cloud-ca.pem, cloud-ca.key  the CA of the cloud's own certificates, which the broker trusts on a listener of its own
 trust.pem                   whom stations and servers of this plant trust: ca.pem, and old-ca.pem while it is there
 cloud.pem, admin.pem        certificate and key of the ingest workers, and of `plumbline-cloud provision`
 api.pem                     certificate and key of the HTTPS server
+crl-told.txt                SHA-256 of the revocation lists that the broker was last told to read
 plant.json                  the names and ports that were given to `provision init`
 broker/                     everything mosquitto needs (firmware_config/mosquitto/mosquitto.conf.in)
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
 from cloud.provision.authority import Authority
 from cloud.provision.dynsec import document
-from cloud.registry.durable_file import write_durably
+from cloud.registry.durable_file import fsync_folder, write_durably
 from contract.errors import InvalidConfig
 
+TOLD_LIST = "crl-told.txt"
 _HINT = "make it with: plumbline-cloud provision init"
 
 
@@ -85,6 +91,49 @@ class ProvisionFolder:
         self.write_secret(f"{name}.key", key)
         self.write(f"{name}.pem", authority.pem)
 
+    def is_beginning(self) -> bool:
+        """Return whether `begin_rotation` was called and `end_beginning` not yet: the next CA is in its place, or not yet."""
+        return (self.path / "next-ca.pem").is_file()
+
+    def is_finishing(self) -> bool:
+        """Return whether `drop_old` was called and `end_finishing` not yet."""
+        return (self.path / "gone-ca.pem").is_file()
+
+    def begin_rotation(self, make: Callable[[], tuple[Authority, bytes]]) -> Authority:
+        """Put a new CA in the place of the one that signs, which becomes the old one; return the new. Killed, it is done again.
+
+        Key and certificate are two files: the pair that takes over lies whole beside them before either is replaced.
+        """
+        if not self.is_beginning():
+            self.write_authority("next-ca", *make())
+        if not self.has_old():
+            self.write_authority("old-ca", self.authority(), (self.path / "ca.key").read_bytes())
+        authority = self.authority("next-ca")
+        self.write_authority("ca", authority, (self.path / "next-ca.key").read_bytes())
+        self.write_trust()
+        return authority
+
+    def end_beginning(self) -> None:
+        """Forget the copy that `begin_rotation` made: everything else is in its place."""
+        # The certificate first: while it is there, so is its key.
+        self._delete("next-ca.pem", "next-ca.key")
+
+    def drop_old(self) -> None:
+        """Trust the old CA no more. Killed, it is done again; `end_finishing` ends it."""
+        if self.has_old():
+            (self.path / "old-ca.pem").replace(self.path / "gone-ca.pem")
+            fsync_folder(self.path)
+        self.write_trust()
+
+    def end_finishing(self) -> None:
+        """Delete the old CA's key, and what says that it is being given up."""
+        self._delete("next-ca.key", "old-ca.key", "gone-ca.pem")
+
+    def _delete(self, *names: str) -> None:
+        for name in names:
+            (self.path / name).unlink(missing_ok=True)
+            fsync_folder(self.path)
+
     def write_trust(self) -> None:
         """Write whom to trust, here and for the broker."""
         pem = b"".join(each.pem for each in self.issuing())
@@ -115,6 +164,20 @@ class ProvisionFolder:
         except (OSError, ValueError):
             return None
         return pid if name.startswith("mosquitto") else None
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder's lock among processes; the system takes it from one that dies."""
+        with (self.path / ".lock").open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def told_list(self) -> str:
+        """Return the SHA-256 (hexadecimal) of the lists that the broker was last told to read, "" for never."""
+        try:
+            return (self.path / TOLD_LIST).read_text()
+        except OSError:
+            return ""
 
     def reload_broker(self) -> bool:
         """Let a mosquitto on this machine read its revocation list anew; return whether there was one."""

@@ -52,6 +52,15 @@ class _Boot:
     birth: tuple[float, int] = (0.0, 0)
     changed: bool = False
 
+    @property
+    def restored(self) -> bool:
+        """Whether its station was restored since, and is to begin a fresh boot."""
+        return self.birth[1] < 0
+
+    def gives_again(self, seq: int) -> bool:
+        """Return whether the restored station gave `seq` to a window of now: no duplicate, though its digest is forgotten."""
+        return self.restored and seq >= -self.birth[1]
+
 
 @dataclass(slots=True)
 class _Changes:
@@ -113,6 +122,10 @@ class Batches:
                 }
                 known = self._boots(connection, keys)
                 _note_births(born, known, changes)
+                # An ack may be lost: it is said with each until the station has heard.
+                changes.renew += [
+                    (s.header.station, s.header.boot) for s, _ in batch.summaries if _of(s, known).restored
+                ]
                 self._sort(connection, batch, known, changes)
                 for name in names:
                     changes.count(name)  # nothing: whoever speaks has totals
@@ -164,7 +177,9 @@ class Batches:
                 _take(boot, summary, changes)
             elif stored == digest and boot.sequences.is_open(h.seq):
                 _take(boot, summary, changes)  # stored, and counted as missing since ranges were taken together
-            elif stored != digest and (stored is not None or h.seq > boot.sequences.watermark):
+            elif stored != digest and (
+                stored is not None or h.seq > boot.sequences.watermark or boot.gives_again(h.seq)
+            ):
                 changes.conflicts.append(named(summary, payload))
                 changes.count(h.station, conflicts=1)
 
@@ -239,6 +254,10 @@ def _first_digest(payload: bytes) -> bytes:
     return hashlib.blake2b(payload, digest_size=8).digest()
 
 
+def _of(summary: Summary, known: dict[BootKey, _Boot]) -> _Boot:
+    return known[summary.header.station, summary.header.boot]
+
+
 def _take(boot: _Boot, summary: Summary, changes: _Changes) -> None:
     """Account for the sequences that a new summary stands for."""
     header, sequences = summary.header, boot.sequences
@@ -248,7 +267,8 @@ def _take(boot: _Boot, summary: Summary, changes: _Changes) -> None:
         return
     before, highest = sequences.holes, sequences.highest
     for first, last in (*summary.covers, (header.seq, header.seq)):
-        sequences.settle(first, last)
+        # What was merged into it came before it: a range on a damaged disk must not swallow windows to come.
+        sequences.settle(first, min(last, header.seq))
     if sequences.highest > highest:
         boot.highest_at = header.ended_at
     changes.count(header.station, missing=sequences.holes - before)
@@ -258,17 +278,17 @@ def _note_births(born: Iterable[StationState], known: dict[BootKey, _Boot], chan
     """Find the stations that were restored: born to give a sequence that was given before.
 
     A birth that comes late, after summaries that followed it, or once more, says nothing of the kind: the window with the highest
-    sequence ended after it then.
+    sequence ended after it then. One that was stored, but whose answer was lost with the worker or the database, says it again.
     """
     for state in born:
         boot = known[state.station, state.boot]
-        birth = (state.at, state.next_seq)
-        if birth == boot.birth:
-            continue
-        if state.next_seq <= boot.sequences.highest and boot.highest_at <= state.at:
+        again, asked = boot.birth == (state.at, state.next_seq), boot.birth == (state.at, -state.next_seq)
+        restored = state.next_seq <= boot.sequences.highest and boot.highest_at <= state.at
+        if asked or (restored and not again):
             changes.renew.append((state.station, state.boot))
-        if state.at >= boot.birth[0]:
-            boot.birth = birth
+        if state.at >= boot.birth[0] and not again and not asked:
+            # Below 0: it was asked for a fresh boot.
+            boot.birth = (state.at, -state.next_seq if restored else state.next_seq)
             boot.changed = True
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import ColumnElement, Connection, select, update
 
 from cloud.store.audit import write_audit
 from cloud.store.certificate_tables import certificates, enrol_tokens
@@ -13,6 +13,10 @@ from cloud.store.database import Database
 from cloud.store.tables import station_status, stations
 from contract.errors import RefusedError
 from contract.ids import check_station_id
+
+_ANOTHER = "ask for another: plumbline-cloud provision token STATION"
+# A station renews every few weeks. One that asks all the time would fill the table, and the revocation list with it.
+_MOST_LIVE = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,23 @@ class Certificates:
         """Keep what was signed, and say so in the audit log."""
         with self._database.write() as connection:
             _record(connection, row, actor, "issue certificate")
+
+    def renew(self, row: CertificateRow, *, now: float) -> None:
+        """Keep a station's next certificate, if it has one that counts: whoever revokes it comes before this, or finds it.
+
+        Raises:
+            RefusedError: it has none, or very many.
+        """
+        with self._database.write() as connection:
+            _lock(connection, row.subject)
+            found = len(connection.execute(select(certificates.c.serial).where(_counting(row.subject, now))).all())
+            if not found:
+                hint = f"enrol it anew: plumbline-cloud provision token {row.subject}"
+                raise RefusedError(f"station '{row.subject}' has no certificate to renew", hint=hint)
+            if found >= _MOST_LIVE:
+                hint = f"is its clock right? enrol it anew: plumbline-cloud provision token {row.subject}"
+                raise RefusedError(f"station '{row.subject}' has {found} certificates that still count", hint=hint)
+            _record(connection, row, f"station {row.subject}", "issue certificate")
 
     def all(self) -> list[CertificateRow]:
         """Return every certificate, by subject, the oldest first."""
@@ -109,11 +130,18 @@ class Certificates:
         """
         with self._database.write() as connection:
             station = _station_of(connection, token, new.row.key_sha256, now)
-            connection.execute(
+            # Under a condition: of two devices that redeem one token at once, in two processes, one comes too late.
+            redeemed = connection.execute(
                 update(enrol_tokens)
-                .where(enrol_tokens.c.token_sha256 == _digest(token))
+                .where(
+                    enrol_tokens.c.token_sha256 == _digest(token),
+                    enrol_tokens.c.expires_at > now,
+                    enrol_tokens.c.used_at.is_(None) | (enrol_tokens.c.key_sha256 == new.row.key_sha256),
+                )
                 .values(used_at=now, key_sha256=new.row.key_sha256)
             )
+            if redeemed.rowcount != 1:
+                raise RefusedError("this enrolment token was used", hint=_ANOTHER)
             site = connection.execute(
                 select(enrol_tokens.c.site).where(enrol_tokens.c.token_sha256 == _digest(token))
             ).scalar()
@@ -163,13 +191,23 @@ def _record(connection: Connection, row: CertificateRow, actor: str, act: str) -
     write_audit(connection, row.issued_at, actor, act, f"{row.kind} {row.subject}: serial {row.serial}")
 
 
-def _end(connection: Connection, station: str, reason: str, now: float) -> list[CertificateRow]:
-    count = (
+def _lock(connection: Connection, station: str) -> None:
+    """Wait for whoever else changes this station's certificates; SQLite has one writer anyway."""
+    connection.execute(select(stations.c.station).where(stations.c.station == station).with_for_update())
+
+
+def _counting(station: str, now: float) -> ColumnElement[bool]:
+    return (
         (certificates.c.kind == "station")
         & (certificates.c.subject == station)
         & certificates.c.revoked_at.is_(None)
         & (certificates.c.not_after > now)
     )
+
+
+def _end(connection: Connection, station: str, reason: str, now: float) -> list[CertificateRow]:
+    _lock(connection, station)
+    count = _counting(station, now)
     ended = [CertificateRow(**row._mapping) for row in connection.execute(select(certificates).where(count))]
     connection.execute(update(certificates).where(count).values(revoked_at=now, reason=reason))
     return ended
@@ -177,7 +215,7 @@ def _end(connection: Connection, station: str, reason: str, now: float) -> list[
 
 def _station_of(connection: Connection, token: str, key_sha256: str, now: float) -> str:
     row = connection.execute(select(enrol_tokens).where(enrol_tokens.c.token_sha256 == _digest(token))).first()
-    hint = "ask for another: plumbline-cloud provision token STATION"
+    hint = _ANOTHER
     if row is None:
         raise RefusedError("nobody's enrolment token", hint=hint)
     if now >= row.expires_at:

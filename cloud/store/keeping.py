@@ -18,8 +18,10 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, delete, literal, 
 from cloud.merge.coarser import merge_summaries
 from cloud.ports.records import Cursor
 from cloud.store.alarms import read_cursor
+from cloud.store.clock_witness import ClockWitness
 from cloud.store.database import Database
 from cloud.store.partitions import Partitions, week_of
+from cloud.store.summary_rows import UNSET_BEFORE_S
 from cloud.store.summary_tables import boots, dead_letters, gaps, seen, summaries
 from contract.codec import decode_summary, encode_summary
 from contract.errors import BadMessage, TransientError
@@ -84,16 +86,19 @@ class Keeping:
     def __init__(self, database: Database, rules: KeepRules) -> None:
         self._database, self._rules = database, rules
         self._partitions = Partitions(database)
+        self._witness = ClockWitness(database)
         self._pruned_to = ("", "")
 
     def tick(self, now: float) -> Kept:
-        """Do some of what is due at `now`.
+        """Do some of what is due at `now`; nothing where the stations' clocks say that it cannot be now.
 
         Raises:
             TransientError: the database did not take it; what was done before stays done.
         """
         # The week to come, too: nobody shall wait on a Monday morning.
         self._partitions.make([now, now + 2 * _DAY_S], now)
+        if not self._witness.believes(now):
+            return Kept()
         merged, full = 0, False
         for level, days in ((1, self._rules.fine_days), (2, self._rules.hourly_days)):
             cells = self._due(level, now - days * _DAY_S)
@@ -247,5 +252,7 @@ def _this(row: Any) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
 def _drop_from(connection: Connection, table: Table, before: float, most: int) -> None:
     c = table.c
     last_gone = connection.execute(select(c.id).order_by(c.id.desc()).offset(most).limit(1)).scalar() or 0
-    old = select(c.id).where(or_(c.received_at < before, c.id <= last_gone)).order_by(c.id).limit(_ROWS_A_TICK)
+    # What came before the clock was set is of an unknown age: it goes when there are too many.
+    aged = and_(c.received_at < before, c.received_at >= UNSET_BEFORE_S)
+    old = select(c.id).where(or_(aged, c.id <= last_gone)).order_by(c.id).limit(_ROWS_A_TICK)
     connection.execute(delete(table).where(c.id.in_(old)))

@@ -79,6 +79,11 @@ class Partitions:
             rows = select(func.count(), func.count().filter(if_all)).select_from(summaries)
             bounds = (summaries.c.filed_at >= (week := _week_named(name)), summaries.c.filed_at < week + WEEK_S)
             total, droppable = connection.execute(rows.where(*bounds)).one()
+            if total != droppable:
+                continue
+            # In the order in which DROP TABLE locks them. Counted again: a late window that came meanwhile would go unread.
+            connection.exec_driver_sql("LOCK TABLE ONLY summaries IN ACCESS EXCLUSIVE MODE")
+            total, droppable = connection.execute(rows.where(*bounds)).one()
             if total == droppable:
                 connection.exec_driver_sql(f"DROP TABLE {name}")
                 self._made.discard(week)

@@ -15,11 +15,18 @@ OLDEST_S, NEWEST_S = 400 * _DAY_S, _DAY_S
 """A window that began longer before, or that much after, it came was stamped by a clock that cannot be right."""
 
 
+# 2026-01-01, before this version: a clock of the cloud's that says less was never set.
+UNSET_BEFORE_S = 1_767_225_600.0
+
+
 def filed_at(started_at: float, received_at: float) -> float:
     """Return the time a window is filed under: its start, or when it came where its station's clock cannot be right.
 
-    A clock at 1970 must not make a partition of its own, nor have its windows dropped as old.
+    A clock at 1970 must not make a partition of its own, nor have its windows dropped as old: neither a station's, nor that of
+    a cloud that takes in a backlog before its own clock is set.
     """
+    if received_at < UNSET_BEFORE_S <= started_at:
+        return started_at
     return started_at if received_at - OLDEST_S <= started_at <= received_at + NEWEST_S else received_at
 
 
@@ -61,8 +68,8 @@ def sample_rows(summary: Summary) -> Iterable[dict[str, Any]]:
             "sample": note.sample,
             "station": header.station,
             "captured_at": note.captured_at,
-            "part": note.part,
-            "label": note.label,
+            "part": _storable(note.part),
+            "label": _storable(note.label),
             "confidence": note.confidence,
             "verdict": note.verdict,
             "reason": note.reason,
@@ -85,7 +92,7 @@ def gap_row(summary: Summary, verified: bool, received_at: float) -> dict[str, A
         "started_at": header.started_at,
         "ended_at": header.ended_at,
         "windows": gap.windows,
-        "why": gap.why[:_GAP_WHY_CHARS],
+        "why": _storable(gap.why)[:_GAP_WHY_CHARS],
         "verified": verified,
         "received_at": received_at,
     }
@@ -94,4 +101,11 @@ def gap_row(summary: Summary, verified: bool, received_at: float) -> dict[str, A
 def dead_row(letter: tuple[str, str, bytes], received_at: float) -> dict[str, Any]:
     """Return the row of a dead letter (topic, reason, payload)."""
     topic, reason, payload = letter
-    return {"received_at": received_at, "topic": topic, "reason": reason, "payload": payload[:DEAD_LETTER_BYTES]}
+    told = {"topic": _storable(topic), "reason": _storable(reason)}
+    return {"received_at": received_at, **told, "payload": payload[:DEAD_LETTER_BYTES]}
+
+
+def _storable(words: str) -> str:
+    # PostgreSQL takes no NUL (a reader of codes may give one), and nobody half a UTF-16 pair. A summary's counts must not be dead
+    # for a word in it, and a letter that cannot be stored has nowhere left to go.
+    return words.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")

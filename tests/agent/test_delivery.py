@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.delivery import Delivery
@@ -211,3 +211,18 @@ def test_everything_arrives_whatever_is_lost_on_the_way(
         if arrives:
             delivery.acknowledged(ack_of(sent, credit), now)
     assert outbox.depth() == 0
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.sampled_from([0, 1, 2, 20]), st.sets(st.integers(1, 40), max_size=4))
+def test_rows_that_nobody_ever_answers_hold_up_no_other_whatever_the_credit(credit: int, mute: set[int]) -> None:
+    box = ListOutbox(1)
+    delivery = Delivery(box, resend_after_s=5.0)
+    delivery.acknowledged(ack(credit=credit), 0.0)
+    for tick in range(60 * 50):
+        if tick % 60 == 0 and box.last < 40:
+            box.add()
+        for row in delivery.next_rows(WIDE, tick * 2.0):
+            if row.seq not in mute:
+                delivery.acknowledged(ack((row.seq, row.seq), credit=credit), 0.0)
+    assert set(box.rows) == mute

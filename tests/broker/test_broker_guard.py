@@ -14,6 +14,7 @@ from cloud.broker.tls import client_context
 from cloud.provision.authority import make_authority
 from cloud.provision.broker_roles import Synced, Told
 from cloud.provision.dynsec import add_commands, remove_commands
+from cloud.provision.folder import ProvisionFolder
 from cloud.provision_wiring import make_desk
 from cloud.settings import load_settings
 from cloud.store.certificates import Certificates
@@ -191,6 +192,35 @@ def test_a_new_station_is_let_in_and_a_revoked_one_put_out_while_the_broker_runs
     assert guarded.heard() == ["pl/v1/d/c/up/sum"]  # and no Will
 
 
+def test_the_device_that_another_replaces_is_put_out_and_not_let_in_again(guarded: Guarded) -> None:
+    plant = guarded.plant
+    plant.command("provision", "d", "--out", plant.folder / "d")
+    first = Client(plant, guarded.station("d"), "d")
+    plant.command("provision", "d", "--out", plant.folder / "d2")
+    wait_for(lambda: first.lost, "the first device's connection is closed")
+    first.close()
+    wait_for(lambda: bool(_refused(plant, guarded.station("d"))), "the first device's certificate is refused")
+    second = Client(plant, guarded.station("d2"), "d")
+    assert second.may_publish("pl/v1/d/d/up/sum")
+    second.close()
+    plant.command("provision", "revoke", "d", "--reason", "the other tests know nothing of it")
+
+
+def test_a_list_that_was_written_and_not_told_is_told_by_whoever_comes_next(
+    guarded: Guarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant = guarded.plant
+    plant.command("provision", "e", "--out", plant.folder / "e")
+    with monkeypatch.context() as killed:
+        killed.setattr(ProvisionFolder, "reload_broker", _die)
+        with pytest.raises(SystemExit):
+            plant.command("provision", "e", "--out", plant.folder / "e2")
+    assert _refused(plant, guarded.station("e")) == ""  # on the disk its certificate has ended
+    plant.command("provision", "sync")
+    wait_for(lambda: bool(_refused(plant, guarded.station("e"))), "the certificate that ended is refused")
+    plant.command("provision", "revoke", "e", "--reason", "the other tests know nothing of it")
+
+
 def test_a_broker_that_was_wiped_learns_its_stations_again(guarded: Guarded) -> None:
     plant = guarded.plant
     settings = load_settings(plant.config)
@@ -213,6 +243,10 @@ def test_a_broker_that_was_wiped_learns_its_stations_again(guarded: Guarded) -> 
     again = Client(plant, guarded.station("a"), "a")
     assert again.may_publish(f"{OTHERS}/up/sum")
     again.close()
+
+
+def _die(_folder: ProvisionFolder) -> bool:
+    raise SystemExit("killed")
 
 
 def _refused(plant: SecurePlant, identity: Path) -> str:

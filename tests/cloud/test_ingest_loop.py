@@ -349,3 +349,17 @@ def test_each_minute_the_log_says_what_was_done_and_stopping_sends_the_acks_that
     desk.loop.run()
     assert "ingest: 1 committed, 0 duplicates, 0 conflicts, 2 dead, queue 1" in caplog.text
     assert [a.ranges for a in desk.link.acks()] == [((1, 1),)]
+
+
+def test_one_bad_message_among_many_costs_few_commits(desk: Desk) -> None:
+    commits = []
+
+    def commit(batch: Batch, now: float) -> Outcome:
+        commits.append(len(batch.summaries))
+        if any(message.header.seq == 77 for message, _ in batch.summaries):
+            raise ValueError("poison")
+        return commit_batch(desk.tables, batch, now)
+
+    desk.commit = commit
+    desk.loop.ingest([desk.sum(summary("s1", seq)) for seq in range(1, 201)])
+    assert len(commits) < 20 and desk.loop.counts.committed == 199 and len(desk.dead()) == 1 and len(desk.done) == 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import socket
@@ -168,6 +169,26 @@ def test_a_server_that_only_repeats_the_authority_gets_no_token(
         thread.join()
     assert seen == []
     assert "verify failed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("file", ["identity.pem", "certificate.json", "trust/root.json", "station.token", "agent.toml"])
+def test_a_device_that_lost_power_in_the_middle_enrols_with_the_same_token(
+    cloud: Cloud, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    token, out, write = cloud.token("powerless", capsys), tmp_path / "powerless", IdentityFiles.write
+
+    def die(self: IdentityFiles, name: str, data: bytes, *, mode: int = 0o644) -> None:
+        if name == file:
+            raise KeyboardInterrupt
+        write(self, name, data, mode=mode)
+
+    monkeypatch.setattr(IdentityFiles, "write", die)
+    with contextlib.suppress(KeyboardInterrupt):
+        cloud.enrol(token, out)
+    assert not (out / "agent.toml").exists()
+    monkeypatch.setattr(IdentityFiles, "write", write)
+    assert cloud.enrol(token, out) == 0
+    assert (out / "agent.toml").is_file() and not (out / "enrolling.json").exists()
 
 
 def test_a_device_whose_answer_was_lost_asks_again_with_the_same_key(

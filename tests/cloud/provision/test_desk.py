@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -119,9 +120,11 @@ def test_a_token_is_not_used_up_while_the_broker_cannot_be_told(plant: Plant) ->
     assert plant.desk.enrol(EnrolRequest(token, plant.csr())).station == "line1"
 
 
-def test_the_clouds_own_name_at_the_broker_is_no_stations(plant: Plant) -> None:
+@pytest.mark.parametrize("name", ["plumbline-cloud", "plumbline-cloud-ingest-host-0"])
+def test_the_clouds_own_names_at_the_broker_are_no_stations(plant: Plant, name: str) -> None:
     with pytest.raises(RefusedError, match="cloud's own name"):
-        plant.desk.make_token("plumbline-cloud", "", valid_s=3600)
+        plant.desk.make_token(name, "", valid_s=3600)
+    assert plant.desk.make_token("plumbline-cloudy", "", valid_s=3600)
 
 
 def test_a_renewed_certificate_leaves_the_old_one_good_until_it_is_over(plant: Plant) -> None:
@@ -164,3 +167,51 @@ def test_revoking_while_a_broker_cannot_be_told_ends_all_that_can_be_ended(plant
         plant.desk.revoke("line1", "stolen")
     assert plant.revoked() == {_serial(first.certificate)}
     assert not Stations(plant.database).is_token("line1", first.station_token)
+
+
+def test_a_server_says_once_a_day_which_of_its_own_certificates_end_soon(
+    plant: Plant, caplog: pytest.LogCaptureFixture
+) -> None:
+    plant.desk.issue_server("server", ("broker",), "broker/server.pem", "ca")
+
+    def warned() -> int:
+        caplog.clear()
+        plant.desk.sync()
+        return sum("server broker ends in" in record.getMessage() for record in caplog.records)
+
+    assert warned() == 0
+    plant.at[0] += 65 * DAY
+    assert (warned(), warned()) == (1, 0)
+    plant.at[0] += 1.1 * DAY
+    assert warned() == 1
+    plant.desk.issue_server("server", ("broker",), "broker/server.pem", "ca")
+    plant.at[0] += 1.1 * DAY
+    assert warned() == 0
+
+
+def test_a_list_read_before_a_revocation_is_not_written_after_it(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = plant.desk.provision("line1", "").answer
+    read, go_on, look = threading.Event(), threading.Event(), plant.folder.told_list
+
+    def wait_then_look() -> str:
+        if threading.current_thread().name == "slow":
+            read.set()
+            assert go_on.wait(60.0)
+        return look()
+
+    monkeypatch.setattr(plant.folder, "told_list", wait_then_look)
+    slow = threading.Thread(target=plant.desk.sync_lists, name="slow")
+    slow.start()
+    assert read.wait(60.0)
+    # A second desk shares no lock of threads with the first, as if it were another process.
+    other = Desk(
+        plant.folder, Certificates(plant.database), BrokerRoles(plant.folder, [_away]), lambda _: {}, days=90, now=time.time
+    )  # fmt: skip
+    revoking = threading.Thread(target=other.revoke, args=("line1", "stolen"), name="quick")
+    revoking.start()
+    revoking.join(0.3)
+    assert revoking.is_alive()  # it waits for its turn
+    go_on.set()
+    slow.join()
+    revoking.join()
+    assert plant.revoked() == {_serial(first.certificate)}

@@ -49,6 +49,17 @@ def test_a_station_gets_a_whole_folder(home: Path, tmp_path: Path, capsys: pytes
     assert "is there already" in _run(home, capsys, "line1", "--out", str(tmp_path / "line1"), code=1)
 
 
+def test_a_folder_that_cannot_be_written_ends_no_running_stations_certificate(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _run(home, capsys, "running", "--out", str(tmp_path / "running"))
+    (tmp_path / "file").touch()
+    assert "cannot write" in _run(home, capsys, "running", "--out", str(tmp_path / "file" / "x"), code=1)
+    lines = json.loads(_run(home, capsys, "status", "--json"))
+    assert [line["state"] for line in lines if line["subject"] == "running"] == ["good"]
+    _run(home, capsys, "revoke", "running", "--reason", "not needed by the other tests")
+
+
 def test_a_station_of_this_plant_is_not_added_without_a_certificate(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,18 +9,19 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import select, text
+from sqlalchemy import delete, select, text
 
 from cloud.ports.batch import Batch, Named, Outcome, named
 from cloud.ports.records import Cursor
 from cloud.store.partitions import Partitions, partition_names, week_of
 from cloud.store.summary_rows import SUMMARY_COLUMNS, summary_values
-from cloud.store.summary_tables import boots, gaps, summaries
+from cloud.store.summary_tables import boots, gaps, seen, summaries
+from cloud.store.tables import samples
 from contract.codec import encode_summary
 from contract.errors import TransientError
 from contract.gaps import gap_key, sign_gap
 from contract.messages import Command, CommandResult, GapNote, ReportedState, StationState, Summary
-from tests.fakes.cloud_tables import T0, Tables, open_tables, summary
+from tests.fakes.cloud_tables import T0, Tables, note, open_tables, summary
 
 
 def batch_of(*sent: Summary, **other: Any) -> Batch:
@@ -242,3 +243,47 @@ def test_rows_of_a_week_that_had_no_partition_move_when_it_gets_one(postgres_url
         assert connection.execute(text("SELECT count(*) FROM summaries_w20261116")).scalar() == 1
     assert tables.summaries.after(Cursor(), 9) == read
     tables.database.close()
+
+
+def test_a_restored_station_is_told_again_when_the_answer_was_lost_on_the_way(tables: Tables) -> None:
+    commit(tables, *(summary("s1", seq) for seq in range(1, 6)))
+    birth = born(3, T0 + 50)
+    # The worker died, or the database's answer was lost, after the commit: the broker gives the birth to another.
+    for _ in range(2):
+        assert commit(tables, states=[birth]).renew == (("s1", "b1"),)
+
+
+@pytest.mark.parametrize("last", [9, 1 << 40])
+def test_a_range_that_reaches_past_its_own_summary_swallows_no_window_to_come(tables: Tables, last: int) -> None:
+    assert commit(tables, covering(4, (1, 1), (3, last))).new == 1
+    assert commit(tables, *(summary("s1", seq) for seq in (5, 6))).new == 2
+    (totals,) = tables.summaries.totals()
+    assert (totals.summaries, totals.missing_seqs) == (3, 1)
+
+
+def test_what_a_restored_station_gives_numbers_anew_is_no_duplicate_though_their_digests_are_forgotten(
+    tables: Tables,
+) -> None:
+    commit(tables, *(summary("s1", seq) for seq in range(1, 41)))
+    with tables.database.write() as connection:
+        connection.execute(delete(seen).where(seen.c.seq <= 30))  # as keeping does, hours later
+    commit(tables, states=[born(11, T0 + 5_000)])  # and the ack that asks for a fresh boot is lost
+    again = summary("s1", 10)
+    other = [summary("s1", seq, passed=99) for seq in (11, 12, 35)]
+    outcome = commit(tables, again, *other)
+    assert outcome.new == 0 and len(outcome.conflicts) == 3 and outcome.renew == (("s1", "b1"),)
+    # Without a birth that says so it is what was stored, long ago.
+    commit(tables, *(summary("s2", seq) for seq in range(1, 41)))
+    with tables.database.write() as connection:
+        connection.execute(delete(seen).where(seen.c.seq <= 30))
+    assert commit(tables, summary("s2", 11)) == Outcome()
+
+
+def test_a_code_with_a_nul_in_it_costs_no_summary(tables: Tables) -> None:
+    told = msgspec.structs.replace(
+        summary("s1", 1, samples=(note("a", part="P\0 1"),)), gap=GapNote(1, "for \0 reasons")
+    )
+    assert commit(tables, told).new == 1
+    with tables.database.read() as connection:
+        assert connection.execute(select(samples.c.part)).scalars().all() == ["P\\x00 1"]
+        assert connection.execute(select(gaps.c.why)).scalars().all() == ["for \\x00 reasons"]

@@ -38,3 +38,9 @@ def test_what_is_removed_is_gone_and_only_that(letters: DeadLetters) -> None:
 def test_a_payload_is_kept_whole_up_to_its_bound(tables: Tables) -> None:
     tables.batches.commit(Batch(dead=[("t", "r", b"x" * size) for size in (262_144, 300_000)]), T0)
     assert [each.size for each in DeadLetters(tables.database).newest(5)] == [262_144, 262_144]
+
+
+def test_a_letter_is_stored_whatever_characters_its_topic_and_reason_have(tables: Tables) -> None:
+    tables.batches.commit(Batch(dead=[("a\0b", "half a pair \ud800, half a \0", b"\0")]), T0)
+    (letter,) = DeadLetters(tables.database).newest(5)
+    assert (letter.topic, letter.reason) == ("a\\x00b", "half a pair \\ud800, half a \\x00")

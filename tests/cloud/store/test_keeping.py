@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -40,6 +41,10 @@ def send(tables: Tables, *sent: Summary, read: bool = True, at: float = START + 
     tables.batches.commit(Batch(summaries=[(each, encode_summary(each)) for each in sent]), at)
     if read:
         tables.alarms.commit(tables.summaries.after(Cursor(), 10_000)[-1][0], {}, [], [])
+
+
+def replace_header(said: Summary, **changes: Any) -> Summary:
+    return msgspec.structs.replace(said, header=msgspec.structs.replace(said.header, **changes))
 
 
 def keep(tables: Tables, now: float, rules: KeepRules = RULES) -> Kept:
@@ -226,3 +231,48 @@ def test_windows_of_a_clock_that_cannot_be_right_are_aged_by_when_they_came(tabl
     send(tables, told("s1", 1, 7.0, LINES["s1"][0]), told("s1", 2, START, LINES["s1"][1]), at=START + 60)
     keep(tables, START + days * DAY, replace(RULES, daily_days=1000))
     assert len(rows(tables)) == 2, "neither merged with the others' times nor dropped as of 1970"
+
+
+def test_a_clock_that_says_2100_costs_nothing(tables: Tables) -> None:
+    wrong, window = START + 75 * 365 * DAY, LINES["s1"][0]
+    send(tables, *(told("s1", seq, START + 60 * seq, window) for seq in range(1, 6)))
+    tables.batches.commit(Batch(dead=[("t", "r", b"x")]), START)
+    # Windows that come meanwhile are stored, and say what day it is.
+    send(tables, told("s1", 6, START + 600, window), at=wrong)
+    before = rows(tables)
+    keeping = Keeping(tables.database, RULES)
+    for at in (wrong, wrong + 5, wrong + 100):
+        assert keeping.tick(at) == Kept()
+    assert rows(tables) == before and tables.summaries.dead_letter_count() == 1
+    assert keeping.tick(START + 4 * DAY).merged == 4  # it was put right
+
+
+def test_without_any_synced_clock_rows_are_kept_by_the_cloud_s(tables: Tables) -> None:
+    unset = [replace_header(told("s1", seq, 60.0 * seq, LINES["s1"][0]), clock_synced=False) for seq in (1, 2)]
+    send(tables, *unset, at=START)
+    assert keep(tables, START + 200 * DAY).dropped > 0 and rows(tables) == []
+
+
+def test_a_late_window_that_comes_while_its_week_is_dropped_is_not_lost_unread(postgres_url: str) -> None:
+    from tests.fakes.cloud_tables import open_tables
+
+    tables, other = open_tables(postgres_url), open_tables(postgres_url)
+    send(tables, told("s1", 1, START, None))
+
+    def come_late(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("LOCK TABLE ONLY summaries"):
+            send(other, told("s1", 2, START + 60, None), read=False)
+
+    event.listen(tables.database.engine, "before_cursor_execute", come_late)
+    rules = KeepRules(fine_days=1, hourly_days=1, daily_days=20)
+    Keeping(tables.database, rules).tick(START + 60 * DAY)
+    assert 2 in [row.seq for row in rows(tables)]
+    for each in (tables, other):
+        each.database.close()
+
+
+def test_what_comes_before_the_cloud_s_clock_is_set_is_not_dropped_as_of_1970_once_it_is(tables: Tables) -> None:
+    send(tables, *(told("s1", seq, START + 60 * seq, LINES["s1"][seq]) for seq in (1, 2)), at=100.0)
+    tables.batches.commit(Batch(dead=[("t", "r", b"x")]), 100.0)
+    assert keep(tables, START + DAY) == Kept() and len(rows(tables)) == 2
+    assert tables.summaries.dead_letter_count() == 1
