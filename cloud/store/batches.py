@@ -11,9 +11,7 @@ none waits for another in a circle.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -22,6 +20,7 @@ from sqlalchemy import Connection, select, text, tuple_
 from cloud.ports.batch import Batch, Named, Outcome, named
 from cloud.store.commands import write_answer
 from cloud.store.database import Database
+from cloud.store.digests import digest_of, first_digest
 from cloud.store.partitions import Partitions
 from cloud.store.sequences import Sequences, sequences_from
 from cloud.store.stations import write_states
@@ -167,8 +166,8 @@ class Batches:
         for summary, payload in batch.summaries:
             h = summary.header
             key, boot = (h.station, h.boot, h.seq), known[h.station, h.boot]
-            digest, stored = _digest(payload), digests.get(key)
-            if stored not in (None, digest) and stored == _first_digest(payload):
+            digest, stored = digest_of(payload), digests.get(key)
+            if stored not in (None, digest) and stored == first_digest(payload):
                 digest = stored
             if stored is None and boot.sequences.is_open(h.seq):
                 digests[key] = digest
@@ -239,19 +238,6 @@ class Batches:
     def _keep_totals(self, connection: Connection, changes: _Changes) -> None:
         rows = [{"station": station, **more} for station, more in sorted(changes.totals.items())]
         self._database.upsert_rows(connection, station_totals, ("station",), rows, add=True)
-
-
-def _digest(payload: bytes) -> bytes:
-    """Return eight bytes that tell contents of one name apart: CRC-32 and Adler-32, half the work of a cryptographic hash.
-
-    They need not withstand an attacker: only who speaks for a station chooses the contents of its names, and harms nobody else.
-    """
-    return zlib.crc32(payload).to_bytes(4, "big") + zlib.adler32(payload).to_bytes(4, "big")
-
-
-def _first_digest(payload: bytes) -> bytes:
-    """Return the digest that revision 0002 put into `seen`."""
-    return hashlib.blake2b(payload, digest_size=8).digest()
 
 
 def _of(summary: Summary, known: dict[BootKey, _Boot]) -> _Boot:

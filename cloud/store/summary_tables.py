@@ -113,7 +113,7 @@ event.listen(
 )
 
 # Which summaries are stored: what a repeated (station, boot, seq) is held against, by eight bytes that its payload comes to
-# (`cloud.store.batches`).
+# (`cloud.store.digests`).
 seen = Table(
     "seen",
     metadata,
