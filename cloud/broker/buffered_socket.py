@@ -31,10 +31,13 @@ class BufferedSocket:
             BlockingIOError, ssl.SSLWantReadError: nothing is there now.
         """
         if self._at >= len(self._read):
-            self._read, self._at = self._inner.recv(_READ_BYTES), 0
+            self._read, self._at = self._more(), 0
         taken = self._read[self._at : self._at + size]
         self._at += len(taken)
         return taken
+
+    def _more(self) -> bytes:
+        return self._inner.recv(_READ_BYTES)
 
     def send(self, data: bytes) -> int:
         """Take `data` whole, to be sent by `flush`.
@@ -42,10 +45,14 @@ class BufferedSocket:
         Raises:
             BlockingIOError: too much waits already.
         """
-        if len(self._unsent) > _MOST_UNSENT:
+        if self.is_full():
             raise BlockingIOError("the broker does not read")
         self._unsent += data
         return len(data)
+
+    def is_full(self) -> bool:
+        """Return whether `send` takes nothing until the broker reads."""
+        return len(self._unsent) > _MOST_UNSENT
 
     def flush(self) -> None:
         """Send what the network takes now.

@@ -19,7 +19,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from cloud.broker.buffered_socket import BufferedSocket
+from cloud.broker.publish_socket import Published, PublishSocket, encode_publish
 from cloud.ports.link import Arrival, put_arrivals
 from contract.codec import encode_control
 from contract.messages import AggregatorState
@@ -39,10 +39,10 @@ _GOODBYE_S = 10.0
 
 
 class _Client(paho.Client):
-    """paho, on a socket that reads and writes in large pieces."""
+    """paho, on a socket that reads and writes in large pieces, and keeps PUBLISH packets to itself."""
 
     def _create_socket(self) -> Any:
-        return BufferedSocket(super()._create_socket())  # type: ignore[arg-type]  # a real one: no websockets here
+        return PublishSocket(super()._create_socket())  # type: ignore[arg-type]  # a real one: no websockets here
 
 
 class MqttLink:
@@ -70,7 +70,7 @@ class MqttLink:
         self._connections = 0
         self._stopping, self._cut, self._woken = threading.Event(), False, False
         self._to_ack: deque[tuple[int, int]] = deque()
-        self._read: list[Arrival] = []
+        self._to_send: deque[tuple[int, bytes]] = deque()
         # Which connection this is: what an earlier one brought cannot be acknowledged on it, since ids begin anew.
         self._generation = 0
         self._told_absent = False
@@ -79,7 +79,6 @@ class MqttLink:
             callback_api_version=CallbackAPIVersion.VERSION2, client_id=client_id, protocol=paho.MQTTv5, manual_ack=True
         )
         self._client.on_connect = self._on_connect
-        self._client.on_message = self._on_message
         self._client.on_disconnect = self._on_disconnect
         self._client.on_socket_register_write = lambda *_: self._wake()
         if tls is not None:
@@ -127,6 +126,11 @@ class MqttLink:
         """Hand a message to the broker; return whether it was taken."""
         if not self._client.is_connected():
             return False  # paho would queue it in memory; what must not be lost waits in the database instead
+        if qos == 0:
+            # An ack a station and batch: paho takes as long over one as it takes to store a summary.
+            self._to_send.append((self._generation, encode_publish(topic, payload, retain)))
+            self._wake()
+            return True
         return self._client.publish(topic, payload, qos=qos, retain=retain).rc == paho.MQTT_ERR_SUCCESS
 
     def connections(self) -> int:
@@ -161,7 +165,7 @@ class MqttLink:
     def _serve(self) -> None:
         """Read and write until the connection ends."""
         client, goodbye = self._client, False
-        while isinstance(sock := client.socket(), BufferedSocket):
+        while isinstance(sock := client.socket(), PublishSocket):
             if self._cut:
                 sock.abandon()
                 return
@@ -196,21 +200,22 @@ class MqttLink:
         properties.SessionExpiryInterval = 0
         self._client.disconnect(properties=properties)
 
-    def _read_all(self, sock: BufferedSocket) -> None:
-        """Let paho handle one piece from the network, every packet in it."""
+    def _read_all(self, sock: PublishSocket) -> None:
+        """Take one piece from the network: the messages in it, and what is paho's to handle."""
         while self._is_open(sock):
             self._client.loop_read()
             if not sock.pending():
                 break
-        if self._read:
-            read, self._read = self._read, []
-            put_arrivals(self._arrivals, read)
+        if published := sock.published():
+            put_arrivals(self._arrivals, [self._arrival(each) for each in published])
 
-    def _write(self, sock: BufferedSocket) -> None:
-        while self._to_ack:
-            generation, mid = self._to_ack.popleft()
-            if generation == self._generation:
-                self._client.ack(mid, 1)
+    def _write(self, sock: PublishSocket) -> None:
+        while self._to_ack and not sock.is_full():
+            waiting = [self._to_ack.popleft() for _ in range(len(self._to_ack))]
+            sock.acknowledge([mid for generation, mid in waiting if generation == self._generation])
+        packets = [self._to_send.popleft() for _ in range(len(self._to_send))]
+        if packets and not sock.is_full():  # QoS 0: what the broker does not read is lost, as what the network drops
+            sock.send(b"".join([packet for generation, packet in packets if generation == self._generation]))
         if self._client.want_write():
             self._client.loop_write()
         if self._is_open(sock):
@@ -253,12 +258,12 @@ class MqttLink:
         if not self._stopping.is_set():
             _log.warning("lost broker %s:%d (%s); trying again", self._host, self._port, reason)
 
-    def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+    def _arrival(self, message: Published) -> Arrival:
         try:
-            name = message.topic
+            name = str(message.topic, "utf-8")
         except UnicodeDecodeError:
             name = "(no UTF-8)"
-        self._read.append(Arrival(name, bytes(message.payload), self._done(message.mid, message.qos)))
+        return Arrival(name, message.payload, self._done(message.mid, message.qos))
 
     def _done(self, mid: int, qos: int) -> Callable[[], None]:
         """Return what acknowledges a message on the connection that brought it; on a later one the broker sends it again."""

@@ -11,7 +11,7 @@ none waits for another in a circle.
 
 from __future__ import annotations
 
-import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -20,10 +20,11 @@ from sqlalchemy import Connection, select, text, tuple_
 from cloud.ports.batch import Batch, Named, Outcome, named
 from cloud.store.commands import write_answer
 from cloud.store.database import Database
+from cloud.store.digests import digest_of, first_digest
 from cloud.store.partitions import Partitions
 from cloud.store.sequences import Sequences, sequences_from
 from cloud.store.stations import write_states
-from cloud.store.summary_rows import dead_row, gap_row, sample_rows, summary_row
+from cloud.store.summary_rows import SUMMARY_COLUMNS, dead_row, filed_at, gap_row, sample_rows, summary_values
 from cloud.store.summary_tables import boots, dead_letters, gaps, seen, station_totals, summaries
 from cloud.store.tables import samples, stations
 from contract.gaps import gap_key_of_digest, is_gap_signed
@@ -34,6 +35,9 @@ _SUMMED = ("captured", "decided", "passed", "rejected", "dropped", "undecided")
 _COUNTED = ("summaries", *_SUMMED, "missing", "conflicts", "gaps")
 # SQLite takes 32,766 parameters at most, older ones 999.
 _KEYS_A_QUERY = 300
+
+_BOOTS = "SELECT station, boot, highest, missing, highest_at, birth_at, birth_next FROM boots WHERE station "
+_BOOTS_AMONG, _BOOTS_OF = _BOOTS + "= ", _BOOTS + "IN "
 
 BootKey = tuple[str, str]
 
@@ -68,9 +72,27 @@ class _Changes:
 
     def count(self, station: str, **more: int) -> None:
         """Add to a station's totals."""
-        of = self.totals.setdefault(station, dict.fromkeys(_COUNTED, 0))
+        of = self._of(station)
         for name, by in more.items():
             of[name] += by
+
+    def count_new(self, summary: Summary) -> None:
+        """Add a stored summary to its station's totals."""
+        of = self._of(summary.header.station)
+        accounting = summary.accounting
+        of["summaries"] += 1
+        of["captured"] += accounting.captured
+        of["decided"] += accounting.decided
+        of["passed"] += accounting.passed
+        of["rejected"] += accounting.rejected
+        of["dropped"] += sum(accounting.dropped.values())
+        of["undecided"] += accounting.undecided
+
+    def _of(self, station: str) -> dict[str, int]:
+        of = self.totals.get(station)
+        if of is None:
+            of = self.totals[station] = dict.fromkeys(_COUNTED, 0)
+        return of
 
 
 class Batches:
@@ -89,8 +111,7 @@ class Batches:
         born = [state for state in batch.states if state.online and state.next_seq > 0]
         names = {summary.header.station for summary, _ in batch.summaries}
         names |= {state.station for state in batch.states} | {report.station for report in batch.reports}
-        rows = {id(summary): summary_row(summary, payload, now) for summary, payload in batch.summaries}
-        self._partitions.make((row["filed_at"] for row in rows.values()), now)
+        self._partitions.make((filed_at(summary.header.started_at, now) for summary, _ in batch.summaries), now)
         changes = _Changes()
         with self._database.write() as connection:
             if names:
@@ -105,7 +126,9 @@ class Batches:
                     (s.header.station, s.header.boot) for s, _ in batch.summaries if _of(s, known).restored
                 ]
                 self._sort(connection, batch, known, changes)
-                self._store(connection, [rows[id(each[0])] for each in changes.new], changes, now)
+                for name in names:
+                    changes.count(name)  # nothing: whoever speaks has totals
+                self._store(connection, changes, now)
                 self._keep_boots(connection, known)
                 self._keep_totals(connection, changes)
             dead = [dead_row(letter, now) for letter in batch.dead]
@@ -116,24 +139,25 @@ class Batches:
         return Outcome(len(changes.new), tuple(changes.conflicts), tuple(dict.fromkeys(changes.renew)))
 
     def _lock(self, connection: Connection, names: list[str]) -> None:
-        empty = [{"station": name, **dict.fromkeys(_COUNTED, 0)} for name in names]
         if not self._database.is_postgresql:
-            self._database.insert_rows(connection, station_totals, empty, ignore_known=True)
             return  # one writer at a time anyway
         lock = text("SELECT station FROM station_totals WHERE station = ANY(:names) ORDER BY station FOR UPDATE")
         there = set(connection.execute(lock, {"names": names}).scalars())
         if len(there) < len(names):
-            absent = [row for row in empty if row["station"] not in there]
+            absent = [{"station": name, **dict.fromkeys(_COUNTED, 0)} for name in names if name not in there]
             self._database.insert_rows(connection, station_totals, absent, ignore_known=True)
             connection.execute(lock, {"names": names})
 
     def _boots(self, connection: Connection, keys: Iterable[BootKey]) -> dict[BootKey, _Boot]:
         known = {key: _Boot(Sequences()) for key in keys}
-        query = select(boots).where(self._database.among(boots.c.station, sorted({station for station, _ in known})))
-        for row in connection.execute(query):
-            if (row.station, row.boot) in known:
-                sequences = sequences_from(row.highest, row.missing)
-                known[row.station, row.boot] = _Boot(sequences, row.highest_at, (row.birth_at, row.birth_next))
+        stations = sorted({station for station, _ in known})
+        if self._database.is_postgresql:
+            found = connection.exec_driver_sql(_BOOTS_AMONG + "ANY(%(names)s)", {"names": stations})
+        else:
+            found = connection.exec_driver_sql(_BOOTS_OF + "(SELECT value FROM json_each(?))", (json.dumps(stations),))
+        for station, boot, highest, missing, highest_at, birth_at, birth_next in found:
+            if (station, boot) in known:
+                known[station, boot] = _Boot(sequences_from(highest, missing), highest_at, (birth_at, birth_next))
         return known
 
     def _sort(self, connection: Connection, batch: Batch, known: dict[BootKey, _Boot], changes: _Changes) -> None:
@@ -142,11 +166,13 @@ class Batches:
         for summary, payload in batch.summaries:
             h = summary.header
             key, boot = (h.station, h.boot, h.seq), known[h.station, h.boot]
-            digest = hashlib.blake2b(payload, digest_size=8).digest()
-            stored = digests.get(key)
+            digest, stored = digest_of(payload), digests.get(key)
+            if stored not in (None, digest) and stored == first_digest(payload):
+                digest = stored
             if stored is None and boot.sequences.is_open(h.seq):
                 digests[key] = digest
                 changes.new.append((summary, payload, digest))
+                changes.count_new(summary)
                 _take(boot, summary, changes)
             elif stored == digest and boot.sequences.is_open(h.seq):
                 _take(boot, summary, changes)  # stored, and counted as missing since ranges were taken together
@@ -170,13 +196,13 @@ class Batches:
                 found[row.station, row.boot, row.seq] = bytes(row.digest)
         return found
 
-    def _store(self, connection: Connection, rows: list[dict[str, object]], changes: _Changes, now: float) -> None:
+    def _store(self, connection: Connection, changes: _Changes, now: float) -> None:
         d, new = self._database, changes.new
-        keys = [{"station": r["station"], "boot": r["boot"], "seq": r["seq"]} for r in rows]
-        d.insert_rows(connection, seen, [{**k, "digest": each[2]} for k, each in zip(keys, new, strict=True)])
-        d.insert_rows(connection, summaries, rows)
-        for row in rows:
-            changes.count(str(row["station"]), summaries=1, **{name: int(str(row[name])) for name in _SUMMED})
+        digests = [((h := s.header).station, h.boot, h.seq, digest) for s, _, digest in new]
+        d.insert_values(connection, seen, ("station", "boot", "seq", "digest"), digests)
+        d.insert_values(
+            connection, summaries, SUMMARY_COLUMNS, [summary_values(s, payload, now) for s, payload, _ in new]
+        )
         notes = sorted(
             (row for summary, _, _ in new for row in sample_rows(summary)), key=lambda row: str(row["sample"])
         )
@@ -220,16 +246,18 @@ def _of(summary: Summary, known: dict[BootKey, _Boot]) -> _Boot:
 
 def _take(boot: _Boot, summary: Summary, changes: _Changes) -> None:
     """Account for the sequences that a new summary stands for."""
-    sequences, before = boot.sequences, boot.sequences.holes
-    highest = sequences.highest
-    seq = summary.header.seq
-    for first, last in (*summary.covers, (seq, seq)):
-        # What was merged into it came before it: a range on a damaged disk must not swallow windows to come.
-        sequences.settle(first, min(last, seq))
-    if sequences.highest > highest:
-        boot.highest_at = summary.header.ended_at
+    header, sequences = summary.header, boot.sequences
     boot.changed = True
-    changes.count(summary.header.station, missing=sequences.holes - before)
+    if header.seq == sequences.highest + 1 and not summary.covers:  # nearly all
+        sequences.highest, boot.highest_at = header.seq, header.ended_at
+        return
+    before, highest = sequences.holes, sequences.highest
+    for first, last in (*summary.covers, (header.seq, header.seq)):
+        # What was merged into it came before it: a range on a damaged disk must not swallow windows to come.
+        sequences.settle(first, min(last, header.seq))
+    if sequences.highest > highest:
+        boot.highest_at = header.ended_at
+    changes.count(header.station, missing=sequences.holes - before)
 
 
 def _note_births(born: Iterable[StationState], known: dict[BootKey, _Boot], changes: _Changes) -> None:

@@ -102,7 +102,27 @@ class Database:
 
         `ignore_known`: leave out those whose key is there.
         """
-        self._insert_many(connection, table, rows, "DO NOTHING" if ignore_known else "")
+        if rows:
+            columns = tuple(rows[0])
+            values = [tuple([row[name] for name in columns]) for row in rows]
+            self.insert_values(connection, table, columns, values, "DO NOTHING" if ignore_known else "")
+
+    def insert_values(
+        self,
+        connection: Connection,
+        table: Table,
+        columns: tuple[str, ...],
+        rows: Sequence[Sequence[Any]],
+        on_conflict: str = "",
+    ) -> None:
+        """Insert rows whose values are in the order of `columns`: what `insert_rows` does, in half the time."""
+        if not rows:
+            return
+        if self.is_postgresql:
+            arrays = as_arrays(table, columns, rows)
+            connection.exec_driver_sql(array_insert(table, columns, on_conflict), arrays)
+        else:
+            connection.exec_driver_sql(value_insert(table, columns, on_conflict), rows)
 
     def upsert_rows(
         self,
@@ -118,7 +138,9 @@ class Database:
         Rows are locked in the order given: writers that give them sorted never wait for each other in a circle.
         """
         if rows:
-            self._insert_many(connection, table, rows, doing_update(table, tuple(rows[0]), keys, add))
+            columns = tuple(rows[0])
+            values = [tuple([row[name] for name in columns]) for row in rows]
+            self.insert_values(connection, table, columns, values, doing_update(table, columns, keys, add))
 
     def update_rows(self, connection: Connection, table: Table, key: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Give the row with each `key` the other columns of `rows`, which all have the same."""
@@ -126,7 +148,8 @@ class Database:
             return
         columns = tuple(rows[0])
         if self.is_postgresql:
-            connection.exec_driver_sql(array_update(table, key, columns), as_arrays(rows))
+            values = [tuple([row[name] for name in columns]) for row in rows]
+            connection.exec_driver_sql(array_update(table, key, columns), as_arrays(table, columns, values))
         else:
             others = [name for name in columns if name != key]
             statement = f"UPDATE {table.name} SET {', '.join(f'{name} = ?' for name in others)} WHERE {key} = ?"
@@ -141,18 +164,6 @@ class Database:
             with self._writer.begin() as connection:
                 lift_timeouts(connection)
                 number_anew(connection)
-
-    def _insert_many(
-        self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], conflict: str
-    ) -> None:
-        if not rows:
-            return
-        columns = tuple(rows[0])
-        if self.is_postgresql:
-            connection.exec_driver_sql(array_insert(table, columns, conflict), as_arrays(rows))
-        else:
-            values = [tuple(row[name] for name in columns) for row in rows]
-            connection.exec_driver_sql(value_insert(table, columns, conflict), values)
 
     def among(self, column: Column[Any], values: Iterable[str]) -> ColumnElement[bool]:
         """Return the condition that a text column is one of `values`, however many, in one parameter."""

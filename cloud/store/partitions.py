@@ -101,7 +101,9 @@ def _make(connection: Connection, week: float) -> None:
     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
     if name in partition_names(connection):
         return
-    connection.exec_driver_sql(f"CREATE TABLE {name} (LIKE summaries INCLUDING DEFAULTS INCLUDING INDEXES)")
+    connection.exec_driver_sql(
+        f"CREATE TABLE {name} (LIKE summaries INCLUDING DEFAULTS INCLUDING INDEXES INCLUDING STORAGE)"
+    )
     # Nobody may put a row of this week into the default partition between the move and the attachment.
     connection.exec_driver_sql("LOCK TABLE summaries_default IN ACCESS EXCLUSIVE MODE")
     connection.exec_driver_sql(

@@ -47,7 +47,7 @@ class Sequences:
 
     def to_json(self) -> str:
         """Return the missing ranges as JSON."""
-        return json.dumps(self.missing, separators=(",", ":"))
+        return json.dumps(self.missing, separators=(",", ":")) if self.missing else "[]"
 
     def _join_closest(self) -> None:
         pairs = zip(self.missing, self.missing[1:], strict=False)
@@ -57,7 +57,7 @@ class Sequences:
 
 def sequences_from(highest: int, missing: str) -> Sequences:
     """Return what `to_json` wrote."""
-    return Sequences(highest, [(first, last) for first, last in json.loads(missing)])
+    return Sequences(highest, [(first, last) for first, last in json.loads(missing)] if missing != "[]" else [])
 
 
 def _without(hole: tuple[int, int], first: int, last: int) -> Iterable[tuple[int, int]]:

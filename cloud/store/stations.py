@@ -81,6 +81,9 @@ def write_states(
 
     Writers that lock rows in one order never wait for each other in a circle.
     """
+    if not states and not reports:
+        _note_summaries(database, connection, summaries_at or {})
+        return
     changed: dict[str, dict[str, object]] = {}
     for station, at in (summaries_at or {}).items():
         changed.setdefault(station, {})["summary_at"] = at
@@ -114,6 +117,15 @@ def write_states(
             alike.setdefault(tuple(sorted(row)), []).append({"station": station, **row})
     for some in alike.values():
         database.update_rows(connection, station_status, "station", some)
+
+
+def _note_summaries(database: Database, connection: Connection, at: Mapping[str, float]) -> None:
+    """Note when summaries came and nothing else, as most batches do: one statement."""
+    columns = ("station", "summary_at", *(name for name in _BLANK if name != "summary_at"))
+    blank = tuple(value for name, value in _BLANK.items() if name != "summary_at")
+    rows = [(station, at[station], *blank) for station in sorted(at)]
+    conflict = "(station) DO UPDATE SET summary_at = excluded.summary_at"
+    database.insert_values(connection, station_status, columns, rows, conflict)
 
 
 # What a station is before it said anything.

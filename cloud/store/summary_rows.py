@@ -30,27 +30,34 @@ def filed_at(started_at: float, received_at: float) -> float:
     return started_at if received_at - OLDEST_S <= started_at <= received_at + NEWEST_S else received_at
 
 
-def summary_row(summary: Summary, payload: bytes, received_at: float) -> dict[str, Any]:
-    """Return the row of a summary, whose bytes were `payload`."""
+SUMMARY_COLUMNS = (
+    *("station", "boot", "seq", "started_at", "ended_at", "received_at", "filed_at", "bundle"),
+    *("captured", "decided", "passed", "rejected", "dropped", "undecided", "payload", "camera"),
+)
+"""What `summary_values` gives."""
+
+
+def summary_values(summary: Summary, payload: bytes, received_at: float) -> tuple[Any, ...]:
+    """Return the row of a summary, whose bytes were `payload`, in the order of `SUMMARY_COLUMNS`."""
     header, accounting = summary.header, summary.accounting
-    return {
-        "station": header.station,
-        "boot": header.boot,
-        "seq": header.seq,
-        "started_at": header.started_at,
-        "ended_at": header.ended_at,
-        "received_at": received_at,
-        "filed_at": filed_at(header.started_at, received_at),
-        "bundle": header.bundle,
-        "captured": accounting.captured,
-        "decided": accounting.decided,
-        "passed": accounting.passed,
-        "rejected": accounting.rejected,
-        "dropped": sum(accounting.dropped.values()),
-        "undecided": accounting.undecided,
-        "payload": payload,
-        "camera": header.camera,
-    }
+    return (
+        header.station,
+        header.boot,
+        header.seq,
+        header.started_at,
+        header.ended_at,
+        received_at,
+        filed_at(header.started_at, received_at),
+        header.bundle,
+        accounting.captured,
+        accounting.decided,
+        accounting.passed,
+        accounting.rejected,
+        sum(accounting.dropped.values()),
+        accounting.undecided,
+        payload,
+        header.camera,
+    )
 
 
 def sample_rows(summary: Summary) -> Iterable[dict[str, Any]]:

@@ -14,7 +14,7 @@ from sqlalchemy import delete, select, text
 from cloud.ports.batch import Batch, Named, Outcome, named
 from cloud.ports.records import Cursor
 from cloud.store.partitions import Partitions, partition_names, week_of
-from cloud.store.summary_rows import summary_row
+from cloud.store.summary_rows import SUMMARY_COLUMNS, summary_values
 from cloud.store.summary_tables import boots, gaps, seen, summaries
 from cloud.store.tables import samples
 from contract.codec import encode_summary
@@ -227,7 +227,7 @@ def test_windows_of_any_time_find_a_partition_and_1970_makes_none(postgres_url: 
 def test_rows_of_a_week_that_had_no_partition_move_when_it_gets_one(postgres_url: str) -> None:
     tables = open_tables(postgres_url)
     partitions = Partitions(tables.database, patience_ms=50)
-    row = summary_row(summary("s1", 1), b"x", T0)
+    row = dict(zip(SUMMARY_COLUMNS, summary_values(summary("s1", 1), b"x", T0), strict=True))
     with tables.database.read() as backup:
         backup.execute(text("LOCK TABLE summaries_default IN ACCESS SHARE MODE"))
         partitions.make([T0], T0)

@@ -40,8 +40,19 @@ def shape(engine: Engine) -> dict[str, Any]:
         foreign = [(f["constrained_columns"], f["referred_table"]) for f in found.get_foreign_keys(name)]
         unique = [u["column_names"] for u in found.get_unique_constraints(name)]
         tables[name] = (columns, indexes, keys, foreign, unique)
+    tables["how columns are stored"] = storages(engine)
     engine.dispose()
     return tables
+
+
+def storages(engine: Engine) -> dict[tuple[str, str], str]:
+    """Return how PostgreSQL stores each column, partitions' too: "p" plain, "e" as it is, "x" compressed, "m" that and inline."""
+    if engine.dialect.name != "postgresql":
+        return {}
+    query = """SELECT c.relname, a.attname, a.attstorage::text FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+        WHERE c.relkind IN ('r', 'p') AND c.relnamespace = 'public'::regnamespace AND a.attnum > 0 AND NOT a.attisdropped"""
+    with engine.connect() as connection:
+        return {(table, column): kind for table, column, kind in connection.execute(text(query))}
 
 
 def make_old(url: str, seqs: tuple[int, ...] = ()) -> None:
@@ -77,6 +88,19 @@ def test_a_migrated_database_has_the_tables_of_a_fresh_one(empty_url: str, new_d
     Database(empty_url).close()
     Database(fresh).close()
     assert shape(create_engine(empty_url)) == shape(create_engine(fresh))
+
+
+def test_payloads_are_stored_as_they_are_in_every_partition(empty_url: str, new_database: Callable[..., str]) -> None:
+    make_old(empty_url, (1,))  # its week is a partition of the migration
+    for url in (empty_url, new_database()):
+        tables = open_tables(url)
+        new = summary("s1", 2)
+        tables.batches.commit(Batch(summaries=[(new, encode_summary(new))]), T0 + 14 * 86_400.0)
+        kinds = {where: kind for where, kind in storages(tables.database.engine).items() if where[1] == "payload"}
+        assert set(kinds.values()) <= {"e"}, kinds
+        if tables.database.is_postgresql:
+            assert sum(table.startswith("summaries_w") for table, _ in kinds) == 1
+        tables.database.close()
 
 
 def test_a_migrated_database_knows_its_summaries_again_and_goes_on(empty_url: str) -> None:
