@@ -19,8 +19,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Add the command."""
     parser = subparsers.add_parser(
         "doctor",
-        help="check camera, model, clock, disk, heat, power, broker, cloud, trust and GPU",
-        description="Check what a station needs: config, disk, clock, heat, power, camera, model, runtimes, broker, cloud, trust.",
+        help="check camera, model, clock, disk, heat, power, certificate, broker, cloud, trust and GPU",
+        description="Check what a station needs: config, disk, clock, heat, power, camera, model, runtimes, trust, secrets, "
+        "certificate, broker, cloud and local API.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         findings.append(finding)
         if not args.json:
             todo = f": {finding.todo}" if finding.todo else ""
-            print(f"{finding.level.value:<8} {finding.name:<9} {finding.found}{todo}", flush=True)
+            print(f"{finding.level.value:<8} {finding.name:<11} {finding.found}{todo}", flush=True)
 
     try:
         settings = load_settings(args.config)

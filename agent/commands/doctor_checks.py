@@ -44,10 +44,12 @@ def examine(settings: Settings) -> Iterator[Finding]:
     """Yield what is found, one after the other; a look that breaks is a FAIL with its words."""
     from agent.commands import doctor_links as links
     from agent.commands import doctor_surroundings as surroundings
+    from agent.commands import doctor_tls as tls
     from agent.decide.heat import HeatRules
     from agent.health.home_lock import is_locked
     from agent.health.power import PowerSensors
 
+    now = SystemClock().now()
     running = is_locked(settings.home_folder)
     checks: list[tuple[str, Callable[[], Finding]]] = [
         ("disk", lambda: disk(settings)),
@@ -60,8 +62,9 @@ def examine(settings: Settings) -> Iterator[Finding]:
         ("runtimes", lambda: runtimes(settings)),
         ("trust", lambda: trust(settings)),
         ("secrets", lambda: secrets(settings)),
-        ("broker", lambda: links.broker(settings)),
-        ("cloud", lambda: links.cloud(settings)),
+        ("certificate", lambda: tls.certificate(settings, now)),
+        ("broker", lambda: links.broker(settings, now)),
+        ("cloud", lambda: links.cloud(settings, now)),
         ("api", lambda: links.api(settings, running=running)),
     ]
     for name, check in checks:
@@ -254,8 +257,9 @@ def trust(settings: Settings) -> Finding:
 
 
 def secrets(settings: Settings) -> Finding:
-    """Look at who may read the token files."""
+    """Look at who may read the token files and the private key."""
     named = {"cloud.token_file": settings.cloud.token_file, "api.token_file": settings.api.token_file}
+    named |= {"broker.key_file": settings.broker.key_file, "cloud.key_file": settings.cloud.key_file}
     for key, name in named.items():
         if not name:
             continue
@@ -268,5 +272,7 @@ def secrets(settings: Settings) -> Finding:
             return Finding("secrets", Level.FAIL, f"{key}: '{name}' is empty", "provision it")
         if mode & (stat.S_IRWXO | stat.S_IWGRP):
             return Finding("secrets", Level.WARNING, f"{key}: others may read '{name}'", f"chmod 640 {name}")
-    count = sum(1 for name in named.values() if name)
-    return Finding("secrets", Level.OK, f"{count} token files" if count else "no token files are used")
+    count = len(set(named.values()) - {""})
+    return Finding(
+        "secrets", Level.OK, f"{count} files, not for others to read" if count else "no secret files are used"
+    )
