@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import threading
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -17,7 +18,8 @@ def register(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "serve",
         help="run the aggregator, its HTTP API and its dashboard",
-        epilog="example: plumbline-cloud serve --config plant/cloud.toml",
+        epilog="example: plumbline-cloud serve --config plant/cloud.toml\n\n"
+        "exit codes: 0 stopped by SIGTERM, 130 by Ctrl-C, 1 an error",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--config", type=Path, default=Path("cloud.toml"), help="cloud.toml (default %(default)s)")
@@ -48,6 +50,8 @@ def run(args: argparse.Namespace) -> int:
             stations = door(aggregator.device_app, stations_context(settings), for_devices=True, crl_file=crl)
             beside = threading.Thread(target=stations.run, kwargs={"sockets": [devices]}, name="device door")
         aggregator.start()
+        # The server gives SIGTERM on when it has ended; unheard, it would end the process before what is below.
+        signal.signal(signal.SIGTERM, lambda *_: setattr(main, "should_exit", True))
         print(f"dashboard and API on {settings.api.url()}", flush=True)
         try:
             if beside is not None:

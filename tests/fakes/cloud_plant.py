@@ -63,10 +63,10 @@ class CloudPlant:
             time.sleep(0.05)
         raise AssertionError(self.log.read_text())
 
-    def stop(self) -> int:
+    def stop(self, by: signal.Signals = signal.SIGINT) -> int:
         """Ask it to stop and return its exit code."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGINT)
+        self._process.send_signal(by)
         code = self._process.wait(90)
         self._process = None
         return code
