@@ -21,6 +21,45 @@ _EXAMPLES = """examples:
 exit codes: 0 done, 1 an error a person can mend, 2 wrong usage, 3 (status) something expires within 30 days"""
 
 
+_HELP = {
+    name: f"example: plumbline-cloud provision {words} --config plant/cloud.toml{more}"
+    for name, words, more in (
+        ("init", "init --broker-name broker.plant.local", ""),
+        (
+            "station",
+            "station line3-cam1 --out line3-cam1",
+            "\n\nCopy the folder to the device; the key in it is its alone.",
+        ),
+        (
+            "token",
+            "token line3-cam1",
+            "\n\nIt prints the command that the device runs; its private key never leaves it.",
+        ),
+        (
+            "revoke",
+            "revoke line3-cam1 --reason stolen",
+            "\n\nA station that comes back needs a new token: provision token STATION.",
+        ),
+        (
+            "status",
+            "status",
+            "\n\nexit codes: 0 all good, 3 something expires within 30 days or has expired, 1 an error",
+        ),
+        ("sync", "sync", "\n\nFor a broker that was away, or is new."),
+        ("renew", "renew", "\n\nRestart the broker and the server after it. Stations renew their own by themselves."),
+        (
+            "rotate-ca",
+            "rotate-ca",
+            """
+
+1. rotate-ca            both authorities count; restart the broker and the server
+2. stations take the new one when they renew (plumbline-agent enrol --renew: at once)
+3. rotate-ca --finish   refused while a station knows only the old one; restart the broker and the server""",
+        ),
+    )
+}
+
+
 class _ActionOrStation(argparse._SubParsersAction):  # type: ignore[type-arg]  # argparse gives it no parameter at run time
     """`provision STATION` is `provision station STATION`."""
 
@@ -56,7 +95,12 @@ def register(subparsers: Subparsers) -> None:
         "renew": "make the servers' and the cloud's own certificates anew",
         "rotate-ca": "change the plant's certificate authority, in two steps",
     }
-    made = {name: actions.add_parser(name, help=text) for name, text in names.items()}
+    made = {
+        name: actions.add_parser(
+            name, help=text, epilog=_HELP[name], formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        for name, text in names.items()
+    }
     # What is no action is a station; argparse would refuse it before it is asked.
     actions.choices = None  # type: ignore[assignment]  # argparse then takes any
     for name, each in made.items():
