@@ -55,7 +55,9 @@ def run(args: argparse.Namespace) -> int:
     ]
     print_table(("database", view["url"]), [*head, ("size", f"{view['bytes'] / 2**20:.1f} MiB")])
     if view["version"] != view["newest"]:
-        print("\nupgrade it with: plumbline-cloud database upgrade")
+        newer = (view["version"] or "") > view["newest"]
+        todo = "a newer plumbline-cloud made it: update this one, or restore a backup"
+        print(f"\n{todo if newer else 'upgrade it with: plumbline-cloud database upgrade'}")
     if view["rows"]:
         print()
         print_table(("table", "rows"), sorted(view["rows"].items()))

@@ -70,7 +70,8 @@ def _list(args: argparse.Namespace) -> int:
             ("id", "received", "topic", "bytes", "reason"),
             [(e.id, _time(e.received_at), _short(e.topic, 60), e.size, _short(e.reason, 100)) for e in found],
         )
-        print(f"{count} dead letters" if count != len(found) else "")
+        if count != len(found):
+            print(f"the newest {len(found)} of {count} dead letters; --limit shows more")
     return 0
 
 
@@ -110,6 +111,8 @@ def _replay(args: argparse.Namespace) -> int:
     if args.json:
         print_json(ends)
     else:
+        if not ends:
+            print("there are none")
         for end in ends:
             print(f"{end['id']}: {end['end']}{': ' + _short(str(end['why']), 300) if end['why'] else ''}")
     return 0 if all(end["settled"] for end in ends) else 3

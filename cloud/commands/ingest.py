@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import os
 import signal
 import sys
 import threading
 from pathlib import Path
 
-from cloud.commands.output import Subparsers
+from cloud.commands.output import Subparsers, log_to_stderr
 from cloud.settings import CloudSettings, load_settings
 from contract.errors import InvalidConfig
 
@@ -54,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     for broker in (args.broker, *settings.broker.shards):
         if broker:
             split_shard(broker)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_to_stderr()
     if args.worker is None and args.workers > 1:
         return _supervise(args)
     return _work(args, settings)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import signal
 import threading
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from cloud.commands.output import Subparsers
+from cloud.commands.output import Subparsers, log_to_stderr
 from cloud.settings import load_settings
 
 
@@ -34,8 +33,7 @@ def run(args: argparse.Namespace) -> int:
     from cloud.api.doors import door
     from cloud.provision_wiring import open_folder, people_context, stations_context
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    log_to_stderr()
     with ExitStack() as stack:
         listener = stack.enter_context(api_wiring.listen(settings.api.host, settings.api.port))
         devices = None

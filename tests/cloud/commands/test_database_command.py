@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, text
 
 from cloud.__main__ import main
 from cloud.store.migrations import tables_0001
@@ -35,6 +35,22 @@ def test_status_shows_an_old_database_as_it_is_and_upgrade_brings_it_up(
     assert main(["database", "upgrade", "--config", str(config)]) == 0
     said = capsys.readouterr().out
     assert f"{HEAD} (this program: {HEAD})" in said and "station_totals" in said and "database upgrade" not in said
+
+
+def test_status_of_a_newer_database_does_not_say_to_upgrade_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = f"sqlite:///{tmp_path / 'cloud.db'}"
+    config = config_for(tmp_path, url)
+    assert main(["database", "upgrade", "--config", str(config)]) == 0
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9000'"))
+    engine.dispose()
+    capsys.readouterr()
+    assert main(["database", "status", "--config", str(config)]) == 0
+    said = capsys.readouterr().out
+    assert "update this one" in said and "database upgrade" not in said
 
 
 def test_status_counts_rows_and_partitions_as_json(
