@@ -6,6 +6,7 @@ import argparse
 import json
 import secrets
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from cloud.clock import SystemClock
 from cloud.commands.output import Subparsers, print_json
@@ -18,9 +19,9 @@ home = "."
 keys = "{keys}"
 
 [api]
-host = "127.0.0.1"
+host = "{api_host}"
 port = {api_port}
-{api_tls}
+{public_url}{api_tls}
 [broker]
 host = "{broker_host}"
 port = {broker_port}
@@ -37,18 +38,29 @@ cert_file = "provision/cloud.pem"
 key_file = "provision/cloud.pem"
 """
 
+_EXAMPLES = """examples:
+  plumbline-cloud init --home plant --broker-port 1883
+  plumbline-cloud init --home plant --secure --broker-name broker.plant --public-url https://cloud.plant:8080"""
+
 
 def register(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         "init",
         help="make a home folder: cloud.toml, tokens and keys",
-        epilog="example: plumbline-cloud init --home plant --broker-port 1883",
+        epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--home", type=Path, required=True, help="folder to make; must not hold a cloud.toml yet")
     parser.add_argument(
         "--api-port", type=int, default=8080, help="port of the API and dashboard (default %(default)s)"
+    )
+    parser.add_argument(
+        "--public-url",
+        default="",
+        metavar="URL",
+        help="how devices and people reach the API, e.g. http://cloud.plant:8080: it then listens on every address "
+        "(default: this machine alone reaches it)",
     )
     parser.add_argument("--broker-host", default="127.0.0.1", help="MQTT broker (default %(default)s)")
     parser.add_argument("--broker-port", type=int, help="its port (default 1883; with --secure 8884, the cloud's own)")
@@ -91,6 +103,7 @@ def run(args: argparse.Namespace) -> int:
     for option, port in (("--api-port", args.api_port), ("--broker-port", broker_port)):
         if not 0 < port < 65_536:
             raise InvalidConfig(f"{option} {port} is no port", hint="use 1 to 65535")
+    _check_url(args.public_url, secure=args.secure)
     secrets_folder = home / "secrets"
     try:
         secrets_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -117,7 +130,9 @@ def run(args: argparse.Namespace) -> int:
     # The config comes last: a home with a config is whole.
     text = _CONFIG.format(
         keys=json.dumps(in_config)[1:-1],
+        api_host="0.0.0.0" if args.public_url else "127.0.0.1",
         api_port=args.api_port,
+        public_url=f"public_url = {json.dumps(args.public_url.rstrip('/'))}\n" if args.public_url else "",
         broker_host=json.dumps(args.broker_host)[1:-1],
         broker_port=broker_port,
         api_tls=_API_TLS.format(device_port=args.device_port) if args.secure else "",
@@ -139,3 +154,16 @@ def run(args: argparse.Namespace) -> int:
         if waits:
             print(f"no station can be added before this: {waits}")
     return 0
+
+
+def _check_url(url: str, *, secure: bool) -> None:
+    if not url:
+        return
+    scheme = "https" if secure else "http"
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("https", scheme) and parts.hostname and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise InvalidConfig(f"--public-url {url} is no address", hint=f"use e.g. {scheme}://cloud.plant:8080")

@@ -3,61 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from cloud.clock import SystemClock
 from cloud.commands.output import Subparsers, print_json, print_table
-
-_EXAMPLES = """examples:
-  plumbline-cloud provision init --config plant/cloud.toml --broker-name broker.plant.local
-  plumbline-cloud provision token line3-cam1 --config plant/cloud.toml
-  plumbline-cloud provision line3-cam1 --out line3-cam1 --config plant/cloud.toml
-  plumbline-cloud provision revoke line3-cam1 --reason stolen --config plant/cloud.toml
-  plumbline-cloud provision status --config plant/cloud.toml
-
-exit codes: 0 done, 1 an error a person can mend, 2 wrong usage, 3 (status) something expires within 30 days"""
-
-
-_HELP = {
-    name: f"example: plumbline-cloud provision {words} --config plant/cloud.toml{more}"
-    for name, words, more in (
-        ("init", "init --broker-name broker.plant.local", ""),
-        (
-            "station",
-            "station line3-cam1 --out line3-cam1",
-            "\n\nCopy the folder to the device; the key in it is its alone.",
-        ),
-        (
-            "token",
-            "token line3-cam1",
-            "\n\nIt prints the command that the device runs; its private key never leaves it.",
-        ),
-        (
-            "revoke",
-            "revoke line3-cam1 --reason stolen",
-            "\n\nA station that comes back needs a new token: provision token STATION.",
-        ),
-        (
-            "status",
-            "status",
-            "\n\nexit codes: 0 all good, 3 something expires within 30 days or has expired, 1 an error",
-        ),
-        ("sync", "sync", "\n\nFor a broker that was away, or is new."),
-        ("renew", "renew", "\n\nRestart the broker and the server after it. Stations renew their own by themselves."),
-        (
-            "rotate-ca",
-            "rotate-ca",
-            """
-
-1. rotate-ca            both authorities count; restart the broker and the server
-2. stations take the new one when they renew (plumbline-agent enrol --renew: at once)
-3. rotate-ca --finish   refused while a station knows only the old one; restart the broker and the server""",
-        ),
-    )
-}
+from cloud.commands.provision_help import EXAMPLES, HELP
 
 
 class _ActionOrStation(argparse._SubParsersAction):  # type: ignore[type-arg]  # argparse gives it no parameter at run time
@@ -81,7 +36,7 @@ def register(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "provision",
         help="certificates: the plant's authority, stations' enrolment, revocation",
-        epilog=_EXAMPLES,
+        epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     actions = parser.add_subparsers(metavar="ACTION|STATION", required=True, action=_ActionOrStation)
@@ -97,7 +52,7 @@ def register(subparsers: Subparsers) -> None:
     }
     made = {
         name: actions.add_parser(
-            name, help=text, epilog=_HELP[name], formatter_class=argparse.RawDescriptionHelpFormatter
+            name, help=text, epilog=HELP[name], formatter_class=argparse.RawDescriptionHelpFormatter
         )
         for name, text in names.items()
     }
@@ -180,7 +135,22 @@ def _station(args: argparse.Namespace) -> int:
     else:
         print(f"provisioned {args.station}, told {provisioned.told.value}")
         print(f"start it with: plumbline-agent run --config {config}")
+    _note_loopback(settings)
     return 0
+
+
+def _note_loopback(settings: Any) -> None:
+    """Say that other machines cannot reach the cloud where they can reach the broker."""
+    from cloud.commands.provision_plant import LOOPBACK
+    from cloud.provision_wiring import open_folder
+
+    url = settings.api.public_url or settings.api.url()
+    if urlsplit(url).hostname in LOOPBACK and open_folder(settings).plant().broker_names[0] not in LOOPBACK:
+        print(
+            f"note: {url} is for this machine alone. For other devices set [api] host and public_url in cloud.toml, or begin with "
+            "init --public-url; the certificate must have that name too",
+            file=sys.stderr,
+        )
 
 
 def _token(args: argparse.Namespace) -> int:
@@ -200,6 +170,7 @@ def _token(args: argparse.Namespace) -> int:
     else:
         print(f"on the device, within {args.hours:g} hours:")
         print(f"  plumbline-agent enrol --url {url} --token {token} --ca-sha256 {pin} --out {args.station}")
+    _note_loopback(settings)
     return 0
 
 

@@ -22,7 +22,7 @@ from cloud.store.database import Database
 from contract.errors import InvalidConfig, RefusedError
 
 _CA_DAYS = 3650.0
-_LOOPBACK = ("127.0.0.1", "localhost")
+LOOPBACK = ("127.0.0.1", "localhost")
 
 
 def init(settings: CloudSettings, desk: Desk, args: argparse.Namespace, now: float) -> dict[str, Any]:
@@ -180,7 +180,7 @@ def _issue(folder: ProvisionFolder, desk: Desk, plant: PlantFile) -> None:
 
 
 def _names(given: list[str], *default: str) -> tuple[str, ...]:
-    wanted = [*given, *(name for name in default if name not in ("", "0.0.0.0", "::")), *_LOOPBACK]
+    wanted = [*given, *(name for name in default if name not in ("", "0.0.0.0", "::")), *LOOPBACK]
     return tuple(dict.fromkeys(wanted))
 
 

@@ -67,6 +67,25 @@ def test_a_station_of_this_plant_is_not_added_without_a_certificate(
     assert "provision token x" in capsys.readouterr().err
 
 
+def test_devices_are_given_an_address_that_they_can_reach_or_are_said_to_have_none(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert main(["provision", "token", "far", "--config", str(home / "cloud.toml")]) == 0
+    assert "is for this machine alone" in capsys.readouterr().err
+    made = tmp_path / "plant"
+    init = ["init", "--home", str(made), "--secure", "--broker-name", "broker.plant.local"]
+    assert main([*init, "--public-url", "http://cloud.plant.local:8080"]) == 1  # a token must not be read on its way
+    assert main([*init, "--public-url", "https://cloud.plant.local:8080"]) == 0
+    capsys.readouterr()
+    assert main(["provision", "far", "--out", str(tmp_path / "far"), "--config", str(made / "cloud.toml")]) == 0
+    from agent.settings import load_settings
+
+    assert "this machine alone" not in capsys.readouterr().err
+    assert load_settings(tmp_path / "far" / "agent.toml").cloud.url == "https://cloud.plant.local:8443"
+    assert "cloud.plant.local" in ProvisionFolder(made / "provision").plant().api_names
+
+
 def test_status_says_what_expires_soon_by_its_code_too(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
