@@ -13,10 +13,11 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-import paho.mqtt.client as paho
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
+from cloud.broker.mqtt import MqttLink
+from cloud.broker.publish_socket import PublishSocket
 from cloud.ingest_worker import work
 from cloud.settings import CloudSettings
 from cloud.settings_scale import BrokerSettings
@@ -53,25 +54,26 @@ def watch_database(plan: KillPlan) -> None:
 
 def watch_link(plan: KillPlan) -> None:
     """Tell `plan` of each PUBACK and each dn/ack."""
-    ack, publish = paho.Client.ack, paho.Client.publish
+    acknowledge, publish = PublishSocket.acknowledge, MqttLink.publish
 
-    def acked(self: paho.Client, mid: int, qos: int) -> Any:
-        plan.at("before-puback")
-        result = ack(self, mid, qos)
-        plan.at("puback")
-        return result
+    def acknowledged(self: PublishSocket, mids: list[int]) -> None:
+        for mid in mids:
+            plan.at("before-puback")
+            acknowledge(self, [mid])
+            self.flush()  # it is on its way, and not only in this process
+            plan.at("puback")
 
-    def published(self: paho.Client, topic: str, *arguments: Any, **named: Any) -> Any:
+    def published(self: MqttLink, topic: str, *arguments: Any, **named: Any) -> bool:
         is_ack = topic.endswith("/dn/ack")
         if is_ack:
             plan.at("before-ack")
-        info = publish(self, topic, *arguments, **named)
+        taken = publish(self, topic, *arguments, **named)
         if is_ack:
             plan.at("ack")
-        return info
+        return taken
 
-    paho.Client.ack = acked  # type: ignore[method-assign]
-    paho.Client.publish = published  # type: ignore[method-assign]
+    PublishSocket.acknowledge = acknowledged  # type: ignore[method-assign]
+    MqttLink.publish = published  # type: ignore[method-assign]
 
 
 def main(words: Sequence[str] | None = None) -> int:
