@@ -68,7 +68,7 @@ def certificate(settings: Settings, now: float) -> Finding:
 
 
 def _own(ca_file: Path, cert_file: Path, key_file: Path, station: str, now: float) -> Finding:
-    StationTls(ca_file, cert_file, key_file)  # says which of the files cannot be used
+    StationTls(ca_file, cert_file, key_file, strict=True)  # says which of the files cannot be used
     note = IdentityFiles(cert_file.parent).note()
     try:
         name, life = _read_own(ca_file, cert_file, key_file)
@@ -153,7 +153,9 @@ def context(settings: Settings, section: BrokerSettings | CloudSettings) -> ssl.
     """
     ca_file = settings.path(section.ca_file)
     if section.cert_file:
-        return StationTls(ca_file, settings.path(section.cert_file), settings.path(section.key_file)).context
+        return StationTls(
+            ca_file, settings.path(section.cert_file), settings.path(section.key_file), strict=True
+        ).context
     return trusting(ca_file.read_text(errors="replace") if ca_file.is_file() else "", str(ca_file))
 
 

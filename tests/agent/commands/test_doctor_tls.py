@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from agent.commands.doctor_checks import Finding, Level
+from agent.commands.doctor_checks import Finding, Level, examine
 from agent.commands.doctor_links import broker, cloud
 from agent.commands.doctor_tls import certificate, day
 from agent.settings import Settings, load_settings
@@ -188,3 +188,13 @@ def test_tls_on_one_side_alone_is_named(plant: SecurePlant, station: Station, tm
     plain = with_broker(load_settings(plant.folder / "s1/agent.toml"), ca_file="", cert_file="", key_file="")
     level, words = looked(broker(plain, time.time()))
     assert (level, "speaks TLS, and this station does not" in words) == (Level.FAIL, True), words
+
+
+@pytest.mark.parametrize("name", ["ca.pem", "identity.pem"])
+def test_a_rotten_file_is_named(station: Station, name: str) -> None:
+    settings = station()
+    settings.path(name).write_bytes(b"-----BEGIN CERTIFICATE-----\nMIIB")
+    checks = {finding.name: finding for finding in examine(settings)}
+    for check in ("certificate", "broker", "cloud"):
+        level, words = looked(checks[check])
+        assert (level, name in words) == (Level.FAIL, True), words
