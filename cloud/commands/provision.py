@@ -175,8 +175,16 @@ def _token(args: argparse.Namespace) -> int:
 
 
 def _revoke(args: argparse.Namespace) -> int:
-    with _open(args) as (_, desk):
+    from cloud.commands import provision_plant
+    from contract.errors import RefusedError
+
+    with _open(args) as (settings, desk):
+        known = provision_plant.is_known(settings, args.station)
         ended, told, reloaded = desk.revoke(args.station, args.reason)
+    if not known:
+        # Revoked all the same, should it come; but who mistyped a stolen station's name must not think that it is shut out.
+        hint = "check the name: plumbline-cloud provision status lists every station"
+        raise RefusedError(f"no station {args.station} was ever provisioned here, so none was shut out", hint=hint)
     if args.json:
         print_json(
             {"station": args.station, "certificates": ended, "told": told.value, "revocation_list_read": reloaded}

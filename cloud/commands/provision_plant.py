@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
+from sqlalchemy import select
 
 from cloud.provision.authority import make_authority
 from cloud.provision.desk import SOON_S, Desk
@@ -17,8 +18,10 @@ from cloud.provision.folder import PlantFile, ProvisionFolder
 from cloud.provision.mosquitto_conf import BrokerPlan, find_plugin, render
 from cloud.provision_wiring import open_folder
 from cloud.settings import CloudSettings
+from cloud.store.certificate_tables import enrol_tokens
 from cloud.store.certificates import CertificateRow, Certificates
 from cloud.store.database import Database
+from cloud.store.tables import stations
 from contract.errors import InvalidConfig, RefusedError
 
 _CA_DAYS = 3650.0
@@ -135,6 +138,17 @@ def rotate(settings: CloudSettings, desk: Desk, now: float, *, finish: bool) -> 
     _issue(folder, desk, folder.plant())
     folder.end_finishing()
     return "only the new authority counts; restart the broker and the server"
+
+
+def is_known(settings: CloudSettings, station: str) -> bool:
+    """Return whether `station` was ever given a token or a certificate here."""
+    database = Database(settings.database_url())
+    try:
+        with database.read() as connection:
+            queries = [select(each.c.station).where(each.c.station == station) for each in (stations, enrol_tokens)]
+            return any(connection.execute(query).first() is not None for query in queries)
+    finally:
+        database.close()
 
 
 def status(settings: CloudSettings, now: float) -> list[dict[str, Any]]:

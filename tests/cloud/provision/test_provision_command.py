@@ -86,6 +86,14 @@ def test_devices_are_given_an_address_that_they_can_reach_or_are_said_to_have_no
     assert "cloud.plant.local" in ProvisionFolder(made / "provision").plant().api_names
 
 
+def test_a_mistyped_station_is_not_said_to_be_shut_out(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = _run(home, capsys, "revoke", "lin1", "--reason", "stolen", code=1)
+    assert "no station lin1 was ever provisioned" in said and "provision status" in said
+    # A token that nobody has used yet is something to end.
+    _run(home, capsys, "token", "waits")
+    assert "its tokens too" in _run(home, capsys, "revoke", "waits", "--reason", "sent to the wrong person")
+
+
 def test_status_says_what_expires_soon_by_its_code_too(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
