@@ -12,7 +12,7 @@ The private key is made on this device and never leaves it. The plant's certific
 alone; `plumbline-cloud provision token STATION` prints the whole command.
 
 examples:
-  plumbline-agent enrol --url https://10.0.0.5:8080 --token TOKEN --ca-sha256 FINGERPRINT --out line3-cam1
+  plumbline-agent enrol --url https://10.0.0.5:8080 --token=TOKEN --ca-sha256 FINGERPRINT --out line3-cam1
   plumbline-agent enrol --renew --config line3-cam1/agent.toml
 """
 

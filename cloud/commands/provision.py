@@ -154,13 +154,17 @@ def _note_loopback(settings: Any) -> None:
 
 
 def _token(args: argparse.Namespace) -> int:
-    from cloud.provision_wiring import open_folder
+    from cloud.provision_wiring import open_folder, station_plan
     from contract.errors import InvalidConfig
 
     if not 0 < args.hours <= 24 * 365:
         raise InvalidConfig(f"--hours {args.hours:g} is no time to wait", hint="use more than 0, and a year at most")
     with _open(args) as (settings, desk):
         _check_tls(settings)
+        station_plan(settings, args.station)  # an address that no device reaches is no use in the command below
+        if not (settings.api.public_url or settings.api.url()).startswith("https://"):
+            hint = "set [api] cert_file and key_file, or make the station's folder here: provision STATION --out DIR"
+            raise InvalidConfig("a device enrols over HTTPS alone, and [api] in cloud.toml has none", hint=hint)
         settings.check_no_cohort(args.station)
         token = desk.make_token(args.station, args.site, valid_s=args.hours * 3600.0)
         # While the authority changes, servers still show certificates of the old one.
@@ -169,7 +173,7 @@ def _token(args: argparse.Namespace) -> int:
         print_json({"station": args.station, "token": token, "ca_sha256": pin, "url": url, "hours": args.hours})
     else:
         print(f"on the device, within {args.hours:g} hours:")
-        print(f"  plumbline-agent enrol --url {url} --token {token} --ca-sha256 {pin} --out {args.station}")
+        print(f"  plumbline-agent enrol --url {url} --token={token} --ca-sha256 {pin} --out {args.station}")
     _note_loopback(settings)
     return 0
 

@@ -41,7 +41,7 @@ class SecureSetUp:
         """Make a one-time token, and use it as the device would. The server runs."""
         ask = [tool("plumbline-cloud"), "provision", "token", name, "--site", "demo", "--json"]
         made = json.loads(run_tool([*ask, "--config", str(self.config)]))
-        enrol = [tool("plumbline-agent"), "enrol", "--url", made["url"], "--token", made["token"]]
+        enrol = [tool("plumbline-agent"), "enrol", "--url", made["url"], f"--token={made['token']}"]
         run_tool([*enrol, "--ca-sha256", made["ca_sha256"], "--out", str(folder)])
 
 

@@ -86,7 +86,7 @@ class Cloud:
         return str(made["token"])
 
     def enrol(self, token: str, out: Path, *, pin: str = "", url: str = "") -> int:
-        words = ["--url", url or self.url, "--token", token, "--ca-sha256", pin or self.pin, "--out", str(out)]
+        words = ["--url", url or self.url, f"--token={token}", "--ca-sha256", pin or self.pin, "--out", str(out)]
         return main(["enrol", *words])
 
 

@@ -86,6 +86,47 @@ def test_devices_are_given_an_address_that_they_can_reach_or_are_said_to_have_no
     assert "cloud.plant.local" in ProvisionFolder(made / "provision").plant().api_names
 
 
+@pytest.mark.parametrize(
+    ("was", "is_now", "said"),
+    [
+        ('host = "127.0.0.1"', 'host = "0.0.0.0"', "public_url"),
+        ('cert_file = "provision/api.pem"', "", "over HTTPS alone"),
+    ],
+)
+def test_a_token_is_not_made_for_an_address_that_no_device_can_use(
+    home: Path, capsys: pytest.CaptureFixture[str], was: str, is_now: str, said: str
+) -> None:
+    config = home / "cloud.toml"
+    text = config.read_text()
+    changed = text.replace(was, is_now, 1)
+    if not is_now:
+        changed = "".join(
+            line
+            for line in changed.splitlines(True)
+            if "api.pem" not in line and "client_ca" not in line and "device_port" not in line
+        )
+    config.write_text(changed)
+    try:
+        assert said in _run(home, capsys, "token", "t1", code=1)
+    finally:
+        config.write_text(text)
+
+
+def test_the_printed_command_is_understood_by_the_device_whatever_its_token_begins_with(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import argparse
+
+    from agent.commands import enrol
+
+    monkeypatch.setattr("secrets.token_urlsafe", lambda _bytes: "-begins-like-an-option")
+    line = _run(home, capsys, "token", "dash").splitlines()[1]
+    parser = argparse.ArgumentParser()
+    enrol.register(parser.add_subparsers())
+    read = parser.parse_args(line.split()[1:])
+    assert (read.token, read.url[:8], str(read.out)) == ("-begins-like-an-option", "https://", "dash")
+
+
 def test_a_mistyped_station_is_not_said_to_be_shut_out(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = _run(home, capsys, "revoke", "lin1", "--reason", "stolen", code=1)
     assert "no station lin1 was ever provisioned" in said and "provision status" in said
