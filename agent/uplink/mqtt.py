@@ -73,6 +73,7 @@ class MqttLink:
         self._up = False
         self._refused = ""
         self._subscribed = False
+        self._answered = False
         self._trouble = Trouble.NONE
         self._most = MAX_IN_FLIGHT
         self._largest_bytes = ANY_SIZE
@@ -110,6 +111,7 @@ class MqttLink:
             properties=_properties(PacketTypes.WILLMESSAGE, WillDelayInterval=_WILL_DELAY_S),
         )
         self._refused, self._subscribed, self._trouble = "", False, Trouble.NONE
+        self._answered = False
         try:
             client.connect(
                 self._host,
@@ -130,6 +132,9 @@ class MqttLink:
             if client.loop(0.05) is not MQTTErrorCode.MQTT_ERR_SUCCESS:
                 self._refused = self._refused or "the connection broke"
         if not self._subscribed:
+            if self._tls is not None and not self._answered and self._refused:
+                # In TLS 1.3 a broker refuses a certificate after the handshake: all that paho tells of it is a connection lost.
+                self._refused, self._trouble = "it ended the TLS connection without an answer", Trouble.REFUSED
             why = self._refused or f"no answer within {within_s:g} s"
             self._drop()
             raise self._not_reached(why)
@@ -236,6 +241,7 @@ class MqttLink:
         return LinkDown(f"the broker at {self._host}:{self._port} was not reached: {why}", hint=hint)
 
     def _on_connect(self, client: paho.Client, _data: Any, _flags: Any, reason: Any, properties: Any) -> None:
+        self._answered = True
         if reason.is_failure:
             self._refused = str(reason)
             if reason.value in _REFUSALS:

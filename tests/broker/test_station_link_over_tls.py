@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.clock import SystemClock
+from agent.ports.link import Trouble
 from agent.uplink.mqtt import MqttLink
 from agent.uplink.tls import StationTls
 from cloud.provision.authority import Identity, make_authority, make_key
@@ -87,6 +88,17 @@ def test_a_rotten_file_keeps_a_station_from_the_broker_until_it_is_whole_and_fro
 def test_a_station_whose_certificate_expired_is_told_that_the_broker_refuses_it(plant: SecurePlant) -> None:
     plant.start_broker()
     expired = plant.identity("a", plant.provision.authority(), now=time.time() - 30 * DAY, days=7.0)
-    with pytest.raises(LinkDown):
-        _link(plant, expired).connect(PATIENCE_S)
+    link = _link(plant, expired)
+    with pytest.raises(LinkDown, match="without an answer"):
+        link.connect(PATIENCE_S)
+    assert link.trouble() is Trouble.REFUSED
     plant.stop_broker()
+
+
+def test_without_a_certificate_of_its_own_it_checks_the_broker_all_the_same(plant: SecurePlant, tmp_path: Path) -> None:
+    tls = StationTls(plant.folder / "a" / "ca.pem", None, None, strict=True)
+    assert (tls.context.verify_mode, len(tls.context.get_ca_certs())) == (ssl.CERT_REQUIRED, 1)
+    tls.reload()
+    (tmp_path / "ca.pem").write_bytes(b"rotten")
+    with pytest.raises(InvalidConfig):
+        StationTls(tmp_path / "ca.pem", None, None, strict=True)
