@@ -64,7 +64,7 @@ class CloudSide:
         self._stack = stack
         self._roll = roll
         self._simulated = simulated
-        self._made: dict[tuple[Path, ...], StationTls] = {}
+        self._made: dict[tuple[Path | None, ...], StationTls] = {}
         self._http = self._make_http()
 
     def fallback(self, in_charge: Callable[[], InstalledBundle | None], wake: Callable[[], None]) -> Fallback | None:
@@ -225,7 +225,9 @@ class CloudSide:
             return None
         from agent.uplink.tls import StationTls
 
-        files = tuple(self._settings.path(f) for f in (section.ca_file, section.cert_file, section.key_file))
+        path = self._settings.path
+        own = (path(section.cert_file), path(section.key_file)) if section.cert_file else (None, None)
+        files = (path(section.ca_file), *own)
         if files not in self._made:
             self._made[files] = StationTls(*files)
         return self._made[files].context

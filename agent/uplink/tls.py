@@ -17,8 +17,8 @@ class StationTls:
     Connections that stand keep what they were made with. Thread-safe: OpenSSL swaps a context's certificate whole.
     """
 
-    def __init__(self, ca_file: Path, cert_file: Path, key_file: Path, *, strict: bool = False) -> None:
-        """Read the files.
+    def __init__(self, ca_file: Path, cert_file: Path | None, key_file: Path | None, *, strict: bool = False) -> None:
+        """Read the files. Without `cert_file` the station checks the other side and shows no certificate of its own.
 
         A file that is missing or rotten is said, and nobody is reached until `reload` finds it whole: a station judges without
         its cloud, and would not if it ended here. It never speaks in the clear instead.
@@ -45,12 +45,15 @@ class StationTls:
             InvalidConfig: as above; the certificate that was there goes on.
         """
         try:
-            self.context.load_cert_chain(self._cert_file, self._key_file)
+            if self._cert_file is not None:
+                self.context.load_cert_chain(self._cert_file, self._key_file)
             # New authorities are added; one that the plant gave up counts until the station restarts.
             self.context.load_verify_locations(self._ca_file)
         except (OSError, ssl.SSLError) as error:
             hint = "make it with: plumbline-agent enrol, or plumbline-cloud provision STATION"
-            raise InvalidConfig(f"the certificate in '{self._cert_file}' cannot be used: {error}", hint=hint) from error
+            raise InvalidConfig(
+                f"the certificate in '{self._cert_file or self._ca_file}' cannot be used: {error}", hint=hint
+            ) from error
 
 
 def trusting(ca_pem: str, name: str) -> ssl.SSLContext:
