@@ -72,7 +72,8 @@ class Desk:
             RefusedError: the name is taken by the cloud.
         """
         self._check(station)
-        now, token = self._now(), secrets.token_urlsafe(24)
+        # Hexadecimal: one in 64 of the URL-safe kind begins with a dash, and is an option to whoever types it after --token.
+        now, token = self._now(), secrets.token_hex(24)
         self._certificates.add_token(station, token, site, now=now, expires_at=now + valid_s)
         return token
 

@@ -119,7 +119,7 @@ def test_the_printed_command_is_understood_by_the_device_whatever_its_token_begi
 
     from agent.commands import enrol
 
-    monkeypatch.setattr("secrets.token_urlsafe", lambda _bytes: "-begins-like-an-option")
+    monkeypatch.setattr("secrets.token_hex", lambda _bytes: "-begins-like-an-option")
     line = _run(home, capsys, "token", "dash").splitlines()[1]
     parser = argparse.ArgumentParser()
     enrol.register(parser.add_subparsers())
