@@ -72,7 +72,7 @@ class Authority:
         try:
             self.certificate = x509.load_pem_x509_certificate(certificate_pem)
             key = load_pem_private_key(key_pem, None)
-        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
             raise InvalidConfig(f"the certificate authority cannot be read: {error}") from error
         if not isinstance(key, ec.EllipticCurvePrivateKey) or _spki(key.public_key()) != _spki(
             self.certificate.public_key()
@@ -179,7 +179,7 @@ def read_request(text: str) -> bytes:
         request = x509.load_pem_x509_csr(text.encode())
         key = request.public_key()
         valid = request.is_signature_valid
-    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature, x509.InvalidVersion) as error:
         raise InvalidConfig("this is no certificate request (PEM, PKCS #10)") from error
     if not valid:
         raise InvalidConfig("the certificate request is not signed by its own key")
