@@ -251,6 +251,12 @@ class MqttLink:
         if not self._told_absent:  # once; it is tried every few seconds
             self._told_absent = True
             where = f"{self._host}:{self._port}"
+            if isinstance(error, ssl.SSLError):
+                hint = "check the files of [broker] in cloud.toml: plumbline-cloud provision status"
+                _log.error(
+                    "the broker at %s and this side do not trust each other (%s); trying on (%s)", where, error, hint
+                )
+                return
             hint = "start mosquitto there, or set [broker] in cloud.toml"
             _log.error("no broker answers at %s (%s); trying on (%s)", where, error, hint)
 
