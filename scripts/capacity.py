@@ -33,8 +33,8 @@ class Rate:
 RATES = (
     Rate("summary_kb", 11.0, "kB", "one summary on the wire", "./scripts/bench ingest", True),
     Rate("worker_per_s", 3_900.0, "1/s", "summaries one worker commits to PostgreSQL", "./scripts/bench ingest", True),
-    Rate("database_per_s", 4_400.0, "1/s", "summaries one PostgreSQL takes from workers", "./scripts/bench ingest: two, on two cores", True),
-    Rate("broker_per_s", 6_400.0, "1/s", "messages one broker passes on, at least", "./scripts/bench ingest: SQLite, two workers", True),
+    Rate("database_per_s", 4_400.0, "1/s", "summaries one PostgreSQL takes from workers", "bench ingest: two, on two cores", True),
+    Rate("broker_per_s", 6_400.0, "1/s", "messages one broker passes on, at least", "bench ingest: SQLite, two workers", True),
     Rate("handshake_ms", 1.5, "ms", "broker's CPU for one mutual TLS 1.3 handshake", "OpenSSL 3, 400 on this machine", True),
     Rate("connection_kb", 60.0, "kB", "broker's memory for a TLS connection", "assumed; simulate_fleet: 8 kB without TLS"),
     Rate("connections", 10_000.0, "", "connections one broker is given", "./scripts/simulate_fleet 10000", True),
