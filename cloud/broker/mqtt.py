@@ -62,7 +62,7 @@ class MqttLink:
         tls: ssl.SSLContext | None = None,
         announce: bool = True,
         channels: bool = True,
-        jitter: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = random.SystemRandom().random,
     ) -> None:
         """`channels`: whether to take messages of stations at all; `jitter` gives numbers in 0..1."""
         self._host, self._port, self._now, self._jitter = host, port, now, jitter

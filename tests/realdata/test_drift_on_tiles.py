@@ -30,6 +30,7 @@ def pool(folder: Path) -> TilePool:
     return load_pool(folder)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("then", "usually", "at_last"),
     [(Condition.EXPOSURE_4, 4, 24), (Condition.EXPOSURE_6, 2, 2), (Condition.BLUR, 2, 2)],

@@ -78,7 +78,9 @@ def test_a_station_with_such_a_model_says_so_and_reviews_every_part(tmp_path: Pa
         station.close()
 
 
-@pytest.mark.parametrize("gain", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(
+    "gain", [math.nan, *(pytest.param(each, marks=pytest.mark.long) for each in (math.inf, -math.inf))]
+)
 def test_scores_that_are_no_numbers_are_broken_model_through_every_door(tmp_path: Path, gain: float) -> None:
     ran = infer(tmp_path, write_bundle(tmp_path / "nan.plb", model_bytes(gain=gain)))
     assert ran.returncode == 1
