@@ -36,6 +36,8 @@ _KEEPALIVE_S = 15
 _TURN_S, _FULL_S = 1.0, 0.05
 _LEAST_WAIT_S, _MOST_WAIT_S = 0.2, 5.0
 _GOODBYE_S = 10.0
+# Its own source: nobody else draws from it, or seeds it.
+_CHANCE = random.SystemRandom()
 
 
 class _Client(paho.Client):
@@ -62,7 +64,7 @@ class MqttLink:
         tls: ssl.SSLContext | None = None,
         announce: bool = True,
         channels: bool = True,
-        jitter: Callable[[], float] = random.SystemRandom().random,
+        jitter: Callable[[], float] = _CHANCE.random,
     ) -> None:
         """`channels`: whether to take messages of stations at all; `jitter` gives numbers in 0..1."""
         self._host, self._port, self._now, self._jitter = host, port, now, jitter
