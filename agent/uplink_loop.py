@@ -6,6 +6,7 @@ again, with full jitter, for ever, and nothing is lost meanwhile.
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 from collections.abc import Callable
@@ -28,6 +29,7 @@ _MAX_WAITING_COMMANDS = 64
 _HELD_S = 10.0
 # So many connections in a row that ended sooner than that are no accident of the network.
 _CUT_S, _MOST_CUT = 30.0, 5
+_CUT_SHORT_MAX_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +179,9 @@ class UplinkLoop:
         else:
             if self._note(trouble.value) or not self._shut_out:
                 self._log.say(f"{trouble.value}: {said}")
-            longest_s = min(self._rules.shut_out_max_s, self._rules.shut_out_s * 2.0 ** min(self._shut_out, 16))
+            # A weak radio link looks like this too, and delivers something each time: it is not kept waiting as long.
+            most_s = min(self._rules.shut_out_max_s, _CUT_SHORT_MAX_S if trouble is Trouble.CUT_SHORT else math.inf)
+            longest_s = min(most_s, self._rules.shut_out_s * 2.0 ** min(self._shut_out, 16))
             self._shut_out += 1
             pause_s = longest_s * (1.0 + self._roll()) / 2.0
         if self._away_since_s is None:
