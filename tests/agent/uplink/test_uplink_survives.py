@@ -152,6 +152,51 @@ def test_errors_nobody_foresaw_are_counted_and_the_summary_is_sent_all_the_same(
     assert any("RuntimeError: a driver's whim" in line for line in house.log.lines)
 
 
+class CutLink(MoodyLink):
+    """Connects, and is cut before anything is said; `told` is what the broker says of it."""
+
+    def __init__(self, told: Trouble) -> None:
+        super().__init__()
+        self._told = told
+
+    def trouble(self) -> Trouble:
+        return self._told
+
+    def poll(self, within_s: float) -> list[Incoming]:
+        self._up = False
+        raise LinkDown("cut")
+
+
+class Pauses(threading.Event):
+    """A stop that is not waited for, but noted; set after so many."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most = most
+        self.s: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.s.append(timeout or 0.0)
+        if len(self.s) >= self._most:
+            self.set()
+        return self.is_set()
+
+
+@pytest.mark.parametrize(("told", "longest_s"), [(Trouble.NONE, 60.0), (Trouble.TAKEN_OVER, 600.0)])
+def test_a_link_cut_again_and_again_is_made_again_within_a_minute_and_a_name_in_use_within_ten(
+    house: House, told: Trouble, longest_s: float
+) -> None:
+    link, pauses = CutLink(told), Pauses(14)
+    house.loop._link = link
+    house.loop._roll = lambda: 1.0
+    house.thread = threading.Thread(target=house.loop.run, args=(pauses,), daemon=True)
+    house.thread.start()
+    house.thread.join(20.0)
+    assert max(pauses.s) == pauses.s[-1] == longest_s
+    if told is Trouble.NONE:
+        assert max(pauses.s[:4]) <= 30.0, "a few cuts are the network's"
+
+
 def test_an_error_while_leaving_still_says_goodbye_to_the_broker(house: House) -> None:
     house.thread.start()
     wait_until(lambda: len(house.on(Channel.SUMMARY)) == 1)  # unacknowledged, so that leaving waits for it
