@@ -80,7 +80,7 @@ class Asking:
                 opinion, model = answers[parked.ticket], judged.by
                 judged.answered = opinion is not None
                 if model is not None:
-                    judged.decision = settle(judged.local, opinion, model.bundle.manifest.thresholds)
+                    judged.decision = settle(judged.local, opinion, model.thresholds)
             elif now_s >= parked.until_s:
                 self._fallback.give_up(parked.ticket)
             else:

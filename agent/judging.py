@@ -88,7 +88,7 @@ def _judge(
         return review(Cause.NO_MODEL)
     judged.by = model
     judged.prediction = judged.seen = model.predict(frame)
-    local = review(wrong) if wrong else decide(judged.prediction, model.bundle.manifest.thresholds)
+    local = review(wrong) if wrong else decide(judged.prediction, model.thresholds)
     local = camera.guarantee.apply(local) if model.guaranteed else camera.guarantee.void(local, Cause.DEGRADED)
     for other in beside:
         if other:
@@ -101,7 +101,7 @@ def _with(judged: Judged, local: Decision, other: Model) -> Decision:
     """Return the decision with what `other` says of the same frame: its failure is REVIEW, and no failure of the window's model."""
     try:
         seen = other.predict(judged.frame)
-        theirs = decide(seen, other.bundle.manifest.thresholds)
+        theirs = decide(seen, other.thresholds)
         if not other.guaranteed:
             theirs = without_guarantee(theirs, ask=False, why=Cause.DEGRADED)
         combined = combine(local, theirs)

@@ -14,7 +14,7 @@ from agent.ports.slots import InstalledBundle
 from agent.ports.source import Frame
 from contract.decode import Prediction, decode
 from contract.errors import PlumblineError
-from contract.manifest import Artefact, Manifest
+from contract.manifest import Artefact, Manifest, Thresholds
 from contract.preprocess import PreprocessSpec, preprocess
 
 Load = Callable[[Path, Manifest], tuple[Runtime, Artefact]]
@@ -39,6 +39,11 @@ class Model:
         A PASS of another one, taken under pressure or because the first does not load here, must not stand.
         """
         return self.bundle.manifest.guarantees(self.artefact)
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """The thresholds that hold for this artefact's scores."""
+        return self.bundle.manifest.thresholds_of(self.artefact)
 
     def close(self) -> None:
         """Free the model's memory."""

@@ -48,4 +48,4 @@ def pair_of(first: Model, seen: Prediction | None, shadow: Shadow | None, *, fir
 
 
 def _verdict(model: Model, prediction: Prediction) -> Verdict:
-    return decide(prediction, model.bundle.manifest.thresholds).verdict
+    return decide(prediction, model.thresholds).verdict

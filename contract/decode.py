@@ -13,19 +13,23 @@ from contract.manifest import Label, LabelKind, OutputKind
 
 # Quantized probabilities are off by up to half a step of 1/256.
 _ROUNDING = 0.01
+# An independent label is seen from here.
+_SEEN = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """What the model says of one frame.
 
-    `confidence` is the probability of `label`; `good` is the probability mass on GOOD labels, 0..1.
+    `confidence` is the probability of `label`; `good` is the probability mass on GOOD labels, 0..1. `also` are further DEFECT
+    labels that the model sees beside `label`, likeliest first; only a model of INDEPENDENT labels sees more than one.
     """
 
     index: int
     label: Label
     confidence: float
     good: float
+    also: tuple[Label, ...] = ()
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -58,9 +62,22 @@ def decode(scores: NDArray[np.float32], labels: Sequence[Label], output: OutputK
     else:
         probabilities = scores
     index = int(probabilities.argmax())
+    if output is OutputKind.INDEPENDENT:
+        return _independent(probabilities, index, labels)
     good = sum(float(p) for p, label in zip(probabilities, labels, strict=True) if label.kind is LabelKind.GOOD)
     # A sum of rounded shares may pass 1, and with it a threshold that says "never".
     return Prediction(index, labels[index], _share(float(probabilities[index])), _share(good))
+
+
+def _independent(probabilities: NDArray[np.float32], index: int, labels: Sequence[Label]) -> Prediction:
+    defects = [i for i, label in enumerate(labels) if label.kind is LabelKind.DEFECT]
+    seen = sorted((i for i in defects if probabilities[i] >= _SEEN and i != index), key=lambda i: -probabilities[i])
+    # Whatever a model says of its GOOD label: the surest defect bounds how good a part can be.
+    worst = max((float(probabilities[i]) for i in defects), default=0.0)
+    good = 1.0 - worst if len(defects) < len(labels) else 0.0
+    return Prediction(
+        index, labels[index], _share(float(probabilities[index])), _share(good), tuple(labels[i] for i in seen)
+    )
 
 
 def _share(value: float) -> float:

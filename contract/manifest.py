@@ -40,10 +40,15 @@ class LabelKind(str, Enum):
 
 
 class OutputKind(str, Enum):
-    """What an artefact's output vector is: LOGITS still need a softmax, PROBABILITIES do not."""
+    """What an artefact's output vector is: LOGITS still need a softmax, PROBABILITIES do not.
+
+    INDEPENDENT: a probability a label, of labels that do not exclude each other (a part may have two defects); that of a GOOD
+    label is 1 minus the largest of a DEFECT.
+    """
 
     LOGITS = "logits"
     PROBABILITIES = "probabilities"
+    INDEPENDENT = "independent"
 
 
 class Label(msgspec.Struct, frozen=True):
@@ -73,15 +78,6 @@ class Tensor(msgspec.Struct, frozen=True):
     size_bytes: Count
 
 
-class Artefact(msgspec.Struct, frozen=True):
-    """A model file that a device runs. `precision` is "fp32", "fp16" or "int8"."""
-
-    file: str
-    runtime: RuntimeKind
-    precision: str
-    output: OutputKind
-
-
 class Thresholds(msgspec.Struct, frozen=True):
     """When the local answer stands without REVIEW.
 
@@ -93,6 +89,25 @@ class Thresholds(msgspec.Struct, frozen=True):
     pass_at: float
     reject_at: float
     method: str = "fixed"
+
+
+class Artefact(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A model file that a device runs. `precision` is "fp32", "fp16" or "int8".
+
+    `scheme`: how an int8 one is quantized, "u8s8" (for CPUs) or "s8s8" (symmetric, for TensorRT); "" where that is not known.
+    `thresholds`: its own, where they were chosen on its own scores; None: the manifest's.
+    `embedding`, `activation_map`: names of further outputs, "" where it has none: f32[1,D], what the last layer sees; and
+    f32[1,K,h,w], how much each place of the image speaks for each label.
+    """
+
+    file: str
+    runtime: RuntimeKind
+    precision: str
+    output: OutputKind
+    scheme: str = ""
+    thresholds: Thresholds | None = None
+    embedding: str = ""
+    activation_map: str = ""
 
 
 class Golden(msgspec.Struct, frozen=True):
@@ -157,8 +172,12 @@ class Manifest(msgspec.Struct, frozen=True):
     model_card: str = ""
 
     def guarantees(self, artefact: Artefact) -> bool:
-        """Return whether the thresholds' promise is about `artefact`: they were chosen on the first one's scores."""
-        return artefact == self.artefacts[0]
+        """Return whether the thresholds' promise is about `artefact`: the manifest's were chosen on the first one's scores."""
+        return artefact == self.artefacts[0] or artefact.thresholds is not None
+
+    def thresholds_of(self, artefact: Artefact) -> Thresholds:
+        """Return the thresholds that hold for `artefact`'s scores."""
+        return artefact.thresholds or self.thresholds
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
@@ -206,9 +225,10 @@ def _check(manifest: Manifest) -> None:
     for file in needed:
         if file not in names:
             raise BadBundle(f"the manifest needs '{file[:80]}' but does not list it")
-    for value in (manifest.thresholds.pass_at, manifest.thresholds.reject_at):
-        if not 0.0 <= value <= 1.0 + 1e-9:
-            raise BadBundle(f"threshold {value} is outside 0..1")
+    for thresholds in (manifest.thresholds, *(each.thresholds for each in manifest.artefacts if each.thresholds)):
+        for value in (thresholds.pass_at, thresholds.reject_at):
+            if not 0.0 <= value <= 1.0 + 1e-9:
+                raise BadBundle(f"threshold {value} is outside 0..1")
     _check_labels(manifest.labels)
     _check_preprocess(manifest.preprocess)
     _check_tensors(manifest)

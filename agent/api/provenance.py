@@ -100,7 +100,7 @@ def provenance(row: dict[str, Any], manifests: Manifests) -> dict[str, Any]:
     name, certain = _artefact_at(manifest, loads, float(row["captured_at"]))
     artefact = next(each for each in manifest.artefacts if each.file == name)
     entry = next(each for each in manifest.files if each.name == name)
-    thresholds, lineage = manifest.thresholds, manifest.lineage
+    thresholds, lineage = manifest.thresholds_of(artefact), manifest.lineage
     model = {
         "bundle": digest,
         "known": True,

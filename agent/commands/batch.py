@@ -38,7 +38,7 @@ class Scored(msgspec.Struct, frozen=True):
 class Judge:
     """A bundle's first loadable artefact and its thresholds. `blank_sd`: less spread, in grey levels, is REVIEW.
 
-    As on the line, a PASS of any but the bundle's first artefact is REVIEW (`degraded`): its thresholds are about that one.
+    As on the line, a PASS of an artefact that the bundle's thresholds are not about is REVIEW (`degraded`).
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class Judge:
 
         self._manifest, self._runtime, self._name = manifest, runtime, name
         self._output, self._guaranteed = artefact.output, manifest.guarantees(artefact)
+        self._thresholds = manifest.thresholds_of(artefact)
         self._blank_sd = blank_sd
         self._clock = SystemClock()
 
@@ -86,7 +87,7 @@ class Judge:
         scores = self._runtime.run(preprocess(pixels, self._manifest.preprocess))
         prediction = decode(scores, self._manifest.labels, self._output)
         ms = (self._clock.monotonic() - started_s) * 1e3
-        decision = decide(prediction, self._manifest.thresholds)
+        decision = decide(prediction, self._thresholds)
         if not self._guaranteed:
             decision = without_guarantee(decision, ask=False, why=Cause.DEGRADED)
         verdict, cause = decision.verdict.value, decision.why.value if decision.why else ""

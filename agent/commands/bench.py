@@ -163,7 +163,7 @@ class _Line:
         scores = self._runtime.run(tensor)
         moments.append(now_s())
         prediction = decode(scores, self._manifest.labels, self._artefact.output)
-        decide(prediction, self._manifest.thresholds)
+        decide(prediction, self._manifest.thresholds_of(self._artefact))
         moments.append(now_s())
         if self._sketch is None:
             self._sketch = self._start_sketch()

@@ -137,7 +137,8 @@ def _compare_decisions(
     mine, theirs = (decode(each, manifest.labels, artefact.output) for each in (scores, golden))
     if _is_borderline(theirs, golden, manifest, artefact):
         return False
-    here, there = (decide(each, manifest.thresholds).verdict.value for each in (mine, theirs))
+    thresholds = manifest.thresholds_of(artefact)
+    here, there = (decide(each, thresholds).verdict.value for each in (mine, theirs))
     if (mine.label.name, here) != (theirs.label.name, there):
         raise BadModel(
             f"'{artefact.file}' says {mine.label.name}, {here} of golden input {at}, not {theirs.label.name}, {there}",
@@ -151,9 +152,8 @@ def _is_borderline(theirs: Prediction, golden: NDArray[np.float32], manifest: Ma
     if len(shares) > 1 and shares[-1] - shares[-2] < _BORDER:
         return True
     good = theirs.label.kind is LabelKind.GOOD
-    share, threshold = (
-        (theirs.good, manifest.thresholds.pass_at) if good else (theirs.confidence, manifest.thresholds.reject_at)
-    )
+    thresholds = manifest.thresholds_of(artefact)
+    share, threshold = (theirs.good, thresholds.pass_at) if good else (theirs.confidence, thresholds.reject_at)
     return abs(share - threshold) < _BORDER
 
 

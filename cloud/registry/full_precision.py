@@ -41,7 +41,9 @@ class FullPrecisionModels:
         session, manifest, version = self._load(bundle)
         tensor = preprocess(pixels, manifest.preprocess)
         scores = session.run(None, {session.get_inputs()[0].name: tensor})[0]
-        return decode(np.asarray(scores, np.float32)[0], manifest.labels, OutputKind.LOGITS), version
+        independent = manifest.artefacts[0].output is OutputKind.INDEPENDENT
+        output = OutputKind.INDEPENDENT if independent else OutputKind.LOGITS
+        return decode(np.asarray(scores, np.float32)[0], manifest.labels, output), version
 
     def _load(self, bundle: str) -> tuple[Any, Manifest, str]:
         with self._lock:

@@ -18,7 +18,6 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from cloud.quantize.artefact_runner import open_session
-from cloud.retrain.model import SurfaceNet
 from cloud.retrain.run_folder import publish
 from contract.errors import BadModel
 
@@ -28,9 +27,10 @@ OUTPUT_NAME = "scores"
 _OPSET = 18
 # Two runtimes add floats in another order; more than this is another model.
 _MAX_ABS_ERROR = 1e-3
+_WRAPPED = "network."
 
 
-def export_onnx(model: SurfaceNet, example: torch.Tensor, file: Path, *, like: Path | None = None) -> None:
+def export_onnx(model: nn.Module, example: torch.Tensor, file: Path, *, like: Path | None = None) -> None:
     """Write `model` with batch norm folded in as `file`; the batch size stays free.
 
     Args:
@@ -42,7 +42,7 @@ def export_onnx(model: SurfaceNet, example: torch.Tensor, file: Path, *, like: P
     Raises:
         BadModel: the exported model answers otherwise.
     """
-    folded = fold_batch_norm(model)
+    folded = _Scores(fold_batch_norm(model))
     with torch.no_grad():
         expected = folded(example).numpy()
     temporary = file.with_suffix(".tmp.onnx")
@@ -61,16 +61,28 @@ def export_onnx(model: SurfaceNet, example: torch.Tensor, file: Path, *, like: P
     publish(temporary, file)
 
 
-def fold_batch_norm(model: SurfaceNet) -> SurfaceNet:
+def fold_batch_norm(model: nn.Module) -> nn.Module:
     """Return a copy in evaluation mode whose convolutions have swallowed their batch norms."""
     folded = copy.deepcopy(model).eval()
-    for stage in folded.stages:
+    for stage in folded.stages:  # type: ignore[union-attr]
         if not isinstance(stage, nn.Sequential):
             raise BadModel("a stage of the model is no sequence of layers")
         convolution, norm = stage[0], stage[1]
         if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
             stage[0], stage[1] = fuse_conv_bn_eval(convolution, norm), nn.Identity()
     return folded
+
+
+class _Scores(nn.Module):
+    """A network that answers its scores alone."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        scores: torch.Tensor = self.network(images).scores
+        return scores
 
 
 def _export(model: nn.Module, example: torch.Tensor, file: Path) -> None:
@@ -92,7 +104,16 @@ def _export(model: nn.Module, example: torch.Tensor, file: Path) -> None:
     # The exporter notes stack traces with this machine's paths in every node; they are nobody else's business.
     for item in (*graph.graph.node, *graph.graph.input, *graph.graph.output, *graph.graph.value_info, graph.graph):
         del item.metadata_props[:]
+    _name_as_trained(graph)
     onnx.save(graph, str(file))
+
+
+def _name_as_trained(graph: onnx.ModelProto) -> None:
+    """Give weights the names that they have in the network, whatever wraps it: a delta aligns tensors by name."""
+    for initializer in graph.graph.initializer:
+        initializer.name = initializer.name.removeprefix(_WRAPPED)
+    for node in graph.graph.node:
+        node.input[:] = [name.removeprefix(_WRAPPED) for name in node.input]
 
 
 def _swap_weights(like: Path, model: nn.Module, file: Path) -> bool:
@@ -100,7 +121,7 @@ def _swap_weights(like: Path, model: nn.Module, file: Path) -> bool:
     if not like.exists():
         return False
     graph = onnx.load(str(like))
-    state = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    state = {name.removeprefix(_WRAPPED): tensor.numpy() for name, tensor in model.state_dict().items()}
     shapes = {i.name: tuple(i.dims) for i in graph.graph.initializer}
     if any(shapes.get(name) != tensor.shape for name, tensor in state.items()):
         return False

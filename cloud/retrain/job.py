@@ -19,7 +19,9 @@ class TrainJob(msgspec.Struct, frozen=True):
     `data`: the base images; None takes those of `parent`. `parent`: a run to start from, with its labels, preprocessing and
     splits. `reviewed`: labelled images to add. `exclude`: a text file of paths, relative to `data`, never to be read.
     `input_px`: the model's input is this many pixels square; 0
-    takes the images' own size, up to 224. `threads`: CPU threads a process may use.
+    takes the images' own size, up to 224. `threads`: CPU threads a process may use. `dataset`: a manifest that 'dataset make'
+    wrote, in place of `data`. `teacher`: a run whose answers are learnt from too. `masks`: the ending of mask files beside images
+    of the same stem, e.g. "png".
     """
 
     out: str
@@ -41,6 +43,9 @@ class TrainJob(msgspec.Struct, frozen=True):
     threads: int = 2
     resume: bool = False
     simulated: bool = False
+    dataset: str | None = None
+    teacher: str | None = None
+    masks: str | None = None
 
 
 def make_recipe(**given: float | None) -> Recipe:

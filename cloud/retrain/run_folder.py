@@ -9,6 +9,9 @@ quantize.json    figures of each artefact, which one ships, thresholds
 golden.npz       pixels u8[N,H,W] or u8[N,H,W,C], scores f32[N,K] of the artefact that ships
 gate.json        the gate's report
 validation.json  the answers of the artefact that ships to the holdout, counted (cloud.drift.held_out)
+metrics.jsonl    a line for each look at the loss while training
+plots/           training's curves
+report.html      the gate's report for a person
 resources.json   the memory its bundle takes, measured at the first release (run_resources)
 model_card.md    the card of the last release
 
@@ -49,8 +52,13 @@ class Split(str, Enum):
     DRIFT = "drift"
 
 
-class DatasetEntry(msgspec.Struct, frozen=True):
-    """An image of the dataset. `file` is relative to the manifest's folder number `folder`; `part` groups images of one part."""
+class DatasetEntry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An image of the dataset. `file` is relative to the manifest's folder number `folder`; `part` groups images of one part.
+
+    `also`: further labels of an image with more than one. `labelled_at`: when `labeller` said so, Unix seconds; None where that
+    is not known. `mask`: an image of the same folder whose bright pixels are the defect, with its hash; "" where there is none.
+    `look`: a perceptual hash, 16 hex digits, "" where it was not taken.
+    """
 
     file: str
     folder: int
@@ -62,13 +70,31 @@ class DatasetEntry(msgspec.Struct, frozen=True):
     part: str
     audit: bool = False
     inclusion: float = 1.0
+    also: tuple[str, ...] = ()
+    labelled_at: float | None = None
+    mask: str = ""
+    mask_sha256: str = ""
+    look: str = ""
 
 
-class DatasetManifest(msgspec.Struct, frozen=True):
-    """A dataset by content. `source` of an entry is "base" or "reviewed"."""
+class DatasetManifest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A dataset by content. `source` of an entry is "base" or "reviewed". `labels` in the order of a model's output, () in a
+    run's dataset.json, whose run.json has them."""
 
     folders: tuple[str, ...]
     entries: tuple[DatasetEntry, ...]
+    name: str = ""
+    labels: tuple[Label, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class Head(str, Enum):
+    """What a model answers: SINGLE, one label an image; MULTI, any number of defects; SEGMENT, one label, learnt with the help of
+    pixel masks."""
+
+    SINGLE = "single"
+    MULTI = "multi"
+    SEGMENT = "segment"
 
 
 class Recipe(msgspec.Struct, frozen=True):
@@ -78,6 +104,13 @@ class Recipe(msgspec.Struct, frozen=True):
     `reviewed_share` is the share of each warm batch drawn from reviewed images; the rest replays base images, so that what
     the parent knew is kept. `warm_pull` is how hard a warm start draws weights back to the parent's (cloud.retrain.parent_pull), as
     a share of the learning rate; 0 lets all of them move.
+
+    `model`: "surface", or "module:factory" (cloud.retrain.models.build). `head`: see Head. `schedule`: "onecycle" or "cosine".
+    `ema`: decay of an average of the weights, which is what is kept; 0 for none. `class_balance`: 0 draws images as they come,
+    1 every label alike. `seen_drift`: share of a warm batch's base images that are shown as the reviewed ones look. `patience`:
+    evaluations without gain on the calibration split after which training stops; 0 never. `distil`: weight of the
+    teacher's answers in the loss, 0..1. `prune`: share of channels removed before training. `mask_weight`: weight of the masks'
+    loss under SEGMENT. `qat_steps`: steps trained with int8's rounding simulated. `compile`: torch.compile, where it helps.
     """
 
     epochs: int = 12
@@ -92,6 +125,18 @@ class Recipe(msgspec.Struct, frozen=True):
     width: float = 1.0
     reviewed_share: float = 0.5
     warm_pull: float = 0.0
+    model: str = "surface"
+    head: Head = Head.SINGLE
+    schedule: str = "onecycle"
+    ema: float = 0.0
+    class_balance: float = 0.0
+    seen_drift: float = 0.0
+    patience: int = 0
+    distil: float = 0.0
+    prune: float = 0.0
+    mask_weight: float = 1.0
+    qat_steps: int = 0
+    compile: bool = False
 
 
 class RunFigures(msgspec.Struct, frozen=True):
@@ -111,7 +156,11 @@ class RunFigures(msgspec.Struct, frozen=True):
 
 
 class RunInfo(msgspec.Struct, frozen=True):
-    """What a run is: enough to repeat it. `parent` is a run folder or bundle digest, "" for a base model."""
+    """What a run is: enough to repeat it. `parent` is a run folder or bundle digest, "" for a base model.
+
+    `embedding`, `activation_map`: names of the exported model's further outputs, "" without (contract.manifest.Artefact).
+    `teacher`: the run that it was distilled from.
+    """
 
     recipe: Recipe
     seed: int
@@ -124,10 +173,16 @@ class RunInfo(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...] = ()
     simulated: bool = False
     run_version: int = RUN_VERSION
+    embedding: str = ""
+    activation_map: str = ""
+    teacher: str = ""
 
 
 class ArtefactFigures(msgspec.Struct, frozen=True):
-    """What one artefact does on this machine. Accuracies on the holdout and the drifted slice; latency: one thread, batch 1."""
+    """What one artefact does on this machine. Accuracies on the holdout and the drifted slice; latency: one thread, batch 1.
+
+    `temperature`: what its scores were divided by, as the file's last step. `excluded`: nodes left in full precision.
+    """
 
     file: str
     precision: str
@@ -137,6 +192,11 @@ class ArtefactFigures(msgspec.Struct, frozen=True):
     agreement_with_fp32: float
     size_bytes: int
     median_ms: float
+    scheme: str = ""
+    temperature: float = 1.0
+    calibration_error: float = 0.0
+    thresholds: Thresholds | None = None
+    excluded: tuple[str, ...] = ()
 
 
 class SweepFigures(msgspec.Struct, frozen=True):
@@ -168,6 +228,9 @@ class RunFolder:
         self.fp32 = root / "fp32.onnx"
         self.int8 = root / "int8.onnx"
         self.golden = root / "golden.npz"
+        self.metrics = root / "metrics.jsonl"
+        self.plots = root / "plots"
+        self.report = root / "report.html"
         self.validation = root / HELD_OUT_NAME
         self._info = root / "run.json"
         self._dataset = root / "dataset.json"

@@ -18,7 +18,6 @@ from pathlib import Path
 import msgspec
 import torch
 from torch import nn
-from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
 from cloud.clock import SystemClock
@@ -30,7 +29,8 @@ from cloud.retrain.dataset import Dataset
 from cloud.retrain.export import export_onnx
 from cloud.retrain.inputs import TrainingInputs, read_inputs
 from cloud.retrain.job import TrainJob, check_job, make_folder, read_job
-from cloud.retrain.model import SurfaceNet, parameter_count
+from cloud.retrain.models.build import build_model, parameter_count
+from cloud.retrain.objective import Targets, loss_of
 from cloud.retrain.parent_pull import ParentPull
 from cloud.retrain.progress import OnProgress, Progress, ignore_progress, print_progress, run_job
 from cloud.retrain.reviewed import is_reviewed
@@ -100,7 +100,7 @@ def _train(job: TrainJob, run: RunFolder, place: Place, clock: Clock, on_progres
         seed=job.seed,
     )
     torch.manual_seed(job.seed)
-    model = SurfaceNet(spec.channels, len(dataset.labels), width=job.recipe.width, input_px=spec.height)
+    model = build_model(job.recipe, spec.channels, len(dataset.labels), spec.height)
     if inputs.parent is not None:
         load_weights(model, inputs.parent.checkpoint)
     steps = max(job.recipe.min_steps, job.recipe.epochs * plan.steps_per_epoch())
@@ -141,7 +141,7 @@ class _Fitting:
         what = msgspec.structs.replace(job, resume=False, out="", threads=1)
         self._fingerprint = hashlib.sha256(msgspec.json.encode(what)).hexdigest()
 
-    def fit(self, model: SurfaceNet, tensors: ImageTensors, plan: BatchPlan, steps: int) -> None:
+    def fit(self, model: nn.Module, tensors: ImageTensors, plan: BatchPlan, steps: int) -> None:
         """Train `model` in place for `steps` steps, from a checkpoint when the job says so."""
         recipe, place, job = self._job.recipe, self._place, self._job
         rate = recipe.warm_learning_rate if job.parent else recipe.learning_rate
@@ -181,7 +181,7 @@ class _Fitting:
         model.train()
         # bf16 halves a GPU's time; on CPUs without its instructions it is slower than fp32.
         with torch.autocast(place.device.type, torch.bfloat16, enabled=place.device.type == "cuda"):
-            loss = functional.cross_entropy(model(images), labels, label_smoothing=recipe.label_smoothing)
+            loss = loss_of(model(images), Targets(labels), recipe)
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         return loss.detach()
@@ -198,7 +198,7 @@ def accuracy_of(model: nn.Module, tensors: ImageTensors, spec: PreprocessSpec, p
             pixels = tensors.pixels[start : start + _EVALUATION_BATCH].to(place.device)
             images = scale(pixels, spec).contiguous(memory_format=torch.channels_last)
             labels = tensors.labels[start : start + _EVALUATION_BATCH].to(place.device)
-            right += int((model(images).argmax(1) == labels).sum())
+            right += int((model(images).scores.argmax(1) == labels).sum())
     return right / len(tensors)
 
 
@@ -211,7 +211,7 @@ def _split_accuracy(
 def _finish(
     job: TrainJob,
     run: RunFolder,
-    model: SurfaceNet,
+    model: nn.Module,
     inputs: TrainingInputs,
     tensors: ImageTensors,
     figures: RunFigures,

@@ -11,6 +11,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from cloud.retrain.models.output import ModelOutput
+
 _CHANNELS = (16, 32, 64, 128)
 # From this many input pixels a side the stem takes every second one: a 200x200 input then costs what 96x96 costs without.
 _LARGE_INPUT_PX = 128
@@ -38,12 +40,7 @@ class SurfaceNet(nn.Module):
         self.stages = nn.Sequential(*stages)
         self.head = nn.Linear(before, classes)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return logits f32[N,K]."""
-        logits: torch.Tensor = self.head(self.stages(images).amax((2, 3)))
-        return logits
-
-
-def parameter_count(model: nn.Module) -> int:
-    """Return how many numbers the model learns."""
-    return sum(p.numel() for p in model.parameters())
+    def forward(self, images: torch.Tensor) -> ModelOutput:
+        """Return the answer to images f32[N,C,h,w]."""
+        embedding = self.stages(images).amax((2, 3))
+        return ModelOutput(self.head(embedding), embedding)
