@@ -26,6 +26,7 @@ from agent.ports.recorder import Recorder, Result, Sample
 from agent.ports.source import Frame
 from agent.serving import Serving
 from agent.windows import WindowRules, Windows
+from contract.activation_map import summarise
 from contract.errors import BadImage
 from contract.ids import sample_name
 from contract.messages import SampleNote
@@ -361,7 +362,9 @@ class FrameLoop:
             inclusion=keep.inclusion,
             novelty=round(novelty, 3),
         )
-        return Sample(note, frame.pixels)
+        evidence = judged.evidence
+        looked = summarise(note.label, evidence) if evidence is not None else None
+        return Sample(note, frame.pixels, looked)
 
     def _finish(self) -> None:
         self._give(self._asking.abandon())

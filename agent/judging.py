@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from agent.camera_line import CameraLine
 from agent.decide.causes import Cause
 from agent.decide.combine import combine
@@ -30,7 +33,8 @@ class Judged:
     """One frame on its way down the line, with the window it belongs to.
 
     `local` is the station's own answer and `decision` the one that is given. `by` is the model that decided; it is not the
-    window's where a model beside it objected, and `seen` is then what that one saw.
+    window's where a model beside it objected, and `seen` is then what that one saw. `evidence`: f32[h,w], where the window's model
+    saw what it predicted.
     """
 
     frame: Frame
@@ -41,6 +45,7 @@ class Judged:
     stats: FrameStats | None
     by: Model | None = None
     seen: Prediction | None = None
+    evidence: NDArray[np.float32] | None = None
     fault: str = ""
     model_failed: bool = False
     asked: bool = False
@@ -88,6 +93,7 @@ def _judge(
         return review(Cause.NO_MODEL)
     judged.by = model
     judged.prediction = judged.seen = model.predict(frame)
+    judged.evidence = model.evidence(judged.prediction)
     local = review(wrong) if wrong else decide(judged.prediction, model.thresholds)
     local = camera.guarantee.apply(local) if model.guaranteed else camera.guarantee.void(local, Cause.DEGRADED)
     for other in beside:

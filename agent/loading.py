@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from agent.ports.runtime import Prepare, Runtime
 from agent.ports.slots import InstalledBundle
@@ -44,6 +46,10 @@ class Model:
     def thresholds(self) -> Thresholds:
         """The thresholds that hold for this artefact's scores."""
         return self.bundle.manifest.thresholds_of(self.artefact)
+
+    def evidence(self, prediction: Prediction) -> NDArray[np.float32] | None:
+        """Return f32[h,w], where the last frame spoke for what was predicted of it; None where the model does not say."""
+        return self.runtime.activation_map(prediction.index)
 
     def close(self) -> None:
         """Free the model's memory."""

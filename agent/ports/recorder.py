@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from contract.activation_map import ActivationMap
 from contract.messages import SampleNote, Summary
 
 
@@ -34,10 +35,11 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A frame kept for review: what the cloud is told of it, and its pixels u8[H,W] or u8[H,W,3]."""
+    """A frame kept for review: what the cloud is told of it, its pixels u8[H,W] or u8[H,W,3], and where the model looked."""
 
     note: SampleNote
     pixels: NDArray[np.uint8]
+    looked: ActivationMap | None = None
 
 
 class Recorder(Protocol):

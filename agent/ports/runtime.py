@@ -32,5 +32,11 @@ class Runtime(Protocol):
             BadModel: the runtime failed on this input.
         """
 
+    def activation_map(self, index: int) -> NDArray[np.float32] | None:
+        """Return f32[h,w], how much each place of the last frame spoke for label `index`; None where the model does not say.
+
+        A copy: the next `run` leaves it as it is.
+        """
+
     def close(self) -> None:
         """Free the model's memory."""

@@ -37,7 +37,13 @@ def load_runtime(
         from agent.runtime.onnx import OnnxRuntime
 
         return OnnxRuntime(
-            path, manifest.preprocess, labels, threads=threads, provider=provider, precision=artefact.precision
+            path,
+            manifest.preprocess,
+            labels,
+            threads=threads,
+            provider=provider,
+            precision=artefact.precision,
+            activation_map=artefact.activation_map,
         )
     from agent.runtime.tflite import TfliteRuntime
 
@@ -150,6 +156,7 @@ class ModelLoader:
                 provider=Provider.TENSORRT,
                 precision=artefact.precision,
                 engines=engines,
+                activation_map=artefact.activation_map,
             )
             if faster.provider is not Provider.TENSORRT:
                 faster.close()

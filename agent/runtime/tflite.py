@@ -70,6 +70,10 @@ class TfliteRuntime:
         scores = np.asarray(raw, np.float32).reshape(-1)
         return np.asarray((scores - np.float32(zero)) * np.float32(scale), np.float32) if scale else scores
 
+    def activation_map(self, index: int) -> NDArray[np.float32] | None:
+        """Return None: TFLite models are exported without a map."""
+        return None
+
     def close(self) -> None:
         """Free the model's memory."""
         self._interpreter = None

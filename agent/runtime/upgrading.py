@@ -47,6 +47,10 @@ class UpgradingRuntime:
             self._take_up(tensor, scores)
         return scores
 
+    def activation_map(self, index: int) -> NDArray[np.float32] | None:
+        """Return where the session that answers now looked at the last frame, f32[h,w]; None where it does not say."""
+        return self._present.activation_map(index)
+
     def close(self) -> None:
         """Free the model's memory."""
         with self._lock:

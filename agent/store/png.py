@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +22,11 @@ _AVERAGE = 3
 _LEVEL = 1
 
 
-def encode_png(pixels: NDArray[np.uint8]) -> bytes:
+def encode_png(pixels: NDArray[np.uint8], texts: Mapping[str, str] = {}) -> bytes:
     """Return u8[H,W], u8[H,W,1] or u8[H,W,3], 1x1 or larger, as a PNG file.
 
+    Args:
+        texts: ASCII to put into the file, by keyword (PNG specification, 11.3.4.3); pixels are as without.
     Raises:
         ValueError: `pixels` are something else, of which only a file that nobody can read would come.
     """
@@ -42,7 +45,9 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     body = squeezer.compress(_filtered(rows, depth).data) + squeezer.flush()
     # 8 bits a channel, deflate, the five standard filters, not interlaced.
     header = struct.pack(">IIBBBBB", width, height, 8, _GREY if depth == 1 else _RGB, 0, 0, 0)
-    return b"".join((_SIGNATURE, *_chunk(b"IHDR", header), *_chunk(b"IDAT", body), *_chunk(b"IEND", b"")))
+    written = [_chunk(b"tEXt", f"{name}\0{text}".encode("ascii")) for name, text in texts.items()]
+    chunks = (_chunk(b"IHDR", header), *written, _chunk(b"IDAT", body), _chunk(b"IEND", b""))
+    return b"".join((_SIGNATURE, *(part for chunk in chunks for part in chunk)))
 
 
 def _filtered(rows: NDArray[np.uint8], depth: int) -> NDArray[np.uint8]:

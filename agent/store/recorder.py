@@ -268,7 +268,7 @@ class GroupRecorder:
             if item.sample is None:
                 continue
             try:
-                size_bytes = self._samples.write(item.sample.note, item.sample.pixels)
+                size_bytes = self._samples.write(item.sample.note, item.sample.pixels, item.sample.looked)
             except Exception as error:  # noqa: BLE001 - an image we could not keep is not worth a verdict
                 said = error.one_line() if isinstance(error, StorageFull) else f"{type(error).__name__}: {error}"
                 self._log.fault("samples", f"an image is not kept: {said}")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from agent.store.database import storage_faults
 from agent.store.png import encode_png
+from contract.activation_map import PNG_KEYWORD, ActivationMap, encode_map
 from contract.errors import StorageFull
 from contract.messages import SampleNote
 
@@ -37,13 +38,13 @@ class Samples:
         self._max_count = max_count
         self._max_bytes = max_bytes
 
-    def write(self, note: SampleNote, pixels: NDArray[np.uint8]) -> int:
-        """Write the image of `note` (u8[H,W] or u8[H,W,3]) as a PNG file; return its size in bytes.
+    def write(self, note: SampleNote, pixels: NDArray[np.uint8], looked: ActivationMap | None = None) -> int:
+        """Write the image of `note` (u8[H,W] or u8[H,W,3]) as a PNG file, and where the model looked in it; return its bytes.
 
         Raises:
             StorageFull: the disk has no room.
         """
-        png = encode_png(pixels)
+        png = encode_png(pixels, {PNG_KEYWORD: encode_map(looked)} if looked else {})
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._path(note.sample).write_bytes(png)

@@ -144,6 +144,9 @@ class BrightRuntime:
         score = np.float32(20.0 * (float(tensor.mean()) - 0.5))
         return np.array([score, -score], np.float32)
 
+    def activation_map(self, index: int) -> NDArray[np.float32] | None:
+        return None
+
     def close(self) -> None:
         self.closed = True
 

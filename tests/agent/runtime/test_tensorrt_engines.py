@@ -338,6 +338,9 @@ class Scores:
             raise BadModel(self._fails)
         return self._scores
 
+    def activation_map(self, index: int) -> None:
+        return None
+
     def close(self) -> None:
         self.closed += 1
 
