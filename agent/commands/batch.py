@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from agent.ports.runtime import Runtime
+from contract.decode import Prediction
 from contract.errors import BadImage, BadModel, InvalidConfig, NotFound, PlumblineError, StorageFull
 from contract.manifest import Artefact, Manifest
 
@@ -42,14 +45,23 @@ class Judge:
     """
 
     def __init__(
-        self, manifest: Manifest, runtime: Runtime, artefact: Artefact, name: str, *, blank_sd: float = 0.0
+        self,
+        manifest: Manifest,
+        runtime: Runtime,
+        artefact: Artefact,
+        name: str,
+        *,
+        blank_sd: float = 0.0,
+        maps: Path | None = None,
     ) -> None:
+        """`maps`: a folder for pictures of where the model looked, by the images' paths; None for none."""
         from agent.clock import SystemClock
 
         self._manifest, self._runtime, self._name = manifest, runtime, name
         self._output, self._guaranteed = artefact.output, manifest.guarantees(artefact)
         self._thresholds = manifest.thresholds_of(artefact)
         self._blank_sd = blank_sd
+        self._maps = maps
         self._clock = SystemClock()
 
     def score_file(self, path: Path) -> Scored:
@@ -87,6 +99,8 @@ class Judge:
         scores = self._runtime.run(preprocess(pixels, self._manifest.preprocess))
         prediction = decode(scores, self._manifest.labels, self._output)
         ms = (self._clock.monotonic() - started_s) * 1e3
+        if self._maps is not None:
+            self._write_map(self._maps / f"{_as_name(shown)}.map.png", pixels, prediction)
         decision = decide(prediction, self._thresholds)
         if not self._guaranteed:
             decision = without_guarantee(decision, ask=False, why=Cause.DEGRADED)
@@ -102,6 +116,28 @@ class Judge:
             self._name,
             cause=cause,
         )
+
+    def _write_map(self, path: Path, pixels: NDArray[np.uint8], prediction: Prediction) -> None:
+        from agent.commands.overlay import overlay
+        from agent.store.png import encode_png
+        from contract.activation_map import summarise
+
+        evidence = self._runtime.activation_map(prediction.index)
+        looked = summarise(prediction.label.name, evidence) if evidence is not None else None
+        if looked is None:
+            return
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(encode_png(overlay(pixels, looked)))
+        except OSError as error:
+            raise StorageFull(
+                f"'{path}' cannot be written: {error}", hint="free disk space, or name another folder"
+            ) from error
+
+
+def _as_name(shown: str) -> str:
+    """Return an image's path as one file name: two images of one stem in two folders stay two."""
+    return Path(shown).with_suffix("").as_posix().strip("./").replace("/", "_")
 
 
 class Taker(Protocol):

@@ -52,6 +52,12 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="SD",
         help="less spread, in grey levels, is REVIEW as blank (0: never)",
     )
+    parser.add_argument(
+        "--maps",
+        type=Path,
+        metavar="DIR",
+        help="write a picture NAME.map.png of where the model looked, where it can say",
+    )
     parser.add_argument("--nice", type=int, default=0, metavar="N", help="give way to other programs by N, 0 to 19")
     parser.add_argument(
         "--stdin",
@@ -84,7 +90,12 @@ def run(args: argparse.Namespace) -> int:
                 f"'{manifest.artefacts[0].file}' does not load here; '{artefact.file}' answers, and passes nothing",
                 file=sys.stderr,
             )
-        judge = Judge(manifest, runtime, artefact, name, blank_sd=args.blank_sd)
+        if args.maps is not None and not artefact.activation_map:
+            raise InvalidConfig(
+                f"'{artefact.file}' does not say where it looks",
+                hint="leave --maps out, or release it with an activation map",
+            )
+        judge = Judge(manifest, runtime, artefact, name, blank_sd=args.blank_sd, maps=args.maps)
         if args.stdin:
             return _serve(judge)
         if args.out is not None:

@@ -4,42 +4,13 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from agent.runtime.load import load_first
 from agent.runtime.onnx import OnnxRuntime
 from contract.errors import BadModel
+from tests.mapped_model import write_mapped_model
 from tests.tiny_bundle import SPEC, manifest_of
-
-
-def _model(path: Path, maps: int = 2) -> Path:
-    """Write a model whose map of label 0 is the image itself, of label 1 its negative; scores are their maxima."""
-    weights = np.array([1.0, -1.0, 0.5, 0.25][:maps], np.float32).reshape(maps, 1, 1, 1)
-    graph = helper.make_graph(
-        [
-            helper.make_node("Conv", ["image", "weights"], ["map"]),
-            helper.make_node("GlobalMaxPool", ["map"], ["most"]),
-            helper.make_node("Flatten", ["most"], ["every"]),
-            helper.make_node("Slice", ["every", "zero", "two", "one"], ["scores"]),
-        ],
-        "mapped",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 1, 8, 8])],
-        [
-            helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, 2]),
-            helper.make_tensor_value_info("map", TensorProto.FLOAT, [1, maps, 8, 8]),
-        ],
-        [
-            numpy_helper.from_array(weights, "weights"),
-            *(
-                numpy_helper.from_array(np.array([n], np.int64), name)
-                for name, n in (("zero", 0), ("two", 2), ("one", 1))
-            ),
-        ],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
-    return path
 
 
 def _frame(value: float) -> np.ndarray:  # type: ignore[type-arg]
@@ -49,7 +20,7 @@ def _frame(value: float) -> np.ndarray:  # type: ignore[type-arg]
 
 
 def test_the_map_of_the_last_frame_is_kept_by_label_and_not_changed_by_the_next(tmp_path: Path) -> None:
-    runtime = OnnxRuntime(_model(tmp_path / "m.onnx"), SPEC, 2, activation_map="map")
+    runtime = OnnxRuntime(write_mapped_model(tmp_path / "m.onnx"), SPEC, 2, activation_map="map")
     assert runtime.run(_frame(3.0)).tolist() == [3.0, 0.0]
     first = runtime.activation_map(0)
     assert first is not None and first.shape == (8, 8) and first[2, 5] == 3.0 and first.sum() == 3.0
@@ -66,19 +37,19 @@ def test_the_map_of_the_last_frame_is_kept_by_label_and_not_changed_by_the_next(
 
 
 def test_a_model_that_is_not_said_to_have_a_map_gives_none(tmp_path: Path) -> None:
-    runtime = OnnxRuntime(_model(tmp_path / "m.onnx"), SPEC, 2)
+    runtime = OnnxRuntime(write_mapped_model(tmp_path / "m.onnx"), SPEC, 2)
     assert runtime.run(_frame(3.0)).tolist() == [3.0, 0.0] and runtime.activation_map(0) is None
 
 
 def test_a_manifest_that_promises_a_map_which_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadModel, match="no output 'heat'"):
-        OnnxRuntime(_model(tmp_path / "m.onnx"), SPEC, 2, activation_map="heat")
+        OnnxRuntime(write_mapped_model(tmp_path / "m.onnx"), SPEC, 2, activation_map="heat")
     with pytest.raises(BadModel, match="gives a map"):
-        OnnxRuntime(_model(tmp_path / "four.onnx", maps=4), SPEC, 2, activation_map="map")
+        OnnxRuntime(write_mapped_model(tmp_path / "four.onnx", maps=4), SPEC, 2, activation_map="map")
 
 
 def test_a_bundle_says_by_its_manifest_which_output_is_the_map(tmp_path: Path) -> None:
-    content = _model(tmp_path / "model.onnx").read_bytes()
+    content = write_mapped_model(tmp_path / "model.onnx").read_bytes()
     manifest = manifest_of(content)
     mapped = msgspec.structs.replace(manifest.artefacts[0], activation_map="map")
     runtime, _ = load_first(tmp_path, msgspec.structs.replace(manifest, artefacts=(mapped,)))
