@@ -19,6 +19,7 @@ _COMMANDS = (
     "train",
     "quantize",
     "gate",
+    "explain",
     "release",
     "mirror",
     "rollout",

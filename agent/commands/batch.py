@@ -118,9 +118,9 @@ class Judge:
         )
 
     def _write_map(self, path: Path, pixels: NDArray[np.uint8], prediction: Prediction) -> None:
-        from agent.commands.overlay import overlay
         from agent.store.png import encode_png
         from contract.activation_map import summarise
+        from contract.overlay import overlay
 
         evidence = self._runtime.activation_map(prediction.index)
         looked = summarise(prediction.label.name, evidence) if evidence is not None else None

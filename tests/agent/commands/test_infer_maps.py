@@ -37,7 +37,8 @@ def test_the_picture_is_orange_where_the_model_looked_and_grey_elsewhere(tmp_pat
     assert main(["infer", "--bundle", str(bundle), "--maps", str(tmp_path / "maps"), *images]) == 0
     written = sorted((tmp_path / "maps").iterdir())
     assert len(written) == 2, "two images of one name in two folders"
-    seen = np.asarray(Image.open(written[0])).astype(int)
+    with Image.open(written[0]) as image:
+        seen = np.asarray(image).astype(int)
     assert seen.shape == (80, 80, 3)
     hot, cold = seen[25, 55], seen[70, 10]
     assert hot[0] - hot[2] > 100 and cold[0] - cold[2] < 70, "the darker place says a quarter as much"
