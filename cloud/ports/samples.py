@@ -9,8 +9,11 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A kept frame. `truth` is the inspector's label; `inclusion` the probability with which an audit sample was drawn;
-    `novelty` how unlike what its camera enrolled it looks, 0 where the station did not say."""
+    """A kept frame. `truth` is the label that stands of those people gave (`cloud.review.agreement`), `labeller` and `labelled_at`
+    whose made it stand, and when; `inclusion` the probability with which an audit sample was drawn; `novelty` how unlike what its
+    camera enrolled it looks, 0 where the station did not say. `again`: why it is in the queue again, "" for the first time or where
+    the queue was not asked for.
+    """
 
     sample: str
     station: str
@@ -31,6 +34,7 @@ class Sample:
     labelled_at: float | None
     camera: str = ""
     novelty: float = 0.0
+    again: str = ""
 
 
 class SampleBook(Protocol):
