@@ -27,6 +27,7 @@ _COMMANDS = (
     "drift",
     "bundle",
     "database",
+    "review",
     "provision",
 )
 

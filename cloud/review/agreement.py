@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
-_HASHED_BYTES = 8
+_HASHED_BYTES, _HASHES = 8, 1 << 64
 
 
 class ActKind(str, Enum):
@@ -90,7 +90,7 @@ def wants_second_look(sample: str, found: Outcome, share: float) -> bool:
     if found.standing is not Standing.LABELLED or len(found.labellers) != 1 or found.settled:
         return False
     digest = hashlib.sha256(f"second look {sample}".encode()).digest()
-    return int.from_bytes(digest[:_HASHED_BYTES], "big") / 256**_HASHED_BYTES < share
+    return int.from_bytes(digest[:_HASHED_BYTES], "big") < share * _HASHES
 
 
 def _majority(votes: dict[str, str]) -> str | None:
