@@ -28,6 +28,7 @@ _COMMANDS = (
     "bundle",
     "database",
     "review",
+    "why",
     "provision",
 )
 
