@@ -48,7 +48,8 @@ class SampleBook(Protocol):
         the newest `limit`, in order of capture."""
 
     def labelled_since(self, at: float) -> dict[tuple[str, str], tuple[int, float]]:
-        """Return how many labels were given at or after `at` and when the newest was, by (station, camera)."""
+        """Return how many labels were given at or after `at` and when the newest was, by (station, camera); one that took a truth
+        away counts, too."""
 
     def unasked(self, station: str, camera: str, since: float) -> list[Sample]:
         """Return samples of `camera` of `station` captured at or after `since` whose pixels nobody asked for yet."""

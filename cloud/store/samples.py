@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select, u
 
 from cloud.ports.samples import Sample
 from cloud.ports.series import series_name
-from cloud.review.agreement import ActKind, Outcome
+from cloud.review.agreement import ActKind, Outcome, Standing
 from cloud.store.database import Database
 from cloud.store.labels import SECOND_LOOK, Labels
 from cloud.store.tables import again, labels, samples
@@ -63,9 +63,14 @@ class Samples:
         return self._select(newest)[::-1]
 
     def labelled_since(self, at: float) -> dict[tuple[str, str], tuple[int, float]]:
-        """Return how many labels were given at or after `at` and when the newest was, by (station, camera)."""
+        """Return how many labels were given at or after `at` and when the newest was, by (station, camera).
+
+        Every act counts, also one that takes a truth away: whoever asks wants to know what to look at anew.
+        """
         c = samples.c
-        found = select(c.station, c.camera, func.count(), func.max(c.labelled_at)).where(c.labelled_at >= at)
+        acts = labels.join(samples, c.sample == labels.c.sample)
+        given = (func.count(), func.max(labels.c.at))
+        found = select(c.station, c.camera, *given).select_from(acts).where(labels.c.at >= at)
         with self._database.read() as connection:
             rows = connection.execute(found.group_by(c.station, c.camera)).all()
         return {(row[0], row[1]): (int(row[2]), float(row[3])) for row in rows}
@@ -88,6 +93,12 @@ class Samples:
         labelled = select(func.count()).where(samples.c.truth.is_not(None))
         with self._database.read() as connection:
             return int(connection.execute(waiting).scalar_one()), int(connection.execute(labelled).scalar_one())
+
+    def disputed(self) -> int:
+        """Return how many samples wait because people disagree on them."""
+        with self._database.read() as connection:
+            query = select(func.count()).select_from(again).where(again.c.why == Standing.DISPUTED.value)
+            return int(connection.execute(query).scalar_one())
 
     def with_image(self, digests: Sequence[str]) -> dict[str, list[str]]:
         """Return the samples whose pixels have one of these SHA-256, by it."""

@@ -96,6 +96,7 @@ labels = Table(
     Column("kind", String(8), nullable=False, default="label", server_default="label"),
     Column("note", String(80), nullable=False, default="", server_default=""),
     Index("labels_by_sample", "sample"),
+    Index("labels_by_time", "at"),
 )
 
 # Frames that a person labelled and another should see: "disputed", "returned", or a "second look" that keeps its truth meanwhile.
