@@ -6,18 +6,22 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import Any
 
-_MOST_CHECKS, _MOST_PARENTS, _MOST_SHOWN = 16, 5, 6
+_MOST_CHECKS, _MOST_RUNS, _MOST_SHOWN, _MOST_TROUBLES = 12, 3, 6, 3
 
 
 def why_lines(told: dict[str, Any]) -> list[str]:
     """Return at most 60 lines about what `plumbline-cloud why --json` prints."""
     lines = [*_decision(told), *_bundle(told), *_gate(told), *_runs(told)]
-    lines += [f"not known: {_short(gap)}" for gap in told["gaps"][:_MOST_SHOWN]]
+    lines += [f"not known: {_short(gap)}" for gap in told["gaps"][:_MOST_TROUBLES]]
+    if len(told["gaps"]) > _MOST_TROUBLES:
+        lines.append(f"not known: {len(told['gaps']) - _MOST_TROUBLES} more (--json)")
     wrong = [check for check in told["checks"] if not check["holds"]]
-    for check in wrong[:_MOST_SHOWN]:
+    for check in wrong[:_MOST_TROUBLES]:
         lines.append(
             f"DOES NOT MATCH: {check['what']}: on record {_short(check['on_record'], 40)}, found {_short(check['found'], 40)}"
         )
+    if len(wrong) > _MOST_TROUBLES:
+        lines.append(f"DOES NOT MATCH: {len(wrong) - _MOST_TROUBLES} more (--json)")
     held = len(told["checks"]) - len(wrong)
     if held:
         lines.append(f"verified: {held} of {len(told['checks'])} hashes ({', '.join(_names(told))})")
@@ -79,7 +83,12 @@ def _gate(told: dict[str, Any]) -> Iterator[str]:
 
 def _runs(told: dict[str, Any]) -> Iterator[str]:
     runs = told.get("runs", [])
-    for number, run in enumerate(runs[: _MOST_PARENTS + 1]):
+    for number, run in enumerate(runs):
+        # The released one, its parents, and always the last, which is the base model or where the chain breaks.
+        if len(runs) > _MOST_RUNS and _MOST_RUNS - 1 <= number < len(runs) - 1:
+            if number == _MOST_RUNS - 1:
+                yield f"and {len(runs) - _MOST_RUNS} more between (--json)"
+            continue
         info = run["info"]
         if info is None:
             yield f"{'trained in' if number == 0 else 'parent'} {run['run']}: its run is gone"
@@ -109,12 +118,10 @@ def _runs(told: dict[str, Any]) -> Iterator[str]:
             if overruled := told.get("overruled"):
                 now = [f"{e['sample']} {e['label']}, now {e['truth'] or 'disputed'}" for e in overruled]
                 yield f"  {len(now)} of its reviewed labels no longer stand: {_some(now)}"
-        yield from _seen(told, run)
-    if len(runs) > _MOST_PARENTS + 1:
-        yield f"and {len(runs) - _MOST_PARENTS - 1} more parents (--json)"
+        yield from _seen(told, run, most=2 if number == 0 else 1)
 
 
-def _seen(told: dict[str, Any], run: dict[str, Any]) -> Iterator[str]:
+def _seen(told: dict[str, Any], run: dict[str, Any], most: int) -> Iterator[str]:
     if told["decision"] is None:
         return
     if not run["seen"]:
@@ -122,7 +129,7 @@ def _seen(told: dict[str, Any], run: dict[str, Any]) -> Iterator[str]:
             yield "  this part is not in it"
         return
     image = (told["sample"] or {}).get("image_sha256")
-    for entry in run["seen"][:3]:
+    for entry in sorted(run["seen"], key=lambda entry: entry["sha256"] != image)[:most]:
         what = "this very image" if image and entry["sha256"] == image else "another image of this part"
         use = "learnt from" if entry["split"] == "train" else f"used for {entry['split']}"
         yield f"  {what} was {use} as {entry['label']}, labelled by {entry['labeller'] or 'unknown'}"

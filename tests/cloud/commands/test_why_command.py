@@ -274,6 +274,21 @@ def test_a_damaged_bundle_does_not_match_and_the_run_is_told_all_the_same(home: 
     assert code == 3 and "DOES NOT MATCH: bundle: on record" in said and "this very image was learnt from" in said
 
 
+def test_a_long_story_is_told_in_sixty_lines(home: Path, why: Why) -> None:
+    top = RunFolder(home / "runs" / "v1.r1")
+    for number in range(9):
+        folder = write_run(home / "runs" / f"p{number}", BASE, home / "runs" / f"p{number + 1}", 20.0)
+        (folder / "dataset.json").unlink()
+    write_run(home / "runs" / "p9", (*BASE, REVIEWED), None, 20.0)
+    top.save_info(msgspec.structs.replace(top.info(), parent=str(home / "runs" / "p0"), seed=4, recipe=Recipe()))
+    top.save_dataset(DatasetManifest(("images",), tuple(REVIEWED for _ in range(20))))
+    (top.root / "gate.json").write_text("{}")
+    code, said = why(home, "x1")
+    assert code == 3 and len(said.splitlines()) <= 60
+    assert "trained in v1.r1" in said and "and 8 more between (--json)" in said and "parent p9" in said
+    assert said.count("this very image was learnt from") == 3 and "not known: 6 more (--json)" in said
+
+
 def test_labels_that_people_have_overruled_since_are_named(home: Path, why: Why) -> None:
     tables = open_tables(home / "cloud.db")
     tables.samples.label("x1", "good", "ian", T0 + 90, resolve=True)

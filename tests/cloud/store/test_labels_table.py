@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sqlalchemy import create_engine, text
 
 from cloud.review.agreement import ActKind, LabelAct, Standing
@@ -145,3 +147,34 @@ def test_labels_of_before_become_first_acts(new_database: Callable[..., str]) ->
     assert tables.samples.label("x1", "scratch", "bob", T0).standing is Standing.DISPUTED
     tables.database.close()
     Database(url).close()
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Samples, Iterator[str]]]:
+    """A database whose frames nobody labelled yet, and their names."""
+    tables = open_tables(tmp_path_factory.mktemp("many") / "cloud.db")
+    notes = tuple(note(f"x{n}") for n in range(400))
+    tables.summaries.commit(received(summary("s1", 1, samples=notes)), [])
+    yield Samples(tables.database, 0.5), iter([each.sample for each in notes])
+    tables.database.close()
+
+
+ACTS = st.lists(
+    st.builds(LabelAct, st.integers(0, 9).map(float), st.sampled_from("abc"), st.sampled_from(["good", "dent"])),
+    min_size=1,
+    max_size=6,
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(acts=ACTS, data=st.data())
+def test_labels_imported_in_pieces_in_any_order_and_again_come_to_the_same(
+    many: tuple[Samples, Iterator[str]], acts: list[LabelAct], data: st.DataObject
+) -> None:
+    samples, names = many
+    one, other = next(names), next(names)
+    samples.labels.add([GivenLabel(one, act) for act in acts], T0, "ian", "f")
+    for act in [*data.draw(st.permutations(acts)), acts[0]]:
+        samples.labels.add([GivenLabel(other, act)], T0, "ian", "f")
+    told = [(s.truth, s.labeller, s.labelled_at) for s in (samples.get(one), samples.get(other))]
+    assert told[0] == told[1] and samples.labels.of(one) == samples.labels.of(other) == sorted(set(acts))
