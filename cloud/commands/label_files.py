@@ -36,10 +36,10 @@ class _Result(msgspec.Struct):
 
 
 class _Annotation(msgspec.Struct):
-    """`completed_by`: a user's number, or in some exports the user."""
+    """`completed_by`: a user's number or e-mail, or in some exports the user."""
 
     result: tuple[_Result, ...] = ()
-    completed_by: int | dict[str, Any] | None = None
+    completed_by: int | str | dict[str, Any] | None = None
     created_at: datetime | None = None
     updated_at: datetime | None = None
     was_cancelled: bool | None = False
@@ -48,7 +48,7 @@ class _Annotation(msgspec.Struct):
 class _Task(msgspec.Struct):
     annotations: tuple[_Annotation, ...]
     data: dict[str, Any] = {}
-    id: int | None = None
+    id: int | str | None = None
 
 
 class _Line(msgspec.Struct, forbid_unknown_fields=True):

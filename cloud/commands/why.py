@@ -15,7 +15,7 @@ from contract.errors import InvalidConfig, NotFound
 
 _EXAMPLES = """examples:
   plumbline-cloud why b1-7-3 --config plant/cloud.toml                                # a frame that the cloud keeps
-  plumbline-cloud why 1417 --station-db agent.db --config plant/cloud.toml            # any verdict in a station's database
+  plumbline-cloud why 1417 --station-db agent.sqlite --config plant/cloud.toml            # any verdict in a station's database
   plumbline-cloud why --decision decision.json --config plant/cloud.toml              # what GET /v1/decisions/1417 told
   plumbline-cloud why --version v2.r1 --config plant/cloud.toml                       # a model, whatever it decided
 

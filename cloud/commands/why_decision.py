@@ -82,7 +82,7 @@ def told_by(file: str) -> Decision:
     try:
         told = msgspec.json.decode(content, type=_Told)
     except msgspec.DecodeError as error:
-        hint = "save it with: curl -H 'Authorization: Bearer ...' http://STATION:8090/v1/decisions/17 > decision.json"
+        hint = "save what the agent answers to GET /v1/decisions/ID"
         raise BadMessage(f"{file} is no decision of a station: {error}", hint=hint) from error
     model = told.model
     ran = model.artefact if model and model.artefact.certain else _File()
@@ -113,7 +113,7 @@ def of_station_database(file: Path, row_id: str, station: str) -> Decision:
     if not (row_id.isascii() and row_id.isdecimal() and len(row_id) <= 18):
         raise InvalidConfig(f"'{row_id[:80]}' is no id of a station's decision", hint="it is a whole number")
     if not file.is_file():
-        raise NotFound(f"no file '{file}'", hint="the station's database is agent.db in its home")
+        raise NotFound(f"no file '{file}'", hint="the station's database is agent.sqlite in its home")
     try:
         with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as connection:
             connection.row_factory = sqlite3.Row

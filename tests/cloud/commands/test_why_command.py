@@ -185,7 +185,7 @@ def decided(bundle: str, **more: Any) -> dict[str, Any]:
 
 
 def test_any_verdict_in_a_stations_database_is_traced(plant: Path, why: Why, tmp_path: Path) -> None:
-    database = sqlite_utils.Database(tmp_path / "agent.db")
+    database = sqlite_utils.Database(tmp_path / "agent.sqlite")
     migrations.apply(database)
     digest = registered(plant, "v1.r1").digest
     rows = [
@@ -195,7 +195,7 @@ def test_any_verdict_in_a_stations_database_is_traced(plant: Path, why: Why, tmp
     ]
     database["results"].insert_all(rows)
     database.close()
-    asked = lambda number: why(plant, number, "--station-db", tmp_path / "agent.db", "--station", "s1")  # noqa: E731
+    asked = lambda number: why(plant, number, "--station-db", tmp_path / "agent.sqlite", "--station", "s1")  # noqa: E731
     code, said = asked(1)
     assert code == 0 and "decision 1 of s1" in said and "this very image was learnt from" in said, "it was kept as x1"
     code, said = asked(2)
