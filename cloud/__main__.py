@@ -28,6 +28,8 @@ _COMMANDS = (
     "drift",
     "bundle",
     "database",
+    "review",
+    "why",
     "provision",
 )
 

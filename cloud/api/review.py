@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Query
@@ -11,18 +12,20 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cloud.api.auth import Role, role_guard
 from cloud.ports.registry import ImageFiles
+from cloud.review.labellers import agreement
 from cloud.review.why_asked import why_asked
 from cloud.store.samples import Samples
 from contract.errors import NotFound, TransientError
 
 
 class LabelBody(BaseModel):
-    """A person's label for one part."""
+    """A person's label for one part. `resolve`: it settles what others disagree on; needs the operator's token."""
 
     model_config = ConfigDict(extra="forbid")
 
     label: str = Field(min_length=1, max_length=120)
     labeller: str = Field(min_length=1, max_length=120)
+    resolve: bool = False
 
 
 def review_routes(
@@ -34,18 +37,26 @@ def review_routes(
     now: Callable[[], float],
 ) -> APIRouter:
     """Return the routes under /v1/review."""
-    routes = APIRouter(prefix="/v1/review", dependencies=[Depends(role_guard(tokens, Role.INSPECTOR))])
+    person = Depends(role_guard(tokens, Role.INSPECTOR))
+    routes = APIRouter(prefix="/v1/review", dependencies=[person])
 
     @routes.get("/queue")
-    def queue(limit: Annotated[int, Query(ge=1, le=500)] = 50) -> dict[str, Any]:
-        waiting, labelled = samples.counts()
+    def queue(
+        limit: Annotated[int, Query(ge=1, le=500)] = 50, labeller: Annotated[str, Query(max_length=120)] = ""
+    ) -> dict[str, Any]:
+        # Whoever says who they are is not shown what they labelled, and is shown some of what one other person did.
+        waiting, labelled = samples.counts(labeller)
         # The model's own answer stays out of the queue: a person who sees it tends to agree with it.
         shown = ("sample", "station", "camera", "part", "captured_at", "reason")
         items = [
-            {**{name: getattr(s, name) for name in shown}, "why": why_asked(s.reason, s.novelty)}
-            for s in samples.waiting(limit)
+            {**{name: getattr(s, name) for name in shown}, "why": why_asked(s.reason, s.novelty, s.again)}
+            for s in samples.waiting(limit, labeller)
         ]
         return {"waiting": waiting, "labelled": labelled, "labels": known_labels(), "items": items}
+
+    @routes.get("/agreement")
+    def agreed() -> dict[str, Any]:
+        return asdict(agreement(samples.labels.all()))
 
     @routes.get("/{sample}/image")
     def image(sample: str) -> FileResponse:
@@ -60,14 +71,16 @@ def review_routes(
             raise HTTPException(503, error.one_line()) from error
 
     @routes.post("/{sample}")
-    def label(sample: str, body: LabelBody) -> dict[str, Any]:
+    def label(sample: str, body: LabelBody, role: str = person) -> dict[str, Any]:
+        if body.resolve and role != Role.OPERATOR.value:
+            raise HTTPException(403, "to settle what people disagree on needs the operator's token")
         labels = known_labels()
         if labels and body.label not in labels:
             raise HTTPException(
                 422, f"'{body.label}' is no label of the running model; use one of: {', '.join(labels)}"
             )
         try:
-            samples.label(sample, body.label, body.labeller, now())
+            samples.label(sample, body.label, body.labeller, now(), resolve=body.resolve)
         except NotFound as error:
             raise HTTPException(404, error.one_line()) from error
         return {"sample": sample, "label": body.label}

@@ -41,6 +41,7 @@ class FleetView:
     rollouts: list[dict[str, Any]]
     acts: list[dict[str, Any]]
     signing: str = ""
+    review_disputed: int = 0
 
 
 def fleet_view(
@@ -93,6 +94,7 @@ def fleet_view(
         alarms_open=sum(a.closed_at is None for a in every_alarm),
         review_waiting=waiting,
         review_labelled=labelled,
+        review_disputed=samples.disputed(),
         dead_letters=summaries.dead_letter_count(),
         stations=rows,
         alarms=[

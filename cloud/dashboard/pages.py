@@ -138,7 +138,10 @@ def install_dashboard(app: FastAPI, view: Callable[[], FleetView]) -> None:
 
 def _headline(found: FleetView) -> str:
     stations = f"{found.online} of {_count(len(found.stations), 'station')} online"
-    review = f"{_count(found.review_waiting, 'part')} waiting for an inspector, {found.review_labelled} labelled"
+    disputed = f" ({found.review_disputed} because two people disagree)" if found.review_disputed else ""
+    review = (
+        f"{_count(found.review_waiting, 'part')} waiting for an inspector{disputed}, {found.review_labelled} labelled"
+    )
     dead = f" · {_count(found.dead_letters, 'dead letter')}" if found.dead_letters else ""
     return f"{stations} · {_count(found.alarms_open, 'open alarm')} · {review}{dead}"
 

@@ -9,8 +9,11 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A kept frame. `truth` is the inspector's label; `inclusion` the probability with which an audit sample was drawn;
-    `novelty` how unlike what its camera enrolled it looks, 0 where the station did not say."""
+    """A kept frame. `truth` is the label that stands of those people gave (`cloud.review.agreement`), `labeller` and `labelled_at`
+    whose made it stand, and when; `inclusion` the probability with which an audit sample was drawn; `novelty` how unlike what its
+    camera enrolled it looks, 0 where the station did not say. `again`: why it is in the queue again, "" for the first time or where
+    the queue was not asked for.
+    """
 
     sample: str
     station: str
@@ -31,6 +34,7 @@ class Sample:
     labelled_at: float | None
     camera: str = ""
     novelty: float = 0.0
+    again: str = ""
 
 
 class SampleBook(Protocol):
@@ -44,7 +48,8 @@ class SampleBook(Protocol):
         the newest `limit`, in order of capture."""
 
     def labelled_since(self, at: float) -> dict[tuple[str, str], tuple[int, float]]:
-        """Return how many labels were given at or after `at` and when the newest was, by (station, camera)."""
+        """Return how many labels were given at or after `at` and when the newest was, by (station, camera); one that took a truth
+        away counts, too."""
 
     def unasked(self, station: str, camera: str, since: float) -> list[Sample]:
         """Return samples of `camera` of `station` captured at or after `since` whose pixels nobody asked for yet."""

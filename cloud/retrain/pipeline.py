@@ -84,6 +84,7 @@ class Pipeline:
                 "label": sample.truth,
                 "part": sample.part or sample.sample,
                 "labeller": sample.labeller or "",
+                "labelled_at": sample.labelled_at,
                 "source": series_name(sample.station, sample.camera),
                 "audit": sample.reason == "audit",
             }

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select, update
 
 from cloud.ports.samples import Sample
 from cloud.ports.series import series_name
-from cloud.store.audit import write_audit
+from cloud.review.agreement import ActKind, Outcome, Standing
 from cloud.store.database import Database
-from cloud.store.tables import samples
+from cloud.store.labels import SECOND_LOOK, Labels
+from cloud.store.tables import again, labels, samples
 from contract.errors import NotFound, RefusedError
+
+_AT_ONCE = 500
 
 
 class Samples:
-    """The samples table."""
+    """The samples table. `labels` has every label of them; `second_look` (0..1) is the share of labelled frames that a second
+    person is asked about."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, second_look: float = 0.1) -> None:
         self._database = database
+        self.labels = Labels(database, second_look)
 
     def of_alarm(self, alarm: int) -> list[Sample]:
         """Return the samples asked for because of an alarm."""
@@ -58,26 +63,53 @@ class Samples:
         return self._select(newest)[::-1]
 
     def labelled_since(self, at: float) -> dict[tuple[str, str], tuple[int, float]]:
-        """Return how many labels were given at or after `at` and when the newest was, by (station, camera)."""
+        """Return how many labels were given at or after `at` and when the newest was, by (station, camera).
+
+        Every act counts, also one that takes a truth away: whoever asks wants to know what to look at anew.
+        """
         c = samples.c
-        found = select(c.station, c.camera, func.count(), func.max(c.labelled_at)).where(c.labelled_at >= at)
+        acts = labels.join(samples, c.sample == labels.c.sample)
+        given = (func.count(), func.max(labels.c.at))
+        found = select(c.station, c.camera, *given).select_from(acts).where(labels.c.at >= at)
         with self._database.read() as connection:
             rows = connection.execute(found.group_by(c.station, c.camera)).all()
         return {(row[0], row[1]): (int(row[2]), float(row[3])) for row in rows}
 
-    def waiting(self, limit: int) -> list[Sample]:
-        """Return up to `limit` samples that have pixels and no label yet, oldest request first."""
-        wanted = (samples.c.image_sha256.is_not(None), samples.c.truth.is_(None))
-        return self._select(
-            select(samples).where(*wanted).order_by(samples.c.requested_at, samples.c.sample).limit(limit)
-        )
+    def waiting(self, limit: int, labeller: str = "") -> list[Sample]:
+        """Return up to `limit` samples that have pixels and wait for a label, oldest request first.
 
-    def counts(self) -> tuple[int, int]:
-        """Return (waiting for a person, labelled)."""
-        waiting = select(func.count()).where(samples.c.image_sha256.is_not(None), samples.c.truth.is_(None))
+        `labeller`: who asks, who is not shown what they labelled already, but second looks at what one other person labelled; "":
+        unknown, for whom that is left out.
+        """
+        came_back = func.coalesce(again.c.why, "").label("again")
+        query = select(samples, came_back).outerjoin(again, again.c.sample == samples.c.sample)
+        order = (samples.c.requested_at, samples.c.sample)
+        return self._select(query.where(_waits(labeller)).order_by(*order).limit(limit))
+
+    def counts(self, labeller: str = "") -> tuple[int, int]:
+        """Return (waiting for a person, labelled). `labeller`: as `waiting`."""
+        both = samples.outerjoin(again, again.c.sample == samples.c.sample)
+        waiting = select(func.count()).select_from(both).where(_waits(labeller))
         labelled = select(func.count()).where(samples.c.truth.is_not(None))
         with self._database.read() as connection:
             return int(connection.execute(waiting).scalar_one()), int(connection.execute(labelled).scalar_one())
+
+    def disputed(self) -> int:
+        """Return how many samples wait because people disagree on them."""
+        with self._database.read() as connection:
+            query = select(func.count()).select_from(again).where(again.c.why == Standing.DISPUTED.value)
+            return int(connection.execute(query).scalar_one())
+
+    def with_image(self, digests: Sequence[str]) -> dict[str, list[str]]:
+        """Return the samples whose pixels have one of these SHA-256, by it."""
+        found: dict[str, list[str]] = {}
+        with self._database.read() as connection:
+            for start in range(0, len(digests), _AT_ONCE):
+                wanted = samples.c.image_sha256.in_(digests[start : start + _AT_ONCE])
+                query = select(samples.c.sample, samples.c.image_sha256).where(wanted).order_by(samples.c.sample)
+                for row in connection.execute(query):
+                    found.setdefault(row.image_sha256, []).append(row.sample)
+        return found
 
     def get(self, sample: str) -> Sample:
         """Return one sample.
@@ -116,19 +148,28 @@ class Samples:
             values = {"image_sha256": image_sha256, "received_at": now}
             connection.execute(update(samples).where(samples.c.sample == sample).values(**values))
 
-    def label(self, sample: str, truth: str, labeller: str, now: float) -> None:
-        """Store a person's label; a later one replaces it, and both acts are in the audit log.
+    def label(self, sample: str, truth: str, labeller: str, now: float, *, resolve: bool = False) -> Outcome:
+        """Store a person's label, beside those of others, and return what they come to (`cloud.review.agreement`).
+
+        A person's later label replaces their own; a second person's that differs takes the truth away until a third's, or one that
+        settles it (`resolve`). Every act stays on record, here and in the audit log.
 
         Raises:
             NotFound: no such sample.
         """
-        with self._database.write() as connection:
-            values = {"truth": truth, "labeller": labeller, "labelled_at": now}
-            changed = connection.execute(update(samples).where(samples.c.sample == sample).values(**values))
-            if changed.rowcount == 0:
-                raise NotFound(f"no sample '{sample[:80]}'", hint="list the queue with GET /v1/review/queue")
-            write_audit(connection, now, labeller, "label", f"{sample}: {truth}")
+        return self.labels.give(sample, truth, labeller, now, resolve=resolve)
 
     def _select(self, query: Select[tuple[object, ...]]) -> list[Sample]:
         with self._database.read() as connection:
             return [Sample(**row._mapping) for row in connection.execute(query)]
+
+
+def _waits(labeller: str) -> ColumnElement[bool]:
+    """Return the condition of what waits, over samples joined with again."""
+    there, unlabelled = samples.c.image_sha256.is_not(None), samples.c.truth.is_(None)
+    if not labeller:
+        return and_(there, unlabelled)
+    is_mine = and_(
+        labels.c.sample == samples.c.sample, labels.c.labeller == labeller, labels.c.kind == ActKind.LABEL.value
+    )
+    return and_(there, or_(unlabelled, again.c.why == SECOND_LOOK), ~exists().where(is_mine))

@@ -15,7 +15,7 @@ import cloud.store.certificate_tables  # noqa: F401 - its tables belong to the m
 from cloud.store.tables import metadata
 from contract.errors import InvalidConfig
 
-HEAD = "0004"
+HEAD = "0005"
 """The version of the tables that this program works with: the newest revision in `cloud/store/migrations`."""
 
 # Any number will do, as long as every Plumbline takes the same.

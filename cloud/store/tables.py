@@ -83,6 +83,30 @@ samples = Table(
     Index("samples_by_label", "labelled_at"),
 )
 
+# Every act of a person about a kept frame, in the order in which they came; none is ever changed. `samples.truth` is what they
+# come to (`cloud.review.agreement`). `note` says where one that was read from a file came from.
+labels = Table(
+    "labels",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("sample", String(80), nullable=False),
+    Column("labeller", String(120), nullable=False),
+    Column("label", String(120), nullable=False),
+    Column("at", Float, nullable=False),
+    Column("kind", String(8), nullable=False, default="label", server_default="label"),
+    Column("note", String(80), nullable=False, default="", server_default=""),
+    Index("labels_by_sample", "sample"),
+    Index("labels_by_time", "at"),
+)
+
+# Frames that a person labelled and another should see: "disputed", "returned", or a "second look" that keeps its truth meanwhile.
+again = Table(
+    "again",
+    metadata,
+    Column("sample", String(80), primary_key=True),
+    Column("why", String(16), nullable=False),
+)
+
 alarms = Table(
     "alarms",
     metadata,

@@ -169,3 +169,12 @@ def test_off_loopback_nobody_sees_the_page_without_the_token(empty_plant: CloudP
         assert httpx.get(empty_plant.url + path).status_code == 401
         assert httpx.get(empty_plant.url + path, auth=("operator", "wrong")).status_code == 401
     assert httpx.get(empty_plant.url + "/healthz").status_code == 200
+
+
+def test_the_headline_tells_what_inspectors_disagree_on(plant: CloudPlant, chromium: Chromium, tables: Tables) -> None:
+    chromium.open(plant.url)
+    chromium.wait_for("3 parts waiting for an inspector, 1 labelled")
+    (labelled,) = [name for name, acts in tables.samples.labels.all().items() if acts]
+    tables.samples.label(labelled, "quite another", "a second inspector", time.time())
+    headline = chromium.wait_for("(1 because two people disagree)")
+    assert "4 parts waiting for an inspector (1 because two people disagree), 0 labelled" in headline

@@ -56,11 +56,13 @@ def test_pixels_sent_twice_do_not_replace_what_a_label_may_rest_on(kept: Tables)
     assert (found.image_sha256, found.received_at) == ("a" * 64, T0 + 1)
 
 
-def test_a_later_label_replaces_the_first_and_both_acts_are_on_record(kept: Tables) -> None:
+def test_a_persons_later_label_replaces_their_own_and_both_acts_are_on_record(kept: Tables) -> None:
     kept.samples.label("x1", "scratch", "eva", T0 + 1)
-    kept.samples.label("x1", "good", "otto", T0 + 2)
+    kept.samples.label("x1", "good", "eva", T0 + 2)
     assert (kept.samples.get("x1").truth, kept.samples.counts()) == ("good", (0, 1))
-    assert [(e.actor, e.detail) for e in kept.audit.entries()] == [("eva", "x1: scratch"), ("otto", "x1: good")]
+    assert [(e.actor, e.act, e.detail) for e in kept.audit.entries()] == [
+        ("eva", "label", "x1: scratch"), ("eva", "label", "x1: good"),
+    ]  # fmt: skip
 
 
 def test_an_unknown_frame_is_named(kept: Tables) -> None:
