@@ -20,8 +20,8 @@ from cloud.dashboard.fleet_view import fleet_view
 from cloud.dashboard.pages import install_dashboard
 from cloud.improve_loop import ImproveLoop
 from cloud.provision.desk import Desk
-from cloud.registry.bundle import open_bundle
 from cloud.registry.full_precision import FullPrecisionModels
+from cloud.registry.known_labels import known_labels
 from cloud.registry.release import Registry
 from cloud.registry.resign import ResignJob
 from cloud.rollout_loop import RolloutLoop
@@ -66,13 +66,6 @@ def make_apps(
         Role.INSPECTOR: settings.token(api.inspector_token_file),
     }
 
-    def known_labels() -> list[str]:
-        newest = registry.catalog.all()
-        if not newest:
-            return []
-        manifest, _ = open_bundle(registry.blobs.path(newest[0].digest))
-        return [label.name for label in manifest.labels]
-
     devices = [
         device_routes(
             tuf_folder=registry.tuf_folder,
@@ -90,7 +83,13 @@ def make_apps(
     routers = [
         *([] if api.device_port else devices),
         *([enrol_routes(desk)] if desk is not None else []),
-        review_routes(tokens=tokens, samples=stores.samples, images=registry.blobs, known_labels=known_labels, now=now),
+        review_routes(
+            tokens=tokens,
+            samples=stores.samples,
+            images=registry.blobs,
+            known_labels=lambda: known_labels(registry),
+            now=now,
+        ),
         fleet_routes(
             tokens=tokens,
             stations=stores.stations,

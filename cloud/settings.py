@@ -78,12 +78,14 @@ class ReviewSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `routine_per_day`: frames of each camera without an alarm that people look at in a day, spread over it, that share of them or
     more drawn at random; 0: none. Without them nobody can tell that answers became wrong where nothing that is seen changed.
+    `second_look`: share of labelled frames that a second person is asked about; 0: none.
     """
 
     labels_per_alarm: int = 120
     audit_share: float = 0.5
     ask_again_s: float = 60.0
     routine_per_day: int = 4
+    second_look: float = 0.1
 
 
 class RetrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -218,6 +220,7 @@ def load_settings(file: Path) -> CloudSettings:
 def _check(settings: CloudSettings, file: Path) -> None:
     shares = (
         ("review.audit_share", settings.review.audit_share),
+        ("review.second_look", settings.review.second_look),
         ("rollout.min_agreement", settings.rollout.min_agreement),
         ("rollout.max_mix_shift", settings.rollout.max_mix_shift),
     )

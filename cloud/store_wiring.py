@@ -70,7 +70,7 @@ def open_stores(settings: CloudSettings) -> Stores:
         stations=Stations(database),
         batches=Batches(database),
         summaries=Summaries(database),
-        samples=Samples(database),
+        samples=Samples(database, settings.review.second_look),
         alarms=Alarms(database),
         answers=AnswerStates(database),
         rollouts=Rollouts(database),

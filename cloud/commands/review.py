@@ -206,7 +206,7 @@ def _opened(settings: CloudSettings) -> Iterator[Any]:
     from cloud.store.samples import Samples
 
     with contextlib.closing(Database(settings.database_url())) as database:
-        yield Samples(database)
+        yield Samples(database, settings.review.second_look)
 
 
 def _what(file: Path) -> str:
