@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from contract.activation_map import PNG_KEYWORD, ActivationMap, decode_map
 from contract.errors import BadImage
 
 _FORMATS = ("PNG", "JPEG")
@@ -29,3 +30,18 @@ def read_pixels(data: bytes) -> NDArray[np.uint8]:
             return np.asarray(image if image.mode == "L" else image.convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise BadImage(f"{len(data)} bytes are no usable PNG or JPEG", hint="send the frame as PNG") from error
+
+
+def read_looked(data: bytes) -> ActivationMap | None:
+    """Return where the station's model looked in this image, as its PNG says; None where it does not.
+
+    Raises:
+        BadImage: it is no image, or what it says is no map.
+    """
+    try:
+        with warnings.catch_warnings(), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            text = getattr(image, "text", {}).get(PNG_KEYWORD)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise BadImage(f"{len(data)} bytes are no usable PNG or JPEG") from error
+    return decode_map(text) if text else None

@@ -6,16 +6,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
+import msgspec
 from fastapi import APIRouter, Depends, HTTPException, Query
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from cloud.api.auth import Role, role_guard
+from cloud.api.images import read_looked
 from cloud.ports.registry import ImageFiles
 from cloud.review.labellers import agreement
 from cloud.review.why_asked import why_asked
 from cloud.store.samples import Samples
-from contract.errors import NotFound, TransientError
+from contract.errors import BadImage, NotFound, TransientError
 
 
 class LabelBody(BaseModel):
@@ -69,6 +71,26 @@ def review_routes(
             raise HTTPException(404, error.one_line()) from error
         except TransientError as error:
             raise HTTPException(503, error.one_line()) from error
+
+    @routes.get("/{sample}/looked")
+    def looked(sample: str) -> dict[str, Any]:
+        try:
+            found = samples.get(sample)
+            if found.truth is None:
+                # Who sees where the model looked tends to look there, and at nothing else.
+                raise HTTPException(409, "it has no label yet: label it first, then see where the model looked")
+            if found.image_sha256 is None:
+                raise HTTPException(404, f"the pixels of '{sample}' have not come")
+            told = read_looked(images.path(found.image_sha256).read_bytes())
+        except NotFound as error:
+            raise HTTPException(404, error.one_line()) from error
+        except (TransientError, OSError) as error:
+            raise HTTPException(503, str(error)) from error
+        except BadImage as error:
+            raise HTTPException(422, error.one_line()) from error
+        if told is None:
+            raise HTTPException(404, f"the model that judged '{sample}' does not say where it looks")
+        return {"truth": found.truth, "verdict": found.verdict, **msgspec.to_builtins(told)}
 
     @routes.post("/{sample}")
     def label(sample: str, body: LabelBody, role: str = person) -> dict[str, Any]:

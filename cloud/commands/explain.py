@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from cloud.commands.output import Subparsers, print_json
+from contract.errors import InvalidConfig, NotFound
 
 _METHODS = ("occlusion", "integrated-gradients", "activation-map")
 
@@ -16,11 +17,18 @@ def register(subparsers: Subparsers) -> None:
         "explain",
         help="show what of an image speaks for a model's answer",
         description="Write a picture: the image in grey, and over it in orange what spoke for the answer.",
-        epilog="example: plumbline-cloud explain runs/next parts/0001.png --method occlusion --out why.png",
+        epilog="example: plumbline-cloud explain runs/next parts/0001.png --method occlusion --out why.png\n"
+        "         plumbline-cloud explain --sample b1-7-3 --config plant/cloud.toml --out why.png",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run_folder", metavar="RUN", help="a trained run folder; its full-precision model is asked")
-    parser.add_argument("image", metavar="IMAGE", help="an image file")
+    parser.add_argument(
+        "run_folder", metavar="RUN", nargs="?", help="a trained run folder; its full-precision model is asked"
+    )
+    parser.add_argument("image", metavar="IMAGE", nargs="?", help="an image file")
+    parser.add_argument(
+        "--sample", help="in place of RUN and IMAGE: a frame that the cloud keeps, and the model that judged it"
+    )
+    parser.add_argument("--config", type=Path, default=Path("cloud.toml"), help="with --sample (default %(default)s)")
     parser.add_argument("--out", metavar="PNG", required=True, help="the picture to write; a .json lies beside it")
     parser.add_argument(
         "--method",
@@ -40,7 +48,10 @@ def run(args: argparse.Namespace) -> int:
     from cloud.retrain.explain import ExplainJob, Method, explain
     from cloud.retrain.progress import show_progress
 
-    job = ExplainJob(args.run_folder, args.image, args.out, Method(args.method), args.label)
+    if (args.sample is None) is (args.image is None):
+        raise InvalidConfig("name RUN and IMAGE, or --sample", hint="plumbline-cloud explain --help shows both")
+    folder, image = (args.run_folder, args.image) if args.sample is None else _kept(args.sample, args.config)
+    job = ExplainJob(folder, image, args.out, Method(args.method), args.label)
     found = explain(job, show_progress)
     if args.json:
         print_json(
@@ -59,3 +70,24 @@ def run(args: argparse.Namespace) -> int:
         print(f"nothing in the image speaks for '{found.label}'")
     print(f"{Path(args.out)} shows what speaks for '{found.label}' ({found.method.value})")
     return 0
+
+
+def _kept(sample: str, config: Path) -> tuple[str, str]:
+    """Return (the run behind the model that judged a kept frame, the frame's file)."""
+    import contextlib
+
+    from cloud.settings import load_settings
+    from cloud.store.database import Database
+    from cloud.store.samples import Samples
+    from cloud.store_wiring import open_registry
+
+    settings = load_settings(config)
+    registry = open_registry(settings)
+    with contextlib.closing(Database(settings.database_url())) as database:
+        found = Samples(database).get(sample)
+    if found.image_sha256 is None:
+        raise NotFound(f"the pixels of '{sample}' have not come", hint="ask for them, or wait for the station")
+    release = registry.catalog.by_digest(found.bundle)
+    if release is None:
+        raise NotFound(f"no release here is the bundle {found.bundle[:12]} that judged '{sample}'")
+    return str(settings.path("runs") / release.version), str(registry.blobs.path(found.image_sha256))

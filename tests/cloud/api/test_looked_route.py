@@ -1,0 +1,46 @@
+"""Where the station's model looked, over HTTP: after a label, never before."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+
+import numpy as np
+
+from agent.store.png import encode_png
+from contract.activation_map import PNG_KEYWORD, encode_map, summarise
+from tests.cloud.api.conftest import INSPECTOR, Api
+from tests.fakes.cloud_tables import T0
+
+
+def _image(text: str | None) -> bytes:
+    return encode_png(np.full((16, 16), 90, np.uint8), {PNG_KEYWORD: text} if text else {})
+
+
+def test_a_person_sees_where_the_model_looked_after_saying_what_it_is(api: Api, png: Callable[..., bytes]) -> None:
+    evidence = np.zeros((4, 5), np.float32)
+    evidence[1, 3] = 2.0
+    found = summarise("scratch", evidence)
+    assert found is not None
+    api.tables.samples.mark_requested(["x0", "x1"], 1, T0)
+    api.post("/v1/samples/s1/x0", "token of s1", content=_image(encode_map(found)))
+    api.post("/v1/samples/s1/x1", "token of s1", content=_image(None))
+    early = api.get("/v1/review/x0/looked", INSPECTOR)
+    assert early.status_code == 409 and "label it first" in early.json()["detail"]
+    for name in ("x0", "x1"):
+        api.post(f"/v1/review/{name}", INSPECTOR, json={"label": "good", "labeller": "ann"})
+    told = api.get("/v1/review/x0/looked", INSPECTOR).json()
+    assert (told["label"], told["truth"], told["rows"], told["columns"]) == ("scratch", "good", 4, 5)
+    grid = np.frombuffer(base64.b64decode(told["values"]), np.uint8).reshape(4, 5)
+    assert grid[1, 3] == 255 and grid.sum() == 255
+    assert api.get("/v1/review/x1/looked", INSPECTOR).status_code == 404
+    assert api.get("/v1/review/nothing/looked", INSPECTOR).status_code == 404
+    assert api.get("/v1/review/x0/looked", None).status_code == 401
+
+
+def test_a_map_that_is_none_is_refused_and_hurts_nothing(api: Api) -> None:
+    api.tables.samples.mark_requested(["x0"], 1, T0)
+    api.post("/v1/samples/s1/x0", "token of s1", content=_image('{"label":"a","rows":900,"columns":1,"values":""}'))
+    api.post("/v1/review/x0", INSPECTOR, json={"label": "good", "labeller": "ann"})
+    answer = api.get("/v1/review/x0/looked", INSPECTOR)
+    assert answer.status_code == 422 and "no activation map" in answer.json()["detail"]
