@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 
-from cloud.retrain.run_folder import Split
+import msgspec
+
+from cloud.retrain.run_folder import DatasetManifest, Split
 from contract.errors import BadDataset
 
 # Of two splits that a part is known to be in, the one that keeps more from training holds.
@@ -55,9 +57,9 @@ def rarest_label_of(labels_of: Sequence[tuple[str, Sequence[str]]]) -> dict[str,
         of_part.setdefault(part, set()).update(labels)
     counts: dict[str, int] = {}
     for names in of_part.values():
-        for label in labels:
-            counts[label] = counts.get(label, 0) + 1
-    return {part: min(labels, key=lambda name: (counts[name], name)) for part, labels in of_part.items()}
+        for name in names:
+            counts[name] = counts.get(name, 0) + 1
+    return {part: min(names, key=lambda name: (counts[name], name)) for part, names in of_part.items()}
 
 
 def given_splits(given: Sequence[tuple[str, Split | None]]) -> dict[str, Split]:
@@ -84,3 +86,14 @@ def strictest_splits(known: Sequence[tuple[str, Split | None]]) -> dict[str, Spl
         if split is not None:
             chosen[part] = min(chosen.get(part, split), split, key=_STRICTEST.index)
     return chosen
+
+
+def with_known_splits(manifest: DatasetManifest, known: Mapping[str, Split]) -> DatasetManifest:
+    """Return a dataset whose parts stay where an earlier one has them.
+
+    Args:
+        known: splits by content hash; a part of which an image is known goes there as a whole.
+    """
+    earlier = strictest_splits([(e.part, known.get(e.sha256)) for e in manifest.entries])
+    entries = tuple(msgspec.structs.replace(e, split=earlier.get(e.part, e.split)) for e in manifest.entries)
+    return msgspec.structs.replace(manifest, entries=entries)

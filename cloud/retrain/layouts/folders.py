@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from cloud.retrain.layouts.found import Findings, FolderSource, Found, dotted, is_wanted
@@ -82,10 +82,3 @@ def _check_stem(folder: Path, name: str, stems: dict[str, str]) -> None:
             hint="if one is a mask, name the images' ending with --suffix, e.g. --suffix jpg, or the masks' with --masks",
         )
     stems[file.stem] = file.name
-
-
-def write_folders(out: Path, label_of_file: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """Return where each image goes: name to "LABEL/name", under `out`, whose folders are made."""
-    for label in {label for _, label in label_of_file}:
-        (out / label).mkdir(parents=True, exist_ok=True)
-    return {name: f"{label}/{name}" for name, label in label_of_file}

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from cloud.retrain.images import IMAGE_SUFFIXES
 from cloud.retrain.run_folder import Split
-from contract.errors import BadDataset
+from contract.errors import BadDataset, InvalidConfig
 
 # 3000-01-01: a time beyond it is milliseconds taken for seconds, or nonsense.
 LATEST_S = 32_503_680_000.0
@@ -189,3 +189,19 @@ def read_text(file: Path, hint: str) -> str:
         raise BadDataset(f"{file} is no UTF-8 text: byte {error.start}", hint="save it as UTF-8") from error
     except OSError as error:
         raise BadDataset(f"cannot read {file}: {error.strerror}", hint=hint) from error
+
+
+def read_exclude(file: Path) -> frozenset[str]:
+    """Return the paths that a text file lists, a line each.
+
+    Raises:
+        InvalidConfig: it cannot be read.
+    """
+    try:
+        lines = file.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidConfig(
+            f"cannot read {file}: {getattr(error, 'strerror', None) or error}",
+            hint="--exclude wants a text file of paths relative to the images' folder",
+        ) from error
+    return frozenset(line.strip() for line in lines if line.strip())

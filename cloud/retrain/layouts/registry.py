@@ -36,6 +36,10 @@ def find_images(source: FolderSource) -> Findings:
     findings = _FIND[source.layout](source)
     if not findings.found:
         raise BadDataset(f"{source.root} holds no images in layout '{source.layout}'", hint=layout_hint(source.layout))
+    for found in findings.found:
+        # A name that is no text (another system's encoding) can be written into no manifest.
+        if not found.file.isprintable():
+            raise BadDataset(f"{ascii(found.file)[:120]} has a name that cannot be shown", hint="rename the file")
     return findings
 
 

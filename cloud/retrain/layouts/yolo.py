@@ -7,6 +7,7 @@ Source: Ultralytics, "Object Detection Datasets Overview" and "Instance Segmenta
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import yaml  # type: ignore[import-untyped]
@@ -16,6 +17,7 @@ from contract.errors import BadDataset
 
 # Tools round; a box may stick out of its image by this share.
 _SLACK = 0.01
+Box = tuple[str, tuple[float, float, float, float]]
 
 
 def find_yolo(source: FolderSource) -> Findings:
@@ -54,7 +56,7 @@ def find_yolo(source: FolderSource) -> Findings:
     return Findings(tuple(found), tuple(warnings))
 
 
-def write_yolo(out: Path, names: list[str], boxes_of: list[tuple[str, list[tuple[str, tuple[float, ...]]]]]) -> None:
+def write_yolo(out: Path, names: list[str], boxes_of: Sequence[tuple[str, Sequence[Box]]]) -> None:
     """Write labels/ and data.yaml under `out`.
 
     Args:
