@@ -53,7 +53,8 @@ def register(subparsers: Subparsers) -> None:
         "copy a dataset's images in a form that other tools read",
         "example: plumbline-cloud dataset export tiles --format labelstudio --out tiles-studio\n\n"
         "For Label Studio: start it with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and\n"
-        "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=DIR, add DIR/images as local storage, import DIR/tasks.json.",
+        "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=DIR, paste DIR/labelling.xml as the labelling\n"
+        "interface, add DIR/images as local storage, import DIR/tasks.json.",
     )
     export.add_argument("dataset", metavar="REF", help="the dataset")
     export.add_argument("--format", required=True, choices=("folders", "csv", "yolo", "coco", "labelstudio"))

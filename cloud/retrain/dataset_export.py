@@ -179,7 +179,8 @@ def _annotation(image: _Image, ids: tuple[int, int, int], height: int, width: in
 
 def _to_labelstudio(manifest: DatasetManifest, images: list[_Image], out: Path, on_progress: OnProgress) -> None:
     _copy(images, out, on_progress, lambda image: f"images/{image.name}")
-    write_labelstudio(out, [(f"images/{image.name}", image.entry) for image in images])
+    names = [label.name for label in manifest.labels]
+    write_labelstudio(out, names, [(f"images/{image.name}", image.entry) for image in images])
 
 
 def _background(manifest: DatasetManifest) -> str:

@@ -26,7 +26,8 @@ def find_folders(source: FolderSource) -> Findings:
             for file, mask in _images(source, folder)
         ]
         found += here
-        if not here:
+        # A person who excluded every image of a label knows that it is gone.
+        if not here and not any(each.startswith(f"{folder.name}/") for each in source.exclude):
             empty.append(folder.name)
     warnings = (
         (f"no images lie in {', '.join(repr(e) for e in empty[:3])}: the model will not know such a label",)

@@ -14,6 +14,7 @@ from contract.errors import BadDataset, InvalidConfig
 
 # 3000-01-01: a time beyond it is milliseconds taken for seconds, or nonsense.
 LATEST_S = 32_503_680_000.0
+_LONGEST_NAME = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +108,19 @@ def check_inside(root: Path, file: str, where: str) -> str:
     """Return `file`, a name that a person or program wrote, as a plain path relative to `root`.
 
     Raises:
-        BadDataset: it is absolute, leads out of the root (by "..", or a link), or holds a NUL.
+        BadDataset: it is absolute, leads out of the root (by "..", or a link), or no file system would take it.
     """
+    if (
+        not file.isprintable()
+        or any(len(part.encode()) > _LONGEST_NAME for part in file.split("/"))
+        or len(file) > 2000
+    ):
+        raise BadDataset(f"{where}: {ascii(file)[:80]} is no file's name", hint="name files inside the folder")
     plain = PurePosixPath(file.replace("\\", "/"))
     outside = BadDataset(
         f"{where}: {file[:80]!r} lies outside {root}", hint="name files inside the folder, relative to it"
     )
-    if not file or "\0" in file or plain.is_absolute() or ".." in plain.parts or re.match(r"^[A-Za-z]:", file):
+    if not file or plain.is_absolute() or ".." in plain.parts or re.match(r"^[A-Za-z]:", file):
         raise outside
     if not (root / plain).resolve().is_relative_to(root.resolve()):
         raise outside

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qs, quote, unquote, urlsplit
+from xml.sax.saxutils import quoteattr
 
 import msgspec
 
@@ -32,6 +34,7 @@ from cloud.retrain.run_folder import DatasetEntry, Split
 from contract.errors import BadDataset
 
 TASKS = "tasks.json"
+SCREEN = "labelling.xml"
 _SLACK_PERCENT = 1.0
 
 
@@ -117,8 +120,8 @@ def find_labelstudio(source: FolderSource) -> Findings:
     return Findings(tuple(found), (f"left out {waiting} tasks that nobody has labelled",) if waiting else ())
 
 
-def write_labelstudio(out: Path, rows: list[tuple[str, DatasetEntry]]) -> None:
-    """Write tasks.json under `out` for (image relative to it, entry).
+def write_labelstudio(out: Path, labels: Sequence[str], rows: Sequence[tuple[str, DatasetEntry]]) -> None:
+    """Write tasks.json under `out` for (image relative to it, entry), and labelling.xml, the labelling screen that they fit.
 
     Images are named as Label Studio's local file storage serves them, which needs LOCAL_FILES_DOCUMENT_ROOT set to `out`. Who
     labelled and when ride in `data`: Label Studio refuses an import that names a person whom it does not know, and dates
@@ -137,6 +140,9 @@ def write_labelstudio(out: Path, rows: list[tuple[str, DatasetEntry]]) -> None:
             data["labelled_at"] = write_time(e.labelled_at)
         value = StudioValue(choices=[e.label, *e.also])
         tasks.append(StudioTask(data, [StudioAnnotation([StudioResult("choices", value, "label", "image")])]))
+    choices = "".join(f"<Choice value={quoteattr(name)}/>" for name in labels)
+    screen = f'<Choices name="label" toName="image" choice="multiple">{choices}</Choices>'
+    (out / SCREEN).write_text(f'<View><Image name="image" value="$image"/>{screen}</View>\n', "utf-8")
     (out / TASKS).write_bytes(msgspec.json.format(msgspec.json.encode(tasks), indent=1))
 
 

@@ -103,7 +103,7 @@ def _read_lines(file: Path, names: list[str]) -> list[tuple[str, Polygon]]:
         if not words:
             continue
         where = f"{file} line {number}"
-        if not words[0].isdecimal() or int(words[0]) >= len(names):
+        if not words[0].isdecimal() or len(words[0]) > 9 or int(words[0]) >= len(names):
             raise BadDataset(
                 f"{where}: '{words[0][:40]}' is no class", hint=f"classes are numbered 0 to {len(names) - 1}"
             )

@@ -5,6 +5,7 @@ import json
 import tempfile
 from pathlib import Path
 from urllib.parse import unquote
+from xml.etree import ElementTree
 
 import msgspec
 import numpy as np
@@ -98,6 +99,8 @@ def test_folders_carry_one_label_an_image_and_refuse_more(rich: DatasetManifest,
 def test_label_studio_gets_tasks_as_its_import_takes_them(rich: DatasetManifest, tmp_path: Path) -> None:
     export_dataset(rich, "labelstudio", tmp_path / "out")
     tasks = json.loads((tmp_path / "out" / "tasks.json").read_text())
+    screen = ElementTree.parse(tmp_path / "out" / "labelling.xml")
+    choices = {choice.get("value") for choice in screen.iter("Choice")}
     for task in tasks:
         file = unquote(task["data"]["image"].removeprefix("/data/local-files/?d="))
         assert (tmp_path / "out" / file).is_file()
@@ -106,6 +109,7 @@ def test_label_studio_gets_tasks_as_its_import_takes_them(rich: DatasetManifest,
         assert "completed_by" not in annotation
         (result,) = annotation["result"]
         assert (result["type"], result["from_name"], result["to_name"]) == ("choices", "label", "image")
+        assert set(result["value"]["choices"]) <= choices
 
 
 def test_export_overwrites_nothing_and_copies_no_changed_image(rich: DatasetManifest, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -353,3 +354,12 @@ def test_a_suffix_and_an_exclusion_hold_in_every_layout(tmp_path: Path) -> None:
         assert len(read_dataset(source).samples) == 14
         with pytest.raises(BadDataset, match="holds no images"):
             read_dataset(replace(source, suffix="tif"))
+
+
+def test_a_file_whose_name_is_no_text_is_named_in_a_way_that_can_be_shown(tmp_path: Path) -> None:
+    folder = write_folders(tmp_path / "d", 4)
+    odd = os.fsencode(folder / "good") + b"/\xff.png"
+    with open(odd, "wb") as file:  # noqa: PTH123 - a path of bytes
+        file.write((folder / "good" / "good00.png").read_bytes())
+    with pytest.raises(BadDataset, match=r"good/.udcff\.png.* has a name that cannot be shown"):
+        read_dataset(FolderSource(folder))
