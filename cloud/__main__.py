@@ -16,6 +16,7 @@ _COMMANDS = (
     "serve",
     "ingest",
     "dead",
+    "dataset",
     "train",
     "quantize",
     "gate",

@@ -24,12 +24,18 @@ def register(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--out", metavar="RUN", required=True, help="run folder to make")
     images = parser.add_argument_group("images")
-    images.add_argument("--data", metavar="DIR", help="folder of images; may be left out with --parent")
+    images.add_argument("--data", metavar="DIR", help="folder of images; may be left out with --parent or --dataset")
+    images.add_argument(
+        "--dataset",
+        metavar="REF",
+        help="a dataset that 'dataset make' wrote, in place of --data: a path, NAME or NAME@ID of the folder 'datasets'",
+    )
     images.add_argument(
         "--layout",
-        choices=("folders", "prefix"),
+        choices=("folders", "prefix", "csv", "yolo", "coco", "labelstudio"),
         default="folders",
-        help="folders: one folder a label; prefix: LABEL_NUMBER.png in one folder (default %(default)s)",
+        help="folders: one folder a label; prefix: LABEL_NUMBER.png in one folder; csv: labels.csv; yolo, coco, labelstudio: as "
+        "those tools export (default %(default)s)",
     )
     images.add_argument(
         "--good",
@@ -37,6 +43,9 @@ def register(subparsers: Subparsers) -> None:
         help="labels that mean a good part (default: good, ok, free, pass or normal, by name)",
     )
     images.add_argument("--suffix", help="only files ending so, e.g. jpg where masks are png")
+    images.add_argument(
+        "--masks", metavar="SUFFIX", help="ending of the mask files beside the images, e.g. png, for --head segment"
+    )
     images.add_argument("--exclude", metavar="FILE", help="text file of paths relative to --data never to be read")
     images.add_argument(
         "--part-pattern",
@@ -117,6 +126,8 @@ def run(args: argparse.Namespace) -> int:
         threads=args.threads,
         resume=args.resume,
         simulated=args.simulated,
+        dataset=args.dataset,
+        masks=args.masks,
     )
     info = launch_local(job, show_progress, gpus=args.gpus)
     for warning in info.warnings:

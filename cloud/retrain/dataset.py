@@ -2,45 +2,65 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
-from cloud.retrain.images import IMAGE_SUFFIXES, load_image
+from cloud.retrain.disagreements import Disagreement, disagreement_warning
+from cloud.retrain.images import load_image
+from cloud.retrain.labelled_images import LabelledImage, LabelledImages, load_images
 from cloud.retrain.labels import make_labels, no_good_warning
+from cloud.retrain.layouts.found import FolderSource
+from cloud.retrain.layouts.registry import LAYOUTS, find_images, layout_hint
+from cloud.retrain.masks import MaskFile
+from cloud.retrain.near_duplicates import find_alike, group_alike
+from cloud.retrain.progress import OnProgress, ignore_progress
 from cloud.retrain.run_folder import DatasetEntry, DatasetManifest, Split
-from cloud.retrain.splits import split_parts
+from cloud.retrain.samples import HELD_BYTES, PixelStore, Sample
+from cloud.retrain.splits import given_splits, rarest_label_of, split_parts, strictest_splits
 from contract.errors import BadDataset, BadImage
-from contract.manifest import Label
+from contract.manifest import Label, LabelKind
 
-LAYOUTS = ("folders", "prefix")
+__all__ = (
+    "BASE_SOURCE",
+    "LAYOUTS",
+    "Dataset",
+    "FolderSource",
+    "NearDuplicates",
+    "Sample",
+    "join",
+    "read_dataset",
+    "reload_dataset",
+)
 BASE_SOURCE = "base"
 MIN_IMAGES_PER_LABEL = 4
-# A message names this many bad files; more would not fit on a line a person reads.
 _NAMED = 3
+_MARKED_LAYOUTS = ("yolo", "coco", "labelstudio")
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One image of a dataset."""
+class NearDuplicates(str, Enum):
+    """What is done about images that look alike: WARN of those in two splits, GROUP them into one split, or OFF."""
 
-    pixels: NDArray[np.uint8]
-    entry: DatasetEntry
+    WARN = "warn"
+    GROUP = "group"
+    OFF = "off"
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Labelled images. `folders` are where the entries' files lie; `warnings` are for a person to read."""
+    """Labelled images. `folders` are where the entries' files lie; `warnings` are for a person to read.
+
+    `disagreements`: images left out because people named them differently.
+    """
 
     labels: tuple[Label, ...]
     folders: tuple[Path, ...]
     samples: tuple[Sample, ...]
     warnings: tuple[str, ...] = ()
+    disagreements: tuple[Disagreement, ...] = ()
 
     def manifest(self) -> DatasetManifest:
         """Return what the dataset consists of."""
@@ -56,26 +76,7 @@ class Dataset:
 
     def channels(self) -> int:
         """Return 1 when every image is grey, else 3."""
-        return 1 if all(s.pixels.ndim == 2 for s in self.samples) else 3
-
-
-@dataclass(frozen=True, slots=True)
-class FolderSource:
-    """A folder of images and how to read it.
-
-    `layout`: "folders" (a folder a label) or "prefix" (the label is the file's stem up to the last "_"). `good`: labels that
-    mean a good part, None to go by name. `suffix`: only files ending so. `exclude`: paths relative to `root` never to be
-    read. `part_pattern`: a regular expression whose first group, found in the file's stem, names the part; None: the whole
-    stem. `skip_unreadable`: leave unreadable images out and count them, rather than refuse.
-    """
-
-    root: Path
-    layout: str = "folders"
-    good: tuple[str, ...] | None = None
-    suffix: str | None = None
-    exclude: frozenset[str] = field(default_factory=frozenset)
-    part_pattern: str | None = None
-    skip_unreadable: bool = False
+        return 1 if all(len(s.shape) == 2 for s in self.samples) else 3
 
 
 def read_dataset(
@@ -85,6 +86,9 @@ def read_dataset(
     calibration_share: float = 0.1,
     seed: int = 0,
     known_splits: dict[str, Split] | None = None,
+    near: NearDuplicates = NearDuplicates.WARN,
+    held_bytes: int = HELD_BYTES,
+    on_progress: OnProgress = ignore_progress,
 ) -> Dataset:
     """Return the images of a folder, split by part.
 
@@ -92,45 +96,39 @@ def read_dataset(
         source: the folder.
         holdout_share, calibration_share: how much of each label is kept for the gate, and for quantization and thresholds.
         seed: another seed gives another split.
-        known_splits: splits by content hash that hold whatever the seed says, so that a parent's holdout is never learnt from.
+        known_splits: splits by content hash that hold whatever the seed or a table says, so that a parent's holdout is never
+            learnt from.
+        near: what is done about images that look alike.
+        held_bytes: pixels kept in memory; the rest is read again when it is asked for.
     Raises:
         BadDataset: no such folder, no images, fewer than 4 of a label, unreadable ones (named), one image under two labels, or
             a layout that does not fit.
     """
-    if source.layout not in LAYOUTS:
-        raise BadDataset(f"'{source.layout}' is no layout", hint=f"use {' or '.join(LAYOUTS)}")
-    if holdout_share < 0 or calibration_share < 0 or holdout_share + calibration_share >= 1:
+    if holdout_share < 0 or calibration_share < 0 or not holdout_share + calibration_share < 1:
         raise BadDataset(
             f"a holdout of {holdout_share:g} and a calibration share of {calibration_share:g} leave nothing to train on",
             hint="let the two shares sum to less than 1",
         )
-    found = list(_find(source))
-    if not found:
-        raise BadDataset(f"{source.root} holds no images in layout '{source.layout}'", hint=_layout_hint(source))
-    images, warnings = _load(source, found)
+    findings = find_images(source)
+    looks = near is not NearDuplicates.OFF
+    loaded = load_images(source, findings, held_bytes=held_bytes, looks=looks, on_progress=on_progress)
+    images = loaded.images
     _check_counts(images, source)
-    label_of_part: dict[str, str] = {}
-    for image in images:
-        label_of_part.setdefault(image.part, image.label)
     shares = ((Split.HOLDOUT, holdout_share), (Split.CALIBRATION, calibration_share))
-    splits = split_parts(label_of_part, shares, Split.TRAIN, seed)
-    for image in images:
-        if known_splits and image.sha256 in known_splits:
-            splits[image.part] = known_splits[image.sha256]
-    labels = make_labels(sorted({i.label for i in images}), source.good)
-    warning = no_good_warning(labels)
-    samples = tuple(
-        Sample(
-            i.pixels,
-            DatasetEntry(i.file, 0, i.sha256, i.label, "folder", BASE_SOURCE, splits[i.part], i.part),
-        )
-        for i in images
-    )
-    return Dataset(labels, (source.root.resolve(),), samples, (*warnings, *([warning] if warning else [])))
+    splits = _split(images, _units(images, near), shares, seed, known_splits or {})
+    background = source.background if source.layout in _MARKED_LAYOUTS else None
+    labels = make_labels(sorted({name for i in images for name in i.found.labels}), source.good, background)
+    samples = tuple(_sample(i, split, labels) for i, split in zip(images, splits, strict=True))
+    alike = near_duplicate_warnings([s.entry for s in samples]) if looks else ()
+    warnings = (*_warnings(loaded, labels), *alike)
+    return Dataset(labels, (source.root.resolve(),), samples, warnings, loaded.disagreements)
 
 
 def reload_dataset(
-    manifest: DatasetManifest, labels: tuple[Label, ...], wanted: Callable[[DatasetEntry], bool] = lambda _: True
+    manifest: DatasetManifest,
+    labels: tuple[Label, ...],
+    wanted: Callable[[DatasetEntry], bool] = lambda _: True,
+    held_bytes: int = HELD_BYTES,
 ) -> Dataset:
     """Return the images that a run was made of, checked against their hashes.
 
@@ -138,6 +136,7 @@ def reload_dataset(
         BadDataset: an image is gone or has changed.
     """
     folders = tuple(Path(f) for f in manifest.folders)
+    store = PixelStore(held_bytes)
     samples = []
     for entry in manifest.entries:
         if not wanted(entry):
@@ -149,131 +148,119 @@ def reload_dataset(
             raise BadDataset(error.message, hint="this run's dataset needs it: put it back, or train again") from error
         if image.sha256 != entry.sha256:
             raise BadDataset(f"{file} has changed since the run was made", hint="put it back, or train again")
-        samples.append(Sample(image.pixels, entry))
-    return Dataset(labels, folders, tuple(samples))
+        mask = MaskFile(folders[entry.folder] / entry.mask, entry.mask_sha256) if entry.mask else None
+        samples.append(Sample(store.keep(file, image.sha256, image.pixels), entry, mask))
+    return Dataset(labels, folders, tuple(samples), manifest.warnings)
 
 
 def join(first: Dataset, second: Dataset, labels: tuple[Label, ...]) -> Dataset:
     """Return both datasets as one, with the given labels."""
     offset = len(first.folders)
     moved = tuple(
-        Sample(s.pixels, msgspec.structs.replace(s.entry, folder=s.entry.folder + offset)) for s in second.samples
+        Sample(s.image, msgspec.structs.replace(s.entry, folder=s.entry.folder + offset), s.mask)
+        for s in second.samples
     )
-    return Dataset(
-        labels, first.folders + second.folders, first.samples + moved, tuple({*first.warnings, *second.warnings})
-    )
+    warnings = tuple(dict.fromkeys((*first.warnings, *second.warnings)))
+    disagreements = first.disagreements + second.disagreements
+    return Dataset(labels, first.folders + second.folders, first.samples + moved, warnings, disagreements)
 
 
-@dataclass(frozen=True, slots=True)
-class _Image:
-    file: str
-    label: str
-    part: str
-    sha256: str
-    pixels: NDArray[np.uint8]
-
-
-def _find(source: FolderSource) -> Iterator[tuple[str, str, str]]:
-    """Yield (relative file, label, part) of every image file."""
-    root = source.root
-    if not root.is_dir():
-        raise BadDataset(f"{root} is no folder", hint="give the folder that holds the images")
-    folders = [root] if source.layout == "prefix" else sorted(d for d in root.iterdir() if d.is_dir())
-    for folder in folders:
-        stems: dict[str, str] = {}
-        for file in sorted(folder.iterdir()):
-            suffix = file.suffix.lower()
-            wanted = suffix in IMAGE_SUFFIXES if source.suffix is None else suffix == _dotted(source.suffix)
-            relative = file.relative_to(root).as_posix()
-            if not wanted or not file.is_file() or relative in source.exclude or file.name.startswith("."):
-                continue
-            if file.stem in stems:
-                # Two images of one stem are a picture and its mask more often than not; masks would be learnt as images.
-                raise BadDataset(
-                    f"{folder} holds both {stems[file.stem]} and {file.name}",
-                    hint="if one is a mask, name the images' ending with --suffix, e.g. --suffix jpg",
-                )
-            stems[file.stem] = file.name
-            if source.layout == "folders":
-                label = folder.name
-            elif "_" in file.stem.strip("_"):
-                label = file.stem.rsplit("_", 1)[0]
-            else:
-                raise BadDataset(
-                    f"{file.name} has no label before a '_'", hint="name it LABEL_NUMBER, or use --layout folders"
-                )
-            yield relative, label, _part(source, label, file.stem)
-
-
-def _load(source: FolderSource, found: Iterable[tuple[str, str, str]]) -> tuple[list[_Image], list[str]]:
-    images: list[_Image] = []
-    bad: list[str] = []
-    by_hash: dict[str, _Image] = {}
-    copies = 0
-    for file, label, part in found:
-        try:
-            loaded = load_image(source.root / file)
-        except BadImage as error:
-            bad.append(error.message)
-            continue
-        image = _Image(file, label, part, loaded.sha256, loaded.pixels)
-        first = by_hash.setdefault(loaded.sha256, image)
-        if first is image:
-            images.append(image)
-        elif first.label == label:
-            copies += 1
-        else:
-            raise BadDataset(
-                f"{first.file} and {file} are the same image with two labels", hint="keep the right one of them"
-            )
+def near_duplicate_warnings(entries: Sequence[DatasetEntry]) -> tuple[str, ...]:
+    """Return what to tell a person of images in two splits that look alike, and of those that cannot be compared."""
+    places = list(Split)
+    pairs = find_alike([e.look for e in entries], [places.index(e.split) for e in entries])
     warnings = []
-    if bad and not source.skip_unreadable:
-        more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
-        raise BadDataset("; ".join(bad[:_NAMED]) + more, hint="mend or remove them, or pass --skip-unreadable")
-    if bad:
-        warnings.append(f"skipped {len(bad)} unreadable images, the first: {bad[0]}")
-    if copies:
-        warnings.append(f"left out {copies} exact copies of images")
-    return images, warnings
+    if pairs.count:
+        shown = "; ".join(
+            f"{entries[a].file} ({entries[a].split.value}) and {entries[b].file} ({entries[b].split.value}) look alike"
+            for a, b in pairs.first
+        )
+        more = f" and {pairs.count - len(pairs.first)} more pairs" if pairs.count > len(pairs.first) else ""
+        warnings.append(
+            f"{pairs.count} pairs of images in two splits: {shown}{more}; group them with --near-duplicates group"
+        )
+    if flat := [e.file for e in entries if not e.look]:
+        warnings.append(
+            f"{len(flat)} images are of one grey level and were not compared with others, the first: {flat[0]}"
+        )
+    return tuple(warnings)
 
 
-def _check_counts(images: Sequence[_Image], source: FolderSource) -> None:
+def _units(images: Sequence[LabelledImage], near: NearDuplicates) -> list[str]:
+    """Return what each image is split by: its part, or the first part of all that look like it."""
+    parts = [i.found.part for i in images]
+    if near is not NearDuplicates.GROUP:
+        return parts
+    number = {part: n for n, part in enumerate(dict.fromkeys(parts))}
+    groups = group_alike([i.look for i in images], [number[part] for part in parts])
+    first: dict[int, str] = {}
+    return [first.setdefault(int(group), part) for group, part in zip(groups, parts, strict=True)]
+
+
+def _split(
+    images: Sequence[LabelledImage],
+    units: Sequence[str],
+    shares: Sequence[tuple[Split, float]],
+    seed: int,
+    known: dict[str, Split],
+) -> list[Split]:
+    stratum = rarest_label_of([(unit, i.found.labels) for unit, i in zip(units, images, strict=True)])
+    given = given_splits([(i.found.part, i.found.split) for i in images])
+    earlier = strictest_splits([(i.found.part, known.get(i.sha256)) for i in images])
+    # A part that a person or an earlier dataset placed pulls along those that look like it, but not those that are placed too.
+    pulled = strictest_splits(
+        [(unit, earlier.get(i.found.part, given.get(i.found.part))) for unit, i in zip(units, images, strict=True)]
+    )
+    splits = {**split_parts(stratum, shares, Split.TRAIN, seed), **pulled}
+    return [
+        earlier.get(i.found.part, given.get(i.found.part, splits[unit])) for unit, i in zip(units, images, strict=True)
+    ]
+
+
+def _sample(image: LabelledImage, split: Split, labels: Sequence[Label]) -> Sample:
+    found = image.found
+    good = {label.name for label in labels if label.kind is LabelKind.GOOD}
+    # What is wrong with a part comes before what is right with it.
+    first, *also = sorted(found.labels, key=lambda name: name in good)
+    entry = DatasetEntry(
+        file=found.file,
+        folder=0,
+        sha256=image.sha256,
+        label=first,
+        labeller=found.labeller,
+        source=found.source or BASE_SOURCE,
+        split=split,
+        part=found.part,
+        audit=found.audit,
+        inclusion=found.inclusion,
+        also=tuple(also),
+        labelled_at=found.labelled_at,
+        mask=image.mask_file,
+        mask_sha256=image.mask.sha256 if image.mask else "",
+        look=image.look,
+    )
+    return Sample(image.image, entry, image.mask)
+
+
+def _warnings(loaded: LabelledImages, labels: Sequence[Label]) -> tuple[str, ...]:
+    further = (no_good_warning(labels), disagreement_warning(loaded.disagreements))
+    return (*loaded.warnings, *(warning for warning in further if warning))
+
+
+def _check_counts(images: Sequence[LabelledImage], source: FolderSource) -> None:
     counts: dict[str, int] = {}
     for image in images:
-        counts[image.label] = counts.get(image.label, 0) + 1
+        for label in image.found.labels:
+            counts[label] = counts.get(label, 0) + 1
     few = {label: n for label, n in counts.items() if n < MIN_IMAGES_PER_LABEL}
     if few:
         shown = ", ".join(f"'{label}' ({n})" for label, n in sorted(few.items())[:_NAMED])
         more = f" and {len(few) - _NAMED} more labels" if len(few) > _NAMED else ""
         raise BadDataset(
-            f"fewer than {MIN_IMAGES_PER_LABEL} images of {shown}{more}", hint="add images; " + _layout_hint(source)
+            f"fewer than {MIN_IMAGES_PER_LABEL} images of {shown}{more}",
+            hint="add images; " + layout_hint(source.layout),
         )
     if len(counts) < 2:
         raise BadDataset(
-            f"every image of {source.root} is labelled '{next(iter(counts), '')}'", hint=_layout_hint(source)
+            f"every image of {source.root} is labelled '{next(iter(counts), '')}'", hint=layout_hint(source.layout)
         )
-
-
-def _part(source: FolderSource, label: str, stem: str) -> str:
-    if source.part_pattern is None:
-        # Stems repeat between label folders (1.png, 2.png, ...), so the label belongs to the part's name.
-        return stem if source.layout == "prefix" else f"{label}/{stem}"
-    try:
-        match = re.search(source.part_pattern, stem)
-    except re.error as error:
-        raise BadDataset(f"'{source.part_pattern}' is no regular expression: {error}") from error
-    if match is None or not match.groups() or match.group(1) is None:
-        raise BadDataset(
-            f"'{source.part_pattern}' finds no part in '{stem}'", hint="its first group must match in every file's stem"
-        )
-    return str(match.group(1))
-
-
-def _dotted(suffix: str) -> str:
-    return "." + suffix.lower().lstrip(".")
-
-
-def _layout_hint(source: FolderSource) -> str:
-    if source.layout == "folders":
-        return "layout 'folders' wants one folder a label; for LABEL_NUMBER.png in one folder use --layout prefix"
-    return "layout 'prefix' wants LABEL_NUMBER.png in one folder; for one folder a label use --layout folders"

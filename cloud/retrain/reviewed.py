@@ -2,6 +2,7 @@
 
 A reviewed folder holds images and `labels.jsonl`, one line an image:
 {"file": "a.png", "label": "scratch", "part": "p17", "labeller": "ann", "source": "line3-cam1", "audit": true, "inclusion": 0.02}
+and, where they are known, "also": ["dent"] for further labels and "labelled_at", Unix seconds.
 """
 
 from __future__ import annotations
@@ -11,9 +12,12 @@ from pathlib import Path
 
 import msgspec
 
-from cloud.retrain.dataset import Dataset, Sample
+from cloud.retrain.dataset import Dataset
 from cloud.retrain.images import load_image
+from cloud.retrain.layouts.found import LATEST_S, finite
+from cloud.retrain.near_duplicates import look_of
 from cloud.retrain.run_folder import DatasetEntry, Split
+from cloud.retrain.samples import HELD_BYTES, PixelStore, Sample
 from cloud.retrain.splits import split_parts
 from contract.errors import BadDataset, BadImage
 
@@ -31,6 +35,8 @@ class ReviewedLabel(msgspec.Struct, frozen=True):
     source: str = ""
     audit: bool = False
     inclusion: float = 1.0
+    also: tuple[str, ...] = ()
+    labelled_at: float | None = None
 
 
 def add_reviewed(base: Dataset, folder: Path, *, drift_share: float = 0.15, seed: int = 0) -> Dataset:
@@ -46,14 +52,16 @@ def add_reviewed(base: Dataset, folder: Path, *, drift_share: float = 0.15, seed
     known = {label.name for label in base.labels}
     present = {s.entry.sha256 for s in base.samples}
     number_of_folder = len(base.folders)
-    images: dict[str, tuple[ReviewedLabel, Sample]] = {}
+    images: dict[str, Sample] = {}
+    store = PixelStore(HELD_BYTES)
     for number, line in lines:
         where = f"{folder / LABELS_FILE} line {number}"
-        if line.label not in known:
-            raise BadDataset(
-                f"{where}: '{line.label}' is no label of this model",
-                hint=f"the labels are {', '.join(sorted(known))}; a new class needs a new base model",
-            )
+        for name in (line.label, *line.also):
+            if name not in known:
+                raise BadDataset(
+                    f"{where}: '{name}' is no label of this model",
+                    hint=f"the labels are {', '.join(sorted(known))}; a new class needs a new base model",
+                )
         file = folder / line.file
         if not file.resolve().is_relative_to(folder.resolve()):
             raise BadDataset(f"{where}: '{line.file}' lies outside the folder", hint="name files inside the folder")
@@ -74,12 +82,16 @@ def add_reviewed(base: Dataset, folder: Path, *, drift_share: float = 0.15, seed
             line.part or f"reviewed/{Path(line.file).stem}",
             line.audit,
             line.inclusion,
+            tuple(name for name in dict.fromkeys(line.also) if name != line.label),
+            line.labelled_at,
+            look=look_of(image.pixels),
         )
-        images[image.sha256] = (line, Sample(image.pixels, entry))
-    fresh = [sample for _, sample in images.values()]
+        images[image.sha256] = Sample(store.keep(file.resolve(), image.sha256, image.pixels), entry)
+    fresh = list(images.values())
     splits = _split(base, fresh, drift_share, seed)
-    merged = tuple(Sample(s.pixels, msgspec.structs.replace(s.entry, split=splits[s.entry.part])) for s in fresh)
-    return Dataset(base.labels, (*base.folders, folder.resolve()), base.samples + merged, base.warnings)
+    merged = tuple(Sample(s.image, msgspec.structs.replace(s.entry, split=splits[s.entry.part])) for s in fresh)
+    folders = (*base.folders, folder.resolve())
+    return Dataset(base.labels, folders, base.samples + merged, base.warnings, base.disagreements)
 
 
 def is_reviewed(entry: DatasetEntry) -> bool:
@@ -120,6 +132,8 @@ def _read_lines(folder: Path) -> list[tuple[int, ReviewedLabel]]:
             ) from error
         if not 0 < label.inclusion <= 1:
             raise BadDataset(f"{file} line {number}: inclusion {label.inclusion:g} is outside 0..1")
+        if label.labelled_at is not None:
+            finite(label.labelled_at, f"{file} line {number}", "labelled_at", 0, LATEST_S)
         lines.append((number, label))
     if not lines:
         raise BadDataset(f"{file} holds no labels", hint="label at least one image first")

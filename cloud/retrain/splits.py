@@ -5,7 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 
-from cloud.retrain.run_folder import Split
+import msgspec
+
+from cloud.retrain.run_folder import DatasetManifest, Split
+from contract.errors import BadDataset
+
+# Of two splits that a part is known to be in, the one that keeps more from training holds.
+_STRICTEST = (Split.HOLDOUT, Split.DRIFT, Split.CALIBRATION, Split.TRAIN)
 
 
 def split_parts(
@@ -38,3 +44,56 @@ def split_parts(
         for part in ordered[start:]:
             split[part] = rest
     return split
+
+
+def rarest_label_of(labels_of: Sequence[tuple[str, Sequence[str]]]) -> dict[str, str]:
+    """Return for each part the label that the fewest parts have, of all that its images have: what it is stratified under.
+
+    Args:
+        labels_of: (part, labels) of each image.
+    """
+    of_part: dict[str, set[str]] = {}
+    for part, labels in labels_of:
+        of_part.setdefault(part, set()).update(labels)
+    counts: dict[str, int] = {}
+    for names in of_part.values():
+        for name in names:
+            counts[name] = counts.get(name, 0) + 1
+    return {part: min(names, key=lambda name: (counts[name], name)) for part, names in of_part.items()}
+
+
+def given_splits(given: Sequence[tuple[str, Split | None]]) -> dict[str, Split]:
+    """Return the split of each part that a person gave one.
+
+    Args:
+        given: (part, split) of each image; None: not said.
+    Raises:
+        BadDataset: a part was put into two.
+    """
+    chosen: dict[str, Split] = {}
+    for part, split in given:
+        if split is not None and chosen.setdefault(part, split) is not split:
+            raise BadDataset(
+                f"part '{part}' is put into {chosen[part].value} and {split.value}", hint="a part is in one split"
+            )
+    return chosen
+
+
+def strictest_splits(known: Sequence[tuple[str, Split | None]]) -> dict[str, Split]:
+    """Return the split of each part that an earlier dataset knows, the one that keeps most from training where it knows two."""
+    chosen: dict[str, Split] = {}
+    for part, split in known:
+        if split is not None:
+            chosen[part] = min(chosen.get(part, split), split, key=_STRICTEST.index)
+    return chosen
+
+
+def with_known_splits(manifest: DatasetManifest, known: Mapping[str, Split]) -> DatasetManifest:
+    """Return a dataset whose parts stay where an earlier one has them.
+
+    Args:
+        known: splits by content hash; a part of which an image is known goes there as a whole.
+    """
+    earlier = strictest_splits([(e.part, known.get(e.sha256)) for e in manifest.entries])
+    entries = tuple(msgspec.structs.replace(e, split=earlier.get(e.part, e.split)) for e in manifest.entries)
+    return msgspec.structs.replace(manifest, entries=entries)
