@@ -69,8 +69,8 @@ def check_job(job: TrainJob) -> None:
     ):
         if value < least:
             raise InvalidConfig(f"{name} {value} is too small", hint=f"use at least {least}")
-    if job.data is None and job.parent is None:
-        raise InvalidConfig("there are no images to train on", hint="give --data DIR, or --parent RUN")
+    if job.data is None and job.dataset is None and job.parent is None:
+        raise InvalidConfig("there are no images to train on", hint="give --data DIR, --dataset NAME, or --parent RUN")
     if job.reviewed is not None and not Path(job.reviewed).is_dir():
         raise InvalidConfig(f"{job.reviewed} is no folder", hint="--reviewed wants images and a labels.jsonl")
 
