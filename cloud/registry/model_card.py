@@ -55,7 +55,8 @@ def _intended_use(facts: CardFacts) -> str:
     colours = "grey" if spec.channels == 1 else "colour"
     several = "one or more" if facts.artefacts[0].output is OutputKind.INDEPENDENT else "one"
     lines = [
-        f"- Names {several} of {len(facts.labels)} labels for one {colours} image of a part, made {spec.width} x {spec.height} pixels.",
+        f"- Names {several} of {len(facts.labels)} labels for one {colours} image of a part, made {spec.width} x {spec.height} "
+        "pixels.",
         f"- Good: {listed(names[LabelKind.GOOD]) or 'none of its labels, so nothing passes automatically'}.",
         f"- Defects: {listed(names[LabelKind.DEFECT]) or 'none of its labels, so nothing is rejected automatically'}.",
         "- Meant for parts, cameras, optics and lighting like those of its training data"

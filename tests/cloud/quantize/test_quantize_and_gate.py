@@ -266,7 +266,11 @@ def test_good_run_passes_alone_and_against_itself(run: RunFolder, trained: RunFo
     report = _gate(run, trained.root)
     assert report.passed, report.failures()
     assert run.gate_report() == report and report.card.passed > 0
-    assert len(report.card.corruptions) >= 12
+    assert len(report.card.corruptions) == 60 and {each.images for each in report.card.corruptions} == {9}
+    assert report.card.shortcut is not None and report.card.shortcut.incumbent_followed is not None
+    page = run.report.read_text("utf-8")
+    assert "Passed." in page and "against the incumbent" in page and len(page) < 300_000
+    assert sorted(p.name for p in run.root.iterdir() if "tmp" in p.name) == []
 
 
 def test_a_gated_run_is_released_with_the_answers_to_its_holdout(run: RunFolder, tmp_path: Path) -> None:
