@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from cloud.gate.calibration import calibration_error, calibration_error_bound, reliability
 from cloud.gate.checks import gate
+from cloud.gate.incumbent_checks import better_on_drift
 from cloud.gate.scorecard import (
     BoardBudget,
     BoardFigures,
@@ -82,8 +83,33 @@ def test_a_few_reviewed_images_are_enough_where_the_candidate_is_as_good_as_the_
     card = msgspec.structs.replace(INCUMBENT.card, drift=SliceFigures(18, 15))
     mended = gate(CARD, _incumbent(card=card, drift=PairedFigures(18, 3, 0)), RULES)
     assert _check(mended, "better on the drifted slice").passed
-    half = gate(CARD, _incumbent(card=card, drift=PairedFigures(18, 1, 0)), RULES)
+    low = msgspec.structs.replace(INCUMBENT.card, drift=SliceFigures(18, 11))
+    half = gate(CARD, _incumbent(card=low, drift=PairedFigures(18, 2, 0)), RULES)
     assert not _check(half, "better on the drifted slice").passed
+    no_lead = gate(CARD, _incumbent(card=card, drift=PairedFigures(18, 1, 1)), RULES)
+    assert not _check(no_lead, "better on the drifted slice").passed
+
+
+@pytest.mark.parametrize(
+    ("won", "lost", "incumbent", "least", "most"),
+    [
+        (0.32, 0.02, 0.65, 0.9, 1.0),
+        (0.185, 0.015, 0.8, 0.9, 1.0),
+        (0.1, 0.1, 0.65, 0.0, 0.1),
+        (0.03, 0.08, 0.8, 0.0, 0.1),
+    ],
+)
+def test_eighteen_reviewed_images_tell_a_mended_candidate_from_one_that_is_not(
+    won: float, lost: float, incumbent: float, least: float, most: float
+) -> None:
+    generator = np.random.default_rng(5)
+    shares = (won, lost, 1 - incumbent - won, incumbent - lost)
+    passed = 0
+    for only_ours, only_theirs, _, both in generator.multinomial(18, shares, size=200):
+        card = msgspec.structs.replace(INCUMBENT.card, drift=SliceFigures(18, int(both + only_theirs)))
+        pairs = PairedFigures(18, int(only_ours), int(only_theirs))
+        passed += better_on_drift(pairs, card, RULES).passed
+    assert least <= passed / 200 <= most
 
 
 def test_a_label_without_images_and_a_holdout_of_one_label_show_nothing() -> None:

@@ -15,36 +15,11 @@ from cloud.quantize.report_charts import confusion_matrix, recall_chart, reliabi
 from tests.cloud.quantize.report_of import card, page
 
 LABELS = ("good", "scratch", "stain")
-TAGS = set(
-    [
-        "html",
-        "head",
-        "meta",
-        "title",
-        "style",
-        "body",
-        "main",
-        "section",
-        "div",
-        "h1",
-        "h2",
-        "p",
-        "ul",
-        "li",
-        "strong",
-        "code",
-        "table",
-        "tr",
-        "th",
-        "td",
-        "svg",
-        "text",
-        "line",
-        "rect",
-        "circle",
-        "polygon",
-    ]
-)
+TAGS = {
+    "html", "head", "meta", "title", "style", "body", "main", "section", "div",
+    "h1", "h2", "p", "ul", "li", "strong", "code", "table", "tr",
+    "th", "td", "svg", "text", "line", "rect", "circle", "polygon",
+}  # fmt: skip
 
 
 class _Seen(HTMLParser):
