@@ -23,11 +23,12 @@ _NAMED = 5
 def not_worse(pairs: PairedFigures, rules: GateRules) -> GateCheck:
     """Shown: a candidate worse by the margin passes in 5 %; an equal one, of which 4 % of 180 images differ, fails in 2 %."""
     bound = worse_by_at_most(pairs, rules.confidence)
+    how = f"worse by at most {bound:.3f}" if bound >= 0 else f"better by at least {-bound:.3f}"
     return GateCheck(
         "not worse on the base holdout",
         bound <= rules.margin,
         f"of {pairs.images} images only the candidate names {pairs.only_candidate} right, only the incumbent "
-        f"{pairs.only_incumbent}: it is worse by at most {bound:.3f} (margin {rules.margin:g})",
+        f"{pairs.only_incumbent}: it is {how} (margin {rules.margin:g})",
         {
             "images": pairs.images,
             "only_candidate": pairs.only_candidate,
