@@ -71,22 +71,23 @@ def swap_weights(like: Path, model: nn.Module, outputs: tuple[str, ...], file: P
 
 
 def _hold_once(graph: onnx.ModelProto) -> None:
-    """Replace the copies that the exporter turned over by the weight they are of, turned over when the model is loaded.
+    """Replace the class map's copy of the head's weights by the weights, shaped when the model is loaded.
 
-    A copy would be sent with every delta, keep its old values when weights are swapped, and an 8-bit weight with two readers
-    would need two sets of scales.
+    A copy would be sent with every delta, and keep its old values when weights are swapped.
     """
-    tensors = {i.name: numpy_helper.to_array(i) for i in graph.graph.initializer if len(i.dims) == 2}
-    for copy in [i for i in graph.graph.initializer if i.name in tensors and i.name.startswith("val_")]:
-        turned = tensors[copy.name].T
-        of = next((n for n, t in tensors.items() if not n.startswith("val_") and np.array_equal(t, turned)), None)
+    tensors = {i.name: numpy_helper.to_array(i) for i in graph.graph.initializer}
+    for node in [n for n in graph.graph.node if n.op_type == "Conv" and n.input[1] in tensors]:
+        copy = node.input[1]
+        shape, numbers = tensors[copy].shape, tensors[copy].tobytes()
+        # A copy of f32[K,D] as f32[K,D,1,1] holds the same numbers in the same order.
+        of = next((n for n, t in tensors.items() if (*t.shape, 1, 1) == shape and t.tobytes() == numbers), None)
         if of is None:
             continue
-        name = next(node.name for node in graph.graph.node if copy.name in node.input)
-        graph.graph.node.insert(
-            0, helper.make_node("Transpose", [of], [copy.name], f"{name}.{of}.Transpose", perm=[1, 0])
-        )
-        graph.graph.initializer.remove(copy)
+        axes = numpy_helper.from_array(np.array([2, 3], np.int64), f"{copy}_axes")
+        shaped = helper.make_node("Unsqueeze", [of, axes.name], [copy], f"{node.name}.{of}.Unsqueeze")
+        graph.graph.initializer.append(axes)
+        graph.graph.node.insert(0, shaped)
+        graph.graph.initializer.remove(next(i for i in graph.graph.initializer if i.name == copy))
 
 
 def _prefix(node: onnx.NodeProto) -> str:

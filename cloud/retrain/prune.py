@@ -40,7 +40,7 @@ def prune(model: nn.Module, share: float) -> SurfaceNet:
         depth=model.depth,
         stage_channels=[len(channels) for channels in kept[1:]],
         good=model.good,
-        segment=model.float_mask is not None,
+        segment=model.mask_head is not None,
     )
     with torch.no_grad():
         for (convolution, norm), (old, old_norm), inputs, outputs in zip(
@@ -52,9 +52,9 @@ def prune(model: nn.Module, share: float) -> SurfaceNet:
                 tensor.copy_(whole[outputs] if whole.ndim else whole)
         smaller.head.weight.copy_(model.head.weight[:, kept[-1]])
         smaller.head.bias.copy_(model.head.bias)
-        if smaller.float_mask is not None and model.float_mask is not None:
-            smaller.float_mask.load_state_dict(
-                {"weight": model.float_mask.weight[:, kept[-1]], "bias": model.float_mask.state_dict()["bias"]}
+        if smaller.mask_head is not None and model.mask_head is not None:
+            smaller.mask_head.load_state_dict(
+                {"weight": model.mask_head.weight[:, kept[-1]], "bias": model.mask_head.state_dict()["bias"]}
             )
     return smaller.train(model.training)
 
@@ -73,7 +73,7 @@ def _readers(model: SurfaceNet, layers: list[tuple[nn.Conv2d, nn.BatchNorm2d]], 
     if place + 1 < len(layers):
         return layers[place + 1][0].weight.detach()
     head = model.head.weight.detach()
-    return head if model.float_mask is None else torch.cat([head, model.float_mask.weight.detach().flatten(1)])
+    return head if model.mask_head is None else torch.cat([head, model.mask_head.weight.detach().flatten(1)])
 
 
 def _most_important(norm: nn.BatchNorm2d, readers: torch.Tensor, share: float) -> torch.Tensor:

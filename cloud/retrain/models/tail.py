@@ -1,7 +1,7 @@
-"""Last steps of a network that stay in floating point, whatever is quantized before them.
+"""Last steps of a network: labels that do not exclude each other, which stay in floating point, and the class map.
 
-A module here is held under a name that starts with FLOAT_SCOPE; the exporter names its nodes so (cloud.retrain.export), and a
-quantizer leaves them out: 8 bits of a sigmoid's output are 1/256 apart, too coarse for thresholds near 0 or 1.
+A module held under a name that starts with FLOAT_SCOPE is left out by a quantizer, to whom the exporter tells it by the names of
+its nodes (cloud.retrain.export_graph): 8 bits of a sigmoid's output are 1/256 apart, too coarse for thresholds near 0 or 1.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ class GoodIfNoDefect(nn.Module):
         if not self.any_good:
             return logits
         is_good: torch.Tensor = self.is_good  # type: ignore[assignment]  # nn.Module types a buffer as Tensor or Module
-        worst = torch.where(is_good, _NEVER, logits).amax(1, keepdim=True)
+        defects = torch.where(is_good, _NEVER, logits)
+        # Pooled rather than reduced: onnxruntime 1.31's shape inference loses track of a ReduceMax of opset 18, and then fails.
+        worst = functional.max_pool1d(defects[:, None], defects.shape[1]).squeeze(1)
         return torch.where(is_good, -worst, logits)
 
 
@@ -53,7 +55,5 @@ class ClassMap(nn.Module):
 
         `mask`: logits f32[N,1,h,w] of a defect being there; evidence counts as much as the mask believes in one.
         """
-        # A matrix product rather than a 1x1 convolution: the export then holds the head's weights once.
-        places = functional.linear(features.flatten(2).transpose(1, 2), weight)
-        evidence = places.transpose(1, 2).reshape(-1, len(weight), *features.shape[2:])
+        evidence = functional.conv2d(features, weight[:, :, None, None])
         return evidence if mask is None else evidence * torch.sigmoid(mask)
