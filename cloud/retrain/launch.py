@@ -12,6 +12,7 @@ import msgspec
 from cloud.gate.scorecard import GateReport
 from cloud.quantize.gate_run import GateJob
 from cloud.quantize.quantize_run import QuantizeJob
+from cloud.quantize.tflite_export import TfliteJob, TfliteReport, load_tflite_report
 from cloud.retrain.job import TrainJob, check_job, write_job
 from cloud.retrain.launchers.child import run_child
 from cloud.retrain.launchers.options import LaunchKind, LaunchOptions, count_gpus
@@ -67,6 +68,12 @@ def launch_quantize(job: QuantizeJob, on_progress: OnProgress = ignore_progress)
     """Quantize in a process of its own and return the report. Raises: what quantization raises."""
     _launch_module("cloud.quantize.quantize_run", job, on_progress)
     return RunFolder(Path(job.run)).quantize_report()
+
+
+def launch_tflite(job: TfliteJob, on_progress: OnProgress = ignore_progress) -> TfliteReport:
+    """Export to TFLite in a process of its own and return the report. Raises: what the export raises."""
+    _launch_module("cloud.quantize.tflite_export", job, on_progress)
+    return load_tflite_report(RunFolder(Path(job.run)))
 
 
 def launch_gate(job: GateJob, on_progress: OnProgress = ignore_progress) -> GateReport:
