@@ -15,6 +15,7 @@ Explain = Callable[[int, Sequence[str]], PlumblineError]
 _LAST_LINES = 5
 # torchrun ends with a report of some forty lines on the process that failed.
 _KEPT_LINES = 80
+_END_S = 40.0
 
 
 class JobOutput:
@@ -66,13 +67,21 @@ def run_child(
                     output.take(text)
             process.wait()
         except BaseException:
-            # Whoever stops the parent does not want an orphan at work.
-            process.terminate()
+            # Whoever stops the parent does not want an orphan at work. torchrun passes the signal on and waits for its workers.
+            _end(process)
             raise
     if output.failure is not None:
         raise as_error(output.failure)
     if process.returncode != 0:
         raise (explain or _ended(command))(process.returncode, list(output.said))
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    try:
+        process.wait(_END_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def last_words(said: Sequence[str]) -> str:

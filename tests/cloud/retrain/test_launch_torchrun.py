@@ -14,7 +14,7 @@ from cloud.retrain.launchers.options import LaunchKind, LaunchOptions
 from cloud.retrain.launchers.torchrun import explain_torchrun, torchrun_command
 from cloud.retrain.progress import Progress
 from cloud.retrain.run_folder import RunFolder
-from contract.errors import BadImage, InvalidConfig, TransientError
+from contract.errors import BadDataset, InvalidConfig, TransientError
 from tests.cloud.retrain.pictures import QUICK, quick_job, write_folders
 from tests.cloud.retrain.remembering import FOLDER_VARIABLE
 
@@ -50,7 +50,7 @@ def test_two_processes_train_one_model(tmp_path: Path, monkeypatch: pytest.Monke
     kept = torch.load(RunFolder(tmp_path / "run").checkpoint, weights_only=True)["model"]
     for name, weights in first.items():
         torch.testing.assert_close(second[name], weights, rtol=0, atol=0)
-        torch.testing.assert_close(kept[name], weights, rtol=0, atol=0)
+        torch.testing.assert_close(kept[f"network.{name}"], weights, rtol=0, atol=0)
 
 
 @pytest.mark.long
@@ -84,7 +84,7 @@ def test_killed_worker_ends_the_job_by_name_and_resume_goes_on(tmp_path: Path) -
 def test_error_of_two_processes_is_the_error_of_one(tmp_path: Path) -> None:
     job = _job(tmp_path, per_label=6)
     (tmp_path / "data" / "good" / "torn.png").write_bytes(b"no image")
-    with pytest.raises(BadImage, match=r"torn\.png"):
+    with pytest.raises(BadDataset, match=r"torn\.png"):
         launch(job, TWO)
 
 
