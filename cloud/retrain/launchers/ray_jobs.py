@@ -33,6 +33,7 @@ RECORD_NAME = "ray.json"
 _PATIENCE_S = 300.0
 _POLL_S = 1.0
 _STOP_WAIT_S = 15.0
+_SILENCE_S = 120.0
 _OVER = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
@@ -186,10 +187,18 @@ class _Follower:
     async def _tail(self) -> None:
         # Each connection tells the log from its start.
         told = 0
-        async for chunk in self._client.tail_job_logs(self._job_id):
-            fresh = chunk[max(0, self._taken - told) :]
-            told += len(chunk)
-            self._take(fresh)
+        log = self._client.tail_job_logs(self._job_id)
+        try:
+            while True:
+                # A connection that is dead at the other end stays silent for good; a quiet job only costs a new connection.
+                chunk = await asyncio.wait_for(anext(log), _SILENCE_S)
+                fresh = chunk[max(0, self._taken - told) :]
+                told += len(chunk)
+                self._take(fresh)
+        except (StopAsyncIteration, asyncio.TimeoutError):
+            return
+        finally:
+            await log.aclose()
 
     def _take_from_start(self, log: str) -> None:
         self._take(log[self._taken :])

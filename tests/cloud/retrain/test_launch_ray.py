@@ -13,11 +13,12 @@ from cloud.retrain.launch import launch
 from cloud.retrain.launchers.options import LaunchKind, LaunchOptions
 from cloud.retrain.progress import Progress
 from contract.errors import BadDataset, InvalidConfig, LinkDown
+from tests.cloud.retrain.cut_link import CutLink
 from tests.cloud.retrain.pictures import QUICK, quick_job, write_folders
 from tests.cloud.retrain.ray_cluster import ray_cluster
 
-# Ray's own code leaves sockets and files to the garbage collector, and warns of them.
-pytestmark = pytest.mark.filterwarnings("default")
+# Ray's own client asks aiohttp for something deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:ssl=None is deprecated")
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +37,24 @@ def _on(address: str, processes: int = 1) -> LaunchOptions:
 
 
 @pytest.mark.long
-def test_ray_job_trains_a_model(cluster: str, tmp_path: Path) -> None:
+def test_ray_job_trains_a_model_and_its_log_is_read_on_after_a_cut_link(cluster: str, tmp_path: Path) -> None:
     shown: list[Progress] = []
-    info = launch(_job(tmp_path), _on(cluster), shown.append)
+    cuts: list[int] = []
+
+    def cut_once(progress: Progress) -> None:
+        shown.append(progress)
+        if progress.stage == "read images" and not cuts:
+            cuts.append(link.cut())
+
+    with CutLink(int(cluster.rpartition(":")[2])) as link:
+        info = launch(_job(tmp_path), _on(link.address), cut_once)
+    assert cuts[0] >= 1, "the log was being read over a connection that was cut"
     assert info.figures.world_size == 1 and info.figures.steps == 30
     assert info.figures.holdout_accuracy is not None and info.figures.holdout_accuracy >= 0.7
-    assert shown[0].text.startswith("job raysubmit_") and shown[0].text.endswith(cluster)
+    assert shown[0].text.startswith("job raysubmit_") and shown[0].text.endswith(link.address)
     trained = [p for p in shown if p.stage == "train"]
     assert trained[-1].done == 30 and len({p.done for p in trained}) == len(trained), "no line is told twice"
+    assert len([p for p in shown if p.stage == "read images"]) == 2
 
 
 @pytest.mark.long
