@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _EPILOG = """example: plumbline-cloud train --data images --layout folders --out runs/base
          plumbline-cloud train --parent runs/base --reviewed review --out runs/next
+         plumbline-cloud train --data /shared/images --out /shared/runs/base --launch ray --ray-address http://head:8265 --gpus 4
+         plumbline-cloud train --data images --out runs/base --launch torchrun --processes 2
 
 then:    plumbline-cloud quantize runs/base"""
 
