@@ -5,11 +5,17 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cloud.commands.output import Subparsers, print_json
 
+if TYPE_CHECKING:
+    from cloud.retrain.launchers.options import LaunchOptions
+
 _EPILOG = """example: plumbline-cloud train --data images --layout folders --out runs/base
          plumbline-cloud train --parent runs/base --reviewed review --out runs/next
+         plumbline-cloud train --data /shared/images --out /shared/runs/base --launch ray --ray-address http://head:8265 --gpus 4
+         plumbline-cloud train --data images --out runs/base --launch torchrun --processes 2
 
 then:    plumbline-cloud quantize runs/base"""
 
@@ -72,6 +78,7 @@ def register(subparsers: Subparsers) -> None:
     )
     again.add_argument("--resume", action="store_true", help="continue a killed run of the same settings")
     _add_recipe(parser)
+    _add_launch(parser)
     parser.add_argument("--json", action="store_true", help="print what came of it as JSON")
     parser.set_defaults(run=run)
 
@@ -90,14 +97,47 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=0, help="another seed, another split and model (default %(default)s)"
     )
     recipe.add_argument("--threads", type=int, default=2, help="CPU threads (default %(default)s)")
-    recipe.add_argument("--gpus", type=int, help="GPUs to use (default: all of this machine)")
+
+
+def _add_launch(parser: argparse.ArgumentParser) -> None:
+    where = parser.add_argument_group("where it runs")
+    where.add_argument(
+        "--launch",
+        choices=("local", "torchrun", "ray"),
+        help="local: one process; torchrun: several, here or on several machines; ray: a job of a Ray cluster, whose nodes see "
+        "--data and --out under the same paths (default: torchrun where there are several GPUs, else local)",
+    )
+    where.add_argument(
+        "--processes", type=int, metavar="N", help="processes on each machine (default: one a GPU, or 1)"
+    )
+    where.add_argument(
+        "--gpus", type=int, help="GPUs to use, 0 for none (default: all of this machine; none under ray)"
+    )
+    where.add_argument("--nodes", type=int, default=1, help="machines under torchrun; run the same command on each")
+    where.add_argument("--rdzv-endpoint", metavar="HOST:PORT", default="", help="where these machines meet")
+    where.add_argument(
+        "--ray-address", metavar="URL", default="", help="the cluster (default: RAY_ADDRESS, or http://127.0.0.1:8265)"
+    )
+
+
+def _launch_options(args: argparse.Namespace) -> LaunchOptions:
+    from cloud.retrain.launchers.options import LaunchKind, LaunchOptions
+
+    return LaunchOptions(
+        kind=LaunchKind(args.launch) if args.launch else None,
+        processes=args.processes,
+        gpus=args.gpus,
+        nodes=args.nodes,
+        rendezvous=args.rdzv_endpoint,
+        ray_address=args.ray_address,
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Train."""
     # Here, so that --help does not load what training needs.
     from cloud.retrain.job import TrainJob, make_recipe
-    from cloud.retrain.launch import launch_local
+    from cloud.retrain.launch import launch
     from cloud.retrain.progress import show_progress
 
     job = TrainJob(
@@ -129,7 +169,7 @@ def run(args: argparse.Namespace) -> int:
         dataset=args.dataset,
         masks=args.masks,
     )
-    info = launch_local(job, show_progress, gpus=args.gpus)
+    info = launch(job, _launch_options(args), show_progress)
     for warning in info.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     figures = info.figures

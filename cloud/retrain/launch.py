@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
+import socket
 import sys
 import tempfile
-from collections import deque
 from pathlib import Path
 
 import msgspec
@@ -13,33 +12,56 @@ import msgspec
 from cloud.gate.scorecard import GateReport
 from cloud.quantize.gate_run import GateJob
 from cloud.quantize.quantize_run import QuantizeJob
+from cloud.quantize.tflite_export import TfliteJob, TfliteReport, load_tflite_report
 from cloud.retrain.job import TrainJob, check_job, write_job
-from cloud.retrain.progress import JobFailure, OnProgress, as_error, ignore_progress, parse_line
+from cloud.retrain.launchers.child import run_child
+from cloud.retrain.launchers.options import LaunchKind, LaunchOptions, count_gpus
+from cloud.retrain.launchers.torchrun import explain_torchrun, torchrun_command
+from cloud.retrain.progress import OnProgress, ignore_progress
 from cloud.retrain.run_folder import QuantizeReport, RunFolder, RunInfo
-from contract.errors import InvalidConfig, TransientError
-
-_LAST_LINES = 5
+from contract.errors import InvalidConfig
 
 
-def launch_local(job: TrainJob, on_progress: OnProgress = ignore_progress, *, gpus: int | None = None) -> RunInfo:
-    """Train in a process of its own (one a GPU, under torchrun, when there are several) and return what came of it.
+def launch(job: TrainJob, options: LaunchOptions | None = None, on_progress: OnProgress = ignore_progress) -> RunInfo:
+    """Train where `options` say and return what came of it.
 
-    Args:
-        gpus: how many GPUs to use; None counts those of this machine.
-    Raises: what training raises; TransientError when the process was killed.
+    Raises:
+        InvalidConfig: options that contradict each other, a finished run in the folder, or no Ray installed.
+        TransientError: a process of it was killed; `resume` continues.
+        LinkDown: the Ray cluster cannot be reached.
+        PlumblineError: what training raises.
     """
+    options = options or LaunchOptions()
+    options.check()
     check_job(job)
     run = RunFolder(Path(job.out))
     if run.is_trained():
         raise InvalidConfig(f"{run.root} holds a finished run", hint="choose another --out, or remove that folder")
-    file = run.root / "job.json"
+    gpus = count_gpus()
+    kind, processes = options.resolved(gpus), options.processes_here(gpus)
+    if kind is LaunchKind.RAY:
+        # Ray is an extra of its own, and large.
+        from cloud.retrain.launchers.ray_jobs import launch_ray
+
+        launch_ray(job, options, on_progress)
+        return run.info()
+    if gpus and options.gpus != 0 and processes > gpus:
+        raise InvalidConfig(f"{processes} processes want {processes} GPUs, {gpus} are here", hint="or give --gpus 0")
+    environment = {"CUDA_VISIBLE_DEVICES": ""} if options.gpus == 0 else {}
+    # On storage that several machines share each has a file of its own.
+    file = run.root / ("job.json" if options.nodes == 1 else f"job.{socket.gethostname()}.json")
     write_job(job, file)
-    count = count_gpus() if gpus is None else gpus
-    command = [sys.executable, "-m"]
-    if count > 1:
-        command += ["torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "-m"]
-    _run([*command, "cloud.retrain.train", str(file)], on_progress)
+    if kind is LaunchKind.LOCAL:
+        run_child([sys.executable, "-m", "cloud.retrain.train", str(file)], on_progress, environment=environment)
+    else:
+        command = torchrun_command(file, processes, nodes=options.nodes, rendezvous=options.rendezvous)
+        run_child(command, on_progress, environment=environment, explain=explain_torchrun)
     return run.info()
+
+
+def launch_local(job: TrainJob, on_progress: OnProgress = ignore_progress, *, gpus: int | None = None) -> RunInfo:
+    """Train on this machine: one process, or one a GPU when there are several. Raises: as `launch`."""
+    return launch(job, LaunchOptions(gpus=gpus), on_progress)
 
 
 def launch_quantize(job: QuantizeJob, on_progress: OnProgress = ignore_progress) -> QuantizeReport:
@@ -48,55 +70,20 @@ def launch_quantize(job: QuantizeJob, on_progress: OnProgress = ignore_progress)
     return RunFolder(Path(job.run)).quantize_report()
 
 
+def launch_tflite(job: TfliteJob, on_progress: OnProgress = ignore_progress) -> TfliteReport:
+    """Export to TFLite in a process of its own and return the report. Raises: what the export raises."""
+    _launch_module("cloud.quantize.tflite_export", job, on_progress)
+    return load_tflite_report(RunFolder(Path(job.run)))
+
+
 def launch_gate(job: GateJob, on_progress: OnProgress = ignore_progress) -> GateReport:
     """Gate in a process of its own and return the report. Raises: what the gate raises."""
     _launch_module("cloud.quantize.gate_run", job, on_progress)
     return RunFolder(Path(job.run)).gate_report()
 
 
-def count_gpus() -> int:
-    """Return how many NVIDIA GPUs this machine has, without loading torch; 0 where the driver does not say."""
-    listing = Path("/proc/driver/nvidia/gpus")
-    return len(list(listing.iterdir())) if listing.is_dir() else 0
-
-
 def _launch_module(module: str, job: msgspec.Struct, on_progress: OnProgress) -> None:
     with tempfile.TemporaryDirectory(prefix="plumbline-") as scratch:
         file = Path(scratch) / "job.json"
         write_job(job, file)
-        _run([sys.executable, "-m", module, str(file)], on_progress)
-
-
-def _run(command: list[str], on_progress: OnProgress) -> None:
-    # Threads of torch that spin at every barrier starve each other, and the stations, on a busy machine: a training step took
-    # 1,003 ms of wall time spinning and 146 ms waiting on two shared cores. OpenMP reads this when the process starts.
-    command = ["env", "OMP_WAIT_POLICY=PASSIVE", *command]
-    failure: JobFailure | None = None
-    said: deque[str] = deque(maxlen=_LAST_LINES)
-    # stderr joins stdout: two pipes read in turn can block the child on the one that is not read.
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-    ) as process:
-        try:
-            if process.stdout is not None:
-                for text in process.stdout:
-                    line = parse_line(text)
-                    if line is None:
-                        said.append(text.strip())
-                    elif line.progress is not None:
-                        on_progress(line.progress)
-                    elif line.failure is not None:
-                        failure = failure or line.failure
-            process.wait()
-        except BaseException:
-            # Whoever stops the parent does not want an orphan at work.
-            process.terminate()
-            raise
-    if failure is not None:
-        raise as_error(failure)
-    if process.returncode != 0:
-        last = " | ".join(text for text in said if text) or "it said nothing"
-        raise TransientError(
-            f"'{' '.join(command[2:5])} ...' ended with {process.returncode}: {last}",
-            hint="it was killed or ran out of memory; run it again, training with --resume",
-        )
+        run_child([sys.executable, "-m", module, str(file)], on_progress)
