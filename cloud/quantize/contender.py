@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cloud.retrain.dataset import Sample
 from cloud.retrain.run_folder import RunFolder
+from cloud.retrain.run_output import output_of
 from contract.decode import softmax
 from contract.errors import BadBundle, BadModel, NotFound
 from contract.manifest import MANIFEST_NAME, Label, OutputKind, RuntimeKind, Thresholds, decode_manifest
@@ -60,7 +61,7 @@ def load_contender(folder: Path) -> Contender:
         folder / report.ships,
         info.labels,
         info.preprocess,
-        OutputKind.LOGITS,
+        output_of(info),
         report.thresholds,
         run.load_golden(),
         report.golden_max_abs_error,

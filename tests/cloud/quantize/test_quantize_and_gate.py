@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -12,13 +13,15 @@ from onnx import numpy_helper
 from cloud.clock import SystemClock
 from cloud.gate.corruptions import mean_blur
 from cloud.gate.scorecard import GateReport
-from cloud.quantize import quantize_run as quantize_module
+from cloud.quantize import sweep as sweep_module
 from cloud.quantize.artefact_runner import ArtefactRunner
 from cloud.quantize.gate_run import GateJob, gate_run
 from cloud.quantize.golden import choose_golden, golden_tolerance
-from cloud.quantize.int8 import Calibration, quantize_int8
+from cloud.quantize.int8 import Prepared, quantize, quantize_int8
 from cloud.quantize.measure import accuracy_under
 from cloud.quantize.quantize_run import QuantizeJob, parse_methods, quantize_run
+from cloud.quantize.ranges import Calibration, measure_ranges
+from cloud.quantize.scheme import Scheme
 from cloud.registry.blobs import sha256_of
 from cloud.registry.bundle import BundleContent, open_bundle, read_file
 from cloud.registry.held_out_records import HeldOutRecords
@@ -206,12 +209,12 @@ def test_thresholds_come_from_calibration_images(trained: RunFolder) -> None:
 def test_calibration_that_gives_up_is_noted_and_the_others_go_on(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def too_many_bins(fp32: Path, int8: Path, tensors: object, method: Calibration, **more: object) -> None:
+    def too_many_bins(model: onnx.ModelProto, tensors: list[Any], method: Calibration, scheme: Scheme) -> Any:
         if method is not Calibration.MINMAX:
             raise BadModel(f"{method.value} calibration failed: Too many bins for data range")
-        quantize_int8(fp32, int8, tensors, method)  # type: ignore[arg-type]
+        return measure_ranges(model, tensors, method, scheme)
 
-    monkeypatch.setattr(quantize_module, "quantize_int8", too_many_bins)
+    monkeypatch.setattr(sweep_module, "measure_ranges", too_many_bins)
     report = quantize_run(QuantizeJob(str(run.root), images=12, threads=1), SystemClock())
     assert report.artefacts[1].method == "minmax"
     assert sum("Too many bins" in s.failure for s in report.sweep) == 2
@@ -220,7 +223,7 @@ def test_calibration_that_gives_up_is_noted_and_the_others_go_on(
 def test_near_constant_input_fails_calibration_as_a_named_error_or_quantizes(run: RunFolder, tmp_path: Path) -> None:
     # ONNX Runtime's Percentile and Entropy choke on tensors that hardly vary; whatever they raise is a BadModel here.
     spec = run.info().preprocess
-    tensors = [preprocess(np.full((40, 40), 110, np.uint8), spec)] * 3
+    tensors = [preprocess(np.eye(40, dtype=np.uint8) + 110, spec)] * 3
     for method in Calibration:
         try:
             quantize_int8(run.fp32, tmp_path / "int8.onnx", tensors, method)
@@ -229,13 +232,15 @@ def test_near_constant_input_fails_calibration_as_a_named_error_or_quantizes(run
 
 
 def test_int8_that_loses_accuracy_does_not_ship(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    def ruin(fp32: Path, int8: Path, tensors: object, method: Calibration, **more: object) -> None:
-        quantize_int8(fp32, int8, tensors, method)  # type: ignore[arg-type]
-        _swap_first_two_labels(int8)
+    def ruin(prepared: Prepared, ranges: Any, exclude: tuple[str, ...] = ()) -> onnx.ModelProto:
+        model = quantize(prepared, ranges, exclude)
+        _swap_labels_of(model)
+        return model
 
-    monkeypatch.setattr(quantize_module, "quantize_int8", ruin)
-    report = quantize_run(QuantizeJob(str(run.root), (Calibration.MINMAX,), images=12, threads=1), SystemClock())
-    assert report.ships == "fp32.onnx"
+    monkeypatch.setattr(sweep_module, "quantize", ruin)
+    job = QuantizeJob(str(run.root), (Calibration.MINMAX,), images=12, threads=1, search_s=0, qat_steps=0)
+    report = quantize_run(job, SystemClock())
+    assert report.ships == "fp32.onnx" and not report.artefacts[1].passes and report.also == ()
     pixels, scores = run.load_golden()
     fp32 = ArtefactRunner(run.fp32, run.info().preprocess, threads=1)
     assert np.abs(fp32.scores(list(pixels)) - scores).max() <= 1e-4
@@ -244,13 +249,17 @@ def test_int8_that_loses_accuracy_does_not_ship(run: RunFolder, monkeypatch: pyt
 def _swap_first_two_labels(file: Path) -> None:
     """Make a model that decides wrongly by exchanging two rows of its head."""
     model = onnx.load(str(file))
+    _swap_labels_of(model)
+    onnx.save(model, str(file))
+
+
+def _swap_labels_of(model: onnx.ModelProto) -> None:
     for initializer in model.graph.initializer:
         if initializer.name.startswith("head."):
             values = numpy_helper.to_array(initializer).copy()
             if values.ndim and values.shape[0] == len(LABELS):
                 values[[0, 1]] = values[[1, 0]]
                 initializer.CopyFrom(numpy_helper.from_array(values, initializer.name))
-    onnx.save(model, str(file))
 
 
 def _gate(run: RunFolder, incumbent: Path | None) -> GateReport:
