@@ -27,7 +27,8 @@ from cloud.quantize.calibration import TensorReader
 from cloud.quantize.float_tail import is_weighted
 from cloud.quantize.int8 import Prepared
 from cloud.quantize.quiet import quiet
-from contract.errors import BadModel
+from cloud.retrain.run_folder import RunFolder
+from contract.errors import BadDataset, BadModel, NotFound
 
 _FLOAT_SHARE_DB = 100.0  # what a tensor that was not quantized counts as
 
@@ -80,7 +81,7 @@ def compare_tensors(
             seen = [_activations(file, name, tensors) for file in files]
             matched = create_activation_matching(seen[1], seen[0])
             # A tensor that only the int8 model has, such as what an fp32 graph folds away, has nothing to be compared with.
-            matched = {tensor: match for tensor, match in matched.items() if match.get("float")}
+            matched = {tensor: _clamped(prepared.plain, tensor, m) for tensor, m in matched.items() if m.get("float")}
             activation_db, weight_db = compute_activation_error(matched), compute_weight_error(weights)
         except (RuntimeError, ValueError, onnx.checker.ValidationError) as error:
             raise BadModel(f"{artefact} cannot be compared with full precision: {error}") from error
@@ -101,6 +102,29 @@ def compare_tensors(
     ]
     ordered = tuple(sorted(found, key=lambda each: (each.sqnr_db, each.tensor)))
     return DebugReport(artefact, prepared.scheme.value, len(tensors), ordered, _by_sensitivity(prepared.plain, ordered))
+
+
+def _clamped(model: onnx.ModelProto, tensor: str, match: dict[str, Any]) -> dict[str, Any]:
+    """Return the match with what a ReLU cuts off cut off: the quantizer lets the range do that, which is no rounding."""
+    if not any(tensor in node.output and node.op_type == "Relu" for node in model.graph.node):
+        return match
+    return {**match, "pre_qdq": [np.maximum(values, 0) for values in match["pre_qdq"]]}
+
+
+def read_debug(run: RunFolder) -> DebugReport:
+    """Return quantize_debug.json of a run.
+
+    Raises:
+        NotFound: there is none.
+        BadDataset: it is damaged.
+    """
+    try:
+        return msgspec.json.decode(run.quantize_debug.read_bytes(), type=DebugReport)
+    except FileNotFoundError as error:
+        hint = f"run 'plumbline-cloud quantize {run.root} --debug'"
+        raise NotFound(f"{run.quantize_debug} is not there", hint=hint) from error
+    except (msgspec.DecodeError, OSError) as error:
+        raise BadDataset(f"{run.quantize_debug} is damaged: {error}", hint="quantize with --debug again") from error
 
 
 def _by_sensitivity(model: onnx.ModelProto, errors: Sequence[TensorError]) -> tuple[str, ...]:

@@ -63,7 +63,7 @@ def prepare(fp32: Path, scheme: Scheme = Scheme.U8S8, *, parent: Path | None = N
         bare, simple = Path(scratch) / "bare.onnx", Path(scratch) / "simple.onnx"
         onnx.save(model, str(bare))
         try:
-            quant_pre_process(str(bare), str(simple))
+            _simplify(bare, simple)
         except (ValueError, RuntimeError, onnx.checker.ValidationError) as error:
             raise BadModel(f"{fp32.name} cannot be simplified: {error}", hint="export it again") from error
         plain = load_model_with_shape_infer(simple)
@@ -110,6 +110,7 @@ def quantize(prepared: Prepared, ranges: TensorsData, exclude: Collection[str] =
                 {**rules.options, "TensorQuantOverrides": steps},
             )
             quantizer.quantize_model()
+            quantizer.model.topological_sort()
         except (ValueError, RuntimeError, IndexError, ArithmeticError, onnx.checker.ValidationError) as error:
             raise BadModel(f"the model cannot be quantized as {prepared.scheme.value}: {error}") from error
     return quantizer.model.model
@@ -143,6 +144,15 @@ def save_model(model: onnx.ModelProto, file: Path) -> None:
     temporary = file.with_name(f".{file.name}.tmp")
     onnx.save(model, str(temporary))
     publish(temporary, file)
+
+
+def _simplify(file: Path, simple: Path) -> None:
+    try:
+        quant_pre_process(str(file), str(simple))
+    except Exception:
+        # Its symbolic shapes stumble (with whatever they stumbled over) on reductions whose axes are an input, as opset 18 has
+        # them; ONNX's own shape inference, which follows anyway, is enough for all but transformers.
+        quant_pre_process(str(file), str(simple), skip_symbolic_shape=True)
 
 
 def _check(model: onnx.ModelProto, file: Path) -> None:

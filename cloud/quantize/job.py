@@ -56,6 +56,21 @@ def parse_schemes(text: str) -> tuple[Scheme, ...]:
     return _parse(text, Scheme, "scheme")
 
 
+def check_job(job: QuantizeJob) -> None:
+    """Raise InvalidConfig for figures that no quantization could work with."""
+    wrong = {
+        "--images": job.images < 1,
+        "--max-drop": not 0 <= job.max_drop <= 1,
+        "--alpha": not 0 < job.alpha < 1,
+        "--delta": not 0 < job.delta < 1,
+        "--search-s": not job.search_s >= 0,
+        "--qat-steps": job.qat_steps is not None and job.qat_steps < 0,
+    }
+    for name, is_wrong in wrong.items():
+        if is_wrong:
+            raise InvalidConfig(f"{name} is out of range", hint="quantize --help says what each is")
+
+
 def read_job(file: Path) -> QuantizeJob:
     """Return the job in a file.
 

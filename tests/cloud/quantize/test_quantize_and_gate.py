@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import numpy_helper
 
 from cloud.clock import SystemClock
@@ -15,6 +16,7 @@ from cloud.gate.corruptions import mean_blur
 from cloud.gate.scorecard import GateReport
 from cloud.quantize import sweep as sweep_module
 from cloud.quantize.artefact_runner import ArtefactRunner
+from cloud.quantize.debug_report import read_debug
 from cloud.quantize.gate_run import GateJob, gate_run
 from cloud.quantize.golden import choose_golden, golden_tolerance
 from cloud.quantize.int8 import Prepared, quantize, quantize_int8
@@ -23,13 +25,16 @@ from cloud.quantize.quantize_run import QuantizeJob, parse_methods, quantize_run
 from cloud.quantize.ranges import Calibration, measure_ranges
 from cloud.quantize.scheme import Scheme
 from cloud.registry.blobs import sha256_of
-from cloud.registry.bundle import BundleContent, open_bundle, read_file
+from cloud.registry.bundle import BundleContent, open_bundle, read_file, unpack_bundle
 from cloud.registry.held_out_records import HeldOutRecords
 from cloud.registry.keys import init_keys
 from cloud.registry.release import Registry
 from cloud.registry.resources import measure as measure_memory
+from cloud.retrain.checkpoint import load_weights
 from cloud.retrain.dataset import Sample
+from cloud.retrain.models.build import build_model
 from cloud.retrain.release_run import RunReleaser
+from cloud.retrain.run_artefacts import artefacts_of
 from cloud.retrain.run_folder import DatasetEntry, QuantizeReport, RunFolder, Split
 from cloud.retrain.train import train
 from contract.errors import BadDataset, BadModel, InvalidConfig, NotFound
@@ -383,3 +388,74 @@ def test_unknown_calibration_is_refused() -> None:
     assert parse_methods("minmax, percentile") == (Calibration.MINMAX, Calibration.PERCENTILE)
     with pytest.raises(InvalidConfig, match="magic"):
         parse_methods("magic")
+
+
+@pytest.fixture(scope="module")
+def every(trained: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """The run quantized in every way there is."""
+    run = RunFolder(shutil.copytree(trained.root, tmp_path_factory.mktemp("every") / "run"))
+    job = QuantizeJob(
+        str(run.root), (Calibration.MINMAX,), 24, threads=1, alpha=0.3, schemes=tuple(Scheme), fp16=True, debug=True
+    )
+    quantize_run(job, SystemClock())
+    return run
+
+
+def test_every_artefact_has_its_own_thresholds_and_figures(every: RunFolder) -> None:
+    report = every.quantize_report()
+    assert [each.file for each in report.artefacts] == ["fp32.onnx", "int8.onnx", "int8.s8s8.onnx", "fp16.onnx"]
+    for each in report.artefacts:
+        assert each.thresholds is not None and each.passes and each.agreement_with_fp32 >= 0.95
+        assert each.size_bytes == (every.root / each.file).stat().st_size and each.unhindered_ms > 0
+    assert {each.scheme for each in report.sweep} == {"u8s8", "s8s8"}
+    assert report.ships not in report.also and len(report.also) == 3
+    assert any("too few to fit a temperature" in warning for warning in report.warnings)
+    debug = read_debug(every)
+    assert debug.artefact == "int8.onnx" and debug.tensors[0].sqnr_db <= debug.tensors[-1].sqnr_db
+    # Asked for less, the next call leaves nothing behind that is not in its report.
+    less = RunFolder(shutil.copytree(every.root, every.root.parent / "less"))
+    quantize_run(QuantizeJob(str(less.root), (Calibration.MINMAX,), 24, threads=1), SystemClock())
+    assert not (less.root / "int8.s8s8.onnx").exists() and not less.fp16.exists()
+
+
+def test_torch_full_precision_and_int8_answer_golden_inputs_alike(every: RunFolder) -> None:
+    info = every.info()
+    pixels, _ = every.load_golden()
+    model = build_model(info.recipe, info.preprocess.channels, len(info.labels), info.preprocess.height)
+    load_weights(model, every.checkpoint)
+    tensors = np.concatenate([preprocess(each, info.preprocess) for each in pixels])
+    with torch.no_grad():
+        trained = model.eval()(torch.from_numpy(tensors)).scores.numpy()
+    assert np.abs(ArtefactRunner(every.fp32, info.preprocess).scores(list(pixels)) - trained).max() <= 1e-3
+    for file in ("int8.onnx", "int8.s8s8.onnx", "fp16.onnx"):
+        scores = ArtefactRunner(every.root / file, info.preprocess).scores(list(pixels))
+        assert np.abs(scores - trained).max() <= 0.05 * np.ptp(trained)
+        assert np.array_equal(scores.argmax(1), trained.argmax(1))
+
+
+def test_release_carries_further_artefacts_which_every_station_checks(every: RunFolder, tmp_path: Path) -> None:
+    registry, keys = Registry(tmp_path / "registry"), init_keys(tmp_path / "keys")
+    releaser = RunReleaser(registry, keys, tmp_path / "runs", lambda: 1_795_200_000.0, lambda content: 1.0)
+    released = releaser.release(every.root, "v1", "a test", also=("s8s8", "fp32"))
+    folder = tmp_path / "unpacked"
+    folder.mkdir()
+    manifest = unpack_bundle(registry.blobs.path(released.digest), folder)
+    assert [(each.precision, each.scheme) for each in manifest.artefacts] == [
+        ("int8", "u8s8"),
+        ("int8-symmetric", "s8s8"),
+        ("fp32", ""),
+    ]
+    assert [each.thresholds is None for each in manifest.artefacts] == [True, False, False]
+    assert all(manifest.guarantees(each) for each in manifest.artefacts)
+    card = (folder / "model_card.md").read_text()
+    assert "S8S8 symmetric" in card and "Not shipped: `fp16.onnx`" in card
+    with pytest.raises(InvalidConfig, match="no artefact 'u4s4'"):
+        releaser.release(every.root, "v2", "a test", also=("u4s4",))
+    broken = RunFolder(shutil.copytree(every.root, tmp_path / "broken"))
+    _swap_first_two_labels(broken.root / "int8.s8s8.onnx")
+    with pytest.raises(BadModel, match=r"int8\.s8s8\.onnx names golden input \d otherwise"):
+        releaser.release(broken.root, "v3", "a test", also=("s8s8",))
+    report = every.quantize_report()
+    bad = tuple(msgspec.structs.replace(each, passes=each.scheme != "s8s8") for each in report.artefacts)
+    with pytest.raises(InvalidConfig, match="loses too much accuracy"):
+        artefacts_of(every.info(), msgspec.structs.replace(report, artefacts=bad), ("s8s8",))
