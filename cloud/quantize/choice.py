@@ -18,7 +18,7 @@ from dataclasses import dataclass
 # two precisions by less, and a quarter of the bytes is a gain everywhere; a retrain that changed precision would be no delta.
 _EQUAL = 1.25
 # Nor is what preparing a frame takes anyway worth a file four times as large.
-_EQUAL_MS = 0.2
+_EQUAL_MS = 0.3
 _ROUNDING = 1e-9
 
 

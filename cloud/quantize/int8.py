@@ -149,8 +149,8 @@ def save_model(model: onnx.ModelProto, file: Path) -> None:
 def _simplify(file: Path, simple: Path) -> None:
     try:
         quant_pre_process(str(file), str(simple))
-    except Exception:
-        # Its symbolic shapes stumble (with whatever they stumbled over) on reductions whose axes are an input, as opset 18 has
+    except (AttributeError, TypeError, ValueError, AssertionError, RuntimeError, KeyError, IndexError):
+        # Its symbolic shapes stumble, and say nothing of it, on reductions whose axes are an input, as opset 18 has
         # them; ONNX's own shape inference, which follows anyway, is enough for all but transformers.
         quant_pre_process(str(file), str(simple), skip_symbolic_shape=True)
 

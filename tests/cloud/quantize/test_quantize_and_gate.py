@@ -48,6 +48,7 @@ from contract.manifest import (
     encode_manifest,
 )
 from contract.preprocess import preprocess
+from tests.cloud.quantize.even_clock import EvenClock
 from tests.cloud.retrain.pictures import LABELS, picture, quick_job, write_folders
 
 
@@ -55,7 +56,7 @@ from tests.cloud.retrain.pictures import LABELS, picture, quick_job, write_folde
 def trained(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     folder = tmp_path_factory.mktemp("quantized")
     train(quick_job(write_folders(folder / "data", 36), folder / "run"), SystemClock())
-    quantize_run(QuantizeJob(str(folder / "run"), images=24, threads=1, alpha=0.3), SystemClock())
+    quantize_run(QuantizeJob(str(folder / "run"), images=24, threads=1, alpha=0.3), EvenClock())
     return RunFolder(folder / "run")
 
 
@@ -139,7 +140,7 @@ def child(trained: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> RunFo
     train(
         msgspec.structs.replace(quick_job(folder, folder), data=None, parent=str(trained.root), seed=1), SystemClock()
     )
-    quantize_run(QuantizeJob(str(folder), images=24, threads=1, alpha=0.3), SystemClock())
+    quantize_run(QuantizeJob(str(folder), images=24, threads=1, alpha=0.3), EvenClock())
     return RunFolder(folder)
 
 
@@ -188,11 +189,11 @@ def test_run_whose_parent_is_gone_is_quantized_by_itself_and_a_damaged_parent_is
     run, parent = RunFolder(shutil.copytree(child.root, tmp_path / "run")), tmp_path / "parent"
     run.save_info(msgspec.structs.replace(run.info(), parent=str(parent)))
     job = QuantizeJob(str(run.root), methods=(Calibration.MINMAX,), images=24, threads=1, alpha=0.3)
-    quantize_run(job, SystemClock())
+    quantize_run(job, EvenClock())
     parent.mkdir()
     (parent / "int8.onnx").write_bytes(trained.int8.read_bytes()[:5000])
     with pytest.raises(BadModel, match=r"the parent's .*int8\.onnx cannot be read"):
-        quantize_run(job, SystemClock())
+        quantize_run(job, EvenClock())
 
 
 def test_golden_images_of_several_sizes_and_many_labels_are_one_array(trained: RunFolder) -> None:
@@ -220,7 +221,7 @@ def test_calibration_that_gives_up_is_noted_and_the_others_go_on(
         return measure_ranges(model, tensors, method, scheme)
 
     monkeypatch.setattr(sweep_module, "measure_ranges", too_many_bins)
-    report = quantize_run(QuantizeJob(str(run.root), images=12, threads=1), SystemClock())
+    report = quantize_run(QuantizeJob(str(run.root), images=12, threads=1), EvenClock())
     assert report.artefacts[1].method == "minmax"
     assert sum("Too many bins" in s.failure for s in report.sweep) == 2
 
@@ -244,7 +245,7 @@ def test_int8_that_loses_accuracy_does_not_ship(run: RunFolder, monkeypatch: pyt
 
     monkeypatch.setattr(sweep_module, "quantize", ruin)
     job = QuantizeJob(str(run.root), (Calibration.MINMAX,), images=12, threads=1, search_s=0, qat_steps=0)
-    report = quantize_run(job, SystemClock())
+    report = quantize_run(job, EvenClock())
     assert report.ships == "fp32.onnx" and not report.artefacts[1].passes and report.also == ()
     pixels, scores = run.load_golden()
     fp32 = ArtefactRunner(run.fp32, run.info().preprocess, threads=1)
@@ -397,7 +398,7 @@ def every(trained: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> RunFo
     job = QuantizeJob(
         str(run.root), (Calibration.MINMAX,), 24, threads=1, alpha=0.3, schemes=tuple(Scheme), fp16=True, debug=True
     )
-    quantize_run(job, SystemClock())
+    quantize_run(job, EvenClock())
     return run
 
 
@@ -414,7 +415,7 @@ def test_every_artefact_has_its_own_thresholds_and_figures(every: RunFolder) -> 
     assert debug.artefact == "int8.onnx" and debug.tensors[0].sqnr_db <= debug.tensors[-1].sqnr_db
     # Asked for less, the next call leaves nothing behind that is not in its report.
     less = RunFolder(shutil.copytree(every.root, every.root.parent / "less"))
-    quantize_run(QuantizeJob(str(less.root), (Calibration.MINMAX,), 24, threads=1), SystemClock())
+    quantize_run(QuantizeJob(str(less.root), (Calibration.MINMAX,), 24, threads=1), EvenClock())
     assert not (less.root / "int8.s8s8.onnx").exists() and not less.fp16.exists()
 
 
