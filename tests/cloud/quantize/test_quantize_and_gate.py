@@ -11,6 +11,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 
+from agent.commands.selftest import selftest
 from cloud.clock import SystemClock
 from cloud.gate.corruptions import mean_blur
 from cloud.gate.scorecard import GateReport
@@ -33,6 +34,7 @@ from cloud.registry.resources import measure as measure_memory
 from cloud.retrain.checkpoint import load_weights
 from cloud.retrain.dataset import Sample
 from cloud.retrain.models.build import build_model
+from cloud.retrain.progress import Progress
 from cloud.retrain.release_run import RunReleaser
 from cloud.retrain.run_artefacts import artefacts_of
 from cloud.retrain.run_folder import DatasetEntry, QuantizeReport, RunFolder, Split
@@ -448,6 +450,8 @@ def test_release_carries_further_artefacts_which_every_station_checks(every: Run
     ]
     assert [each.thresholds is None for each in manifest.artefacts] == [True, False, False]
     assert all(manifest.guarantees(each) for each in manifest.artefacts)
+    answer = selftest(folder)
+    assert answer.ok and answer.artefacts == 3 and answer.decisions > 0
     card = (folder / "model_card.md").read_text()
     assert "S8S8 symmetric" in card and "Not shipped: `fp16.onnx`" in card
     with pytest.raises(InvalidConfig, match="no artefact 'u4s4'"):
@@ -460,3 +464,15 @@ def test_release_carries_further_artefacts_which_every_station_checks(every: Run
     bad = tuple(msgspec.structs.replace(each, passes=each.scheme != "s8s8") for each in report.artefacts)
     with pytest.raises(InvalidConfig, match="loses too much accuracy"):
         artefacts_of(every.info(), msgspec.structs.replace(report, artefacts=bad), ("s8s8",))
+
+
+def test_int8_that_falls_short_is_searched_and_trained_before_it_is_given_up(run: RunFolder) -> None:
+    said: list[Progress] = []
+    # Nobody gains half of all images: whatever is tried is not enough.
+    job = QuantizeJob(str(run.root), (Calibration.MINMAX,), 12, max_drop=-0.5, threads=1, search_s=30, qat_steps=4)
+    report = quantize_run(job, EvenClock(), said.append)
+    assert {"exclude nodes", "train for int8"} <= {each.stage for each in said}
+    assert report.ships == "fp32.onnx" and not report.artefacts[1].passes
+    assert any("no nodes whose exclusion loses at most -0.5 were found in 5 tries" in each for each in report.warnings)
+    trained_on = report.artefacts[1].qat_steps == 4
+    assert trained_on or any("4 steps of quantization-aware training made it no better" in w for w in report.warnings)
