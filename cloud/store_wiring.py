@@ -98,18 +98,24 @@ def make_releaser(settings: CloudSettings, keys: Keys) -> Any:
 
 
 def release_run(
-    settings: CloudSettings, run: Path, version: str, override_gate: str, actor: str, retire_older: str = ""
+    settings: CloudSettings,
+    run: Path,
+    version: str,
+    override_gate: str,
+    actor: str,
+    retire_older: str = "",
+    also: tuple[str, ...] = (),
 ) -> ReleasedVersion:
     """Release a run and put it on record.
 
     `retire_older`: why no bundle released before may ever run again on a station that committed this one; "" for an ordinary
-    release.
+    release. `also`: artefacts that the bundle carries behind the one that ships.
     """
     releaser = make_releaser(settings, load_keys(settings.path(settings.keys)))
     stores = open_stores(settings)
     running = [status.bundle for status in stores.stations.status() if status.bundle]
     released: ReleasedVersion = releaser.release(
-        run, version, override_gate, running=running, raise_counter=bool(retire_older)
+        run, version, override_gate, running=running, raise_counter=bool(retire_older), also=also
     )
     why = f", gate overridden: {override_gate}" if override_gate else ""
     why += f", older bundles must never run again: {retire_older}" if retire_older else ""

@@ -89,13 +89,15 @@ def selftest(folder: Path) -> _Answer:
     """Return the answer for the bundle unpacked in `folder`.
 
     Every artefact must load and answer with finite scores. The first one's must match the golden scores, and decide every
-    golden input as they do: a tolerance that is wide enough for any answer lets no other decision through.
+    golden input as they do: a tolerance that is wide enough for any answer lets no other decision through. One behind it that has
+    thresholds of its own, and so may pass parts, must name the inputs that the first is sure of as it does; its scores are its own.
 
     Raises:
         BadBundle: a file is missing, changed, or no golden file.
         BadModel: an artefact does not load, or answers otherwise than it must.
     """
     from agent.slots.unpacked import open_folder
+    from contract.golden_behind import first_disagreement
 
     began_s, before_mib = time.monotonic(), peak_memory_mib()
     bundle = open_folder(folder)
@@ -114,6 +116,13 @@ def selftest(folder: Path) -> _Answer:
                 )
             for at, (mine, theirs) in enumerate(zip(scores, golden, strict=True)):
                 decisions += _compare_decisions(manifest, artefact, at, mine, theirs)
+        elif golden is not None and artefact.thresholds is not None:
+            at_odds = first_disagreement(scores, golden, artefact.output)
+            if at_odds is not None:
+                raise BadModel(
+                    f"'{artefact.file}' names golden input {at_odds} otherwise than the first artefact, which is sure of it",
+                    hint="this machine's runtime computes otherwise than the gate's",
+                )
     return _Answer(
         True,
         bundle.digest,

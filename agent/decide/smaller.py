@@ -15,12 +15,16 @@ def smaller_artefacts(manifest: Manifest, in_use: Artefact) -> tuple[Artefact, .
     read (`output`) is its own and travels along. Bytes stand for time: within one bundle the artefacts are one network in
     several precisions.
 
-    A bundle has one pair of thresholds. `cloud/quantize/quantize_run.py` chooses them on the scores of the one artefact that
-    ships, which stands first, by Learn-then-Test: the bound on missed defects among automatic PASSes is about *those* scores.
-    Another precision shifts them, so the bound says nothing of it, even where its accuracy is as good. It holds only when what
-    is fallen to is the first artefact itself.
+    The manifest's thresholds are chosen on the scores of the artefact that stands first, by Learn-then-Test: the bound on missed
+    defects among automatic PASSes is about *those* scores. Another precision shifts them, so the bound says nothing of it, even
+    where its accuracy is as good, unless it has thresholds of its own (`Artefact.thresholds`).
     """
     sizes = {entry.name: entry.size_bytes for entry in manifest.files}
     enough = _WORTH_IT * sizes[in_use.file]
-    found = [a for a in manifest.artefacts if a != in_use and sizes[a.file] <= enough]
+    # S8S8 is for TensorRT: a CPU takes four times as long for it.
+    found = [
+        a
+        for a in manifest.artefacts
+        if a != in_use and sizes[a.file] <= enough and (a.scheme != "s8s8" or in_use.scheme == "s8s8")
+    ]
     return tuple(sorted(found, key=lambda artefact: sizes[artefact.file]))

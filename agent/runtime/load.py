@@ -18,6 +18,7 @@ from contract.manifest import Artefact, Manifest, RuntimeKind
 from contract.preprocess import PreprocessSpec
 
 _CPU = Choice(Provider.CPU, Provider.CPU)
+_FOR_TENSORRT = "s8s8"
 
 
 def load_runtime(
@@ -84,12 +85,14 @@ class ModelLoader:
         self._builds: EngineBuilds | None = None
 
     def load(self, folder: Path, manifest: Manifest) -> tuple[Runtime, Artefact]:
-        """Return the first artefact of `manifest` that loads, and which it is.
+        """Return the first artefact of `manifest`, `in_order` for this station, that loads, and which it is.
 
         Raises:
             BadModel: none does; the message is the first one's.
         """
-        return _first(manifest, lambda artefact: self._load(folder, manifest, artefact), self._say)
+        return _first(
+            manifest, lambda artefact: self._load(folder, manifest, artefact), self._say, self._has_tensorrt()
+        )
 
     def engine_states(self) -> dict[str, BuildState]:
         """Return how the TensorRT engines of late stand, by key."""
@@ -118,6 +121,9 @@ class ModelLoader:
         """Stop building."""
         if self._builds is not None:
             self._builds.close()
+
+    def _has_tensorrt(self) -> bool:
+        return self._provider in ("auto", "tensorrt") and Provider.TENSORRT.value in available_providers()
 
     def _load(self, folder: Path, manifest: Manifest, artefact: Artefact) -> Runtime:
         choice = _CPU
@@ -167,11 +173,26 @@ class ModelLoader:
         return serving
 
 
+def in_order(manifest: Manifest, *, tensorrt: bool) -> tuple[Artefact, ...]:
+    """Return `manifest`'s artefacts in the order in which to try them.
+
+    The first one is the one to run, but for an S8S8 one, made for TensorRT: there it comes before all others; elsewhere, unless it
+    is the first itself, behind them, as a CPU may take longer for it than for full precision.
+    """
+    if tensorrt:
+        return tuple(sorted(manifest.artefacts, key=lambda artefact: artefact.scheme != _FOR_TENSORRT))
+    first, *others = manifest.artefacts
+    return (first, *sorted(others, key=lambda artefact: artefact.scheme == _FOR_TENSORRT))
+
+
 def _first(
-    manifest: Manifest, load: Callable[[Artefact], Runtime], say: Callable[[str], None] = lambda _: None
+    manifest: Manifest,
+    load: Callable[[Artefact], Runtime],
+    say: Callable[[str], None] = lambda _: None,
+    tensorrt: bool = False,
 ) -> tuple[Runtime, Artefact]:
     first: BadModel | None = None
-    for artefact in manifest.artefacts:
+    for artefact in in_order(manifest, tensorrt=tensorrt):
         try:
             loaded = load(artefact)
         except BadModel as error:

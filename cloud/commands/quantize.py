@@ -1,8 +1,9 @@
-"""plumbline-cloud quantize: a trained run's int8 artefact, thresholds and golden vectors, with figures."""
+"""plumbline-cloud quantize: a trained run's artefacts, with thresholds and figures, and golden vectors of the one that ships."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from cloud.commands.output import Subparsers, print_json, print_table
 
@@ -11,8 +12,9 @@ def register(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         "quantize",
-        help="make and measure a trained run's int8 artefact",
-        epilog="example: plumbline-cloud quantize runs/base\n\nthen:    plumbline-cloud gate runs/base",
+        help="make and measure a trained run's int8 artefacts, and choose the one that ships",
+        epilog="example: plumbline-cloud quantize runs/base\n         plumbline-cloud quantize runs/base --schemes u8s8,s8s8 --fp16"
+        " --debug\n\nthen:    plumbline-cloud gate runs/base",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run_folder", metavar="RUN", help="a trained run folder")
@@ -29,6 +31,33 @@ def register(subparsers: Subparsers) -> None:
         help="share of defects allowed among automatic PASSes (default %(default)s)",
     )
     parser.add_argument("--delta", type=float, default=0.1, help="chance that this promise fails (default %(default)s)")
+    parser.add_argument(
+        "--schemes",
+        default="u8s8",
+        help="u8s8, for CPUs, is always made; s8s8 is for TensorRT (default %(default)s)",
+    )
+    parser.add_argument("--fp16", action="store_true", help="make an artefact of 16 bits too")
+    parser.add_argument(
+        "--max-drop",
+        type=float,
+        default=0.01,
+        help="accuracy that an artefact may lose on the calibration split and still ship (default %(default)s)",
+    )
+    parser.add_argument(
+        "--exclude", metavar="NODE", action="append", default=[], help="leave this node in full precision; repeatable"
+    )
+    parser.add_argument(
+        "--search-s",
+        type=float,
+        default=60.0,
+        help="seconds to look for nodes to leave in full precision when int8 loses too much (default %(default)s)",
+    )
+    parser.add_argument(
+        "--qat-steps",
+        type=int,
+        help="steps of training with int8's rounding when it still does; 0 for none (default: the recipe's, or 200)",
+    )
+    parser.add_argument("--debug", action="store_true", help="show what each tensor loses to int8, the worst first")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     parser.set_defaults(run=run)
 
@@ -36,53 +65,46 @@ def register(subparsers: Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Quantize."""
     # Here, so that --help does not load what quantizing needs.
-    from cloud.quantize.quantize_run import QuantizeJob, parse_methods
+    from cloud.commands.quantize_view import (
+        COLUMNS,
+        DEBUG_COLUMNS,
+        artefact_row,
+        quantize_json,
+        tensor_row,
+    )
+    from cloud.quantize.debug_report import read_debug
+    from cloud.quantize.job import QuantizeJob, check_job, parse_methods, parse_schemes
     from cloud.retrain.launch import launch_quantize
     from cloud.retrain.progress import show_progress
+    from cloud.retrain.run_folder import RunFolder
 
     job = QuantizeJob(
-        args.run_folder, parse_methods(args.methods), images=args.images, alpha=args.alpha, delta=args.delta
+        args.run_folder,
+        parse_methods(args.methods),
+        images=args.images,
+        max_drop=args.max_drop,
+        alpha=args.alpha,
+        delta=args.delta,
+        schemes=parse_schemes(args.schemes),
+        fp16=args.fp16,
+        exclude=tuple(args.exclude),
+        search_s=args.search_s,
+        qat_steps=args.qat_steps,
+        debug=args.debug,
     )
+    check_job(job)
     report = launch_quantize(job, show_progress)
+    debug = read_debug(RunFolder(Path(args.run_folder))) if args.debug else None
     if args.json:
-        print_json(
-            {
-                "run": args.run_folder,
-                "ships": report.ships,
-                "artefacts": {
-                    a.precision: {
-                        "file": a.file,
-                        "method": a.method,
-                        "accuracy": a.accuracy,
-                        "drift_accuracy": a.drift_accuracy,
-                        "agreement_with_fp32": a.agreement_with_fp32,
-                        "size_bytes": a.size_bytes,
-                        "median_ms": a.median_ms,
-                    }
-                    for a in report.artefacts
-                },
-                "thresholds": {
-                    "pass_at": report.thresholds.pass_at,
-                    "reject_at": report.thresholds.reject_at,
-                    "method": report.thresholds.method,
-                },
-                "seconds": report.seconds,
-            }
-        )
+        print_json(quantize_json(args.run_folder, report, debug))
         return 0
-    rows = [
-        (
-            a.file,
-            a.method,
-            f"{a.accuracy:.4f}" if a.accuracy is not None else "-",
-            f"{a.drift_accuracy:.4f}" if a.drift_accuracy is not None else "-",
-            f"{a.agreement_with_fp32:.4f}",
-            f"{a.size_bytes / 1024:.0f} KiB",
-            f"{a.median_ms:.2f} ms",
-        )
-        for a in report.artefacts
-    ]
-    print_table(("artefact", "calibration", "accuracy", "drifted", "agreement", "size", "median latency"), rows)
+    print_table(COLUMNS, [artefact_row(each) for each in report.artefacts])
+    if debug is not None:
+        print_table(DEBUG_COLUMNS, [tensor_row(each) for each in debug.tensors])
+    for warning in report.warnings:
+        print(f"warning: {warning}")
     print(f"{report.ships} ships; pass at {report.thresholds.pass_at:g}: {report.thresholds.method}")
+    if report.also:
+        print(f"a release may carry too: {', '.join(report.also)}")
     print(f"next: plumbline-cloud gate {args.run_folder}")
     return 0

@@ -29,6 +29,13 @@ def register(subparsers: Subparsers) -> None:
         default="",
         help="no bundle released before may ever run again on a station that kept this one; there is no way back",
     )
+    parser.add_argument(
+        "--also",
+        action="append",
+        default=[],
+        metavar="ARTEFACT",
+        help="carry this one behind the first: s8s8 (for TensorRT), fp16 or fp32; repeatable",
+    )
     parser.add_argument("--actor", default="operator", help="who releases it, for the audit log (default %(default)s)")
     parser.add_argument("--config", type=Path, default=Path("cloud.toml"), help="cloud.toml (default %(default)s)")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -41,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
     settings = load_settings(args.config)
     released = store_wiring.release_run(
-        settings, args.run_folder, args.version, args.override_gate, args.actor, args.retire_older
+        settings, args.run_folder, args.version, args.override_gate, args.actor, args.retire_older, tuple(args.also)
     )
     from cloud.registry.catalog import ReleaseState
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,8 @@ class ArtefactRunner:
         self._session = open_session(file, threads=threads)
         first = self._session.get_inputs()[0]
         self._input = first.name
+        # Further outputs (an embedding, an activation map) cost time and are nobody's here.
+        self._output = self._session.get_outputs()[0].name
         self._batch = _BATCH if not isinstance(first.shape[0], int) else 1
 
     def scores(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
@@ -53,20 +54,12 @@ class ArtefactRunner:
 
     def _run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         try:
-            scores = np.asarray(self._session.run(None, {self._input: batch})[0])
+            scores = np.asarray(self._session.run([self._output], {self._input: batch})[0])
         except _ORT_ERRORS as error:
             raise BadModel(f"{self.file.name} refused its input: {error}", hint="check its preprocessing") from error
         if scores.ndim != 2 or len(scores) != len(batch):
             raise BadModel(f"{self.file.name} answered {list(scores.shape)} for {len(batch)} images")
         return np.asarray(scores, np.float32)
-
-
-@dataclass(frozen=True, slots=True)
-class Latency:
-    """Wall time of one inference, batch 1, one thread, without preprocessing."""
-
-    median_ms: float
-    runs: int
 
 
 def open_session(file: Path, *, threads: int) -> onnxruntime.InferenceSession:

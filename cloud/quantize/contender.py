@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloud.retrain.dataset import Sample
-from cloud.retrain.run_folder import Head, RunFolder
+from cloud.retrain.run_folder import RunFolder
+from cloud.retrain.run_output import output_of
 from contract.decode import softmax
 from contract.errors import BadBundle, BadModel, NotFound
 from contract.manifest import MANIFEST_NAME, Label, LabelKind, OutputKind, RuntimeKind, Thresholds, decode_manifest
@@ -100,7 +101,7 @@ def load_contender(folder: Path) -> Contender:
         folder / report.ships,
         info.labels,
         info.preprocess,
-        OutputKind.INDEPENDENT if info.recipe.head is Head.MULTI else OutputKind.LOGITS,
+        output_of(info),
         (ships.thresholds if ships is not None else None) or report.thresholds,
         run.load_golden(),
         report.golden_max_abs_error,

@@ -6,14 +6,15 @@ import itertools
 
 import onnx
 
+from cloud.quantize.float_tail import float_tail
 from cloud.retrain.export_graph import FLOAT_PREFIX, STEM_PREFIX
 
 
-def float_parts(model: onnx.ModelProto, *, stem: bool) -> list[str]:
+def float_parts(model: onnx.ModelProto, *, stem: bool) -> tuple[str, ...]:
     """Return the names of the nodes to leave out of quantization, and make `model` ready for that.
 
-    The last steps ("float.") always: 8 bits of a sigmoid's answer are 1/256 apart. (A class map is a picture, 8 bits do.) The
-    `stem` on CPUs: ONNX Runtime gathers an int8 convolution's patches value by value, which for 1 or 3 channels is 7 times
+    What follows the last weights always, whatever network it is of: 8 bits of a sigmoid's answer are 1/256 apart. (A class map is
+    a picture, 8 bits do.) The `stem` on CPUs: ONNX Runtime gathers an int8 convolution's patches value by value, which for 1 or 3 channels is 7 times
     slower than floats, and was half the time of the whole network. Its pooling is put before its ReLU, which answers the same:
     otherwise ONNX Runtime moves the step to 8 bits in front of the pooling, and pools bytes 100 times slower than floats (1.31:
     9.7 ms where 0.08 ms would do).
@@ -24,7 +25,8 @@ def float_parts(model: onnx.ModelProto, *, stem: bool) -> list[str]:
     if stem:
         _pool_before_relu(model)
     prefixes = (FLOAT_PREFIX, STEM_PREFIX) if stem else (FLOAT_PREFIX,)
-    return [node.name for node in model.graph.node if node.name.startswith(prefixes)]
+    named = {node.name for node in model.graph.node if node.name.startswith(prefixes)}
+    return tuple(sorted(named | set(float_tail(model))))
 
 
 def _pool_before_relu(model: onnx.ModelProto) -> None:

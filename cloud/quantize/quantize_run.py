@@ -1,4 +1,4 @@
-"""Quantize a trained run: sweep calibrations, choose thresholds, measure, write golden vectors.
+"""Quantize a trained run: make artefacts, give each its temperature and thresholds, measure, choose, write golden vectors.
 
 `python -m cloud.quantize.quantize_run JOB.json` is the same in a process of its own.
 """
@@ -14,93 +14,73 @@ from numpy.typing import NDArray
 
 from cloud.clock import SystemClock
 from cloud.ports.clock import Clock
+from cloud.quantize.artefact_figures import Artefact, figures_of, tune
 from cloud.quantize.artefact_runner import ArtefactRunner
-from cloud.quantize.calibration import stratified
+from cloud.quantize.choice import Contestant, choose_winner
+from cloud.quantize.debug_report import compare_tensors
 from cloud.quantize.golden import choose_golden, golden_tolerance
-from cloud.quantize.int8 import Calibration, quantize_int8
-from cloud.quantize.measure import median_latency_ms, share_equal
-from cloud.quantize.thresholds import choose_thresholds
-from cloud.retrain.dataset import Dataset, Sample, reload_dataset
+from cloud.quantize.int8 import prepare, save_model
+from cloud.quantize.job import QuantizeJob, parse_methods, read_job
+from cloud.quantize.measure import latencies
+from cloud.quantize.ranges import check_inputs, constant_tensors
+from cloud.quantize.scheme import RULES, Scheme
+from cloud.quantize.sensitive_nodes import COMPARED_IMAGES, exclude_nodes
+from cloud.quantize.slices import Slices
+from cloud.quantize.sweep import Judge, Made, sweep
+from cloud.quantize.temperature import write_temperature
+from cloud.retrain.dataset import reload_dataset
 from cloud.retrain.progress import OnProgress, Progress, ignore_progress, print_progress, run_job
-from cloud.retrain.reviewed import is_reviewed
-from cloud.retrain.run_folder import ArtefactFigures, QuantizeReport, RunFolder, RunInfo, Split, SweepFigures, publish
-from contract.decode import softmax
-from contract.errors import BadDataset, BadModel, InvalidConfig
+from cloud.retrain.run_folder import QuantizeReport, RunFolder, RunInfo, SweepFigures, publish
+from cloud.retrain.run_output import output_of
+from contract.errors import BadModel
 from contract.preprocess import preprocess
 
+__all__ = ["QuantizeJob", "main", "parse_methods", "quantize_run"]
 
-class QuantizeJob(msgspec.Struct, frozen=True):
-    """What to quantize, and how.
-
-    `methods`: calibrations to try. `images`: how many training images calibrate. `max_drop`: accuracy that int8 may lose on the
-    calibration split before fp32 ships instead. `alpha`, `delta`: the promise behind `pass_at` (see thresholds).
-    """
-
-    run: str
-    methods: tuple[Calibration, ...] = tuple(Calibration)
-    images: int = 96
-    max_drop: float = 0.01
-    alpha: float = 0.02
-    delta: float = 0.1
-    seed: int = 0
-    threads: int = 2
+# Below this, one odd image stretches every range.
+_FEW_IMAGES = 10
+_DEFAULT_QAT_STEPS = 200
 
 
 def quantize_run(job: QuantizeJob, clock: Clock, on_progress: OnProgress = ignore_progress) -> QuantizeReport:
-    """Make int8.onnx, golden.npz and quantize.json in a trained run folder.
+    """Make int8.onnx (and further artefacts), golden.npz and quantize.json in a trained run folder.
 
     Raises:
         NotFound: the folder holds no trained run.
         BadDataset: an image of the run is gone or has changed, or there are none to measure on.
-        BadModel: no calibration gives a model.
+        BadModel: no calibration gives a U8S8 model: the message says whether weights or images are at fault.
     """
     started = clock.monotonic()
     run = RunFolder(Path(job.run))
     info = run.info()
     on_progress(Progress("read images", 0, 1, ""))
-    dataset = reload_dataset(run.dataset(), info.labels)
-    slices = _Slices.of(dataset)
+    slices = Slices(reload_dataset(run.dataset(), info.labels), output_of(info))
+    write_temperature(run.fp32, 1.0)
     fp32 = ArtefactRunner(run.fp32, info.preprocess, threads=job.threads)
-    sweep = _sweep(job, run, info, slices, fp32, on_progress)
-    int8 = ArtefactRunner(run.int8, info.preprocess, threads=job.threads)
-    best = next(s for s in sweep if not s.failure)
-    fp32_accuracy = slices.accuracy(fp32.scores(slices.judging_pixels), slices.judging)
-    ships = run.int8.name if fp32_accuracy - best.accuracy <= job.max_drop else run.fp32.name
-    runner = int8 if ships == run.int8.name else fp32
-    on_progress(Progress("measure", 0, 1, f"{ships} ships"))
-    thresholds = choose_thresholds(
-        softmax(runner.scores(slices.judging_pixels)),
-        slices.truth(slices.judging),
-        info.labels,
-        alpha=job.alpha,
-        delta=job.delta,
-    )
-    reference = fp32.scores(slices.measuring_pixels)
-    artefacts = tuple(
-        _figures(r, precision, method, slices, reference, clock)
-        for r, precision, method in ((fp32, "fp32", "as trained"), (int8, "int8", best.method))
-    )
-    tolerance = _write_golden(job, run, runner, fp32, slices)
-    report = QuantizeReport(
-        artefacts, ships, thresholds, tuple(sweep), tolerance, round(clock.monotonic() - started, 3)
-    )
-    run.save_quantize_report(report)
-    on_progress(Progress("measure", 1, 1, f"int8 accuracy {artefacts[1].accuracy}"))
-    return report
+    judge = Judge(slices, info.preprocess, job.threads, fp32.scores(slices.judging_pixels))
+    warnings: list[str] = []
+    artefacts = [Artefact(run.fp32, "fp32", "as trained")]
+    swept: list[SweepFigures] = []
+    for scheme in (Scheme.U8S8, *(each for each in job.schemes if each is not Scheme.U8S8)):
+        try:
+            made, figures = _Making(job, run, info, judge, clock, on_progress, warnings).make(scheme)
+        except BadModel as error:
+            if scheme is Scheme.U8S8:
+                raise
+            warnings.append(error.one_line())
+            continue
+        swept += figures
+        rules = RULES[scheme]
+        save_model(made.model, run.root / rules.file)
+        artefacts.append(
+            Artefact(run.root / rules.file, "int8", made.said(), scheme.value, made.excluded, made.qat_steps)
+        )
+    if job.fp16:
+        from cloud.quantize.half import to_half
 
-
-def parse_methods(text: str) -> tuple[Calibration, ...]:
-    """Return the calibrations in a comma-separated list.
-
-    Raises:
-        InvalidConfig: one of them does not exist.
-    """
-    try:
-        return tuple(Calibration(name.strip()) for name in text.split(","))
-    except ValueError as error:
-        raise InvalidConfig(
-            f"'{text}' names a calibration that does not exist", hint=f"use {', '.join(c.value for c in Calibration)}"
-        ) from error
+        save_model(to_half(run.fp32), run.fp16)
+        artefacts.append(Artefact(run.fp16, "fp16", "cast to 16 bits"))
+    return _conclude(job, run, info, judge, artefacts, swept, warnings, clock, started, on_progress)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -109,82 +89,134 @@ def main(arguments: list[str] | None = None) -> int:
     if len(given) != 1:
         print("usage: python -m cloud.quantize.quantize_run JOB.json", file=sys.stderr)
         return 2
-    return run_job(lambda: quantize_run(_read_job(Path(given[0])), SystemClock(), print_progress))
+    return run_job(lambda: quantize_run(read_job(Path(given[0])), SystemClock(), print_progress))
 
 
-def _read_job(file: Path) -> QuantizeJob:
-    try:
-        return msgspec.json.decode(file.read_bytes(), type=QuantizeJob)
-    except (OSError, msgspec.DecodeError) as error:
-        raise InvalidConfig(f"{file} is no quantization job: {error}", hint="use 'plumbline-cloud quantize'") from error
+class _Making:
+    """Makes the int8 model of one scheme: the sweep; where that loses too much, some nodes in full precision; then fine-tuning."""
+
+    def __init__(
+        self,
+        job: QuantizeJob,
+        run: RunFolder,
+        info: RunInfo,
+        judge: Judge,
+        clock: Clock,
+        on_progress: OnProgress,
+        warnings: list[str],
+    ) -> None:
+        self._job, self._run, self._info, self._judge = job, run, info, judge
+        self._clock, self._on_progress, self._warnings = clock, on_progress, warnings
+        chosen = judge.slices.calibrating(job.images, job.seed)
+        self._tensors = [preprocess(sample.pixels, info.preprocess) for sample in chosen]
+
+    def make(self, scheme: Scheme) -> tuple[Made, tuple[SweepFigures, ...]]:
+        job, judge = self._job, self._judge
+        check_inputs(self._tensors)
+        prepared = prepare(self._run.fp32, scheme, parent=self._parents(scheme))
+        made, figures = sweep(prepared, self._tensors, job.methods, judge, self._on_progress, exclude=job.exclude)
+        self._warn(scheme, made)
+        if self._falls_short(made) and job.search_s > 0:
+            made, why = exclude_nodes(
+                made, self._tensors, judge, job.max_drop, self._clock, job.search_s, self._on_progress
+            )
+            self._warnings += [why] if why else []
+        steps = job.qat_steps
+        if steps is None:
+            steps = self._info.recipe.qat_steps or _DEFAULT_QAT_STEPS
+        if self._falls_short(made) and steps > 0:
+            # Here, as torch is heavy and hardly ever needed.
+            from cloud.quantize.fine_tuning import FineTuning
+
+            tuning = FineTuning(self._run, self._tensors, steps, job.seed, job.threads)
+            made, why = tuning.carry_out(made, judge, self._on_progress)
+            self._warnings += [why] if why else []
+        if job.debug and scheme is Scheme.U8S8:
+            report = compare_tensors(made.prepared, made.model, self._tensors[:COMPARED_IMAGES], RULES[scheme].file)
+            temporary = self._run.quantize_debug.with_suffix(".tmp")
+            temporary.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2))
+            publish(temporary, self._run.quantize_debug)
+        return made, figures
+
+    def _falls_short(self, made: Made) -> bool:
+        reference = self._judge.reference_accuracy()
+        return not Contestant("", made.accuracy, 0.0, 0).passes(reference, self._job.max_drop)
+
+    def _parents(self, scheme: Scheme) -> Path | None:
+        parent = _parent_of(self._info)
+        # Where every weight has moved, its old code is no use, and the step fitted to it a little worse.
+        if parent is None or self._info.recipe.warm_pull <= 0:
+            return None
+        file = parent.root / RULES[scheme].file
+        return file if file.is_file() else None
+
+    def _warn(self, scheme: Scheme, made: Made) -> None:
+        if scheme is not Scheme.U8S8:
+            return
+        if len(self._tensors) < _FEW_IMAGES:
+            self._warnings.append(f"only {len(self._tensors)} images calibrate: one odd image stretches every range")
+        still = constant_tensors(made.ranges)
+        if still:
+            self._warnings.append(
+                f"{len(still)} tensors hold one value on every calibration image, '{still[0]}' first: dead channels, or"
+                " images that hardly differ"
+            )
 
 
-class _Slices:
-    """The dataset by what each part of it decides here."""
-
-    def __init__(self, dataset: Dataset) -> None:
-        self._index_of = dataset.index_of()
-        self.train = dataset.of_split(Split.TRAIN)
-        # Without a calibration split the training images must do; the holdout never chooses anything.
-        self.judging = dataset.of_split(Split.CALIBRATION) or self.train
-        self.measuring = dataset.of_split(Split.HOLDOUT) or self.judging
-        self.drift = dataset.of_split(Split.DRIFT)
-        self.judging_pixels = [s.pixels for s in self.judging]
-        self.measuring_pixels = [s.pixels for s in self.measuring]
-
-    @classmethod
-    def of(cls, dataset: Dataset) -> _Slices:
-        slices = cls(dataset)
-        if not slices.judging or not slices.train:
-            raise BadDataset("the run's dataset has no training images", hint="train again")
-        return slices
-
-    def truth(self, samples: list[Sample]) -> NDArray[np.int64]:
-        return np.array([self._index_of[s.entry.label] for s in samples], np.int64)
-
-    def accuracy(self, scores: NDArray[np.float32], samples: list[Sample]) -> float:
-        return share_equal(scores.argmax(1), self.truth(samples))
-
-    def calibrating(self, count: int, seed: int) -> list[Sample]:
-        """Return images for calibration; reviewed ones get half, since int8 ranges must cover the drifted frames too."""
-        reviewed = [s for s in self.train if is_reviewed(s.entry)]
-        base = [s for s in self.train if not is_reviewed(s.entry)]
-        some = stratified(reviewed, count // 2, seed)
-        return stratified(base, count - len(some), seed) + some
-
-
-def _sweep(
-    job: QuantizeJob, run: RunFolder, info: RunInfo, slices: _Slices, fp32: ArtefactRunner, on_progress: OnProgress
-) -> list[SweepFigures]:
-    """Try every calibration, keep the best as int8.onnx, and return the figures, best first."""
-    tensors = [preprocess(s.pixels, info.preprocess) for s in slices.calibrating(job.images, job.seed)]
-    reference = fp32.scores(slices.judging_pixels)
-    parent = _parent_of(info)
-    # Where every weight has moved, its old code is no use, and the step fitted to it a little worse.
-    near = parent is not None and info.recipe.warm_pull > 0
-    beside = parent.int8 if parent is not None and near and parent.int8.is_file() else None
-    tried: list[tuple[SweepFigures, Path]] = []
-    for number, method in enumerate(job.methods):
-        on_progress(Progress("quantize", number, len(job.methods), method.value))
-        file = run.root / f"int8.{method.value}.tmp.onnx"
-        try:
-            quantize_int8(run.fp32, file, tensors, method, parent=beside)
-        except BadModel as error:
-            tried.append((SweepFigures(method.value, 0.0, 0.0, error.message), file))
-            continue
-        scores = ArtefactRunner(file, info.preprocess, threads=job.threads).scores(slices.judging_pixels)
-        agreement = share_equal(scores.argmax(1), reference.argmax(1))
-        figures = SweepFigures(method.value, agreement, slices.accuracy(scores, slices.judging))
-        tried.append((figures, file))
-    # Accuracy first; among equals the one closest to full precision; among those the first, which is the cheapest.
-    tried.sort(key=lambda t: (bool(t[0].failure), -t[0].accuracy, -t[0].agreement_with_fp32))
-    best, file = tried[0]
-    if best.failure:
-        raise BadModel(f"no calibration gave an int8 model: {best.failure}", hint="try --methods minmax")
-    publish(file, run.int8)
-    for _, other in tried[1:]:
-        other.unlink(missing_ok=True)
-    return [figures for figures, _ in tried]
+def _conclude(
+    job: QuantizeJob,
+    run: RunFolder,
+    info: RunInfo,
+    judge: Judge,
+    artefacts: list[Artefact],
+    swept: list[SweepFigures],
+    warnings: list[str],
+    clock: Clock,
+    started: float,
+    on_progress: OnProgress,
+) -> QuantizeReport:
+    """Tune and measure the artefacts, choose the one that ships, and write golden.npz and quantize.json."""
+    slices = judge.slices
+    on_progress(Progress("measure", 0, 1, f"{len(artefacts)} artefacts"))
+    tuned = [tune(each, info, slices, job) for each in artefacts]
+    warnings += [f"{tuned[0].why}"] if tuned[0].why else []
+    runners = [each.runner for each in tuned]
+    took = latencies(runners, slices.measuring_pixels[0], clock)
+    reference = runners[0].scores(slices.measuring_pixels)
+    figures = tuple(
+        figures_of(each, slices, reference, latency, tuned[0].judged_accuracy, job.max_drop)
+        for each, latency in zip(tuned, took, strict=True)
+    )
+    contestants = [
+        Contestant(
+            each.file, each.judged_accuracy, each.unhindered_ms, each.size_bytes, each.scheme != Scheme.S8S8.value
+        )
+        for each in figures
+    ]
+    ships = choose_winner(contestants, contestants[0], job.max_drop).file
+    place = next(number for number, each in enumerate(figures) if each.file == ships)
+    on_progress(Progress("measure", 0, 1, f"{ships} ships"))
+    # On one scale: what sets an artefact apart from full precision is rounding, not how sure the two are made.
+    apart = tuned[0].temperature / tuned[place].temperature
+    tolerance = _write_golden(job, run, runners[place], runners[0], apart, slices)
+    thresholds = figures[place].thresholds
+    assert thresholds is not None  # figures_of sets them
+    report = QuantizeReport(
+        figures,
+        ships,
+        thresholds,
+        tuple(swept),
+        tolerance,
+        round(clock.monotonic() - started, 3),
+        tuple(each.file for each in figures if each.file != ships and each.passes),
+        tuple(warnings),
+    )
+    for file in {rules.file for rules in RULES.values()} | {run.fp16.name}:
+        if file not in {each.file for each in figures}:
+            (run.root / file).unlink(missing_ok=True)  # of an earlier call that was asked for more
+    run.save_quantize_report(report)
+    on_progress(Progress("measure", 1, 1, f"{ships} accuracy {figures[place].accuracy}"))
+    return report
 
 
 def _parent_of(info: RunInfo) -> RunFolder | None:
@@ -192,35 +224,19 @@ def _parent_of(info: RunInfo) -> RunFolder | None:
     return RunFolder(Path(info.parent)) if info.parent else None
 
 
-def _figures(
-    runner: ArtefactRunner, precision: str, method: str, slices: _Slices, reference: NDArray[np.float32], clock: Clock
-) -> ArtefactFigures:
-    scores = runner.scores(slices.measuring_pixels)
-    drift = None
-    if slices.drift:
-        drift = slices.accuracy(runner.scores([s.pixels for s in slices.drift]), slices.drift)
-    return ArtefactFigures(
-        file=runner.file.name,
-        precision=precision,
-        method=method,
-        accuracy=slices.accuracy(scores, slices.measuring),
-        drift_accuracy=drift,
-        agreement_with_fp32=share_equal(scores.argmax(1), reference.argmax(1)),
-        size_bytes=runner.file.stat().st_size,
-        median_ms=median_latency_ms(runner, slices.measuring_pixels[0], clock),
-    )
-
-
 def _write_golden(
-    job: QuantizeJob, run: RunFolder, runner: ArtefactRunner, fp32: ArtefactRunner, slices: _Slices
+    job: QuantizeJob, run: RunFolder, runner: ArtefactRunner, fp32: ArtefactRunner, apart: float, slices: Slices
 ) -> float:
-    """Write golden.npz and return the error that a device may show."""
+    """Write golden.npz and return the error that a device may show. `apart`: what fp32's scores are on the artefact's scale."""
     labels = [label.name for label in run.info().labels]
     parent = _parent_of(run.info())
     golden = parent.load_golden() if parent is not None and parent.golden.is_file() else None
     pixels, scores = choose_golden(runner, slices.measuring, labels, seed=job.seed, parent=golden)
     run.save_golden(pixels, scores)
-    return golden_tolerance(scores, fp32.scores(list(pixels)) if runner is not fp32 else None)
+    if runner is fp32:
+        return golden_tolerance(scores, None)
+    reference: NDArray[np.float32] = fp32.scores(list(pixels)) * np.float32(apart)
+    return golden_tolerance(scores, reference)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ def choose_thresholds(
     alpha: float = 0.02,
     delta: float = 0.1,
     reject_at: float = 0.5,
+    good_mass: NDArray[np.float32] | None = None,
 ) -> Thresholds:
     """Return thresholds such that the share of defects among automatic PASSes is at most `alpha`, with confidence 1-`delta`.
 
@@ -36,6 +37,7 @@ def choose_thresholds(
         labels: the K labels.
         alpha, delta: the guarantee.
         reject_at: confidence from which a defect is rejected rather than reviewed.
+        good_mass: f32[N], how sure the model is of a good part; None: the sum over GOOD labels.
     Returns: `pass_at` 1.0 (no part ever passes by itself short of certainty) when nothing qualifies; `method` says why.
     """
     is_good = np.array([label.kind is LabelKind.GOOD for label in labels])
@@ -44,7 +46,7 @@ def choose_thresholds(
         return Thresholds(1.0, reject_at, "no label means a good part: nothing passes automatically")
     if len(truth) == 0:
         return Thresholds(1.0, reject_at, "no calibration images: nothing passes automatically")
-    good_mass = probabilities[:, is_good].sum(1)
+    good_mass = probabilities[:, is_good].sum(1) if good_mass is None else good_mass
     could_pass = is_good[probabilities.argmax(1)]
     is_defect = ~is_good[truth]
     chosen: tuple[float, int, int] | None = None

@@ -10,14 +10,13 @@ import onnx
 from onnx import helper, numpy_helper
 from torch import nn
 
+from cloud.quantize.temperature import remove_temperature
 from cloud.retrain.models.tail import FLOAT_SCOPE
 
 WRAPPER = "network."
 """Under which name the exporter's wrapper holds a network."""
 FLOAT_PREFIX = "float."
 STEM_PREFIX = "stem."
-TEMPERATURE_NODE = "temperature"
-"""The step that quantization may have added to scale scores (an artefact's own: no other training's)."""
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 # What may stand between the first convolution and the place where quantized values are few enough to be cheap.
@@ -55,7 +54,7 @@ def swap_weights(like: Path, model: nn.Module, outputs: tuple[str, ...], file: P
     if not like.exists():
         return False
     graph = onnx.load(str(like))
-    _drop_temperature(graph)
+    remove_temperature(graph)
     state = {name.removeprefix(WRAPPER): tensor.numpy() for name, tensor in model.state_dict().items()}
     shapes = {i.name: tuple(i.dims) for i in graph.graph.initializer}
     if any(shapes.get(name) != tensor.shape for name, tensor in state.items()):
@@ -129,20 +128,3 @@ def _stem(graph: onnx.ModelProto) -> set[str]:
         at = node.output[0]
         stem.add(at)
     return stem
-
-
-def _drop_temperature(graph: onnx.ModelProto) -> None:
-    for node in [n for n in graph.graph.node if n.name == TEMPERATURE_NODE]:
-        constants = {initializer.name for initializer in graph.graph.initializer}
-        before = next(name for name in node.input if name not in constants)
-        after = node.output[0]
-        factors = [name for name in node.input if name in constants]
-        graph.graph.node.remove(node)
-        for other in graph.graph.node:
-            # The producer takes the name of what it now answers itself, and so do all its readers.
-            other.input[:] = [after if name == before else name for name in other.input]
-            other.output[:] = [after if name == before else name for name in other.output]
-        for initializer in [i for i in graph.graph.initializer if i.name in factors]:
-            graph.graph.initializer.remove(initializer)
-        for value in [v for v in graph.graph.value_info if v.name == before]:
-            graph.graph.value_info.remove(value)

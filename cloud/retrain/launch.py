@@ -11,7 +11,7 @@ import msgspec
 
 from cloud.gate.scorecard import GateReport
 from cloud.quantize.gate_run import GateJob
-from cloud.quantize.quantize_run import QuantizeJob
+from cloud.quantize.job import QuantizeJob
 from cloud.quantize.tflite_export import TfliteJob, TfliteReport, load_tflite_report
 from cloud.retrain.job import TrainJob, check_job, write_job
 from cloud.retrain.launchers.child import run_child

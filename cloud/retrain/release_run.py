@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,11 +19,12 @@ from cloud.registry.keys import Keys
 from cloud.registry.model_card import MODEL_CARD_NAME, write_card
 from cloud.registry.release import Registry, release
 from cloud.registry.resources import measure as measure_memory
+from cloud.retrain.run_artefacts import artefacts_of, check_behind
 from cloud.retrain.run_card import card_facts
 from cloud.retrain.run_folder import RunFolder, publish
 from cloud.retrain.run_resources import memory_of
 from contract.errors import RefusedError
-from contract.manifest import Artefact, Golden, Lineage, OutputKind, RuntimeKind
+from contract.manifest import Golden, Lineage
 
 BUNDLE_NAME = "inspection"
 
@@ -49,8 +50,9 @@ class RunReleaser:
         *,
         running: Iterable[str] = (),
         raise_counter: bool = False,
+        also: Sequence[str] = (),
     ) -> ReleasedVersion:
-        """Release the artefact that a run ships.
+        """Release the artefact that a run ships, first in its bundle, and what it should carry behind.
 
         Args:
             run: a run folder, quantized and gated.
@@ -58,7 +60,9 @@ class RunReleaser:
             override_gate: why a run that failed its gate, or has none, is released all the same; "" to insist on the gate.
             running: bundles that stations run, from which deltas are made.
             raise_counter: whether no bundle released before may run again where this one was committed (OTA-3).
+            also: further artefacts, by scheme, precision or file (cloud.retrain.run_artefacts).
         Raises:
+            InvalidConfig: the run has no such artefact, or it lost too much accuracy.
             RefusedError: the gate failed or was never run.
             BadModel: the artefact fails its own golden inputs here.
             NotFound, InvalidConfig, BadBundle: as `cloud.registry.release`.
@@ -73,14 +77,14 @@ class RunReleaser:
                 failed = ", ".join(check.name for check in report.checks if not check.passed)
                 hint = "mend the model; --override-gate REASON releases it all the same and is on record"
                 raise RefusedError(f"{run} failed its gate: {failed}", hint=hint)
-        ships = next(a for a in quantized.artefacts if a.file == quantized.ships)
-        files = {quantized.ships: run / quantized.ships, "golden.npz": folder.golden}
+        artefacts = artefacts_of(info, quantized, also)
+        check_behind(folder, artefacts)
+        files = {artefact.file: run / artefact.file for artefact in artefacts} | {"golden.npz": folder.golden}
         if gate_file.exists():
             files[gate_file.name] = gate_file
         if (record := folder.held_out()) is not None and record.artefact == sha256_of(run / quantized.ships):
             # Quantized again after the gate: the record is of another model file, and would mislead.
             files[HELD_OUT_NAME] = folder.validation
-        artefacts = (Artefact(quantized.ships, RuntimeKind.ONNX, ships.precision, OutputKind.LOGITS),)
         content = BundleContent(
             name=BUNDLE_NAME,
             version=version,

@@ -8,10 +8,11 @@ from pathlib import Path
 import msgspec
 
 from cloud.gate.scorecard import GateReport
+from cloud.quantize.scheme import RULES, Scheme
 from cloud.registry.blobs import sha256_of
 from cloud.registry.bundle import BundleContent
 from cloud.registry.card_facts import ArtefactNote, CardFacts, TrainingNote
-from cloud.retrain.run_folder import QuantizeReport, RunFolder, RunInfo, Split
+from cloud.retrain.run_folder import ArtefactFigures, QuantizeReport, RunFolder, RunInfo, Split
 
 
 def card_facts(run: RunFolder, content: BundleContent, gate: GateReport | None) -> CardFacts:
@@ -47,9 +48,7 @@ def _notes(quantized: QuantizeReport) -> tuple[ArtefactNote, ...]:
         ArtefactNote(
             each.file,
             each.precision,
-            each.method
-            if each.precision == "fp32"
-            else f"static QDQ, U8S8, weights per channel in 7 bits, {each.method}",
+            _made_by(each),
             each.accuracy,
             each.agreement_with_fp32,
             each.size_bytes,
@@ -61,6 +60,12 @@ def _notes(quantized: QuantizeReport) -> tuple[ArtefactNote, ...]:
         )
         for each in quantized.artefacts
     )
+
+
+def _made_by(figures: ArtefactFigures) -> str:
+    scheme = next((each for each in Scheme if each.value == figures.scheme), None)
+    made = figures.method if scheme is None else f"{RULES[scheme].note}, {figures.method}"
+    return made if figures.temperature == 1.0 else f"{made}, temperature {figures.temperature:g}"
 
 
 def _training(run: RunFolder, info: RunInfo) -> TrainingNote:

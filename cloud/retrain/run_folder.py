@@ -4,7 +4,10 @@ run.json         recipe, seed, labels, preprocessing, parent, figures of trainin
 dataset.json     every image by content hash, with label, labeller, source, split and part
 checkpoint.pt    weights (and, while training, what resuming needs)
 fp32.onnx        the exported model
-int8.onnx        the quantized one
+int8.onnx        the quantized one for CPUs
+int8.s8s8.onnx   the quantized one for TensorRT, where it was asked for
+fp16.onnx        the one of 16 bits, where it was asked for
+quantize_debug.json  what each tensor loses to int8, where it was asked for
 quantize.json    figures of each artefact, which one ships, thresholds
 golden.npz       pixels u8[N,H,W] or u8[N,H,W,C], scores f32[N,K] of the artefact that ships
 gate.json        the gate's report
@@ -182,6 +185,9 @@ class ArtefactFigures(msgspec.Struct, frozen=True):
     """What one artefact does on this machine. Accuracies on the holdout and the drifted slice; latency: one thread, batch 1.
 
     `temperature`: what its scores were divided by, as the file's last step. `excluded`: nodes left in full precision.
+    `calibration_error`: on the holdout; `uncalibrated_error`: the same at temperature 1. `judged_accuracy`: on the calibration
+    split, by which it `passes` or not (cloud.quantize.choice). `qat_steps`: how long it was fine-tuned for int8.
+    `unhindered_ms`: the shortest inference seen, by which the fastest is chosen.
     """
 
     file: str
@@ -197,6 +203,11 @@ class ArtefactFigures(msgspec.Struct, frozen=True):
     calibration_error: float = 0.0
     thresholds: Thresholds | None = None
     excluded: tuple[str, ...] = ()
+    uncalibrated_error: float = 0.0
+    judged_accuracy: float = 0.0
+    passes: bool = True
+    qat_steps: int = 0
+    unhindered_ms: float = 0.0
 
 
 class SweepFigures(msgspec.Struct, frozen=True):
@@ -206,10 +217,14 @@ class SweepFigures(msgspec.Struct, frozen=True):
     agreement_with_fp32: float
     accuracy: float
     failure: str = ""
+    scheme: str = ""
 
 
 class QuantizeReport(msgspec.Struct, frozen=True):
-    """What quantization made. `ships` is the file a device should run; `golden_max_abs_error` belongs to golden.npz."""
+    """What quantization made. `ships` is the file a device should run; `golden_max_abs_error` belongs to golden.npz.
+
+    `also`: further files that a release may carry behind it. `warnings`: what a person should know before trusting the figures.
+    """
 
     artefacts: tuple[ArtefactFigures, ...]
     ships: str
@@ -217,6 +232,8 @@ class QuantizeReport(msgspec.Struct, frozen=True):
     sweep: tuple[SweepFigures, ...]
     golden_max_abs_error: float
     seconds: float
+    also: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class RunFolder:
@@ -227,6 +244,8 @@ class RunFolder:
         self.checkpoint = root / "checkpoint.pt"
         self.fp32 = root / "fp32.onnx"
         self.int8 = root / "int8.onnx"
+        self.fp16 = root / "fp16.onnx"
+        self.quantize_debug = root / "quantize_debug.json"
         self.golden = root / "golden.npz"
         self.metrics = root / "metrics.jsonl"
         self.plots = root / "plots"

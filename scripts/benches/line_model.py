@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from cloud.quantize.artefact_runner import ArtefactRunner
-from cloud.quantize.int8 import Calibration, quantize_int8
+from cloud.quantize.int8 import quantize_int8
+from cloud.quantize.ranges import Calibration
 from cloud.registry.bundle import BundleContent, build_bundle
 from contract.decode import softmax
 from contract.manifest import Artefact, OutputKind, RuntimeKind, Thresholds

@@ -2,31 +2,41 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import numpy_helper
 
+from agent.commands.selftest import selftest
 from cloud.clock import SystemClock
 from cloud.gate.corruptions import mean_blur
 from cloud.gate.scorecard import GateReport
-from cloud.quantize import quantize_run as quantize_module
+from cloud.quantize import sweep as sweep_module
 from cloud.quantize.artefact_runner import ArtefactRunner
+from cloud.quantize.debug_report import read_debug
 from cloud.quantize.gate_run import GateJob, gate_run
 from cloud.quantize.golden import choose_golden, golden_tolerance
-from cloud.quantize.int8 import Calibration, quantize_int8
+from cloud.quantize.int8 import Prepared, quantize, quantize_int8
 from cloud.quantize.measure import accuracy_under
 from cloud.quantize.quantize_run import QuantizeJob, parse_methods, quantize_run
+from cloud.quantize.ranges import Calibration, measure_ranges
+from cloud.quantize.scheme import Scheme
 from cloud.registry.blobs import sha256_of
-from cloud.registry.bundle import BundleContent, open_bundle, read_file
+from cloud.registry.bundle import BundleContent, open_bundle, read_file, unpack_bundle
 from cloud.registry.held_out_records import HeldOutRecords
 from cloud.registry.keys import init_keys
 from cloud.registry.release import Registry
 from cloud.registry.resources import measure as measure_memory
+from cloud.retrain.checkpoint import load_weights
 from cloud.retrain.dataset import Sample
+from cloud.retrain.models.build import build_model
+from cloud.retrain.progress import Progress
 from cloud.retrain.release_run import RunReleaser
+from cloud.retrain.run_artefacts import artefacts_of
 from cloud.retrain.run_folder import DatasetEntry, QuantizeReport, RunFolder, Split
 from cloud.retrain.train import train
 from contract.errors import BadDataset, BadModel, InvalidConfig, NotFound
@@ -40,6 +50,7 @@ from contract.manifest import (
     encode_manifest,
 )
 from contract.preprocess import preprocess
+from tests.cloud.quantize.even_clock import EvenClock
 from tests.cloud.retrain.pictures import LABELS, picture, quick_job, write_folders
 
 
@@ -47,7 +58,7 @@ from tests.cloud.retrain.pictures import LABELS, picture, quick_job, write_folde
 def trained(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     folder = tmp_path_factory.mktemp("quantized")
     train(quick_job(write_folders(folder / "data", 36), folder / "run"), SystemClock())
-    quantize_run(QuantizeJob(str(folder / "run"), images=24, threads=1, alpha=0.3), SystemClock())
+    quantize_run(QuantizeJob(str(folder / "run"), images=24, threads=1, alpha=0.3), EvenClock())
     return RunFolder(folder / "run")
 
 
@@ -131,7 +142,7 @@ def child(trained: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> RunFo
     train(
         msgspec.structs.replace(quick_job(folder, folder), data=None, parent=str(trained.root), seed=1), SystemClock()
     )
-    quantize_run(QuantizeJob(str(folder), images=24, threads=1, alpha=0.3), SystemClock())
+    quantize_run(QuantizeJob(str(folder), images=24, threads=1, alpha=0.3), EvenClock())
     return RunFolder(folder)
 
 
@@ -180,11 +191,11 @@ def test_run_whose_parent_is_gone_is_quantized_by_itself_and_a_damaged_parent_is
     run, parent = RunFolder(shutil.copytree(child.root, tmp_path / "run")), tmp_path / "parent"
     run.save_info(msgspec.structs.replace(run.info(), parent=str(parent)))
     job = QuantizeJob(str(run.root), methods=(Calibration.MINMAX,), images=24, threads=1, alpha=0.3)
-    quantize_run(job, SystemClock())
+    quantize_run(job, EvenClock())
     parent.mkdir()
     (parent / "int8.onnx").write_bytes(trained.int8.read_bytes()[:5000])
     with pytest.raises(BadModel, match=r"the parent's .*int8\.onnx cannot be read"):
-        quantize_run(job, SystemClock())
+        quantize_run(job, EvenClock())
 
 
 def test_golden_images_of_several_sizes_and_many_labels_are_one_array(trained: RunFolder) -> None:
@@ -206,13 +217,13 @@ def test_thresholds_come_from_calibration_images(trained: RunFolder) -> None:
 def test_calibration_that_gives_up_is_noted_and_the_others_go_on(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def too_many_bins(fp32: Path, int8: Path, tensors: object, method: Calibration, **more: object) -> None:
+    def too_many_bins(model: onnx.ModelProto, tensors: list[Any], method: Calibration, scheme: Scheme) -> Any:
         if method is not Calibration.MINMAX:
             raise BadModel(f"{method.value} calibration failed: Too many bins for data range")
-        quantize_int8(fp32, int8, tensors, method)  # type: ignore[arg-type]
+        return measure_ranges(model, tensors, method, scheme)
 
-    monkeypatch.setattr(quantize_module, "quantize_int8", too_many_bins)
-    report = quantize_run(QuantizeJob(str(run.root), images=12, threads=1), SystemClock())
+    monkeypatch.setattr(sweep_module, "measure_ranges", too_many_bins)
+    report = quantize_run(QuantizeJob(str(run.root), images=12, threads=1), EvenClock())
     assert report.artefacts[1].method == "minmax"
     assert sum("Too many bins" in s.failure for s in report.sweep) == 2
 
@@ -220,7 +231,7 @@ def test_calibration_that_gives_up_is_noted_and_the_others_go_on(
 def test_near_constant_input_fails_calibration_as_a_named_error_or_quantizes(run: RunFolder, tmp_path: Path) -> None:
     # ONNX Runtime's Percentile and Entropy choke on tensors that hardly vary; whatever they raise is a BadModel here.
     spec = run.info().preprocess
-    tensors = [preprocess(np.full((40, 40), 110, np.uint8), spec)] * 3
+    tensors = [preprocess(np.eye(40, dtype=np.uint8) + 110, spec)] * 3
     for method in Calibration:
         try:
             quantize_int8(run.fp32, tmp_path / "int8.onnx", tensors, method)
@@ -229,13 +240,15 @@ def test_near_constant_input_fails_calibration_as_a_named_error_or_quantizes(run
 
 
 def test_int8_that_loses_accuracy_does_not_ship(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    def ruin(fp32: Path, int8: Path, tensors: object, method: Calibration, **more: object) -> None:
-        quantize_int8(fp32, int8, tensors, method)  # type: ignore[arg-type]
-        _swap_first_two_labels(int8)
+    def ruin(prepared: Prepared, ranges: Any, exclude: tuple[str, ...] = ()) -> onnx.ModelProto:
+        model = quantize(prepared, ranges, exclude)
+        _swap_labels_of(model)
+        return model
 
-    monkeypatch.setattr(quantize_module, "quantize_int8", ruin)
-    report = quantize_run(QuantizeJob(str(run.root), (Calibration.MINMAX,), images=12, threads=1), SystemClock())
-    assert report.ships == "fp32.onnx"
+    monkeypatch.setattr(sweep_module, "quantize", ruin)
+    job = QuantizeJob(str(run.root), (Calibration.MINMAX,), images=12, threads=1, search_s=0, qat_steps=0)
+    report = quantize_run(job, EvenClock())
+    assert report.ships == "fp32.onnx" and not report.artefacts[1].passes and report.also == ()
     pixels, scores = run.load_golden()
     fp32 = ArtefactRunner(run.fp32, run.info().preprocess, threads=1)
     assert np.abs(fp32.scores(list(pixels)) - scores).max() <= 1e-4
@@ -244,13 +257,17 @@ def test_int8_that_loses_accuracy_does_not_ship(run: RunFolder, monkeypatch: pyt
 def _swap_first_two_labels(file: Path) -> None:
     """Make a model that decides wrongly by exchanging two rows of its head."""
     model = onnx.load(str(file))
+    _swap_labels_of(model)
+    onnx.save(model, str(file))
+
+
+def _swap_labels_of(model: onnx.ModelProto) -> None:
     for initializer in model.graph.initializer:
         if initializer.name.startswith("head."):
             values = numpy_helper.to_array(initializer).copy()
             if values.ndim and values.shape[0] == len(LABELS):
                 values[[0, 1]] = values[[1, 0]]
                 initializer.CopyFrom(numpy_helper.from_array(values, initializer.name))
-    onnx.save(model, str(file))
 
 
 def _gate(run: RunFolder, incumbent: Path | None) -> GateReport:
@@ -379,3 +396,88 @@ def test_unknown_calibration_is_refused() -> None:
     assert parse_methods("minmax, percentile") == (Calibration.MINMAX, Calibration.PERCENTILE)
     with pytest.raises(InvalidConfig, match="magic"):
         parse_methods("magic")
+
+
+@pytest.fixture(scope="module")
+def every(trained: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """The run quantized in every way there is."""
+    run = RunFolder(shutil.copytree(trained.root, tmp_path_factory.mktemp("every") / "run"))
+    job = QuantizeJob(
+        str(run.root), (Calibration.MINMAX,), 24, threads=1, alpha=0.3, schemes=tuple(Scheme), fp16=True, debug=True
+    )
+    quantize_run(job, EvenClock())
+    return run
+
+
+def test_every_artefact_has_its_own_thresholds_and_figures(every: RunFolder) -> None:
+    report = every.quantize_report()
+    assert [each.file for each in report.artefacts] == ["fp32.onnx", "int8.onnx", "int8.s8s8.onnx", "fp16.onnx"]
+    for each in report.artefacts:
+        assert each.thresholds is not None and each.passes and each.agreement_with_fp32 >= 0.95
+        assert each.size_bytes == (every.root / each.file).stat().st_size and each.unhindered_ms > 0
+    assert {each.scheme for each in report.sweep} == {"u8s8", "s8s8"}
+    assert report.ships not in report.also and len(report.also) == 3
+    assert any("too few to fit a temperature" in warning for warning in report.warnings)
+    debug = read_debug(every)
+    assert debug.artefact == "int8.onnx" and debug.tensors[0].sqnr_db <= debug.tensors[-1].sqnr_db
+    # Asked for less, the next call leaves nothing behind that is not in its report.
+    less = RunFolder(shutil.copytree(every.root, every.root.parent / "less"))
+    quantize_run(QuantizeJob(str(less.root), (Calibration.MINMAX,), 24, threads=1), EvenClock())
+    assert not (less.root / "int8.s8s8.onnx").exists() and not less.fp16.exists()
+
+
+def test_torch_full_precision_and_int8_answer_golden_inputs_alike(every: RunFolder) -> None:
+    info = every.info()
+    pixels, _ = every.load_golden()
+    model = build_model(info.recipe, info.preprocess.channels, len(info.labels), info.preprocess.height)
+    load_weights(model, every.checkpoint)
+    tensors = np.concatenate([preprocess(each, info.preprocess) for each in pixels])
+    with torch.no_grad():
+        trained = model.eval()(torch.from_numpy(tensors)).scores.numpy()
+    assert np.abs(ArtefactRunner(every.fp32, info.preprocess).scores(list(pixels)) - trained).max() <= 1e-3
+    for file in ("int8.onnx", "int8.s8s8.onnx", "fp16.onnx"):
+        scores = ArtefactRunner(every.root / file, info.preprocess).scores(list(pixels))
+        assert np.abs(scores - trained).max() <= 0.05 * np.ptp(trained)
+        assert np.array_equal(scores.argmax(1), trained.argmax(1))
+
+
+def test_release_carries_further_artefacts_which_every_station_checks(every: RunFolder, tmp_path: Path) -> None:
+    registry, keys = Registry(tmp_path / "registry"), init_keys(tmp_path / "keys")
+    releaser = RunReleaser(registry, keys, tmp_path / "runs", lambda: 1_795_200_000.0, lambda content: 1.0)
+    released = releaser.release(every.root, "v1", "a test", also=("s8s8", "fp32"))
+    folder = tmp_path / "unpacked"
+    folder.mkdir()
+    manifest = unpack_bundle(registry.blobs.path(released.digest), folder)
+    assert [(each.precision, each.scheme) for each in manifest.artefacts] == [
+        ("int8", "u8s8"),
+        ("int8-symmetric", "s8s8"),
+        ("fp32", ""),
+    ]
+    assert [each.thresholds is None for each in manifest.artefacts] == [True, False, False]
+    assert all(manifest.guarantees(each) for each in manifest.artefacts)
+    answer = selftest(folder)
+    assert answer.ok and answer.artefacts == 3 and answer.decisions > 0
+    card = (folder / "model_card.md").read_text()
+    assert "S8S8 symmetric" in card and "Not shipped: `fp16.onnx`" in card
+    with pytest.raises(InvalidConfig, match="no artefact 'u4s4'"):
+        releaser.release(every.root, "v2", "a test", also=("u4s4",))
+    broken = RunFolder(shutil.copytree(every.root, tmp_path / "broken"))
+    _swap_first_two_labels(broken.root / "int8.s8s8.onnx")
+    with pytest.raises(BadModel, match=r"int8\.s8s8\.onnx names golden input \d otherwise"):
+        releaser.release(broken.root, "v3", "a test", also=("s8s8",))
+    report = every.quantize_report()
+    bad = tuple(msgspec.structs.replace(each, passes=each.scheme != "s8s8") for each in report.artefacts)
+    with pytest.raises(InvalidConfig, match="loses too much accuracy"):
+        artefacts_of(every.info(), msgspec.structs.replace(report, artefacts=bad), ("s8s8",))
+
+
+def test_int8_that_falls_short_is_searched_and_trained_before_it_is_given_up(run: RunFolder) -> None:
+    said: list[Progress] = []
+    # Nobody gains half of all images: whatever is tried is not enough.
+    job = QuantizeJob(str(run.root), (Calibration.MINMAX,), 12, max_drop=-0.5, threads=1, search_s=30, qat_steps=4)
+    report = quantize_run(job, EvenClock(), said.append)
+    assert {"exclude nodes", "train for int8"} <= {each.stage for each in said}
+    assert report.ships == "fp32.onnx" and not report.artefacts[1].passes
+    assert any("no nodes whose exclusion loses at most -0.5 were found in 5 tries" in each for each in report.warnings)
+    trained_on = report.artefacts[1].qat_steps == 4
+    assert trained_on or any("4 steps of quantization-aware training made it no better" in w for w in report.warnings)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from onnx import TensorProto, helper, numpy_helper
 
-from cloud.quantize.int8 import Calibration, quantize_int8
+from cloud.quantize.int8 import quantize_int8
+from cloud.quantize.ranges import Calibration
 from cloud.quantize.weight_rounding import round_keeping_sums, round_near
 
 WEIGHTS = arrays.arrays(
