@@ -21,7 +21,7 @@ class TrainJob(msgspec.Struct, frozen=True):
     `input_px`: the model's input is this many pixels square; 0
     takes the images' own size, up to 224. `threads`: CPU threads a process may use. `dataset`: a manifest that 'dataset make'
     wrote, in place of `data`. `teacher`: a run whose answers are learnt from too. `masks`: the ending of mask files beside images
-    of the same stem, e.g. "png".
+    of the same stem, e.g. "png". `save_every_s`: seconds between checkpoints; 0 after every step. `plots`: draw training's curves.
     """
 
     out: str
@@ -46,6 +46,8 @@ class TrainJob(msgspec.Struct, frozen=True):
     dataset: str | None = None
     teacher: str | None = None
     masks: str | None = None
+    save_every_s: float = 5.0
+    plots: bool = True
 
 
 def make_recipe(**given: float | None) -> Recipe:
