@@ -25,7 +25,7 @@ from cloud.retrain.batches import BatchPlan
 from cloud.retrain.camera_change import CameraChange
 from cloud.retrain.dataset import Dataset
 from cloud.retrain.evaluation import Evaluation, HeldImages, evaluate
-from cloud.retrain.export import export_onnx
+from cloud.retrain.export import EMBEDDING_NAME, MAP_NAME, export_onnx
 from cloud.retrain.feed import Feed
 from cloud.retrain.fitting import Fitting, Plan, is_disk_full
 from cloud.retrain.inputs import TrainingInputs, read_inputs
@@ -205,7 +205,7 @@ class _Finish:
         """Export `model` (on the CPU) and write the run's files, run.json last."""
         job, run, inputs = self.job, self.run, self.inputs
         example = scale(tensors.pixels[:8], inputs.spec)
-        export_onnx(model, example, run.fp32, like=inputs.parent.fp32 if inputs.parent else None)
+        names = export_onnx(model, example, run.fp32, like=inputs.parent.fp32 if inputs.parent else None)
         manifest = inputs.dataset.manifest()
         run.save_dataset(manifest)
         figures = msgspec.structs.replace(self.figures, seconds=round(self.elapsed_s(), 3))
@@ -221,6 +221,8 @@ class _Finish:
                 figures=figures,
                 warnings=self.warnings,
                 simulated=job.simulated or (inputs.parent is not None and inputs.parent.info().simulated),
+                embedding=EMBEDDING_NAME if EMBEDDING_NAME in names else "",
+                activation_map=MAP_NAME if MAP_NAME in names else "",
                 teacher=job.teacher or "",
             )
         )
