@@ -11,7 +11,6 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import msgspec
 import torch
@@ -20,34 +19,22 @@ from torch.nn.parallel import DistributedDataParallel
 
 from cloud.ports.clock import Clock
 from cloud.retrain.checkpoint import Saved, load_checkpoint, restore, save_checkpoint
-from cloud.retrain.early_stop import EarlyStop
 from cloud.retrain.evaluation import Evaluation
 from cloud.retrain.feed import Feed
 from cloud.retrain.job import TrainJob
+from cloud.retrain.learning import Learning, Plan
 from cloud.retrain.loss_watch import LossWatch
 from cloud.retrain.metrics_log import Metric, MetricsLog
 from cloud.retrain.pace import Pace
-from cloud.retrain.parent_pull import ParentPull
 from cloud.retrain.place import Place
 from cloud.retrain.progress import OnProgress, Progress
-from cloud.retrain.rate_schedule import make_schedule
 from cloud.retrain.run_folder import Head, Recipe, RunFolder
 from cloud.retrain.teacher import Teacher
 from cloud.retrain.train_step import Gradients
-from cloud.retrain.weight_average import WeightAverage
 
 _SHOW_EVERY_S = 1.0
 _MOST_EVALUATIONS = 40
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is to be done: `steps` in all; `rate`, the highest; `pull` toward the parent, 0 for none."""
-
-    steps: int
-    rate: float
-    pull: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +61,7 @@ class Fitting:
         # What a checkpoint must have been made for: everything but how the job was started.
         what = msgspec.structs.replace(job, resume=False, out="", threads=1, save_every_s=0.0, plots=True)
         self._fingerprint = hashlib.sha256(msgspec.json.encode(what)).hexdigest()
+        self._watch = LossWatch()
         self._warnings: list[str] = []
         self._skipped = 0
 
@@ -96,89 +84,65 @@ class Fitting:
             BadModel: training diverged, or a checkpoint does not fit.
             OSError: no room for the last checkpoint.
         """
-        place, recipe = self._place, self._recipe
-        optimizer = torch.optim.AdamW(model.parameters(), lr=plan.rate, weight_decay=recipe.weight_decay)
-        schedule = make_schedule(recipe.schedule, optimizer, plan.rate, plan.steps)
-        pull = ParentPull(model, plan.pull, plan.steps)
-        average = WeightAverage(model, recipe.ema) if recipe.ema > 0 else None
-        kept = model if average is None else average.module
-        stop = EarlyStop(recipe.patience)
+        place, recipe, watch = self._place, self._recipe, self._watch
         gradients = Gradients(self._wrapped(model), recipe, place, good, self._warn)
-        parts: dict[str, Any] = {"optimizer": optimizer, "schedule": schedule, "stop": stop}
-        if average is not None:
-            parts["average"] = average
+        learning = Learning(model, recipe, plan, gradients)
         saved = load_checkpoint(self._run.checkpoint, self._fingerprint) if self._job.resume else None
-        first, done = 0, plan.steps
         if saved is not None:
             restore(model, saved.model, self._run.checkpoint)
             if saved.finished:
                 return Fit(saved.step, best_step=int(saved.parts["best_step"]), pieces=int(saved.parts["pieces"]))
-            for name, part in parts.items():
-                part.load_state_dict(saved.parts[name])
-            first, gradients.pieces = saved.step, int(saved.parts["pieces"])
+            learning.load_parts(saved.parts)
+        first = saved.step if saved is not None else 0
         metrics = MetricsLog(self._run.metrics, plan.steps)
         if place.is_first:
             metrics.begin(first)
-        watch = LossWatch()
         pace = Pace(self._clock, recipe.batch_size)
         evaluate_every = max(feed.plan.steps_per_epoch(), math.ceil(plan.steps / _MOST_EVALUATIONS))
         saved_at = shown_at = self._clock.monotonic()
-        for step in range(first, plan.steps):
-            images, targets = feed.batch(step, place)
+        done = first
+        while done < plan.steps:
+            images, targets = feed.batch(done, place)
             if teacher is not None:
                 targets = replace(targets, teacher=teacher.answer(images))
-            loss = gradients.fill(images, targets)
-            watch.add(step + 1, loss)
-            rate = float(optimizer.param_groups[0]["lr"])
-            pull.step(optimizer, step)
-            schedule.step()
-            if average is not None:
-                average.update(model, step)
+            rate = learning.rate
+            watch.add(done + 1, learning.step(images, targets, done))
+            done += 1
             pace.count()
-            last, stopping = step == plan.steps - 1, False
+            last, stopping = done == plan.steps, False
             found: Evaluation | None = None
-            if (step + 1) % evaluate_every == 0 or (last and recipe.patience > 0):
-                if place.is_first and step + 1 >= pull.settled_at:
+            if done % evaluate_every == 0 or (last and recipe.patience > 0):
+                if place.is_first:
                     watch.look()
-                    if average is not None:
-                        pull.settle(kept)
                     with pace.pause():
-                        found = evaluate(kept)
-                    stopping = found is not None and stop.look(found, kept, step + 1)
+                        found, stopping = learning.look(evaluate, done)
+                # Only a run that may stop early needs the others' ear.
                 stopping = recipe.patience > 0 and place.agree(stopping)
-            if place.is_first and (found is not None or metrics.is_due(step + 1)):
-                metrics.add(_metric(step + 1, watch.look(), rate, pace.images_per_s(), found))
+            if place.is_first and (found is not None or metrics.is_due(done)):
+                metrics.add(_metric(done, watch.look(), rate, pace.images_per_s(), found))
             now = self._clock.monotonic()
             if now - shown_at >= _SHOW_EVERY_S or last or stopping:
                 shown_at = now
-                self._show(step + 1, plan.steps, watch.look(), pace, found)
+                self._show(done, plan.steps, pace, found)
             if stopping:
-                done = step + 1
                 break
             if place.is_first and now - saved_at >= self._job.save_every_s:
                 saved_at = now
-                watch.look()
-                watch.check_weights(model.state_dict(), step + 1)
-                states = {name: part.state_dict() for name, part in parts.items()}
-                states["pieces"] = gradients.pieces
-                self._save(Saved(step + 1, model.state_dict(), parts=states))
+                self._save(Saved(done, model.state_dict(), parts=learning.parts()))
         watch.look()
-        if average is not None:
-            pull.settle(kept)
-            model.load_state_dict(kept.state_dict())
-        stop.restore_best(model)
+        learning.end()
         place.share_weights(model)
         watch.check_weights(model.state_dict(), done)
+        best_step = learning.stop.best_step
         if place.is_first:
-            ends = {"best_step": stop.best_step, "pieces": gradients.pieces}
+            ends = {"best_step": best_step, "pieces": gradients.pieces}
             save_checkpoint(self._run.checkpoint, self._fingerprint, Saved(done, model.state_dict(), True, ends))
         if metrics.lost:
             self._warnings.append(f"{metrics.lost} lines of {self._run.metrics.name} found no room")
         if self._skipped:
             self._warnings.append(f"{self._skipped} checkpoints found no room on the disk and were left out")
-        return Fit(
-            done, stop.best_step, round(pace.images_per_s(), 1), gradients.pieces, self._skipped, tuple(self._warnings)
-        )
+        speed = round(pace.images_per_s(), 1)
+        return Fit(done, best_step, speed, gradients.pieces, self._skipped, tuple(self._warnings))
 
     def _wrapped(self, model: nn.Module) -> nn.Module:
         """Return `model` as it is called in training: in step with other processes, compiled."""
@@ -194,6 +158,8 @@ class Fitting:
         return wrapped
 
     def _save(self, saved: Saved) -> None:
+        self._watch.look()
+        self._watch.check_weights(saved.model, saved.step)
         try:
             save_checkpoint(self._run.checkpoint, self._fingerprint, saved)
         except OSError as error:
@@ -208,8 +174,8 @@ class Fitting:
         self._warnings.append(said)
         self._on_progress(Progress("memory", 0, 1, said))
 
-    def _show(self, done: int, steps: int, loss: float, pace: Pace, found: Evaluation | None) -> None:
-        speed = pace.images_per_s()
+    def _show(self, done: int, steps: int, pace: Pace, found: Evaluation | None) -> None:
+        loss, speed = self._watch.look(), pace.images_per_s()
         left = pace.left_s(steps - done)
         text = f"loss {loss:.3f}, {speed:.0f} images/s, {int(left) // 60}:{int(left) % 60:02d} left"
         if found is not None:

@@ -30,7 +30,9 @@ def make_schedule(
         ValueError: there is no such schedule.
     """
     if RateSchedule(kind) is RateSchedule.ONECYCLE:
-        return torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps + 1, pct_start=_ONECYCLE_RISE)
+        # torch divides by the length of the rise less one step: the shortest runs rise for longer.
+        rise_share = max(_ONECYCLE_RISE, 2 / (steps + 1))
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps + 1, pct_start=rise_share)
     rise = max(1, round(_COSINE_RISE * steps))
 
     def factor(step: int) -> float:

@@ -28,7 +28,8 @@ _MOST_REVIEWED = 160
 # The squared distance of undrifted images is about 1 for each number; a change is there from this many times that.
 _PRESENT = 4.0
 _EXPLAINED = 0.6
-_MARGIN = 0.1
+# The second best kind must leave this many times as much unexplained, counting the 1 that chance leaves.
+_MARGIN = 1.5
 _SHRINK = 0.02
 _STREAM = 40
 # Kinds that are looked at more closely after the grid, and how often: between the best strength and its neighbours.
@@ -100,13 +101,13 @@ def find_drift(
     kinds = sorted(ChangeKind, key=look.first_look)[:_CLOSER]
     best = sorted((look.closest(kind) for kind in kinds), key=lambda found: found[0])
     (distance, change), (runner_up, other) = best[0], best[1]
-    explained, rival = max(0.0, 1 - distance / unchanged), max(0.0, 1 - runner_up / unchanged)
+    explained = max(0.0, 1 - distance / unchanged)
     if explained < _EXPLAINED:
         said = (
             f"no change of the camera explains the reviewed images: {change.describe()} comes nearest ({explained:.0%})"
         )
         return SeenDrift(None, explained, said)
-    if explained - rival < _MARGIN:
+    if runner_up < _MARGIN * (distance + 1):
         said = f"the reviewed images may show {change.describe()} or {other.describe()}: neither is learnt from"
         return SeenDrift(None, explained, said)
     return SeenDrift(change, explained, f"the reviewed images look like {change.describe()} (explains {explained:.0%})")
@@ -179,7 +180,8 @@ class _Look:
 
     def _mean(self, numbers: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return the mean f64[M] over labels, each with its share of the reviewed images."""
-        return torch.stack([self._of(numbers, labels, label) for label in self._wanted], 1) @ self._share
+        means: torch.Tensor = torch.stack([self._of(numbers, labels, label) for label in self._wanted], 1) @ self._share
+        return means
 
     def _of(self, numbers: torch.Tensor, labels: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         mean: torch.Tensor = numbers[labels == label].mean(0)

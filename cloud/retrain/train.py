@@ -27,9 +27,10 @@ from cloud.retrain.dataset import Dataset
 from cloud.retrain.evaluation import Evaluation, HeldImages, evaluate
 from cloud.retrain.export import EMBEDDING_NAME, MAP_NAME, export_onnx
 from cloud.retrain.feed import Feed
-from cloud.retrain.fitting import Fitting, Plan, is_disk_full
+from cloud.retrain.fitting import Fitting, is_disk_full
 from cloud.retrain.inputs import TrainingInputs, read_inputs
 from cloud.retrain.job import TrainJob, check_job, make_folder, read_job
+from cloud.retrain.learning import Plan
 from cloud.retrain.metrics_log import read_metrics
 from cloud.retrain.models.build import parameter_count
 from cloud.retrain.network import good_places, starting_network

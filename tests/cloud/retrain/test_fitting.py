@@ -13,9 +13,12 @@ from PIL import Image
 from torch import nn
 
 from cloud.clock import SystemClock
+from cloud.retrain.answers import Answers
 from cloud.retrain.batches import BatchPlan
+from cloud.retrain.camera_change import CameraChange, ChangeKind
 from cloud.retrain.early_stop import EarlyStop
 from cloud.retrain.evaluation import Evaluation
+from cloud.retrain.feed import Feed
 from cloud.retrain.job import TrainJob, check_job
 from cloud.retrain.metrics_log import Metric, MetricsLog, read_metrics
 from cloud.retrain.models.output import ModelOutput
@@ -25,10 +28,12 @@ from cloud.retrain.place import Place
 from cloud.retrain.progress import Progress
 from cloud.retrain.rate_schedule import make_schedule
 from cloud.retrain.run_folder import Recipe, RunFolder
+from cloud.retrain.tensors import ImageTensors
 from cloud.retrain.train import train
 from cloud.retrain.train_step import Gradients
 from cloud.retrain.weight_average import WeightAverage
 from contract.errors import BadModel, InvalidConfig
+from contract.preprocess import PreprocessSpec
 from tests.cloud.retrain.pictures import LABELS, picture, quick_job, write_folders
 
 SMALL = Recipe(epochs=1, min_steps=24, warm_steps=8, batch_size=8, shift_px=2, width=0.5)
@@ -116,8 +121,8 @@ def test_image_that_does_not_fit_alone_is_an_error() -> None:
 
 
 def test_run_that_no_longer_gains_stops_and_keeps_its_best(data: Path, tmp_path: Path) -> None:
-    figures = train(_job(data, tmp_path / "run", min_steps=400, patience=2, learning_rate=0.02), SystemClock())
-    assert figures.best_step < figures.steps < 400
+    figures = train(_job(data, tmp_path / "run", min_steps=200, patience=2, learning_rate=0.02), SystemClock())
+    assert figures.best_step < figures.steps < 200
     metrics = {m.step: m for m in read_metrics(tmp_path / "run" / "metrics.jsonl")}
     looks = [m.calibration_accuracy for m in metrics.values() if m.calibration_accuracy is not None]
     assert figures.calibration_accuracy == max(looks) == metrics[figures.best_step].calibration_accuracy
@@ -150,7 +155,7 @@ def test_teacher_is_learnt_from_and_must_know_the_same_labels(base: RunFolder, d
         train(msgspec.structs.replace(job, data=str(other), out=str(tmp_path / "no")), SystemClock())
 
 
-def test_child_takes_the_parents_width_and_sees_its_drift(base: RunFolder, tmp_path: Path) -> None:
+def test_child_takes_the_parents_width_and_says_what_drift_it_saw(base: RunFolder, tmp_path: Path) -> None:
     reviewed = tmp_path / "reviewed"
     reviewed.mkdir()
     lines = []
@@ -163,7 +168,7 @@ def test_child_takes_the_parents_width_and_sees_its_drift(base: RunFolder, tmp_p
     job = msgspec.structs.replace(job, data=None, parent=str(base.root), reviewed=str(reviewed), input_px=0)
     train(job, SystemClock())
     info = RunFolder(tmp_path / "child").info()
-    assert info.recipe.width == 0.5 and any("look like gain of 0.5" in warning for warning in info.warnings)
+    assert info.recipe.width == 0.5 and info.warnings[0].startswith("reviewed: the reviewed images ")
     with pytest.raises(InvalidConfig, match=r"--width 2 contradicts the parent, which has 0\.5"):
         recipe_of_child(Recipe(width=2.0), info.recipe)
     with pytest.raises(InvalidConfig, match="--width 1 contradicts"):
@@ -208,6 +213,25 @@ def test_balanced_batches_show_rare_labels_as_often_as_their_weight(
     assert ((often - (expected / torch.tensor(counts))[labels]).abs() < 1 + 1e-6).all()
 
 
+def test_only_base_images_are_shown_as_the_reviewed_ones_look() -> None:
+    pixels = torch.full((16, 1, 32, 32), 200, dtype=torch.uint8)
+    labels, is_base = torch.zeros(16, dtype=torch.int64), torch.arange(16) < 10
+    spec = PreprocessSpec(32, 32, 1, (0.0,), (1 / 255,))
+    plan = BatchPlan(torch.arange(10), torch.arange(10, 16), 12, 0.5, 3)
+    recipe = Recipe(seen_drift=0.5)
+    dark = (CameraChange(ChangeKind.GAIN, 0.5),)
+    feed = Feed(ImageTensors(pixels, labels), Answers(labels), plan, spec, recipe, 3, is_base, dark)
+    shown = [feed.batch(step, CPU)[0].amax((1, 2, 3)).round() for step in range(40)]
+    for step, batch in enumerate(shown):
+        assert (batch[:6] == 200).all() and len(torch.unique(batch[6:][batch[6:] != 200])) <= 1
+        assert torch.equal(batch, feed.batch(step, CPU)[0].amax((1, 2, 3)).round())
+    drifted = torch.cat([batch[6:] for batch in shown])
+    assert 0.35 < float((drifted != 200).float().mean()) < 0.65
+    changed = drifted[drifted != 200]
+    # Half to one and a half times as strong: a gain of 0.71 to 0.35.
+    assert changed.min() >= 70 and changed.max() <= 142 and changed.min() < 90 and changed.max() > 120
+
+
 @pytest.mark.parametrize("kind", ["onecycle", "cosine"])
 def test_rate_rises_to_its_top_once_and_falls_to_almost_nothing(kind: str) -> None:
     optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.1)
@@ -222,13 +246,22 @@ def test_rate_rises_to_its_top_once_and_falls_to_almost_nothing(kind: str) -> No
     assert rates[top:] == sorted(rates[top:], reverse=True)
 
 
+@pytest.mark.parametrize("kind", ["onecycle", "cosine"])
+@pytest.mark.parametrize("steps", range(1, 9))
+def test_shortest_runs_have_a_schedule_too(kind: str, steps: int) -> None:
+    optimizer = torch.optim.AdamW(nn.Linear(1, 1).parameters(), lr=0.1)
+    schedule = make_schedule(kind, optimizer, 0.1, steps)
+    for _ in range(steps):
+        assert 0 < float(optimizer.param_groups[0]["lr"]) <= 0.1
+        optimizer.step()
+        schedule.step()
+
+
 def test_average_forgets_its_start_and_keeps_counters() -> None:
     model = nn.BatchNorm1d(2)
     average = WeightAverage(model, 0.9)
-    with torch.no_grad():
-        model.weight.fill_(3.0)
-        model.running_mean += 5.0  # type: ignore[operator]  # a buffer that is there
-        model.num_batches_tracked += 7  # type: ignore[operator]
+    for tensor in model.state_dict().values():
+        tensor.add_(5)
     for step in range(200):
         average.update(model, step)
     for name, tensor in average.module.state_dict().items():
