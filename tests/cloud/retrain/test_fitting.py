@@ -175,6 +175,16 @@ def test_child_takes_the_parents_width_and_says_what_drift_it_saw(base: RunFolde
         recipe_of_child(Recipe(), info.recipe, frozenset({"width"}))
 
 
+def test_pruned_child_is_smaller_and_can_be_a_parent(base: RunFolder, tmp_path: Path) -> None:
+    job = _job(tmp_path, tmp_path / "pruned", prune=0.5, warm_steps=4)
+    job = msgspec.structs.replace(job, data=None, parent=str(base.root), input_px=0)
+    pruned = train(job, SystemClock())
+    assert pruned.parameters < 0.5 * base.info().figures.parameters
+    recipe = msgspec.structs.replace(job.recipe, prune=0.0)
+    again = msgspec.structs.replace(job, parent=job.out, out=str(tmp_path / "again"), recipe=recipe)
+    assert train(again, SystemClock()).parameters == pruned.parameters
+
+
 @pytest.mark.parametrize(
     ("recipe", "words"),
     [
