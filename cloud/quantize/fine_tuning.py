@@ -18,9 +18,8 @@ from cloud.quantize.qat import TrainedRanges, fine_tune
 from cloud.quantize.ranges import measure_ranges, with_ranges
 from cloud.quantize.sweep import Judge, Made
 from cloud.quantize.temperature import load_model, remove_temperature
-from cloud.retrain.checkpoint import load_weights
 from cloud.retrain.export import export_onnx
-from cloud.retrain.models.build import build_model
+from cloud.retrain.network import good_places, network_of
 from cloud.retrain.objective import Targets
 from cloud.retrain.progress import OnProgress, Progress
 from cloud.retrain.run_folder import Head, RunFolder
@@ -68,8 +67,7 @@ class FineTuning:
         spec, slices = info.preprocess, judge.slices
         torch.set_num_threads(self.threads)
         images = to_tensors(slices.train, spec, {label.name: place for place, label in enumerate(info.labels)})
-        model = build_model(info.recipe, spec.channels, len(info.labels), spec.height)
-        load_weights(model, self.run.checkpoint)
+        model = network_of(self.run)
         multi = info.recipe.head is Head.MULTI
         targets = Targets(images.labels, torch.from_numpy(slices.every(slices.train)) if multi else None)
         # Masks and teachers have done their part: what is left is to answer as before, rounded.
@@ -84,6 +82,7 @@ class FineTuning:
             steps=self.steps,
             scheme=made.prepared.scheme,
             seed=self.seed,
+            good=good_places(info.labels),
             say=_sayer(on_progress, self.steps),
         )
         like = exported.with_name("like.onnx")

@@ -14,10 +14,10 @@ def float_parts(model: onnx.ModelProto, *, stem: bool) -> tuple[str, ...]:
     """Return the names of the nodes to leave out of quantization, and make `model` ready for that.
 
     What follows the last weights always, whatever network it is of: 8 bits of a sigmoid's answer are 1/256 apart. (A class map is
-    a picture, 8 bits do.) The `stem` on CPUs: ONNX Runtime gathers an int8 convolution's patches value by value, which for 1 or 3 channels is 7 times
-    slower than floats, and was half the time of the whole network. Its pooling is put before its ReLU, which answers the same:
-    otherwise ONNX Runtime moves the step to 8 bits in front of the pooling, and pools bytes 100 times slower than floats (1.31:
-    9.7 ms where 0.08 ms would do).
+    a picture, 8 bits do.) The `stem` on CPUs: ONNX Runtime gathers an int8 convolution's patches value by value, which for 1 or 3
+    channels is 7 times slower than floats, and was half the time of the whole network. Its pooling is put before its ReLU, which
+    answers the same: otherwise ONNX Runtime moves the step to 8 bits in front of the pooling, and pools bytes 100 times slower
+    than floats (1.31: 9.7 ms where 0.08 ms would do).
 
     Measured (one thread, x86 with AVX512-VNNI, ms: fp32, int8 with and without the stem in it): width 2 at 200 pixels 2.09, 1.25,
     0.86; at 96 2.10, 1.28, 0.85; width 1 at 200 0.73, 0.90, 0.50; at 96 0.61, 0.68, 0.36.

@@ -68,6 +68,7 @@ def fine_tune(
     steps: int,
     scheme: Scheme,
     seed: int,
+    good: tuple[int, ...] = (),
     say: Callable[[int, float], None] = lambda *_: None,
 ) -> TrainedRanges:
     """Train `model` in place for `steps` with int8's rounding, and return the ranges it was trained with.
@@ -97,7 +98,7 @@ def fine_tune(
             generator = step_generator(seed, step, 30)
             rows = torch.randint(0, count, (min(recipe.batch_size, count),), generator=generator)
             images = flip_and_shift(scale(pixels[rows], spec), recipe.shift_px, generator)
-            loss = loss_of(model(images), _rows(targets, rows), recipe)
+            loss = loss_of(model(images), _rows(targets, rows), recipe, good=good)
             if not torch.isfinite(loss):
                 raise BadModel("fine-tuning for int8 diverged: the loss is no number", hint="use fewer --qat-steps")
             optimizer.zero_grad(set_to_none=True)

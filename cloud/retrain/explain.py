@@ -20,9 +20,9 @@ from torch import nn
 from torch.nn import functional
 
 from cloud.retrain.images import load_image
+from cloud.retrain.network import network_of
 from cloud.retrain.progress import OnProgress, Progress, ignore_progress, print_progress, run_job
-from cloud.retrain.run_folder import RunFolder, publish
-from cloud.retrain.trained_network import trained_network
+from cloud.retrain.run_folder import Head, RunFolder, publish
 from contract.activation_map import ActivationMap, summarise
 from contract.errors import BadModel, InvalidConfig
 from contract.overlay import overlay
@@ -83,10 +83,11 @@ def explain(job: ExplainJob, on_progress: OnProgress = ignore_progress) -> Expla
     info = run.info()
     pixels = load_image(Path(job.image)).pixels
     on_progress(Progress("explain", 0, 1, job.method.value))
-    network = trained_network(run)
+    network = network_of(run).eval()
     images = torch.from_numpy(np.asarray(preprocess(pixels, info.preprocess)))
     with torch.no_grad():
-        shares = network(images).scores.softmax(1)[0]
+        scores = network(images).scores[0]
+    shares = scores.sigmoid() if info.recipe.head is Head.MULTI else scores.softmax(0)
     if not torch.isfinite(shares).all():
         raise BadModel(f"{run.root} gives no numbers for {job.image}")
     names = [label.name for label in info.labels]
