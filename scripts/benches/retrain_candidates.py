@@ -8,7 +8,7 @@ from enum import Enum
 from cloud.gate.corruptions import Corruption
 
 COUNT = 50
-HONEST_STEPS = 200
+HONEST_STEPS = 120
 
 
 class Fault(str, Enum):
