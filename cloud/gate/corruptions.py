@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cloud.gate import camera_faults
+
 Image = NDArray[np.uint8]
-_SEVERITIES = 5
+SEVERITIES = (1, 2, 3, 4, 5)
 
 
 class Corruption(str, Enum):
@@ -26,6 +28,11 @@ class Corruption(str, Enum):
     CONTRAST = "contrast"
     VIGNETTE = "vignette"
     DUST = "dust"
+    SMEAR = "smear"
+    HAZE = "haze"
+    BANDING = "banding"
+    BLOCKING = "blocking"
+    MISALIGNED = "misaligned"
 
 
 def corrupt(image: Image, kind: Corruption, severity: int, seed: int) -> Image:
@@ -37,8 +44,8 @@ def corrupt(image: Image, kind: Corruption, severity: int, seed: int) -> Image:
     Raises:
         ValueError: the severity is none of 1 to 5.
     """
-    if not 1 <= severity <= _SEVERITIES:
-        raise ValueError(f"severity {severity} is none of 1 to {_SEVERITIES}")
+    if severity not in SEVERITIES:
+        raise ValueError(f"severity {severity} is none of 1 to {SEVERITIES[-1]}")
     return _KINDS[kind](image, severity, np.random.default_rng((seed, severity)))
 
 
@@ -104,6 +111,10 @@ def _to_bytes(values: NDArray[np.floating[Any]]) -> Image:
     return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
 
 
+def _rounded(fault: Callable[[Image, int, np.random.Generator], NDArray[Any]]) -> Callable[..., Image]:
+    return lambda image, severity, generator: _to_bytes(fault(image, severity, generator))
+
+
 _KINDS: dict[Corruption, Callable[[Image, int, np.random.Generator], Image]] = {
     Corruption.DEFOCUS: _defocus,
     Corruption.NOISE: _noise,
@@ -112,4 +123,9 @@ _KINDS: dict[Corruption, Callable[[Image, int, np.random.Generator], Image]] = {
     Corruption.CONTRAST: _contrast,
     Corruption.VIGNETTE: _vignette,
     Corruption.DUST: _dust,
+    Corruption.SMEAR: _rounded(camera_faults.smear),
+    Corruption.HAZE: _rounded(camera_faults.haze),
+    Corruption.BANDING: _rounded(camera_faults.banding),
+    Corruption.BLOCKING: _rounded(camera_faults.blocking),
+    Corruption.MISALIGNED: _rounded(camera_faults.misaligned),
 }

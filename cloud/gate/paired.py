@@ -40,6 +40,11 @@ def chance_of_lead(pairs: PairedFigures) -> float:
     return ways / (1 << discordant)
 
 
+def swapped(pairs: PairedFigures) -> PairedFigures:
+    """Return the same pairs seen from the incumbent."""
+    return PairedFigures(pairs.images, pairs.only_incumbent, pairs.only_candidate)
+
+
 def _score(pairs: PairedFigures, difference: float) -> float:
     """Return Tango's score: how many standard deviations the counts lie above a true loss of `difference`."""
     images, lost, won = pairs.images, pairs.only_incumbent, pairs.only_candidate

@@ -33,6 +33,13 @@ class ClassFigures(msgspec.Struct, frozen=True):
     recalled: int
 
 
+class PairedSlice(msgspec.Struct, frozen=True):
+    """Candidate and incumbent on the images of one label, or under one kind of corruption, which `name` is."""
+
+    name: str
+    pairs: PairedFigures
+
+
 class CorruptionFigures(msgspec.Struct, frozen=True):
     """An artefact under one kind of corruption; `severity` 1 is mild, 5 severe."""
 
@@ -42,6 +49,62 @@ class CorruptionFigures(msgspec.Struct, frozen=True):
     correct: int
 
 
+class ConfusionCell(msgspec.Struct, frozen=True):
+    """How many holdout images of label `truth` are named `named`; cells without any are left out."""
+
+    truth: str
+    named: str
+    images: int
+
+
+class ReliabilityBin(msgspec.Struct, frozen=True):
+    """Holdout images whose confidence lies in one bin: how many, their mean confidence, and how many are named right."""
+
+    images: int
+    confidence: float
+    correct: int
+
+
+class ScoreCell(msgspec.Struct, frozen=True):
+    """Holdout images to which full precision gives `fp32` percent for the label it names, and the artefact `shipped` percent."""
+
+    fp32: int
+    shipped: int
+    images: int
+
+
+class ShortcutFigures(msgspec.Struct, frozen=True):
+    """What pasting a part of another image does (cloud.gate.shortcut).
+
+    `region` and `label`: where, and of which label's images, a pasted part most often made the candidate name that label.
+    `images`: pairs on which that was tried again; `followed`: those on which it did. `incumbent_followed`: the incumbent on the
+    same pairs, None without one.
+    """
+
+    region: str
+    label: str
+    images: int
+    followed: int
+    incumbent_followed: int | None = None
+
+
+class BoardFigures(msgspec.Struct, frozen=True):
+    """The artefact as measured on a class of boards. `source` says where that was written down, e.g. a file of `bench`."""
+
+    board: str
+    median_ms: float | None = None
+    memory_mib: float | None = None
+    source: str = ""
+
+
+class BoardBudget(msgspec.Struct, frozen=True):
+    """What an inference may take on a class of boards; None for no limit."""
+
+    board: str
+    latency_ms: float | None = None
+    memory_mib: float | None = None
+
+
 class Scorecard(msgspec.Struct, frozen=True):
     """Everything measured of one artefact.
 
@@ -49,6 +112,9 @@ class Scorecard(msgspec.Struct, frozen=True):
     defects among them. `calibration_error` is the expected calibration error, 0..1. `golden_error` is the largest difference
     from the golden scores, None without any. `fp32_correct` and `fp32_agrees`, on the base holdout, are of the full-precision
     model that the artefact came from; None when it is that model.
+
+    `automatic`: holdout images decided without a person, PASS or REJECT. What was not measured by the version that wrote the
+    card is None or empty.
     """
 
     artefact: str
@@ -65,14 +131,22 @@ class Scorecard(msgspec.Struct, frozen=True):
     fp32_agrees: int | None
     median_ms: float
     size_bytes: int
+    automatic: int | None = None
+    confusion: tuple[ConfusionCell, ...] = ()
+    reliability: tuple[ReliabilityBin, ...] = ()
+    score_cells: tuple[ScoreCell, ...] = ()
+    shortcut: ShortcutFigures | None = None
+    boards: tuple[BoardFigures, ...] = ()
 
 
 class Incumbent(msgspec.Struct, frozen=True):
-    """The artefact in charge, on the candidate's images, and image by image against it."""
+    """The artefact in charge, on the candidate's images, and image by image against it, also by label and by corruption."""
 
     card: Scorecard
     base: PairedFigures
     drift: PairedFigures | None
+    classes: tuple[PairedSlice, ...] = ()
+    corruptions: tuple[PairedSlice, ...] = ()
 
 
 class GateRules(msgspec.Struct, frozen=True):
@@ -80,7 +154,11 @@ class GateRules(msgspec.Struct, frozen=True):
 
     `margin`: how much worse than the incumbent it might be on the base holdout. `drift_level`: how unlikely its lead on the
     drifted slice may be by chance. `min_recall` is wanted of every label as measured, `min_recall_bound` of the lower bound.
-    `max_corruption_loss`: how much mean accuracy under corruptions may be lost.
+    `max_corruption_loss`: how much mean accuracy under corruptions may be lost; `max_kind_loss`: under one kind of them;
+    `max_recall_loss`: of one label's recall. `slice_level`: how unlikely by chance a loss must be to count against it, all
+    labels, or all kinds, together. `min_automatic`: the share to decide without a person; `max_automatic_loss`: how much less of
+    it than the incumbent's. `max_followed`: how often a pasted part of another image may change the answer to that image's
+    label. `agreement_confidence`: how sure a lack of agreement with full precision must be. `boards`: budgets to hold.
     """
 
     confidence: float = 0.95
@@ -96,6 +174,14 @@ class GateRules(msgspec.Struct, frozen=True):
     max_calibration_error: float = 0.15
     max_latency_ratio: float = 1.5
     latency_slack_ms: float = 0.5
+    agreement_confidence: float = 0.8
+    max_kind_loss: float = 0.15
+    max_recall_loss: float = 0.05
+    slice_level: float = 0.02
+    min_automatic: float = 0.02
+    max_automatic_loss: float = 0.2
+    max_followed: float = 0.4
+    boards: tuple[BoardBudget, ...] = ()
 
 
 class GateCheck(msgspec.Struct, frozen=True):

@@ -10,11 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloud.retrain.dataset import Sample
-from cloud.retrain.run_folder import RunFolder
+from cloud.retrain.run_folder import Head, RunFolder
 from contract.decode import softmax
 from contract.errors import BadBundle, BadModel, NotFound
-from contract.manifest import MANIFEST_NAME, Label, OutputKind, RuntimeKind, Thresholds, decode_manifest
+from contract.manifest import MANIFEST_NAME, Label, LabelKind, OutputKind, RuntimeKind, Thresholds, decode_manifest
 from contract.preprocess import PreprocessSpec
+
+# As contract.decode: an independent label is seen from here.
+_SEEN = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +43,45 @@ class Contender:
         return softmax(scores) if self.output is OutputKind.LOGITS else scores
 
     def right(self, scores: NDArray[np.float32], samples: Sequence[Sample]) -> NDArray[np.bool_]:
-        """Return bool[N]: which samples the scores name right, by name, so that label orders may differ."""
-        names = np.array([label.name for label in self.labels])
-        return np.asarray(names[scores.argmax(1)] == np.array([s.entry.label for s in samples]), np.bool_)
+        """Return bool[N]: which samples the scores name right, by name, so that label orders may differ.
+
+        A part with several defects is named right by any of them.
+        """
+        named = self.named(scores)
+        return np.array([name in labels_of(sample) for name, sample in zip(named, samples, strict=True)], np.bool_)
+
+    def named(self, scores: NDArray[np.float32]) -> list[str]:
+        """Return the N labels that lead in the scores."""
+        return [self.labels[place].name for place in scores.argmax(1)]
+
+    def finds(self, probabilities: NDArray[np.float32], label: int) -> NDArray[np.bool_]:
+        """Return bool[N]: in which images label number `label` is found: it leads, or is seen beside the one that does."""
+        leads = probabilities.argmax(1) == label
+        if self.output is OutputKind.INDEPENDENT:
+            return np.asarray(leads | (probabilities[:, label] >= _SEEN), np.bool_)
+        return np.asarray(leads, np.bool_)
+
+    def decisions(self, probabilities: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return (passed, rejected) bool[N], without a person, by the rule of contract.manifest.Thresholds."""
+        good = np.array([label.kind is LabelKind.GOOD for label in self.labels])
+        leads_good = good[probabilities.argmax(1)]
+        if self.output is OutputKind.INDEPENDENT:
+            share = 1 - probabilities[:, ~good].max(1, initial=0.0)
+        else:
+            share = probabilities[:, good].sum(1)
+        passed = leads_good & (share >= self.thresholds.pass_at)
+        rejected = ~leads_good & (probabilities.max(1) >= self.thresholds.reject_at)
+        return np.asarray(passed, np.bool_), np.asarray(rejected, np.bool_)
+
+    def shows_defect(self, samples: Sequence[Sample]) -> NDArray[np.bool_]:
+        """Return bool[N]: which samples have a label that means a defect; labels not known here do."""
+        good = {label.name for label in self.labels if label.kind is LabelKind.GOOD}
+        return np.array([any(name not in good for name in labels_of(sample)) for sample in samples], np.bool_)
+
+
+def labels_of(sample: Sample) -> tuple[str, ...]:
+    """Return every label of a sample."""
+    return (sample.entry.label, *sample.entry.also)
 
 
 def load_contender(folder: Path) -> Contender:
@@ -56,12 +95,13 @@ def load_contender(folder: Path) -> Contender:
         return _from_bundle(folder)
     run = RunFolder(folder)
     info, report = run.info(), run.quantize_report()
+    ships = next((each for each in report.artefacts if each.file == report.ships), None)
     return Contender(
         folder / report.ships,
         info.labels,
         info.preprocess,
-        OutputKind.LOGITS,
-        report.thresholds,
+        OutputKind.INDEPENDENT if info.recipe.head is Head.MULTI else OutputKind.LOGITS,
+        (ships.thresholds if ships is not None else None) or report.thresholds,
         run.load_golden(),
         report.golden_max_abs_error,
     )
@@ -92,7 +132,7 @@ def _from_bundle(folder: Path) -> Contender:
         manifest.labels,
         manifest.preprocess,
         artefact.output,
-        manifest.thresholds,
+        manifest.thresholds_of(artefact),
         golden,
         manifest.golden.max_abs_error if manifest.golden else 0.0,
     )

@@ -1,0 +1,92 @@
+"""Looks for a place beside the part that gives the label away, and tries the likeliest one again (cloud.gate.shortcut)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cloud.gate.scorecard import ShortcutFigures
+from cloud.gate.shortcut import Region, paste
+from cloud.quantize.judge import Judge
+from cloud.retrain.dataset import Sample
+from contract.preprocess import to_channels
+
+_SCREENED = 256
+_EACH_AT_MOST = 4
+_AGAIN = 40
+_MAX_LABELS = 32
+
+Pair = tuple[Sample, Sample]
+
+
+def try_shortcuts(
+    candidate: Judge, incumbent: Judge | None, samples: Sequence[Sample], right: NDArray[np.bool_], seed: int
+) -> ShortcutFigures | None:
+    """Return how often the candidate follows the paste that it seems to follow most.
+
+    A few pairs for each region and label find the worst; fresh pairs measure it, so that the figure is no pick of many.
+
+    Args:
+        samples: the holdout.
+        right: bool[N], which of them the candidate names right; only those are pasted over.
+    Returns: None when there are not two labels to paste from one to the other.
+    """
+    generator = np.random.default_rng(seed)
+    known = {label.name for label in candidate.contender.labels}
+    plain = [sample for sample in samples if not sample.entry.also and sample.entry.label in known]
+    targets = [s for s, good in zip(samples, right, strict=True) if good and not s.entry.also]
+    donors = {name: [s for s in plain if s.entry.label == name] for name in sorted({s.entry.label for s in plain})}
+    over = {name: [s for s in targets if s.entry.label != name] for name in donors}
+    names = [name for name in donors if over[name]]
+    if len(names) > _MAX_LABELS:
+        names = [names[place] for place in sorted(generator.choice(len(names), _MAX_LABELS, replace=False))]
+    if not names:
+        return None
+    each = int(np.clip(_SCREENED // (len(Region) * len(names)), 1, _EACH_AT_MOST))
+    screened = []
+    for name in names:
+        place = [label.name for label in candidate.contender.labels].index(name)
+        pairs = _draw(donors[name], over[name], each * len(Region), generator)
+        for number, region in enumerate(Region):
+            probabilities = candidate.probabilities(_pasted(candidate, pairs[number :: len(Region)], region))
+            followed = float((probabilities.argmax(1) == place).mean())
+            screened.append(((followed, float(probabilities[:, place].mean())), region, name))
+    _, region, name = max(screened, key=lambda each: each[0])
+    pairs = _draw(donors[name], over[name], _AGAIN, generator)
+    return ShortcutFigures(
+        region.value,
+        name,
+        len(pairs),
+        _followed(candidate, pairs, region, name),
+        _followed(incumbent, pairs, region, name) if incumbent is not None else None,
+    )
+
+
+def _draw(donors: Sequence[Sample], over: Sequence[Sample], count: int, generator: np.random.Generator) -> list[Pair]:
+    """Return pairs (donor, image); either is taken again only when all were."""
+    return [
+        (donors[first], over[second])
+        for first, second in zip(
+            _turns(len(donors), count, generator), _turns(len(over), count, generator), strict=True
+        )
+    ]
+
+
+def _turns(size: int, count: int, generator: np.random.Generator) -> list[int]:
+    rounds = [generator.permutation(size) for _ in range(-(-count // size))]
+    return [int(place) for place in np.concatenate(rounds)[:count]]
+
+
+def _pasted(judge: Judge, pairs: Sequence[Pair], region: Region) -> list[NDArray[np.uint8]]:
+    channels = judge.contender.preprocess.channels
+    return [
+        paste(to_channels(image.pixels, channels), to_channels(donor.pixels, channels), region)
+        for donor, image in pairs
+    ]
+
+
+def _followed(judge: Judge, pairs: Sequence[Pair], region: Region, name: str) -> int:
+    named = judge.contender.named(judge.probabilities(_pasted(judge, pairs, region)))
+    return sum(each == name for each in named)
