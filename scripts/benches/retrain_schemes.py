@@ -90,8 +90,8 @@ def _figures(folder: Path, images: str, deal: Deal) -> dict[str, float]:
 
 
 def _scheme(artefact: ArtefactFigures) -> str:
-    """Return "fp32", "u8s8" or "s8s8"; an int8 artefact that says nothing is for CPUs."""
-    return "fp32" if artefact.precision == "fp32" else artefact.scheme or "u8s8"
+    """Return "fp32", "fp16", "u8s8" or "s8s8"; an int8 artefact that says nothing is for CPUs."""
+    return artefact.scheme or "u8s8" if artefact.precision == "int8" else artefact.precision
 
 
 def _latencies(run: RunFolder, files: list[str], picture: Picture) -> dict[str, float]:

@@ -9,7 +9,7 @@ from scripts.benches.budget import table as target_table
 from scripts.benches.retrain_pictures import Drift
 from scripts.benches.retrain_recovery import LABELS, SETS
 
-_SCHEMES = ("fp32", "u8s8", "s8s8")
+_SCHEMES = ("fp32", "fp16", "u8s8", "s8s8")
 _KINDS = (
     "mislabelled_review",
     "mislabelled_base",

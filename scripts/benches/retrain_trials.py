@@ -115,7 +115,7 @@ def try_candidate(bed: Bed, candidate: Candidate) -> Trial:
         GateJob(
             run=str(run.root),
             incumbent=str(incumbent.root),
-            corruption_images=bed.corruption_images,
+            corruption_images=min(bed.corruption_images, 16),
             seed=candidate.seed,
             threads=THREADS,
         )

@@ -75,7 +75,7 @@ def run(data: Path) -> RunFolder:
 
 
 @given(seed=st.integers(0, 2**31))
-@settings(max_examples=5)
+@settings(max_examples=3)
 def test_no_part_is_in_two_heaps_and_every_label_is_in_each(seed: int) -> None:
     for deal in (deal_steel(16, of_label=30, seed=seed), deal_tiles(16, seed=seed)):
         heaps = [{p.part for p in heap} for heap in (deal.base, deal.pool, deal.test)]
@@ -128,7 +128,7 @@ def test_there_are_fifty_of_each_and_every_fault_is_among_them_from_mild_to_plai
 
 
 @given(st.lists(st.sampled_from(LABELS), min_size=200, max_size=300), st.floats(0.1, 0.5), st.integers(0, 2**31))
-@settings(max_examples=25)
+@settings(max_examples=15)
 def test_about_the_asked_share_of_labels_is_wrong(truth: list[str], share: float, seed: int) -> None:
     said = wrong_labels(truth, LABELS, share, seed)
     wrong = [a != b for a, b in zip(truth, said, strict=True)]
@@ -137,6 +137,7 @@ def test_about_the_asked_share_of_labels_is_wrong(truth: list[str], share: float
     assert len({(a, b) for a, b in zip(truth, systematic, strict=True) if a != b}) <= 1
 
 
+@pytest.mark.long
 def test_a_mislabelled_parent_keeps_its_images_and_splits_and_a_checked_holdout(run: RunFolder, tmp_path: Path) -> None:
     before = run.dataset().entries
     for in_holdout in (0.0, 1.0):
@@ -147,6 +148,7 @@ def test_a_mislabelled_parent_keeps_its_images_and_splits_and_a_checked_holdout(
         assert wrong[Split.TRAIN] > 0 and bool(wrong[Split.HOLDOUT]) is bool(in_holdout)
 
 
+@pytest.mark.long
 def test_a_marked_parent_carries_the_mark_on_one_label_alone(run: RunFolder, tmp_path: Path) -> None:
     copy = marked_parent(run, tmp_path / "copy", "patches", 1, in_holdout=0.0)
     before, after = run.dataset().entries, RunFolder(copy).dataset().entries
@@ -163,6 +165,7 @@ def test_a_mark_is_small_and_the_same_everywhere() -> None:
     assert not dark.any()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rounding", list(Rounding))
 def test_a_spoilt_artefact_answers_otherwise_and_ships_with_golden_vectors_of_its_own(
     run: RunFolder, tmp_path: Path, rounding: Rounding
