@@ -46,7 +46,7 @@ def gate(candidate: Scorecard, incumbent: Incumbent | None, rules: GateRules) ->
         checks.append(not_worse(incumbent.base, rules))
         checks += kept_recall(incumbent.classes, rules)
         if incumbent.drift is not None and incumbent.card.drift is not None:
-            checks.append(better_on_drift(incumbent.drift, incumbent.card.drift.accuracy, rules))
+            checks.append(better_on_drift(incumbent.drift, incumbent.card, rules))
         checks.append(corruptions(candidate, incumbent, rules))
         checks.append(latency(candidate, incumbent.card, rules))
     checks += boards(candidate, rules)

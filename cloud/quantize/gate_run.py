@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -20,18 +21,20 @@ from cloud.gate.checks import gate
 from cloud.gate.corruptions import Corruption
 from cloud.gate.scorecard import BoardFigures, GateReport, GateRules, Incumbent, PairedSlice, Scorecard
 from cloud.ports.clock import Clock
-from cloud.quantize.contender import Contender, load_contender
+from cloud.quantize.contender import Contender, labels_of, load_contender
 from cloud.quantize.corruption_cells import CorruptionCell, corruption_cells
 from cloud.quantize.judge import Judge
+from cloud.quantize.report_page import Mistake, report_page
 from cloud.quantize.scorecard_of import Measured, measure_card, pair, pair_labels
 from cloud.quantize.shortcut_trial import try_shortcuts
 from cloud.registry.blobs import sha256_of
 from cloud.retrain.dataset import Sample, reload_dataset
 from cloud.retrain.progress import OnProgress, Progress, ignore_progress, print_progress, run_job
-from cloud.retrain.run_folder import RunFolder, Split
+from cloud.retrain.run_folder import RunFolder, Split, publish
 from contract.errors import BadDataset, InvalidConfig
 
-_STEPS = 4 + len(Corruption)
+_MISTAKES = 12
+_STEPS = 3 + len(Corruption)
 
 
 class GateJob(msgspec.Struct, frozen=True):
@@ -50,8 +53,37 @@ class GateJob(msgspec.Struct, frozen=True):
     boards: tuple[BoardFigures, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What was measured. `record` of the holdout travels with the release; `mistakes` are the report's."""
+
+    card: Scorecard
+    incumbent: Incumbent | None
+    record: HeldOut | None
+    mistakes: tuple[Mistake, ...]
+
+
 def gate_run(job: GateJob, clock: Clock, on_progress: OnProgress = ignore_progress) -> GateReport:
     """Judge a quantized run, write gate.json, validation.json and report.html there, and return the report.
+
+    Raises: as `measure`.
+    """
+    run = RunFolder(Path(job.run))
+    evidence = measure(job, clock, on_progress)
+    report = gate(evidence.card, evidence.incumbent, job.rules)
+    if evidence.record is not None:
+        run.save_held_out(evidence.record)
+    run.save_gate_report(report)
+    temporary = run.report.with_suffix(".tmp")
+    page = report_page(run.root.resolve().name, report, run.info(), run.quantize_report(), evidence.mistakes)
+    temporary.write_text(page, "utf-8")
+    publish(temporary, run.report)
+    on_progress(Progress("gate", _STEPS, _STEPS, "passed" if report.passed else "failed"))
+    return report
+
+
+def measure(job: GateJob, clock: Clock, on_progress: OnProgress = ignore_progress) -> Evidence:
+    """Return what the gate is asked about, without asking it; nothing is written.
 
     Raises:
         NotFound: the run is not trained and quantized, or the incumbent is neither run nor bundle.
@@ -67,12 +99,12 @@ def gate_run(job: GateJob, clock: Clock, on_progress: OnProgress = ignore_progre
     if not base:
         raise BadDataset(f"{run.root} holds no images back to judge on", hint="train with a --holdout above 0")
     on_progress(Progress("gate", 0, _STEPS, f"candidate {candidate.contender.file.name}"))
-    ours = measure_card(candidate, base, drift, clock)
+    ours, theirs = measure_card(candidate, base, drift, clock), None
     judges = [candidate]
     if job.incumbent is not None:
         on_progress(Progress("gate", 1, _STEPS, f"incumbent {job.incumbent}"))
         judges.append(Judge.load(load_contender(Path(job.incumbent)), job.threads))
-    theirs = measure_card(judges[1], base, drift, clock) if len(judges) > 1 else None
+        theirs = measure_card(judges[1], base, drift, clock)
     on_progress(Progress("gate", 2, _STEPS, "shortcuts"))
     shortcut = try_shortcuts(candidate, judges[1] if theirs else None, base, ours.base_right, job.seed)
     cells = corruption_cells(
@@ -84,14 +116,12 @@ def gate_run(job: GateJob, clock: Clock, on_progress: OnProgress = ignore_progre
             Progress("gate", 3 + list(Corruption).index(kind), _STEPS, f"corruption {kind.value}")
         ),
     )
-    card = msgspec.structs.replace(_with_cells(ours.card, cells, 0), shortcut=shortcut, boards=job.boards)
-    report = gate(card, _incumbent(ours, theirs, cells) if theirs else None, job.rules)
-    record = _held_out(candidate.contender, ours.probabilities, base)
-    if record is not None:
-        run.save_held_out(record)
-    run.save_gate_report(report)
-    on_progress(Progress("gate", _STEPS, _STEPS, "passed" if report.passed else "failed"))
-    return report
+    return Evidence(
+        msgspec.structs.replace(_with_cells(ours.card, cells, 0), shortcut=shortcut, boards=job.boards),
+        _incumbent(ours, theirs, cells) if theirs else None,
+        _held_out(candidate.contender, ours.probabilities, base),
+        _mistakes(candidate.contender, ours, base),
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -127,6 +157,17 @@ def _incumbent(ours: Measured, theirs: Measured, cells: Sequence[CorruptionCell]
             PairedSlice(kind, pair(*(np.concatenate(side) for side in zip(*rights, strict=True))))
             for kind, rights in kinds.items()
         ),
+    )
+
+
+def _mistakes(contender: Contender, ours: Measured, base: Sequence[Sample]) -> tuple[Mistake, ...]:
+    named, sure = contender.named(ours.probabilities), ours.probabilities.max(1)
+    wrong = sorted(
+        (number for number in range(len(base)) if not ours.base_right[number]), key=lambda n: -float(sure[n])
+    )
+    return tuple(
+        Mistake(base[n].entry.sha256[:16], " + ".join(labels_of(base[n])), named[n], float(sure[n]))
+        for n in wrong[:_MISTAKES]
     )
 
 
