@@ -6,16 +6,15 @@ import pickle
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from importlib import import_module
+from functools import lru_cache, partial
 from pathlib import Path
 
 import msgspec
 
 from cloud.clock import SystemClock
 from cloud.gate.corruptions import corrupt
-from cloud.gate.scorecard import GateReport, GateRules, Incumbent, Scorecard
-from cloud.quantize.gate_run import GateJob, gate_run
+from cloud.gate.scorecard import Incumbent, Scorecard
+from cloud.quantize.gate_run import GateJob, measure
 from cloud.quantize.int8 import Calibration
 from cloud.retrain.job import TrainJob
 from cloud.retrain.run_folder import Recipe, RunFolder
@@ -82,13 +81,19 @@ class Bed:
 
     def deal(self) -> Deal:
         """Return the pictures."""
-        return deal_steel(SIDE, of_label=self.of_label)
+        return _steel(self.of_label)
 
     def base_job(self) -> TrainJob:
         """Return how the incumbent of all of them is trained."""
         recipe = Recipe(epochs=1, min_steps=self.base_steps, width=WIDTH)
         data = str(self.root / "base-images")
         return TrainJob(out=str(self.root / "incumbent"), data=data, input_px=INPUT_PX, recipe=recipe, threads=THREADS)
+
+
+@lru_cache(maxsize=1)
+def _steel(of_label: int) -> Deal:
+    # Once a process: 1,800 files are a second.
+    return deal_steel(SIDE, of_label=of_label)
 
 
 def prepare(bed: Bed) -> None:
@@ -111,42 +116,23 @@ def try_candidate(bed: Bed, candidate: Candidate) -> Trial:
     deal = bed.deal()
     incumbent = RunFolder(bed.root / "incumbent")
     run = _make(bed, candidate, deal, incumbent)
-    card, against = measure_cards(
+    evidence = measure(
         GateJob(
             run=str(run.root),
             incumbent=str(incumbent.root),
             corruption_images=min(bed.corruption_images, 16),
             seed=candidate.seed,
             threads=THREADS,
-        )
+        ),
+        SystemClock(),
     )
     truth = _truth(candidate, deal, run, incumbent)
-    trial = Trial(candidate, card, against, truth, round(time.perf_counter() - begun, 2))
+    trial = Trial(candidate, evidence.card, evidence.incumbent, truth, round(time.perf_counter() - begun, 2))
     kept.parent.mkdir(parents=True, exist_ok=True)
     temporary = kept.with_suffix(".tmp")
     temporary.write_bytes(pickle.dumps(trial))
     temporary.replace(kept)
     return trial
-
-
-def measure_cards(job: GateJob) -> tuple[Scorecard, Incumbent | None]:
-    """Return what `gate_run` lays before the gate, so that other rules can be asked later."""
-    seen: list[tuple[Scorecard, Incumbent | None]] = []
-    # gate_run asks the gate by this name; what it lays before it is not in its report.
-    module = vars(import_module("cloud.quantize.gate_run"))
-    judged = module["gate"]
-
-    def keep(card: Scorecard, incumbent: Incumbent | None, rules: GateRules) -> GateReport:
-        seen.append((card, incumbent))
-        report: GateReport = judged(card, incumbent, rules)
-        return report
-
-    module["gate"] = keep
-    try:
-        gate_run(job, SystemClock())
-    finally:
-        module["gate"] = judged
-    return seen[-1]
 
 
 def _make(bed: Bed, candidate: Candidate, deal: Deal, incumbent: RunFolder) -> RunFolder:
