@@ -138,22 +138,31 @@ def full_precision(card: Scorecard, rules: GateRules) -> list[GateCheck]:
 def shortcut(card: Scorecard, rules: GateRules) -> list[GateCheck]:
     """Refuted: the place and label that looked worst are tried again on other pairs, so that chance has one try, not dozens.
 
-    Where the incumbent follows the same paste as often, the place belongs to the part, or the fault is not new.
+    A pasted defect is a defect, and followed rightly; so the limit by itself is high. It is low where the same label is
+    followed surely less often in the places that mirror this one, and by the incumbent too: no defect keeps to a corner that
+    the incumbent does not know of. Where the incumbent itself is past the high limit, the place belongs to the part, or the
+    fault is not new.
     """
     found = card.shortcut
     if found is None or not found.images:
         return []
     share = found.followed / found.images
     bound = lower_bound(found.followed, found.images, rules.confidence)
+    elsewhere = upper_bound(found.elsewhere, found.elsewhere_images, rules.confidence)
     held = bound <= rules.max_followed
     sentence = (
         f"pasting the {found.region} of images of '{found.label}' over others changes {found.followed} of {found.images} answers "
-        f"to it ({share:.3f}, at least {bound:.3f}; at most {rules.max_followed:g} wanted)"
+        f"to it ({share:.3f}, at least {bound:.3f}; at most {rules.max_followed:g} wanted"
     )
-    figures = {"followed": share, "lower_bound": bound, "images": found.images}
+    figures = {"followed": share, "lower_bound": bound, "images": found.images, "elsewhere_upper_bound": elsewhere}
     if found.incumbent_followed is not None:
-        theirs = found.incumbent_followed / found.images
-        figures["incumbent_followed"] = theirs
-        held = held or lower_bound(found.incumbent_followed, found.images, rules.confidence) > rules.max_followed
-        sentence += f"; the incumbent changes {found.incumbent_followed}"
-    return [GateCheck("shortcuts", held, sentence, figures)]
+        theirs = upper_bound(found.incumbent_followed, found.images, rules.confidence)
+        figures["incumbent_upper_bound"] = theirs
+        sentence += (
+            f", or {rules.max_followed_more:g} where others are lower: pastes elsewhere change {found.elsewhere} of "
+            f"{found.elsewhere_images}, the incumbent's answers {found.incumbent_followed}"
+        )
+        alike = lower_bound(found.incumbent_followed, found.images, rules.confidence) > rules.max_followed
+        alone = bound > max(rules.max_followed_more, elsewhere, theirs)
+        held = (held or alike) and not alone
+    return [GateCheck("shortcuts", held, sentence + ")", figures)]

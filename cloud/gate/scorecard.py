@@ -76,9 +76,9 @@ class ScoreCell(msgspec.Struct, frozen=True):
 class ShortcutFigures(msgspec.Struct, frozen=True):
     """What pasting a part of another image does (cloud.gate.shortcut).
 
-    `region` and `label`: where, and of which label's images, a pasted part most often made the candidate name that label.
-    `images`: pairs on which that was tried again; `followed`: those on which it did. `incumbent_followed`: the incumbent on the
-    same pairs, None without one.
+    `region` and `label`: where, and of which label's images, a pasted part seemed to make the candidate name that label most.
+    `images`: other pairs on which that was tried again; `followed`: those on which it did. `elsewhere`: of `elsewhere_images`
+    like pastes in the places that mirror the region. `incumbent_followed`: the incumbent on the same pairs, None without one.
     """
 
     region: str
@@ -86,6 +86,8 @@ class ShortcutFigures(msgspec.Struct, frozen=True):
     images: int
     followed: int
     incumbent_followed: int | None = None
+    elsewhere: int = 0
+    elsewhere_images: int = 0
 
 
 class BoardFigures(msgspec.Struct, frozen=True):
@@ -158,7 +160,8 @@ class GateRules(msgspec.Struct, frozen=True):
     `max_recall_loss`: of one label's recall. `slice_level`: how unlikely by chance a loss must be to count against it, all
     labels, or all kinds, together. `min_automatic`: the share to decide without a person; `max_automatic_loss`: how much less of
     it than the incumbent's. `max_followed`: how often a pasted part of another image may change the answer to that image's
-    label. `agreement_confidence`: how sure a lack of agreement with full precision must be. `boards`: budgets to hold.
+    label; `max_followed_more`: the same where neither the incumbent nor another place is followed so often.
+    `agreement_confidence`: how sure a lack of agreement with full precision must be. `boards`: budgets to hold.
     """
 
     confidence: float = 0.95
@@ -181,6 +184,7 @@ class GateRules(msgspec.Struct, frozen=True):
     min_automatic: float = 0.02
     max_automatic_loss: float = 0.2
     max_followed: float = 0.4
+    max_followed_more: float = 0.08
     boards: tuple[BoardBudget, ...] = ()
 
 

@@ -47,6 +47,14 @@ _PLACES = {
 }
 
 
+CORNERS = (Region.TOP_LEFT, Region.TOP_RIGHT, Region.BOTTOM_LEFT, Region.BOTTOM_RIGHT)
+
+
+def mirrors(region: Region) -> tuple[Region, ...]:
+    """Return the three regions of the same size elsewhere."""
+    return tuple(each for each in Region if each is not region and (each in CORNERS) == (region in CORNERS))
+
+
 def paste(image: Image, donor: Image, region: Region) -> Image:
     """Return `image` with `region` taken from `donor`, both u8[H,W] or both u8[H,W,C]; sizes may differ (nearest pixels)."""
     rows, columns = (_span(share, size) for share, size in zip(_PLACES[region], image.shape[:2], strict=True))

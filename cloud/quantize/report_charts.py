@@ -9,7 +9,7 @@ from markupsafe import Markup
 from cloud.gate.binomial import lower_bound, upper_bound
 from cloud.gate.corruptions import SEVERITIES
 from cloud.gate.scorecard import GateRules, Scorecard
-from cloud.quantize.report_svg import BLUE, GREY, INK, ORANGE, element, line, mix, on, picture, rect, text
+from cloud.quantize.report_svg import BLUE, GREY, INK, ORANGE, caption, element, line, mix, on, picture, rect, text
 
 MAX_LABELS = 20
 _SIDE = 300.0
@@ -78,7 +78,7 @@ def reliability_diagram(card: Scorecard) -> Markup:
         drawn.append(element("circle", tip, cx=x, cy=y0 + (1 - share) * _SIDE, r=5, fill=BLUE))
         height = below * each.images / most
         drawn.append(rect(x - 7, base - height, 14, height, tip, fill=mix(BLUE, 0.45)))
-    drawn.append(text(x0, base + 16, f"images by confidence (tallest: {most})", fill=GREY))
+    drawn.append(caption(x0, base + 16, f"images by confidence (tallest: {most})", fill=GREY))
     return picture(x0 + _SIDE + 24, base + 24, "Reliability diagram: share right against confidence", *drawn)
 
 
@@ -92,7 +92,7 @@ def corruption_chart(card: Scorecard, incumbent: Scorecard | None) -> Markup:
     panels = [(left, "accuracy, %")] + ([(second, "against the incumbent, points")] if theirs else [])
     drawn = []
     for x0, title in panels:
-        drawn.append(text(x0, 16, title, font_weight="600", font_size=12))
+        drawn.append(caption(x0, 16, title, font_weight="600", font_size=12))
         for place, severity in enumerate(SEVERITIES):
             drawn.append(text(x0 + place * wide + wide / 2, 38, str(severity), text_anchor="middle", fill=GREY))
     for row, kind in enumerate(kinds):

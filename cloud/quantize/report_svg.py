@@ -28,6 +28,11 @@ def text(x: float, y: float, words: str, **attributes: object) -> Markup:
     return element("text", tip, short, x=x, y=y, **{"fill": INK, **attributes})
 
 
+def caption(x: float, y: float, words: str, **attributes: object) -> Markup:
+    """Return the chart's own words at a place, whole."""
+    return element("text", words, x=x, y=y, **{"fill": INK, **attributes})
+
+
 def line(x1: float, y1: float, x2: float, y2: float, **attributes: object) -> Markup:
     """Return a line."""
     return element("line", x1=x1, y1=y1, x2=x2, y2=y2, **{"stroke": GREY, **attributes})

@@ -86,8 +86,8 @@ code { font: 13px ui-monospace, Menlo, Consolas, monospace; overflow-wrap: anywh
 <section>
 <h2>Recall of each label</h2>
 {{ charts.recall }}
-<p class="small">Dot and line: the candidate and its 95 % interval.{% if incumbent %} Diamond: the incumbent.{% endif %}
-Dashed: the floor. {{ left_out }}</p>
+<p class="small">Dot and line: the candidate and its 95 % interval.
+{%- if incumbent %} Diamond: the incumbent.{% endif %} Dashed: the floor. {{ left_out }}</p>
 </section>
 
 {% if charts.confusion %}

@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloud.gate.scorecard import ShortcutFigures
-from cloud.gate.shortcut import Region, paste
+from cloud.gate.shortcut import Region, mirrors, paste
 from cloud.quantize.judge import Judge
 from cloud.retrain.dataset import Sample
 from contract.preprocess import to_channels
 
 _SCREENED = 256
-_EACH_AT_MOST = 4
-_AGAIN = 40
+_EACH_AT_MOST = 8
+_AGAIN = 60
 _MAX_LABELS = 32
 
 Pair = tuple[Sample, Sample]
@@ -47,21 +47,35 @@ def try_shortcuts(
     each = int(np.clip(_SCREENED // (len(Region) * len(names)), 1, _EACH_AT_MOST))
     screened = []
     for name in names:
-        place = [label.name for label in candidate.contender.labels].index(name)
-        pairs = _draw(donors[name], over[name], each * len(Region), generator)
-        for number, region in enumerate(Region):
-            probabilities = candidate.probabilities(_pasted(candidate, pairs[number :: len(Region)], region))
-            followed = float((probabilities.argmax(1) == place).mean())
-            screened.append(((followed, float(probabilities[:, place].mean())), region, name))
+        pairs = _draw(donors[name], over[name], each, generator)
+        ours = _shares(candidate, pairs, name)
+        theirs = _shares(incumbent, pairs, name) if incumbent is not None else None
+        for region in Region:
+            excess = ours[region]
+            if theirs is not None:
+                elsewhere = sum(ours[mirror] for mirror in mirrors(region)) / len(mirrors(region))
+                excess -= max(elsewhere, theirs[region])
+            screened.append((excess, region, name))
     _, region, name = max(screened, key=lambda each: each[0])
     pairs = _draw(donors[name], over[name], _AGAIN, generator)
     return ShortcutFigures(
-        region.value,
-        name,
-        len(pairs),
-        _followed(candidate, pairs, region, name),
-        _followed(incumbent, pairs, region, name) if incumbent is not None else None,
+        region=region.value,
+        label=name,
+        images=len(pairs),
+        followed=_followed(candidate, pairs, region, name),
+        incumbent_followed=_followed(incumbent, pairs, region, name) if incumbent is not None else None,
+        elsewhere=sum(_followed(candidate, pairs, mirror, name) for mirror in mirrors(region)),
+        elsewhere_images=len(mirrors(region)) * len(pairs),
     )
+
+
+def _shares(judge: Judge, pairs: Sequence[Pair], name: str) -> dict[Region, float]:
+    """Return the mean probability that pasted images get for label `name`, by region; 0 for a label that is not known."""
+    names = [label.name for label in judge.contender.labels]
+    if name not in names:
+        return dict.fromkeys(Region, 0.0)
+    place = names.index(name)
+    return {region: float(judge.probabilities(_pasted(judge, pairs, region))[:, place].mean()) for region in Region}
 
 
 def _draw(donors: Sequence[Sample], over: Sequence[Sample], count: int, generator: np.random.Generator) -> list[Pair]:
