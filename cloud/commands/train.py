@@ -75,8 +75,37 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
     recipe.add_argument("--epochs", type=int, help="passes over the images, without --parent")
     recipe.add_argument("--steps", type=int, help="steps, with --parent")
     recipe.add_argument("--batch-size", type=int)
-    recipe.add_argument("--learning-rate", type=float)
+    recipe.add_argument("--learning-rate", type=float, help="the highest, with --parent too")
+    recipe.add_argument("--schedule", choices=("onecycle", "cosine"), help="of the learning rate (default onecycle)")
+    recipe.add_argument(
+        "--model", metavar="NAME", help='"surface", "surface-deep", or a network of your own as MODULE:FACTORY'
+    )
     recipe.add_argument("--width", type=float, help="1 is about 100,000 parameters; cost grows with its square")
+    recipe.add_argument(
+        "--head",
+        choices=("single", "multi", "segment"),
+        help="single: one label an image; multi: any number of defects; segment: one label, learnt with masks (default single)",
+    )
+    recipe.add_argument("--masks", metavar="SUFFIX", help='ending of masks beside images of the same stem, e.g. "png"')
+    recipe.add_argument(
+        "--ema", type=float, metavar="DECAY", help="keep an average of the weights, e.g. 0.99 (default 0: none)"
+    )
+    recipe.add_argument(
+        "--class-balance", type=float, metavar="0..1", help="0: images as they come; 1: every label alike (default 0)"
+    )
+    recipe.add_argument(
+        "--seen-drift",
+        type=float,
+        metavar="0..1",
+        help="with --parent: share of base images shown as the reviewed ones look (default 0: none)",
+    )
+    recipe.add_argument("--patience", type=int, metavar="N", help="stop after N looks without gain (default 0: never)")
+    recipe.add_argument("--teacher", metavar="RUN", help="run of the same labels whose answers are learnt from too")
+    recipe.add_argument(
+        "--distil", type=float, metavar="0..1", help="weight of the teacher's answers (default 0.5 with --teacher)"
+    )
+    recipe.add_argument("--prune", type=float, metavar="0..0.9", help="with --parent: share of channels removed first")
+    recipe.add_argument("--compile", action="store_true", help="torch.compile, on a GPU")
     recipe.add_argument(
         "--seed", type=int, default=0, help="another seed, another split and model (default %(default)s)"
     )
@@ -89,7 +118,9 @@ def run(args: argparse.Namespace) -> int:
     # Here, so that --help does not load what training needs.
     from cloud.retrain.job import TrainJob, make_recipe
     from cloud.retrain.launch import launch_local
+    from cloud.retrain.parent_recipe import recipe_of_child
     from cloud.retrain.progress import show_progress
+    from cloud.retrain.run_folder import Head, RunFolder
 
     job = TrainJob(
         out=args.out,
@@ -112,12 +143,28 @@ def run(args: argparse.Namespace) -> int:
             warm_steps=args.steps,
             batch_size=args.batch_size,
             learning_rate=args.learning_rate,
+            warm_learning_rate=args.learning_rate,
+            schedule=args.schedule,
+            model=args.model,
             width=args.width,
+            head=Head(args.head) if args.head else None,
+            ema=args.ema,
+            class_balance=args.class_balance,
+            seen_drift=args.seen_drift,
+            patience=args.patience,
+            distil=0.5 if args.teacher and args.distil is None else args.distil,
+            prune=args.prune,
+            compile=args.compile or None,
         ),
+        teacher=args.teacher,
+        masks=args.masks,
         threads=args.threads,
         resume=args.resume,
         simulated=args.simulated,
     )
+    if args.parent:
+        given = frozenset(name for name in ("model", "width", "head") if getattr(args, name) is not None)
+        recipe_of_child(job.recipe, RunFolder(Path(args.parent)).info().recipe, given)
     info = launch_local(job, show_progress, gpus=args.gpus)
     for warning in info.warnings:
         print(f"warning: {warning}", file=sys.stderr)
@@ -135,6 +182,8 @@ def run(args: argparse.Namespace) -> int:
                 "train_accuracy": figures.train_accuracy,
                 "holdout_accuracy": figures.holdout_accuracy,
                 "drift_accuracy": figures.drift_accuracy,
+                "images_per_s": figures.images_per_s,
+                "best_step": figures.best_step,
                 "labels": {label.name: label.kind.value for label in info.labels},
                 "warnings": list(info.warnings),
             }

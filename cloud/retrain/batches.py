@@ -16,7 +16,8 @@ class BatchPlan:
     """How batches are drawn.
 
     `base`, `reviewed`: row numbers i64[...] to draw from. `reviewed_share` of each batch comes from `reviewed`, however few
-    they are; with none, or a share of 0, both are drawn alike.
+    they are; with none, or a share of 0, both are drawn alike. `balance`: 0 draws images as they come, 1 every label alike; an
+    image's weight is its label's count to the power of -`balance`. `labels`: i64[...] by row number, needed for that.
     """
 
     base: torch.Tensor
@@ -24,6 +25,8 @@ class BatchPlan:
     batch_size: int
     reviewed_share: float
     seed: int
+    balance: float = 0.0
+    labels: torch.Tensor | None = None
 
     def steps_per_epoch(self) -> int:
         """Return how many batches see every image about once."""
@@ -46,10 +49,30 @@ class BatchPlan:
         first, size = step * count, len(rows)
         decks = []
         for deck in range(first // size, (first + count - 1) // size + 1):
-            order = torch.randperm(size, generator=step_generator(self.seed, deck, 10 + stream))
+            generator = step_generator(self.seed, deck, 10 + stream)
+            order = torch.randperm(size, generator=generator)
+            if self.labels is not None and self.balance > 0:
+                order = _weighted(order, _weights(self.labels[rows], self.balance), generator)
             decks.append(rows[order])
         start = first % size
         return torch.cat(decks)[start : start + count]
+
+
+def _weights(labels: torch.Tensor, balance: float) -> torch.Tensor:
+    """Return each image's weight f64[N]; their sum is N."""
+    weights = torch.bincount(labels).double()[labels] ** -balance
+    return weights * (len(labels) / weights.sum())
+
+
+def _weighted(order: torch.Tensor, weights: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Return a deck of the same size where each card is found as often as its weight, rounded up or down, shuffled.
+
+    Source: systematic resampling, Carpenter, Clifford, Fearnhead 1999.
+    """
+    ends = weights[order].cumsum(0)
+    points = torch.arange(len(order), dtype=torch.float64) + torch.rand(1, generator=generator, dtype=torch.float64)
+    drawn = torch.searchsorted(ends, points.clamp(max=float(ends[-1]) * (1 - 1e-12)), right=True)
+    return order[drawn.clamp(max=len(order) - 1)][torch.randperm(len(order), generator=generator)]
 
 
 def step_generator(seed: int, step: int, stream: int) -> torch.Generator:

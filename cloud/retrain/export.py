@@ -3,35 +3,49 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import torch
-from onnx import numpy_helper
+from numpy.typing import NDArray
 from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from cloud.quantize.artefact_runner import open_session
+from cloud.retrain.export_graph import name_as_trained, swap_weights
+from cloud.retrain.fold import fold_batch_norm
 from cloud.retrain.run_folder import publish
-from contract.errors import BadModel
+from contract.errors import BadModel, PlumblineError
 
 INPUT_NAME = "images"
 OUTPUT_NAME = "scores"
+EMBEDDING_NAME = "embedding"
+MAP_NAME = "activation_map"
+# MAP_COST_HERE
+DEFAULT_OUTPUTS = (OUTPUT_NAME, MAP_NAME)
 # Opset 18 runs on every ONNX Runtime that the agent supports.
 _OPSET = 18
-# Two runtimes add floats in another order; more than this is another model.
-_MAX_ABS_ERROR = 1e-3
-_WRAPPED = "network."
+# Two runtimes add floats in another order; more than this share of the largest value, or of 1, is another model.
+_MAX_ERROR = 1e-3
 
 
-def export_onnx(model: nn.Module, example: torch.Tensor, file: Path, *, like: Path | None = None) -> None:
+def export_onnx(
+    model: nn.Module,
+    example: torch.Tensor,
+    file: Path,
+    *,
+    like: Path | None = None,
+    outputs: Sequence[str] = DEFAULT_OUTPUTS,
+) -> tuple[str, ...]:
     """Write `model` with batch norm folded in as `file`; the batch size stays free.
+
+    Scores are logits, or probabilities where labels are independent (the sigmoid is then in the graph). Nodes are named by
+    where they are in the network; "float."... must stay in floating point, and "stem."... better do on a CPU (name_as_trained).
 
     Args:
         model: the trained model, on the CPU.
@@ -39,103 +53,117 @@ def export_onnx(model: nn.Module, example: torch.Tensor, file: Path, *, like: Pa
         file: where to write; replaced whole.
         like: an exported model of the same architecture. Its graph is reused with new weights, which takes milliseconds
             where exporting takes seconds, and keeps tensor names for delta updates (OTA-7).
+        outputs: which of a ModelOutput's parts to export; scores always come first, and what the network does not have is
+            left out.
+    Returns:
+        The names of the exported model's outputs, "scores" first.
     Raises:
-        BadModel: the exported model answers otherwise.
+        BadModel: the model cannot be exported, or the exported model answers otherwise.
     """
-    folded = _Scores(fold_batch_norm(model))
+    network = fold_batch_norm(model)
+    independent = bool(getattr(model, "independent", False))
     with torch.no_grad():
-        expected = folded(example).numpy()
+        present = network(example[:1])
+    names = (OUTPUT_NAME, *(n for n in (EMBEDDING_NAME, MAP_NAME) if n in outputs and getattr(present, n) is not None))
+    folded = _Exported(network, names, independent=independent).eval()
+    expected = _answers(model, names, example, independent=independent)
     temporary = file.with_suffix(".tmp.onnx")
     if not (
         like is not None
-        and _swap_weights(like, folded, temporary)
-        and _error(temporary, example, expected) <= _MAX_ABS_ERROR
+        and swap_weights(like, folded, names, temporary)
+        and _error(temporary, example, expected) <= 1.0
     ):
-        _export(folded, example, temporary)
+        _export(folded, example, temporary, names)
         error = _error(temporary, example, expected)
-        if error > _MAX_ABS_ERROR:
+        if not error <= 1.0:
             raise BadModel(
-                f"the exported model differs from the trained one by {error:.2g}",
+                f"the exported model differs from the trained one by {error:.2g} times what rounding explains",
                 hint="install the versions of torch and onnxruntime in constraints.txt",
             )
     publish(temporary, file)
+    return names
 
 
-def fold_batch_norm(model: nn.Module) -> nn.Module:
-    """Return a copy in evaluation mode whose convolutions have swallowed their batch norms."""
-    folded = copy.deepcopy(model).eval()
-    for stage in folded.stages:  # type: ignore[union-attr]
-        if not isinstance(stage, nn.Sequential):
-            raise BadModel("a stage of the model is no sequence of layers")
-        convolution, norm = stage[0], stage[1]
-        if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-            stage[0], stage[1] = fuse_conv_bn_eval(convolution, norm), nn.Identity()
-    return folded
+def check_exports(model: nn.Module, channels: int, input_px: int, scratch: Path) -> None:
+    """Export an untrained network to a file that is removed again, so that what cannot ship is known before it is trained.
+
+    Raises:
+        BadModel: it cannot be exported.
+    """
+    file = scratch / "export-check.onnx"
+    generator = torch.Generator().manual_seed(0)
+    try:
+        export_onnx(model, torch.randn(2, channels, input_px, input_px, generator=generator), file)
+    finally:
+        for each in (file, file.with_suffix(".tmp.onnx")):
+            each.unlink(missing_ok=True)
 
 
-class _Scores(nn.Module):
-    """A network that answers its scores alone."""
+class _Exported(nn.Module):
+    """A network that answers a tuple of tensors, `names`; scores as probabilities where labels are independent."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, names: Sequence[str], *, independent: bool) -> None:
         super().__init__()
         self.network = network
+        self.names = tuple(names)
+        self.float_probabilities = nn.Sigmoid() if independent else None
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        scores: torch.Tensor = self.network(images).scores
-        return scores
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        output = self.network(images)
+        scores = output.scores if self.float_probabilities is None else self.float_probabilities(output.scores)
+        return (scores, *(getattr(output, name) for name in self.names[1:]))
 
 
-def _export(model: nn.Module, example: torch.Tensor, file: Path) -> None:
-    with _quiet():
-        torch.onnx.export(
-            model,
-            # A batch of one would be taken for a constant; two show that it varies.
-            (example[:1].repeat(2, 1, 1, 1).contiguous(),),
-            str(file),
-            dynamo=True,
-            external_data=False,
-            input_names=[INPUT_NAME],
-            output_names=[OUTPUT_NAME],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            opset_version=_OPSET,
-            verbose=False,
-        )
+def _answers(
+    model: nn.Module, names: Sequence[str], example: torch.Tensor, *, independent: bool
+) -> list[NDArray[np.float32]]:
+    """Return what the network as it was trained answers, before anything was folded."""
+    was_training = model.training
+    try:
+        with torch.no_grad():
+            return [part.numpy() for part in _Exported(model, names, independent=independent).eval()(example)]
+    finally:
+        model.train(was_training)
+
+
+def _export(model: nn.Module, example: torch.Tensor, file: Path, names: Sequence[str]) -> None:
+    try:
+        with _quiet():
+            torch.onnx.export(
+                model,
+                # A batch of one would be taken for a constant; two show that it varies.
+                (example[:1].repeat(2, 1, 1, 1).contiguous(),),
+                str(file),
+                dynamo=True,
+                external_data=False,
+                input_names=[INPUT_NAME],
+                output_names=list(names),
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                opset_version=_OPSET,
+                verbose=False,
+            )
+    except (PlumblineError, OSError):
+        raise
+    except Exception as error:  # torch.export raises what the network's own code raises, too
+        first = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
+        raise BadModel(
+            f"the network cannot be exported to ONNX: {first[0][:300]}",
+            hint="avoid control flow that depends on values of a tensor, and fixed batch sizes",
+        ) from error
     graph = onnx.load(str(file))
-    # The exporter notes stack traces with this machine's paths in every node; they are nobody else's business.
-    for item in (*graph.graph.node, *graph.graph.input, *graph.graph.output, *graph.graph.value_info, graph.graph):
-        del item.metadata_props[:]
-    _name_as_trained(graph)
+    name_as_trained(graph)
     onnx.save(graph, str(file))
 
 
-def _name_as_trained(graph: onnx.ModelProto) -> None:
-    """Give weights the names that they have in the network, whatever wraps it: a delta aligns tensors by name."""
-    for initializer in graph.graph.initializer:
-        initializer.name = initializer.name.removeprefix(_WRAPPED)
-    for node in graph.graph.node:
-        node.input[:] = [name.removeprefix(_WRAPPED) for name in node.input]
-
-
-def _swap_weights(like: Path, model: nn.Module, file: Path) -> bool:
-    """Write `like` with `model`'s weights; return False when they do not match name by name."""
-    if not like.exists():
-        return False
-    graph = onnx.load(str(like))
-    state = {name.removeprefix(_WRAPPED): tensor.numpy() for name, tensor in model.state_dict().items()}
-    shapes = {i.name: tuple(i.dims) for i in graph.graph.initializer}
-    if any(shapes.get(name) != tensor.shape for name, tensor in state.items()):
-        return False
-    for initializer in graph.graph.initializer:
-        if initializer.name in state:
-            fresh = np.ascontiguousarray(state[initializer.name], np.float32)
-            initializer.CopyFrom(numpy_helper.from_array(fresh, initializer.name))
-    onnx.save(graph, str(file))
-    return True
-
-
-def _error(file: Path, example: torch.Tensor, expected: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> float:
-    scores = open_session(file, threads=1).run(None, {INPUT_NAME: np.ascontiguousarray(example.numpy())})[0]
-    return float(np.abs(scores - expected).max())
+def _error(file: Path, example: torch.Tensor, expected: Sequence[NDArray[np.float32]]) -> float:
+    """Return the largest difference in units of what rounding explains; NaN where an answer is no number."""
+    given: list[Any] = open_session(file, threads=1).run(None, {INPUT_NAME: np.ascontiguousarray(example.numpy())})
+    if [g.shape for g in given] != [e.shape for e in expected]:
+        return float("inf")
+    return max(
+        float(np.abs(g - e).max()) / (_MAX_ERROR * max(1.0, float(np.abs(e).max())))
+        for g, e in zip(given, expected, strict=True)
+    )
 
 
 @contextlib.contextmanager

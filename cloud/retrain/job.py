@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import msgspec
@@ -11,6 +12,7 @@ from contract.errors import InvalidConfig
 
 # Four stages halve an image four or five times; less than this leaves no pixels.
 _SMALLEST_INPUT_PX = 32
+SCHEDULES = ("onecycle", "cosine")
 
 
 class TrainJob(msgspec.Struct, frozen=True):
@@ -21,7 +23,7 @@ class TrainJob(msgspec.Struct, frozen=True):
     `input_px`: the model's input is this many pixels square; 0
     takes the images' own size, up to 224. `threads`: CPU threads a process may use. `dataset`: a manifest that 'dataset make'
     wrote, in place of `data`. `teacher`: a run whose answers are learnt from too. `masks`: the ending of mask files beside images
-    of the same stem, e.g. "png".
+    of the same stem, e.g. "png". `save_every_s`: seconds between checkpoints; 0 after every step. `plots`: draw training's curves.
     """
 
     out: str
@@ -46,9 +48,11 @@ class TrainJob(msgspec.Struct, frozen=True):
     dataset: str | None = None
     teacher: str | None = None
     masks: str | None = None
+    save_every_s: float = 5.0
+    plots: bool = True
 
 
-def make_recipe(**given: float | None) -> Recipe:
+def make_recipe(**given: object) -> Recipe:
     """Return the default recipe with the given fields replaced; None leaves a default."""
     return msgspec.structs.replace(Recipe(), **{name: value for name, value in given.items() if value is not None})
 
@@ -69,7 +73,27 @@ def check_job(job: TrainJob) -> None:
     ):
         if value < least:
             raise InvalidConfig(f"{name} {value} is too small", hint=f"use at least {least}")
-    if job.data is None and job.parent is None:
+    for name, share, most in (
+        ("--ema", recipe.ema, 0.99999),
+        ("--class-balance", recipe.class_balance, 1.0),
+        ("--seen-drift", recipe.seen_drift, 1.0),
+        ("--distil", recipe.distil, 1.0),
+        ("--prune", recipe.prune, 0.9),
+    ):
+        if not 0 <= share <= most:
+            raise InvalidConfig(f"{name} {share:g} is outside 0..{most:g}", hint="0 leaves it out")
+    for name, rate in (("--learning-rate", recipe.learning_rate), ("--learning-rate", recipe.warm_learning_rate)):
+        if not 0 < rate < math.inf:
+            raise InvalidConfig(f"{name} {rate:g} is no rate to learn at", hint="use about 0.003")
+    if recipe.patience < 0:
+        raise InvalidConfig(f"--patience {recipe.patience} is negative", hint="0 never stops early")
+    if recipe.schedule not in SCHEDULES:
+        raise InvalidConfig(f"--schedule {recipe.schedule} does not exist", hint=f"use {' or '.join(SCHEDULES)}")
+    if (recipe.distil > 0) != (job.teacher is not None):
+        raise InvalidConfig("--distil and --teacher go together", hint="give --teacher RUN and --distil 0.5")
+    if recipe.prune > 0 and job.parent is None:
+        raise InvalidConfig("--prune takes channels from a trained model", hint="give --parent RUN too")
+    if job.data is None and job.parent is None and job.dataset is None:
         raise InvalidConfig("there are no images to train on", hint="give --data DIR, or --parent RUN")
     if job.reviewed is not None and not Path(job.reviewed).is_dir():
         raise InvalidConfig(f"{job.reviewed} is no folder", hint="--reviewed wants images and a labels.jsonl")

@@ -35,10 +35,23 @@ class ParentPull:
             strength: of the pull on the largest layer, as a share of the learning rate; 0 for none.
             steps: of the whole run.
         """
-        weights = [parameter for parameter in model.parameters() if parameter.ndim > 1] if strength > 0 else []
-        largest = max((weight.numel() for weight in weights), default=1)
-        self._pulled = [(each, each.detach().clone(), strength * each.numel() / largest) for each in weights]
+        named = [(n, p) for n, p in model.named_parameters() if p.ndim > 1] if strength > 0 else []
+        largest = max((weight.numel() for _, weight in named), default=1)
+        self._pulled = [(each, each.detach().clone(), strength * each.numel() / largest) for _, each in named]
+        self._names = [name for name, _ in named]
         self._choosing = round(_CHOOSING * steps)
+
+    @property
+    def settled_at(self) -> int:
+        """Return after how many steps it is decided which weights move; 0 when all do."""
+        return self._choosing if self._pulled else 0
+
+    def settle(self, other: nn.Module) -> None:
+        """Give `other`, made from the model's weights, the parent's wherever the model has the parent's now."""
+        weights = dict(other.named_parameters())
+        with torch.no_grad():
+            for name, (mine, parent, _) in zip(self._names, self._pulled, strict=True):
+                weights[name].copy_(torch.where(mine == parent, parent, weights[name]))
 
     def step(self, optimizer: torch.optim.Optimizer, number: int) -> None:
         """Step the optimizer, then pull: the step `number` of the run, from 0."""

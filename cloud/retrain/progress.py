@@ -12,12 +12,16 @@ from contract.errors import PlumblineError, RefusedError
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """`done` of `total` in what is called `stage`, with a line for a person."""
+    """`done` of `total` in what is called `stage`, with a line for a person; while training also as figures, `left_s` being the
+    seconds that the rest should take."""
 
     stage: str
     done: int
     total: int
     text: str
+    loss: float | None = None
+    images_per_s: float | None = None
+    left_s: float | None = None
 
 
 class JobFailure(msgspec.Struct, frozen=True):

@@ -140,7 +140,12 @@ class Recipe(msgspec.Struct, frozen=True):
 
 
 class RunFigures(msgspec.Struct, frozen=True):
-    """What training measured. Accuracies are of the full-precision model, 0..1; None where the slice has no images."""
+    """What training measured. Accuracies are of the full-precision model, 0..1; None where the slice has no images.
+
+    `steps`: done, fewer than planned where training stopped early; `best_step`: whose weights were kept then, else 0.
+    `images_per_s` of all processes, evaluations left out. `pieces`: in how many a batch was computed for want of memory.
+    `skipped_checkpoints`: not written for want of disk.
+    """
 
     seconds: float
     steps: int
@@ -153,6 +158,10 @@ class RunFigures(msgspec.Struct, frozen=True):
     calibration_accuracy: float | None
     holdout_accuracy: float | None
     drift_accuracy: float | None
+    images_per_s: float = 0.0
+    best_step: int = 0
+    pieces: int = 1
+    skipped_checkpoints: int = 0
 
 
 class RunInfo(msgspec.Struct, frozen=True):

@@ -7,53 +7,43 @@ and takes its share of each batch; the first one writes. Progress and errors go 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib.metadata
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from cloud.clock import SystemClock
 from cloud.ports.clock import Clock
-from cloud.retrain.augment import flip_and_shift
-from cloud.retrain.batches import BatchPlan, step_generator
-from cloud.retrain.checkpoint import load_checkpoint, load_weights, save_checkpoint
+from cloud.retrain.answers import answers_of
+from cloud.retrain.batches import BatchPlan
+from cloud.retrain.camera_change import CameraChange
 from cloud.retrain.dataset import Dataset
-from cloud.retrain.export import export_onnx
+from cloud.retrain.evaluation import Evaluation, HeldImages, evaluate
+from cloud.retrain.export import EMBEDDING_NAME, MAP_NAME, export_onnx
+from cloud.retrain.feed import Feed
+from cloud.retrain.fitting import Fitting, Plan, is_disk_full
 from cloud.retrain.inputs import TrainingInputs, read_inputs
 from cloud.retrain.job import TrainJob, check_job, make_folder, read_job
-from cloud.retrain.models.build import build_model, parameter_count
-from cloud.retrain.objective import Targets, loss_of
-from cloud.retrain.parent_pull import ParentPull
+from cloud.retrain.metrics_log import read_metrics
+from cloud.retrain.models.build import parameter_count
+from cloud.retrain.network import good_places, starting_network
+from cloud.retrain.parent_recipe import recipe_of_child
+from cloud.retrain.place import Place, find_place
 from cloud.retrain.progress import OnProgress, Progress, ignore_progress, print_progress, run_job
 from cloud.retrain.reviewed import is_reviewed
-from cloud.retrain.run_folder import RunFigures, RunFolder, RunInfo, Split
+from cloud.retrain.run_folder import DatasetEntry, Recipe, RunFigures, RunFolder, RunInfo, Split
+from cloud.retrain.seen_drift import seen_changes
+from cloud.retrain.teacher import Teacher
 from cloud.retrain.tensors import ImageTensors, scale, to_tensors
-from contract.errors import BadModel, InvalidConfig
+from cloud.retrain.training_plot import plot_training
+from contract.errors import InvalidConfig, StorageFull
 from contract.preprocess import PreprocessSpec
-
-_SAVE_EVERY_S = 5.0
-_EVALUATION_BATCH = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a process computes, and which of how many it is."""
-
-    device: torch.device
-    rank: int = 0
-    world_size: int = 1
-
-    def share(self, rows: torch.Tensor) -> torch.Tensor:
-        """Return this process's share of a batch."""
-        return rows[self.rank :: self.world_size]
 
 
 def train(job: TrainJob, clock: Clock, on_progress: OnProgress = ignore_progress) -> RunFigures:
@@ -62,7 +52,8 @@ def train(job: TrainJob, clock: Clock, on_progress: OnProgress = ignore_progress
     Raises:
         InvalidConfig, BadDataset, BadImage: the job or its images cannot be used.
         NotFound: the parent is no run.
-        BadModel: training diverged, or a checkpoint does not fit.
+        BadModel: training diverged, ran out of memory, or a checkpoint does not fit.
+        StorageFull: no room for what training made; the last checkpoint is there still.
     """
     check_job(job)
     run = RunFolder(Path(job.out))
@@ -70,8 +61,15 @@ def train(job: TrainJob, clock: Clock, on_progress: OnProgress = ignore_progress
         raise InvalidConfig(f"{run.root} holds a finished run", hint="choose another --out, or remove that folder")
     make_folder(run.root)
     torch.set_num_threads(job.threads)
-    with _place() as place:
-        return _train(job, run, place, clock, on_progress if place.rank == 0 else ignore_progress)
+    with find_place() as place:
+        try:
+            return _train(job, run, place, clock, on_progress if place.is_first else ignore_progress)
+        except OSError as error:
+            if not is_disk_full(error):
+                raise
+            for left in run.root.glob("*.tmp"):
+                left.unlink(missing_ok=True)
+            raise StorageFull(f"no room left in {run.root}", hint="free some, then repeat with --resume") from error
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -85,176 +83,150 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _train(job: TrainJob, run: RunFolder, place: Place, clock: Clock, on_progress: OnProgress) -> RunFigures:
     started = clock.monotonic()
-    on_progress(Progress("read images", 0, 1, job.data or f"of {job.parent}"))
+    on_progress(Progress("read images", 0, 1, job.data or job.dataset or f"of {job.parent}"))
     inputs = read_inputs(job)
-    dataset, spec = inputs.dataset, inputs.spec
+    dataset, spec, parent = inputs.dataset, inputs.spec, inputs.parent
     on_progress(Progress("read images", 1, 1, f"{len(dataset.samples)} images, {len(dataset.labels)} labels"))
+    recipe = job.recipe if parent is None else recipe_of_child(job.recipe, parent.info().recipe)
     samples = dataset.of_split(Split.TRAIN)
     tensors = to_tensors(samples, spec, dataset.index_of())
-    reviewed = torch.tensor([is_reviewed(s.entry) for s in samples])
-    plan = BatchPlan(
-        base=torch.nonzero(~reviewed).flatten(),
-        reviewed=torch.nonzero(reviewed).flatten(),
-        batch_size=job.recipe.batch_size,
-        reviewed_share=job.recipe.reviewed_share if job.parent else 0.0,
-        seed=job.seed,
-    )
+    learnt = HeldImages(tensors, answers_of(dataset, samples, spec, recipe), spec, recipe)
+    feed, warnings = _feed(job, recipe, learnt, [s.entry for s in samples], on_progress)
     torch.manual_seed(job.seed)
-    model = build_model(job.recipe, spec.channels, len(dataset.labels), spec.height)
-    if inputs.parent is not None:
-        load_weights(model, inputs.parent.checkpoint)
-    steps = max(job.recipe.min_steps, job.recipe.epochs * plan.steps_per_epoch())
-    if inputs.parent is not None:
-        steps = job.recipe.warm_steps
-    model = model.to(place.device)
+    model = starting_network(recipe, spec, dataset.labels, parent).to(place.device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
-    _Fitting(job, run, place, clock, on_progress, spec).fit(model, tensors, plan, steps)
+    teacher = None
+    if job.teacher is not None:
+        teacher = Teacher(RunFolder(Path(job.teacher)), dataset.labels, spec, recipe, place.device)
+    held = {split: _held(dataset, split, spec, recipe) for split in (Split.CALIBRATION, Split.HOLDOUT, Split.DRIFT)}
+    if recipe.patience and len(held[Split.CALIBRATION].tensors) == 0:
+        raise InvalidConfig("--patience looks at the calibration split, and that is empty", hint="raise --calibration")
+    good = good_places(dataset.labels)
+    fit = Fitting(job, recipe, run, place, clock, on_progress).fit(
+        model,
+        feed,
+        _plan(job, recipe, feed),
+        lambda kept: evaluate(kept, held[Split.CALIBRATION], place, good),
+        teacher=teacher,
+        good=good,
+    )
+    accuracies = {split: evaluate(model, images, place, good) for split, images in held.items()}
+    on_training = evaluate(model, learnt, place, good)
     figures = RunFigures(
         seconds=0.0,
-        steps=steps,
+        steps=fit.steps,
         parameters=parameter_count(model),
         device=str(place.device),
         world_size=place.world_size,
         train_images=len(samples),
-        reviewed_images=int(reviewed.sum()),
-        train_accuracy=accuracy_of(model, tensors, spec, place) or 0.0,
-        calibration_accuracy=_split_accuracy(model, dataset, Split.CALIBRATION, spec, place),
-        holdout_accuracy=_split_accuracy(model, dataset, Split.HOLDOUT, spec, place),
-        drift_accuracy=_split_accuracy(model, dataset, Split.DRIFT, spec, place),
+        reviewed_images=int((~feed.is_base).sum()),
+        train_accuracy=_accuracy(on_training) or 0.0,
+        calibration_accuracy=_accuracy(accuracies[Split.CALIBRATION]),
+        holdout_accuracy=_accuracy(accuracies[Split.HOLDOUT]),
+        drift_accuracy=_accuracy(accuracies[Split.DRIFT]),
+        images_per_s=fit.images_per_s,
+        best_step=fit.best_step,
+        pieces=fit.pieces,
+        skipped_checkpoints=fit.skipped_checkpoints,
     )
-    if place.rank == 0:
+    if place.is_first:
         on_progress(Progress("export", 0, 1, run.fp32.name))
-        figures = _finish(job, run, model.cpu(), inputs, tensors, figures, lambda: clock.monotonic() - started)
+        said = (*dataset.warnings, *warnings, *fit.warnings, *_plots(job, run))
+        finish = _Finish(job, recipe, run, inputs, said, figures, lambda: clock.monotonic() - started)
+        figures = finish.write(model.cpu(), tensors)
         on_progress(Progress("export", 1, 1, f"holdout accuracy {_shown(figures.holdout_accuracy)}"))
     return figures
 
 
-class _Fitting:
-    """The training loop, with checkpoints."""
-
-    def __init__(
-        self, job: TrainJob, run: RunFolder, place: Place, clock: Clock, on_progress: OnProgress, spec: PreprocessSpec
-    ) -> None:
-        self._job, self._run, self._place = job, run, place
-        self._clock, self._on_progress, self._spec = clock, on_progress, spec
-        # What a checkpoint must have been made for: everything but how the job was started.
-        what = msgspec.structs.replace(job, resume=False, out="", threads=1)
-        self._fingerprint = hashlib.sha256(msgspec.json.encode(what)).hexdigest()
-
-    def fit(self, model: nn.Module, tensors: ImageTensors, plan: BatchPlan, steps: int) -> None:
-        """Train `model` in place for `steps` steps, from a checkpoint when the job says so."""
-        recipe, place, job = self._job.recipe, self._place, self._job
-        rate = recipe.warm_learning_rate if job.parent else recipe.learning_rate
-        optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=recipe.weight_decay)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps + 1, pct_start=0.25)
-        pull = ParentPull(model, recipe.warm_pull if job.parent else 0.0, steps)
-        first = 0
-        if job.resume:
-            first = load_checkpoint(self._run.checkpoint, self._fingerprint, model, optimizer, schedule)
-        wrapped: nn.Module = model if place.world_size == 1 else DistributedDataParallel(model)
-        saved_at = shown_at = self._clock.monotonic()
-        for step in range(first, steps):
-            loss = self._loss(wrapped, optimizer, tensors, plan, step)
-            pull.step(optimizer, step)
-            schedule.step()
-            now = self._clock.monotonic()
-            if now - shown_at >= 1.0 or step == steps - 1:
-                shown_at = now
-                value = float(loss)
-                if value != value:
-                    raise BadModel("training diverged: the loss is not a number", hint="use a lower --learning-rate")
-                self._on_progress(Progress("train", step + 1, steps, f"loss {value:.3f}"))
-            if place.rank == 0 and now - saved_at >= _SAVE_EVERY_S:
-                saved_at = now
-                save_checkpoint(self._run.checkpoint, self._fingerprint, step + 1, model, optimizer, schedule)
-        if place.rank == 0:
-            save_checkpoint(self._run.checkpoint, self._fingerprint, steps, model, optimizer, schedule)
-
-    def _loss(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, tensors: ImageTensors, plan: BatchPlan, step: int
-    ) -> torch.Tensor:
-        recipe, place = self._job.recipe, self._place
-        rows = place.share(plan.batch(step))
-        pixels, labels = tensors.pixels[rows].to(place.device), tensors.labels[rows].to(place.device)
-        generator = step_generator(self._job.seed, step, place.rank % 8)
-        images = flip_and_shift(scale(pixels, self._spec), recipe.shift_px, generator)
-        model.train()
-        # bf16 halves a GPU's time; on CPUs without its instructions it is slower than fp32.
-        with torch.autocast(place.device.type, torch.bfloat16, enabled=place.device.type == "cuda"):
-            loss = loss_of(model(images), Targets(labels), recipe)
-        optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        return loss.detach()
-
-
-def accuracy_of(model: nn.Module, tensors: ImageTensors, spec: PreprocessSpec, place: Place) -> float | None:
-    """Return the share of images that `model` names right; None when there are none."""
-    if len(tensors) == 0:
-        return None
-    model.eval()
-    right = 0
-    with torch.no_grad():
-        for start in range(0, len(tensors), _EVALUATION_BATCH):
-            pixels = tensors.pixels[start : start + _EVALUATION_BATCH].to(place.device)
-            images = scale(pixels, spec).contiguous(memory_format=torch.channels_last)
-            labels = tensors.labels[start : start + _EVALUATION_BATCH].to(place.device)
-            right += int((model(images).scores.argmax(1) == labels).sum())
-    return right / len(tensors)
-
-
-def _split_accuracy(
-    model: nn.Module, dataset: Dataset, split: Split, spec: PreprocessSpec, place: Place
-) -> float | None:
-    return accuracy_of(model, to_tensors(dataset.of_split(split), spec, dataset.index_of()), spec, place)
-
-
-def _finish(
-    job: TrainJob,
-    run: RunFolder,
-    model: nn.Module,
-    inputs: TrainingInputs,
-    tensors: ImageTensors,
-    figures: RunFigures,
-    elapsed_s: Callable[[], float],
-) -> RunFigures:
-    example = scale(tensors.pixels[:8], inputs.spec)
-    export_onnx(model, example, run.fp32, like=inputs.parent.fp32 if inputs.parent else None)
-    manifest = inputs.dataset.manifest()
-    run.save_dataset(manifest)
-    figures = msgspec.structs.replace(figures, seconds=round(elapsed_s(), 3))
-    run.save_info(
-        RunInfo(
-            recipe=job.recipe,
-            seed=job.seed,
-            labels=inputs.dataset.labels,
-            preprocess=inputs.spec,
-            parent=str(inputs.parent.root) if inputs.parent else "",
-            dataset_sha256=hashlib.sha256(msgspec.json.encode(manifest.entries)).hexdigest(),
-            code=f"plumbline-edge {importlib.metadata.version('plumbline-edge')}, torch {torch.__version__}",
-            figures=figures,
-            warnings=inputs.dataset.warnings,
-            simulated=job.simulated or (inputs.parent is not None and inputs.parent.info().simulated),
-        )
+def _feed(
+    job: TrainJob, recipe: Recipe, learnt: HeldImages, entries: list[DatasetEntry], on_progress: OnProgress
+) -> tuple[Feed, list[str]]:
+    """Return the batches of a run, and what was seen of a drift."""
+    tensors = learnt.tensors
+    reviewed = torch.tensor([is_reviewed(entry) for entry in entries], dtype=torch.bool)
+    changes: tuple[CameraChange, ...] = ()
+    said: list[str] = []
+    if job.parent is not None and recipe.seen_drift > 0 and bool(reviewed.any()):
+        on_progress(Progress("look for drift", 0, 1, f"{int(reviewed.sum())} reviewed images"))
+        changes, said = seen_changes(tensors.pixels, tensors.labels, [e.source for e in entries], ~reviewed, job.seed)
+        on_progress(Progress("look for drift", 1, 1, "; ".join(said)))
+    plan = BatchPlan(
+        base=torch.nonzero(~reviewed).flatten(),
+        reviewed=torch.nonzero(reviewed).flatten(),
+        batch_size=recipe.batch_size,
+        reviewed_share=recipe.reviewed_share if job.parent else 0.0,
+        seed=job.seed,
+        balance=recipe.class_balance,
+        labels=tensors.labels,
     )
-    return figures
+    return Feed(tensors, learnt.answers, plan, learnt.spec, recipe, job.seed, ~reviewed, changes), said
 
 
-@contextlib.contextmanager
-def _place() -> Iterator[Place]:
-    cuda = torch.cuda.is_available()
-    if not torch.distributed.is_torchelastic_launched():
-        yield Place(torch.device("cuda" if cuda else "cpu"))
-        return
-    torch.distributed.init_process_group("nccl" if cuda else "gloo")
+def _plan(job: TrainJob, recipe: Recipe, feed: Feed) -> Plan:
+    if job.parent:
+        return Plan(recipe.warm_steps, recipe.warm_learning_rate, recipe.warm_pull)
+    return Plan(max(recipe.min_steps, recipe.epochs * feed.plan.steps_per_epoch()), recipe.learning_rate)
+
+
+def _held(dataset: Dataset, split: Split, spec: PreprocessSpec, recipe: Recipe) -> HeldImages:
+    samples = dataset.of_split(split)
+    tensors = to_tensors(samples, spec, dataset.index_of())
+    return HeldImages(tensors, answers_of(dataset, samples, spec, recipe), spec, recipe)
+
+
+def _accuracy(evaluation: Evaluation | None) -> float | None:
+    return None if evaluation is None else evaluation.accuracy
+
+
+def _plots(job: TrainJob, run: RunFolder) -> list[str]:
+    """Draw the curves and return what went wrong: a picture is never worth a run."""
+    if not job.plots:
+        return []
     try:
-        rank, world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
-        device = torch.device("cpu")
-        if cuda:
-            device = torch.device("cuda", rank % torch.cuda.device_count())
-            torch.cuda.set_device(device)
-        yield Place(device, rank, world_size)
-    finally:
-        torch.distributed.destroy_process_group()
+        plot_training(read_metrics(run.metrics), run.plots / "training.png")
+    except (OSError, ImportError, RuntimeError, ValueError) as error:
+        return [f"training's curves were not drawn: {error}"]
+    return []
+
+
+@dataclass(frozen=True, slots=True)
+class _Finish:
+    """Writes what a finished run is."""
+
+    job: TrainJob
+    recipe: Recipe
+    run: RunFolder
+    inputs: TrainingInputs
+    warnings: tuple[str, ...]
+    figures: RunFigures
+    elapsed_s: Callable[[], float]
+
+    def write(self, model: nn.Module, tensors: ImageTensors) -> RunFigures:
+        """Export `model` (on the CPU) and write the run's files, run.json last."""
+        job, run, inputs = self.job, self.run, self.inputs
+        example = scale(tensors.pixels[:8], inputs.spec)
+        names = export_onnx(model, example, run.fp32, like=inputs.parent.fp32 if inputs.parent else None)
+        manifest = inputs.dataset.manifest()
+        run.save_dataset(manifest)
+        figures = msgspec.structs.replace(self.figures, seconds=round(self.elapsed_s(), 3))
+        run.save_info(
+            RunInfo(
+                recipe=self.recipe,
+                seed=job.seed,
+                labels=inputs.dataset.labels,
+                preprocess=inputs.spec,
+                parent=str(inputs.parent.root) if inputs.parent else "",
+                dataset_sha256=hashlib.sha256(msgspec.json.encode(manifest.entries)).hexdigest(),
+                code=f"plumbline-edge {importlib.metadata.version('plumbline-edge')}, torch {torch.__version__}",
+                figures=figures,
+                warnings=self.warnings,
+                simulated=job.simulated or (inputs.parent is not None and inputs.parent.info().simulated),
+                embedding=EMBEDDING_NAME if EMBEDDING_NAME in names else "",
+                activation_map=MAP_NAME if MAP_NAME in names else "",
+                teacher=job.teacher or "",
+            )
+        )
+        return figures
 
 
 def _shown(accuracy: float | None) -> str:

@@ -48,4 +48,4 @@ def write_prefix(root: Path, per_label: int = 6) -> Path:
 
 def quick_job(data: Path, out: Path) -> TrainJob:
     """Return a job of a few seconds."""
-    return TrainJob(out=str(out), data=str(data), recipe=QUICK, calibration_share=0.2, threads=1)
+    return TrainJob(out=str(out), data=str(data), recipe=QUICK, calibration_share=0.2, threads=1, plots=False)
