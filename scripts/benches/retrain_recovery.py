@@ -34,13 +34,17 @@ LABELS = (30, 60, 120, 240)
 SETS = ("steel", "tiles")
 _SEED = 3
 _DEFAULT = Recipe()
+_SEEN = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much is done. `labels`: points of the curve; `side`, `input_px`: 0 for the images' own; `recipe`: of every run."""
+    """How much is done. `labels`: points of the curve; `seen_at`: those of them tried with `Recipe.seen_drift` too; `side`,
+    `input_px`: None and 0 for the images' own; `recipe`: of every run.
+    """
 
     labels: tuple[int, ...] = LABELS
+    seen_at: tuple[int, ...] = (120,)
     sets: tuple[str, ...] = SETS
     drifts: tuple[Drift, ...] = tuple(Drift)
     side: int | None = None
@@ -51,11 +55,18 @@ class Effort:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line to bring back: which images, under which drift, with how many labels; 0 labels are the oracle's."""
+    """A line to bring back: which images, under which drift, with how many labels; 0 labels are the oracle's. `seen`: base images
+    are shown as the reviewed ones look."""
 
     images: str
     drift: Drift
     labels: int
+    seen: bool = False
+
+    @property
+    def name(self) -> str:
+        """What files and figures call it, without the images."""
+        return f"{self.drift.value}_{self.labels or 'oracle'}{'_seen' if self.seen else ''}"
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -74,16 +85,17 @@ def measure_recovery(root: Path, effort: Effort, workers: int | None = None) -> 
     say("recovery: base models")
     spread("recovery: base models", partial(_base, root, effort), effort.sets, workers)
     lines = [
-        Line(images, drift, labels)
+        Line(images, drift, labels, seen)
         for labels in (0, *sorted(effort.labels, reverse=True))
         for images in effort.sets
         for drift in effort.drifts
+        for seen in ((False, True) if labels in effort.seen_at else (False,))
     ]
     points = dict(
         zip(lines, spread("recovery: lines", partial(_bring_back, root, effort), lines, workers), strict=True)
     )
     for line, point in points.items():
-        name = f"retrain.{line.images}_{line.drift.value}_{line.labels or 'oracle'}"
+        name = f"retrain.{line.images}_{line.name}"
         oracle = points[Line(line.images, line.drift, 0)]
         figures[f"{name}_acc"] = point.drifted
         figures[f"{name}_by_class"] = point.drifted_by_class
@@ -139,7 +151,7 @@ def _job(out: Path, pictures: Sequence[Picture], deal: Deal, effort: Effort) -> 
 
 
 def _bring_back(root: Path, effort: Effort, line: Line) -> Point:
-    name = f"{line.drift.value}-{line.labels or 'oracle'}"
+    name = line.name
     kept = root / line.images / f"{name}.json"
     if kept.exists():
         return msgspec.json.decode(kept.read_bytes(), type=Point)
@@ -151,12 +163,13 @@ def _bring_back(root: Path, effort: Effort, line: Line) -> Point:
         job = _job(out, base, deal, effort)
     else:
         reviewed = write_reviewed(draw_labels(pool, line.labels, _SEED), out.with_name(out.name + "-reviewed"))
+        recipe = msgspec.structs.replace(effort.recipe, seen_drift=_SEEN) if line.seen else effort.recipe
         job = TrainJob(
             out=str(out),
             parent=str(root / line.images / "base"),
             reviewed=str(reviewed),
             seed=_SEED,
-            recipe=effort.recipe,
+            recipe=recipe,
             threads=THREADS,
         )
     run, _ = make_run(job)

@@ -39,15 +39,16 @@ def _schemes(figures: Mapping[str, float]) -> str:
 
 
 def _recovery(figures: Mapping[str, float]) -> str:
-    head = ("images", "drift", "before", *(f"{n} labels" for n in LABELS), "oracle", "at 120 by label", "on clean", "s")
-    rows = [head]
+    curve = (*(f"{n} labels" for n in LABELS), "120, drift seen")
+    rows = [("images", "drift", "before", *curve, "oracle", "at 120 by label", "on clean", "s")]
     for images in SETS:
         for drift in Drift:
             name = f"retrain.{images}_{drift.value}"
             if f"{name}_0_acc" not in figures:
                 continue
             points = [
-                f"{_shown(figures, f'{name}_{n}_acc')} ({_shown(figures, f'{name}_{n}_recovery')})" for n in LABELS
+                f"{_shown(figures, f'{name}_{n}_acc')} ({_shown(figures, f'{name}_{n}_recovery')})"
+                for n in (*LABELS, "120_seen")
             ]
             rows.append(
                 (
