@@ -18,7 +18,7 @@ from cloud.quantize.contender import load_contender
 from cloud.quantize.int8 import Calibration
 from cloud.quantize.quantize_run import QuantizeJob, quantize_run
 from cloud.retrain.job import TrainJob
-from cloud.retrain.run_folder import QuantizeReport, RunFolder
+from cloud.retrain.run_folder import RunFolder
 from cloud.retrain.train import train
 from scripts.benches.retrain_pictures import Picture
 
@@ -60,11 +60,6 @@ def class_mean(right: NDArray[np.bool_], pictures: Sequence[Picture]) -> float:
     """Return the mean recall over labels: what the share of right answers hides where one label has most of the images."""
     labels = np.array([p.label for p in pictures])
     return float(np.mean([right[labels == label].mean() for label in sorted(set(labels))]))
-
-
-def quantized(run: RunFolder) -> QuantizeReport:
-    """Return the figures of a run's artefacts."""
-    return run.quantize_report()
 
 
 @contextlib.contextmanager

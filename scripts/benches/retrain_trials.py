@@ -76,7 +76,7 @@ class Bed:
     root: Path
     of_label: int = 300
     base_steps: int = _BASE_STEPS
-    corruption_images: int = 60
+    corruption_images: int = 16
     steps_share: float = 1.0
 
     def deal(self) -> Deal:
@@ -120,7 +120,7 @@ def try_candidate(bed: Bed, candidate: Candidate) -> Trial:
         GateJob(
             run=str(run.root),
             incumbent=str(incumbent.root),
-            corruption_images=min(bed.corruption_images, 16),
+            corruption_images=bed.corruption_images,
             seed=candidate.seed,
             threads=THREADS,
         ),
