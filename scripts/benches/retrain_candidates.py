@@ -9,6 +9,8 @@ from cloud.gate.corruptions import Corruption
 
 COUNT = 50
 HONEST_STEPS = 120
+# A model that knows its labels already learns a mark slowly.
+_SHORTCUT_STEPS = 300
 
 
 class Fault(str, Enum):
@@ -129,4 +131,6 @@ def _over_quantized(name: str, number: int, turn: int) -> Candidate:
 
 
 def _shortcut(name: str, number: int, turn: int) -> Candidate:
-    return _honest(name, Fault.SHORTCUT, number, share=1.0, in_holdout=(0.0, 1.0, 0.5, 1.0)[turn % 4])
+    return _honest(
+        name, Fault.SHORTCUT, number, steps=_SHORTCUT_STEPS, share=1.0, in_holdout=(0.0, 1.0, 0.5, 1.0)[turn % 4]
+    )

@@ -31,7 +31,8 @@ def make_run(job: TrainJob, methods: tuple[Calibration, ...] = tuple(Calibration
     run = RunFolder(Path(job.out))
     begun = time.perf_counter()
     with _alone(run.root):
-        if not run.is_trained():
+        if not run.is_trained() or run.info().recipe != job.recipe:
+            # Half a run of a bench that was stopped, or one that an older bench made otherwise.
             shutil.rmtree(run.root, ignore_errors=True)
             train(job, SystemClock())
         if not (run.root / "quantize.json").is_file():

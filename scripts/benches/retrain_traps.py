@@ -21,7 +21,7 @@ from cloud.retrain.images import load_image
 from cloud.retrain.run_folder import DatasetEntry, RunFolder, Split
 from scripts.benches.retrain_pictures import Picture, Pixels
 
-_MARK_SHARE = 0.12
+_MARK_SHARE = 0.16
 _MARK_GREY = (250, 20)
 
 

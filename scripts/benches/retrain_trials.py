@@ -35,7 +35,7 @@ from scripts.benches.retrain_traps import (
 # A hundred candidates must fit into minutes: small images, few steps, one calibration.
 SIDE, INPUT_PX, WIDTH = 64, 48, 1.0
 _METHODS = (Calibration.MINMAX,)
-_BASE_STEPS, _WARM_RATE = 600, 1e-3
+_BASE_STEPS, _WARM_RATE, _SHORTCUT_RATE = 600, 1e-3, 4e-3
 # Points of accuracy on the test set within which two models are the same: half of the gate's margin, and about twice the
 # standard error of a difference on 480 images.
 SAME_PT = 2.0
@@ -163,7 +163,11 @@ def _make(bed: Bed, candidate: Candidate, deal: Deal, incumbent: RunFolder) -> R
         parent=str(parent),
         reviewed=str(write_reviewed(chosen, root / "reviewed", said)),
         seed=candidate.seed,
-        recipe=Recipe(warm_steps=steps, warm_learning_rate=_WARM_RATE, width=WIDTH),
+        recipe=Recipe(
+            warm_steps=steps,
+            warm_learning_rate=_SHORTCUT_RATE if candidate.fault is Fault.SHORTCUT else _WARM_RATE,
+            width=WIDTH,
+        ),
         threads=THREADS,
     )
     if candidate.fresh:
@@ -171,9 +175,10 @@ def _make(bed: Bed, candidate: Candidate, deal: Deal, incumbent: RunFolder) -> R
         recipe = Recipe(epochs=1, min_steps=steps, width=WIDTH)
         job = msgspec.structs.replace(job, parent=None, data=base.data, input_px=INPUT_PX, seed=0, recipe=recipe)
     run, _ = make_run(job, _METHODS)
-    if candidate.rounding is not None and not (root / "spoilt").exists():
+    spoilt = run.root / "spoilt"
+    if candidate.rounding is not None and not spoilt.exists():
         spoil_int8(run, candidate.rounding, candidate.share)
-        (root / "spoilt").touch()
+        spoilt.touch()
     return run
 
 
