@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     from cloud.retrain.launch import launch_gate
     from cloud.retrain.progress import show_progress
 
-    rules = msgspec.structs.replace(_rules(args), boards=_read(args.budgets, BoardBudget))
+    rules = msgspec.structs.replace(rules_of(args), boards=_read(args.budgets, BoardBudget))
     job = GateJob(args.run_folder, args.incumbent, rules, boards=_read(args.board_figures, BoardFigures))
     if args.corruption_images is not None:
         if args.corruption_images < 1:
@@ -86,7 +86,8 @@ def run(args: argparse.Namespace) -> int:
     return EXIT_FAILED
 
 
-def _rules(args: argparse.Namespace) -> GateRules:
+def rules_of(args: argparse.Namespace) -> GateRules:
+    """Return the gate's rules as the command line gives them; boards come from files."""
     from cloud.gate.scorecard import GateRules
 
     given = {

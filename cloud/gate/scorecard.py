@@ -161,6 +161,7 @@ class GateRules(msgspec.Struct, frozen=True):
     labels, or all kinds, together. `min_automatic`: the share to decide without a person; `max_automatic_loss`: how much less of
     it than the incumbent's. `max_followed`: how often a pasted part of another image may change the answer to that image's
     label; `max_followed_more`: the same where neither the incumbent nor another place is followed so often.
+    `recovery_confidence`: of the bound that says whether the drifted slice may be as good as the base holdout was.
     `agreement_confidence`: how sure a lack of agreement with full precision must be. `boards`: budgets to hold.
     """
 
@@ -185,6 +186,7 @@ class GateRules(msgspec.Struct, frozen=True):
     max_automatic_loss: float = 0.2
     max_followed: float = 0.4
     max_followed_more: float = 0.08
+    recovery_confidence: float = 0.8
     boards: tuple[BoardBudget, ...] = ()
 
 

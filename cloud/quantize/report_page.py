@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import PurePath
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 
 from cloud.gate.scorecard import GateReport, Scorecard
 from cloud.quantize import report_charts as charts
@@ -38,9 +39,6 @@ def report_page(
         mistakes: worst first.
     """
     card, incumbent = report.card, report.incumbent_card
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, finalize=_shown)
-    environment.filters["base_name"] = lambda path: PurePath(path).name
-    environment.filters["short_path"] = lambda path: "/".join(PurePath(path).parts[-2:])
     drawn = {
         "recall": charts.recall_chart(card, incumbent, report.rules),
         "confusion": charts.confusion_matrix(card) if card.confusion else "",
@@ -48,7 +46,7 @@ def report_page(
         "scores": charts.score_scatter(card) if card.score_cells else "",
         "corruptions": charts.corruption_chart(card, incumbent) if card.corruptions else "",
     }
-    return environment.from_string(TEMPLATE).render(
+    return _template().render(
         name=name,
         report=report,
         card=card,
@@ -66,6 +64,14 @@ def report_page(
         warnings=info.warnings,
         simulated=info.simulated,
     )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, finalize=_shown)
+    environment.filters["base_name"] = lambda path: PurePath(path).name
+    environment.filters["short_path"] = lambda path: "/".join(PurePath(path).parts[-2:])
+    return environment.from_string(TEMPLATE)
 
 
 def _shown(value: object) -> object:

@@ -17,6 +17,7 @@ _SCREENED = 256
 _EACH_AT_MOST = 8
 _AGAIN = 60
 _MAX_LABELS = 32
+_FEWEST = 10
 
 Pair = tuple[Sample, Sample]
 
@@ -31,7 +32,7 @@ def try_shortcuts(
     Args:
         samples: the holdout.
         right: bool[N], which of them the candidate names right; only those are pasted over.
-    Returns: None when there are not two labels to paste from one to the other.
+    Returns: None where fewer than ten images could be pasted over: a model that is right about nothing follows anything.
     """
     generator = np.random.default_rng(seed)
     known = {label.name for label in candidate.contender.labels}
@@ -39,7 +40,7 @@ def try_shortcuts(
     targets = [s for s, good in zip(samples, right, strict=True) if good and not s.entry.also]
     donors = {name: [s for s in plain if s.entry.label == name] for name in sorted({s.entry.label for s in plain})}
     over = {name: [s for s in targets if s.entry.label != name] for name in donors}
-    names = [name for name in donors if over[name]]
+    names = [name for name in donors if len(over[name]) >= _FEWEST]
     if len(names) > _MAX_LABELS:
         names = [names[place] for place in sorted(generator.choice(len(names), _MAX_LABELS, replace=False))]
     if not names:

@@ -7,11 +7,12 @@ Source of the headings: Mitchell et al. 2019, "Model cards for model reporting".
 
 from __future__ import annotations
 
-from cloud.gate.scorecard import GateReport, Scorecard
+from cloud.gate.scorecard import GateReport
+from cloud.registry.card_corruptions import corruption_table, weakest_corruption
 from cloud.registry.card_facts import CardFacts, TrainingNote
 from cloud.registry.card_text import MAX_SHOWN, listed, plain, share_of, table_row
 from cloud.registry.compatibility import needs_in_words
-from contract.manifest import LabelKind, Lineage
+from contract.manifest import LabelKind, OutputKind
 
 MODEL_CARD_NAME = "model_card.md"
 _NOT_KNOWN = "not known"
@@ -26,13 +27,13 @@ def write_card(facts: CardFacts) -> str:
         ("Labels", _labels(facts)),
         ("Training data", _training(facts.training)),
         ("Accuracy", _accuracy(facts)),
-        ("Under corruptions", _corruptions(facts.gate)),
+        ("Under corruptions", corruption_table(facts.gate.card.corruptions if facts.gate else ())),
         ("Automatic decisions", _thresholds(facts)),
         ("Gate", _gate(facts.gate)),
         ("Model files and quantization", _artefacts(facts)),
         ("What it needs", _needs(facts)),
         ("Known limits", _limits(facts)),
-        ("Lineage", _lineage(facts.lineage)),
+        ("Lineage", _lineage(facts)),
     )
     parts = [
         f"{'#' if number == 0 else '##'} {plain(title)}\n\n{body}" for number, (title, body) in enumerate(sections)
@@ -52,8 +53,10 @@ def _intended_use(facts: CardFacts) -> str:
     spec = facts.preprocess
     names = {kind: [plain(label.name) for label in facts.labels if label.kind is kind] for kind in LabelKind}
     colours = "grey" if spec.channels == 1 else "colour"
+    several = "one or more" if facts.artefacts[0].output is OutputKind.INDEPENDENT else "one"
     lines = [
-        f"- Names one of {len(facts.labels)} labels for one {colours} image of a part, made {spec.width} x {spec.height} pixels.",
+        f"- Names {several} of {len(facts.labels)} labels for one {colours} image of a part, made {spec.width} x {spec.height} "
+        "pixels.",
         f"- Good: {listed(names[LabelKind.GOOD]) or 'none of its labels, so nothing passes automatically'}.",
         f"- Defects: {listed(names[LabelKind.DEFECT]) or 'none of its labels, so nothing is rejected automatically'}.",
         "- Meant for parts, cameras, optics and lighting like those of its training data"
@@ -86,11 +89,18 @@ def _training(training: TrainingNote | None) -> str:
         return "Not known: neither the images, nor who labelled them, nor how it was trained."
     total = sum(train for _, train, _ in training.images)
     lines = [f"- {total} training images, {training.reviewed_images} of them reviewed on the line."]
+    each = f" ({listed([str(count) for count in training.labelled_images])} images)" if training.labelled_images else ""
     lines.append(
-        f"- Labels come from {training.labellers} sources; {training.audited_images} images were drawn at random for audit."
+        f"- Labels come from {training.labellers} sources{each}; {training.audited_images} images were drawn at random for audit."
     )
     lines.append(f"- Dataset by content: {training.dataset_sha256 or _NOT_KNOWN}.")
     lines.append(f"- Recipe: {plain(training.recipe) or _NOT_KNOWN}.")
+    if training.teacher:
+        lines.append(
+            f"- Distilled: it learnt from the answers of {plain(training.teacher)} too, and may share its mistakes."
+        )
+    if training.pruned:
+        lines.append(f"- Pruned: {training.pruned:.0%} of its channels were taken away, and the rest trained on.")
     lines += [f"- Warning of the training: {plain(warning)}" for warning in training.warnings]
     return "\n".join(lines)
 
@@ -123,17 +133,6 @@ def _accuracy(facts: CardFacts) -> str:
         rows.append(f"\nint8 and full precision name the same label on {share_of(card.fp32_agrees, card.base.images)}.")
     if incumbent is None:
         rows.append("\nNo model was in charge before it, so it was compared with none.")
-    return "\n".join(rows)
-
-
-def _corruptions(gate: GateReport | None) -> str:
-    if gate is None or not gate.card.corruptions:
-        return "Not measured."
-    rows = ["| corruption | severity (1 to 5) | share named right (95 % interval) |", "|---|---|---|"]
-    rows += [
-        f"| {each.kind} | {each.severity} | {share_of(each.correct, each.images)} |" for each in gate.card.corruptions
-    ]
-    rows.append("\nThe images are held-back ones, corrupted by computation; a real lens or lamp may do worse.")
     return "\n".join(rows)
 
 
@@ -189,11 +188,22 @@ def _artefacts(facts: CardFacts) -> str:
         figures = [f"{artefact.runtime.value}", artefact.precision]
         if note is not None:
             if note.method:
-                figures.append(f"quantization: {plain(note.method)}")
+                scheme = f"{note.scheme}, " if note.scheme and note.scheme.lower() not in note.method.lower() else ""
+                figures.append(f"quantization: {plain(scheme + note.method)}")
+            if note.excluded:
+                figures.append(f"{note.excluded} nodes left in full precision")
+            if note.temperature != 1:
+                figures.append(f"scores divided by {note.temperature:.3g} so that confidence is the share right")
             figures.append(f"{note.size_bytes} bytes")
             if note.median_ms is not None:
                 figures.append(f"{note.median_ms:g} ms an image where it was made, one thread")
         lines.append(f"- `{plain(artefact.file)}` ({role}): {', '.join(figures)}.")
+        own = artefact.thresholds or (note.thresholds if note is not None else None)
+        if own is not None:
+            lines.append(
+                f"  - Its own thresholds: PASS at {plain(_at(own.pass_at))}, REJECT at {plain(_at(own.reject_at))}"
+                f" ({plain(own.method)})."
+            )
     others = [note for note in facts.notes if note.file not in {artefact.file for artefact in facts.artefacts}]
     for note in others:
         accuracy = "not measured" if note.accuracy is None else f"{note.accuracy:.4f}"
@@ -224,20 +234,22 @@ def _needs(facts: CardFacts) -> str:
 
 
 def _limits(facts: CardFacts) -> str:
+    at_least = "at least " if facts.artefacts[0].output is OutputKind.INDEPENDENT else ""
     lines = [
-        "- It names one of its labels for any image. A defect of a kind it was never shown gets the name of one it knows, or of a"
-        " good part.",
+        f"- It names {at_least}one of its labels for any image. A defect of a kind it was never shown gets the name of one it"
+        " knows, or of a good part.",
         "- Intervals above count chance in the held-back images only. They say nothing of other parts, cameras or lighting.",
     ]
     gate = facts.gate
     if gate is None:
         lines.append("- No accuracy was measured here.")
     else:
-        weak = sorted(gate.card.classes, key=lambda each: each.recalled / each.images if each.images else 0.0)[:1]
+        measured = [each for each in gate.card.classes if each.images]
+        weak = sorted(measured, key=lambda each: each.recalled / each.images)[:1]
         lines += [
             f"- Weakest label: {plain(each.label)}, {share_of(each.recalled, each.images)} found." for each in weak
         ]
-        lines += _weakest_corruption(gate.card)
+        lines += weakest_corruption(gate.card.corruptions)
     if facts.training is not None:
         few = [label for label, train, _ in facts.training.images if train < _FEW]
         if few:
@@ -247,26 +259,19 @@ def _limits(facts: CardFacts) -> str:
     return "\n".join(lines)
 
 
-def _weakest_corruption(card: Scorecard) -> list[str]:
-    measured = [each for each in card.corruptions if each.images]
-    if not measured:
-        return []
-    worst = min(measured, key=lambda each: each.correct / each.images)
-    return [
-        f"- Weakest under corruption: {worst.kind} of severity {worst.severity}, {share_of(worst.correct, worst.images)}."
-    ]
-
-
-def _lineage(lineage: Lineage) -> str:
-    facts = (
+def _lineage(facts: CardFacts) -> str:
+    lineage = facts.lineage
+    rows = [
         ("dataset", lineage.dataset),
         ("recipe", lineage.recipe),
         ("parent", lineage.parent),
         ("code", lineage.code),
         ("gate report", lineage.gate),
-    )
+    ]
+    if facts.report_sha256:
+        rows.append(("gate report for people (report.html)", facts.report_sha256))
     missing = {"parent": "none: trained from scratch, or not known"}
-    return "\n".join(f"- {name}: {plain(value) or missing.get(name, _NOT_KNOWN)}" for name, value in facts)
+    return "\n".join(f"- {name}: {plain(value) or missing.get(name, _NOT_KNOWN)}" for name, value in rows)
 
 
 def _at(threshold: float) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import msgspec
 
 from cloud.gate.scorecard import GateReport
+from cloud.registry.blobs import sha256_of
 from cloud.registry.bundle import BundleContent
 from cloud.registry.card_facts import ArtefactNote, CardFacts, TrainingNote
 from cloud.retrain.run_folder import QuantizeReport, RunFolder, RunInfo, Split
@@ -36,6 +38,7 @@ def card_facts(run: RunFolder, content: BundleContent, gate: GateReport | None) 
         memory_mib=content.memory_mib,
         lineage=content.lineage,
         simulated=content.simulated,
+        report_sha256=sha256_of(run.report) if gate is not None and run.report.is_file() else "",
     )
 
 
@@ -51,6 +54,10 @@ def _notes(quantized: QuantizeReport) -> tuple[ArtefactNote, ...]:
             each.agreement_with_fp32,
             each.size_bytes,
             each.median_ms,
+            scheme=each.scheme,
+            temperature=each.temperature,
+            thresholds=each.thresholds,
+            excluded=len(each.excluded),
         )
         for each in quantized.artefacts
     )
@@ -69,4 +76,8 @@ def _training(run: RunFolder, info: RunInfo) -> TrainingNote:
         recipe=f"{recipe}; {info.figures.steps} steps, seed {info.seed}, {info.figures.parameters} parameters",
         reviewed_images=info.figures.reviewed_images,
         warnings=info.warnings,
+        labelled_images=[count for _, count in Counter(entry.labeller for entry in entries).most_common()],
+        # A run folder's path says where it lies at home; its name is enough.
+        teacher=Path(info.teacher).name,
+        pruned=info.recipe.prune,
     )

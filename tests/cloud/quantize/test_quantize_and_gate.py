@@ -266,7 +266,11 @@ def test_good_run_passes_alone_and_against_itself(run: RunFolder, trained: RunFo
     report = _gate(run, trained.root)
     assert report.passed, report.failures()
     assert run.gate_report() == report and report.card.passed > 0
-    assert len(report.card.corruptions) >= 12
+    assert len(report.card.corruptions) == 60 and {each.images for each in report.card.corruptions} == {9}
+    assert report.card.shortcut is not None and report.card.shortcut.incumbent_followed is not None
+    page = run.report.read_text("utf-8")
+    assert "Passed." in page and "against the incumbent" in page and len(page) < 300_000
+    assert sorted(p.name for p in run.root.iterdir() if "tmp" in p.name) == []
 
 
 def test_a_gated_run_is_released_with_the_answers_to_its_holdout(run: RunFolder, tmp_path: Path) -> None:
@@ -291,6 +295,7 @@ def test_a_gated_run_is_released_with_the_answers_to_its_holdout(run: RunFolder,
     card = read_file(registry.blobs.path(released.digest), "model_card.md").decode()
     assert f"{report.card.base.correct} of {report.card.base.images}" in card and "never gated" not in card
     assert HeldOutRecords(registry).of(released.digest).record == record
+    assert sha256_of(run.report) in card and registry.blobs.path(sha256_of(run.report)).is_file()
     assert RunFolder(releaser.run_of("v1")).held_out() == record
     # Another model file, and nobody gated it: no station would take it, and the record is not of what ships.
     _swap_first_two_labels(run.int8)

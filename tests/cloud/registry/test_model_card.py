@@ -5,6 +5,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -159,3 +160,42 @@ def test_an_imported_model_comes_with_a_card_that_says_what_is_not_known(tmp_pat
 @pytest.mark.parametrize(("pass_at", "said"), [(1.0, "never, short of certainty"), (0.93, "0.93 or more")])
 def test_a_threshold_that_nothing_passes_is_said_in_words(pass_at: float, said: str) -> None:
     assert said in write_card(replace(BARE, thresholds=Thresholds(pass_at, 0.5, "Learn-then-Test on 9 images")))
+
+
+def test_sixty_fields_of_corruption_are_told_kind_by_kind_and_the_weakest_kind_is_named() -> None:
+    figures = tuple(
+        CorruptionFigures(kind, severity, 16, 14)
+        for kind in (f"kind{n}" for n in range(11))
+        for severity in range(1, 6)
+    ) + tuple(CorruptionFigures("haze", severity, 16, 12 - 2 * severity) for severity in range(1, 6))
+    card = write_card(replace(FULL, gate=GateReport("c", "", (), True, GateRules(), _corrupted(figures))))
+    assert "| haze | 0.62 | 0.50 | 0.38 | 0.25 | 0.12 | 30 of 80: 0.375 (0.269 to 0.490) |" in card
+    assert "Weakest under corruption: haze, 30 of 80" in card and card.count("| kind") == 11
+
+
+def _corrupted(figures: tuple[CorruptionFigures, ...]) -> Scorecard:
+    return msgspec.structs.replace(CARD, corruptions=figures, classes=(*CARD.classes, ClassFigures("rare", 0, 0)))
+
+
+def test_what_a_recipe_did_and_what_each_file_decides_by_are_told() -> None:
+    training = replace(FULL.training, labelled_images=(400, 30), teacher="v2", pruned=0.25) if FULL.training else None
+    own = Thresholds(0.88, 0.6, "Learn-then-Test on 90 images")
+    notes = (ArtefactNote("int8.onnx", "int8", "entropy", scheme="s8s8", temperature=1.31, thresholds=own, excluded=2),)
+    card = write_card(replace(FULL, training=training, notes=notes, report_sha256="e" * 64))
+    for said in (
+        "from 3 sources (400, 30 images)",
+        "Distilled: it learnt from the answers of v2",
+        "Pruned: 25% of its channels",
+        "quantization: s8s8, entropy",
+        "2 nodes left in full precision",
+        "scores divided by 1.31",
+        "Its own thresholds: PASS at a confidence of 0.88 or more",
+        f"- gate report for people (report.html): {'e' * 64}",
+    ):
+        assert said in card, said
+
+
+def test_a_model_of_independent_labels_is_said_to_name_several() -> None:
+    artefact = Artefact("int8.onnx", RuntimeKind.ONNX, "int8", OutputKind.INDEPENDENT)
+    card = write_card(replace(BARE, artefacts=(artefact,)))
+    assert "Names one or more of 2 labels" in card and "names at least one of its labels" in card
