@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -136,7 +137,7 @@ def try_candidate(bed: Bed, candidate: Candidate) -> Trial:
 
 
 def _make(bed: Bed, candidate: Candidate, deal: Deal, incumbent: RunFolder) -> RunFolder:
-    root = bed.root / "candidates" / candidate.name
+    root = _folder(bed, candidate)
     labels = sorted({p.label for p in deal.base})
     pool = see(deal.pool, partial(corrupt, kind=candidate.drift, severity=candidate.severity), 1_000 * candidate.seed)
     chosen: list[Picture] = draw_labels(pool, candidate.labels, candidate.seed)
@@ -180,6 +181,17 @@ def _make(bed: Bed, candidate: Candidate, deal: Deal, incumbent: RunFolder) -> R
         spoil_int8(run, candidate.rounding, candidate.share)
         spoilt.touch()
     return run
+
+
+def _folder(bed: Bed, candidate: Candidate) -> Path:
+    """Return the candidate's folder, emptied where another one of its name was made there."""
+    root = bed.root / "candidates" / candidate.name
+    made = root / "candidate.txt"
+    if not made.exists() or made.read_text("utf-8") != repr(candidate):
+        shutil.rmtree(root, ignore_errors=True)
+        root.mkdir(parents=True)
+        made.write_text(repr(candidate), "utf-8")
+    return root
 
 
 def _truth(candidate: Candidate, deal: Deal, run: RunFolder, incumbent: RunFolder) -> Truth:
