@@ -70,8 +70,8 @@ class Candidate:
         return str(self.fault.value)
 
 
-# What lines meet, mild to plain; the steel model loses 20 to 60 points under them. (Contrast at severity 4 was tried: honest retrains
-# then lose more than 2 points on clean images, so they are not good ones.)
+# What lines meet, mild to plain; the steel model loses 20 to 60 points under them. Contrast at severity 4 was tried: honest
+# retrains then lose more than 2 points on clean images, so they are not good ones.
 DRIFTS = (
     (Corruption.DEFOCUS, 1),
     (Corruption.NOISE, 3),
