@@ -2,7 +2,7 @@
 
 Recovery is the accuracy of the retrained int8 artefact on the drifted test set, over that of the oracle's int8 artefact: the same
 network trained from nothing on all of the base's images as they look under the drift, their labels known. Both learn and are
-quantized by the product's defaults. (What ships may be the fp32 file, where that is faster; recovery is of int8 all the same.)
+quantized by the product's defaults. The tiles have some 196 images to label, which stand for 240. (What ships may be the fp32 file, where that is faster; recovery is of int8 all the same.)
 """
 
 from __future__ import annotations
@@ -195,6 +195,8 @@ def _before(root: Path, effort: Effort, images: str) -> dict[str, float]:
     figures = {
         f"retrain.{images}_clean_acc": float(right.mean()),
         f"retrain.{images}_clean_by_class": class_mean(right, deal.test),
+        f"retrain.{images}_pool": float(len(deal.pool)),
+        f"retrain.{images}_test": float(len(deal.test)),
     }
     for drift in effort.drifts:
         _, _, test = deal.drifted(drift, _SEED)

@@ -62,7 +62,13 @@ def _recovery(figures: Mapping[str, float]) -> str:
                     _shown(figures, f"{name}_120_s", ".0f"),
                 )
             )
-    return "2 Labels that bring a drifted line back: accuracy on drifted images (of the oracle's)\n" + _aligned(rows)
+    sizes = ", ".join(
+        f"{images}: {figures[f'retrain.{images}_pool']:.0f} images to label, {figures[f'retrain.{images}_test']:.0f} to judge on"
+        for images in SETS
+        if f"retrain.{images}_pool" in figures
+    )
+    title = f"2 Labels that bring a drifted line back: accuracy on drifted images (of the oracle's); {sizes}\n"
+    return title + _aligned(rows)
 
 
 def _gate(figures: Mapping[str, float]) -> str:

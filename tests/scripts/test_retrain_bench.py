@@ -43,12 +43,13 @@ def write_steel(folder: Path, of_label: int) -> None:
 
 
 def write_tiles(folder: Path, tiles: int) -> None:
-    """Write flat tiles of two classes at six exposures, each tile minutes after the one before."""
+    """Write grainy tiles of two classes at six exposures, each tile minutes after the one before."""
+    rng = np.random.default_rng(6)
     for tile in range(tiles):
         for exposure in range(1, 7):
             of_kind = folder / ("Free" if tile % 3 else "Crack")
             of_kind.mkdir(exist_ok=True, parents=True)
-            pixels = np.full((32, 32), 40 + 20 * exposure + tile, np.uint8)
+            pixels = (40 + 20 * exposure + rng.normal(0, 4, (32, 32))).astype(np.uint8)
             Image.fromarray(pixels).save(of_kind / f"exp{exposure}_num_{1000 * tile + 20 * exposure}.jpg")
 
 
