@@ -2,7 +2,8 @@
 
 Recovery is the accuracy of the retrained int8 artefact on the drifted test set, over that of the oracle's int8 artefact: the same
 network trained from nothing on all of the base's images as they look under the drift, their labels known. Both learn and are
-quantized by the product's defaults. The tiles have some 196 images to label, which stand for 240. (What ships may be the fp32 file, where that is faster; recovery is of int8 all the same.)
+quantized by the product's defaults. Of tiles there are some 196 images to label, which stand for 240. What ships may be the fp32
+file, where that is faster; recovery is of int8 all the same.
 """
 
 from __future__ import annotations
