@@ -123,7 +123,7 @@ def _mislabelled(name: str, number: int, turn: int) -> Candidate:
 def _under_trained(name: str, number: int, turn: int) -> Candidate:
     if turn % 3 == 2:  # from nothing, not from the incumbent
         return _honest(name, Fault.UNDER_TRAINED, number, steps=(30, 60, 90, 45)[turn // 3 % 4], fresh=True)
-    return _honest(name, Fault.UNDER_TRAINED, number, steps=(2, 8, 4, 12, 6, 3, 10, 5)[turn * 2 // 3 % 8])
+    return _honest(name, Fault.UNDER_TRAINED, number, steps=(2, 8, 4, 12, 6, 7, 10, 5)[turn * 2 // 3 % 8])
 
 
 def _over_quantized(name: str, number: int, turn: int) -> Candidate:

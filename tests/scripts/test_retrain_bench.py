@@ -28,7 +28,7 @@ from scripts.benches.retrain_traps import mark, marked_parent, mislabelled_paren
 from scripts.benches.retrain_trials import Bed, Trial, Truth
 
 LABELS = ("crazing", "patches", "scratches")
-TINY = Recipe(epochs=1, min_steps=6, warm_steps=3, width=0.5)
+TINY = Recipe(epochs=1, min_steps=6, warm_steps=4, width=0.5)
 
 
 def write_steel(folder: Path, of_label: int) -> None:
