@@ -162,8 +162,7 @@ def shortcut(card: Scorecard, rules: GateRules) -> list[GateCheck]:
             f", or {rules.max_followed_more:g} where others are lower: pastes elsewhere change {found.elsewhere} of "
             f"{found.elsewhere_images}, the incumbent's answers {found.incumbent_followed}"
         )
-        alike = lower_bound(found.incumbent_followed, found.images, rules.confidence) > rules.max_followed
-        alone = bound > max(rules.max_followed_more, elsewhere, theirs)
-        held = (held or alike) and not alone
+        # Of 30 honest retrains two were past the high limit, a little above an incumbent that follows as much (bench retrain).
+        held = bound <= max(rules.max_followed_more, elsewhere, theirs)
     where = "" if held else f"it looks at the {found.region} for '{found.label}', not at the part: "
     return [GateCheck("shortcuts", held, f"{where}{sentence})", figures)]

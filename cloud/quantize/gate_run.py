@@ -26,6 +26,7 @@ from cloud.quantize.corruption_cells import CorruptionCell, corruption_cells
 from cloud.quantize.judge import Judge
 from cloud.quantize.report_page import Mistake, report_page
 from cloud.quantize.scorecard_of import Measured, measure_card, pair, pair_labels
+from cloud.quantize.shortcut_donors import pick_donors
 from cloud.quantize.shortcut_trial import try_shortcuts
 from cloud.registry.blobs import sha256_of
 from cloud.retrain.dataset import Sample, reload_dataset
@@ -94,7 +95,13 @@ def measure(job: GateJob, clock: Clock, on_progress: OnProgress = ignore_progres
     candidate = Judge.load(load_contender(run.root), job.threads, run.fp32)
     info = run.info()
     judged = {Split.HOLDOUT, Split.DRIFT}
-    dataset = reload_dataset(run.dataset(), info.labels, lambda entry: entry.split in judged)
+    manifest = run.dataset()
+    donors = pick_donors(manifest.entries, job.seed)
+    dataset = reload_dataset(
+        manifest,
+        info.labels,
+        lambda entry: entry.split in judged or (entry.split is Split.TRAIN and entry.sha256 in donors),
+    )
     base, drift = dataset.of_split(Split.HOLDOUT), dataset.of_split(Split.DRIFT)
     if not base:
         raise BadDataset(f"{run.root} holds no images back to judge on", hint="train with a --holdout above 0")
@@ -106,7 +113,8 @@ def measure(job: GateJob, clock: Clock, on_progress: OnProgress = ignore_progres
         judges.append(Judge.load(load_contender(Path(job.incumbent)), job.threads))
         theirs = measure_card(judges[1], base, drift, clock)
     on_progress(Progress("gate", 2, _STEPS, "shortcuts"))
-    shortcut = try_shortcuts(candidate, judges[1] if theirs else None, base, ours.base_right, job.seed)
+    taught = dataset.of_split(Split.TRAIN)
+    shortcut = try_shortcuts(candidate, judges[1] if theirs else None, base, ours.base_right, job.seed, taught)
     cells = corruption_cells(
         judges,
         base,

@@ -23,7 +23,12 @@ Pair = tuple[Sample, Sample]
 
 
 def try_shortcuts(
-    candidate: Judge, incumbent: Judge | None, samples: Sequence[Sample], right: NDArray[np.bool_], seed: int
+    candidate: Judge,
+    incumbent: Judge | None,
+    samples: Sequence[Sample],
+    right: NDArray[np.bool_],
+    seed: int,
+    taught: Sequence[Sample] = (),
 ) -> ShortcutFigures | None:
     """Return how often the candidate follows the paste that it seems to follow most.
 
@@ -32,11 +37,13 @@ def try_shortcuts(
     Args:
         samples: the holdout.
         right: bool[N], which of them the candidate names right; only those are pasted over.
+        taught: images that the candidate learnt from, to paste from; () pastes from the holdout. A holdout that was taken
+            before the mark came, or cleaned of it, has none to paste.
     Returns: None where fewer than ten images could be pasted over: a model that is right about nothing follows anything.
     """
     generator = np.random.default_rng(seed)
     known = {label.name for label in candidate.contender.labels}
-    plain = [sample for sample in samples if not sample.entry.also and sample.entry.label in known]
+    plain = [sample for sample in taught or samples if not sample.entry.also and sample.entry.label in known]
     targets = [s for s, good in zip(samples, right, strict=True) if good and not s.entry.also]
     donors = {name: [s for s in plain if s.entry.label == name] for name in sorted({s.entry.label for s in plain})}
     over = {name: [s for s in targets if s.entry.label != name] for name in donors}

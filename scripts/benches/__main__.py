@@ -6,6 +6,8 @@ import argparse
 import json
 import sys
 from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 from contract.errors import PlumblineError
 from scripts.benches.budget import all_held, table
@@ -15,10 +17,11 @@ _BENCHES = {
     "drift": "power, run length and cost beside other detectors, on real tiles (minutes; --quick: seconds)",
     "ingest": "workers beside a bare subscriber, and a fleet with an outage (minutes; --quick: seconds)",
     "loop": "the demo on the steel images under defocus (minutes)",
+    "retrain": "labels to recovery, what 8 bits cost, the gate's error rates (half an hour; --quick: a minute or two)",
     "sketch": "cost and size of sketches (seconds)",
     "update": "an update full, as delta, by zstd and by bsdiff, on a fine-tuned pair (minutes; --quick: seconds)",
 }
-_WITH_OPTIONS = ("agent", "drift", "ingest", "update")
+_WITH_OPTIONS = ("agent", "drift", "ingest", "retrain", "update")
 
 
 def main() -> int:
@@ -34,22 +37,29 @@ def main() -> int:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="agent, drift, ingest, update: seconds instead of minutes, and figures that say little",
+        help="agent, drift, ingest, retrain, update: seconds instead of minutes, and figures that say little",
     )
     parser.add_argument(
         "--peers",
         action="store_true",
         help="agent, drift: peers too, installed into .venv-peers when missing (ingest and update have them always)",
     )
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIR", help="retrain: keep what is made here, and go on from what is there"
+    )
     args = parser.parse_args()
     if args.what not in _WITH_OPTIONS and (args.quick or args.peers):
-        parser.error("--quick and --peers are for 'agent', 'drift', 'ingest' and 'update'")
+        parser.error("--quick and --peers are for 'agent', 'drift', 'ingest', 'retrain' and 'update'")
+    if args.keep is not None and args.what != "retrain":
+        parser.error("--keep is for 'retrain'")
     if args.what is None:
         print("\n".join(f"{name:<8} {what}" for name, what in _BENCHES.items()))
         return 0
     try:
         bench = import_module(f"scripts.benches.{args.what}")
-        options = {"quick": args.quick, "peers": args.peers} if args.what in _WITH_OPTIONS else {}
+        options: dict[str, Any] = {"quick": args.quick, "peers": args.peers} if args.what in _WITH_OPTIONS else {}
+        if args.keep is not None:
+            options["keep"] = args.keep
         figures: dict[str, float] = bench.measure(**options)
     except PlumblineError as error:
         print(f"error: {error.one_line()}", file=sys.stderr)

@@ -47,6 +47,11 @@ TARGETS: dict[str, Target] = {
     "loop.minutes": Target("<=", 5),
     "delta.ratio": Target("<=", 0.25),
     "delta.apply_mib": Target("<=", 16),
+    "int8.speedup": Target(">=", 1.5),
+    "int8.acc_drop_pt": Target("<=", 0.5),
+    "retrain.recovery_120": Target(">=", 0.98),
+    "gate.stop_bad": Target(">=", 0.95),
+    "gate.pass_good": Target(">=", 0.9),
     "tuf.import_ms": Target("<", 200),
     "tuf.import_mb": Target("<=", 40),
 }
