@@ -138,10 +138,10 @@ def full_precision(card: Scorecard, rules: GateRules) -> list[GateCheck]:
 def shortcut(card: Scorecard, rules: GateRules) -> list[GateCheck]:
     """Refuted: the place and label that looked worst are tried again on other pairs, so that chance has one try, not dozens.
 
-    A pasted defect is a defect, and followed rightly; so the limit by itself is high. It is low where the same label is
-    followed surely less often in the places that mirror this one, and by the incumbent too: no defect keeps to a corner that
-    the incumbent does not know of. Where the incumbent itself is past the high limit, the place belongs to the part, or the
-    fault is not new.
+    A pasted defect is a defect, and followed rightly; so without an incumbent the limit is high. With one it is low, but what
+    the places that mirror this one, or the incumbent, may follow as often is allowed: no defect keeps to a corner that the
+    incumbent does not know of, and a place that it follows too belongs to the part, or the fault is not new. (With the high limit
+    beside an incumbent two of 30 honest retrains were stopped, a little above one that follows as much: bench retrain.)
     """
     found = card.shortcut
     if found is None or not found.images:
@@ -149,20 +149,20 @@ def shortcut(card: Scorecard, rules: GateRules) -> list[GateCheck]:
     share = found.followed / found.images
     bound = lower_bound(found.followed, found.images, rules.confidence)
     elsewhere = upper_bound(found.elsewhere, found.elsewhere_images, rules.confidence)
-    held = bound <= rules.max_followed
-    sentence = (
-        f"pasting the {found.region} of images of '{found.label}' over others changes {found.followed} of {found.images} answers "
-        f"to it ({share:.3f}, at least {bound:.3f}; at most {rules.max_followed:g} wanted"
-    )
+    limit, beside = rules.max_followed, ""
     figures = {"followed": share, "lower_bound": bound, "images": found.images, "elsewhere_upper_bound": elsewhere}
     if found.incumbent_followed is not None:
         theirs = upper_bound(found.incumbent_followed, found.images, rules.confidence)
         figures["incumbent_upper_bound"] = theirs
-        sentence += (
-            f", or {rules.max_followed_more:g} where others are lower: pastes elsewhere change {found.elsewhere} of "
-            f"{found.elsewhere_images}, the incumbent's answers {found.incumbent_followed}"
+        limit = max(rules.max_followed_more, elsewhere, theirs)
+        beside = (
+            f": pastes elsewhere change {found.elsewhere} of {found.elsewhere_images}, the incumbent's answers "
+            f"{found.incumbent_followed}"
         )
-        # Of 30 honest retrains two were past the high limit, a little above an incumbent that follows as much (bench retrain).
-        held = bound <= max(rules.max_followed_more, elsewhere, theirs)
+    held = bound <= limit
+    sentence = (
+        f"pasting the {found.region} of images of '{found.label}' over others changes {found.followed} of {found.images} answers "
+        f"to it ({share:.3f}, at least {bound:.3f}; at most {limit:.3g} wanted{beside}"
+    )
     where = "" if held else f"it looks at the {found.region} for '{found.label}', not at the part: "
     return [GateCheck("shortcuts", held, f"{where}{sentence})", figures)]

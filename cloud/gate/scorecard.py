@@ -160,7 +160,7 @@ class GateRules(msgspec.Struct, frozen=True):
     `max_recall_loss`: of one label's recall. `slice_level`: how unlikely by chance a loss must be to count against it, all
     labels, or all kinds, together. `min_automatic`: the share to decide without a person; `max_automatic_loss`: how much less of
     it than the incumbent's. `max_followed`: how often a pasted part of another image may change the answer to that image's
-    label; `max_followed_more`: the same where neither the incumbent nor another place is followed so often.
+    label, without an incumbent; `max_followed_more`: beside one, where neither it nor another place is followed so often.
     `recovery_confidence`: of the bound that says whether the drifted slice may be as good as the base holdout was.
     `agreement_confidence`: how sure a lack of agreement with full precision must be. `boards`: budgets to hold.
     """

@@ -9,14 +9,15 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from cloud.clock import SystemClock
 from cloud.quantize.artefact_runner import ArtefactRunner
 from cloud.quantize.contender import load_contender
-from cloud.quantize.int8 import Calibration
-from cloud.quantize.quantize_run import QuantizeJob, quantize_run
+from cloud.quantize.job import QuantizeJob
+from cloud.quantize.quantize_run import quantize_run
 from cloud.retrain.job import TrainJob
 from cloud.retrain.run_folder import RunFolder
 from cloud.retrain.train import train
@@ -26,17 +27,23 @@ from scripts.benches.retrain_pictures import Picture
 THREADS = 1
 
 
-def make_run(job: TrainJob, methods: tuple[Calibration, ...] = tuple(Calibration)) -> tuple[RunFolder, float]:
-    """Train and quantize `job`, or take the run that is there already; return it and the seconds it took."""
+_AS_THE_PRODUCT = QuantizeJob(run="")
+
+
+def make_run(job: TrainJob, quantizing: QuantizeJob = _AS_THE_PRODUCT) -> tuple[RunFolder, float]:
+    """Train `job` and quantize it as `quantizing` says, whatever run that names, or take the run that is there already.
+
+    Returns: the run, and the seconds it took.
+    """
     run = RunFolder(Path(job.out))
     begun = time.perf_counter()
     with _alone(run.root):
         if not run.is_trained() or run.info().recipe != job.recipe:
             # Half a run of a bench that was stopped, or one that an older bench made otherwise.
             shutil.rmtree(run.root, ignore_errors=True)
-            train(job, SystemClock())
+            train(msgspec.structs.replace(job, plots=False), SystemClock())
         if not (run.root / "quantize.json").is_file():
-            quantize_run(QuantizeJob(run=job.out, methods=methods, threads=THREADS), SystemClock())
+            quantize_run(msgspec.structs.replace(quantizing, run=job.out, threads=THREADS), SystemClock())
     return run, time.perf_counter() - begun
 
 

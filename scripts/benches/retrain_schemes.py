@@ -14,6 +14,8 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from cloud.quantize.artefact_runner import open_session
+from cloud.quantize.job import QuantizeJob
+from cloud.quantize.scheme import Scheme
 from cloud.retrain.job import TrainJob
 from cloud.retrain.run_folder import ArtefactFigures, Recipe, RunFolder
 from contract.preprocess import preprocess
@@ -67,7 +69,7 @@ def _train(root: Path, effort: SchemeEffort, images: str) -> float:
         recipe=effort.recipe,
         threads=THREADS,
     )
-    return make_run(job)[1]
+    return make_run(job, QuantizeJob(run="", schemes=tuple(Scheme), fp16=True))[1]
 
 
 def _figures(folder: Path, images: str, deal: Deal) -> dict[str, float]:
@@ -91,7 +93,7 @@ def _figures(folder: Path, images: str, deal: Deal) -> dict[str, float]:
 
 def _scheme(artefact: ArtefactFigures) -> str:
     """Return "fp32", "fp16", "u8s8" or "s8s8"; an int8 artefact that says nothing is for CPUs."""
-    return artefact.scheme or "u8s8" if artefact.precision == "int8" else artefact.precision
+    return artefact.scheme or ("u8s8" if artefact.precision == "int8" else artefact.precision)
 
 
 def _latencies(run: RunFolder, files: list[str], picture: Picture) -> dict[str, float]:

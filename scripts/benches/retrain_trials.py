@@ -16,7 +16,8 @@ from cloud.clock import SystemClock
 from cloud.gate.corruptions import corrupt
 from cloud.gate.scorecard import Incumbent, Scorecard
 from cloud.quantize.gate_run import GateJob, measure
-from cloud.quantize.int8 import Calibration
+from cloud.quantize.job import QuantizeJob
+from cloud.quantize.ranges import Calibration
 from cloud.retrain.job import TrainJob
 from cloud.retrain.run_folder import Recipe, RunFolder
 from scripts.benches.retrain_candidates import Candidate, Fault
@@ -35,7 +36,8 @@ from scripts.benches.retrain_traps import (
 
 # A hundred candidates must fit into minutes: small images, few steps, one calibration.
 SIDE, INPUT_PX, WIDTH = 64, 48, 1.0
-_METHODS = (Calibration.MINMAX,)
+# What is spoilt on purpose is not searched for a minute first.
+_LIGHTLY = QuantizeJob(run="", methods=(Calibration.MINMAX,), search_s=0.0, qat_steps=0)
 _BASE_STEPS, _WARM_RATE, _SHORTCUT_RATE = 600, 1e-3, 4e-3
 # Points of accuracy on the test set within which two models are the same: half of the gate's margin, and about twice the
 # standard error of a difference on 480 images.
@@ -103,7 +105,7 @@ def prepare(bed: Bed) -> None:
     job = bed.base_job()
     if not (bed.root / "incumbent" / "quantize.json").exists():
         write_folders(deal.base, Path(str(job.data)))
-    make_run(job, _METHODS)
+    make_run(job, _LIGHTLY)
 
 
 def try_candidate(bed: Bed, candidate: Candidate) -> Trial:
@@ -175,7 +177,7 @@ def _make(bed: Bed, candidate: Candidate, deal: Deal, incumbent: RunFolder) -> R
         base = bed.base_job()
         recipe = Recipe(epochs=1, min_steps=steps, width=WIDTH)
         job = msgspec.structs.replace(job, parent=None, data=base.data, input_px=INPUT_PX, seed=0, recipe=recipe)
-    run, _ = make_run(job, _METHODS)
+    run, _ = make_run(job, _LIGHTLY)
     spoilt = run.root / "spoilt"
     if candidate.rounding is not None and not spoilt.exists():
         spoil_int8(run, candidate.rounding, candidate.share)

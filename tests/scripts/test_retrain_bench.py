@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cloud.quantize.int8 import Calibration
+from cloud.quantize.job import QuantizeJob
+from cloud.quantize.ranges import Calibration
 from cloud.retrain.job import TrainJob
 from cloud.retrain.run_folder import Recipe, RunFolder, Split
 from contract.errors import NotFound
@@ -72,7 +73,7 @@ def run(data: Path) -> RunFolder:
         patch.setenv("PLUMBLINE_DATA", str(data))
         base = write_folders(deal_steel(of_label=30).base, data / "base-images")
     job = TrainJob(out=str(data / "base"), data=str(base), input_px=32, recipe=TINY, threads=1)
-    return make_run(job, (Calibration.MINMAX,))[0]
+    return make_run(job, QuantizeJob(run="", methods=(Calibration.MINMAX,)))[0]
 
 
 @given(seed=st.integers(0, 2**31))
