@@ -21,6 +21,7 @@ _COMMANDS = (
     "quantize",
     "gate",
     "explain",
+    "curve",
     "release",
     "mirror",
     "rollout",

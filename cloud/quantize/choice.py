@@ -3,8 +3,9 @@
 An artefact passes when it names no more images of the calibration split wrong, net of those it alone names right, than
 `max_drop` of them. A raw difference and no bound on it: the two models answer the same images nearly alike, so the difference is
 of few images, and a one-sided bound would decide by the split's size. Under 300 images "surely no worse than 1 point" holds for
-nothing, "not surely worse" for nearly everything. The raw rule is strict where images are few (under 100, not one may be lost),
-and what it lets pass wrongly the gate, which pairs the answers on the holdout with bounds, still stops.
+nothing, "not surely worse" for nearly everything. Where images are few one may always be lost, unless none may: it shows nothing,
+and would send most retrains of a small line through a minute of search. What that lets pass wrongly the gate, which pairs the
+answers on the holdout with bounds, still stops.
 
 Artefacts for TensorRT never win: this latency is a CPU's, and weights of 8 full bits saturate on x86 without VNNI.
 """
@@ -35,6 +36,11 @@ class Contestant:
     def passes(self, reference: float, max_drop: float) -> bool:
         """Return whether no more than `max_drop` of the accuracy `reference` is lost."""
         return reference - self.accuracy <= max_drop + _ROUNDING
+
+
+def allowed_drop(max_drop: float, images: int) -> float:
+    """Return what may be lost of the accuracy on `images`: `max_drop`, but one image at least where it is above 0."""
+    return max(max_drop, 1.0 / images) if max_drop > 0 and images else max_drop
 
 
 def choose_winner(contestants: Sequence[Contestant], reference: Contestant, max_drop: float) -> Contestant:

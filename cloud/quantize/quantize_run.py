@@ -16,7 +16,7 @@ from cloud.clock import SystemClock
 from cloud.ports.clock import Clock
 from cloud.quantize.artefact_figures import Artefact, figures_of, tune
 from cloud.quantize.artefact_runner import ArtefactRunner
-from cloud.quantize.choice import Contestant, choose_winner
+from cloud.quantize.choice import Contestant, allowed_drop, choose_winner
 from cloud.quantize.debug_report import compare_tensors
 from cloud.quantize.golden import choose_golden, golden_tolerance
 from cloud.quantize.int8 import prepare, save_model
@@ -118,7 +118,7 @@ class _Making:
         self._warn(scheme, made)
         if self._falls_short(made) and job.search_s > 0:
             made, why = exclude_nodes(
-                made, self._tensors, judge, job.max_drop, self._clock, job.search_s, self._on_progress
+                made, self._tensors, judge, self._allowed(), self._clock, job.search_s, self._on_progress
             )
             self._warnings += [why] if why else []
         steps = job.qat_steps
@@ -140,7 +140,10 @@ class _Making:
 
     def _falls_short(self, made: Made) -> bool:
         reference = self._judge.reference_accuracy()
-        return not Contestant("", made.accuracy, 0.0, 0).passes(reference, self._job.max_drop)
+        return not Contestant("", made.accuracy, 0.0, 0).passes(reference, self._allowed())
+
+    def _allowed(self) -> float:
+        return allowed_drop(self._job.max_drop, len(self._judge.slices.judging))
 
     def _parents(self, scheme: Scheme) -> Path | None:
         parent = _parent_of(self._info)
@@ -181,10 +184,11 @@ def _conclude(
     tuned = [tune(each, info, slices, job) for each in artefacts]
     warnings += [f"{tuned[0].why}"] if tuned[0].why else []
     runners = [each.runner for each in tuned]
+    allowed = allowed_drop(job.max_drop, len(slices.judging))
     took = latencies(runners, slices.measuring_pixels[0], clock)
     reference = runners[0].scores(slices.measuring_pixels)
     figures = tuple(
-        figures_of(each, slices, reference, latency, tuned[0].judged_accuracy, job.max_drop)
+        figures_of(each, slices, reference, latency, tuned[0].judged_accuracy, allowed)
         for each, latency in zip(tuned, took, strict=True)
     )
     contestants = [
@@ -193,7 +197,7 @@ def _conclude(
         )
         for each in figures
     ]
-    ships = choose_winner(contestants, contestants[0], job.max_drop).file
+    ships = choose_winner(contestants, contestants[0], allowed).file
     place = next(number for number, each in enumerate(figures) if each.file == ships)
     on_progress(Progress("measure", 0, 1, f"{ships} ships"))
     # On one scale: what sets an artefact apart from full precision is rounding, not how sure the two are made.

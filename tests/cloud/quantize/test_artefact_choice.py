@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.quantize.choice import Contestant, choose_winner
+from cloud.quantize.choice import Contestant, allowed_drop, choose_winner
 
 FP32 = Contestant("fp32.onnx", 0.98, 10.0, 400)
 
@@ -42,3 +43,10 @@ def test_winner_passes_and_is_never_much_slower_than_another_that_does(others: l
     able = [each for each in (FP32, *others) if each.for_cpu and each.passes(FP32.accuracy, drop)]
     fastest = min(each.latency_ms for each in able)
     assert won.latency_ms <= max(1.25 * fastest, fastest + 0.3)
+
+
+@pytest.mark.parametrize(
+    ("max_drop", "images", "allowed"), [(0.01, 40, 1 / 40), (0.01, 400, 0.01), (0.0, 40, 0.0), (0.01, 0, 0.01)]
+)
+def test_one_image_of_a_few_may_be_lost_unless_none_may(max_drop: float, images: int, allowed: float) -> None:
+    assert allowed_drop(max_drop, images) == allowed
