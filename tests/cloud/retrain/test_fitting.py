@@ -204,6 +204,13 @@ def test_flag_that_cannot_work_is_named(recipe: dict[str, object], words: str, t
     assert words in caught.value.message and caught.value.hint
 
 
+@pytest.mark.parametrize(("field", "value"), [("input_px", 100_000), ("seed", 2**62)])
+def test_number_that_cannot_work_is_refused_before_images_are_read(field: str, value: int, tmp_path: Path) -> None:
+    # No bundle may hold such an input; no generator takes such a seed.
+    with pytest.raises(InvalidConfig, match=str(value)):
+        check_job(msgspec.structs.replace(_job(tmp_path, tmp_path / "run"), **{field: value}))
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(1, 40), min_size=2, max_size=4), st.sampled_from([0.5, 1.0]), st.integers(0, 99))
 def test_balanced_batches_show_rare_labels_as_often_as_their_weight(
