@@ -7,6 +7,7 @@ and takes its share of each batch; the first one writes. Progress and errors go 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import sys
@@ -39,6 +40,7 @@ from cloud.retrain.place import Place, find_place
 from cloud.retrain.progress import OnProgress, Progress, ignore_progress, print_progress, run_job
 from cloud.retrain.reviewed import is_reviewed
 from cloud.retrain.run_folder import DatasetEntry, Head, Recipe, RunFigures, RunFolder, RunInfo, Split
+from cloud.retrain.run_lock import alone_in
 from cloud.retrain.seen_drift import seen_changes
 from cloud.retrain.teacher import Teacher
 from cloud.retrain.tensors import ImageTensors, scale, to_tensors
@@ -55,6 +57,7 @@ def train(job: TrainJob, clock: Clock, on_progress: OnProgress = ignore_progress
         InvalidConfig, BadDataset, BadImage: the job or its images cannot be used.
         NotFound: the parent is no run.
         BadModel: training diverged, ran out of memory, or a checkpoint does not fit.
+        TransientError: another process trains in that folder.
         StorageFull: no room for what training made; the last checkpoint is there still.
     """
     check_job(job)
@@ -63,7 +66,7 @@ def train(job: TrainJob, clock: Clock, on_progress: OnProgress = ignore_progress
         raise InvalidConfig(f"{run.root} holds a finished run", hint="choose another --out, or remove that folder")
     make_folder(run.root)
     torch.set_num_threads(job.threads)
-    with find_place() as place:
+    with find_place() as place, alone_in(run.root) if place.is_first else contextlib.nullcontext():
         try:
             return _train(job, run, place, clock, on_progress if place.is_first else ignore_progress)
         except OSError as error:

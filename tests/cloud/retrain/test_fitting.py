@@ -32,7 +32,7 @@ from cloud.retrain.tensors import ImageTensors
 from cloud.retrain.train import train
 from cloud.retrain.train_step import Gradients
 from cloud.retrain.weight_average import WeightAverage
-from contract.errors import BadModel, InvalidConfig
+from contract.errors import BadModel, InvalidConfig, TransientError
 from contract.preprocess import PreprocessSpec
 from tests.cloud.retrain.pictures import LABELS, picture, quick_job, write_folders
 
@@ -352,3 +352,17 @@ def test_labels_that_a_model_never_gives_are_said(data: Path, tmp_path: Path) ->
     train(_job(data, tmp_path / "run", min_steps=2, model="tests.cloud.retrain.odd_networks:stubborn"), SystemClock())
     said = [w.partition(":")[0] for w in RunFolder(tmp_path / "run").info().warnings if "named right" in w]
     assert said == [f"none of the 3 held-out images of '{name}' is named right" for name in LABELS[1:]]
+
+
+def test_second_training_in_a_folder_is_refused_while_the_first_is_at_work(data: Path, tmp_path: Path) -> None:
+    job = _job(data, tmp_path / "run", min_steps=2)
+    refused: list[str] = []
+
+    def start_again(progress: Progress) -> None:
+        if progress.stage == "train" and not refused:
+            with pytest.raises(TransientError, match="another process trains in") as caught:
+                train(msgspec.structs.replace(job, resume=True), SystemClock())
+            refused.append(caught.value.hint)
+
+    train(job, SystemClock(), start_again)
+    assert refused and RunFolder(tmp_path / "run").is_trained()
