@@ -88,8 +88,10 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
     recipe.add_argument(
         "--size", type=int, default=0, help="the model's input, pixels a side (default: the images' own, up to 224)"
     )
-    recipe.add_argument("--epochs", type=int, help="passes over the images, without --parent")
-    recipe.add_argument("--steps", type=int, help="steps, with --parent")
+    recipe.add_argument(
+        "--epochs", type=int, help="passes over the images, but at least 300 steps (default 12); without --parent"
+    )
+    recipe.add_argument("--steps", type=int, help="steps, with --parent (default 400)")
     recipe.add_argument("--batch-size", type=int)
     recipe.add_argument("--learning-rate", type=float, help="the highest, with --parent too")
     recipe.add_argument("--schedule", choices=("onecycle", "cosine"), help="of the learning rate (default onecycle)")

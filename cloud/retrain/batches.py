@@ -78,5 +78,10 @@ def _weighted(order: torch.Tensor, weights: torch.Tensor, generator: torch.Gener
 def step_generator(seed: int, step: int, stream: int) -> torch.Generator:
     """Return the generator of one step; different streams of a step are independent."""
     generator = torch.Generator()
-    generator.manual_seed((seed * 1_000_003 + step) * 64 + stream)
+    generator.manual_seed(step_seed(seed, step, stream))
     return generator
+
+
+def step_seed(seed: int, step: int, stream: int) -> int:
+    """Return the seed of one of a step's streams, 0..63."""
+    return (seed * 1_000_003 + step) * 64 + stream

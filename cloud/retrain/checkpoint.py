@@ -64,7 +64,8 @@ def load_checkpoint(file: Path, fingerprint: str) -> Saved | None:
     saved = _load(file)
     if saved.get("fingerprint") != fingerprint:
         raise BadModel(
-            f"{file} was made by a job with other settings", hint="repeat them, or train without --resume elsewhere"
+            f"{file} was made by a job with other settings or images",
+            hint="repeat them, or train without --resume elsewhere",
         )
     try:
         return Saved(int(saved["step"]), saved["model"], bool(saved["finished"]), dict(saved["parts"]))

@@ -177,7 +177,8 @@ def near_duplicate_warnings(entries: Sequence[DatasetEntry]) -> tuple[str, ...]:
         )
         more = f" and {pairs.count - len(pairs.first)} more pairs" if pairs.count > len(pairs.first) else ""
         warnings.append(
-            f"{pairs.count} pairs of images in two splits: {shown}{more}; group them with --near-duplicates group"
+            f"{pairs.count} pairs of images in two splits: {shown}{more}; "
+            "'dataset make --near-duplicates group' keeps them together"
         )
     if flat := [e.file for e in entries if not e.look]:
         warnings.append(

@@ -19,10 +19,13 @@ _BATCH = 256
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """`accuracy`: share of images named right, 0..1. `loss`: their mean loss."""
+    """`accuracy`: share of images named right, 0..1. `loss`: their mean loss. `named` and `asked`: of each label, in the model's
+    order, how many images whose first label it is were named right, and how many there are."""
 
     accuracy: float
     loss: float
+    named: tuple[int, ...] = ()
+    asked: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +44,15 @@ def evaluate(model: nn.Module, images: HeldImages, place: Place, good: tuple[int
     if count == 0:
         return None
     model.eval()
-    right, loss = 0, 0.0
+    loss = 0.0
+    rights: list[torch.Tensor] = []
     with torch.no_grad():
         for rows in torch.split(torch.arange(count), _BATCH):
             pixels = images.tensors.pixels[rows].to(place.device)
             output = model(scale(pixels, images.spec).contiguous(memory_format=torch.channels_last))
             targets = images.answers.at(rows, place.device)
-            right += int(right_of(output, targets, images.recipe).sum())
+            rights.append(right_of(output, targets, images.recipe).cpu())
             loss += float(loss_of(output, targets, images.recipe, good=good)) * len(rows)
-    return Evaluation(right / count, loss / count)
+    right, labels, classes = torch.cat(rights), images.tensors.labels, output.scores.shape[1]
+    named, asked = (torch.bincount(each, minlength=classes).tolist() for each in (labels[right], labels))
+    return Evaluation(int(right.sum()) / count, loss / count, tuple(named), tuple(asked))

@@ -95,6 +95,13 @@ def check_exports(model: nn.Module, channels: int, input_px: int, scratch: Path)
     generator = torch.Generator().manual_seed(0)
     try:
         export_onnx(model, torch.randn(2, channels, input_px, input_px, generator=generator), file)
+    except (PlumblineError, OSError):
+        raise
+    except Exception as error:  # a user's module may refuse to be copied, or to be asked in evaluation mode
+        raise BadModel(
+            f"the network cannot be exported to ONNX: {type(error).__name__}: {str(error)[:300]}",
+            hint="it must let itself be copied (copy.deepcopy) and answer one image in evaluation mode",
+        ) from error
     finally:
         for each in (file, file.with_suffix(".tmp.onnx")):
             each.unlink(missing_ok=True)

@@ -1,7 +1,8 @@
 """The training loop: step, look, save; a killed run goes on from its last checkpoint and ends with the same bits.
 
 Nothing in the loop that changes a weight reads a clock or a generator of its own: a step's batch comes from the seed and the step,
-evaluations come at fixed steps, and what else has a memory (optimizer, schedule, average, early stop) is in the checkpoint.
+as do the numbers that a network draws by itself; evaluations come at fixed steps, and what else has a memory (optimizer, schedule,
+average, early stop) is in the checkpoint.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from cloud.ports.clock import Clock
+from cloud.retrain.batches import step_seed
 from cloud.retrain.checkpoint import Saved, load_checkpoint, restore, save_checkpoint
 from cloud.retrain.evaluation import Evaluation
 from cloud.retrain.feed import Feed
@@ -53,14 +55,22 @@ class Fitting:
     """Trains a model in place."""
 
     def __init__(
-        self, job: TrainJob, recipe: Recipe, run: RunFolder, place: Place, clock: Clock, on_progress: OnProgress
+        self,
+        job: TrainJob,
+        recipe: Recipe,
+        run: RunFolder,
+        place: Place,
+        clock: Clock,
+        on_progress: OnProgress,
+        images: str = "",
     ) -> None:
-        """`recipe`: the job's, with what its parent says."""
+        """`recipe`: the job's, with what its parent says. `images`: the digest of what is learnt from."""
         self._job, self._recipe, self._run, self._place = job, recipe, run, place
         self._clock, self._on_progress = clock, on_progress
-        # What a checkpoint must have been made for: everything but how the job was started.
+        # What a checkpoint must have been made for: everything but how the job was started. A folder that has got images since,
+        # or labels, would give batches that belong to neither.
         what = msgspec.structs.replace(job, resume=False, out="", threads=1, save_every_s=0.0, plots=True)
-        self._fingerprint = hashlib.sha256(msgspec.json.encode(what)).hexdigest()
+        self._fingerprint = hashlib.sha256(msgspec.json.encode((what, images))).hexdigest()
         self._watch = LossWatch()
         self._warnings: list[str] = []
         self._skipped = 0
@@ -102,6 +112,8 @@ class Fitting:
         saved_at = shown_at = self._clock.monotonic()
         done = first
         while done < plan.steps:
+            # What a user's network draws by itself (dropout) depends on the step alone, too.
+            torch.manual_seed(step_seed(self._job.seed, done, 32 + place.rank % 8))
             images, targets = feed.batch(done, place)
             if teacher is not None:
                 targets = replace(targets, teacher=teacher.answer(images))
@@ -148,8 +160,8 @@ class Fitting:
         """Return `model` as it is called in training: in step with other processes, compiled."""
         wrapped = model
         if self._place.world_size > 1:
-            # Images without masks leave the mask's branch without gradients.
-            partly = self._recipe.head is Head.SEGMENT
+            # Images without masks leave the mask's branch without gradients, and who knows what a user's network leaves.
+            partly = self._recipe.head is Head.SEGMENT or ":" in self._recipe.model
             wrapped = DistributedDataParallel(wrapped, find_unused_parameters=partly)
         if self._recipe.compile:
             if self._place.device.type == "cuda":

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from cloud.retrain.dataset import Dataset, FolderSource, join, read_dataset, reload_dataset
 from cloud.retrain.dataset_store import DEFAULT_FOLDER, open_dataset
 from cloud.retrain.job import TrainJob
 from cloud.retrain.layouts.found import read_exclude
+from cloud.retrain.parent_recipe import recipe_of_child
 from cloud.retrain.reviewed import add_reviewed, is_reviewed
 from cloud.retrain.run_folder import Head, RunFolder, RunInfo, Split
 from cloud.retrain.splits import with_known_splits
@@ -45,6 +48,8 @@ def read_inputs(job: TrainJob) -> TrainingInputs:
         return TrainingInputs(dataset, spec, None)
     parent = RunFolder(Path(job.parent))
     info = parent.info()
+    # A child has its parent's head, whether or not that is given again.
+    job = msgspec.structs.replace(job, recipe=recipe_of_child(job.recipe, info.recipe))
     dataset = _with_reviewed(_base_of(job, parent, info), job)
     _check_head(dataset, job)
     return TrainingInputs(dataset, info.preprocess, parent)

@@ -9,9 +9,12 @@ import msgspec
 
 from cloud.retrain.run_folder import Recipe, publish
 from contract.errors import InvalidConfig
+from contract.manifest import MAX_INPUT_PX
 
 # Four stages halve an image four or five times; less than this leaves no pixels.
 _SMALLEST_INPUT_PX = 32
+# A step's seed (cloud.retrain.batches.step_seed) must fit into 64 bits after any number of steps.
+_LARGEST_SEED = 2**32
 SCHEDULES = ("onecycle", "cosine")
 
 
@@ -73,6 +76,12 @@ def check_job(job: TrainJob) -> None:
     ):
         if value < least:
             raise InvalidConfig(f"{name} {value} is too small", hint=f"use at least {least}")
+    if abs(job.seed) > _LARGEST_SEED:
+        raise InvalidConfig(f"--seed {job.seed} is too large", hint=f"use at most {_LARGEST_SEED}")
+    if job.input_px > MAX_INPUT_PX:
+        raise InvalidConfig(
+            f"--size {job.input_px} is more than a bundle may hold", hint=f"use at most {MAX_INPUT_PX}, better 224"
+        )
     for name, share, most in (
         ("--ema", recipe.ema, 0.99999),
         ("--class-balance", recipe.class_balance, 1.0),

@@ -7,6 +7,7 @@ and takes its share of each batch; the first one writes. Progress and errors go 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import sys
@@ -25,7 +26,7 @@ from cloud.retrain.batches import BatchPlan
 from cloud.retrain.camera_change import CameraChange
 from cloud.retrain.dataset import Dataset
 from cloud.retrain.evaluation import Evaluation, HeldImages, evaluate
-from cloud.retrain.export import EMBEDDING_NAME, MAP_NAME, export_onnx
+from cloud.retrain.export import EMBEDDING_NAME, MAP_NAME, check_exports, export_onnx
 from cloud.retrain.feed import Feed
 from cloud.retrain.fitting import Fitting, is_disk_full
 from cloud.retrain.inputs import TrainingInputs, read_inputs
@@ -39,6 +40,7 @@ from cloud.retrain.place import Place, find_place
 from cloud.retrain.progress import OnProgress, Progress, ignore_progress, print_progress, run_job
 from cloud.retrain.reviewed import is_reviewed
 from cloud.retrain.run_folder import DatasetEntry, Head, Recipe, RunFigures, RunFolder, RunInfo, Split
+from cloud.retrain.run_lock import alone_in
 from cloud.retrain.seen_drift import seen_changes
 from cloud.retrain.teacher import Teacher
 from cloud.retrain.tensors import ImageTensors, scale, to_tensors
@@ -55,6 +57,7 @@ def train(job: TrainJob, clock: Clock, on_progress: OnProgress = ignore_progress
         InvalidConfig, BadDataset, BadImage: the job or its images cannot be used.
         NotFound: the parent is no run.
         BadModel: training diverged, ran out of memory, or a checkpoint does not fit.
+        TransientError: another process trains in that folder.
         StorageFull: no room for what training made; the last checkpoint is there still.
     """
     check_job(job)
@@ -63,7 +66,7 @@ def train(job: TrainJob, clock: Clock, on_progress: OnProgress = ignore_progress
         raise InvalidConfig(f"{run.root} holds a finished run", hint="choose another --out, or remove that folder")
     make_folder(run.root)
     torch.set_num_threads(job.threads)
-    with find_place() as place:
+    with find_place() as place, alone_in(run.root) if place.is_first else contextlib.nullcontext():
         try:
             return _train(job, run, place, clock, on_progress if place.is_first else ignore_progress)
         except OSError as error:
@@ -101,7 +104,13 @@ def _train(job: TrainJob, run: RunFolder, place: Place, clock: Clock, on_progres
     tensors = learnt.tensors
     feed, warnings = _feed(job, recipe, learnt, [s.entry for s in samples], on_progress)
     torch.manual_seed(job.seed)
-    model = starting_network(recipe, spec, dataset.labels, parent).to(place.device)
+    model = starting_network(recipe, spec, dataset.labels, parent)
+    if ":" in recipe.model and parent is None and place.is_first and not (job.resume and run.checkpoint.exists()):
+        # Better said now than after hours of training; our own networks are known to export.
+        on_progress(Progress("try the export", 0, 1, recipe.model))
+        check_exports(model, spec.channels, spec.height, run.root)
+        on_progress(Progress("try the export", 1, 1, recipe.model))
+    model.to(place.device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     teacher = None
     if job.teacher is not None:
@@ -110,7 +119,7 @@ def _train(job: TrainJob, run: RunFolder, place: Place, clock: Clock, on_progres
     if recipe.patience and len(held[Split.CALIBRATION].tensors) == 0:
         raise InvalidConfig("--patience looks at the calibration split, and that is empty", hint="raise --calibration")
     good = good_places(dataset.labels)
-    fit = Fitting(job, recipe, run, place, clock, on_progress).fit(
+    fit = Fitting(job, recipe, run, place, clock, on_progress, _digest(dataset)).fit(
         model,
         feed,
         _plan(job, recipe, feed),
@@ -139,7 +148,8 @@ def _train(job: TrainJob, run: RunFolder, place: Place, clock: Clock, on_progres
     )
     if place.is_first:
         on_progress(Progress("export", 0, 1, run.fp32.name))
-        said = (*dataset.warnings, *warnings, *fit.warnings, *_plots(job, run))
+        unlearnt = _unlearnt(accuracies[Split.HOLDOUT], [label.name for label in dataset.labels])
+        said = (*dataset.warnings, *warnings, *fit.warnings, *unlearnt, *_plots(job, run))
         finish = _Finish(job, recipe, run, inputs, said, figures, lambda: clock.monotonic() - started)
         figures = finish.write(model.cpu(), tensors)
         on_progress(Progress("export", 1, 1, f"holdout accuracy {_shown(figures.holdout_accuracy)}"))
@@ -187,6 +197,18 @@ def _accuracy(evaluation: Evaluation | None) -> float | None:
     return None if evaluation is None else evaluation.accuracy
 
 
+def _unlearnt(holdout: Evaluation | None, names: list[str]) -> list[str]:
+    """Return what to say of labels that the model never gives: where most images are good, accuracy alone looks well without."""
+    if holdout is None:
+        return []
+    return [
+        f"none of the {asked} held-out images of '{name}' is named right: --epochs N learns longer, --class-balance 0.5 shows "
+        "rare labels more often"
+        for name, named, asked in zip(names, holdout.named, holdout.asked, strict=True)
+        if asked and not named
+    ]
+
+
 def _plots(job: TrainJob, run: RunFolder) -> list[str]:
     """Draw the curves and return what went wrong: a picture is never worth a run."""
     if not job.plots:
@@ -225,7 +247,7 @@ class _Finish:
                 labels=inputs.dataset.labels,
                 preprocess=inputs.spec,
                 parent=str(inputs.parent.root) if inputs.parent else "",
-                dataset_sha256=hashlib.sha256(msgspec.json.encode(manifest.entries)).hexdigest(),
+                dataset_sha256=_digest(inputs.dataset),
                 code=f"plumbline-edge {importlib.metadata.version('plumbline-edge')}, torch {torch.__version__}",
                 figures=figures,
                 warnings=self.warnings,
@@ -236,6 +258,10 @@ class _Finish:
             )
         )
         return figures
+
+
+def _digest(dataset: Dataset) -> str:
+    return hashlib.sha256(msgspec.json.encode(dataset.manifest().entries)).hexdigest()
 
 
 def _shown(accuracy: float | None) -> str:

@@ -32,7 +32,7 @@ from cloud.retrain.tensors import ImageTensors
 from cloud.retrain.train import train
 from cloud.retrain.train_step import Gradients
 from cloud.retrain.weight_average import WeightAverage
-from contract.errors import BadModel, InvalidConfig
+from contract.errors import BadModel, InvalidConfig, TransientError
 from contract.preprocess import PreprocessSpec
 from tests.cloud.retrain.pictures import LABELS, picture, quick_job, write_folders
 
@@ -204,6 +204,13 @@ def test_flag_that_cannot_work_is_named(recipe: dict[str, object], words: str, t
     assert words in caught.value.message and caught.value.hint
 
 
+@pytest.mark.parametrize(("field", "value"), [("input_px", 100_000), ("seed", 2**62)])
+def test_number_that_cannot_work_is_refused_before_images_are_read(field: str, value: int, tmp_path: Path) -> None:
+    # No bundle may hold such an input; no generator takes such a seed.
+    with pytest.raises(InvalidConfig, match=str(value)):
+        check_job(msgspec.structs.replace(_job(tmp_path, tmp_path / "run"), **{field: value}))
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(1, 40), min_size=2, max_size=4), st.sampled_from([0.5, 1.0]), st.integers(0, 99))
 def test_balanced_batches_show_rare_labels_as_often_as_their_weight(
@@ -284,3 +291,78 @@ def test_metrics_stay_few_and_a_full_disk_only_loses_lines(tmp_path: Path) -> No
     full = MetricsLog(Path("/dev/full"), 10)
     full.add(Metric(1, 0.5, 0.1))
     assert full.lost == 1
+
+
+class _PowerCut(Exception):
+    pass
+
+
+class _Hours(SystemClock):
+    """Every look at the clock is an hour later, so every step is shown and saved."""
+
+    _at = 0.0
+
+    def monotonic(self) -> float:
+        self._at += 3600.0
+        return self._at
+
+
+def _cut_short(job: TrainJob) -> TrainJob:
+    """Run `job` until its first checkpoint; return the job that goes on from it."""
+
+    def cut(progress: Progress) -> None:
+        if progress.stage == "train" and RunFolder(Path(job.out)).checkpoint.exists():
+            raise _PowerCut
+
+    with pytest.raises(_PowerCut):
+        train(job, _Hours(), cut)
+    return msgspec.structs.replace(job, resume=True)
+
+
+def test_checkpoint_of_other_images_is_not_gone_on_from(tmp_path: Path) -> None:
+    job = _cut_short(_job(write_folders(tmp_path / "data", 4), tmp_path / "run", min_steps=4))
+    Image.fromarray(picture("stain", 70)).save(tmp_path / "data" / "stain" / "more.png")
+    with pytest.raises(BadModel, match="other settings or images"):
+        train(job, SystemClock())
+    (tmp_path / "data" / "stain" / "more.png").unlink()
+    train(job, SystemClock())
+
+
+def test_network_that_draws_numbers_by_itself_resumes_to_the_same_weights(data: Path, tmp_path: Path) -> None:
+    straight = _job(data, tmp_path / "straight", min_steps=12, model="tests.cloud.retrain.odd_networks:forgetful")
+    train(straight, SystemClock())
+    killed = _cut_short(msgspec.structs.replace(straight, out=str(tmp_path / "killed")))
+    torch.rand(7)
+    train(killed, SystemClock())
+    first, second = (torch.load(RunFolder(tmp_path / n).checkpoint)["model"] for n in ("straight", "killed"))
+    for name, weights in first.items():
+        torch.testing.assert_close(second[name], weights, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("factory", ["undecided", "unique"])
+def test_network_that_cannot_ship_is_refused_before_it_is_trained(data: Path, tmp_path: Path, factory: str) -> None:
+    shown: list[str] = []
+    job = _job(data, tmp_path / "run", model=f"tests.cloud.retrain.odd_networks:{factory}")
+    with pytest.raises(BadModel, match="cannot be exported to ONNX"):
+        train(job, SystemClock(), lambda progress: shown.append(progress.stage))
+    assert "train" not in shown and list((tmp_path / "run").iterdir()) == []
+
+
+def test_labels_that_a_model_never_gives_are_said(data: Path, tmp_path: Path) -> None:
+    train(_job(data, tmp_path / "run", min_steps=2, model="tests.cloud.retrain.odd_networks:stubborn"), SystemClock())
+    said = [w.partition(":")[0] for w in RunFolder(tmp_path / "run").info().warnings if "named right" in w]
+    assert said == [f"none of the 3 held-out images of '{name}' is named right" for name in LABELS[1:]]
+
+
+def test_second_training_in_a_folder_is_refused_while_the_first_is_at_work(data: Path, tmp_path: Path) -> None:
+    job = _job(data, tmp_path / "run", min_steps=2)
+    refused: list[str] = []
+
+    def start_again(progress: Progress) -> None:
+        if progress.stage == "train" and not refused:
+            with pytest.raises(TransientError, match="another process trains in") as caught:
+                train(msgspec.structs.replace(job, resume=True), SystemClock())
+            refused.append(caught.value.hint)
+
+    train(job, SystemClock(), start_again)
+    assert refused and RunFolder(tmp_path / "run").is_trained()

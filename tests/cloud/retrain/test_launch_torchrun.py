@@ -81,6 +81,15 @@ def test_killed_worker_ends_the_job_by_name_and_resume_goes_on(tmp_path: Path) -
 
 
 @pytest.mark.long
+def test_weights_that_a_users_network_does_not_use_hinder_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")]))
+    info = launch(_job(tmp_path, steps=4, model="tests.cloud.retrain.odd_networks:stubborn"), TWO)
+    assert info.figures.world_size == 2 and info.figures.steps >= 4
+
+
+@pytest.mark.long
 def test_error_of_two_processes_is_the_error_of_one(tmp_path: Path) -> None:
     job = _job(tmp_path, per_label=6)
     (tmp_path / "data" / "good" / "torn.png").write_bytes(b"no image")

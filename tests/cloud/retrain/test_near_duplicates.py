@@ -86,6 +86,7 @@ def test_the_same_surface_in_two_splits_is_warned_of_by_name(tmp_path: Path) -> 
     first = f"{apart[0]} ({split[apart[0]].value}) and {apart[0].replace('a.png', 'b.png')}"
     assert warning.startswith(f"{len(apart)} pairs of images in two splits: {first}")
     assert warning.count("look alike") == 3 and f"and {len(apart) - 3} more pairs" in warning
+    assert "dataset make --near-duplicates group" in warning
     assert read_dataset(source, near=NearDuplicates.OFF).warnings == ()
     assert all(s.entry.look == "" for s in read_dataset(source, near=NearDuplicates.OFF).samples)
 

@@ -121,3 +121,16 @@ def test_the_segment_head_gets_masks_and_asks_for_them(tmp_path: Path) -> None:
     assert unknown.masked is not None
     assert unknown.masked.tolist() == [s.entry.label != "good" for s in samples]
     assert {s.entry.label for s in samples} == set(LABELS)
+
+
+def test_a_child_has_its_parents_head_without_being_told(tmp_path: Path) -> None:
+    stored = _store(tmp_path / "a", write_folders(tmp_path / "images", 6))
+    parent = _run(tmp_path / "run", stored)
+    parent.save_info(msgspec.structs.replace(parent.info(), recipe=Recipe(head=Head.MULTI)))
+    reviewed = tmp_path / "reviewed"
+    reviewed.mkdir()
+    Image.fromarray(picture("stain", 70, PX)).save(reviewed / "two.png")
+    (reviewed / "labels.jsonl").write_text('{"file": "two.png", "label": "scratch", "also": ["stain"]}\n')
+    job = _job(tmp_path, parent=str(parent.root), reviewed=str(reviewed))
+    two = [s.entry for s in read_inputs(job).dataset.samples if s.entry.also]
+    assert [(e.file, e.label, e.also) for e in two] == [("two.png", "scratch", ("stain",))]
