@@ -96,13 +96,12 @@ def load_contender(folder: Path) -> Contender:
         return _from_bundle(folder)
     run = RunFolder(folder)
     info, report = run.info(), run.quantize_report()
-    ships = next((each for each in report.artefacts if each.file == report.ships), None)
     return Contender(
         folder / report.ships,
         info.labels,
         info.preprocess,
         output_of(info),
-        (ships.thresholds if ships is not None else None) or report.thresholds,
+        report.thresholds,  # what a bundle of this run says for its first artefact
         run.load_golden(),
         report.golden_max_abs_error,
     )

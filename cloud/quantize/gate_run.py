@@ -29,6 +29,7 @@ from cloud.quantize.scorecard_of import Measured, measure_card, pair, pair_label
 from cloud.quantize.shortcut_trial import try_shortcuts
 from cloud.registry.blobs import sha256_of
 from cloud.retrain.dataset import Sample, reload_dataset
+from cloud.retrain.judged_files import check_dataset, judged_files
 from cloud.retrain.progress import OnProgress, Progress, ignore_progress, print_progress, run_job
 from cloud.retrain.run_folder import RunFolder, Split, publish
 from contract.errors import BadDataset, InvalidConfig
@@ -69,8 +70,10 @@ def gate_run(job: GateJob, clock: Clock, on_progress: OnProgress = ignore_progre
     Raises: as `measure`.
     """
     run = RunFolder(Path(job.run))
+    # Before anything is measured: a file that changes meanwhile is another one than is noted.
+    judged = judged_files(run)
     evidence = measure(job, clock, on_progress)
-    report = gate(evidence.card, evidence.incumbent, job.rules)
+    report = msgspec.structs.replace(gate(evidence.card, evidence.incumbent, job.rules), judged=judged)
     if evidence.record is not None:
         run.save_held_out(evidence.record)
     run.save_gate_report(report)
@@ -98,6 +101,7 @@ def measure(job: GateJob, clock: Clock, on_progress: OnProgress = ignore_progres
     base, drift = dataset.of_split(Split.HOLDOUT), dataset.of_split(Split.DRIFT)
     if not base:
         raise BadDataset(f"{run.root} holds no images back to judge on", hint="train with a --holdout above 0")
+    check_dataset(run)
     on_progress(Progress("gate", 0, _STEPS, f"candidate {candidate.contender.file.name}"))
     ours, theirs = measure_card(candidate, base, drift, clock), None
     judges = [candidate]

@@ -19,6 +19,7 @@ from cloud.registry.keys import Keys
 from cloud.registry.model_card import MODEL_CARD_NAME, write_card
 from cloud.registry.release import Registry, release
 from cloud.registry.resources import measure as measure_memory
+from cloud.retrain.judged_files import changed_since, check_judged
 from cloud.retrain.run_artefacts import artefacts_of, check_behind
 from cloud.retrain.run_card import card_facts
 from cloud.retrain.run_folder import RunFolder, publish
@@ -63,7 +64,7 @@ class RunReleaser:
             also: further artefacts, by scheme, precision or file (cloud.retrain.run_artefacts).
         Raises:
             InvalidConfig: the run has no such artefact, or it lost too much accuracy.
-            RefusedError: the gate failed or was never run.
+            RefusedError: the gate failed, or its report is of other files than the run holds now.
             BadModel: the artefact fails its own golden inputs here.
             NotFound, InvalidConfig, BadBundle: as `cloud.registry.release`.
         """
@@ -77,10 +78,13 @@ class RunReleaser:
                 failed = ", ".join(check.name for check in report.checks if not check.passed)
                 hint = "mend the model; --override-gate REASON releases it all the same and is on record"
                 raise RefusedError(f"{run} failed its gate: {failed}", hint=hint)
+            check_judged(folder, report)
+        # A report of other files is no evidence, and travels with nothing.
+        gated = gate_file.exists() and not changed_since(folder, folder.gate_report())
         artefacts = artefacts_of(info, quantized, also)
         check_behind(folder, artefacts)
         files = {artefact.file: run / artefact.file for artefact in artefacts} | {"golden.npz": folder.golden}
-        if gate_file.exists():
+        if gated:
             files[gate_file.name] = gate_file
         if (record := folder.held_out()) is not None and record.artefact == sha256_of(run / quantized.ships):
             # Quantized again after the gate: the record is of another model file, and would mislead.
@@ -99,16 +103,16 @@ class RunReleaser:
                 recipe=hashlib.sha256(msgspec.json.encode(info.recipe)).hexdigest(),
                 parent=info.parent,
                 code=info.code,
-                gate=hashlib.sha256(gate_file.read_bytes()).hexdigest() if gate_file.exists() else "",
+                gate=hashlib.sha256(gate_file.read_bytes()).hexdigest() if gated else "",
             ),
             release_counter=self._counter(version, raise_counter),
             simulated=info.simulated,
             compatibility=compatibility_of(artefacts, files),
-            gate_report=gate_file.name if gate_file.exists() else "",
+            gate_report=gate_file.name if gated else "",
         )
         content = replace(content, memory_mib=memory_of(folder, content, self.measure))
         content = self._with_card(folder, content)
-        gate_report = gate_file if gate_file.exists() else None
+        gate_report = gate_file if gated else None
         if gate_report is not None and folder.report.is_file():
             # The report for people stays here, by the hash that the card names: no station reads it, each would fetch it.
             self.registry.blobs.put_file(folder.report)

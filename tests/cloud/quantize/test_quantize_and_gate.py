@@ -17,6 +17,7 @@ from cloud.gate.corruptions import mean_blur
 from cloud.gate.scorecard import GateReport
 from cloud.quantize import sweep as sweep_module
 from cloud.quantize.artefact_runner import ArtefactRunner
+from cloud.quantize.contender import load_contender
 from cloud.quantize.debug_report import read_debug
 from cloud.quantize.gate_run import GateJob, gate_run
 from cloud.quantize.golden import choose_golden, golden_tolerance
@@ -39,7 +40,7 @@ from cloud.retrain.release_run import RunReleaser
 from cloud.retrain.run_artefacts import artefacts_of
 from cloud.retrain.run_folder import DatasetEntry, QuantizeReport, RunFolder, Split
 from cloud.retrain.train import train
-from contract.errors import BadDataset, BadModel, InvalidConfig, NotFound
+from contract.errors import BadDataset, BadModel, InvalidConfig, NotFound, RefusedError
 from contract.manifest import (
     Artefact,
     FileEntry,
@@ -316,15 +317,44 @@ def test_a_gated_run_is_released_with_the_answers_to_its_holdout(run: RunFolder,
     assert RunFolder(releaser.run_of("v1")).held_out() == record
     # Another model file, and nobody gated it: no station would take it, and the record is not of what ships.
     _swap_first_two_labels(run.int8)
-    with pytest.raises(BadModel, match="off its golden scores"):
+    with pytest.raises(RefusedError, match=r"changed since: int8\.onnx"):
         releaser.release(run.root, "v2")
+    with pytest.raises(BadModel, match="off its golden scores"):
+        releaser.release(run.root, "v2", "trust me")
     pixels, _ = run.load_golden()
     run.save_golden(pixels, ArtefactRunner(run.int8, run.info().preprocess).scores(list(pixels)))
-    other = releaser.release(run.root, "v2")
+    other = releaser.release(run.root, "v2", "trust me")
     assert HeldOutRecords(registry).of(other.digest).record is None
+    manifest, _ = open_bundle(registry.blobs.path(other.digest))
+    assert (manifest.gate_report, manifest.lineage.gate) == ("", ""), "the report is of another file"
+    assert "never gated" in read_file(registry.blobs.path(other.digest), "model_card.md").decode()
     run.validation.write_bytes(b"{")
     with pytest.raises(BadDataset, match="no held-out record"):
-        releaser.release(run.root, "v3")
+        releaser.release(run.root, "v3", "trust me")
+
+
+def test_a_gates_report_of_other_files_or_of_none_known_releases_nothing(run: RunFolder, tmp_path: Path) -> None:
+    report = _gate(run, None)
+    releaser = RunReleaser(
+        Registry(tmp_path / "registry"), init_keys(tmp_path / "keys"), tmp_path / "runs", lambda: 1_795_200_000.0
+    )
+    quantized, dataset = _report(run), run.dataset()
+    loose = msgspec.structs.replace(quantized, thresholds=msgspec.structs.replace(quantized.thresholds, pass_at=0.0))
+    run.save_quantize_report(loose)
+    with pytest.raises(RefusedError, match=r"changed since: quantize\.json"):
+        releaser.release(run.root, "v1")
+    assert load_contender(run.root).thresholds.pass_at == 0.0, "what is judged is what a bundle would say"
+    run.save_quantize_report(quantized)
+    run.save_dataset(msgspec.structs.replace(dataset, entries=dataset.entries[1:]))
+    with pytest.raises(RefusedError, match=r"changed since: dataset\.json"):
+        releaser.release(run.root, "v1")
+    with pytest.raises(BadDataset, match="not the one the run was trained on"):
+        _gate(run, None)
+    run.save_dataset(dataset)
+    run.save_gate_report(msgspec.structs.replace(report, judged={}))
+    with pytest.raises(RefusedError, match="did not note which files") as caught:
+        releaser.release(run.root, "v1")
+    assert "plumbline-cloud gate" in caught.value.hint
 
 
 def test_artefact_that_decides_wrongly_fails(run: RunFolder, trained: RunFolder) -> None:
