@@ -85,13 +85,9 @@ def export_tflite(job: TfliteJob, clock: Clock, on_progress: OnProgress = ignore
         TransientError: the conversion was killed, or took longer than half an hour.
     """
     started = clock.monotonic()
-    python = Path(job.python) if job.python else _PYTHON
-    if not python.exists():
-        raise InvalidConfig(f"TFLite export needs {python}, which is not there", hint=f"run '{SETUP_COMMAND}' (2 GB)")
+    python = check_tflite_job(job)
     run = RunFolder(Path(job.run))
     info = run.info()
-    if info.recipe.head is Head.MULTI:
-        raise InvalidConfig("TFLite export knows one label an image", hint="ship the ONNX artefact of this run")
     pixels, _ = run.load_golden()
     on_progress(Progress("read images", 0, 1, ""))
     dataset = reload_dataset(run.dataset(), info.labels)
@@ -131,6 +127,21 @@ def export_tflite(job: TfliteJob, clock: Clock, on_progress: OnProgress = ignore
     write_job(report, run.root / TFLITE_REPORT_NAME)
     on_progress(Progress("measure", 1, 1, f"accuracy {report.artefact.accuracy}, agreement {agreement:.3f}"))
     return report
+
+
+def check_tflite_job(job: TfliteJob) -> Path:
+    """Return the interpreter that has onnx2tf, after what can be known before anything is computed.
+
+    Raises:
+        InvalidConfig: it is not there, or the head is not one label an image.
+        NotFound: the folder holds no trained run.
+    """
+    python = Path(job.python) if job.python else _PYTHON
+    if not python.exists():
+        raise InvalidConfig(f"TFLite export needs {python}, which is not there", hint=f"run '{SETUP_COMMAND}' (2 GB)")
+    if RunFolder(Path(job.run)).info().recipe.head is Head.MULTI:
+        raise InvalidConfig("TFLite export knows one label an image", hint="ship the ONNX artefact of this run")
+    return python
 
 
 def load_tflite_report(run: RunFolder) -> TfliteReport:
