@@ -33,6 +33,10 @@ class Contender:
     golden: tuple[NDArray[np.uint8], NDArray[np.float32]] | None
     golden_tolerance: float
 
+    def names(self) -> list[str]:
+        """Return the K labels' names."""
+        return [label.name for label in self.labels]
+
     def probabilities(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return probabilities f32[N,K] of scores f32[N,K].
 

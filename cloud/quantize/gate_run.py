@@ -32,7 +32,7 @@ from cloud.retrain.dataset import Sample, reload_dataset
 from cloud.retrain.judged_files import check_dataset, judged_files
 from cloud.retrain.progress import OnProgress, Progress, ignore_progress, print_progress, run_job
 from cloud.retrain.run_folder import RunFolder, Split, publish
-from contract.errors import BadDataset, InvalidConfig
+from contract.errors import BadDataset, BadModel, InvalidConfig
 
 _MISTAKES = 12
 _STEPS = 3 + len(Corruption)
@@ -108,6 +108,7 @@ def measure(job: GateJob, clock: Clock, on_progress: OnProgress = ignore_progres
     if job.incumbent is not None:
         on_progress(Progress("gate", 1, _STEPS, f"incumbent {job.incumbent}"))
         judges.append(Judge.load(load_contender(Path(job.incumbent)), job.threads))
+        _check_comparable(candidate.contender, judges[1].contender)
         theirs = measure_card(judges[1], base, drift, clock)
     on_progress(Progress("gate", 2, _STEPS, "shortcuts"))
     shortcut = try_shortcuts(candidate, judges[1] if theirs else None, base, ours.base_right, job.seed)
@@ -162,6 +163,15 @@ def _incumbent(ours: Measured, theirs: Measured, cells: Sequence[CorruptionCell]
             for kind, rights in kinds.items()
         ),
     )
+
+
+def _check_comparable(candidate: Contender, incumbent: Contender) -> None:
+    """Raise BadModel for an incumbent that knows no label of the candidate's: any candidate beats it, which shows nothing."""
+    if not set(candidate.names()) & set(incumbent.names()):
+        raise BadModel(
+            f"the incumbent {incumbent.file} knows none of the candidate's labels ({', '.join(candidate.names()[:3])}, ...)",
+            hint="gate against the model that does the same work, or leave --incumbent out",
+        )
 
 
 def _mistakes(contender: Contender, ours: Measured, base: Sequence[Sample]) -> tuple[Mistake, ...]:

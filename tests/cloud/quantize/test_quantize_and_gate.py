@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,12 @@ from cloud.quantize.debug_report import read_debug
 from cloud.quantize.gate_run import GateJob, gate_run
 from cloud.quantize.golden import choose_golden, golden_tolerance
 from cloud.quantize.int8 import Prepared, quantize, quantize_int8
+from cloud.quantize.judge import Judge
 from cloud.quantize.measure import accuracy_under
 from cloud.quantize.quantize_run import QuantizeJob, parse_methods, quantize_run
 from cloud.quantize.ranges import Calibration, measure_ranges
 from cloud.quantize.scheme import Scheme
+from cloud.quantize.shortcut_trial import try_shortcuts
 from cloud.registry.blobs import sha256_of
 from cloud.registry.bundle import BundleContent, open_bundle, read_file, unpack_bundle
 from cloud.registry.held_out_records import HeldOutRecords
@@ -33,7 +36,7 @@ from cloud.registry.keys import init_keys
 from cloud.registry.release import Registry
 from cloud.registry.resources import measure as measure_memory
 from cloud.retrain.checkpoint import load_weights
-from cloud.retrain.dataset import Sample
+from cloud.retrain.dataset import Sample, reload_dataset
 from cloud.retrain.models.build import build_model
 from cloud.retrain.progress import Progress
 from cloud.retrain.release_run import RunReleaser
@@ -45,6 +48,8 @@ from contract.manifest import (
     Artefact,
     FileEntry,
     Golden,
+    Label,
+    LabelKind,
     Manifest,
     OutputKind,
     RuntimeKind,
@@ -382,6 +387,28 @@ def test_unpacked_bundle_is_an_incumbent_even_with_other_label_order(run: RunFol
     gated = _gate(run, bundle)
     assert gated.passed, gated.failures()
     assert gated.incumbent_card is not None and gated.incumbent_card.base == gated.card.base
+
+
+def test_an_incumbent_of_other_labels_is_refused_and_one_without_a_label_is_no_evidence_about_it(
+    run: RunFolder, tmp_path: Path
+) -> None:
+    candidate = load_contender(run.root)
+
+    def named(*names: str) -> Judge:
+        labels = tuple(Label(name, LabelKind.DEFECT) for name in names)
+        return Judge.load(replace(candidate, labels=labels), 1)
+
+    holdout = reload_dataset(run.dataset(), run.info().labels).of_split(Split.HOLDOUT) * 4
+    right = np.ones(len(holdout), np.bool_)
+    before = try_shortcuts(Judge.load(candidate, 1), named(*LABELS), holdout, right, 0)
+    since = try_shortcuts(Judge.load(candidate, 1), named("old", "older", "oldest"), holdout, right, 0)
+    assert before is not None and before.incumbent_followed is not None
+    assert since is not None and since.incumbent_followed is None
+    info, other = run.info(), RunFolder(shutil.copytree(run.root, tmp_path / "other"))
+    strange = tuple(Label(f"{label.name} of another line", label.kind) for label in info.labels)
+    other.save_info(msgspec.structs.replace(info, labels=strange))
+    with pytest.raises(BadModel, match="knows none of the candidate's labels"):
+        _gate(run, other.root)
 
 
 def test_gate_wants_a_quantized_run_a_holdout_and_unchanged_images(run: RunFolder, tmp_path: Path) -> None:
