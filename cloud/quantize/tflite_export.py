@@ -29,6 +29,7 @@ from cloud.quantize.golden import golden_tolerance
 from cloud.quantize.measure import share_equal
 from cloud.quantize.tflite_runner import TfliteRunner, channels_last
 from cloud.quantize.thresholds import choose_thresholds
+from cloud.registry.blobs import sha256_of
 from cloud.retrain.dataset import Dataset, Sample, reload_dataset
 from cloud.retrain.job import write_job
 from cloud.retrain.progress import OnProgress, Progress, ignore_progress, print_progress, run_job
@@ -64,7 +65,8 @@ class TfliteJob(msgspec.Struct, frozen=True):
 
 class TfliteReport(msgspec.Struct, frozen=True):
     """What came of it. `agreement`: share of golden and calibration images that the artefact and fp32.onnx give the same label.
-    `golden_max_abs_error` belongs to tflite_golden.npz."""
+    `golden_max_abs_error` belongs to tflite_golden.npz. `images`: of the holdout, which accuracies are of; `made_of`,
+    `made`: SHA-256 of fp32.onnx and of int8.tflite."""
 
     artefact: ArtefactFigures
     fp32_accuracy: float
@@ -72,6 +74,9 @@ class TfliteReport(msgspec.Struct, frozen=True):
     thresholds: Thresholds
     golden_max_abs_error: float
     seconds: float
+    images: int = 0
+    made_of: str = ""
+    made: str = ""
 
 
 def export_tflite(job: TfliteJob, clock: Clock, on_progress: OnProgress = ignore_progress) -> TfliteReport:
@@ -123,6 +128,9 @@ def export_tflite(job: TfliteJob, clock: Clock, on_progress: OnProgress = ignore
         thresholds=thresholds,
         golden_max_abs_error=golden_tolerance(golden, fp32.scores(list(pixels))),
         seconds=round(clock.monotonic() - started, 3),
+        images=len(measuring),
+        made_of=sha256_of(run.fp32),
+        made=sha256_of(tflite.file),
     )
     write_job(report, run.root / TFLITE_REPORT_NAME)
     on_progress(Progress("measure", 1, 1, f"accuracy {report.artefact.accuracy}, agreement {agreement:.3f}"))

@@ -29,8 +29,11 @@ from cloud.quantize.quantize_run import QuantizeJob, parse_methods, quantize_run
 from cloud.quantize.ranges import Calibration, measure_ranges
 from cloud.quantize.scheme import Scheme
 from cloud.quantize.shortcut_trial import try_shortcuts
+from cloud.quantize.tflite_export import TfliteReport
+from cloud.quantize.tflite_runner import TfliteRunner
 from cloud.registry.blobs import sha256_of
 from cloud.registry.bundle import BundleContent, open_bundle, read_file, unpack_bundle
+from cloud.registry.full_precision import FullPrecisionModels
 from cloud.registry.held_out_records import HeldOutRecords
 from cloud.registry.keys import init_keys
 from cloud.registry.release import Registry
@@ -41,7 +44,7 @@ from cloud.retrain.models.build import build_model
 from cloud.retrain.progress import Progress
 from cloud.retrain.release_run import RunReleaser
 from cloud.retrain.run_artefacts import artefacts_of
-from cloud.retrain.run_folder import DatasetEntry, QuantizeReport, RunFolder, Split
+from cloud.retrain.run_folder import ArtefactFigures, DatasetEntry, QuantizeReport, RunFolder, Split
 from cloud.retrain.train import train
 from contract.errors import BadDataset, BadModel, InvalidConfig, NotFound, RefusedError
 from contract.manifest import (
@@ -53,11 +56,13 @@ from contract.manifest import (
     Manifest,
     OutputKind,
     RuntimeKind,
+    Thresholds,
     encode_manifest,
 )
 from contract.preprocess import preprocess
 from tests.cloud.quantize.even_clock import EvenClock
 from tests.cloud.retrain.pictures import LABELS, picture, quick_job, write_folders
+from tests.tiny_tflite import tflite_bytes
 
 
 @pytest.fixture(scope="module")
@@ -538,3 +543,51 @@ def test_int8_that_falls_short_is_searched_and_trained_before_it_is_given_up(run
     assert any("no nodes whose exclusion loses at most -0.5 were found in 5 tries" in each for each in report.warnings)
     trained_on = report.artefacts[1].qat_steps == 4
     assert trained_on or any("4 steps of quantization-aware training made it no better" in w for w in report.warnings)
+
+
+def _with_tflite(run: RunFolder) -> TfliteReport:
+    """Give a run a TFLite model of one operator, and the report of an export that made it."""
+    info, (pixels, _) = run.info(), run.load_golden()
+    file = run.root / "int8.tflite"
+    file.write_bytes(tflite_bytes(outputs=len(LABELS), side=info.preprocess.height))
+    scores = TfliteRunner(file, info.preprocess).scores(list(pixels))
+    np.savez(run.root / "tflite_golden.npz", pixels=pixels, scores=scores)
+    figures = ArtefactFigures(file.name, "int8", "onnx2tf", 1.0, None, 1.0, file.stat().st_size, 0.1)
+    made = TfliteReport(figures, 1.0, 1.0, Thresholds(0.8, 0.6), 0.01, 1.0, 21, sha256_of(run.fp32), sha256_of(file))
+    (run.root / "tflite.json").write_bytes(msgspec.json.encode(made))
+    return made
+
+
+def test_the_tflite_artefact_is_released_in_a_bundle_of_its_own(run: RunFolder, tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "registry")
+    releaser = RunReleaser(
+        registry, init_keys(tmp_path / "keys"), tmp_path / "runs", lambda: 1_795_200_000.0, lambda content: 1.0
+    )
+    with pytest.raises(InvalidConfig, match="no TfliteReport"):
+        releaser.release(run.root, "v1", "a test", tflite=True)
+    made = _with_tflite(run)
+    with pytest.raises(InvalidConfig, match="carries no other artefact"):
+        releaser.release(run.root, "v1", "a test", also=("fp32",), tflite=True)
+    assert _gate(run, None).passed
+    released = releaser.release(run.root, "v1", tflite=True)
+    folder = tmp_path / "unpacked"
+    folder.mkdir()
+    manifest = unpack_bundle(registry.blobs.path(released.digest), folder)
+    assert [(each.file, each.runtime) for each in manifest.artefacts] == [("int8.tflite", RuntimeKind.TFLITE)]
+    assert manifest.preprocess.layout == "NHWC" and manifest.thresholds == made.thresholds
+    answer = selftest(folder)
+    assert answer.ok and answer.inputs == 8
+    assert HeldOutRecords(registry).of(released.digest).record is None, "the record is of the ONNX artefact"
+    assert "onnx2tf" in (folder / "model_card.md").read_text()
+    image = picture(LABELS[1], 900)
+    prediction, _ = FullPrecisionModels(registry).predict(released.digest, image)
+    own = ArtefactRunner(run.fp32, run.info().preprocess).scores([image])[0]
+    assert prediction.label.name == LABELS[int(own.argmax())]
+
+    worse = msgspec.structs.replace(made, artefact=msgspec.structs.replace(made.artefact, agreement_with_fp32=0.7))
+    (run.root / "tflite.json").write_bytes(msgspec.json.encode(worse))
+    with pytest.raises(RefusedError, match="int8 against fp32: agrees with full precision on 15 of 21"):
+        releaser.release(run.root, "v2", tflite=True)
+    (run.root / "tflite.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(made, made_of="0" * 64)))
+    with pytest.raises(InvalidConfig, match=r"what was made of fp32\.onnx as it is now"):
+        releaser.release(run.root, "v2", tflite=True)
