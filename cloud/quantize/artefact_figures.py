@@ -57,13 +57,15 @@ def tune(artefact: Artefact, info: RunInfo, slices: Slices, job: QuantizeJob) ->
         bare = ArtefactRunner(artefact.file, info.preprocess, threads=job.threads)
         scores = bare.scores(slices.judging_pixels)
     probabilities = slices.probabilities(scores)
+    # Images that the model learnt from promise nothing: without others nothing passes by itself.
+    shown = 0 if slices.judged_on_training else len(probabilities)
     thresholds = choose_thresholds(
-        probabilities,
-        slices.truth(slices.judging),
+        probabilities[:shown],
+        slices.truth(slices.judging)[:shown],
         info.labels,
         alpha=job.alpha,
         delta=job.delta,
-        good_mass=slices.good_mass(probabilities),
+        good_mass=slices.good_mass(probabilities[:shown]),
     )
     accuracy = slices.accuracy(scores, slices.judging)
     return Tuned(artefact, bare, fit.temperature, thresholds, accuracy, fit.why)

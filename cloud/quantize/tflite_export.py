@@ -27,6 +27,7 @@ from cloud.quantize.artefact_runner import ArtefactRunner
 from cloud.quantize.calibration import stratified
 from cloud.quantize.golden import golden_tolerance
 from cloud.quantize.measure import share_equal
+from cloud.quantize.temperature import error_at, load_model, temperature_of
 from cloud.quantize.tflite_runner import TfliteRunner, channels_last
 from cloud.quantize.thresholds import choose_thresholds
 from cloud.registry.blobs import sha256_of
@@ -113,16 +114,20 @@ def export_tflite(job: TfliteJob, clock: Clock, on_progress: OnProgress = ignore
     partial = run.root / "tflite_golden.tmp.npz"
     np.savez_compressed(partial, pixels=pixels, scores=golden)
     publish(partial, run.root / TFLITE_GOLDEN_NAME)
+    # As for the ONNX artefacts: images that the model learnt from promise nothing.
+    held = dataset.of_split(Split.CALIBRATION)
     thresholds = choose_thresholds(
-        softmax(tflite.scores([s.pixels for s in judging])),
-        _truth(judging, dataset),
+        softmax(tflite.scores([s.pixels for s in held])) if held else np.zeros((0, len(info.labels)), np.float32),
+        _truth(held, dataset),
         info.labels,
         alpha=job.alpha,
         delta=job.delta,
     )
     reference = fp32.scores([s.pixels for s in measuring])
     report = TfliteReport(
-        artefact=_figures(tflite, dataset, measuring, reference, thresholds, clock),
+        artefact=_figures(
+            tflite, dataset, measuring, reference, thresholds, temperature_of(load_model(run.fp32)), clock
+        ),
         fp32_accuracy=share_equal(reference.argmax(1), _truth(measuring, dataset)),
         agreement=agreement,
         thresholds=thresholds,
@@ -246,15 +251,21 @@ def _figures(
     measuring: list[Sample],
     reference: NDArray[np.float32],
     thresholds: Thresholds,
+    temperature: float,
     clock: Clock,
 ) -> ArtefactFigures:
+    """Return what the artefact does. `temperature`: of the full-precision model, which the conversion takes along."""
     scores = tflite.scores([s.pixels for s in measuring])
+    right = scores.argmax(1) == _truth(measuring, dataset)
     drift = dataset.of_split(Split.DRIFT)
     return ArtefactFigures(
         file=tflite.file.name,
         precision="int8",
         method="onnx2tf",
-        accuracy=share_equal(scores.argmax(1), _truth(measuring, dataset)),
+        accuracy=float(right.mean()),
+        temperature=round(temperature, 4),
+        calibration_error=round(error_at(scores, right, 1.0), 5),
+        uncalibrated_error=round(error_at(scores, right, 1 / temperature), 5),
         drift_accuracy=share_equal(tflite.scores([s.pixels for s in drift]).argmax(1), _truth(drift, dataset))
         if drift
         else None,

@@ -225,6 +225,18 @@ def test_thresholds_come_from_calibration_images(trained: RunFolder) -> None:
     assert thresholds.method.startswith("Learn-then-Test on 21 images") and 0.5 <= thresholds.pass_at < 1
 
 
+def test_without_a_calibration_split_nothing_passes_by_itself(run: RunFolder) -> None:
+    manifest = run.dataset()
+    run.save_dataset(
+        msgspec.structs.replace(
+            manifest, entries=tuple(e for e in manifest.entries if e.split is not Split.CALIBRATION)
+        )
+    )
+    report = quantize_run(QuantizeJob(str(run.root), (Calibration.MINMAX,), 24, threads=1, alpha=0.3), EvenClock())
+    assert report.thresholds.pass_at == 1.0 and "no calibration images" in report.thresholds.method
+    assert any("no calibration split" in warning for warning in report.warnings)
+
+
 def test_calibration_that_gives_up_is_noted_and_the_others_go_on(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ from cloud.quantize.int8 import Calibration
 from cloud.quantize.quantize_run import QuantizeJob, quantize_run
 from cloud.quantize.tflite_export import TfliteJob, TfliteReport, export_tflite, load_tflite_report
 from cloud.quantize.tflite_runner import TfliteRunner
+from cloud.registry.blobs import sha256_of
 from cloud.retrain.launch import launch_tflite
 from cloud.retrain.run_folder import ArtefactFigures, QuantizeReport, RunFolder
 from cloud.retrain.train import train
@@ -77,4 +78,5 @@ def test_trained_run_becomes_a_tflite_model_that_answers_alike(tmp_path: Path) -
         np.testing.assert_array_equal(golden["pixels"], pixels)
         np.testing.assert_allclose(runner.scores(list(pixels)), golden["scores"], atol=report.golden_max_abs_error)
     assert load_tflite_report(run) == report
+    assert report.made == sha256_of(file) and report.images > 0 and report.artefact.calibration_error > 0
     assert msgspec.to_builtins(report)["artefact"]["precision"] == "int8"
