@@ -15,6 +15,7 @@ from cloud.quantize.measure import Latency, share_equal
 from cloud.quantize.slices import Slices
 from cloud.quantize.temperature import Fit, calibration_error, fit_temperature, write_temperature
 from cloud.quantize.thresholds import choose_thresholds
+from cloud.registry.blobs import sha256_of
 from cloud.retrain.run_folder import ArtefactFigures, RunInfo
 from contract.manifest import OutputKind, Thresholds
 
@@ -106,6 +107,7 @@ def figures_of(
         size_bytes=size,
         median_ms=latency.median_ms,
         unhindered_ms=latency.unhindered_ms,
+        sha256=sha256_of(artefact.file),
         scheme=artefact.scheme,
         temperature=tuned.temperature,
         calibration_error=round(error, 5),
