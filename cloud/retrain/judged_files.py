@@ -20,8 +20,9 @@ def judged_files(run: RunFolder) -> dict[str, str]:
     """Return the SHA-256 of every file that a release of this run is made of, by name; files that are not there are left out.
 
     Raises:
-        NotFound, BadDataset: the run is not quantized, or its report is damaged.
+        NotFound, BadDataset: the run is not trained and quantized, or its report is damaged.
     """
+    run.info()  # what is missing first is named first
     artefacts = {each.file for each in run.quantize_report().artefacts}
     names = sorted({*_REPORTS, run.golden.name, run.fp32.name, *artefacts})
     return {name: sha256_of(run.root / name) for name in names if (run.root / name).is_file()}
