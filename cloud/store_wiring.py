@@ -105,17 +105,20 @@ def release_run(
     actor: str,
     retire_older: str = "",
     also: tuple[str, ...] = (),
+    *,
+    tflite: bool = False,
 ) -> ReleasedVersion:
     """Release a run and put it on record.
 
     `retire_older`: why no bundle released before may ever run again on a station that committed this one; "" for an ordinary
-    release. `also`: artefacts that the bundle carries behind the one that ships.
+    release. `also`: artefacts that the bundle carries behind the one that ships. `tflite`: release
+    the TFLite artefact instead.
     """
     releaser = make_releaser(settings, load_keys(settings.path(settings.keys)))
     stores = open_stores(settings)
     running = [status.bundle for status in stores.stations.status() if status.bundle]
     released: ReleasedVersion = releaser.release(
-        run, version, override_gate, running=running, raise_counter=bool(retire_older), also=also
+        run, version, override_gate, running=running, raise_counter=bool(retire_older), also=also, tflite=tflite
     )
     why = f", gate overridden: {override_gate}" if override_gate else ""
     why += f", older bundles must never run again: {retire_older}" if retire_older else ""

@@ -57,6 +57,9 @@ def register(subparsers: Subparsers) -> None:
         type=int,
         help="steps of training with int8's rounding when it still does; 0 for none (default: the recipe's, or 200)",
     )
+    parser.add_argument(
+        "--tflite", action="store_true", help="make int8.tflite too; needs './scripts/setup tflite-export' once (2 GB)"
+    )
     parser.add_argument("--debug", action="store_true", help="show what each tensor loses to int8, the worst first")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     parser.set_defaults(run=run)
@@ -74,7 +77,8 @@ def run(args: argparse.Namespace) -> int:
     )
     from cloud.quantize.debug_report import read_debug
     from cloud.quantize.job import QuantizeJob, check_job, parse_methods, parse_schemes
-    from cloud.retrain.launch import launch_quantize
+    from cloud.quantize.tflite_export import TfliteJob, check_tflite_job
+    from cloud.retrain.launch import launch_quantize, launch_tflite
     from cloud.retrain.progress import show_progress
     from cloud.retrain.run_folder import RunFolder
 
@@ -93,12 +97,17 @@ def run(args: argparse.Namespace) -> int:
         debug=args.debug,
     )
     check_job(job)
+    convert = TfliteJob(args.run_folder, args.images, args.alpha, args.delta) if args.tflite else None
+    if convert is not None:
+        check_tflite_job(convert)  # what is missing is said before minutes of work, not after
     report = launch_quantize(job, show_progress)
+    tflite = launch_tflite(convert, show_progress) if convert is not None else None
     debug = read_debug(RunFolder(Path(args.run_folder))) if args.debug else None
     if args.json:
-        print_json(quantize_json(args.run_folder, report, debug))
+        print_json(quantize_json(args.run_folder, report, debug, tflite))
         return 0
-    print_table(COLUMNS, [artefact_row(each) for each in report.artefacts])
+    rows = [*report.artefacts, *([tflite.artefact] if tflite is not None else [])]
+    print_table(COLUMNS, [artefact_row(each) for each in rows])
     if debug is not None:
         print_table(DEBUG_COLUMNS, [tensor_row(each) for each in debug.tensors])
     for warning in report.warnings:

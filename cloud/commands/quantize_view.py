@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from cloud.quantize.debug_report import DebugReport, TensorError
+from cloud.quantize.tflite_export import TfliteReport
 from cloud.retrain.run_folder import ArtefactFigures, QuantizeReport
 
 COLUMNS = (
@@ -55,12 +56,14 @@ def tensor_row(error: TensorError) -> tuple[str, ...]:
     )
 
 
-def quantize_json(run: str, report: QuantizeReport, debug: DebugReport | None) -> dict[str, Any]:
+def quantize_json(
+    run: str, report: QuantizeReport, debug: DebugReport | None, tflite: TfliteReport | None = None
+) -> dict[str, Any]:
     """Return the report as a script reads it; `artefacts` by scheme, or by precision where there is none.
 
-    "int8" names the U8S8 artefact.
+    "int8" names the U8S8 artefact, "int8.tflite" the TFLite one, whose report is under "tflite".
     """
-    shown = {
+    shown: dict[str, Any] = {
         "run": run,
         "ships": report.ships,
         "also": list(report.also),
@@ -70,6 +73,9 @@ def quantize_json(run: str, report: QuantizeReport, debug: DebugReport | None) -
         "thresholds": msgspec.to_builtins(report.thresholds),
         "seconds": report.seconds,
     }
+    if tflite is not None:
+        shown["artefacts"][tflite.artefact.file] = msgspec.to_builtins(tflite.artefact)
+        shown["tflite"] = msgspec.to_builtins(tflite)
     return shown if debug is None else {**shown, "debug": msgspec.to_builtins(debug)}
 
 

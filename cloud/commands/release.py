@@ -36,6 +36,9 @@ def register(subparsers: Subparsers) -> None:
         metavar="ARTEFACT",
         help="carry this one behind the first: s8s8 (for TensorRT), fp16 or fp32; repeatable",
     )
+    parser.add_argument(
+        "--tflite", action="store_true", help="release the TFLite artefact (quantize --tflite) instead, by itself"
+    )
     parser.add_argument("--actor", default="operator", help="who releases it, for the audit log (default %(default)s)")
     parser.add_argument("--config", type=Path, default=Path("cloud.toml"), help="cloud.toml (default %(default)s)")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -48,7 +51,14 @@ def run(args: argparse.Namespace) -> int:
 
     settings = load_settings(args.config)
     released = store_wiring.release_run(
-        settings, args.run_folder, args.version, args.override_gate, args.actor, args.retire_older, tuple(args.also)
+        settings,
+        args.run_folder,
+        args.version,
+        args.override_gate,
+        args.actor,
+        args.retire_older,
+        tuple(args.also),
+        tflite=args.tflite,
     )
     from cloud.registry.catalog import ReleaseState
 

@@ -200,7 +200,10 @@ class GateCheck(msgspec.Struct, frozen=True):
 
 
 class GateReport(msgspec.Struct, frozen=True):
-    """The gate's answer. `passed` is true when every check held."""
+    """The gate's answer. `passed` is true when every check held.
+
+    `judged`: SHA-256 by name of the files that it is about; empty in reports from before they were noted.
+    """
 
     candidate: str
     incumbent: str
@@ -209,6 +212,7 @@ class GateReport(msgspec.Struct, frozen=True):
     rules: GateRules
     card: Scorecard
     incumbent_card: Scorecard | None = None
+    judged: dict[str, str] = {}
 
     def failures(self) -> tuple[GateCheck, ...]:
         """Return the checks that did not hold."""

@@ -15,6 +15,7 @@ from cloud.quantize.measure import Latency, share_equal
 from cloud.quantize.slices import Slices
 from cloud.quantize.temperature import Fit, calibration_error, fit_temperature, write_temperature
 from cloud.quantize.thresholds import choose_thresholds
+from cloud.registry.blobs import sha256_of
 from cloud.retrain.run_folder import ArtefactFigures, RunInfo
 from contract.manifest import OutputKind, Thresholds
 
@@ -57,13 +58,15 @@ def tune(artefact: Artefact, info: RunInfo, slices: Slices, job: QuantizeJob) ->
         bare = ArtefactRunner(artefact.file, info.preprocess, threads=job.threads)
         scores = bare.scores(slices.judging_pixels)
     probabilities = slices.probabilities(scores)
+    # Images that the model learnt from promise nothing: without others nothing passes by itself.
+    shown = 0 if slices.judged_on_training else len(probabilities)
     thresholds = choose_thresholds(
-        probabilities,
-        slices.truth(slices.judging),
+        probabilities[:shown],
+        slices.truth(slices.judging)[:shown],
         info.labels,
         alpha=job.alpha,
         delta=job.delta,
-        good_mass=slices.good_mass(probabilities),
+        good_mass=slices.good_mass(probabilities[:shown]),
     )
     accuracy = slices.accuracy(scores, slices.judging)
     return Tuned(artefact, bare, fit.temperature, thresholds, accuracy, fit.why)
@@ -104,6 +107,7 @@ def figures_of(
         size_bytes=size,
         median_ms=latency.median_ms,
         unhindered_ms=latency.unhindered_ms,
+        sha256=sha256_of(artefact.file),
         scheme=artefact.scheme,
         temperature=tuned.temperature,
         calibration_error=round(error, 5),

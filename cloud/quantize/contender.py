@@ -33,6 +33,10 @@ class Contender:
     golden: tuple[NDArray[np.uint8], NDArray[np.float32]] | None
     golden_tolerance: float
 
+    def names(self) -> list[str]:
+        """Return the K labels' names."""
+        return [label.name for label in self.labels]
+
     def probabilities(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return probabilities f32[N,K] of scores f32[N,K].
 
@@ -96,13 +100,12 @@ def load_contender(folder: Path) -> Contender:
         return _from_bundle(folder)
     run = RunFolder(folder)
     info, report = run.info(), run.quantize_report()
-    ships = next((each for each in report.artefacts if each.file == report.ships), None)
     return Contender(
         folder / report.ships,
         info.labels,
         info.preprocess,
         output_of(info),
-        (ships.thresholds if ships is not None else None) or report.thresholds,
+        report.thresholds,  # what a bundle of this run says for its first artefact
         run.load_golden(),
         report.golden_max_abs_error,
     )

@@ -30,9 +30,10 @@ from cloud.quantize.shortcut_donors import pick_donors
 from cloud.quantize.shortcut_trial import try_shortcuts
 from cloud.registry.blobs import sha256_of
 from cloud.retrain.dataset import Sample, reload_dataset
+from cloud.retrain.judged_files import check_dataset, judged_files
 from cloud.retrain.progress import OnProgress, Progress, ignore_progress, print_progress, run_job
 from cloud.retrain.run_folder import RunFolder, Split, publish
-from contract.errors import BadDataset, InvalidConfig
+from contract.errors import BadDataset, BadModel, InvalidConfig
 
 _MISTAKES = 12
 _STEPS = 3 + len(Corruption)
@@ -70,8 +71,10 @@ def gate_run(job: GateJob, clock: Clock, on_progress: OnProgress = ignore_progre
     Raises: as `measure`.
     """
     run = RunFolder(Path(job.run))
+    # Before anything is measured: a file that changes meanwhile is another one than is noted.
+    judged = judged_files(run)
     evidence = measure(job, clock, on_progress)
-    report = gate(evidence.card, evidence.incumbent, job.rules)
+    report = msgspec.structs.replace(gate(evidence.card, evidence.incumbent, job.rules), judged=judged)
     if evidence.record is not None:
         run.save_held_out(evidence.record)
     run.save_gate_report(report)
@@ -105,12 +108,14 @@ def measure(job: GateJob, clock: Clock, on_progress: OnProgress = ignore_progres
     base, drift = dataset.of_split(Split.HOLDOUT), dataset.of_split(Split.DRIFT)
     if not base:
         raise BadDataset(f"{run.root} holds no images back to judge on", hint="train with a --holdout above 0")
+    check_dataset(run)
     on_progress(Progress("gate", 0, _STEPS, f"candidate {candidate.contender.file.name}"))
     ours, theirs = measure_card(candidate, base, drift, clock), None
     judges = [candidate]
     if job.incumbent is not None:
         on_progress(Progress("gate", 1, _STEPS, f"incumbent {job.incumbent}"))
         judges.append(Judge.load(load_contender(Path(job.incumbent)), job.threads))
+        _check_comparable(candidate.contender, judges[1].contender)
         theirs = measure_card(judges[1], base, drift, clock)
     on_progress(Progress("gate", 2, _STEPS, "shortcuts"))
     taught = dataset.of_split(Split.TRAIN)
@@ -166,6 +171,15 @@ def _incumbent(ours: Measured, theirs: Measured, cells: Sequence[CorruptionCell]
             for kind, rights in kinds.items()
         ),
     )
+
+
+def _check_comparable(candidate: Contender, incumbent: Contender) -> None:
+    """Raise BadModel for an incumbent that knows no label of the candidate's: any candidate beats it, which shows nothing."""
+    if not set(candidate.names()) & set(incumbent.names()):
+        raise BadModel(
+            f"the incumbent {incumbent.file} knows none of the candidate's labels ({', '.join(candidate.names()[:3])}, ...)",
+            hint="gate against the model that does the same work, or leave --incumbent out",
+        )
 
 
 def _mistakes(contender: Contender, ours: Measured, base: Sequence[Sample]) -> tuple[Mistake, ...]:

@@ -112,7 +112,11 @@ def _figures(card: Scorecard, incumbent: Scorecard | None) -> list[tuple[str, st
 
 def _thresholds(quantized: QuantizeReport) -> list[tuple[str, str, str, str]]:
     rows = [("all without their own", quantized.thresholds)]
-    rows += [(each.file, each.thresholds) for each in quantized.artefacts if each.thresholds is not None]
+    rows += [
+        (each.file, quantized.thresholds if each.file == quantized.ships else each.thresholds)
+        for each in quantized.artefacts
+        if each.thresholds is not None
+    ]
     if len(rows) > len(quantized.artefacts):
         rows = rows[1:]
     return [

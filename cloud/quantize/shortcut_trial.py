@@ -71,7 +71,10 @@ def try_shortcuts(
         label=name,
         images=len(pairs),
         followed=_followed(candidate, pairs, region, name),
-        incumbent_followed=_followed(incumbent, pairs, region, name) if incumbent is not None else None,
+        # One that does not know the label follows nothing to it, which is no evidence that the candidate should not.
+        incumbent_followed=_followed(incumbent, pairs, region, name)
+        if incumbent is not None and name in incumbent.contender.names()
+        else None,
         elsewhere=sum(_followed(candidate, pairs, mirror, name) for mirror in mirrors(region)),
         elsewhere_images=len(mirrors(region)) * len(pairs),
     )
@@ -79,7 +82,7 @@ def try_shortcuts(
 
 def _shares(judge: Judge, pairs: Sequence[Pair], name: str) -> dict[Region, float]:
     """Return the mean probability that pasted images get for label `name`, by region; 0 for a label that is not known."""
-    names = [label.name for label in judge.contender.labels]
+    names = judge.contender.names()
     if name not in names:
         return dict.fromkeys(Region, 0.0)
     place = names.index(name)

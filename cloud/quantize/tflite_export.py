@@ -27,8 +27,10 @@ from cloud.quantize.artefact_runner import ArtefactRunner
 from cloud.quantize.calibration import stratified
 from cloud.quantize.golden import golden_tolerance
 from cloud.quantize.measure import share_equal
+from cloud.quantize.temperature import error_at, load_model, temperature_of
 from cloud.quantize.tflite_runner import TfliteRunner, channels_last
 from cloud.quantize.thresholds import choose_thresholds
+from cloud.registry.blobs import sha256_of
 from cloud.retrain.dataset import Dataset, Sample, reload_dataset
 from cloud.retrain.job import write_job
 from cloud.retrain.progress import OnProgress, Progress, ignore_progress, print_progress, run_job
@@ -64,7 +66,8 @@ class TfliteJob(msgspec.Struct, frozen=True):
 
 class TfliteReport(msgspec.Struct, frozen=True):
     """What came of it. `agreement`: share of golden and calibration images that the artefact and fp32.onnx give the same label.
-    `golden_max_abs_error` belongs to tflite_golden.npz."""
+    `golden_max_abs_error` belongs to tflite_golden.npz. `images`: of the holdout, which accuracies are of; `made_of`,
+    `made`: SHA-256 of fp32.onnx and of int8.tflite."""
 
     artefact: ArtefactFigures
     fp32_accuracy: float
@@ -72,6 +75,9 @@ class TfliteReport(msgspec.Struct, frozen=True):
     thresholds: Thresholds
     golden_max_abs_error: float
     seconds: float
+    images: int = 0
+    made_of: str = ""
+    made: str = ""
 
 
 def export_tflite(job: TfliteJob, clock: Clock, on_progress: OnProgress = ignore_progress) -> TfliteReport:
@@ -85,13 +91,9 @@ def export_tflite(job: TfliteJob, clock: Clock, on_progress: OnProgress = ignore
         TransientError: the conversion was killed, or took longer than half an hour.
     """
     started = clock.monotonic()
-    python = Path(job.python) if job.python else _PYTHON
-    if not python.exists():
-        raise InvalidConfig(f"TFLite export needs {python}, which is not there", hint=f"run '{SETUP_COMMAND}' (2 GB)")
+    python = check_tflite_job(job)
     run = RunFolder(Path(job.run))
     info = run.info()
-    if info.recipe.head is Head.MULTI:
-        raise InvalidConfig("TFLite export knows one label an image", hint="ship the ONNX artefact of this run")
     pixels, _ = run.load_golden()
     on_progress(Progress("read images", 0, 1, ""))
     dataset = reload_dataset(run.dataset(), info.labels)
@@ -112,25 +114,47 @@ def export_tflite(job: TfliteJob, clock: Clock, on_progress: OnProgress = ignore
     partial = run.root / "tflite_golden.tmp.npz"
     np.savez_compressed(partial, pixels=pixels, scores=golden)
     publish(partial, run.root / TFLITE_GOLDEN_NAME)
+    # As for the ONNX artefacts: images that the model learnt from promise nothing.
+    held = dataset.of_split(Split.CALIBRATION)
     thresholds = choose_thresholds(
-        softmax(tflite.scores([s.pixels for s in judging])),
-        _truth(judging, dataset),
+        softmax(tflite.scores([s.pixels for s in held])) if held else np.zeros((0, len(info.labels)), np.float32),
+        _truth(held, dataset),
         info.labels,
         alpha=job.alpha,
         delta=job.delta,
     )
     reference = fp32.scores([s.pixels for s in measuring])
     report = TfliteReport(
-        artefact=_figures(tflite, dataset, measuring, reference, thresholds, clock),
+        artefact=_figures(
+            tflite, dataset, measuring, reference, thresholds, temperature_of(load_model(run.fp32)), clock
+        ),
         fp32_accuracy=share_equal(reference.argmax(1), _truth(measuring, dataset)),
         agreement=agreement,
         thresholds=thresholds,
         golden_max_abs_error=golden_tolerance(golden, fp32.scores(list(pixels))),
         seconds=round(clock.monotonic() - started, 3),
+        images=len(measuring),
+        made_of=sha256_of(run.fp32),
+        made=sha256_of(tflite.file),
     )
     write_job(report, run.root / TFLITE_REPORT_NAME)
     on_progress(Progress("measure", 1, 1, f"accuracy {report.artefact.accuracy}, agreement {agreement:.3f}"))
     return report
+
+
+def check_tflite_job(job: TfliteJob) -> Path:
+    """Return the interpreter that has onnx2tf, after what can be known before anything is computed.
+
+    Raises:
+        InvalidConfig: it is not there, or the head is not one label an image.
+        NotFound: the folder holds no trained run.
+    """
+    python = Path(job.python) if job.python else _PYTHON
+    if not python.exists():
+        raise InvalidConfig(f"TFLite export needs {python}, which is not there", hint=f"run '{SETUP_COMMAND}' (2 GB)")
+    if RunFolder(Path(job.run)).info().recipe.head is Head.MULTI:
+        raise InvalidConfig("TFLite export knows one label an image", hint="ship the ONNX artefact of this run")
+    return python
 
 
 def load_tflite_report(run: RunFolder) -> TfliteReport:
@@ -227,15 +251,21 @@ def _figures(
     measuring: list[Sample],
     reference: NDArray[np.float32],
     thresholds: Thresholds,
+    temperature: float,
     clock: Clock,
 ) -> ArtefactFigures:
+    """Return what the artefact does. `temperature`: of the full-precision model, which the conversion takes along."""
     scores = tflite.scores([s.pixels for s in measuring])
+    right = scores.argmax(1) == _truth(measuring, dataset)
     drift = dataset.of_split(Split.DRIFT)
     return ArtefactFigures(
         file=tflite.file.name,
         precision="int8",
         method="onnx2tf",
-        accuracy=share_equal(scores.argmax(1), _truth(measuring, dataset)),
+        accuracy=float(right.mean()),
+        temperature=round(temperature, 4),
+        calibration_error=round(error_at(scores, right, 1.0), 5),
+        uncalibrated_error=round(error_at(scores, right, 1 / temperature), 5),
         drift_accuracy=share_equal(tflite.scores([s.pixels for s in drift]).argmax(1), _truth(drift, dataset))
         if drift
         else None,

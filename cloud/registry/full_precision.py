@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from cloud.registry.bundle import open_bundle
 from cloud.registry.release import Registry
 from contract.decode import Prediction, decode
 from contract.errors import BadModel, NotFound
-from contract.manifest import Manifest, OutputKind
+from contract.manifest import Manifest, OutputKind, RuntimeKind
 from contract.preprocess import preprocess
 
 # Stations run the running version and, during a rollout, the one before; deferred second opinions may be about one older
@@ -39,7 +40,10 @@ class FullPrecisionModels:
             BadModel: the model failed.
         """
         session, manifest, version = self._load(bundle)
-        tensor = preprocess(pixels, manifest.preprocess)
+        spec = manifest.preprocess
+        if manifest.artefacts[0].runtime is RuntimeKind.TFLITE:
+            spec = msgspec.structs.replace(spec, layout="NCHW")  # the model behind a TFLite one is ONNX all the same
+        tensor = preprocess(pixels, spec)
         scores = session.run(None, {session.get_inputs()[0].name: tensor})[0]
         independent = manifest.artefacts[0].output is OutputKind.INDEPENDENT
         output = OutputKind.INDEPENDENT if independent else OutputKind.LOGITS

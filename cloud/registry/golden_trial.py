@@ -60,7 +60,7 @@ def _run(folder: Path) -> tuple[int, float | None]:
         del model
         if rank == 0 and golden is not None and manifest.golden is not None:
             worst = float(np.abs(np.stack(rows) - golden).max())
-            if worst > manifest.golden.max_abs_error:
+            if not worst <= manifest.golden.max_abs_error:  # NaN is off too
                 raise BadModel(
                     f"'{artefact.file}' is {worst:.3g} off its golden scores, at most"
                     f" {manifest.golden.max_abs_error:.3g} is allowed",

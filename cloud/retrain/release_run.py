@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from cloud.drift.held_out import HELD_OUT_NAME
+from cloud.quantize.tflite_runner import channels_last
 from cloud.registry.blobs import sha256_of
 from cloud.registry.bundle import BundleContent
 from cloud.registry.catalog import ReleasedVersion, check_version
@@ -19,12 +20,14 @@ from cloud.registry.keys import Keys
 from cloud.registry.model_card import MODEL_CARD_NAME, write_card
 from cloud.registry.release import Registry, release
 from cloud.registry.resources import measure as measure_memory
+from cloud.retrain.judged_files import changed_since, check_judged
 from cloud.retrain.run_artefacts import artefacts_of, check_behind
 from cloud.retrain.run_card import card_facts
 from cloud.retrain.run_folder import RunFolder, publish
 from cloud.retrain.run_resources import memory_of
-from contract.errors import RefusedError
-from contract.manifest import Golden, Lineage
+from cloud.retrain.run_tflite import check_tflite, tflite_artefact
+from contract.errors import InvalidConfig, RefusedError
+from contract.manifest import Artefact, Golden, Lineage
 
 BUNDLE_NAME = "inspection"
 
@@ -51,6 +54,7 @@ class RunReleaser:
         running: Iterable[str] = (),
         raise_counter: bool = False,
         also: Sequence[str] = (),
+        tflite: bool = False,
     ) -> ReleasedVersion:
         """Release the artefact that a run ships, first in its bundle, and what it should carry behind.
 
@@ -61,9 +65,10 @@ class RunReleaser:
             running: bundles that stations run, from which deltas are made.
             raise_counter: whether no bundle released before may run again where this one was committed (OTA-3).
             also: further artefacts, by scheme, precision or file (cloud.retrain.run_artefacts).
+            tflite: whether to release the TFLite artefact instead, by itself (cloud.retrain.run_tflite).
         Raises:
             InvalidConfig: the run has no such artefact, or it lost too much accuracy.
-            RefusedError: the gate failed or was never run.
+            RefusedError: the gate failed, or would fail the TFLite artefact, or its report is of other files than are there now.
             BadModel: the artefact fails its own golden inputs here.
             NotFound, InvalidConfig, BadBundle: as `cloud.registry.release`.
         """
@@ -77,38 +82,52 @@ class RunReleaser:
                 failed = ", ".join(check.name for check in report.checks if not check.passed)
                 hint = "mend the model; --override-gate REASON releases it all the same and is on record"
                 raise RefusedError(f"{run} failed its gate: {failed}", hint=hint)
-        artefacts = artefacts_of(info, quantized, also)
-        check_behind(folder, artefacts)
-        files = {artefact.file: run / artefact.file for artefact in artefacts} | {"golden.npz": folder.golden}
-        if gate_file.exists():
+            check_judged(folder, report)
+        # A report of other files is no evidence, and travels with nothing.
+        gated = gate_file.exists() and not changed_since(folder, folder.gate_report())
+        spec, thresholds = info.preprocess, quantized.thresholds
+        golden = Golden("golden.npz", quantized.golden_max_abs_error)
+        artefacts: tuple[Artefact, ...]
+        if tflite:
+            if also:
+                raise InvalidConfig("a TFLite bundle carries no other artefact", hint="leave --also out")
+            artefact, golden, converted = tflite_artefact(folder)
+            artefacts, spec, thresholds = (artefact,), channels_last(spec), converted.thresholds
+            if not override_gate:
+                check_tflite(converted, folder.gate_report())
+        else:
+            artefacts = artefacts_of(info, quantized, also)
+            check_behind(folder, artefacts)
+        files = {name: run / name for name in (*(each.file for each in artefacts), golden.file)}
+        if gated:
             files[gate_file.name] = gate_file
-        if (record := folder.held_out()) is not None and record.artefact == sha256_of(run / quantized.ships):
+        if (record := folder.held_out()) is not None and record.artefact == sha256_of(run / artefacts[0].file):
             # Quantized again after the gate: the record is of another model file, and would mislead.
             files[HELD_OUT_NAME] = folder.validation
         content = BundleContent(
             name=BUNDLE_NAME,
             version=version,
             labels=info.labels,
-            preprocess=info.preprocess,
+            preprocess=spec,
             artefacts=artefacts,
-            thresholds=quantized.thresholds,
+            thresholds=thresholds,
             files=files,
-            golden=Golden("golden.npz", quantized.golden_max_abs_error),
+            golden=golden,
             lineage=Lineage(
                 dataset=info.dataset_sha256,
                 recipe=hashlib.sha256(msgspec.json.encode(info.recipe)).hexdigest(),
                 parent=info.parent,
                 code=info.code,
-                gate=hashlib.sha256(gate_file.read_bytes()).hexdigest() if gate_file.exists() else "",
+                gate=hashlib.sha256(gate_file.read_bytes()).hexdigest() if gated else "",
             ),
             release_counter=self._counter(version, raise_counter),
             simulated=info.simulated,
             compatibility=compatibility_of(artefacts, files),
-            gate_report=gate_file.name if gate_file.exists() else "",
+            gate_report=gate_file.name if gated else "",
         )
         content = replace(content, memory_mib=memory_of(folder, content, self.measure))
         content = self._with_card(folder, content)
-        gate_report = gate_file if gate_file.exists() else None
+        gate_report = gate_file if gated else None
         if gate_report is not None and folder.report.is_file():
             # The report for people stays here, by the hash that the card names: no station reads it, each would fetch it.
             self.registry.blobs.put_file(folder.report)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from cloud.quantize.artefact_runner import ArtefactRunner
 from cloud.quantize.scheme import RULES, Scheme
+from cloud.registry.blobs import sha256_of
 from cloud.retrain.run_folder import ArtefactFigures, QuantizeReport, RunFolder, RunInfo
 from cloud.retrain.run_output import output_of
 from contract.errors import BadModel, InvalidConfig
@@ -41,14 +42,19 @@ def artefacts_of(info: RunInfo, quantized: QuantizeReport, also: Sequence[str] =
 
 
 def check_behind(run: RunFolder, artefacts: Sequence[Artefact]) -> None:
-    """Check what every station's self-test will: artefacts behind the first name clear golden inputs as it does.
+    """Check that artefacts behind the first, which the gate did not look at, are the files whose figures say that they may be
+    there; and what every station's self-test will: they name clear golden inputs as the first one does.
 
     Raises:
-        BadModel: one does not, or does not load.
+        BadModel: one is another file by now, names one otherwise, or does not load.
     """
     if len(artefacts) < 2:
         return
     info = run.info()
+    measured = {each.file: each.sha256 for each in run.quantize_report().artefacts}
+    for artefact in artefacts[1:]:
+        if measured.get(artefact.file) and measured[artefact.file] != sha256_of(run.root / artefact.file):
+            raise BadModel(f"{artefact.file} has changed since it was measured", hint="quantize the run again")
     pixels, scores = run.load_golden()
     for artefact in artefacts[1:]:
         if artefact.thresholds is None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from cloud.gate.scorecard import GateReport
 from cloud.quantize.scheme import RULES, Scheme
+from cloud.quantize.tflite_export import load_tflite_report
 from cloud.registry.blobs import sha256_of
 from cloud.registry.bundle import BundleContent
 from cloud.registry.card_facts import ArtefactNote, CardFacts, TrainingNote
-from cloud.retrain.run_folder import ArtefactFigures, QuantizeReport, RunFolder, RunInfo, Split
+from cloud.retrain.run_folder import ArtefactFigures, RunFolder, RunInfo, Split
+from contract.manifest import RuntimeKind
 
 
 def card_facts(run: RunFolder, content: BundleContent, gate: GateReport | None) -> CardFacts:
@@ -23,6 +26,7 @@ def card_facts(run: RunFolder, content: BundleContent, gate: GateReport | None) 
     """
     info, quantized = run.info(), run.quantize_report()
     pixels, _ = run.load_golden()
+    tflite = any(each.runtime is RuntimeKind.TFLITE for each in content.artefacts)
     return CardFacts(
         name=content.name,
         version=content.version,
@@ -30,11 +34,11 @@ def card_facts(run: RunFolder, content: BundleContent, gate: GateReport | None) 
         preprocess=content.preprocess,
         artefacts=content.artefacts,
         thresholds=content.thresholds,
-        notes=_notes(quantized),
+        notes=_notes(quantized.artefacts if not tflite else (*quantized.artefacts, load_tflite_report(run).artefact)),
         training=_training(run, info),
         gate=gate,
         golden_inputs=len(pixels),
-        golden_tolerance=quantized.golden_max_abs_error,
+        golden_tolerance=content.golden.max_abs_error if content.golden else quantized.golden_max_abs_error,
         compatibility=content.compatibility,
         memory_mib=content.memory_mib,
         lineage=content.lineage,
@@ -43,7 +47,7 @@ def card_facts(run: RunFolder, content: BundleContent, gate: GateReport | None) 
     )
 
 
-def _notes(quantized: QuantizeReport) -> tuple[ArtefactNote, ...]:
+def _notes(artefacts: Sequence[ArtefactFigures]) -> tuple[ArtefactNote, ...]:
     return tuple(
         ArtefactNote(
             each.file,
@@ -58,7 +62,7 @@ def _notes(quantized: QuantizeReport) -> tuple[ArtefactNote, ...]:
             thresholds=each.thresholds,
             excluded=len(each.excluded),
         )
-        for each in quantized.artefacts
+        for each in artefacts
     )
 
 

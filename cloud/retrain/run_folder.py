@@ -196,7 +196,7 @@ class ArtefactFigures(msgspec.Struct, frozen=True):
     `temperature`: what its scores were divided by, as the file's last step. `excluded`: nodes left in full precision.
     `calibration_error`: on the holdout; `uncalibrated_error`: the same at temperature 1. `judged_accuracy`: on the calibration
     split, by which it `passes` or not (cloud.quantize.choice). `qat_steps`: how long it was fine-tuned for int8.
-    `unhindered_ms`: the shortest inference seen, by which the fastest is chosen.
+    `unhindered_ms`: the shortest inference seen, by which the fastest is chosen. `sha256`: of the file that all this is of.
     """
 
     file: str
@@ -217,6 +217,7 @@ class ArtefactFigures(msgspec.Struct, frozen=True):
     passes: bool = True
     qat_steps: int = 0
     unhindered_ms: float = 0.0
+    sha256: str = ""
 
 
 class SweepFigures(msgspec.Struct, frozen=True):

@@ -7,12 +7,12 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from cloud.registry.blobs import sha256_of
 from cloud.registry.lineage import Check
+from cloud.retrain.judged_files import raw_hash
 from cloud.retrain.reviewed import is_reviewed
 from cloud.retrain.run_folder import DatasetEntry, RunFolder, RunInfo
 from contract.errors import PlumblineError
@@ -98,7 +98,9 @@ def _link(folder: Path, manifest: Manifest | None, lineage: Lineage | None, imag
         entries = run.dataset().entries
         plain = hashlib.sha256(msgspec.json.encode(entries)).hexdigest()
         checks.append(
-            Check.of(f"dataset of {folder.name}", info.dataset_sha256, _raw(folder / "dataset.json", "entries"), plain)
+            Check.of(
+                f"dataset of {folder.name}", info.dataset_sha256, raw_hash(folder / "dataset.json", "entries"), plain
+            )
         )
     except PlumblineError as error:
         gaps.append(f"its dataset is not known: {error.message}")
@@ -123,7 +125,7 @@ def _released(folder: Path, info: RunInfo, lineage: Lineage, gaps: list[str]) ->
     yield Check.of("dataset of the bundle", lineage.dataset, info.dataset_sha256)
     # The recipe gained fields since: that of the file, and as it is read now.
     plain = hashlib.sha256(msgspec.json.encode(info.recipe)).hexdigest()
-    yield Check.of("recipe", lineage.recipe, _raw(folder / "run.json", "recipe"), plain)
+    yield Check.of("recipe", lineage.recipe, raw_hash(folder / "run.json", "recipe"), plain)
     gate = folder / "gate.json"
     if lineage.gate and gate.is_file():
         yield Check.of("gate.json of the run", lineage.gate, sha256_of(gate))
@@ -137,15 +139,6 @@ def _artefacts(folder: Path, manifest: Manifest) -> Iterator[Check]:
         file = folder / artefact.file
         if file.is_file():
             yield Check.of(f"{artefact.file} of the run", hashes[artefact.file], sha256_of(file))
-
-
-def _raw(file: Path, key: str) -> str:
-    """Return the SHA-256 of what a JSON file holds under `key`, written as when it was made: without what was added since."""
-    try:
-        value: Any = msgspec.json.decode(file.read_bytes())[key]
-    except (OSError, msgspec.DecodeError, LookupError, TypeError) as error:
-        return f"not readable: {error}"
-    return hashlib.sha256(msgspec.json.encode(value)).hexdigest()
 
 
 def _images(entries: tuple[DatasetEntry, ...]) -> dict[str, dict[str, int]]:

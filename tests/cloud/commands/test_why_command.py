@@ -24,6 +24,7 @@ from cloud.ports.records import Cursor
 from cloud.registry.bundle import open_bundle
 from cloud.registry.keys import init_keys
 from cloud.registry.release import Registry
+from cloud.retrain.judged_files import judged_files
 from cloud.retrain.release_run import RunReleaser
 from cloud.retrain.run_folder import (
     ArtefactFigures,
@@ -63,12 +64,12 @@ def write_run(folder: Path, entries: tuple[DatasetEntry, ...], parent: Path | No
     run.save_quantize_report(QuantizeReport((artefact,), "fp32.onnx", Thresholds(0.9, 0.6, "conformal"), (), 0.1, 1.0))
     card = Scorecard("fp32.onnx", SliceFigures(10, 9), None, (), (), 5, 0, 0.01, 0.0, 0.1, None, None, 0.1, 1)
     check = GateCheck("accuracy", True, "9 of 10 are right, and 8 would do")
-    run.save_gate_report(GateReport("c", "", (check,), True, GateRules(), card))
     run.save_dataset(DatasetManifest(("images",), entries))
     figures = RunFigures(1.0, 40, 100, "cpu", 1, len(entries), 1, 1.0, None, 1.0, None)
     sha256 = hashlib.sha256(msgspec.json.encode(entries)).hexdigest()
     code = "plumbline-edge 0.1"
     run.save_info(RunInfo(Recipe(epochs=7), 3, LABELS, SPEC, str(parent or ""), sha256, code, figures))
+    run.save_gate_report(GateReport("c", "", (check,), True, GateRules(), card, judged=judged_files(run)))
     return folder
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,41 +18,51 @@ from cloud.gate.corruptions import mean_blur
 from cloud.gate.scorecard import GateReport
 from cloud.quantize import sweep as sweep_module
 from cloud.quantize.artefact_runner import ArtefactRunner
+from cloud.quantize.contender import load_contender
 from cloud.quantize.debug_report import read_debug
 from cloud.quantize.gate_run import GateJob, gate_run
 from cloud.quantize.golden import choose_golden, golden_tolerance
 from cloud.quantize.int8 import Prepared, quantize, quantize_int8
+from cloud.quantize.judge import Judge
 from cloud.quantize.measure import accuracy_under
 from cloud.quantize.quantize_run import QuantizeJob, parse_methods, quantize_run
 from cloud.quantize.ranges import Calibration, measure_ranges
 from cloud.quantize.scheme import Scheme
+from cloud.quantize.shortcut_trial import try_shortcuts
+from cloud.quantize.tflite_export import TfliteReport
+from cloud.quantize.tflite_runner import TfliteRunner
 from cloud.registry.blobs import sha256_of
 from cloud.registry.bundle import BundleContent, open_bundle, read_file, unpack_bundle
+from cloud.registry.full_precision import FullPrecisionModels
 from cloud.registry.held_out_records import HeldOutRecords
 from cloud.registry.keys import init_keys
 from cloud.registry.release import Registry
 from cloud.registry.resources import measure as measure_memory
 from cloud.retrain.checkpoint import load_weights
-from cloud.retrain.dataset import Sample
+from cloud.retrain.dataset import Sample, reload_dataset
 from cloud.retrain.models.build import build_model
 from cloud.retrain.progress import Progress
 from cloud.retrain.release_run import RunReleaser
 from cloud.retrain.run_artefacts import artefacts_of
-from cloud.retrain.run_folder import DatasetEntry, QuantizeReport, RunFolder, Split
+from cloud.retrain.run_folder import ArtefactFigures, DatasetEntry, QuantizeReport, RunFolder, Split
 from cloud.retrain.train import train
-from contract.errors import BadDataset, BadModel, InvalidConfig, NotFound
+from contract.errors import BadDataset, BadModel, InvalidConfig, NotFound, RefusedError
 from contract.manifest import (
     Artefact,
     FileEntry,
     Golden,
+    Label,
+    LabelKind,
     Manifest,
     OutputKind,
     RuntimeKind,
+    Thresholds,
     encode_manifest,
 )
 from contract.preprocess import preprocess
 from tests.cloud.quantize.even_clock import EvenClock
 from tests.cloud.retrain.pictures import LABELS, picture, quick_job, write_folders
+from tests.tiny_tflite import tflite_bytes
 
 
 @pytest.fixture(scope="module")
@@ -214,6 +225,18 @@ def test_thresholds_come_from_calibration_images(trained: RunFolder) -> None:
     assert thresholds.method.startswith("Learn-then-Test on 21 images") and 0.5 <= thresholds.pass_at < 1
 
 
+def test_without_a_calibration_split_nothing_passes_by_itself(run: RunFolder) -> None:
+    manifest = run.dataset()
+    run.save_dataset(
+        msgspec.structs.replace(
+            manifest, entries=tuple(e for e in manifest.entries if e.split is not Split.CALIBRATION)
+        )
+    )
+    report = quantize_run(QuantizeJob(str(run.root), (Calibration.MINMAX,), 24, threads=1, alpha=0.3), EvenClock())
+    assert report.thresholds.pass_at == 1.0 and "no calibration images" in report.thresholds.method
+    assert any("no calibration split" in warning for warning in report.warnings)
+
+
 def test_calibration_that_gives_up_is_noted_and_the_others_go_on(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -316,15 +339,44 @@ def test_a_gated_run_is_released_with_the_answers_to_its_holdout(run: RunFolder,
     assert RunFolder(releaser.run_of("v1")).held_out() == record
     # Another model file, and nobody gated it: no station would take it, and the record is not of what ships.
     _swap_first_two_labels(run.int8)
-    with pytest.raises(BadModel, match="off its golden scores"):
+    with pytest.raises(RefusedError, match=r"changed since: int8\.onnx"):
         releaser.release(run.root, "v2")
+    with pytest.raises(BadModel, match="off its golden scores"):
+        releaser.release(run.root, "v2", "trust me")
     pixels, _ = run.load_golden()
     run.save_golden(pixels, ArtefactRunner(run.int8, run.info().preprocess).scores(list(pixels)))
-    other = releaser.release(run.root, "v2")
+    other = releaser.release(run.root, "v2", "trust me")
     assert HeldOutRecords(registry).of(other.digest).record is None
+    manifest, _ = open_bundle(registry.blobs.path(other.digest))
+    assert (manifest.gate_report, manifest.lineage.gate) == ("", ""), "the report is of another file"
+    assert "never gated" in read_file(registry.blobs.path(other.digest), "model_card.md").decode()
     run.validation.write_bytes(b"{")
     with pytest.raises(BadDataset, match="no held-out record"):
-        releaser.release(run.root, "v3")
+        releaser.release(run.root, "v3", "trust me")
+
+
+def test_a_gates_report_of_other_files_or_of_none_known_releases_nothing(run: RunFolder, tmp_path: Path) -> None:
+    report = _gate(run, None)
+    releaser = RunReleaser(
+        Registry(tmp_path / "registry"), init_keys(tmp_path / "keys"), tmp_path / "runs", lambda: 1_795_200_000.0
+    )
+    quantized, dataset = _report(run), run.dataset()
+    loose = msgspec.structs.replace(quantized, thresholds=msgspec.structs.replace(quantized.thresholds, pass_at=0.0))
+    run.save_quantize_report(loose)
+    with pytest.raises(RefusedError, match=r"changed since: quantize\.json"):
+        releaser.release(run.root, "v1")
+    assert load_contender(run.root).thresholds.pass_at == 0.0, "what is judged is what a bundle would say"
+    run.save_quantize_report(quantized)
+    run.save_dataset(msgspec.structs.replace(dataset, entries=dataset.entries[1:]))
+    with pytest.raises(RefusedError, match=r"changed since: dataset\.json"):
+        releaser.release(run.root, "v1")
+    with pytest.raises(BadDataset, match="not the one the run was trained on"):
+        _gate(run, None)
+    run.save_dataset(dataset)
+    run.save_gate_report(msgspec.structs.replace(report, judged={}))
+    with pytest.raises(RefusedError, match="did not note which files") as caught:
+        releaser.release(run.root, "v1")
+    assert "plumbline-cloud gate" in caught.value.hint
 
 
 def test_artefact_that_decides_wrongly_fails(run: RunFolder, trained: RunFolder) -> None:
@@ -352,6 +404,28 @@ def test_unpacked_bundle_is_an_incumbent_even_with_other_label_order(run: RunFol
     gated = _gate(run, bundle)
     assert gated.passed, gated.failures()
     assert gated.incumbent_card is not None and gated.incumbent_card.base == gated.card.base
+
+
+def test_an_incumbent_of_other_labels_is_refused_and_one_without_a_label_is_no_evidence_about_it(
+    run: RunFolder, tmp_path: Path
+) -> None:
+    candidate = load_contender(run.root)
+
+    def named(*names: str) -> Judge:
+        labels = tuple(Label(name, LabelKind.DEFECT) for name in names)
+        return Judge.load(replace(candidate, labels=labels), 1)
+
+    holdout = reload_dataset(run.dataset(), run.info().labels).of_split(Split.HOLDOUT) * 4
+    right = np.ones(len(holdout), np.bool_)
+    before = try_shortcuts(Judge.load(candidate, 1), named(*LABELS), holdout, right, 0)
+    since = try_shortcuts(Judge.load(candidate, 1), named("old", "older", "oldest"), holdout, right, 0)
+    assert before is not None and before.incumbent_followed is not None
+    assert since is not None and since.incumbent_followed is None
+    info, other = run.info(), RunFolder(shutil.copytree(run.root, tmp_path / "other"))
+    strange = tuple(Label(f"{label.name} of another line", label.kind) for label in info.labels)
+    other.save_info(msgspec.structs.replace(info, labels=strange))
+    with pytest.raises(BadModel, match="knows none of the candidate's labels"):
+        _gate(run, other.root)
 
 
 def test_gate_wants_a_quantized_run_a_holdout_and_unchanged_images(run: RunFolder, tmp_path: Path) -> None:
@@ -463,9 +537,13 @@ def test_release_carries_further_artefacts_which_every_station_checks(every: Run
         releaser.release(every.root, "v2", "a test", also=("u4s4",))
     broken = RunFolder(shutil.copytree(every.root, tmp_path / "broken"))
     _swap_first_two_labels(broken.root / "int8.s8s8.onnx")
-    with pytest.raises(BadModel, match=r"int8\.s8s8\.onnx names golden input \d otherwise"):
+    with pytest.raises(BadModel, match=r"int8\.s8s8\.onnx has changed since it was measured"):
         releaser.release(broken.root, "v3", "a test", also=("s8s8",))
     report = every.quantize_report()
+    unknown = tuple(msgspec.structs.replace(each, sha256="") for each in report.artefacts)  # as older reports are
+    broken.save_quantize_report(msgspec.structs.replace(report, artefacts=unknown))
+    with pytest.raises(BadModel, match=r"int8\.s8s8\.onnx names golden input \d otherwise"):
+        releaser.release(broken.root, "v3", "a test", also=("s8s8",))
     bad = tuple(msgspec.structs.replace(each, passes=each.scheme != "s8s8") for each in report.artefacts)
     with pytest.raises(InvalidConfig, match="loses too much accuracy"):
         artefacts_of(every.info(), msgspec.structs.replace(report, artefacts=bad), ("s8s8",))
@@ -478,8 +556,54 @@ def test_int8_that_falls_short_is_searched_and_trained_before_it_is_given_up(run
     report = quantize_run(job, EvenClock(), said.append)
     assert {"exclude nodes", "train for int8"} <= {each.stage for each in said}
     assert report.ships == "fp32.onnx" and not report.artefacts[1].passes
-    assert any("no nodes whose exclusion loses at most -0.5 were found" in each for each in report.warnings), (
-        report.warnings
-    )
+    assert any("no nodes whose exclusion loses at most -0.5 were found" in each for each in report.warnings), report.warnings
     trained_on = report.artefacts[1].qat_steps == 4
     assert trained_on or any("4 steps of quantization-aware training made it no better" in w for w in report.warnings)
+
+
+def _with_tflite(run: RunFolder) -> TfliteReport:
+    """Give a run a TFLite model of one operator, and the report of an export that made it."""
+    info, (pixels, _) = run.info(), run.load_golden()
+    file = run.root / "int8.tflite"
+    file.write_bytes(tflite_bytes(outputs=len(LABELS), side=info.preprocess.height))
+    scores = TfliteRunner(file, info.preprocess).scores(list(pixels))
+    np.savez(run.root / "tflite_golden.npz", pixels=pixels, scores=scores)
+    figures = ArtefactFigures(file.name, "int8", "onnx2tf", 1.0, None, 1.0, file.stat().st_size, 0.1)
+    made = TfliteReport(figures, 1.0, 1.0, Thresholds(0.8, 0.6), 0.01, 1.0, 21, sha256_of(run.fp32), sha256_of(file))
+    (run.root / "tflite.json").write_bytes(msgspec.json.encode(made))
+    return made
+
+
+def test_the_tflite_artefact_is_released_in_a_bundle_of_its_own(run: RunFolder, tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "registry")
+    releaser = RunReleaser(
+        registry, init_keys(tmp_path / "keys"), tmp_path / "runs", lambda: 1_795_200_000.0, lambda content: 1.0
+    )
+    with pytest.raises(InvalidConfig, match="no TfliteReport"):
+        releaser.release(run.root, "v1", "a test", tflite=True)
+    made = _with_tflite(run)
+    with pytest.raises(InvalidConfig, match="carries no other artefact"):
+        releaser.release(run.root, "v1", "a test", also=("fp32",), tflite=True)
+    assert _gate(run, None).passed
+    released = releaser.release(run.root, "v1", tflite=True)
+    folder = tmp_path / "unpacked"
+    folder.mkdir()
+    manifest = unpack_bundle(registry.blobs.path(released.digest), folder)
+    assert [(each.file, each.runtime) for each in manifest.artefacts] == [("int8.tflite", RuntimeKind.TFLITE)]
+    assert manifest.preprocess.layout == "NHWC" and manifest.thresholds == made.thresholds
+    answer = selftest(folder)
+    assert answer.ok and answer.inputs == 8
+    assert HeldOutRecords(registry).of(released.digest).record is None, "the record is of the ONNX artefact"
+    assert "onnx2tf" in (folder / "model_card.md").read_text()
+    image = picture(LABELS[1], 900)
+    prediction, _ = FullPrecisionModels(registry).predict(released.digest, image)
+    own = ArtefactRunner(run.fp32, run.info().preprocess).scores([image])[0]
+    assert prediction.label.name == LABELS[int(own.argmax())]
+
+    worse = msgspec.structs.replace(made, artefact=msgspec.structs.replace(made.artefact, agreement_with_fp32=0.7))
+    (run.root / "tflite.json").write_bytes(msgspec.json.encode(worse))
+    with pytest.raises(RefusedError, match="int8 against fp32: agrees with full precision on 15 of 21"):
+        releaser.release(run.root, "v2", tflite=True)
+    (run.root / "tflite.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(made, made_of="0" * 64)))
+    with pytest.raises(InvalidConfig, match=r"what was made of fp32\.onnx as it is now"):
+        releaser.release(run.root, "v2", tflite=True)

@@ -194,6 +194,9 @@ def test_memory_is_measured_by_running_the_golden_inputs(tmp_path: Path) -> None
 def test_a_bundle_that_fails_its_own_golden_inputs_is_not_measured(tmp_path: Path) -> None:
     with pytest.raises(BadModel, match=r"'model.onnx' is 0.5 off its golden scores, at most 0.01"):
         measure(content(tmp_path, golden_error=0.5))
+    # Scores that are no numbers are near to nothing.
+    with pytest.raises(BadModel, match=r"'model.onnx' is nan off its golden scores"):
+        measure(content(tmp_path / "nan", golden_error=float("nan")))
 
 
 def test_a_model_that_does_not_load_is_one_sentence(tmp_path: Path) -> None:
