@@ -7,12 +7,11 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Depends, HTTPException, Query
-from fastapi.responses import FileResponse
+from fastapi import APIRouter, Depends, HTTPException, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from cloud.api.auth import Role, role_guard
-from cloud.api.images import read_looked
+from cloud.api.images import read_looked, without_words
 from cloud.ports.registry import ImageFiles
 from cloud.review.labellers import agreement
 from cloud.review.why_asked import why_asked
@@ -61,16 +60,17 @@ def review_routes(
         return asdict(agreement(samples.labels.all()))
 
     @routes.get("/{sample}/image")
-    def image(sample: str) -> FileResponse:
+    def image(sample: str) -> Response:
         try:
             found = samples.get(sample)
             if found.image_sha256 is None:
                 raise HTTPException(404, f"the pixels of '{sample}' have not come yet")
-            return FileResponse(images.path(found.image_sha256), media_type="image/png")
+            shown = without_words(images.path(found.image_sha256).read_bytes())
+            return Response(shown, media_type="image/png")
         except NotFound as error:
             raise HTTPException(404, error.one_line()) from error
-        except TransientError as error:
-            raise HTTPException(503, error.one_line()) from error
+        except (TransientError, OSError) as error:
+            raise HTTPException(503, str(error)) from error
 
     @routes.get("/{sample}/looked")
     def looked(sample: str) -> dict[str, Any]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Callable
 
 import numpy as np
+from PIL import Image
 
 from agent.store.png import encode_png
 from contract.activation_map import PNG_KEYWORD, encode_map, summarise
@@ -25,6 +27,9 @@ def test_a_person_sees_where_the_model_looked_after_saying_what_it_is(api: Api, 
     api.tables.samples.mark_requested(["x0", "x1"], 1, T0)
     api.post("/v1/samples/s1/x0", "token of s1", content=_image(encode_map(found)))
     api.post("/v1/samples/s1/x1", "token of s1", content=_image(None))
+    shown = api.get("/v1/review/x0/image", INSPECTOR)
+    assert shown.headers["content-type"] == "image/png" and b"scratch" not in shown.content
+    assert (np.asarray(Image.open(io.BytesIO(shown.content))) == 90).all()
     early = api.get("/v1/review/x0/looked", INSPECTOR)
     assert early.status_code == 409 and "label it first" in early.json()["detail"]
     for name in ("x0", "x1"):
