@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
 def _trace(args: argparse.Namespace, settings: CloudSettings) -> dict[str, Any]:
     """Return all that is known, as JSON can hold it."""
     from cloud.registry.lineage import Check, bundle_link
+    from cloud.review.agreement import outcome
     from cloud.store.alarms import Alarms
     from cloud.store.database import Database
     from cloud.store.samples import Samples
@@ -89,10 +90,12 @@ def _trace(args: argparse.Namespace, settings: CloudSettings) -> dict[str, Any]:
         if kept is not None:
             acts = [{**asdict(act), "kind": act.kind.value} for act in samples.labels.of(kept.sample)]
             told["sample"] = {**asdict(kept), "acts": acts}
+            stands = outcome(samples.labels.of(kept.sample)).truth
+            truth = Check("what people say of the frame", stands == kept.truth, str(kept.truth), str(stands))
         if not digest:
             return {**told, "gaps": ["no model decided this, so there is nothing to trace"]}
         link = bundle_link(registry, digest)
-        checks, gaps = list(link.checks), list(link.gaps)
+        checks, gaps = [*link.checks, *([truth] if kept else [])], list(link.gaps)
         told["bundle"] = {"digest": digest, "release": _builtins(link.release)}
         if link.manifest is not None:
             told["bundle"] |= {"name": link.manifest.name, "created_at": link.manifest.created_at}

@@ -81,7 +81,7 @@ def told_by(file: str) -> Decision:
         raise NotFound(f"cannot read {file}: {error.strerror}", hint="check the path") from error
     try:
         told = msgspec.json.decode(content, type=_Told)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         hint = "save what the agent answers to GET /v1/decisions/ID"
         raise BadMessage(f"{file} is no decision of a station: {error}", hint=hint) from error
     model = told.model

@@ -124,6 +124,9 @@ def _released(folder: Path, info: RunInfo, lineage: Lineage, gaps: list[str]) ->
     # The recipe gained fields since: that of the file, and as it is read now.
     plain = hashlib.sha256(msgspec.json.encode(info.recipe)).hexdigest()
     yield Check.of("recipe", lineage.recipe, _raw(folder / "run.json", "recipe"), plain)
+    for what, on_record, found in (("code", lineage.code, info.code), ("parent", lineage.parent, info.parent)):
+        if on_record:
+            yield Check.of(f"{what} of the run", on_record, found)
     gate = folder / "gate.json"
     if lineage.gate and gate.is_file():
         yield Check.of("gate.json of the run", lineage.gate, sha256_of(gate))
@@ -143,7 +146,7 @@ def _raw(file: Path, key: str) -> str:
     """Return the SHA-256 of what a JSON file holds under `key`, written as when it was made: without what was added since."""
     try:
         value: Any = msgspec.json.decode(file.read_bytes())[key]
-    except (OSError, msgspec.DecodeError, LookupError, TypeError) as error:
+    except (OSError, msgspec.DecodeError, LookupError, TypeError, RecursionError) as error:
         return f"not readable: {error}"
     return hashlib.sha256(msgspec.json.encode(value)).hexdigest()
 
