@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Depends, HTTPException, Query, Response
+from fastapi import APIRouter, Depends, HTTPException, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from cloud.api.auth import Role, role_guard
@@ -18,14 +18,18 @@ from cloud.review.why_asked import why_asked
 from cloud.store.samples import Samples
 from contract.errors import BadImage, NotFound, TransientError
 
+# No control characters: a database refuses some (PostgreSQL: zero), and a log or a table shows none of them.
+_PLAIN = r"^[^\x00-\x1f\x7f]*$"
+_Name = Annotated[str, Path(pattern=_PLAIN)]
+
 
 class LabelBody(BaseModel):
     """A person's label for one part. `resolve`: it settles what others disagree on; needs the operator's token."""
 
     model_config = ConfigDict(extra="forbid")
 
-    label: str = Field(min_length=1, max_length=120)
-    labeller: str = Field(min_length=1, max_length=120)
+    label: str = Field(min_length=1, max_length=120, pattern=_PLAIN)
+    labeller: str = Field(min_length=1, max_length=120, pattern=_PLAIN)
     resolve: bool = False
 
 
@@ -43,7 +47,8 @@ def review_routes(
 
     @routes.get("/queue")
     def queue(
-        limit: Annotated[int, Query(ge=1, le=500)] = 50, labeller: Annotated[str, Query(max_length=120)] = ""
+        limit: Annotated[int, Query(ge=1, le=500)] = 50,
+        labeller: Annotated[str, Query(max_length=120, pattern=_PLAIN)] = "",
     ) -> dict[str, Any]:
         # Whoever says who they are is not shown what they labelled, and is shown some of what one other person did.
         waiting, labelled = samples.counts(labeller)
@@ -60,7 +65,7 @@ def review_routes(
         return asdict(agreement(samples.labels.all()))
 
     @routes.get("/{sample}/image")
-    def image(sample: str) -> Response:
+    def image(sample: _Name) -> Response:
         try:
             found = samples.get(sample)
             if found.image_sha256 is None:
@@ -73,7 +78,7 @@ def review_routes(
             raise HTTPException(503, str(error)) from error
 
     @routes.get("/{sample}/looked")
-    def looked(sample: str) -> dict[str, Any]:
+    def looked(sample: _Name) -> dict[str, Any]:
         try:
             found = samples.get(sample)
             if found.truth is None:
@@ -93,7 +98,7 @@ def review_routes(
         return {"truth": found.truth, "verdict": found.verdict, **msgspec.to_builtins(told)}
 
     @routes.post("/{sample}")
-    def label(sample: str, body: LabelBody, role: str = person) -> dict[str, Any]:
+    def label(sample: _Name, body: LabelBody, role: str = person) -> dict[str, Any]:
         if body.resolve and role != Role.OPERATOR.value:
             raise HTTPException(403, "to settle what people disagree on needs the operator's token")
         labels = known_labels()

@@ -43,6 +43,16 @@ def test_a_person_sees_where_the_model_looked_after_saying_what_it_is(api: Api, 
     assert api.get("/v1/review/x0/looked", None).status_code == 401
 
 
+def test_characters_that_no_database_takes_are_refused(api: Api) -> None:
+    assert api.get("/v1/review/queue?labeller=a%00b", INSPECTOR).status_code == 422
+    for path in ("image", "looked"):
+        assert api.get(f"/v1/review/x%000/{path}", INSPECTOR).status_code == 422
+    for body in ({"label": "good", "labeller": "a\0b"}, {"label": "a\nb", "labeller": "ann"}):
+        assert api.post("/v1/review/x0", INSPECTOR, json=body).status_code == 422
+    split = b'{"label": "good", "labeller": "\\ud800"}'
+    assert api.post("/v1/review/x0", INSPECTOR, content=split).status_code == 422
+
+
 def test_a_map_that_is_none_is_refused_and_hurts_nothing(api: Api) -> None:
     api.tables.samples.mark_requested(["x0"], 1, T0)
     api.post("/v1/samples/s1/x0", "token of s1", content=_image('{"label":"a","rows":900,"columns":1,"values":""}'))
