@@ -78,12 +78,15 @@ def review_routes(
             raise HTTPException(503, str(error)) from error
 
     @routes.get("/{sample}/looked")
-    def looked(sample: _Name) -> dict[str, Any]:
+    def looked(sample: _Name, labeller: Annotated[str, Query(max_length=120, pattern=_PLAIN)] = "") -> dict[str, Any]:
         try:
             found = samples.get(sample)
             if found.truth is None:
                 # Who sees where the model looked tends to look there, and at nothing else.
                 raise HTTPException(409, "it has no label yet: label it first, then see where the model looked")
+            said = {act.labeller for act in samples.labels.of(sample)}
+            if labeller not in said and samples.labels.wants_second_look(sample):
+                raise HTTPException(409, "a second person is asked about it: whoever labelled it adds ?labeller=NAME")
             if found.image_sha256 is None:
                 raise HTTPException(404, f"the pixels of '{sample}' have not come")
             told = read_looked(images.path(found.image_sha256).read_bytes())

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from agent.store.png import encode_png
+from cloud.store.samples import Samples
 from contract.activation_map import PNG_KEYWORD, encode_map, summarise
 from tests.cloud.api.conftest import INSPECTOR, Api
 from tests.fakes.cloud_tables import T0
@@ -41,6 +42,18 @@ def test_a_person_sees_where_the_model_looked_after_saying_what_it_is(api: Api, 
     assert api.get("/v1/review/x1/looked", INSPECTOR).status_code == 404
     assert api.get("/v1/review/nothing/looked", INSPECTOR).status_code == 404
     assert api.get("/v1/review/x0/looked", None).status_code == 401
+
+
+def test_a_second_person_is_not_shown_where_the_model_looked_before_saying_what_it_is(api: Api) -> None:
+    api.tables.samples.mark_requested(["x0"], 1, T0)
+    api.post("/v1/samples/s1/x0", "token of s1", content=_image(None))
+    everyone = Samples(api.tables.database, second_look=1.0)
+    everyone.label("x0", "good", "ann", T0)
+    for words in ("", "?labeller=bob"):
+        assert api.get(f"/v1/review/x0/looked{words}", INSPECTOR).status_code == 409
+    assert api.get("/v1/review/x0/looked?labeller=ann", INSPECTOR).status_code == 404, "shown, had there been a map"
+    everyone.label("x0", "good", "bob", T0 + 1)
+    assert api.get("/v1/review/x0/looked", INSPECTOR).status_code == 404
 
 
 def test_characters_that_no_database_takes_are_refused(api: Api) -> None:
