@@ -23,8 +23,8 @@ _log = logging.getLogger(__name__)
 
 # Far more than decide anything; older ones say little of today.
 _MOST_LABELS = 1_000
-# A label may be committed a little after one that is dated later.
-_LABELS_OVERLAP_S = 60.0
+# A label may be committed a little after one that has a later number (PostgreSQL).
+_LABELS_OVERLAP = 1000
 
 
 class LabelWatch:
@@ -51,7 +51,7 @@ class LabelWatch:
         self._unsaved: set[str] = set()
         # What may have changed since alarms were last asked for; after a start that is everything.
         self._changed = set(self._states)
-        self._labelled: dict[tuple[str, str], tuple[int, float]] = {}
+        self._labelled: dict[tuple[str, str], tuple[int, int]] = {}
         self._sequences: dict[str, tuple[int, ConfidenceSequence | None]] = {}
         self._views: dict[str, tuple[StationPhase, Cause, LabelView]] = {}
 
@@ -155,8 +155,8 @@ class LabelWatch:
 
     def _take_changed(self) -> set[str]:
         """Return the series with a new window or label, each once."""
-        newest = max((at for _, at in self._labelled.values()), default=0.0)
-        labelled = self._samples.labelled_since(newest - _LABELS_OVERLAP_S)
+        newest = max((number for _, number in self._labelled.values()), default=0)
+        labelled = self._samples.labelled_since(newest - _LABELS_OVERLAP)
         with self._lock:
             fresh = {series_name(*whose) for whose, seen in labelled.items() if self._labelled.get(whose) != seen}
             self._labelled = labelled

@@ -63,7 +63,7 @@ def decode_map(text: str) -> ActivationMap:
     """
     try:
         found = msgspec.json.decode(text.encode(), type=ActivationMap)
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise BadImage(f"no activation map: {error}") from error
     if len(found.values) != found.rows * found.columns:
         raise BadImage(f"an activation map of {found.rows}x{found.columns} has {len(found.values)} places")

@@ -14,6 +14,8 @@ from contract.errors import BadImage
 
 _FORMATS = ("PNG", "JPEG")
 _MAX_PIXELS = 40_000_000
+_PNG = b"\x89PNG\r\n\x1a\n"
+_WORDS = (b"tEXt", b"zTXt", b"iTXt", b"eXIf")
 
 
 def read_pixels(data: bytes) -> NDArray[np.uint8]:
@@ -30,6 +32,22 @@ def read_pixels(data: bytes) -> NDArray[np.uint8]:
             return np.asarray(image if image.mode == "L" else image.convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise BadImage(f"{len(data)} bytes are no usable PNG or JPEG", hint="send the frame as PNG") from error
+
+
+def without_words(data: bytes) -> bytes:
+    """Return a PNG without its chunks of text, which tell the model's answer; whatever is no PNG as it is.
+
+    Whoever labels a frame is not to be told. Source: PNG (third edition), 5.3 "Chunk layout" and 11.3.3 "Textual information".
+    """
+    if not data.startswith(_PNG):
+        return data
+    kept, at = [_PNG], len(_PNG)
+    while at + 12 <= len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if data[at + 4 : at + 8] not in _WORDS:
+            kept.append(data[at:end])
+        at = end
+    return b"".join(kept)
 
 
 def read_looked(data: bytes) -> ActivationMap | None:

@@ -7,17 +7,20 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Depends, HTTPException, Query
-from fastapi.responses import FileResponse
+from fastapi import APIRouter, Depends, HTTPException, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from cloud.api.auth import Role, role_guard
-from cloud.api.images import read_looked
+from cloud.api.images import read_looked, without_words
 from cloud.ports.registry import ImageFiles
 from cloud.review.labellers import agreement
 from cloud.review.why_asked import why_asked
 from cloud.store.samples import Samples
 from contract.errors import BadImage, NotFound, TransientError
+
+# No control characters: a database refuses some (PostgreSQL: zero), and a log or a table shows none of them.
+_PLAIN = r"^[^\x00-\x1f\x7f]*$"
+_Name = Annotated[str, Path(pattern=_PLAIN)]
 
 
 class LabelBody(BaseModel):
@@ -25,8 +28,8 @@ class LabelBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    label: str = Field(min_length=1, max_length=120)
-    labeller: str = Field(min_length=1, max_length=120)
+    label: str = Field(min_length=1, max_length=120, pattern=_PLAIN)
+    labeller: str = Field(min_length=1, max_length=120, pattern=_PLAIN)
     resolve: bool = False
 
 
@@ -44,7 +47,8 @@ def review_routes(
 
     @routes.get("/queue")
     def queue(
-        limit: Annotated[int, Query(ge=1, le=500)] = 50, labeller: Annotated[str, Query(max_length=120)] = ""
+        limit: Annotated[int, Query(ge=1, le=500)] = 50,
+        labeller: Annotated[str, Query(max_length=120, pattern=_PLAIN)] = "",
     ) -> dict[str, Any]:
         # Whoever says who they are is not shown what they labelled, and is shown some of what one other person did.
         waiting, labelled = samples.counts(labeller)
@@ -61,24 +65,28 @@ def review_routes(
         return asdict(agreement(samples.labels.all()))
 
     @routes.get("/{sample}/image")
-    def image(sample: str) -> FileResponse:
+    def image(sample: _Name) -> Response:
         try:
             found = samples.get(sample)
             if found.image_sha256 is None:
                 raise HTTPException(404, f"the pixels of '{sample}' have not come yet")
-            return FileResponse(images.path(found.image_sha256), media_type="image/png")
+            shown = without_words(images.path(found.image_sha256).read_bytes())
+            return Response(shown, media_type="image/png")
         except NotFound as error:
             raise HTTPException(404, error.one_line()) from error
-        except TransientError as error:
-            raise HTTPException(503, error.one_line()) from error
+        except (TransientError, OSError) as error:
+            raise HTTPException(503, str(error)) from error
 
     @routes.get("/{sample}/looked")
-    def looked(sample: str) -> dict[str, Any]:
+    def looked(sample: _Name, labeller: Annotated[str, Query(max_length=120, pattern=_PLAIN)] = "") -> dict[str, Any]:
         try:
             found = samples.get(sample)
             if found.truth is None:
                 # Who sees where the model looked tends to look there, and at nothing else.
                 raise HTTPException(409, "it has no label yet: label it first, then see where the model looked")
+            said = {act.labeller for act in samples.labels.of(sample)}
+            if labeller not in said and samples.labels.wants_second_look(sample):
+                raise HTTPException(409, "a second person is asked about it: whoever labelled it adds ?labeller=NAME")
             if found.image_sha256 is None:
                 raise HTTPException(404, f"the pixels of '{sample}' have not come")
             told = read_looked(images.path(found.image_sha256).read_bytes())
@@ -93,7 +101,7 @@ def review_routes(
         return {"truth": found.truth, "verdict": found.verdict, **msgspec.to_builtins(told)}
 
     @routes.post("/{sample}")
-    def label(sample: str, body: LabelBody, role: str = person) -> dict[str, Any]:
+    def label(sample: _Name, body: LabelBody, role: str = person) -> dict[str, Any]:
         if body.resolve and role != Role.OPERATOR.value:
             raise HTTPException(403, "to settle what people disagree on needs the operator's token")
         labels = known_labels()

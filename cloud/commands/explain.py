@@ -50,7 +50,13 @@ def run(args: argparse.Namespace) -> int:
 
     if (args.sample is None) is (args.image is None):
         raise InvalidConfig("name RUN and IMAGE, or --sample", hint="plumbline-cloud explain --help shows both")
+    if Path(args.out).suffix.lower() != ".png":
+        raise InvalidConfig(
+            f"--out {args.out} is no .png", hint="e.g. --out why.png; what it says lies beside it in why.json"
+        )
     folder, image = (args.run_folder, args.image) if args.sample is None else _kept(args.sample, args.config)
+    if Path(args.out).resolve() == Path(image).resolve():
+        raise InvalidConfig(f"--out {args.out} is the image itself", hint="name another file")
     job = ExplainJob(folder, image, args.out, Method(args.method), args.label)
     found = explain(job, show_progress)
     if args.json:

@@ -5,11 +5,12 @@ Label Studio's formats: https://labelstud.io/guide/tasks (tasks) and https://lab
 
 from __future__ import annotations
 
+import codecs
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
@@ -21,9 +22,13 @@ from cloud.review.agreement import ActKind, LabelAct
 from cloud.review.why_asked import why_asked
 from cloud.store.labels import GivenLabel
 from contract.errors import BadDataset
+from contract.ids import is_digest
 
 _MAX_BYTES = 256 << 20
 _MAX_CHARS = 120
+# Zones and clocks differ by less.
+_AHEAD_S = 86_400.0
+_LATEST_S = 32_503_680_000.0
 
 
 class _Choices(msgspec.Struct):
@@ -59,7 +64,7 @@ class _Line(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Said(msgspec.Struct):
-    label: str = ""
+    labels: tuple[str, ...] = ()
     labeller: str = ""
     labelled_at: float | None = None
 
@@ -72,7 +77,10 @@ class _Disagreement(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class SentBack:
-    """An image of a dataset whose labels disagree: by its hash, what was said with a name and a time, and a note of it all."""
+    """An image of a dataset whose labels disagree: by its hash, what was said with a name and a time, and a note of it all.
+
+    `sha256`: of the frame that it was exported from where its file's name is one, as `review export` writes it.
+    """
 
     sha256: str
     acts: tuple[LabelAct, ...]
@@ -122,7 +130,7 @@ def read_label_studio(file: Path, names: Mapping[str, str]) -> list[GivenLabel]:
     content = _read(file)
     try:
         tasks = msgspec.json.decode(content, type=tuple[_Task, ...])
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         hint = "export the project as JSON (not JSON-MIN, CSV or COCO)"
         raise BadDataset(f"{file} is no JSON export of Label Studio: {error}", hint=hint) from error
     note = _note(content)
@@ -159,7 +167,7 @@ def read_jsonl(file: Path) -> list[GivenLabel]:
             where = f"{file} line {number}"
             try:
                 read = msgspec.json.decode(line, type=_Line)
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, RecursionError) as error:
                 hint = 'a line is {"sample": "...", "label": "...", "labeller": "ann", "labelled_at": 1795200000}'
                 raise BadDataset(f"{where} is no label: {error}", hint=hint) from error
             at = read.labelled_at
@@ -179,16 +187,19 @@ def read_disagreements(file: Path) -> list[SentBack]:
         if line.strip():
             try:
                 read = msgspec.json.decode(line, type=_Disagreement)
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, RecursionError) as error:
                 hint = "give the disagreements.jsonl that 'plumbline-cloud dataset make' writes"
                 raise BadDataset(f"{file} line {number} is no disagreement: {error}", hint=hint) from error
-            said = sorted({(each.label, each.labeller, each.labelled_at or 0.0) for each in read.labels})
+            said = sorted({(each.labels, each.labeller, each.labelled_at or 0.0) for each in read.labels})
+            # A frame of the store has one label: who gave an image several said nothing that could stand here.
             acts = tuple(
-                LabelAct(each.labelled_at, each.labeller[:_MAX_CHARS], each.label[:_MAX_CHARS])
+                _given(f"{file} line {number}", "", each.labels[0], each.labeller, each.labelled_at, "").act
                 for each in read.labels
-                if each.label and each.labeller and each.labelled_at is not None
+                if len(each.labels) == 1 and each.labeller and each.labelled_at is not None
             )
-            found.append(SentBack(read.sha256, acts, _note(msgspec.json.encode(said))))
+            stem = PurePosixPath(read.file).stem
+            sha256 = stem if is_digest(stem) else read.sha256
+            found.append(SentBack(sha256, acts, _note(msgspec.json.encode(said))))
     return found
 
 
@@ -200,11 +211,19 @@ def sent_back(found: SentBack, sample: str, actor: str, labels: Sequence[str]) -
     return [GivenLabel(sample, act, found.note) for act in acts]
 
 
+def check_times(acts: Iterable[LabelAct], now: float, file: Path) -> None:
+    """Raise BadDataset where an act is of later than a day after `now`: it would outlive every later word of its labeller."""
+    late = max((act.at for act in acts), default=now)
+    if late > now + _AHEAD_S:
+        day = datetime.fromtimestamp(min(late, _LATEST_S), timezone.utc).date()
+        raise BadDataset(f"{file} has a label of {day}, which is yet to come", hint="set right its time, or this clock")
+
+
 def _read(file: Path) -> bytes:
     try:
         if file.stat().st_size > _MAX_BYTES:
             raise BadDataset(f"{file} is larger than {_MAX_BYTES >> 20} MiB", hint="import it in parts")
-        return file.read_bytes()
+        return file.read_bytes().removeprefix(codecs.BOM_UTF8)
     except OSError as error:
         raise BadDataset(f"cannot read {file}: {error.strerror}", hint="check the path") from error
 
@@ -213,6 +232,8 @@ def _given(where: str, sample: str, label: str, labeller: str, at: float, note: 
     for name, text in (("label", label), ("labeller", labeller)):
         if not 0 < len(text) <= _MAX_CHARS:
             raise BadDataset(f"{where}: a {name} has 1 to {_MAX_CHARS} characters")
+        if not text.isprintable():
+            raise BadDataset(f"{where}: the {name} {text!a} cannot be shown", hint="write it in plain letters")
     if not 0.0 <= at < 1e11:
         raise BadDataset(f"{where}: {at:g} is no time", hint="use Unix seconds or ISO 8601")
     return GivenLabel(sample, LabelAct(at, labeller, label), note)

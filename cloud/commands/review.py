@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -89,6 +88,7 @@ def _agreement(args: argparse.Namespace) -> int:
 def _export(args: argparse.Namespace) -> int:
     import msgspec
 
+    from cloud.api.images import without_words
     from cloud.commands.label_files import label_studio_config, label_studio_tasks, local_files_prefix
     from cloud.registry.known_labels import known_labels
     from cloud.store_wiring import open_registry
@@ -106,10 +106,11 @@ def _export(args: argparse.Namespace) -> int:
     written, gone = [], []
     for each in waiting:
         try:
-            shutil.copyfile(registry.blobs.path(each.image_sha256 or ""), images / f"{each.image_sha256}.png")
+            frame = registry.blobs.path(each.image_sha256 or "").read_bytes()
         except NotFound:
             gone.append(each.sample)
             continue
+        (images / f"{each.image_sha256}.png").write_bytes(without_words(frame))
         written.append(each)
     tasks = label_studio_tasks(written, args.prefix or local_files_prefix(args.out))
     (args.out / "label_config.xml").write_text(label_studio_config(known_labels(registry)), "utf-8")
@@ -124,7 +125,7 @@ def _export(args: argparse.Namespace) -> int:
 
 
 def _import(args: argparse.Namespace) -> int:
-    from cloud.commands.label_files import read_jsonl, read_label_studio
+    from cloud.commands.label_files import check_times, read_jsonl, read_label_studio
 
     names: dict[str, str] = {}
     for each in args.labeller:
@@ -133,6 +134,7 @@ def _import(args: argparse.Namespace) -> int:
             raise InvalidConfig(f"--labeller {each} is no ID=NAME", hint="e.g. --labeller 3=eva")
         names[user] = name
     given = read_label_studio(args.file, names) if args.format == "labelstudio" else read_jsonl(args.file)
+    check_times((each.act for each in given), _now(), args.file)
     settings = load_settings(args.config)
     _check_labels(settings, sorted({each.act.label for each in given}), str(args.file))
     with _opened(settings) as samples:
@@ -145,11 +147,12 @@ def _import(args: argparse.Namespace) -> int:
 
 
 def _return(args: argparse.Namespace) -> int:
-    from cloud.commands.label_files import read_disagreements, sent_back
+    from cloud.commands.label_files import check_times, read_disagreements, sent_back
     from cloud.registry.known_labels import known_labels
     from cloud.store_wiring import open_registry
 
     found = read_disagreements(args.file)
+    check_times((act for each in found for act in each.acts), _now(), args.file)
     settings = load_settings(args.config)
     labels = known_labels(open_registry(settings))
     with _opened(settings) as samples:

@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
 def _trace(args: argparse.Namespace, settings: CloudSettings) -> dict[str, Any]:
     """Return all that is known, as JSON can hold it."""
     from cloud.registry.lineage import Check, bundle_link
+    from cloud.review.agreement import outcome
     from cloud.store.alarms import Alarms
     from cloud.store.database import Database
     from cloud.store.samples import Samples
@@ -89,10 +90,12 @@ def _trace(args: argparse.Namespace, settings: CloudSettings) -> dict[str, Any]:
         if kept is not None:
             acts = [{**asdict(act), "kind": act.kind.value} for act in samples.labels.of(kept.sample)]
             told["sample"] = {**asdict(kept), "acts": acts}
+            stands = outcome(samples.labels.of(kept.sample)).truth
+            truth = Check("what people say of the frame", stands == kept.truth, str(kept.truth), str(stands))
         if not digest:
             return {**told, "gaps": ["no model decided this, so there is nothing to trace"]}
         link = bundle_link(registry, digest)
-        checks, gaps = list(link.checks), list(link.gaps)
+        checks, gaps = [*link.checks, *([truth] if kept else [])], list(link.gaps)
         told["bundle"] = {"digest": digest, "release": _builtins(link.release)}
         if link.manifest is not None:
             told["bundle"] |= {"name": link.manifest.name, "created_at": link.manifest.created_at}
@@ -158,7 +161,7 @@ def _artefact(link: Any, decision: Decision | None, checks: list[Any]) -> dict[s
         "sha256": entry.sha256,
         "precision": artefact.precision,
         "scheme": artefact.scheme,
-        "certain": bool(told) or len(link.manifest.artefacts) == 1,
+        "certain": (link.artefact(told) is artefact and bool(told)) or len(link.manifest.artefacts) == 1,
         "thresholds": _builtins(link.manifest.thresholds_of(artefact)),
     }
 
@@ -174,6 +177,7 @@ def _runs(
     gaps: list[str],
 ) -> list[dict[str, Any]]:
     """Return the chain of runs from the released one to the base model; add to `checks` and `gaps`."""
+    from cloud.registry.lineage import bundle_link
     from cloud.retrain.run_lineage import run_chain
     from contract.ids import is_digest
 
@@ -184,6 +188,16 @@ def _runs(
         folder = runs / (release.version if release else Path(parent).name)
         return folder if folder.is_dir() else None
 
+    def bundle_of(folder: Path) -> tuple[Any, Any]:
+        versions = registry.catalog.all() if folder.resolve().parent == runs.resolve() else ()
+        release = next((each for each in versions if each.version == folder.name), None)
+        if release is None:
+            return None, None
+        bundle = bundle_link(registry, release.digest)
+        checks.extend(replace(check, what=f"{release.version}: {check.what}") for check in bundle.checks)
+        gaps.extend(f"{release.version}: {gap}" for gap in bundle.gaps)
+        return bundle.manifest, bundle.manifest.lineage if bundle.manifest else release.lineage
+
     by_version = {each.version: each for each in alarms.retrains() if each.version}
     causes = {each.id: each for each in alarms.all()}
     found = []
@@ -192,6 +206,7 @@ def _runs(
         find,
         manifest=link.manifest,
         lineage=link.manifest.lineage if link.manifest else link.release.lineage,
+        bundle_of=bundle_of,
         image_sha256=(kept.image_sha256 or "") if kept else "",
         part=decision.part if decision else "",
     ):

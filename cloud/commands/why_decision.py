@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from contract.errors import BadMessage, InvalidConfig, NotFound
+from contract.ids import is_digest
 
 _MAX_BYTES = 4 << 20
 
@@ -68,6 +69,17 @@ class _Told(msgspec.Struct, frozen=True):
     model: _Model | None = None
 
 
+class _Load(msgspec.Struct, frozen=True):
+    artefact: str
+    at: float
+
+
+class _Loads(msgspec.Struct, frozen=True):
+    """A file of a station's folder manifests: which artefact of a bundle was loaded when (agent.api.provenance)."""
+
+    loads: tuple[_Load, ...]
+
+
 def told_by(file: str) -> Decision:
     """Return the decision in a saved answer of an agent's GET /v1/decisions/ID; "-" is the standard input.
 
@@ -81,7 +93,7 @@ def told_by(file: str) -> Decision:
         raise NotFound(f"cannot read {file}: {error.strerror}", hint="check the path") from error
     try:
         told = msgspec.json.decode(content, type=_Told)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         hint = "save what the agent answers to GET /v1/decisions/ID"
         raise BadMessage(f"{file} is no decision of a station: {error}", hint=hint) from error
     model = told.model
@@ -134,4 +146,16 @@ def of_station_database(file: Path, row_id: str, station: str) -> Decision:
         label=row["label"],
         confidence=row["confidence"],
         bundle=row["bundle"],
+        artefact=_loaded(file.parent / "manifests", row["bundle"] or "", row["captured_at"]),
     )
+
+
+def _loaded(folder: Path, bundle: str, at: float) -> str:
+    """Return the artefact of a bundle that a station had loaded last by then, "" where its notes do not say."""
+    if not is_digest(bundle):
+        return ""
+    try:
+        loads = msgspec.json.decode((folder / f"{bundle}.json").read_bytes(), type=_Loads).loads
+    except (OSError, msgspec.DecodeError, RecursionError):
+        return ""
+    return next((load.artefact for load in reversed(loads) if load.at <= at), "")

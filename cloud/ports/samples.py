@@ -47,9 +47,9 @@ class SampleBook(Protocol):
         """Return the labelled audit samples of `camera` of `station` answered by `bundle` and captured at or after `since`:
         the newest `limit`, in order of capture."""
 
-    def labelled_since(self, at: float) -> dict[tuple[str, str], tuple[int, float]]:
-        """Return how many labels were given at or after `at` and when the newest was, by (station, camera); one that took a truth
-        away counts, too."""
+    def labelled_since(self, mark: int) -> dict[tuple[str, str], tuple[int, int]]:
+        """Return how many labels came after the one numbered `mark` and the newest's number, by (station, camera); one that took
+        a truth away counts, too."""
 
     def unasked(self, station: str, camera: str, since: float) -> list[Sample]:
         """Return samples of `camera` of `station` captured at or after `since` whose pixels nobody asked for yet."""

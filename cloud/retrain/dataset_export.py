@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+import tempfile
+import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +29,7 @@ from contract.manifest import LabelKind
 _PROGRESS_EVERY = 500
 # Names that tables, addresses and every file system take as they are.
 _PLAIN = re.compile(r"\w[\w.()+-]*")
+_FOLDER = re.compile(r'[^<>:"/\\|?*. ]([^<>:"/\\|?*]*[^<>:"/\\|?*. ])?')
 _ODD = re.compile(r"[^\w.()+-]")
 
 
@@ -65,7 +68,11 @@ def export_dataset(manifest: DatasetManifest, form: str, out: Path, on_progress:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise InvalidConfig(f"{out} is there and not empty", hint="name a new folder")
         out.mkdir(parents=True, exist_ok=True)
-        _WRITE[form](manifest, images, out, on_progress)
+        # Half of the images, of a full disk or a killed process, would be taken for all of them.
+        with tempfile.TemporaryDirectory(prefix=".half-", dir=out) as half:
+            _WRITE[form](manifest, images, Path(half), on_progress)
+            for made in sorted(Path(half).iterdir()):
+                made.replace(out / made.name)
     except OSError as error:
         raise InvalidConfig(
             f"cannot write {error.filename or out}: {error.strerror}", hint="look at the disk"
@@ -124,9 +131,24 @@ def _to_folders(manifest: DatasetManifest, images: list[_Image], out: Path, on_p
                 f"{image.entry.file} has several labels, which folders cannot say", hint="use --format csv or coco"
             )
     for label in manifest.labels:
-        if "/" in label.name or label.name.startswith("."):
+        if not _is_folder(label.name) or sum(_folded(label.name) == _folded(each.name) for each in manifest.labels) > 1:
             raise BadDataset(f"'{label.name}' cannot be a folder's name", hint="use --format csv")
     _copy(images, out, on_progress, lambda image: f"{image.entry.label}/{image.name}")
+
+
+def _is_folder(name: str) -> bool:
+    """Return whether a label can be a folder's name here and on Windows, where the folder may be carried."""
+    return (
+        bool(_FOLDER.fullmatch(name))
+        and name.isprintable()
+        and len(name.encode()) <= 255
+        and not PureWindowsPath(name).is_reserved()
+    )
+
+
+def _folded(name: str) -> str:
+    """Return a name as file systems compare it that do not tell capitals from small letters."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _to_csv(manifest: DatasetManifest, images: list[_Image], out: Path, on_progress: OnProgress) -> None:

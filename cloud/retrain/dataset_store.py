@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from contract.errors import BadDataset, InvalidConfig, NotFound
 DEFAULT_FOLDER = "datasets"
 LATEST = "latest"
 _ID_DIGITS = 12
+_ID = re.compile(f"[0-9a-f]{{{_ID_DIGITS}}}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -142,7 +144,7 @@ def _latest(home: Path) -> str:
         text = (home / LATEST).read_text("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise NotFound(f"{home} has no latest dataset", hint=f"name one, {home.name}@ID, or make it again") from error
-    if not re.fullmatch(f"[0-9a-f]{{{_ID_DIGITS}}}", text):
+    if not _ID.fullmatch(text):
         raise BadDataset(f"{home / LATEST} is damaged", hint=f"name one, {home.name}@ID, or make it again")
     return text
 
@@ -150,12 +152,17 @@ def _latest(home: Path) -> str:
 def _read(path: Path) -> StoredDataset:
     try:
         manifest = msgspec.json.decode(path.read_bytes(), type=DatasetManifest)
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, RecursionError) as error:
         raise BadDataset(
             f"{path} is no dataset: {error}", hint="make it again with 'plumbline-cloud dataset make'"
         ) from error
     _check(path, manifest)
     number = dataset_id(manifest)[:_ID_DIGITS]
+    if _ID.fullmatch(path.stem) and path.stem != number:
+        raise BadDataset(
+            f"{path} has changed since it was made: its content is {number}",
+            hint="make the dataset again under its name",
+        )
     latest = path.parent / LATEST
     is_latest = latest.is_file() and latest.read_bytes().strip() == number.encode()
     return StoredDataset(path, number, manifest, is_latest)
@@ -171,13 +178,15 @@ def _check(path: Path, manifest: DatasetManifest) -> None:
             raise BadDataset(f"{where} lies in folder {entry.folder}, which the dataset does not have")
         for file in (entry.file, entry.mask):
             if file:
-                check_inside(Path(manifest.folders[entry.folder]), file, where)
+                # Layouts that list folders follow links, as people keep large data; its hash says what may be read.
+                check_inside(Path(manifest.folders[entry.folder]), file, where, links=True)
         for name in (entry.label, *entry.also):
             if name not in names:
                 raise BadDataset(f"{where} is labelled '{name}', which is none of the dataset's labels")
 
 
 def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(path.name + ".tmp")
+    # Its own name: two may be made at once.
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     temporary.write_bytes(data)
     publish(temporary, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def save_disagreements(file: Path, disagreements: Sequence[Disagreement]) -> Non
     if not disagreements:
         file.unlink(missing_ok=True)
         return
-    temporary = file.with_suffix(".tmp")
+    temporary = file.with_suffix(f".{secrets.token_hex(4)}.tmp")
     temporary.write_bytes(b"".join(msgspec.json.encode(d) + b"\n" for d in disagreements))
     publish(temporary, file)
 

@@ -14,6 +14,8 @@ from PIL import Image, UnidentifiedImageError
 
 from contract.errors import BadImage
 
+# Whatever its name, a file is opened as one of these only: Pillow gives PostScript to an interpreter, which runs what it says.
+_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM")
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
 
 
@@ -36,7 +38,7 @@ def load_image(file: Path) -> LoadedImage:
         # A decompression bomb is an unusable image, not a warning somebody reads later.
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data)) as image:
+            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
                 pixels = _pixels(image)
     except (
         OSError,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,7 +114,7 @@ def store_drawn(root: Path, mask: NDArray[np.uint8]) -> str:
     try:
         if not file.is_file() or file.stat().st_size != len(data):
             file.parent.mkdir(exist_ok=True)
-            temporary = file.with_suffix(".tmp")
+            temporary = file.with_suffix(f".{secrets.token_hex(4)}.tmp")
             temporary.write_bytes(data)
             publish(temporary, file)
     except OSError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -61,6 +61,7 @@ def run_chain(
     *,
     manifest: Manifest | None = None,
     lineage: Lineage | None = None,
+    bundle_of: Callable[[Path], tuple[Manifest | None, Lineage | None]] = lambda _folder: (None, None),
     image_sha256: str = "",
     part: str = "",
 ) -> Iterator[RunLink]:
@@ -69,15 +70,18 @@ def run_chain(
     Args:
         find: returns the kept run of a bundle digest, or of a run folder that was moved, None where there is none.
         manifest, lineage: what the released bundle says of the first run, to be checked.
+        bundle_of: returns what the bundle says that was released of a parent's run, to be checked too.
         image_sha256, part: what to look for in each dataset; "" for nothing.
     """
     visited: set[Path] = set()
     folder: Path | None = start
     while folder is not None and folder not in visited and len(visited) < MAX_PARENTS:
         visited.add(folder)
+        if folder != start:
+            manifest, lineage = bundle_of(folder)
+        whose = "" if folder == start else f"{folder.name}: "
         link = _link(folder, manifest, lineage, image_sha256, part)
-        yield link
-        manifest = lineage = None
+        yield replace(link, checks=tuple(replace(check, what=whose + check.what) for check in link.checks))
         parent = link.info.parent if link.info else ""
         folder = None
         if parent:
@@ -126,6 +130,9 @@ def _released(folder: Path, info: RunInfo, lineage: Lineage, gaps: list[str]) ->
     # The recipe gained fields since: that of the file, and as it is read now.
     plain = hashlib.sha256(msgspec.json.encode(info.recipe)).hexdigest()
     yield Check.of("recipe", lineage.recipe, raw_hash(folder / "run.json", "recipe"), plain)
+    for what, on_record, found in (("code", lineage.code, info.code), ("parent", lineage.parent, info.parent)):
+        if on_record:
+            yield Check.of(f"{what} of the run", on_record, found)
     gate = folder / "gate.json"
     if lineage.gate and gate.is_file():
         yield Check.of("gate.json of the run", lineage.gate, sha256_of(gate))

@@ -98,6 +98,12 @@ class Labels:
         with self._database.read() as connection:
             return sorted(_acts(connection, [sample])[sample])
 
+    def wants_second_look(self, sample: str) -> bool:
+        """Return whether a second person is asked about a frame."""
+        with self._database.read() as connection:
+            query = select(again.c.sample).where(again.c.sample == sample, again.c.why == SECOND_LOOK)
+            return connection.execute(query).first() is not None
+
     def all(self) -> dict[str, list[LabelAct]]:
         """Return every act, by sample."""
         found: defaultdict[str, list[LabelAct]] = defaultdict(list)

@@ -62,18 +62,19 @@ class Samples:
         newest = select(samples).where(*whose, *wanted).order_by(c.captured_at.desc(), c.sample.desc()).limit(limit)
         return self._select(newest)[::-1]
 
-    def labelled_since(self, at: float) -> dict[tuple[str, str], tuple[int, float]]:
-        """Return how many labels were given at or after `at` and when the newest was, by (station, camera).
+    def labelled_since(self, mark: int) -> dict[tuple[str, str], tuple[int, int]]:
+        """Return how many labels came after the one numbered `mark` and the newest's number, by (station, camera).
 
+        In the order in which they came, not of their times: an import brings labels of last week, or of a clock that runs ahead.
         Every act counts, also one that takes a truth away: whoever asks wants to know what to look at anew.
         """
         c = samples.c
         acts = labels.join(samples, c.sample == labels.c.sample)
-        given = (func.count(), func.max(labels.c.at))
-        found = select(c.station, c.camera, *given).select_from(acts).where(labels.c.at >= at)
+        given = (func.count(), func.max(labels.c.id))
+        found = select(c.station, c.camera, *given).select_from(acts).where(labels.c.id > mark)
         with self._database.read() as connection:
             rows = connection.execute(found.group_by(c.station, c.camera)).all()
-        return {(row[0], row[1]): (int(row[2]), float(row[3])) for row in rows}
+        return {(row[0], row[1]): (int(row[2]), int(row[3])) for row in rows}
 
     def waiting(self, limit: int, labeller: str = "") -> list[Sample]:
         """Return up to `limit` samples that have pixels and wait for a label, oldest request first.

@@ -104,8 +104,10 @@ def dotted(suffix: str) -> str:
     return "." + suffix.lower().lstrip(".")
 
 
-def check_inside(root: Path, file: str, where: str) -> str:
+def check_inside(root: Path, file: str, where: str, *, links: bool = False) -> str:
     """Return `file`, a name that a person or program wrote, as a plain path relative to `root`.
+
+    `links`: one that leads out of the root by a link is taken, for somebody put it there who may write to the root.
 
     Raises:
         BadDataset: it is absolute, leads out of the root (by "..", or a link), or no file system would take it.
@@ -122,7 +124,7 @@ def check_inside(root: Path, file: str, where: str) -> str:
     )
     if not file or plain.is_absolute() or ".." in plain.parts or re.match(r"^[A-Za-z]:", file):
         raise outside
-    if not (root / plain).resolve().is_relative_to(root.resolve()):
+    if not links and not (root / plain).resolve().is_relative_to(root.resolve()):
         raise outside
     return plain.as_posix()
 
@@ -205,7 +207,7 @@ def read_exclude(file: Path) -> frozenset[str]:
         InvalidConfig: it cannot be read.
     """
     try:
-        lines = file.read_text("utf-8").splitlines()
+        lines = file.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidConfig(
             f"cannot read {file}: {getattr(error, 'strerror', None) or error}",

@@ -83,17 +83,24 @@ def _names(root: Path) -> list[str]:
         file = lists[0]
     else:
         try:
-            content = yaml.safe_load(read_text(file, ""))
+            # Every scalar as the text that is written: a class "no" is no False.
+            content = yaml.load(read_text(file, ""), yaml.BaseLoader)
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise BadDataset(f"{file} is no YAML: {' '.join(str(error).split())[:120]}") from error
         names = content.get("names") if isinstance(content, dict) else None
-    if isinstance(names, dict) and set(names) == set(range(len(names))):
-        names = [names[i] for i in range(len(names))]
-    if not isinstance(names, list) or not names or len({str(n) for n in names}) != len(names):
+    if isinstance(names, dict) and set(names) == {str(number) for number in range(len(names))}:
+        names = [names[str(number)] for number in range(len(names))]
+    # Aliases can nest a short file into terabytes of text: nothing but text is looked at.
+    if (
+        not isinstance(names, list)
+        or not names
+        or not all(isinstance(name, str) and name for name in names)
+        or len(set(names)) != len(names)
+    ):
         raise BadDataset(
             f"{file} names no classes, or one twice", hint="data.yaml wants names: [scratch, stain], by class number"
         )
-    return [str(name) for name in names]
+    return list(names)
 
 
 def _read_lines(file: Path, names: list[str]) -> list[tuple[str, Polygon]]:

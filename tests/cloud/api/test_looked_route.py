@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Callable
 
 import numpy as np
+from PIL import Image
 
 from agent.store.png import encode_png
+from cloud.store.samples import Samples
 from contract.activation_map import PNG_KEYWORD, encode_map, summarise
 from tests.cloud.api.conftest import INSPECTOR, Api
 from tests.fakes.cloud_tables import T0
@@ -25,6 +28,9 @@ def test_a_person_sees_where_the_model_looked_after_saying_what_it_is(api: Api, 
     api.tables.samples.mark_requested(["x0", "x1"], 1, T0)
     api.post("/v1/samples/s1/x0", "token of s1", content=_image(encode_map(found)))
     api.post("/v1/samples/s1/x1", "token of s1", content=_image(None))
+    shown = api.get("/v1/review/x0/image", INSPECTOR)
+    assert shown.headers["content-type"] == "image/png" and b"scratch" not in shown.content
+    assert (np.asarray(Image.open(io.BytesIO(shown.content))) == 90).all()
     early = api.get("/v1/review/x0/looked", INSPECTOR)
     assert early.status_code == 409 and "label it first" in early.json()["detail"]
     for name in ("x0", "x1"):
@@ -36,6 +42,28 @@ def test_a_person_sees_where_the_model_looked_after_saying_what_it_is(api: Api, 
     assert api.get("/v1/review/x1/looked", INSPECTOR).status_code == 404
     assert api.get("/v1/review/nothing/looked", INSPECTOR).status_code == 404
     assert api.get("/v1/review/x0/looked", None).status_code == 401
+
+
+def test_a_second_person_is_not_shown_where_the_model_looked_before_saying_what_it_is(api: Api) -> None:
+    api.tables.samples.mark_requested(["x0"], 1, T0)
+    api.post("/v1/samples/s1/x0", "token of s1", content=_image(None))
+    everyone = Samples(api.tables.database, second_look=1.0)
+    everyone.label("x0", "good", "ann", T0)
+    for words in ("", "?labeller=bob"):
+        assert api.get(f"/v1/review/x0/looked{words}", INSPECTOR).status_code == 409
+    assert api.get("/v1/review/x0/looked?labeller=ann", INSPECTOR).status_code == 404, "shown, had there been a map"
+    everyone.label("x0", "good", "bob", T0 + 1)
+    assert api.get("/v1/review/x0/looked", INSPECTOR).status_code == 404
+
+
+def test_characters_that_no_database_takes_are_refused(api: Api) -> None:
+    assert api.get("/v1/review/queue?labeller=a%00b", INSPECTOR).status_code == 422
+    for path in ("image", "looked"):
+        assert api.get(f"/v1/review/x%000/{path}", INSPECTOR).status_code == 422
+    for body in ({"label": "good", "labeller": "a\0b"}, {"label": "a\nb", "labeller": "ann"}):
+        assert api.post("/v1/review/x0", INSPECTOR, json=body).status_code == 422
+    split = b'{"label": "good", "labeller": "\\ud800"}'
+    assert api.post("/v1/review/x0", INSPECTOR, content=split).status_code == 422
 
 
 def test_a_map_that_is_none_is_refused_and_hurts_nothing(api: Api) -> None:

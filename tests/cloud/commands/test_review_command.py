@@ -2,32 +2,49 @@
 
 from __future__ import annotations
 
+import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image, PngImagePlugin
 
 from cloud.__main__ import main
 from cloud.ports.samples import Sample
 from cloud.registry.blobs import Blobs
 from cloud.registry.catalog import Catalog, ReleasedVersion
+from contract.activation_map import PNG_KEYWORD
+from tests.cloud.retrain.pictures import picture, write_prefix
 from tests.fakes.cloud_tables import T0, note, open_tables, received, summary
 from tests.tiny_bundle import write_bundle
 
 WHEN = "2026-11-20T10:00:00.000000Z"
 
 
+def frame(number: int) -> bytes:
+    """Return a frame as a station sends it: it tells where the model looked, and for what label."""
+    words = PngImagePlugin.PngInfo()
+    words.add_text(PNG_KEYWORD, '{"label":"scratch","rows":1,"columns":1,"values":"/w=="}')
+    file = io.BytesIO()
+    Image.fromarray(picture("good", 100 + number)).save(file, "PNG", pnginfo=words)
+    return file.getvalue()
+
+
 class Desk:
     """A home with x0, x1 and x2 waiting, x3 without pixels, and the labels good and scratch; and the command."""
 
-    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str], patch: pytest.MonkeyPatch) -> None:
         self.folder, self.config, self._capsys = folder, folder / "cloud.toml", capsys
         self.config.write_text("")
+        # Whatever this machine's clock says: labels that are yet to come are refused.
+        patch.setattr("cloud.commands.review._now", lambda: T0 + 1e6)
         blobs = Blobs(folder / "registry" / "blobs")
         digest = blobs.put_file(write_bundle(folder / "tiny.plb"))
         Catalog(folder / "registry" / "catalog").add(ReleasedVersion("v1", "tiny", digest, 1, T0))
-        self.pixels = [blobs.put(f"pixels {number}".encode()) for number in range(3)]
+        self.pixels = [blobs.put(frame(number)) for number in range(3)]
         tables = open_tables(folder / "cloud.db")
         notes = tuple(note(f"x{n}", at=T0 + n) for n in range(4))
         tables.summaries.commit(received(summary("s1", 1, samples=notes)), [])
@@ -67,8 +84,8 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Desk:
-    return Desk(tmp_path, capsys)
+def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Desk:
+    return Desk(tmp_path, capsys, monkeypatch)
 
 
 def annotated(task: dict[str, Any], label: str, by: Any = 3, **more: Any) -> dict[str, Any]:
@@ -89,8 +106,10 @@ def test_what_waits_goes_to_label_studio_and_comes_back_as_labels(desk: Desk) ->
     assert [task["data"]["sample"] for task in tasks] == ["x0", "x1", "x2"]
     first = tasks[0]["data"]
     assert first["image"] == f"/data/local-files/?d=to%20label/images/{desk.pixels[0]}.png"
-    assert (out / "images" / f"{desk.pixels[0]}.png").read_bytes() == b"pixels 0"
+    shown = (out / "images" / f"{desk.pixels[0]}.png").read_bytes()
+    assert (np.asarray(Image.open(io.BytesIO(shown))) == picture("good", 100)).all()
     assert "confidence" not in first and "label" not in first, "what the model said stays untold"
+    assert b"scratch" in frame(0) and b"scratch" not in shown, "nor does the image tell"
     assert '<Choice value="scratch"/>' in (out / "label_config.xml").read_text()
     by_mail = annotated(tasks[1], "good", {"id": 4, "email": "bob@plant", "first_name": ""})
     skipped = annotated(tasks[2], "good", was_cancelled=True)
@@ -164,7 +183,10 @@ def test_lines_of_json_carry_labeller_and_time_and_disagreement_comes_back(desk:
 
 def test_what_a_dataset_disagrees_on_waits_again_once(desk: Desk) -> None:
     desk.label("x0", "good", "ann")
-    said = [{"label": "good", "labeller": "ann", "labelled_at": T0 + 10}, {"label": "scratch", "labeller": "folder"}]
+    said = [
+        {"labels": ["good"], "labeller": "ann", "labelled_at": T0 + 10},
+        {"labels": ["scratch"], "labeller": "folder"},
+    ]
     lines = [
         {"file": f"{n}.png", "sha256": digest, "labels": said} for n, digest in enumerate([desk.pixels[0], "f" * 64])
     ]
@@ -176,6 +198,51 @@ def test_what_a_dataset_disagrees_on_waits_again_once(desk: Desk) -> None:
     assert desk.json("return", file)["new_acts"] == 0 and desk.sample("x0").truth == "good"
     code, answer = desk.run("return", desk.file("x.jsonl", [{"file": "a"}]))
     assert code == 1 and "line 1 is no disagreement" in answer
+
+
+def test_what_two_people_said_in_a_dataset_comes_back_with_their_words(desk: Desk) -> None:
+    assert desk.json("export", "--out", desk.folder / "out")["tasks"] == 3
+    write_prefix(desk.folder / "more")
+    lines = [f"../more/{f.name},{f.name.split('_')[0]},," for f in sorted((desk.folder / "more").iterdir())]
+    shutil.move(desk.folder / "more", desk.folder / "out" / "more")
+    seen = f"images/{desk.pixels[0]}.png"
+    lines = [each.removeprefix("../") for each in lines]
+    lines += [f"{seen},good,ann,{T0 + 10}", f"{seen},scratch,bob,{T0 + 20}", f"{seen},good;scratch,eva,{T0 + 30}"]
+    (desk.folder / "out" / "labels.csv").write_text("\n".join(["file,label,labeller,labelled_at", *lines]))
+    made = desk.folder / "datasets"
+    assert main(["dataset", "make", f"{desk.folder}/out", "--layout", "csv", "--name", "d", "--out", str(made)]) == 0
+    file = made / "d" / "disagreements.jsonl"
+    desk.run("agreement")
+    assert desk.json("return", file)["held"] == 1
+    assert desk.json("agreement")["images"] == 1, "ann and bob both labelled it"
+    desk.label("x0", "good", "cleo", T0 + 2e6)
+    assert desk.sample("x0").truth == "good", "two of three"
+    assert desk.json("return", file)["new_acts"] == 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (line(at=T0 + 2e6), "is yet to come"),
+        (line(labeller="eva\0"), "cannot be shown"),
+        (line(label="good\n"), "cannot be shown"),
+        ("[" * 100_000, "line 1 is no label"),
+    ],
+)
+def test_labels_of_the_future_or_that_cannot_be_shown_are_refused(desk: Desk, changed: Any, said: str) -> None:
+    file = desk.file("labels.jsonl", [changed])
+    if isinstance(changed, str):
+        file.write_text('{"sample":' + changed)
+    code, answer = desk.run("import", file, "--format", "jsonl")
+    assert code == 1 and said in answer
+    code, answer = desk.run("return", file)
+    assert code == 1 and "is no disagreement" in answer
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(desk: Desk) -> None:
+    file = desk.file("labels.jsonl", [line()])
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert desk.json("import", file, "--format", "jsonl")["new"] == 1
 
 
 def test_agreement_is_a_table_or_json(desk: Desk) -> None:

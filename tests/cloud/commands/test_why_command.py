@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +150,7 @@ def test_a_kept_frames_verdict_leads_to_the_people_who_taught_its_model(plant: P
         "this very image was learnt from as scratch, labelled by ann",
         "parent v1: 40 steps, seed 3, by plumbline-edge 0.1, a base model",
         "this part is not in it",
-        "verified: 8 of 8 hashes",
+        "verified: 18 of 18 hashes",
     ):
         assert sentence in said, f"{sentence!r} is not in\n{said}"
 
@@ -162,7 +164,7 @@ def test_the_whole_chain_is_in_json(plant: Path, why: Why) -> None:
     assert told["runs"][0]["alarm"]["cause"] == "lens" and told["runs"][1]["retrain"] is None
     assert told["bundle"]["lineage"]["dataset"] == told["runs"][0]["info"]["dataset_sha256"]
     checked = {check["what"] for check in told["checks"]}
-    assert checked >= {"bundle", "gate report", "recipe", "dataset of v1", "fp32.onnx of the run"}
+    assert checked >= {"bundle", "gate report", "recipe", "v1: dataset of v1", "fp32.onnx of the run"}
     assert told["overruled"] == []
 
 
@@ -196,11 +198,16 @@ def test_any_verdict_in_a_stations_database_is_traced(plant: Path, why: Why, tmp
     ]
     database["results"].insert_all(rows)
     database.close()
+    (tmp_path / "manifests").mkdir()
+    loads = [{"artefact": "fp32.onnx", "at": T0}, {"artefact": "int8.onnx", "at": 4e9}]
+    (tmp_path / "manifests" / f"{registered(plant, 'v1.r1').digest}.json").write_text(json.dumps({"loads": loads}))
     asked = lambda number: why(plant, number, "--station-db", tmp_path / "agent.sqlite", "--station", "s1")  # noqa: E731
     code, said = asked(1)
     assert code == 0 and "decision 1 of s1" in said and "this very image was learnt from" in said, "it was kept as x1"
     code, said = asked(2)
     assert code == 0 and "the cloud did not keep this frame" in said and "trained in v1.r1" in said
+    told = json.loads(why(plant, 2, "--station-db", tmp_path / "agent.sqlite", "--json")[1])
+    assert told["decision"]["artefact"] == "fp32.onnx", "what it had loaded by then"
     code, said = asked(3)
     assert code == 0 and "REVIEW: no label, late" in said and "no model decided this" in said
     assert asked(9)[0] == 1 and "keeps no decision 9" in asked(9)[1]
@@ -245,6 +252,21 @@ def damage_recipe(home: Path) -> None:
     file.write_text(file.read_text().replace('"epochs": 7', '"epochs": 8'))
 
 
+def damage_code(home: Path) -> None:
+    file = home / "runs" / "v1.r1" / "run.json"
+    file.write_text(file.read_text().replace("plumbline-edge 0.1", "plumbline-edge 0.2"))
+
+
+def damage_parent(home: Path) -> None:
+    top = RunFolder(home / "runs" / "v1.r1")
+    top.save_info(msgspec.structs.replace(top.info(), parent=f"{home}/elsewhere"))
+
+
+def damage_labels(home: Path) -> None:
+    with closing(sqlite3.connect(home / "cloud.db")) as connection, connection:
+        connection.execute("UPDATE labels SET label = 'good' WHERE sample = 'x1'")
+
+
 def damage_bundle(home: Path) -> None:
     digest = registered(home, "v1.r1").digest
     path = Registry(home / "registry").blobs.path(digest)
@@ -259,6 +281,9 @@ def damage_bundle(home: Path) -> None:
         (damage_gate, "gate.json of the run"),
         (damage_artefact, "fp32.onnx of the run"),
         (damage_recipe, "recipe"),
+        (damage_code, "code of the run"),
+        (damage_parent, "parent of the run"),
+        (damage_labels, "what people say of the frame"),
     ],
 )
 def test_what_was_changed_since_does_not_match_and_is_named(
@@ -266,7 +291,18 @@ def test_what_was_changed_since_does_not_match_and_is_named(
 ) -> None:
     damage(home)
     code, said = why(home, "x1")
-    assert code == 3 and f"DOES NOT MATCH: {what}: on record" in said and "verified: 7 of 8" in said
+    assert code == 3 and f"DOES NOT MATCH: {what}: on record" in said and said.count("DOES NOT MATCH") == 1
+
+
+def test_a_parent_is_held_against_its_own_bundle(home: Path, why: Why) -> None:
+    top, parent = RunFolder(home / "runs" / "v1.r1"), RunFolder(home / "runs" / "v1")
+    top.save_info(msgspec.structs.replace(top.info(), parent=str(parent.root)))
+    forged = tuple(msgspec.structs.replace(e, labeller="nobody") for e in parent.dataset().entries)
+    parent.save_dataset(msgspec.structs.replace(parent.dataset(), entries=forged))
+    digest = hashlib.sha256(msgspec.json.encode(forged)).hexdigest()
+    parent.save_info(msgspec.structs.replace(parent.info(), dataset_sha256=digest))
+    code, said = why(home, "--version", "v1.r1")
+    assert code == 3 and "DOES NOT MATCH: v1: dataset of the bundle" in said
 
 
 def test_a_damaged_bundle_does_not_match_and_the_run_is_told_all_the_same(home: Path, why: Why) -> None:
@@ -308,7 +344,8 @@ def test_where_the_chain_breaks_is_said_and_the_rest_is_told(home: Path, why: Wh
     run.save_info(msgspec.structs.replace(run.info(), parent=str(parent)))
     code, said = why(home, "x1")
     assert (
-        code == 0
+        code == 3
+        and "DOES NOT MATCH: parent of the run" in said
         and f"not known: moved: the run folder is gone: {parent}" in said
         and "parent moved: its run is gone" in said
     )

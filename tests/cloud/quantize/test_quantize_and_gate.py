@@ -556,7 +556,9 @@ def test_int8_that_falls_short_is_searched_and_trained_before_it_is_given_up(run
     report = quantize_run(job, EvenClock(), said.append)
     assert {"exclude nodes", "train for int8"} <= {each.stage for each in said}
     assert report.ships == "fp32.onnx" and not report.artefacts[1].passes
-    assert any("no nodes whose exclusion loses at most -0.5 were found" in each for each in report.warnings), report.warnings
+    assert any("no nodes whose exclusion loses at most -0.5 were found" in each for each in report.warnings), (
+        report.warnings
+    )
     trained_on = report.artefacts[1].qat_steps == 4
     assert trained_on or any("4 steps of quantization-aware training made it no better" in w for w in report.warnings)
 

@@ -22,6 +22,7 @@ from cloud.retrain.layouts.found import Runs, read_time, write_time
 from cloud.retrain.masks import draw, runs_of
 from cloud.retrain.run_folder import DatasetEntry, DatasetManifest, Split
 from contract.errors import BadDataset, InvalidConfig
+from contract.manifest import Label, LabelKind
 from tests.cloud.retrain.layout_files import PX
 from tests.cloud.retrain.pictures import LABELS, picture
 
@@ -120,9 +121,21 @@ def test_export_overwrites_nothing_and_copies_no_changed_image(rich: DatasetMani
     first = msgspec.structs.replace(rich.entries[0], sha256="0" * 64)
     with pytest.raises(BadDataset, match="has changed"):
         export_dataset(msgspec.structs.replace(rich, entries=(first,)), "csv", tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == [], "nothing that looks like a dataset"
     with pytest.raises(InvalidConfig, match="is no format"):
         export_dataset(rich, "xml", tmp_path / "out2")
     assert set(FORMATS) == {"folders", "csv", "yolo", "coco", "labelstudio"}
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "a/b", "a\\b", ".", "CON", "nul.txt", "a\nb", "a\0b", "a ", "a.", "", "SCRATCH", "x" * 300]
+)
+def test_a_label_that_is_no_folders_name_is_written_into_none(name: str, rich: DatasetManifest, tmp_path: Path) -> None:
+    entries = tuple(msgspec.structs.replace(e, label="scratch", also=()) for e in rich.entries)
+    labels = (*rich.labels, Label(name, LabelKind.DEFECT))
+    with pytest.raises(BadDataset, match="cannot be a folder's name"):
+        export_dataset(msgspec.structs.replace(rich, entries=entries, labels=labels), "folders", tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 _text = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), max_size=12)

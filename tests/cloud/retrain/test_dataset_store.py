@@ -83,6 +83,28 @@ def test_a_damaged_dataset_is_named(manifest: DatasetManifest, tmp_path: Path) -
         open_dataset("tiles", tmp_path)
 
 
+def test_a_dataset_whose_content_is_no_longer_its_name_is_refused(manifest: DatasetManifest, tmp_path: Path) -> None:
+    path = save_dataset(tmp_path, manifest).path
+    path.write_bytes(path.read_bytes().replace(b'"stain"', b'"scratch"', 1))
+    for reference in ("tiles", str(path)):
+        with pytest.raises(BadDataset, match="has changed since it was made"):
+            open_dataset(reference, tmp_path)
+    path.write_text('{"x":' + "[" * 100_000)
+    with pytest.raises(BadDataset, match="is no dataset"):
+        open_dataset("tiles", tmp_path)
+
+
+def test_images_may_be_links_to_where_large_data_lies(tmp_path: Path) -> None:
+    data, images = write_folders(tmp_path / "data", 4), tmp_path / "images"
+    for file in sorted(data.rglob("*.png")):
+        link = images / file.relative_to(data)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(file)
+    dataset = read_dataset(FolderSource(images))
+    kept = save_dataset(tmp_path, msgspec.structs.replace(dataset.manifest(), name="t", labels=dataset.labels))
+    assert open_dataset("t", tmp_path).manifest == kept.manifest
+
+
 def test_disagreements_lie_beside_the_latest_and_go_when_they_are_settled(
     manifest: DatasetManifest, tmp_path: Path
 ) -> None:

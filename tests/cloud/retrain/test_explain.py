@@ -49,6 +49,8 @@ def test_what_speaks_for_a_stain_is_the_stain(
         ({"--label": "rust"}, "no label 'rust'"),
         ({"image": "nothing.png"}, "cannot read"),
         ({"run": "nowhere"}, "run.json is not there"),
+        ({"out": "why.json"}, "is no .png"),
+        ({"out": "part.png"}, "is the image itself"),
     ],
 )
 def test_what_cannot_be_explained_is_one_line(
@@ -56,7 +58,12 @@ def test_what_cannot_be_explained_is_one_line(
 ) -> None:
     Image.fromarray(picture("stain", 77)).save(tmp_path / "part.png")
     folder = str(tmp_path / change["run"]) if "run" in change else str(run.root)
-    asked = [folder, str(tmp_path / change.get("image", "part.png")), "--out", str(tmp_path / "o.png")]
+    asked = [
+        folder,
+        str(tmp_path / change.get("image", "part.png")),
+        "--out",
+        str(tmp_path / change.get("out", "o.png")),
+    ]
     for name in ("--label",):
         asked += [name, change[name]] if name in change else []
     assert main(["explain", *asked]) == 1

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from cloud.retrain.dataset import FolderSource, read_dataset
-from contract.errors import BadDataset
+from cloud.retrain.images import load_image
+from cloud.retrain.layouts.yolo import find_yolo
+from contract.errors import BadDataset, BadImage
 from tests.cloud.retrain.layout_files import PX, coco_content, write_pictures, write_table, write_yolo_files
 from tests.cloud.retrain.pictures import LABELS, write_folders
 
@@ -144,6 +147,30 @@ def test_broken_json_is_a_plain_error(layout: str, text: str, tmp_path: Path) ->
     (tmp_path / "d" / "x.json").write_text(text)
     with pytest.raises(BadDataset, match=r"x\.json is no"):
         read_dataset(FolderSource(tmp_path / "d", layout=layout))
+
+
+def test_what_yaml_can_do_with_few_lines_is_not_done(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    lines = [
+        "a0: &a0 [x, x]",
+        *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 40)),
+        "names: [*a39]",
+    ]
+    (tmp_path / "data.yaml").write_text("\n".join(lines))
+    with pytest.raises(BadDataset, match="names no classes"):
+        find_yolo(FolderSource(tmp_path, "yolo"))
+    (tmp_path / "data.yaml").write_text("names: {0: no, 1: 07}")
+    Image.new("L", (8, 8)).save(tmp_path / "images" / "a.png")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "a.txt").write_text("0 .5 .5 .1 .1\n1 .5 .5 .1 .1")
+    assert find_yolo(FolderSource(tmp_path, "yolo")).found[0].labels == ("no", "07")
+
+
+def test_an_image_is_never_run_as_a_program(tmp_path: Path) -> None:
+    file = tmp_path / "a.png"
+    Image.new("RGB", (8, 8)).save(file, "EPS")
+    with pytest.raises(BadImage, match="it is no readable image"):
+        load_image(file)
 
 
 def test_a_file_whose_name_is_no_text_is_named_in_a_way_that_can_be_shown(tmp_path: Path) -> None:

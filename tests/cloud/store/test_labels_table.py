@@ -42,7 +42,7 @@ def test_two_who_disagree_void_the_truth_and_a_third_gives_it_back(kept: Tables)
     found = samples.get("x1")
     assert (found.truth, found.labeller, found.labelled_at) == (None, None, None)
     assert samples.labelled("s1", "") == [] == samples.audited("s1", "", "d" * 64, 0.0, 9)
-    assert samples.labelled_since(0.0) == {("s1", ""): (2, T0 + 21)}, "what rested on the first is to be judged anew"
+    assert samples.labelled_since(0) == {("s1", ""): (2, 2)}, "what rested on the first is to be judged anew"
     assert samples.counts() == (4, 0) and samples.disputed() == 1
     assert [(s.sample, s.again) for s in samples.waiting(9)] == [("x0", ""), ("x1", "disputed"), ("x2", ""), ("x3", "")]
     assert [names(samples, who) for who in ("ann", "bob")] == [["x0", "x2", "x3"]] * 2, "neither sees it again"

@@ -79,13 +79,13 @@ def test_the_queue_shows_the_oldest_request_first_up_to_the_limit(kept: Tables) 
     assert [s.sample for s in kept.samples.waiting(2)] == ["x3", "x1"]
 
 
-def test_labels_are_counted_by_camera_from_a_moment_on(kept: Tables) -> None:
-    assert kept.samples.labelled_since(0.0) == {}
-    kept.samples.label("x1", "good", "eva", T0 + 1)
+def test_labels_are_counted_by_camera_in_the_order_in_which_they_came(kept: Tables) -> None:
+    assert kept.samples.labelled_since(0) == {}
+    kept.samples.label("x1", "good", "eva", T0 + 1e9)
     kept.samples.label("x2", "good", "eva", T0 + 2)
-    kept.samples.label("y0", "good", "eva", T0 + 3)
-    assert kept.samples.labelled_since(0.0) == {("s1", ""): (2, T0 + 2), ("s2", ""): (1, T0 + 3)}
-    assert kept.samples.labelled_since(T0 + 2) == {("s1", ""): (1, T0 + 2), ("s2", ""): (1, T0 + 3)}
+    kept.samples.label("y0", "good", "eva", T0 - 1e6)
+    assert kept.samples.labelled_since(0) == {("s1", ""): (2, 2), ("s2", ""): (1, 3)}
+    assert kept.samples.labelled_since(1) == {("s1", ""): (1, 2), ("s2", ""): (1, 3)}
 
 
 def test_audit_labels_are_those_of_one_camera_bundle_and_time(kept: Tables) -> None:
