@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cloud.commands.output import Subparsers, print_json, print_table
+from contract.manifest import LabelKind
 
 if TYPE_CHECKING:
     from cloud.retrain.dataset_diff import Change
     from cloud.retrain.dataset_summary import DatasetSummary
+    from cloud.retrain.run_folder import DatasetManifest
 
 EXIT_DIFFERENT = 3
 _EPILOG = """example: plumbline-cloud dataset make images --layout coco --name tiles
@@ -273,4 +276,22 @@ def run_export(args: argparse.Namespace) -> int:
         print_json({"images": count, "format": args.format, "out": args.out, "dataset": stored.id})
     else:
         print(f"wrote {count} images in layout '{args.format}' to {args.out}")
+    for note in _left_out(stored.manifest, args.format):
+        print(f"note: {note}", file=sys.stderr)
     return 0
+
+
+def _left_out(manifest: DatasetManifest, form: str) -> list[str]:
+    """Return what a form cannot say of a dataset and csv can, in words."""
+    notes = []
+    masks = sum(bool(e.mask) for e in manifest.entries)
+    if masks and form in ("folders", "labelstudio"):
+        notes.append(f"layout '{form}' leaves {masks} masks out; csv carries them")
+    if masks and form == "yolo":
+        notes.append(f"layout 'yolo' makes boxes of {masks} masks; csv and coco keep their shape")
+    good = [label.name for label in manifest.labels if label.kind is LabelKind.GOOD]
+    if form in ("yolo", "coco") and good and good != ["good"]:
+        notes.append(
+            f"layout '{form}' marks nothing on good images: to read them back, add --background {shlex.quote(good[0])}"
+        )
+    return notes

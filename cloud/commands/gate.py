@@ -80,9 +80,10 @@ def run(args: argparse.Namespace) -> int:
     if report.passed:
         if not args.json:
             print("the gate is passed")
+            print(f"next: plumbline-cloud release {args.run_folder} --version VERSION --config CLOUD.TOML")
         return 0
-    failed = "; ".join(f"{check.name}: {check.sentence}" for check in report.failures())
-    print(f"the gate failed: {failed}", file=sys.stderr)
+    failed = ", ".join(check.name for check in report.failures())
+    print(f"the gate failed: {failed}; {page} shows it", file=sys.stderr)
     return EXIT_FAILED
 
 

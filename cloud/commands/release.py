@@ -71,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
         print("next, to see whose and what to run: plumbline-cloud keys pending")
     else:
         print(f"released {released.version}: bundle {released.digest[:12]}, {released.size_bytes} bytes", flush=True)
+        command = f"plumbline-cloud rollout start --version {released.version} --wait --config {args.config}"
+        print(f"next: {command}", flush=True)
     if not staged:
         mirror_beside(settings)
     return 0

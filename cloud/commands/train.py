@@ -216,7 +216,18 @@ def run(args: argparse.Namespace) -> int:
     if args.parent:
         given = frozenset(name for name in ("model", "width", "head") if getattr(args, name) is not None)
         recipe_of_child(job.recipe, RunFolder(Path(args.parent)).info().recipe, given)
-    info = launch(job, _launch_options(args), show_progress)
+    run = RunFolder(Path(args.out))
+    if run.checkpoint.is_file() and not run.is_trained() and not args.resume:
+        print(
+            f"warning: {args.out} keeps a run that was stopped, and this one replaces it; --resume goes on",
+            file=sys.stderr,
+        )
+    try:
+        info = launch(job, _launch_options(args), show_progress)
+    except KeyboardInterrupt:
+        if run.checkpoint.is_file():
+            print(f"stopped; {args.out} keeps how far it got: repeat the command with --resume", file=sys.stderr)
+        raise
     for warning in info.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     figures = info.figures

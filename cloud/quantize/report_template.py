@@ -35,6 +35,17 @@ td.check { min-width: 11em; font-weight: 600; }
 svg { max-width: 100%; height: auto; display: block; font-family: inherit; }
 p.small { color: var(--soft); font-size: 13px; margin: 10px 0 0; }
 code { font: 13px ui-monospace, Menlo, Consolas, monospace; overflow-wrap: anywhere; }
+@media (max-width: 640px) {
+  main { padding: 16px 10px 40px; }
+  section { padding: 14px 12px; overflow-x: auto; }
+  .pair { grid-template-columns: minmax(0, 1fr); }
+  th, td { padding: 6px; overflow-wrap: normal; }
+  td.check { min-width: 0; }
+  .checks tr, .checks td { display: block; border: 0; padding: 0 4px; }
+  .checks tr { border-bottom: 1px solid var(--line); padding: 8px 0; }
+  .checks tr:first-child { display: none; }
+  .checks td { overflow-wrap: anywhere; }
+}
 @media print {
   body { background: #fff; font-size: 12px; -webkit-print-color-adjust: exact; print-color-adjust: exact; }
   main { max-width: none; padding: 0; }
@@ -63,7 +74,7 @@ code { font: 13px ui-monospace, Menlo, Consolas, monospace; overflow-wrap: anywh
 
 <section>
 <h2>Checks</h2>
-<table>
+<table class="checks">
 <tr><th></th><th>check</th><th>what was found</th></tr>
 {% for check in report.checks %}
 <tr{% if not check.passed %} class="failed"{% endif %}>

@@ -76,7 +76,8 @@ def _training(run: RunFolder, info: RunInfo) -> TrainingNote:
     entries = run.dataset().entries
     train = Counter(entry.label for entry in entries if entry.split is Split.TRAIN)
     held = Counter(entry.label for entry in entries if entry.split in (Split.HOLDOUT, Split.DRIFT))
-    recipe = ", ".join(f"{name} {value}" for name, value in msgspec.structs.asdict(info.recipe).items())
+    settings = msgspec.to_builtins(info.recipe)
+    recipe = ", ".join(f"{name} {value}" for name, value in settings.items())
     return TrainingNote(
         images=tuple((label.name, train[label.name], held[label.name]) for label in info.labels),
         labellers=len({entry.labeller for entry in entries}),

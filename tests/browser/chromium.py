@@ -48,6 +48,10 @@ class Chromium:
         self._page: ClientConnection = self._open.enter_context(connect(address, max_size=None, proxy=None))
         for domain in ("Page", "Runtime", "Log"):
             self._call(f"{domain}.enable")
+        self.resize(width, height)
+
+    def resize(self, width: int, height: int) -> None:
+        """Give the page another size, in pixels."""
         self._call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
 
     def close(self) -> None:

@@ -56,3 +56,16 @@ def test_labels_that_would_run_are_words(browser: Chromium, tmp_path: Path) -> N
     assert browser.run("window.hit === undefined && document.querySelectorAll('script, img').length === 0")
     assert browser.run("document.documentElement.scrollWidth") <= 1280
     assert browser.said == []
+
+
+def test_on_a_telephone_no_column_is_a_letter_wide(browser: Chromium, tmp_path: Path) -> None:
+    browser.resize(400, 900)
+    try:
+        _open(browser, tmp_path, page(("good", "scratch", "a_label_of_many_words")))
+        narrow = "Math.min(...[...document.querySelectorAll('td')].filter(e => e.innerText.length > 3).map(e => e.clientWidth))"
+        assert browser.run("document.documentElement.scrollWidth") <= 400
+        assert browser.run(narrow) >= 40
+        sentences = "Math.min(...[...document.querySelectorAll('.checks td:last-child')].map(e => e.clientWidth))"
+        assert browser.run(sentences) >= 250
+    finally:
+        browser.resize(1280, 900)

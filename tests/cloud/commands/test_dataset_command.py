@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -104,3 +105,23 @@ def test_what_cannot_be_used_is_an_error_with_a_hint_and_leaves_nothing(cli: Cli
 def test_help_has_an_example(action: str, cli: Cli) -> None:
     code, out, _ = cli("dataset", action, "--help")
     assert code == 0 and f"example: plumbline-cloud dataset {action}" in out
+
+
+def test_an_export_says_what_it_cannot_carry(cli: Cli, tmp_path: Path) -> None:
+    root = tmp_path / "tiles"
+    for label in ("Free", "Crack"):
+        (root / label).mkdir(parents=True)
+        for number in range(8):
+            pixels = np.random.default_rng([number, len(label)]).integers(0, 255, (32, 32)).astype(np.uint8)
+            Image.fromarray(pixels).save(root / label / f"{label}{number}.jpg")
+            Image.fromarray((pixels > 128).astype(np.uint8) * 255).save(root / label / f"{label}{number}.png")
+    made = ("dataset", "make", str(root), "--suffix", "jpg", "--masks", "png", "--good", "Free", "--name", "tiles")
+    code, _, err = cli(*made)
+    assert code == 0, err
+    said = {
+        form: cli("dataset", "export", "tiles", "--format", form, "--out", form)[2]
+        for form in ("csv", "yolo", "folders")
+    }
+    assert "note:" not in said["csv"]
+    assert "makes boxes of 16 masks" in said["yolo"] and "add --background Free" in said["yolo"]
+    assert "leaves 16 masks out" in said["folders"]

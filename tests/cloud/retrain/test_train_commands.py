@@ -41,6 +41,30 @@ def test_three_commands_lead_from_images_to_a_judged_model(tmp_path: Path, capsy
     assert main(["gate", str(run), "--min-accuracy", "1.1"]) == 3
     out, err = capsys.readouterr()
     assert "FAILED  accuracy" in out and err.strip().splitlines()[-1].startswith("the gate failed: accuracy")
+    assert len(err.strip().splitlines()[-1]) < 300 and err.strip().endswith("report.html shows it")
+    assert main(["gate", str(run), *lenient]) in (0, 3)
+    out, err = capsys.readouterr()
+    assert "next: plumbline-cloud release" in out or "the gate failed" in err
+
+
+def test_a_stopped_run_is_not_replaced_without_a_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "checkpoint.pt").write_bytes(b"half done")
+    words = ["train", "--data", str(tmp_path / "nowhere"), "--out", str(tmp_path / "run")]
+    assert main(words) == 1 and "--resume goes on" in capsys.readouterr().err
+    assert main([*words, "--resume"]) == 1 and "--resume goes on" not in capsys.readouterr().err
+
+
+def test_a_run_stopped_by_ctrl_c_says_how_to_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> None:
+        (tmp_path / "checkpoint.pt").write_bytes(b"half done")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cloud.retrain.launch.launch", stopped)
+    assert main(["train", "--data", str(tmp_path), "--out", str(tmp_path)]) == 130
+    assert "repeat the command with --resume" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
