@@ -362,8 +362,7 @@ class FrameLoop:
             inclusion=keep.inclusion,
             novelty=round(novelty, 3),
         )
-        evidence = judged.evidence
-        looked = summarise(note.label, evidence) if evidence is not None else None
+        looked = summarise(*judged.evidence) if judged.evidence is not None else None
         return Sample(note, frame.pixels, looked)
 
     def _finish(self) -> None:

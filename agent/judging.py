@@ -33,8 +33,8 @@ class Judged:
     """One frame on its way down the line, with the window it belongs to.
 
     `local` is the station's own answer and `decision` the one that is given. `by` is the model that decided; it is not the
-    window's where a model beside it objected, and `seen` is then what that one saw. `evidence`: f32[h,w], where the window's model
-    saw what it predicted.
+    window's where a model beside it objected, and `seen` is then what that one saw. `evidence`: the likeliest defect's label, and
+    f32[h,w], where the window's model saw it.
     """
 
     frame: Frame
@@ -45,7 +45,7 @@ class Judged:
     stats: FrameStats | None
     by: Model | None = None
     seen: Prediction | None = None
-    evidence: NDArray[np.float32] | None = None
+    evidence: tuple[str, NDArray[np.float32]] | None = None
     fault: str = ""
     model_failed: bool = False
     asked: bool = False

@@ -47,9 +47,14 @@ class Model:
         """The thresholds that hold for this artefact's scores."""
         return self.bundle.manifest.thresholds_of(self.artefact)
 
-    def evidence(self, prediction: Prediction) -> NDArray[np.float32] | None:
-        """Return f32[h,w], where the last frame spoke for what was predicted of it; None where the model does not say."""
-        return self.runtime.activation_map(prediction.index)
+    def evidence(self, prediction: Prediction) -> tuple[str, NDArray[np.float32]] | None:
+        """Return (label, f32[h,w]): where the last frame spoke for the likeliest defect, named or not; None where it does not say.
+
+        What speaks for a good part is everywhere and shows a person nothing.
+        """
+        index = prediction.index if prediction.suspect is None else prediction.suspect
+        found = self.runtime.activation_map(index)
+        return None if found is None else (self.bundle.manifest.labels[index].name, found)
 
     def close(self) -> None:
         """Free the model's memory."""

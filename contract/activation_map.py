@@ -1,4 +1,4 @@
-"""Where a model looked: how much each place of an image spoke for the label that it named, coarse and small.
+"""Where a model looked: how much each place of an image spoke for the likeliest defect, coarse and small.
 
 It lies in the kept image's file, as text that any PNG reader finds, so it leaves a station only with that image (P8).
 Source: Zhou et al. 2016, "Learning Deep Features for Discriminative Localization" (class activation maps).
@@ -46,7 +46,8 @@ def summarise(label: str, evidence: NDArray[np.float32]) -> ActivationMap | None
     largest = float(evidence.max())
     if largest <= 0.0:
         return None
-    values = np.clip(np.rint(evidence * (255.0 / largest)), 0, 255).astype(np.uint8)
+    # f64: 255 over the tiniest f32 is none.
+    values = np.clip(np.rint(evidence.astype(np.float64) * (255.0 / largest)), 0, 255).astype(np.uint8)
     return ActivationMap(label, values.shape[0], values.shape[1], values.tobytes())
 
 

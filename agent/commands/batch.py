@@ -122,8 +122,9 @@ class Judge:
         from contract.activation_map import summarise
         from contract.overlay import overlay
 
-        evidence = self._runtime.activation_map(prediction.index)
-        looked = summarise(prediction.label.name, evidence) if evidence is not None else None
+        index = prediction.index if prediction.suspect is None else prediction.suspect
+        evidence = self._runtime.activation_map(index)
+        looked = summarise(self._manifest.labels[index].name, evidence) if evidence is not None else None
         if looked is None:
             return
         try:

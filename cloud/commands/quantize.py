@@ -110,6 +110,8 @@ def run(args: argparse.Namespace) -> int:
     print_table(COLUMNS, [artefact_row(each) for each in rows])
     if debug is not None:
         print_table(DEBUG_COLUMNS, [tensor_row(each) for each in debug.tensors])
+    if any(each.scheme == "s8s8" for each in rows):
+        print("s8s8 is for TensorRT: no CPU should run it, and its time here says nothing")
     for warning in report.warnings:
         print(f"warning: {warning}")
     print(f"{report.ships} ships; pass at {report.thresholds.pass_at:g}: {report.thresholds.method}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cloud.commands.output import Subparsers, print_json
+from contract.errors import InvalidConfig
 
 if TYPE_CHECKING:
     from cloud.retrain.launchers.options import LaunchOptions
@@ -218,9 +219,8 @@ def run(args: argparse.Namespace) -> int:
         recipe_of_child(job.recipe, RunFolder(Path(args.parent)).info().recipe, given)
     run = RunFolder(Path(args.out))
     if run.checkpoint.is_file() and not run.is_trained() and not args.resume:
-        print(
-            f"warning: {args.out} keeps a run that was stopped, and this one replaces it; --resume goes on",
-            file=sys.stderr,
+        raise InvalidConfig(
+            f"{args.out} keeps a run that was stopped", hint="--resume goes on; to begin anew remove it"
         )
     try:
         info = launch(job, _launch_options(args), show_progress)

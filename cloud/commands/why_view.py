@@ -111,7 +111,8 @@ def _runs(told: dict[str, Any]) -> Iterator[str]:
             recipe = info["recipe"]
             shown = ("model", "width", "epochs", "batch_size", "learning_rate", "head")
             yield f"  recipe: {', '.join(f'{name} {recipe[name]}' for name in shown if name in recipe)}"
-        yield f"  dataset {info['dataset_sha256'][:12]}: {total} images, {len(run['reviewed'])} reviewed"
+        named = f"{info['dataset']}, " if info.get("dataset") else ""
+        yield f"  dataset {named}{info['dataset_sha256'][:12]}: {total} images, {len(run['reviewed'])} reviewed"
         if number == 0:
             yield from (f"    {line}" for line in splits)
             yield f"  labelled by {_some([_labeller(note) for note in run['labellers']])}"

@@ -127,7 +127,7 @@ def _thresholds(quantized: QuantizeReport) -> list[tuple[str, str, str, str]]:
 
 def _lineage(info: RunInfo) -> list[tuple[str, str]]:
     rows = [
-        ("dataset", info.dataset_sha256),
+        ("dataset", f"{info.dataset_sha256} ({info.dataset})" if info.dataset else info.dataset_sha256),
         ("parent", PurePath(info.parent).name if info.parent else "none: trained from scratch"),
         ("code", info.code),
         ("seed", str(info.seed)),

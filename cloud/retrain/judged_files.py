@@ -69,6 +69,6 @@ def raw_hash(file: Path, key: str) -> str:
     """Return the SHA-256 of what a JSON file holds under `key`, written as when it was made: without what was added since."""
     try:
         value: Any = msgspec.json.decode(file.read_bytes())[key]
-    except (OSError, msgspec.DecodeError, LookupError, TypeError) as error:
+    except (OSError, msgspec.DecodeError, LookupError, TypeError, RecursionError) as error:
         return f"not readable: {error}"
     return hashlib.sha256(msgspec.json.encode(value)).hexdigest()

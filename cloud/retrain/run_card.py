@@ -82,7 +82,7 @@ def _training(run: RunFolder, info: RunInfo) -> TrainingNote:
         images=tuple((label.name, train[label.name], held[label.name]) for label in info.labels),
         labellers=len({entry.labeller for entry in entries}),
         audited_images=sum(entry.audit for entry in entries),
-        dataset_sha256=info.dataset_sha256,
+        dataset_sha256=f"{info.dataset_sha256} ({info.dataset})" if info.dataset else info.dataset_sha256,
         recipe=f"{recipe}; {info.figures.steps} steps, seed {info.seed}, {info.figures.parameters} parameters",
         reviewed_images=info.figures.reviewed_images,
         warnings=info.warnings,

@@ -25,6 +25,7 @@ from cloud.retrain.answers import answers_of
 from cloud.retrain.batches import BatchPlan
 from cloud.retrain.camera_change import CameraChange
 from cloud.retrain.dataset import Dataset
+from cloud.retrain.dataset_store import DEFAULT_FOLDER, open_dataset
 from cloud.retrain.evaluation import Evaluation, HeldImages, evaluate
 from cloud.retrain.export import EMBEDDING_NAME, MAP_NAME, check_exports, export_onnx
 from cloud.retrain.feed import Feed
@@ -255,6 +256,7 @@ class _Finish:
                 embedding=EMBEDDING_NAME if EMBEDDING_NAME in names else "",
                 activation_map=MAP_NAME if MAP_NAME in names else "",
                 teacher=job.teacher or "",
+                dataset=_named(job),
             )
         )
         return figures
@@ -262,6 +264,13 @@ class _Finish:
 
 def _digest(dataset: Dataset) -> str:
     return hashlib.sha256(msgspec.json.encode(dataset.manifest().entries)).hexdigest()
+
+
+def _named(job: TrainJob) -> str:
+    if job.dataset is None:
+        return ""
+    stored = open_dataset(job.dataset, Path(DEFAULT_FOLDER))
+    return f"{stored.manifest.name}@{stored.id}"
 
 
 def _shown(accuracy: float | None) -> str:

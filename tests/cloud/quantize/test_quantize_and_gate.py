@@ -511,7 +511,7 @@ def test_torch_full_precision_and_int8_answer_golden_inputs_alike(every: RunFold
     assert np.abs(ArtefactRunner(every.fp32, info.preprocess).scores(list(pixels)) - trained).max() <= 1e-3
     for file in ("int8.onnx", "int8.s8s8.onnx", "fp16.onnx"):
         scores = ArtefactRunner(every.root / file, info.preprocess).scores(list(pixels))
-        assert np.abs(scores - trained).max() <= 0.05 * np.ptp(trained)
+        assert np.abs(scores - trained).max() <= 0.1 * np.ptp(trained)
         assert np.array_equal(scores.argmax(1), trained.argmax(1))
 
 
