@@ -14,7 +14,7 @@ from contract.manifest import LabelKind
 if TYPE_CHECKING:
     from cloud.retrain.dataset_diff import Change
     from cloud.retrain.dataset_summary import DatasetSummary
-    from cloud.retrain.run_folder import DatasetManifest
+    from cloud.retrain.run_records import DatasetManifest
 
 EXIT_DIFFERENT = 3
 _EPILOG = """example: plumbline-cloud dataset make images --layout coco --name tiles

@@ -8,7 +8,7 @@ import msgspec
 
 from cloud.quantize.debug_report import DebugReport, TensorError
 from cloud.quantize.tflite_export import TfliteReport
-from cloud.retrain.run_folder import ArtefactFigures, QuantizeReport
+from cloud.retrain.run_records import ArtefactFigures, QuantizeReport
 
 COLUMNS = (
     "artefact",

@@ -171,7 +171,8 @@ def run(args: argparse.Namespace) -> int:
     from cloud.retrain.launch import launch
     from cloud.retrain.parent_recipe import recipe_of_child
     from cloud.retrain.progress import show_progress
-    from cloud.retrain.run_folder import Head, RunFolder
+    from cloud.retrain.run_folder import RunFolder
+    from cloud.retrain.run_records import Head
 
     job = TrainJob(
         out=args.out,

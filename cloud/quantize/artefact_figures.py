@@ -16,7 +16,7 @@ from cloud.quantize.slices import Slices
 from cloud.quantize.temperature import Fit, calibration_error, fit_temperature, write_temperature
 from cloud.quantize.thresholds import choose_thresholds
 from cloud.registry.blobs import sha256_of
-from cloud.retrain.run_folder import ArtefactFigures, RunInfo
+from cloud.retrain.run_records import ArtefactFigures, RunInfo
 from contract.manifest import OutputKind, Thresholds
 
 

@@ -22,7 +22,8 @@ from cloud.retrain.export import export_onnx
 from cloud.retrain.network import good_places, network_of
 from cloud.retrain.objective import Targets
 from cloud.retrain.progress import OnProgress, Progress
-from cloud.retrain.run_folder import Head, RunFolder
+from cloud.retrain.run_folder import RunFolder
+from cloud.retrain.run_records import Head
 from cloud.retrain.tensors import scale, to_tensors
 
 _EXAMPLES = 4

@@ -32,7 +32,8 @@ from cloud.registry.blobs import sha256_of
 from cloud.retrain.dataset import Sample, reload_dataset
 from cloud.retrain.judged_files import check_dataset, judged_files
 from cloud.retrain.progress import OnProgress, Progress, ignore_progress, print_progress, run_job
-from cloud.retrain.run_folder import RunFolder, Split, publish
+from cloud.retrain.run_folder import RunFolder, publish
+from cloud.retrain.run_records import Split
 from contract.errors import BadDataset, BadModel, InvalidConfig
 
 _MISTAKES = 12

@@ -22,7 +22,7 @@ from cloud.quantize.scheme import RULES, Scheme
 from cloud.retrain.augment import flip_and_shift
 from cloud.retrain.batches import step_generator
 from cloud.retrain.objective import Targets, loss_of
-from cloud.retrain.run_folder import Recipe
+from cloud.retrain.run_records import Recipe
 from cloud.retrain.tensors import scale
 from contract.errors import BadModel
 from contract.preprocess import PreprocessSpec

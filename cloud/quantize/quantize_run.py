@@ -30,8 +30,9 @@ from cloud.quantize.sweep import Judge, Made, sweep
 from cloud.quantize.temperature import write_temperature
 from cloud.retrain.dataset import reload_dataset
 from cloud.retrain.progress import OnProgress, Progress, ignore_progress, print_progress, run_job
-from cloud.retrain.run_folder import QuantizeReport, RunFolder, RunInfo, SweepFigures, publish
+from cloud.retrain.run_folder import RunFolder, publish
 from cloud.retrain.run_output import output_of
+from cloud.retrain.run_records import QuantizeReport, RunInfo, SweepFigures
 from contract.errors import BadModel
 from contract.preprocess import preprocess
 

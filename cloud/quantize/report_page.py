@@ -16,7 +16,7 @@ from cloud.gate.scorecard import GateReport, Scorecard
 from cloud.quantize import report_charts as charts
 from cloud.quantize.report_svg import one_line
 from cloud.quantize.report_template import TEMPLATE
-from cloud.retrain.run_folder import QuantizeReport, RunInfo
+from cloud.retrain.run_records import QuantizeReport, RunInfo
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cloud.retrain.reviewed import is_reviewed
-from cloud.retrain.run_folder import DatasetEntry, Split
+from cloud.retrain.run_records import DatasetEntry, Split
 
 _EACH = 60
 

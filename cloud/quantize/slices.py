@@ -9,7 +9,7 @@ from cloud.quantize.calibration import stratified
 from cloud.quantize.measure import share_equal
 from cloud.retrain.dataset import Dataset, Sample
 from cloud.retrain.reviewed import is_reviewed
-from cloud.retrain.run_folder import Split
+from cloud.retrain.run_records import Split
 from contract.decode import softmax
 from contract.errors import BadDataset
 from contract.manifest import Label, LabelKind, OutputKind

@@ -19,7 +19,7 @@ from cloud.quantize.measure import share_equal
 from cloud.quantize.ranges import Calibration, measure_ranges
 from cloud.quantize.slices import Slices
 from cloud.retrain.progress import OnProgress, Progress
-from cloud.retrain.run_folder import SweepFigures
+from cloud.retrain.run_records import SweepFigures
 from contract.errors import BadModel
 from contract.preprocess import PreprocessSpec
 

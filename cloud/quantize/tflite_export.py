@@ -34,7 +34,8 @@ from cloud.registry.blobs import sha256_of
 from cloud.retrain.dataset import Dataset, Sample, reload_dataset
 from cloud.retrain.job import write_job
 from cloud.retrain.progress import OnProgress, Progress, ignore_progress, print_progress, run_job
-from cloud.retrain.run_folder import ArtefactFigures, Head, RunFolder, Split, publish
+from cloud.retrain.run_folder import RunFolder, publish
+from cloud.retrain.run_records import ArtefactFigures, Head, Split
 from contract.decode import softmax
 from contract.errors import BadModel, InvalidConfig, TransientError
 from contract.manifest import Thresholds

@@ -8,7 +8,7 @@ import torch
 
 from cloud.retrain.augment import Moves, move
 from cloud.retrain.objective import Targets
-from cloud.retrain.run_folder import Head
+from cloud.retrain.run_records import Head
 from cloud.retrain.tensors import ImageTensors
 
 

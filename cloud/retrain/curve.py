@@ -14,7 +14,8 @@ from cloud.quantize.job import QuantizeJob
 from cloud.retrain.job import TrainJob, make_folder
 from cloud.retrain.launch import launch_local, launch_quantize
 from cloud.retrain.progress import OnProgress, Progress, ignore_progress
-from cloud.retrain.run_folder import QuantizeReport, RunFolder, RunInfo, publish
+from cloud.retrain.run_folder import RunFolder, publish
+from cloud.retrain.run_records import QuantizeReport, RunInfo
 from contract.errors import InvalidConfig, StorageFull
 
 CURVE_NAME = "curve.json"

@@ -18,7 +18,7 @@ from cloud.retrain.layouts.registry import LAYOUTS, find_images, layout_hint
 from cloud.retrain.masks import MaskFile
 from cloud.retrain.near_duplicates import find_alike, group_alike
 from cloud.retrain.progress import OnProgress, ignore_progress
-from cloud.retrain.run_folder import DatasetEntry, DatasetManifest, Split
+from cloud.retrain.run_records import DatasetEntry, DatasetManifest, Split
 from cloud.retrain.samples import HELD_BYTES, PixelStore, Sample
 from cloud.retrain.splits import given_splits, rarest_label_of, split_parts, strictest_splits
 from contract.errors import BadDataset, BadImage

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from cloud.retrain.run_folder import DatasetEntry, DatasetManifest
+from cloud.retrain.run_records import DatasetEntry, DatasetManifest
 
 
 class Change(msgspec.Struct, frozen=True):

@@ -22,7 +22,7 @@ from cloud.retrain.layouts.labelstudio import write_labelstudio
 from cloud.retrain.layouts.yolo import write_yolo
 from cloud.retrain.masks import MaskFile, runs_of
 from cloud.retrain.progress import OnProgress, Progress, ignore_progress
-from cloud.retrain.run_folder import DatasetEntry, DatasetManifest
+from cloud.retrain.run_records import DatasetEntry, DatasetManifest
 from contract.errors import BadDataset, BadImage, InvalidConfig
 from contract.manifest import LabelKind
 

@@ -19,7 +19,8 @@ import msgspec
 
 from cloud.retrain.disagreements import DISAGREEMENTS_FILE, Disagreement, save_disagreements
 from cloud.retrain.layouts.found import check_inside
-from cloud.retrain.run_folder import DatasetManifest, publish
+from cloud.retrain.run_folder import publish
+from cloud.retrain.run_records import DatasetManifest
 from contract.errors import BadDataset, InvalidConfig, NotFound
 
 DEFAULT_FOLDER = "datasets"

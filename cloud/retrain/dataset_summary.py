@@ -7,7 +7,7 @@ from collections import Counter
 import msgspec
 
 from cloud.retrain.dataset_store import StoredDataset
-from cloud.retrain.run_folder import DatasetEntry, Split
+from cloud.retrain.run_records import DatasetEntry, Split
 
 
 class DatasetSummary(msgspec.Struct, frozen=True):

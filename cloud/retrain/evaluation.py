@@ -10,7 +10,7 @@ from torch import nn
 from cloud.retrain.answers import Answers
 from cloud.retrain.objective import loss_of, right_of
 from cloud.retrain.place import Place
-from cloud.retrain.run_folder import Recipe
+from cloud.retrain.run_records import Recipe
 from cloud.retrain.tensors import ImageTensors, scale
 from contract.preprocess import PreprocessSpec
 

@@ -22,7 +22,8 @@ from torch.nn import functional
 from cloud.retrain.images import load_image
 from cloud.retrain.network import network_of
 from cloud.retrain.progress import OnProgress, Progress, ignore_progress, print_progress, run_job
-from cloud.retrain.run_folder import Head, RunFolder, publish
+from cloud.retrain.run_folder import RunFolder, publish
+from cloud.retrain.run_records import Head
 from contract.activation_map import ActivationMap, summarise
 from contract.errors import BadModel, InvalidConfig
 from contract.overlay import overlay

@@ -12,7 +12,7 @@ from cloud.retrain.batches import BatchPlan, step_generator
 from cloud.retrain.camera_change import CameraChange, change_images
 from cloud.retrain.objective import Targets
 from cloud.retrain.place import Place
-from cloud.retrain.run_folder import Recipe
+from cloud.retrain.run_records import Recipe
 from cloud.retrain.tensors import ImageTensors, scale
 from contract.preprocess import PreprocessSpec
 

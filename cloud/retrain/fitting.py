@@ -30,7 +30,8 @@ from cloud.retrain.metrics_log import Metric, MetricsLog
 from cloud.retrain.pace import Pace
 from cloud.retrain.place import Place
 from cloud.retrain.progress import OnProgress, Progress
-from cloud.retrain.run_folder import Head, Recipe, RunFolder
+from cloud.retrain.run_folder import RunFolder
+from cloud.retrain.run_records import Head, Recipe
 from cloud.retrain.teacher import Teacher
 from cloud.retrain.train_step import Gradients
 

@@ -13,7 +13,8 @@ from cloud.retrain.job import TrainJob
 from cloud.retrain.layouts.found import read_exclude
 from cloud.retrain.parent_recipe import recipe_of_child
 from cloud.retrain.reviewed import add_reviewed, is_reviewed
-from cloud.retrain.run_folder import Head, RunFolder, RunInfo, Split
+from cloud.retrain.run_folder import RunFolder
+from cloud.retrain.run_records import Head, RunInfo, Split
 from cloud.retrain.splits import with_known_splits
 from cloud.retrain.tensors import choose_spec, native_px
 from contract.errors import BadDataset, InvalidConfig

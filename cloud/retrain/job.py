@@ -7,7 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from cloud.retrain.run_folder import Recipe, publish
+from cloud.retrain.run_folder import publish
+from cloud.retrain.run_records import Recipe
 from contract.errors import InvalidConfig
 from contract.manifest import MAX_INPUT_PX
 

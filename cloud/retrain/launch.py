@@ -18,7 +18,8 @@ from cloud.retrain.launchers.child import run_child
 from cloud.retrain.launchers.options import LaunchKind, LaunchOptions, count_gpus
 from cloud.retrain.launchers.torchrun import explain_torchrun, torchrun_command
 from cloud.retrain.progress import OnProgress, ignore_progress
-from cloud.retrain.run_folder import QuantizeReport, RunFolder, RunInfo
+from cloud.retrain.run_folder import RunFolder
+from cloud.retrain.run_records import QuantizeReport, RunInfo
 from contract.errors import InvalidConfig
 
 

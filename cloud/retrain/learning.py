@@ -14,7 +14,7 @@ from cloud.retrain.evaluation import Evaluation
 from cloud.retrain.objective import Targets
 from cloud.retrain.parent_pull import ParentPull
 from cloud.retrain.rate_schedule import make_schedule
-from cloud.retrain.run_folder import Recipe
+from cloud.retrain.run_records import Recipe
 from cloud.retrain.train_step import Gradients
 from cloud.retrain.weight_average import WeightAverage
 

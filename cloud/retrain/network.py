@@ -10,7 +10,8 @@ from cloud.retrain.checkpoint import read_weights, restore
 from cloud.retrain.models.build import build_model
 from cloud.retrain.models.surface import channels_of
 from cloud.retrain.prune import prune
-from cloud.retrain.run_folder import Recipe, RunFolder
+from cloud.retrain.run_folder import RunFolder
+from cloud.retrain.run_records import Recipe
 from contract.manifest import Label, LabelKind
 from contract.preprocess import PreprocessSpec
 

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from cloud.retrain.models.output import ModelOutput
-from cloud.retrain.run_folder import Head, Recipe
+from cloud.retrain.run_records import Head, Recipe
 from contract.errors import InvalidConfig
 
 # Softens a teacher's answers so that what it thinks of the other labels is heard; Hinton et al. tried 1 to 20.

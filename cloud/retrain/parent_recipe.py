@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from cloud.retrain.run_folder import Recipe
+from cloud.retrain.run_records import Recipe
 from contract.errors import InvalidConfig
 
 _OF_THE_NETWORK = ("model", "width", "head")

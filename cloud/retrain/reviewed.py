@@ -16,7 +16,7 @@ from cloud.retrain.dataset import Dataset
 from cloud.retrain.images import load_image
 from cloud.retrain.layouts.found import LATEST_S, finite
 from cloud.retrain.near_duplicates import look_of
-from cloud.retrain.run_folder import DatasetEntry, Split
+from cloud.retrain.run_records import DatasetEntry, Split
 from cloud.retrain.samples import HELD_BYTES, PixelStore, Sample
 from cloud.retrain.splits import split_parts
 from contract.errors import BadDataset, BadImage

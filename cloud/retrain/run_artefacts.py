@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from cloud.quantize.artefact_runner import ArtefactRunner
 from cloud.quantize.scheme import RULES, Scheme
 from cloud.registry.blobs import sha256_of
-from cloud.retrain.run_folder import ArtefactFigures, QuantizeReport, RunFolder, RunInfo
+from cloud.retrain.run_folder import RunFolder
 from cloud.retrain.run_output import output_of
+from cloud.retrain.run_records import ArtefactFigures, QuantizeReport, RunInfo
 from contract.errors import BadModel, InvalidConfig
 from contract.golden_behind import first_disagreement
 from contract.manifest import Artefact, RuntimeKind

@@ -14,7 +14,8 @@ from cloud.quantize.tflite_export import load_tflite_report
 from cloud.registry.blobs import sha256_of
 from cloud.registry.bundle import BundleContent
 from cloud.registry.card_facts import ArtefactNote, CardFacts, TrainingNote
-from cloud.retrain.run_folder import ArtefactFigures, RunFolder, RunInfo, Split
+from cloud.retrain.run_folder import RunFolder
+from cloud.retrain.run_records import ArtefactFigures, RunInfo, Split
 from contract.manifest import RuntimeKind
 
 

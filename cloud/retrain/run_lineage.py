@@ -14,7 +14,8 @@ from cloud.registry.blobs import sha256_of
 from cloud.registry.lineage import Check
 from cloud.retrain.judged_files import raw_hash
 from cloud.retrain.reviewed import is_reviewed
-from cloud.retrain.run_folder import DatasetEntry, RunFolder, RunInfo
+from cloud.retrain.run_folder import RunFolder
+from cloud.retrain.run_records import DatasetEntry, RunInfo
 from contract.errors import PlumblineError
 from contract.ids import is_digest
 from contract.manifest import Lineage, Manifest

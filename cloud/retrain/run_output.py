@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cloud.retrain.run_folder import Head, RunInfo
+from cloud.retrain.run_records import Head, RunInfo
 from contract.manifest import OutputKind
 
 

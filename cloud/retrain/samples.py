@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cloud.retrain.images import load_image
 from cloud.retrain.masks import MaskFile
-from cloud.retrain.run_folder import DatasetEntry
+from cloud.retrain.run_records import DatasetEntry
 from contract.errors import BadDataset, BadImage
 
 # Datasets of less stay in memory, as decoding costs more than it saves; larger ones are read again, an image at a time.

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from cloud.retrain.run_folder import DatasetManifest, Split
+from cloud.retrain.run_records import DatasetManifest, Split
 from contract.errors import BadDataset
 
 # Of two splits that a part is known to be in, the one that keeps more from training holds.

@@ -8,7 +8,8 @@ import torch
 from torch.nn import functional
 
 from cloud.retrain.network import network_of
-from cloud.retrain.run_folder import Recipe, RunFolder
+from cloud.retrain.run_folder import RunFolder
+from cloud.retrain.run_records import Recipe
 from contract.errors import InvalidConfig
 from contract.manifest import Label
 from contract.preprocess import PreprocessSpec

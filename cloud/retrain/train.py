@@ -40,8 +40,9 @@ from cloud.retrain.parent_recipe import recipe_of_child
 from cloud.retrain.place import Place, find_place
 from cloud.retrain.progress import OnProgress, Progress, ignore_progress, print_progress, run_job
 from cloud.retrain.reviewed import is_reviewed
-from cloud.retrain.run_folder import DatasetEntry, Head, Recipe, RunFigures, RunFolder, RunInfo, Split
+from cloud.retrain.run_folder import RunFolder
 from cloud.retrain.run_lock import alone_in
+from cloud.retrain.run_records import DatasetEntry, Head, Recipe, RunFigures, RunInfo, Split
 from cloud.retrain.seen_drift import seen_changes
 from cloud.retrain.teacher import Teacher
 from cloud.retrain.tensors import ImageTensors, scale, to_tensors

@@ -10,7 +10,7 @@ from torch import nn
 
 from cloud.retrain.objective import Targets, loss_of
 from cloud.retrain.place import Place
-from cloud.retrain.run_folder import Recipe
+from cloud.retrain.run_records import Recipe
 from contract.errors import BadModel, TransientError
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from cloud.retrain.run_folder import Recipe
+from cloud.retrain.run_records import Recipe
 from scripts.benches.retrain_gate import judge, measure_trials, rates, verdict_lines
 from scripts.benches.retrain_pictures import Drift
 from scripts.benches.retrain_recovery import Effort, measure_recovery

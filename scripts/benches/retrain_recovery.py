@@ -17,7 +17,8 @@ from pathlib import Path
 import msgspec
 
 from cloud.retrain.job import TrainJob
-from cloud.retrain.run_folder import Recipe, RunFolder
+from cloud.retrain.run_folder import RunFolder
+from cloud.retrain.run_records import Recipe
 from scripts.benches.retrain_pictures import (
     Deal,
     Drift,

@@ -17,7 +17,8 @@ from cloud.quantize.artefact_runner import open_session
 from cloud.quantize.job import QuantizeJob
 from cloud.quantize.scheme import Scheme
 from cloud.retrain.job import TrainJob
-from cloud.retrain.run_folder import ArtefactFigures, Recipe, RunFolder
+from cloud.retrain.run_folder import RunFolder
+from cloud.retrain.run_records import ArtefactFigures, Recipe
 from contract.preprocess import preprocess
 from scripts.benches.retrain_pictures import Deal, Picture, deal_steel, deal_tiles, write_folders
 from scripts.benches.retrain_runs import THREADS, file_right, make_run

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cloud.retrain.images import load_image
-from cloud.retrain.run_folder import DatasetEntry, RunFolder, Split
+from cloud.retrain.run_folder import RunFolder
+from cloud.retrain.run_records import DatasetEntry, Split
 from scripts.benches.retrain_pictures import Picture, Pixels
 
 _MARK_SHARE = 0.16

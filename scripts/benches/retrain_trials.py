@@ -19,7 +19,8 @@ from cloud.quantize.gate_run import GateJob, measure
 from cloud.quantize.job import QuantizeJob
 from cloud.quantize.ranges import Calibration
 from cloud.retrain.job import TrainJob
-from cloud.retrain.run_folder import Recipe, RunFolder
+from cloud.retrain.run_folder import RunFolder
+from cloud.retrain.run_records import Recipe
 from scripts.benches.retrain_candidates import Candidate, Fault
 from scripts.benches.retrain_pictures import Deal, Picture, deal_steel, draw_labels, see, write_folders, write_reviewed
 from scripts.benches.retrain_runs import THREADS, make_run, shipped_right

@@ -27,7 +27,7 @@ from cloud.registry.tensor_table import tensors_of
 from cloud.retrain.job import TrainJob
 from cloud.retrain.launch import launch_gate, launch_local, launch_quantize
 from cloud.retrain.release_run import RunReleaser
-from cloud.retrain.run_folder import Recipe
+from cloud.retrain.run_records import Recipe
 from contract.errors import NotFound
 from contract.manifest import Artefact, Label, LabelKind, OutputKind, RuntimeKind, Thresholds
 from contract.preprocess import PreprocessSpec

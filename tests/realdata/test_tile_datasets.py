@@ -11,7 +11,7 @@ import pytest
 from cloud.retrain.dataset import Dataset, FolderSource, NearDuplicates, read_dataset
 from cloud.retrain.inputs import read_inputs
 from cloud.retrain.job import TrainJob
-from cloud.retrain.run_folder import Head, Recipe
+from cloud.retrain.run_records import Head, Recipe
 from cloud.retrain.tensors import to_tensors
 from contract.errors import NotFound
 from contract.manifest import LabelKind

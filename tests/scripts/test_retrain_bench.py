@@ -14,7 +14,8 @@ from PIL import Image
 from cloud.quantize.job import QuantizeJob
 from cloud.quantize.ranges import Calibration
 from cloud.retrain.job import TrainJob
-from cloud.retrain.run_folder import Recipe, RunFolder, Split
+from cloud.retrain.run_folder import RunFolder
+from cloud.retrain.run_records import Recipe, Split
 from contract.errors import NotFound
 from scripts.benches.budget import TARGETS
 from scripts.benches.retrain_candidates import Candidate, Fault, Rounding, bad_candidates, good_candidates

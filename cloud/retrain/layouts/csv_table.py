@@ -23,7 +23,7 @@ from cloud.retrain.layouts.found import (
     read_time,
     unique,
 )
-from cloud.retrain.run_folder import DatasetEntry, Split
+from cloud.retrain.run_records import DatasetEntry, Split
 from contract.errors import BadDataset
 
 TABLE = "labels.csv"

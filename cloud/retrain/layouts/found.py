@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
 
 from cloud.retrain.images import IMAGE_SUFFIXES
-from cloud.retrain.run_folder import Split
+from cloud.retrain.run_records import Split
 from contract.errors import BadDataset, InvalidConfig
 
 # 3000-01-01: a time beyond it is milliseconds taken for seconds, or nonsense.

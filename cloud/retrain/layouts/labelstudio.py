@@ -30,7 +30,7 @@ from cloud.retrain.layouts.found import (
     unique,
     write_time,
 )
-from cloud.retrain.run_folder import DatasetEntry, Split
+from cloud.retrain.run_records import DatasetEntry, Split
 from contract.errors import BadDataset
 
 TASKS = "tasks.json"

@@ -8,7 +8,7 @@ from torch import nn
 
 from cloud.retrain.models.surface import SurfaceNet
 from cloud.retrain.models.user import build_user_network
-from cloud.retrain.run_folder import Head, Recipe
+from cloud.retrain.run_records import Head, Recipe
 from contract.errors import InvalidConfig
 
 # How many convolutions a stage of a named network has.

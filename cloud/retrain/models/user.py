@@ -20,7 +20,7 @@ from torch import nn
 
 from cloud.retrain.models.output import ModelOutput
 from cloud.retrain.models.tail import GoodIfNoDefect
-from cloud.retrain.run_folder import Head, Recipe
+from cloud.retrain.run_records import Head, Recipe
 from contract.errors import InvalidConfig, PlumblineError
 
 _HINT = "factory(channels=, classes=, input_px=, width=) -> torch.nn.Module that gives logits [N,K]"

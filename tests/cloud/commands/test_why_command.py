@@ -28,14 +28,14 @@ from cloud.registry.keys import init_keys
 from cloud.registry.release import Registry
 from cloud.retrain.judged_files import judged_files
 from cloud.retrain.release_run import RunReleaser
-from cloud.retrain.run_folder import (
+from cloud.retrain.run_folder import RunFolder
+from cloud.retrain.run_records import (
     ArtefactFigures,
     DatasetEntry,
     DatasetManifest,
     QuantizeReport,
     Recipe,
     RunFigures,
-    RunFolder,
     RunInfo,
     Split,
 )

@@ -24,7 +24,7 @@ from cloud.gate.scorecard import (
     SliceFigures,
 )
 from cloud.quantize.report_page import Mistake, report_page
-from cloud.retrain.run_folder import ArtefactFigures, QuantizeReport, Recipe, RunFigures, RunInfo
+from cloud.retrain.run_records import ArtefactFigures, QuantizeReport, Recipe, RunFigures, RunInfo
 from contract.manifest import Label, LabelKind, Thresholds
 from contract.preprocess import PreprocessSpec
 

@@ -18,7 +18,7 @@ from cloud.quantize.judge import Judge
 from cloud.quantize.scorecard_of import measure_card, pair_labels
 from cloud.quantize.shortcut_trial import try_shortcuts
 from cloud.retrain.dataset import Sample
-from cloud.retrain.run_folder import DatasetEntry, Split
+from cloud.retrain.run_records import DatasetEntry, Split
 from contract.manifest import Label, LabelKind, OutputKind, Thresholds
 from contract.preprocess import PreprocessSpec
 

@@ -44,7 +44,8 @@ from cloud.retrain.models.build import build_model
 from cloud.retrain.progress import Progress
 from cloud.retrain.release_run import RunReleaser
 from cloud.retrain.run_artefacts import artefacts_of
-from cloud.retrain.run_folder import ArtefactFigures, DatasetEntry, QuantizeReport, RunFolder, Split
+from cloud.retrain.run_folder import RunFolder
+from cloud.retrain.run_records import ArtefactFigures, DatasetEntry, QuantizeReport, Split
 from cloud.retrain.train import train
 from contract.errors import BadDataset, BadModel, InvalidConfig, NotFound, RefusedError
 from contract.manifest import (

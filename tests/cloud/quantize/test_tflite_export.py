@@ -18,7 +18,8 @@ from cloud.quantize.tflite_export import TfliteJob, TfliteReport, export_tflite,
 from cloud.quantize.tflite_runner import TfliteRunner
 from cloud.registry.blobs import sha256_of
 from cloud.retrain.launch import launch_tflite
-from cloud.retrain.run_folder import ArtefactFigures, QuantizeReport, RunFolder
+from cloud.retrain.run_folder import RunFolder
+from cloud.retrain.run_records import ArtefactFigures, QuantizeReport
 from cloud.retrain.train import train
 from contract.errors import InvalidConfig
 from contract.manifest import Thresholds

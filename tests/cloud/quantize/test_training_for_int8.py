@@ -16,7 +16,7 @@ from cloud.quantize.ranges import Calibration, measure_ranges, with_ranges
 from cloud.quantize.scheme import Scheme
 from cloud.retrain.models.output import ModelOutput
 from cloud.retrain.objective import Targets
-from cloud.retrain.run_folder import Recipe
+from cloud.retrain.run_records import Recipe
 from cloud.retrain.tensors import scale
 from contract.errors import BadModel
 from contract.preprocess import PreprocessSpec

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cloud.retrain.job import TrainJob
-from cloud.retrain.run_folder import Recipe
+from cloud.retrain.run_records import Recipe
 
 LABELS = ("good", "scratch", "stain")
 QUICK = Recipe(epochs=2, min_steps=70, warm_steps=25, batch_size=16, shift_px=2, warm_pull=0.4)

@@ -12,7 +12,7 @@ from PIL import Image
 from cloud.retrain.answers import answers_of
 from cloud.retrain.augment import draw_moves, move
 from cloud.retrain.masks import MaskFile
-from cloud.retrain.run_folder import DatasetEntry, Head, Split
+from cloud.retrain.run_records import DatasetEntry, Head, Split
 from cloud.retrain.samples import Sample
 from cloud.retrain.tensors import ImageTensors, to_tensors
 from contract.manifest import Label, LabelKind

@@ -20,7 +20,7 @@ from cloud.retrain.dataset_store import dataset_id
 from cloud.retrain.labels import make_labels
 from cloud.retrain.layouts.found import Runs, read_time, write_time
 from cloud.retrain.masks import draw, runs_of
-from cloud.retrain.run_folder import DatasetEntry, DatasetManifest, Split
+from cloud.retrain.run_records import DatasetEntry, DatasetManifest, Split
 from contract.errors import BadDataset, InvalidConfig
 from contract.manifest import Label, LabelKind
 from tests.cloud.retrain.layout_files import PX

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cloud.retrain.dataset import FolderSource, read_dataset
-from cloud.retrain.run_folder import Split
+from cloud.retrain.run_records import Split
 from cloud.retrain.splits import given_splits, rarest_label_of, split_parts, strictest_splits
 from contract.errors import BadDataset
 from tests.cloud.retrain.layout_files import PX, write_table

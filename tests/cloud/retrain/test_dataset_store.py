@@ -10,7 +10,7 @@ from cloud.retrain.dataset import FolderSource, read_dataset
 from cloud.retrain.dataset_diff import diff_datasets
 from cloud.retrain.dataset_store import dataset_id, list_datasets, open_dataset, save_dataset
 from cloud.retrain.disagreements import Disagreement, Opinion, read_disagreements
-from cloud.retrain.run_folder import DatasetManifest, Split
+from cloud.retrain.run_records import DatasetManifest, Split
 from contract.errors import BadDataset, InvalidConfig, NotFound
 from tests.cloud.retrain.pictures import write_folders
 

@@ -27,7 +27,8 @@ from cloud.retrain.parent_recipe import recipe_of_child
 from cloud.retrain.place import Place
 from cloud.retrain.progress import Progress
 from cloud.retrain.rate_schedule import make_schedule
-from cloud.retrain.run_folder import Recipe, RunFolder
+from cloud.retrain.run_folder import RunFolder
+from cloud.retrain.run_records import Recipe
 from cloud.retrain.tensors import ImageTensors
 from cloud.retrain.train import train
 from cloud.retrain.train_step import Gradients

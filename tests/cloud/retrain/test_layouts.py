@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from cloud.retrain.dataset import Dataset, FolderSource, read_dataset
-from cloud.retrain.run_folder import Split
+from cloud.retrain.run_records import Split
 from contract.errors import BadDataset
 from contract.manifest import LabelKind
 from tests.cloud.retrain.layout_files import (

@@ -14,7 +14,7 @@ from cloud.retrain.models.build import build_model
 from cloud.retrain.models.output import ModelOutput
 from cloud.retrain.models.surface import SurfaceNet, channels_of
 from cloud.retrain.prune import prune
-from cloud.retrain.run_folder import Head, Recipe
+from cloud.retrain.run_records import Head, Recipe
 from contract.errors import InvalidConfig
 
 _OWN = """

@@ -20,7 +20,7 @@ from cloud.retrain.export import check_exports, export_onnx
 from cloud.retrain.fold import fold_batch_norm
 from cloud.retrain.models.build import build_model
 from cloud.retrain.models.output import ModelOutput
-from cloud.retrain.run_folder import Head, Recipe
+from cloud.retrain.run_records import Head, Recipe
 from contract.errors import BadModel
 
 _EVERY = ("scores", "embedding", "activation_map")

@@ -7,7 +7,7 @@ import torch
 
 from cloud.retrain.models.output import ModelOutput
 from cloud.retrain.objective import Targets, loss_of, right_of
-from cloud.retrain.run_folder import Head, Recipe
+from cloud.retrain.run_records import Head, Recipe
 from contract.errors import InvalidConfig
 
 

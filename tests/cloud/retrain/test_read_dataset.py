@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cloud.retrain.dataset import FolderSource, read_dataset, reload_dataset
-from cloud.retrain.run_folder import Split
+from cloud.retrain.run_records import Split
 from cloud.retrain.splits import split_parts
 from contract.errors import BadDataset
 from contract.manifest import LabelKind

@@ -16,7 +16,8 @@ import torch
 from cloud.clock import SystemClock
 from cloud.retrain.job import TrainJob, write_job
 from cloud.retrain.metrics_log import read_metrics
-from cloud.retrain.run_folder import Recipe, RunFolder
+from cloud.retrain.run_folder import RunFolder
+from cloud.retrain.run_records import Recipe
 from cloud.retrain.train import train
 from contract.errors import StorageFull
 from tests.cloud.retrain.pictures import quick_job, write_folders

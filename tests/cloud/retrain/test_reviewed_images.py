@@ -9,7 +9,7 @@ from PIL import Image
 
 from cloud.retrain.dataset import Dataset, FolderSource, read_dataset
 from cloud.retrain.reviewed import add_reviewed, is_reviewed
-from cloud.retrain.run_folder import Split
+from cloud.retrain.run_records import Split
 from contract.errors import BadDataset
 from tests.cloud.retrain.pictures import LABELS, picture, write_folders
 

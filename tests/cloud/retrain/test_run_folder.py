@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.retrain.run_folder import DatasetEntry, DatasetManifest, RunFolder, Split
+from cloud.retrain.run_folder import RunFolder
+from cloud.retrain.run_records import DatasetEntry, DatasetManifest, Split
 from contract.errors import BadDataset, NotFound
 
 ENTRY = DatasetEntry("a.png", 0, "0" * 64, "good", "ann", "base", Split.TRAIN, "p1")

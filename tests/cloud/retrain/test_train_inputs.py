@@ -14,7 +14,8 @@ from cloud.retrain.dataset import FolderSource, read_dataset
 from cloud.retrain.dataset_store import StoredDataset, save_dataset
 from cloud.retrain.inputs import read_inputs
 from cloud.retrain.job import TrainJob
-from cloud.retrain.run_folder import Head, Recipe, RunFigures, RunFolder, RunInfo, Split
+from cloud.retrain.run_folder import RunFolder
+from cloud.retrain.run_records import Head, Recipe, RunFigures, RunInfo, Split
 from cloud.retrain.tensors import to_tensors
 from contract.errors import BadDataset, InvalidConfig
 from contract.manifest import Label, LabelKind

@@ -13,7 +13,8 @@ from cloud.quantize.artefact_runner import ArtefactRunner
 from cloud.retrain.dataset import FolderSource, read_dataset
 from cloud.retrain.progress import Progress
 from cloud.retrain.reviewed import is_reviewed
-from cloud.retrain.run_folder import RunFolder, Split
+from cloud.retrain.run_folder import RunFolder
+from cloud.retrain.run_records import Split
 from cloud.retrain.tensors import choose_spec, native_px, scale, to_tensors
 from cloud.retrain.train import train
 from contract.errors import BadDataset, BadModel, InvalidConfig, NotFound
