@@ -7,7 +7,7 @@ import itertools
 import onnx
 
 from cloud.quantize.float_tail import float_tail
-from cloud.retrain.export_graph import FLOAT_PREFIX, STEM_PREFIX
+from cloud.retrain.node_names import FLOAT_PREFIX, STEM_PREFIX
 
 
 def float_parts(model: onnx.ModelProto, *, stem: bool) -> tuple[str, ...]:

@@ -12,11 +12,10 @@ from torch import nn
 
 from cloud.quantize.temperature import remove_temperature
 from cloud.retrain.models.tail import FLOAT_SCOPE
+from cloud.retrain.node_names import FLOAT_PREFIX, STEM_PREFIX
 
 WRAPPER = "network."
 """Under which name the exporter's wrapper holds a network."""
-FLOAT_PREFIX = "float."
-STEM_PREFIX = "stem."
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 # What may stand between the first convolution and the place where quantized values are few enough to be cheap.

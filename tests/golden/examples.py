@@ -152,6 +152,11 @@ def summary() -> Summary:
     return sign_gap(message, gap_key("a token for tests, known to everybody"))
 
 
+def _artefact(file: str, runtime: RuntimeKind, precision: str, output: OutputKind, scheme: str) -> Artefact:
+    thresholds = Thresholds(0.9, 0.7, "learn-then-test")
+    return Artefact(file, runtime, precision, output, scheme, thresholds, "embedding", "activation_map")
+
+
 def manifest() -> Manifest:
     """Return a manifest with every field filled in."""
     return Manifest(
@@ -161,8 +166,8 @@ def manifest() -> Manifest:
         labels=(Label("good", LabelKind.GOOD), Label("Kratzer", LabelKind.DEFECT)),
         preprocess=PreprocessSpec(64, 96, 3, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "NHWC", "uint8"),
         artefacts=(
-            Artefact("model.int8.onnx", RuntimeKind.ONNX, "int8", OutputKind.LOGITS),
-            Artefact("model.tflite", RuntimeKind.TFLITE, "fp16", OutputKind.PROBABILITIES),
+            _artefact("model.int8.onnx", RuntimeKind.ONNX, "int8", OutputKind.LOGITS, "u8s8"),
+            _artefact("model.tflite", RuntimeKind.TFLITE, "fp16", OutputKind.INDEPENDENT, "s8s8"),
         ),
         thresholds=Thresholds(0.95, 0.75, "learn-then-test"),
         files=(
