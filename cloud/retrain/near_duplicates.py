@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import imagehash
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -42,6 +41,8 @@ def look_of(pixels: NDArray[np.uint8]) -> str:
     thumbnail = image.resize((_THUMBNAIL_PX, _THUMBNAIL_PX), Image.Resampling.LANCZOS)
     if float(np.asarray(thumbnail, np.float32).std()) < _FLAT:
         return ""
+    import imagehash  # here: it brings wavelets, and the server reads datasets without looks
+
     return str(imagehash.phash(thumbnail))
 
 
