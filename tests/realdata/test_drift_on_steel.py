@@ -20,12 +20,14 @@ from contract.sketches.rolling import RollingSketch
 from contract.sketches.window import FEATURES_VERSION, SketchIdentity
 from contract.sketches.wire import from_wire, to_wire
 
-STEEL = Path(os.environ.get("PLUMBLINE_DATA", Path(__file__).parents[3] / "shared" / "data")) / "neu"
+STEEL = Path(os.environ.get("PLUMBLINE_DATA", Path(__file__).parents[3] / "shared")) / "data" / "neu"
 FRAMES, ENROL_WINDOWS = 32, 24
 
 pytestmark = [
     pytest.mark.realdata,
-    pytest.mark.skipif(not STEEL.is_dir(), reason=f"no steel images in {STEEL}: set PLUMBLINE_DATA to the data folder"),
+    pytest.mark.skipif(
+        not STEEL.is_dir(), reason=f"no steel images in {STEEL}: set PLUMBLINE_DATA to the folder that holds data/"
+    ),
 ]
 
 

@@ -16,12 +16,14 @@ from contract.messages import Verdict
 from contract.sketches.enrolment import Enrolment
 from contract.sketches.frame_stats import FrameStats, frame_stats
 
-DATA = Path(os.environ.get("PLUMBLINE_DATA", Path(__file__).parents[3] / "shared" / "data"))
+DATA = Path(os.environ.get("PLUMBLINE_DATA", Path(__file__).parents[3] / "shared")) / "data"
 ENROLLED = 80
 
 pytestmark = [
     pytest.mark.realdata,
-    pytest.mark.skipif(not DATA.is_dir(), reason=f"no images in {DATA}: set PLUMBLINE_DATA to the data folder"),
+    pytest.mark.skipif(
+        not DATA.is_dir(), reason=f"no images in {DATA}: set PLUMBLINE_DATA to the folder that holds data/"
+    ),
 ]
 
 

@@ -24,7 +24,7 @@ from cloud.retrain.run_folder import RunFolder
 
 pytestmark = [pytest.mark.realdata, pytest.mark.long]
 
-STEEL = Path(os.environ.get("PLUMBLINE_DATA", Path(__file__).parents[3] / "shared" / "data")) / "neu"
+STEEL = Path(os.environ.get("PLUMBLINE_DATA", Path(__file__).parents[3] / "shared")) / "data" / "neu"
 
 
 def _defocused(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -34,7 +34,7 @@ def _defocused(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     if not STEEL.is_dir():
-        pytest.skip(f"{STEEL} is not there; set PLUMBLINE_DATA to the folder that holds neu/")
+        pytest.skip(f"{STEEL} is not there; set PLUMBLINE_DATA to the folder that holds data/neu")
     yield tmp_path_factory.mktemp("steel")
 
 

@@ -21,7 +21,7 @@ from contract.manifest import Label, LabelKind
 
 pytestmark = pytest.mark.realdata
 
-STEEL = Path(os.environ.get("PLUMBLINE_DATA", Path(__file__).parents[3] / "shared" / "data")) / "neu"
+STEEL = Path(os.environ.get("PLUMBLINE_DATA", Path(__file__).parents[3] / "shared")) / "data" / "neu"
 GOOD = ("inclusion", "patches", "rolled-in_scale")
 ALPHA, DELTA, SPLITS = 0.05, 0.1, 200
 # 200 splits, each broken with probability at most 0.1: 20, and three standard deviations (4.24 each) more.
@@ -72,7 +72,7 @@ def _fit(x: NDArray[np.float64], y: NDArray[np.int64], classes: int) -> NDArray[
 @pytest.fixture(scope="module")
 def scored() -> Scored:
     if not STEEL.is_dir():
-        pytest.skip(f"{STEEL} is not there; set PLUMBLINE_DATA to the folder that holds neu/")
+        pytest.skip(f"{STEEL} is not there; set PLUMBLINE_DATA to the folder that holds data/neu")
     files = sorted(STEEL.glob("*.jpg"))
     names = sorted({file.stem.rsplit("_", 1)[0] for file in files})
     truth = np.array([names.index(file.stem.rsplit("_", 1)[0]) for file in files])
