@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from agent.camera_line import CameraLine
 from agent.decide.causes import Cause
 from agent.decide.combine import combine
 from agent.decide.escalation import without_guarantee
 from agent.decide.thresholds import Decision, decide, review
-from agent.loading import Model
+from agent.loading import Evidence, Model
 from agent.open_window import OpenWindow
 from agent.ports.source import Frame
 from contract.decode import Prediction
@@ -45,7 +42,7 @@ class Judged:
     stats: FrameStats | None
     by: Model | None = None
     seen: Prediction | None = None
-    evidence: tuple[str, NDArray[np.float32]] | None = None
+    evidence: Evidence | None = None
     fault: str = ""
     model_failed: bool = False
     asked: bool = False
@@ -92,8 +89,8 @@ def _judge(
     if model is None:
         return review(Cause.NO_MODEL)
     judged.by = model
-    judged.prediction = judged.seen = model.predict(frame)
-    judged.evidence = model.evidence(judged.prediction)
+    judged.prediction, judged.evidence = model.examine(frame)
+    judged.seen = judged.prediction
     local = review(wrong) if wrong else decide(judged.prediction, model.thresholds)
     local = camera.guarantee.apply(local) if model.guaranteed else camera.guarantee.void(local, Cause.DEGRADED)
     for other in beside:

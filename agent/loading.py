@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 from agent.ports.runtime import Prepare, Runtime
 from agent.ports.slots import InstalledBundle
 from agent.ports.source import Frame
-from contract.decode import Prediction, decode
+from contract.decode import Prediction, decode, likeliest_defect
 from contract.errors import PlumblineError
-from contract.manifest import Artefact, Manifest, Thresholds
+from contract.manifest import Artefact, Label, Manifest, Thresholds
 from contract.preprocess import PreprocessSpec, preprocess
 
 Load = Callable[[Path, Manifest], tuple[Runtime, Artefact]]
 PrepareFor = Callable[[PreprocessSpec], "Prepare | None"]
+Evidence = tuple[str, NDArray[np.float32]]
+"""A label, and f32[h,w]: how much each place of the frame spoke for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Model:
 
     @property
     def guaranteed(self) -> bool:
-        """Whether the thresholds were chosen on this artefact's scores: the release's first one's, and no other's.
+        """Whether the thresholds were chosen on this artefact's scores: the first one's, or one's that has thresholds of its own.
 
         A PASS of another one, taken under pressure or because the first does not load here, must not stand.
         """
@@ -46,15 +48,6 @@ class Model:
     def thresholds(self) -> Thresholds:
         """The thresholds that hold for this artefact's scores."""
         return self.bundle.manifest.thresholds_of(self.artefact)
-
-    def evidence(self, prediction: Prediction) -> tuple[str, NDArray[np.float32]] | None:
-        """Return (label, f32[h,w]): where the last frame spoke for the likeliest defect, named or not; None where it does not say.
-
-        What speaks for a good part is everywhere and shows a person nothing.
-        """
-        index = prediction.index if prediction.suspect is None else prediction.suspect
-        found = self.runtime.activation_map(index)
-        return None if found is None else (self.bundle.manifest.labels[index].name, found)
 
     def close(self) -> None:
         """Free the model's memory."""
@@ -69,11 +62,28 @@ class Model:
             BadModel: the runtime failed, or its scores are no numbers.
             BadImage: the frame's pixels are of no usable shape.
         """
-        manifest = self.bundle.manifest
-        pixels = frame.pixels
-        tensor = self.prepare(pixels) if self.prepare else preprocess(pixels, manifest.preprocess)
-        scores = self.runtime.run(tensor)
-        return decode(scores, manifest.labels, self.artefact.output)
+        return decode(self._scores(frame), self.bundle.manifest.labels, self.artefact.output)
+
+    def examine(self, frame: Frame) -> tuple[Prediction, Evidence | None]:
+        """Return the prediction for one frame, and where the likeliest defect was seen, named or not; None: the model does not say.
+
+        What speaks for a good part is everywhere, and shows a person nothing. Raises: as `predict`.
+        """
+        scores, labels = self._scores(frame), self.bundle.manifest.labels
+        prediction = decode(scores, labels, self.artefact.output)
+        return prediction, evidence_of(self.runtime, scores, labels) if self.artefact.activation_map else None
+
+    def _scores(self, frame: Frame) -> NDArray[np.float32]:
+        spec = self.bundle.manifest.preprocess
+        return self.runtime.run(self.prepare(frame.pixels) if self.prepare else preprocess(frame.pixels, spec))
+
+
+def evidence_of(runtime: Runtime, scores: NDArray[np.float32], labels: Sequence[Label]) -> Evidence | None:
+    """Return where the last frame, of which are `scores` f32[K], shows its likeliest defect; what it was named, of no defects."""
+    place = likeliest_defect(scores, labels)
+    index = int(scores.argmax()) if place is None else place
+    found = runtime.activation_map(index)
+    return None if found is None else (labels[index].name, found)
 
 
 def passes_less(candidate: Model, incumbent: Model | None, full: Artefact | None) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,7 @@ class Prediction:
     """What the model says of one frame.
 
     `confidence` is the probability of `label`; `good` is the probability mass on GOOD labels, 0..1. `also` are further DEFECT
-    labels that the model sees beside `label`, likeliest first; only a model of INDEPENDENT labels sees more than one. `suspect` is
-    the place of the likeliest DEFECT label, whatever was named; None where there is none.
+    labels that the model sees beside `label`, likeliest first; only a model of INDEPENDENT labels sees more than one.
     """
 
     index: int
@@ -31,7 +30,6 @@ class Prediction:
     confidence: float
     good: float
     also: tuple[Label, ...] = ()
-    suspect: int | None = field(default=None, compare=False)
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -64,24 +62,27 @@ def decode(scores: NDArray[np.float32], labels: Sequence[Label], output: OutputK
     else:
         probabilities = scores
     index = int(probabilities.argmax())
-    defects = [i for i, label in enumerate(labels) if label.kind is LabelKind.DEFECT]
-    suspect = max(defects, key=lambda i: float(probabilities[i]), default=None)
     if output is OutputKind.INDEPENDENT:
-        return _independent(probabilities, index, labels, defects, suspect)
+        return _independent(probabilities, index, labels)
     good = sum(float(p) for p, label in zip(probabilities, labels, strict=True) if label.kind is LabelKind.GOOD)
     # A sum of rounded shares may pass 1, and with it a threshold that says "never".
-    return Prediction(index, labels[index], _share(float(probabilities[index])), _share(good), suspect=suspect)
+    return Prediction(index, labels[index], _share(float(probabilities[index])), _share(good))
 
 
-def _independent(
-    probabilities: NDArray[np.float32], index: int, labels: Sequence[Label], defects: list[int], suspect: int | None
-) -> Prediction:
+def likeliest_defect(scores: NDArray[np.float32], labels: Sequence[Label]) -> int | None:
+    """Return the place of the DEFECT label with the largest of `scores` f32[K], whatever label is named; None without any."""
+    defects = [i for i, label in enumerate(labels) if label.kind is LabelKind.DEFECT]
+    return defects[int(scores[defects].argmax())] if defects else None
+
+
+def _independent(probabilities: NDArray[np.float32], index: int, labels: Sequence[Label]) -> Prediction:
+    defects = [i for i, label in enumerate(labels) if label.kind is LabelKind.DEFECT]
     seen = sorted((i for i in defects if probabilities[i] >= _SEEN and i != index), key=lambda i: -probabilities[i])
     # Whatever a model says of its GOOD label: the surest defect bounds how good a part can be.
-    worst = float(probabilities[suspect]) if suspect is not None else 0.0
+    worst = max((float(probabilities[i]) for i in defects), default=0.0)
     good = 1.0 - worst if len(defects) < len(labels) else 0.0
     also = tuple(labels[i] for i in seen)
-    return Prediction(index, labels[index], _share(float(probabilities[index])), _share(good), also, suspect)
+    return Prediction(index, labels[index], _share(float(probabilities[index])), _share(good), also)
 
 
 def _share(value: float) -> float:

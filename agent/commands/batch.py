@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.ports.runtime import Runtime
-from contract.decode import Prediction
 from contract.errors import BadImage, BadModel, InvalidConfig, NotFound, PlumblineError, StorageFull
 from contract.manifest import Artefact, Manifest
 
@@ -100,7 +99,7 @@ class Judge:
         prediction = decode(scores, self._manifest.labels, self._output)
         ms = (self._clock.monotonic() - started_s) * 1e3
         if self._maps is not None:
-            self._write_map(self._maps / f"{_as_name(shown)}.map.png", pixels, prediction)
+            self._write_map(self._maps / f"{_as_name(shown)}.map.png", pixels, scores)
         decision = decide(prediction, self._thresholds)
         if not self._guaranteed:
             decision = without_guarantee(decision, ask=False, why=Cause.DEGRADED)
@@ -117,14 +116,14 @@ class Judge:
             cause=cause,
         )
 
-    def _write_map(self, path: Path, pixels: NDArray[np.uint8], prediction: Prediction) -> None:
+    def _write_map(self, path: Path, pixels: NDArray[np.uint8], scores: NDArray[np.float32]) -> None:
+        from agent.loading import evidence_of
         from agent.store.png import encode_png
         from contract.activation_map import summarise
         from contract.overlay import overlay
 
-        index = prediction.index if prediction.suspect is None else prediction.suspect
-        evidence = self._runtime.activation_map(index)
-        looked = summarise(self._manifest.labels[index].name, evidence) if evidence is not None else None
+        found = evidence_of(self._runtime, scores, self._manifest.labels)
+        looked = summarise(*found) if found is not None else None
         if looked is None:
             return
         try:
