@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -160,7 +161,8 @@ def _launch_options(args: argparse.Namespace) -> LaunchOptions:
         gpus=args.gpus,
         nodes=args.nodes,
         rendezvous=args.rdzv_endpoint,
-        ray_address=args.ray_address,
+        # Ray's own variable, which its users have set.
+        ray_address=args.ray_address or (os.environ.get("RAY_ADDRESS", "") if args.launch == "ray" else ""),
     )
 
 

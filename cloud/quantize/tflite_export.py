@@ -177,20 +177,15 @@ def convert(onnx_file: Path, tensors: NDArray[np.float32], file: Path, python: P
         scratch = Path(name)
         input_name = _write_scores_only(onnx_file, scratch / "model.onnx")
         np.save(scratch / "calibration.npy", tensors)
-        command = [str(python), "-I", str(_CHILD), "model.onnx", input_name, "calibration.npy", "out"]
-        environment = {
-            **os.environ,
-            "CUDA_VISIBLE_DEVICES": "",
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-            # onnx2tf calls its tools by name.
-            "PATH": f"{python.parent}{os.pathsep}{os.environ.get('PATH', '')}",
-        }
+        # onnx2tf calls its tools by name.
+        path = f"{python.parent}{os.pathsep}{os.defpath}"
+        settings = ["CUDA_VISIBLE_DEVICES=", "TF_CPP_MIN_LOG_LEVEL=3", f"PATH={path}"]
+        command = ["env", *settings, str(python), "-I", str(_CHILD), "model.onnx", input_name, "calibration.npy", "out"]
         try:
             # The folder is the child's own: onnx2tf leaves files where it stands.
             done = subprocess.run(
                 command,
                 cwd=scratch,
-                env=environment,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,

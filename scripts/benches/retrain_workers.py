@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -50,6 +51,15 @@ def spread(what: str, do: Callable[[Task], Result], tasks: Sequence[Task], worke
 def _gently() -> None:
     # Set before torch starts its threads: each worker has one core.
     os.environ["OMP_NUM_THREADS"] = "1"
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this worker when the bench is gone: one that was killed cannot tell it, and it would train on for minutes."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _told(what: str, done: int, of: int, begun: float) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -223,3 +226,19 @@ def test_the_whole_bench_gives_every_figure_with_a_target_and_goes_on_where_it_w
 def test_a_deal_without_a_real_change_simulates_one() -> None:
     deal = Deal("x", *([(Picture(np.full((8, 8), 100, np.uint8), "a", "p", "n"),)] * 3))
     assert deal.drifted(Drift.EXPOSURE, 0)[2][0].pixels.mean() > 110
+
+
+def test_a_killed_bench_leaves_no_worker_behind() -> None:
+    code = (
+        "import time\nfrom scripts.benches.retrain_workers import spread\n"
+        "if __name__ == '__main__':\n    spread('naps', time.sleep, [0.0, 0.0, 900.0, 900.0], 2)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) as bench:
+        assert bench.stderr is not None
+        while "2 of 4" not in bench.stderr.readline():
+            assert bench.poll() is None
+        workers = psutil.Process(bench.pid).children(recursive=True)
+        bench.kill()
+    assert len(workers) >= 2
+    _, alive = psutil.wait_procs(workers, timeout=60)
+    assert not alive

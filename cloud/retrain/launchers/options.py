@@ -24,7 +24,7 @@ class LaunchOptions:
     `kind`: None is TORCHRUN where several processes are wanted, else LOCAL. `processes`: how many on each machine; None is `gpus`,
     else one a GPU, else 1. `gpus`: how many to use; None is all, 0 is none, even where there are some. `nodes`: machines under
     torchrun, each of which runs the same command; `rendezvous`: the "host:port" where they meet, on one of them.
-    `ray_address`: "" is RAY_ADDRESS, else http://127.0.0.1:8265.
+    `ray_address`: "" is http://127.0.0.1:8265.
     """
 
     kind: LaunchKind | None = None

@@ -58,7 +58,7 @@ def launch_ray(
         TransientError: the job was stopped or killed.
         PlumblineError: what training raises.
     """
-    address = options.ray_address or os.environ.get("RAY_ADDRESS") or DEFAULT_ADDRESS
+    address = options.ray_address or DEFAULT_ADDRESS
     client = connect(address)
     record_file = Path(job.out).resolve() / RECORD_NAME
     job_id = _running(address, client, record_file, job.resume)

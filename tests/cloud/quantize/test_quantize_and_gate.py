@@ -335,6 +335,7 @@ def test_a_gated_run_is_released_with_the_answers_to_its_holdout(run: RunFolder,
     assert (manifest.gate_report, manifest.model_card) == ("gate.json", "model_card.md")
     card = read_file(registry.blobs.path(released.digest), "model_card.md").decode()
     assert f"{report.card.base.correct} of {report.card.base.images}" in card and "never gated" not in card
+    assert "head single" in card and "Head." not in card
     assert HeldOutRecords(registry).of(released.digest).record == record
     assert sha256_of(run.report) in card and registry.blobs.path(sha256_of(run.report)).is_file()
     assert RunFolder(releaser.run_of("v1")).held_out() == record
