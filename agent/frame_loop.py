@@ -22,14 +22,12 @@ from agent.loading import Model
 from agent.ports.clock import Clock
 from agent.ports.frames import Captured, FrameQueue
 from agent.ports.log import Log
-from agent.ports.recorder import Recorder, Result, Sample
+from agent.ports.recorder import Recorder
 from agent.ports.source import Frame
+from agent.recording import Recording, elapsed_ms
 from agent.serving import Serving
 from agent.windows import WindowRules, Windows
-from contract.activation_map import summarise
 from contract.errors import BadImage
-from contract.ids import sample_name
-from contract.messages import SampleNote
 
 _WAIT_S = 0.05
 _DRAIN_S = 2.0
@@ -84,6 +82,7 @@ class FrameLoop:
         self._serving = serving
         self._asking = asking
         self._recorder = recorder
+        self._recording = Recording(recorder, clock, self._cameras, rules.boot)
         self._clock = clock
         self._log = log
         self._rules = rules
@@ -259,7 +258,7 @@ class FrameLoop:
             self._log.fault(f"{judged.decision.why}", f"REVIEW: {judged.fault}")
         if judged.model_failed:
             self._serving.failed(judged.fault)
-        latency_ms = self._elapsed_ms(judged.frame)
+        latency_ms = elapsed_ms(judged.frame, self._clock)
         if judged.stats is not None and judged.window.model is not None:
             judged.window.observe(judged.stats, judged.prediction, latency_ms * 1e3)
             if judged.local.why not in NOT_THE_PART:
@@ -296,74 +295,11 @@ class FrameLoop:
         """Record REVIEW for a frame that has no pixels, or that no model answered."""
         self._log.fault(cause.value, f"REVIEW: {why}")
         self.frames += 1
-        window, decision = self._windows[camera].open, review(cause)
-        result = Result(
-            window=window.number,
-            captured_at=frame.captured_at if frame else self._clock.now(),
-            part=frame.part if frame else "",
-            verdict=decision.verdict.value,
-            cause=cause.value,
-            label="",
-            confidence=0.0,
-            latency_ms=self._elapsed_ms(frame) if frame else 0.0,
-            bundle=window.bundle,
-            camera=window.camera,
-        )
-        recorded = False
-        try:
-            recorded = self._recorder.record(result, None)
-        finally:
-            window.count(decision, recorded=recorded)
+        self._recording.write_unanswered(self._windows[camera].open, cause, frame)
 
     def _record(self, judged: Judged) -> None:
         self.frames += 1
-        if not self._recorder.healthy():
-            judged.decision = review(Cause.BROKEN_DISK)
-        frame, window, decision, seen = judged.frame, judged.window, judged.decision, judged.seen
-        result = Result(
-            window=window.number,
-            captured_at=frame.captured_at,
-            part=frame.part,
-            verdict=decision.verdict.value,
-            cause=decision.why.value if decision.why else "",
-            label=seen.label.name if seen else "",
-            confidence=seen.confidence if seen else 0.0,
-            latency_ms=self._elapsed_ms(frame),
-            bundle=judged.by.bundle.digest if judged.by else window.bundle,
-            asked_cloud=judged.asked,
-            cloud_answer=judged.answered,
-            camera=window.camera,
-        )
-        recorded = False
-        try:
-            recorded = self._recorder.record(result, self._sample(judged))
-        finally:
-            window.count(decision, recorded=recorded, asked=judged.asked, answered=judged.answered)
-
-    def _sample(self, judged: Judged) -> Sample | None:
-        frame, window = judged.frame, judged.window
-        if judged.prediction is None:
-            return None
-        camera = self._cameras[window.camera]
-        novelty = 0.0
-        if judged.stats is not None and judged.local.why not in NOT_THE_PART:
-            novelty = camera.novelty.of(judged.stats, window.reference)
-        keep = camera.sampler.draw(judged.local, novelty)
-        if keep is None:
-            return None
-        note = SampleNote(
-            sample=sample_name(self._rules.boot(), window.camera, window.number, window.frames),
-            captured_at=frame.captured_at,
-            part=frame.part,
-            label=judged.prediction.label.name,
-            confidence=judged.prediction.confidence,
-            verdict=judged.decision.verdict.value,
-            reason=keep.reason.value,
-            inclusion=keep.inclusion,
-            novelty=round(novelty, 3),
-        )
-        looked = summarise(*judged.evidence) if judged.evidence is not None else None
-        return Sample(note, frame.pixels, looked)
+        self._recording.write(judged)
 
     def _finish(self) -> None:
         self._give(self._asking.abandon())
@@ -380,6 +316,3 @@ class FrameLoop:
         if self._beside is not None:
             self._beside.close()
         self.done.set()
-
-    def _elapsed_ms(self, frame: Frame) -> float:
-        return (self._clock.monotonic() - frame.captured_monotonic) * 1e3
