@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from contract.errors import InvalidConfig
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -26,6 +28,14 @@ class Place:
     def share(self, rows: torch.Tensor) -> torch.Tensor:
         """Return this process's share of a batch."""
         return rows[self.rank :: self.world_size]
+
+    def check_batch(self, size: int) -> None:
+        """Raise InvalidConfig for a batch that gives no equal shares: they would weigh alike, and an empty one has no loss."""
+        if size % self.world_size:
+            raise InvalidConfig(
+                f"a batch of {size} does not divide among {self.world_size} processes",
+                hint=f"use --batch-size {-(-size // self.world_size) * self.world_size}",
+            )
 
     def agree(self, decision: bool) -> bool:
         """Return the first process's decision, in every process."""

@@ -95,12 +95,7 @@ def _train(job: TrainJob, run: RunFolder, place: Place, clock: Clock, on_progres
     dataset, spec, parent = inputs.dataset, inputs.spec, inputs.parent
     on_progress(Progress("read images", 1, 1, f"{len(dataset.samples)} images, {len(dataset.labels)} labels"))
     recipe = job.recipe if parent is None else recipe_of_child(job.recipe, parent.info().recipe)
-    if recipe.batch_size % place.world_size:
-        # Unequal shares would weigh alike, and an empty one has no loss.
-        raise InvalidConfig(
-            f"a batch of {recipe.batch_size} does not divide among {place.world_size} processes",
-            hint=f"use --batch-size {-(-recipe.batch_size // place.world_size) * place.world_size}",
-        )
+    place.check_batch(recipe.batch_size)
     samples = dataset.of_split(Split.TRAIN)
     learnt = _held(dataset, Split.TRAIN, spec, recipe)
     tensors = learnt.tensors

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from contract.decode import decode, softmax
+from contract.decode import decode, likeliest_defect, softmax
 from contract.errors import BadModel
 from contract.manifest import Label, LabelKind, OutputKind
 
@@ -118,3 +118,30 @@ def test_a_quantized_softmax_may_be_half_a_step_off() -> None:
     step = 1 / 256
     prediction = decode(np.array([1 + step / 2, -step / 2, 0, 0], np.float32), LABELS, OutputKind.PROBABILITIES)
     assert (prediction.confidence, prediction.good) == (1.0, 1.0)
+
+
+@given(hnp.arrays(np.float32, st.integers(1, 8), elements=st.floats(0, 1, width=32)), st.data())
+def test_independent_labels_are_no_better_than_their_surest_defect(
+    values: NDArray[np.float32], data: st.DataObject
+) -> None:
+    labels = labels_of(len(values), set(data.draw(st.lists(st.integers(0, len(values) - 1), max_size=3))))
+    prediction = decode(values, labels, OutputKind.INDEPENDENT)
+    defects = {label.name: float(value) for label, value in zip(labels, values, strict=True) if label.kind is DEFECT}
+    assert prediction.label is labels[int(values.argmax())]
+    # Whatever the model says of its good label: a part with a sure defect is not good.
+    assert prediction.good <= 1.0 - max(defects.values(), default=0.0) + 1e-6
+    assert prediction.good == 0.0 if len(defects) == len(labels) else prediction.good >= 0.0
+    seen = [label.name for label in prediction.also]
+    assert seen == sorted(seen, key=lambda name: -defects[name]) and prediction.label.name not in seen
+    assert set(seen) == {name for name, value in defects.items() if value >= 0.5} - {prediction.label.name}
+
+
+def test_a_good_label_that_is_sure_of_itself_does_not_hide_a_defect() -> None:
+    prediction = decode(np.array([0.99, 0.9, 0.0, 0.6], np.float32), LABELS, OutputKind.INDEPENDENT)
+    assert prediction.label.name == "good" and prediction.good == pytest.approx(0.1)
+    assert [label.name for label in prediction.also] == ["scratch", "stain"]
+
+
+def test_the_likeliest_defect_is_found_whatever_is_named() -> None:
+    assert likeliest_defect(np.array([9.0, 1.0, 8.0, 2.0], np.float32), LABELS) == 3
+    assert likeliest_defect(np.array([9.0], np.float32), LABELS[:1]) is None

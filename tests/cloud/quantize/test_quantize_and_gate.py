@@ -502,6 +502,15 @@ def test_every_artefact_has_its_own_thresholds_and_figures(every: RunFolder) -> 
     assert not (less.root / "int8.s8s8.onnx").exists() and not less.fp16.exists()
 
 
+def test_the_first_convolution_stays_float_for_cpus_and_no_other(run: RunFolder, tmp_path: Path) -> None:
+    tensors = [preprocess(picture(label, seed), run.info().preprocess) for seed, label in enumerate(LABELS * 4)]
+    for scheme, is_float in ((Scheme.U8S8, True), (Scheme.S8S8, False)):
+        quantize_int8(run.fp32, tmp_path / "q.onnx", tensors, Calibration.MINMAX, scheme=scheme)
+        kinds = {tensor.name: tensor.data_type for tensor in onnx.load(str(tmp_path / "q.onnx")).graph.initializer}
+        assert ("stages.0.0.weight" in kinds) is is_float, "an int8 convolution over one channel takes half of the time"
+        assert all(kinds[f"stages.{n}.0.weight_quantized"] == onnx.TensorProto.INT8 for n in (1, 2, 3))
+
+
 def test_torch_full_precision_and_int8_answer_golden_inputs_alike(every: RunFolder) -> None:
     info = every.info()
     pixels, _ = every.load_golden()

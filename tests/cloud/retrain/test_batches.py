@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cloud.retrain.batches import BatchPlan
+from cloud.retrain.place import Place
+from contract.errors import InvalidConfig
 
 
 @given(st.integers(1, 40), st.integers(1, 16), st.integers(0, 1000))
@@ -23,3 +26,11 @@ def test_reviewed_images_get_their_share_however_few(
     expected = min(batch - 1, max(1, round(batch * share)))
     assert len(rows) == batch and int((rows >= base).sum()) == expected
     assert torch.equal(rows, plan.batch(step))
+
+
+@pytest.mark.parametrize(("size", "processes", "better"), [(9, 2, 10), (2, 4, 4), (32, 5, 35)])
+def test_a_batch_that_gives_no_equal_shares_is_refused(size: int, processes: int, better: int) -> None:
+    with pytest.raises(InvalidConfig, match="does not divide") as refused:
+        Place(torch.device("cpu"), 0, processes).check_batch(size)
+    assert f"--batch-size {better}" in refused.value.hint
+    Place(torch.device("cpu"), 0, processes).check_batch(better)
