@@ -8,7 +8,7 @@ from collections.abc import Callable
 from fastapi import FastAPI
 
 from cloud.api.app import make_app
-from cloud.api.auth import Role
+from cloud.api.auth import Guards, Person, Role, file_tokens
 from cloud.api.configuration import configuration_routes
 from cloud.api.devices import device_routes
 from cloud.api.enrol import enrol_routes, renew_routes
@@ -61,10 +61,12 @@ def make_apps(
 ) -> tuple[FastAPI, FastAPI]:
     """Return the application for people (and, without a door of their own, stations), and that of the stations' door."""
     api = settings.api
+    operator = settings.token(api.operator_token_file)
     tokens = {
-        Role.OPERATOR: settings.token(api.operator_token_file),
-        Role.INSPECTOR: settings.token(api.inspector_token_file),
+        Person("operator", Role.ADMIN): operator,
+        Person("inspector", Role.INSPECTOR): settings.token(api.inspector_token_file),
     }
+    guards = Guards(file_tokens(tokens))
 
     devices = [
         device_routes(
@@ -84,14 +86,14 @@ def make_apps(
         *([] if api.device_port else devices),
         *([enrol_routes(desk)] if desk is not None else []),
         review_routes(
-            tokens=tokens,
+            guards=guards,
             samples=stores.samples,
             images=registry.blobs,
             known_labels=lambda: known_labels(registry),
             now=now,
         ),
         fleet_routes(
-            tokens=tokens,
+            guards=guards,
             stations=stores.stations,
             summaries=stores.summaries,
             samples=stores.samples,
@@ -105,10 +107,10 @@ def make_apps(
             now=now,
             repository=resign.status,
         ),
-        configuration_routes(tokens=tokens, control=configuration),
+        configuration_routes(guards=guards, control=configuration),
     ]
     on_loopback = api.host in ("127.0.0.1", "::1", "localhost")
-    app = make_app(routers, None if on_loopback else tokens[Role.OPERATOR])
+    app = make_app(routers, None if on_loopback else operator)
     install_dashboard(
         app,
         lambda: fleet_view(

@@ -12,6 +12,14 @@ import msgspec
 
 from cloud.drift.policy import MIN_ENROL_WINDOWS, DriftPolicy
 from cloud.ports.series import split_series
+from cloud.settings_operate import (
+    AlertSettings,
+    AuthSettings,
+    FallbackSettings,
+    LogSettings,
+    PromiseSettings,
+    RolloutTable,
+)
 from cloud.settings_scale import (
     BlobSettings,
     BrokerSettings,
@@ -107,26 +115,6 @@ class RetrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     warm_pull: float = 0.0
 
 
-class RolloutTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How releases reach the fleet.
-
-    A candidate decides `shadow_share` of a station's frames unseen until it has seen `probation_frames`, within
-    `probation_timeout_s`: at least `min_agreement` of them as the incumbent, no verdict's share more than `max_mix_shift` away
-    from the incumbent's, and the process no more than `max_memory_mib` larger (0: not asked). Then it is in charge for `serve_s`
-    before it is kept.
-    """
-
-    wave_shares: tuple[float, ...] = (0.05, 0.25)
-    probation_frames: int = 256
-    min_agreement: float = 0.9
-    probation_timeout_s: float = 600.0
-    shadow_share: float = 1.0
-    max_mix_shift: float = 0.2
-    max_memory_mib: float = 0.0
-    serve_s: float = 300.0
-    silence_s: float = 900.0
-
-
 class CloudSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything in cloud.toml. `database` is an SQLAlchemy URL, "" for SQLite in `home`."""
 
@@ -144,6 +132,11 @@ class CloudSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     provision: ProvisionSettings = ProvisionSettings()
     blobs: BlobSettings = BlobSettings()
     mlflow: MlflowSettings = MlflowSettings()
+    auth: AuthSettings = AuthSettings()
+    alerts: AlertSettings = AlertSettings()
+    promises: PromiseSettings = PromiseSettings()
+    fallback: FallbackSettings = FallbackSettings()
+    log: LogSettings = LogSettings()
     folder: Path = Path()
 
     def path(self, text: str) -> Path:

@@ -29,6 +29,9 @@ Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 Deviations = Annotated[float, Meta(ge=0.0, le=1e6)]
 """A distance in standard deviations."""
 
+Celsius = Annotated[float, Meta(ge=-273.15, le=1e4)]
+"""A temperature."""
+
 # \Z and not $, which would let a line end through.
 CameraName = Annotated[str, Meta(pattern=rf"\A(?:{CAMERA_PATTERN})?\Z")]
 """A camera of a station; "" for its only or first one."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from contract.bounds import CameraName, Count, Deviations, Moment, Seconds, Share
+from contract.bounds import CameraName, Celsius, Count, Deviations, Moment, Seconds, Share
 from contract.sketches.window import WindowWire
 
 WIRE_VERSION = 1
@@ -138,6 +138,22 @@ class GapNote(msgspec.Struct, frozen=True):
     signature: str = ""
 
 
+class HealthNote(msgspec.Struct, frozen=True):
+    """How the station itself fared when this window closed. A temperature that it cannot read is None, all else 0.
+
+    `memory_mib`: of the agent's process. `hottest_c` and `limit_c`: the thermal zone nearest to its limit, and that limit.
+    `rung`: how far down the degrade ladder. `disk_free_mib`: on the disk of its home. `outbox`: summaries not acknowledged.
+    """
+
+    memory_mib: Seconds = 0.0
+    hottest_c: Celsius | None = None
+    limit_c: Celsius | None = None
+    throttled: bool = False
+    rung: Count = 0
+    disk_free_mib: Count = 0
+    outbox: Count = 0
+
+
 class Summary(msgspec.Struct, frozen=True):
     """What a station ships of its windows. `window` is None when the sketches were lost with the process (`note` says so).
 
@@ -155,13 +171,14 @@ class Summary(msgspec.Struct, frozen=True):
     opinions: OpinionsNote | None = None
     covers: tuple[tuple[Count, Count], ...] = ()
     gap: GapNote | None = None
+    health: HealthNote | None = None
 
 
 class StationState(msgspec.Struct, frozen=True):
     """Birth (online) and Will (offline) of a station. A Will counts only when its boot is the last birth's (DESIGN 5).
 
     `next_seq` is the sequence number its next new summary will get, 0 where it does not say: one that the cloud has had already
-    tells of a station that was restored from a backup.
+    tells of a station that was restored from a backup. `board` is its class ("x86_64", "jetson-orin-nano"), "" where unsaid.
     """
 
     station: str
@@ -172,13 +189,15 @@ class StationState(msgspec.Struct, frozen=True):
     simulated: bool = False
     v: int = WIRE_VERSION
     next_seq: Count = 0
+    board: str = ""
 
 
 class ReportedState(msgspec.Struct, frozen=True):
     """What a station runs and how its last update went.
 
     `configuration` is the SHA-256 of the remote settings in force, "" for none; `config_*` say how the last change of them
-    went, in the words of `contract.config_states`.
+    went, in the words of `contract.config_states`. `outcome` is SHADOWED where the last order was to decide unseen only and its
+    candidate did what was asked (`Probation.shadow_only`); `update_state` is IDLE then, and `bundle` what it was before.
     """
 
     station: str
@@ -198,6 +217,10 @@ class ReportedState(msgspec.Struct, frozen=True):
     config_deployment: str = ""
     config_reason: str = ""
     config_seq: Count = 0
+    outcome: str = ""
+
+
+SHADOWED = "shadowed"
 
 
 class Probation(msgspec.Struct, frozen=True):
@@ -208,6 +231,7 @@ class Probation(msgspec.Struct, frozen=True):
     verdict may differ from the incumbent's on the same frames (1: not asked). `shadow_share` is the share of frames that it
     decides unseen. `max_memory_mib` is the most the process may grow by (0: not asked). Then it decides for `serve_s` in
     charge before it is kept: a crash, a hang or a failure within that time takes the station back to the incumbent.
+    `shadow_only`: it is never put in charge; having shown itself unseen it is put away, and the report says SHADOWED.
     """
 
     frames: Count
@@ -217,6 +241,7 @@ class Probation(msgspec.Struct, frozen=True):
     max_mix_shift: Share = 1.0
     max_memory_mib: Seconds = 0.0
     serve_s: Seconds = 0.0
+    shadow_only: bool = False
 
 
 class Order(msgspec.Struct, frozen=True):

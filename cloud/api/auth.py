@@ -1,22 +1,104 @@
-"""Who is asking: a station by its own token, a person by the token of a role."""
+"""Who is asking, and what they may: a station by its own token, a person by a role (`Role`), and each route by what it needs
+(`Scope`)."""
 
 from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated
 
-from fastapi import Header, HTTPException
+from fastapi import Header, HTTPException, Request
 
 Bearer = Annotated[str, Header(alias="Authorization")]
 
 
-class Role(str, Enum):
-    """What a person's token is good for. An operator may do what an inspector may."""
+class Scope(str, Enum):
+    """What a request is good for; the value says it in words."""
 
-    OPERATOR = "operator"
+    READ = "look at the fleet"
+    REVIEW = "see images and label parts"
+    TUNE = "settle labels, learn cameras anew, set stations and start retrains"
+    HALT = "pause and abort rollouts, and stop stations"
+    RELEASE = "start, approve and resume rollouts, and retire versions"
+    ADMIN = "let people in"
+
+
+class Role(str, Enum):
+    """What a person is in the plant."""
+
+    VIEWER = "viewer"
     INSPECTOR = "inspector"
+    ENGINEER = "engineer"
+    RELEASER = "releaser"
+    ADMIN = "admin"
+
+
+SCOPES: Mapping[Role, frozenset[Scope]] = {
+    Role.VIEWER: frozenset({Scope.READ}),
+    # An inspector sees what waits for a label, and no figures that would tell what the model thinks of it.
+    Role.INSPECTOR: frozenset({Scope.REVIEW}),
+    Role.ENGINEER: frozenset({Scope.READ, Scope.REVIEW, Scope.TUNE, Scope.HALT}),
+    Role.RELEASER: frozenset({Scope.READ, Scope.HALT, Scope.RELEASE}),
+    Role.ADMIN: frozenset(Scope),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody who is let in. `name` is what the audit log calls them."""
+
+    name: str
+    role: Role
+
+    def may(self, scope: Scope) -> bool:
+        """Return whether the role allows `scope`."""
+        return scope in SCOPES[self.role]
+
+
+class Guards:
+    """Makes the dependencies by which routes ask who is there. `identify` returns whose bearer token it is, None for nobody's."""
+
+    def __init__(self, identify: Callable[[str], Person | None]) -> None:
+        self._identify = identify
+
+    def needs(self, scope: Scope) -> Callable[..., Person]:
+        """Return a dependency that lets through who may do `scope`, and gives the person.
+
+        401: nobody is known by this token. 403: somebody is, and may not.
+        """
+
+        def guard(_request: Request, authorization: Bearer = "") -> Person:
+            person = self._identify(bearer_token(authorization))
+            if person is None:
+                raise HTTPException(
+                    401,
+                    "this needs a token (Authorization: Bearer ...); make one with: plumbline-cloud token add",
+                    headers={"WWW-Authenticate": "Bearer"},
+                )
+            if not person.may(scope):
+                enough = ", ".join(role.value for role in Role if scope in SCOPES[role])
+                raise HTTPException(
+                    403, f"{person.name} is {person.role.value}; to {scope.value} one must be: {enough}"
+                )
+            return person
+
+        return guard
+
+
+def file_tokens(tokens: Mapping[Person, str]) -> Callable[[str], Person | None]:
+    """Return what tells whose of the fixed `tokens` one is: those that `init` writes into files."""
+
+    def identify(token: str) -> Person | None:
+        found = None
+        for person, known in tokens.items():
+            # Every one is looked at, so that the time tells nothing.
+            if hmac.compare_digest(known.encode(), token.encode()) and known:
+                found = person
+        return found
+
+    return identify
 
 
 def bearer_token(authorization: str) -> str:
@@ -32,19 +114,5 @@ def station_guard(is_token: Callable[[str, str], bool]) -> Callable[[str, str], 
         if not is_token(station, bearer_token(authorization)):
             raise HTTPException(401, f"this token is not station '{station[:63]}'s; provision the station again")
         return station
-
-    return guard
-
-
-def role_guard(tokens: Mapping[Role, str], least: Role) -> Callable[[str], str]:
-    """Return a dependency that lets people with the role through, and gives the role's name for the audit log."""
-    allowed = [role for role in Role if role is least or role is Role.OPERATOR]
-
-    def guard(authorization: Bearer = "") -> str:
-        token = bearer_token(authorization).encode()
-        for role in allowed:
-            if hmac.compare_digest(tokens[role].encode(), token):
-                return role.value
-        raise HTTPException(401, f"this needs the {least.value}'s token (Authorization: Bearer ...)")
 
     return guard

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from fastapi import APIRouter, Depends, HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 
-from cloud.api.auth import Role, role_guard
+from cloud.api.auth import Guards, Person, Scope
 from contract.config_states import MAX_PROBATION_S, MAX_SETTINGS_BYTES, MIN_PROBATION_S
 from contract.errors import InvalidConfig, NotFound, PlumblineError
 
@@ -36,15 +36,15 @@ class ConfigurationControl(Protocol):
         """Return what was ordered for a station and what it reports."""
 
 
-def configuration_routes(*, tokens: Mapping[Role, str], control: ConfigurationControl) -> APIRouter:
-    """Return the operator's routes under /v1/configurations."""
-    routes = APIRouter(prefix="/v1/configurations", dependencies=[Depends(role_guard(tokens, Role.OPERATOR))])
+def configuration_routes(*, guards: Guards, control: ConfigurationControl) -> APIRouter:
+    """Return the routes under /v1/configurations."""
+    engineer = Depends(guards.needs(Scope.TUNE))
+    routes = APIRouter(prefix="/v1/configurations", dependencies=[Depends(guards.needs(Scope.READ))])
 
     @routes.post("", status_code=201)
-    def order(body: ConfigurationBody) -> list[dict[str, Any]]:
+    def order(body: ConfigurationBody, person: Person = engineer) -> list[dict[str, Any]]:
         try:
-            actor = Role.OPERATOR.value
-            return control.order(body.stations, body.settings, body.probation_s, body.reason, actor)
+            return control.order(body.stations, body.settings, body.probation_s, body.reason, person.name)
         except PlumblineError as error:
             raise _answer(error) from error
 

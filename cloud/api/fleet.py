@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated, Any, Protocol
 
 from fastapi import APIRouter, Depends, HTTPException, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from cloud.api.auth import Role, role_guard
+from cloud.api.auth import Guards, Person, Scope
 from cloud.ports.registry import Releases
 from cloud.ports.series import series_name
 from cloud.registry.resign_status import ResignStatus
@@ -70,7 +70,7 @@ class DriftControl(Protocol):
 
 def fleet_routes(
     *,
-    tokens: Mapping[Role, str],
+    guards: Guards,
     stations: Stations,
     summaries: Summaries,
     samples: Samples,
@@ -84,8 +84,9 @@ def fleet_routes(
     now: Callable[[], float],
     repository: Callable[[], ResignStatus] | None = None,
 ) -> APIRouter:
-    """Return the operator's routes under /v1. `repository` says how late the image repository is to be signed again."""
-    routes = APIRouter(prefix="/v1", dependencies=[Depends(role_guard(tokens, Role.OPERATOR))])
+    """Return the routes under /v1 about the fleet. `repository` says how late the image repository is to be signed again."""
+    engineer, halter, releaser = (Depends(guards.needs(s)) for s in (Scope.TUNE, Scope.HALT, Scope.RELEASE))
+    routes = APIRouter(prefix="/v1", dependencies=[Depends(guards.needs(Scope.READ))])
 
     @routes.get("/fleet")
     def fleet() -> dict[str, Any]:
@@ -127,13 +128,13 @@ def fleet_routes(
         return {**shown, "cameras": brief}
 
     @routes.post("/drift/{station}/re-enrol", status_code=202)
-    def re_enrol(station: str, body: ReEnrolBody) -> dict[str, str]:
+    def re_enrol(station: str, body: ReEnrolBody, person: Person = engineer) -> dict[str, str]:
         _answer(stations.check_known, station)
         found = drift.drift_of(station)
         if body.camera is None and len(found) > 1:
             raise HTTPException(422, f"say which camera: {_names(found)}")
         camera = found[0]["camera"] if body.camera is None else _of_camera(found, body.camera)["camera"]
-        drift.re_enrol(series_name(station, camera), Role.OPERATOR.value, body.reason)
+        drift.re_enrol(series_name(station, camera), person.name, body.reason)
         return {"station": station, "camera": camera, "reason": body.reason}
 
     @routes.get("/versions")
@@ -146,18 +147,18 @@ def fleet_routes(
         return [{**asdict(r), "stations": [asdict(m) for m in rollouts.members(r.id)]} for r in rollouts.all()]
 
     @routes.post("/rollouts", status_code=201)
-    def start(body: RolloutBody) -> dict[str, Any]:
-        return {"rollout": _answer(control.start, body.version, (), Role.OPERATOR.value)}
+    def start(body: RolloutBody, person: Person = releaser) -> dict[str, Any]:
+        return {"rollout": _answer(control.start, body.version, (), person.name)}
 
     @routes.post("/rollouts/{rollout}/abort", status_code=202)
-    def abort(rollout: int, body: ReasonBody) -> dict[str, Any]:
-        _answer(control.abort, rollout, Role.OPERATOR.value, body.reason)
+    def abort(rollout: int, body: ReasonBody, person: Person = halter) -> dict[str, Any]:
+        _answer(control.abort, rollout, person.name, body.reason)
         return {"rollout": rollout}
 
     @routes.post("/stations/{station}/stop", status_code=202)
-    def stop_station(station: str, body: ReasonBody) -> dict[str, str]:
+    def stop_station(station: str, body: ReasonBody, person: Person = halter) -> dict[str, str]:
         _answer(stations.check_known, station)
-        _answer(control.stop_station, station, Role.OPERATOR.value, body.reason)
+        _answer(control.stop_station, station, person.name, body.reason)
         return {"station": station}
 
     @routes.get("/audit")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -10,7 +10,7 @@ import msgspec
 from fastapi import APIRouter, Depends, HTTPException, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from cloud.api.auth import Role, role_guard
+from cloud.api.auth import Guards, Person, Scope
 from cloud.api.images import read_looked, without_words
 from cloud.ports.registry import ImageFiles
 from cloud.review.labellers import agreement
@@ -24,7 +24,7 @@ _Name = Annotated[str, Path(pattern=_PLAIN)]
 
 
 class LabelBody(BaseModel):
-    """A person's label for one part. `resolve`: it settles what others disagree on; needs the operator's token."""
+    """A person's label for one part. `resolve`: it settles what others disagree on; an engineer does."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -35,15 +35,15 @@ class LabelBody(BaseModel):
 
 def review_routes(
     *,
-    tokens: Mapping[Role, str],
+    guards: Guards,
     samples: Samples,
     images: ImageFiles,
     known_labels: Callable[[], list[str]],
     now: Callable[[], float],
 ) -> APIRouter:
     """Return the routes under /v1/review."""
-    person = Depends(role_guard(tokens, Role.INSPECTOR))
-    routes = APIRouter(prefix="/v1/review", dependencies=[person])
+    inspector = Depends(guards.needs(Scope.REVIEW))
+    routes = APIRouter(prefix="/v1/review", dependencies=[inspector])
 
     @routes.get("/queue")
     def queue(
@@ -101,9 +101,9 @@ def review_routes(
         return {"truth": found.truth, "verdict": found.verdict, **msgspec.to_builtins(told)}
 
     @routes.post("/{sample}")
-    def label(sample: _Name, body: LabelBody, role: str = person) -> dict[str, Any]:
-        if body.resolve and role != Role.OPERATOR.value:
-            raise HTTPException(403, "to settle what people disagree on needs the operator's token")
+    def label(sample: _Name, body: LabelBody, person: Person = inspector) -> dict[str, Any]:
+        if body.resolve and not person.may(Scope.TUNE):
+            raise HTTPException(403, "to settle what people disagree on one must be engineer or admin")
         labels = known_labels()
         if labels and body.label not in labels:
             raise HTTPException(

@@ -24,6 +24,11 @@ class Rollout:
     reason: str
     created_at: float
     ended_at: float | None
+    kind: str = "release"
+    author: str = ""
+    plan: str = "{}"
+    hold: str = ""
+    evidence: str = "{}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,8 @@ class RolloutMember:
     ordered_at: float | None
     ended_at: float | None
     reason: str
+    arm: str = ""
+    stratum: str = ""
 
 
 @dataclass(frozen=True, slots=True)

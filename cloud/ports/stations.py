@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from contract.messages import HealthNote
+
 
 @dataclass(frozen=True, slots=True)
 class StationStatus:
     """A station as the cloud last heard of it.
 
     Times are by the cloud's clock, Unix seconds, 0 for never: `state_at` when it last came or went, `reported_at` its last
-    report, `summary_at` its last summary. `configuration` and `config_*` are as in its report (`contract.messages`).
+    report, `summary_at` its last summary. `configuration`, `config_*` and `outcome` are as in its report, `board` as in its birth,
+    and `health` as in its last summary that had one (`contract.messages`).
     """
 
     station: str
@@ -34,6 +37,9 @@ class StationStatus:
     config_deployment: str = ""
     config_reason: str = ""
     config_seq: int = 0
+    board: str = ""
+    health: HealthNote | None = None
+    outcome: str = ""
 
 
 class StationBook(Protocol):

@@ -11,11 +11,12 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, inspect, select
 
-import cloud.store.certificate_tables  # noqa: F401 - its tables belong to the metadata
+import cloud.store.certificate_tables
+import cloud.store.operate_tables  # noqa: F401 - so do its
 from cloud.store.tables import metadata
 from contract.errors import InvalidConfig
 
-HEAD = "0005"
+HEAD = "0006"
 """The version of the tables that this program works with: the newest revision in `cloud/store/migrations`."""
 
 # Any number will do, as long as every Plumbline takes the same.

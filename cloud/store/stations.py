@@ -6,6 +6,7 @@ import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
 
+import msgspec
 from sqlalchemy import Connection, select
 from sqlalchemy.sql.schema import ScalarElementColumnDefault
 
@@ -14,7 +15,7 @@ from cloud.store.database import Database
 from cloud.store.tables import station_status, stations
 from contract.errors import InvalidConfig
 from contract.ids import check_station_id
-from contract.messages import ReportedState, StationState
+from contract.messages import HealthNote, ReportedState, StationState
 
 
 class Stations:
@@ -108,6 +109,8 @@ def write_states(
             values["state_at"] = now
         if state.agent_version:
             values["agent_version"] = state.agent_version
+        if state.board:
+            values["board"] = state.board[:40]
         known[state.station] = (state.boot, state.online)
     fresh = [{"station": station, **_BLANK} for station in sorted(set(changed) - there) if changed[station]]
     database.insert_rows(connection, station_status, fresh, ignore_known=True)
@@ -150,15 +153,19 @@ def _report_values(report: ReportedState, now: float) -> dict[str, object]:
         "config_deployment": report.config_deployment,
         "config_reason": report.config_reason,
         "config_seq": report.config_seq,
+        "outcome": report.outcome[:24],
     }
 
 
 def _status(row: dict[str, object]) -> StationStatus:
     blank: dict[str, object] = dict.fromkeys(("boot", "agent_version", "bundle", "update_state", "deployment"), "")
     blank |= {"candidate": "", "reason": "", "online": False, "simulated": False, "desired_seq": 0}
-    blank |= dict.fromkeys(("configuration", "config_state", "config_deployment", "config_reason"), "")
+    blank |= dict.fromkeys(
+        ("configuration", "config_state", "config_deployment", "config_reason", "board", "health", "outcome"), ""
+    )
     blank |= {"config_seq": 0, "state_at": 0.0, "reported_at": 0.0, "summary_at": 0.0}
     filled = {key: blank[key] if value is None else value for key, value in row.items()}
+    filled["health"] = msgspec.json.decode(str(filled["health"]), type=HealthNote) if filled["health"] else None
     return StationStatus(**filled)  # type: ignore[arg-type]  # the query names exactly these columns
 
 

@@ -54,6 +54,11 @@ station_status = Table(
     Column("config_deployment", String(64), nullable=False, default="", server_default=""),
     Column("config_reason", Text, nullable=False, default="", server_default=""),
     Column("config_seq", Integer, nullable=False, default=0, server_default="0"),
+    # Which kind of board it is, how it fared when its last summary was made (`contract.messages.HealthNote` as JSON), and how an
+    # order ended that was none to keep a bundle.
+    Column("board", String(40), nullable=False, default="", server_default=""),
+    Column("health", Text, nullable=False, default="", server_default=""),
+    Column("outcome", String(24), nullable=False, default="", server_default=""),
 )
 
 # Frames that stations kept. The pixels come only when asked for and when the station's policy allows.
@@ -186,6 +191,13 @@ rollouts = Table(
     Column("reason", Text, nullable=False, default=""),
     Column("created_at", Float, nullable=False),
     Column("ended_at", Float),
+    # What it is ("release", "rollback", "ab"), who asked for it, its plan and what was last judged of it as JSON
+    # (`cloud.rollout.plan`, `cloud.rollout.evidence`), and why it does not move just now, "" where it does.
+    Column("kind", String(12), nullable=False, default="release", server_default="release"),
+    Column("author", String(120), nullable=False, default="", server_default=""),
+    Column("plan", Text, nullable=False, default="{}", server_default="{}"),
+    Column("hold", Text, nullable=False, default="", server_default=""),
+    Column("evidence", Text, nullable=False, default="{}", server_default="{}"),
 )
 
 rollout_stations = Table(
@@ -200,6 +212,9 @@ rollout_stations = Table(
     Column("ordered_at", Float),
     Column("ended_at", Float),
     Column("reason", Text, nullable=False, default=""),
+    # Of an A/B rollout which bundle it holds ("a": the one before, "b": the new one), and what it was drawn among.
+    Column("arm", String(1), nullable=False, default="", server_default=""),
+    Column("stratum", String(250), nullable=False, default="", server_default=""),
 )
 
 # The order a station should have; `desired_seq` only ever grows.

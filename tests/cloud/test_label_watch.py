@@ -23,7 +23,7 @@ from cloud.rollout.rollout_states import RolloutEvent
 from cloud.rollout_loop import RolloutLoop, RolloutSettings
 from contract.messages import Accounting, Header, ReportedState, StationState, Summary
 from contract.sketches.wire import to_wire
-from tests.cloud.api.conftest import OPERATOR, TOKENS, serve
+from tests.cloud.api.conftest import GUARDS, OPERATOR, serve
 from tests.cloud.drift.conftest import StationLine
 from tests.fakes.agent_clock import HandClock
 from tests.fakes.cloud_fleet import FakeRelease, FakeReleases, PlainSigner
@@ -291,7 +291,7 @@ def test_the_api_serves_it_with_validity_flags(line: Line) -> None:
         settings=RolloutSettings(), now=line.clock.now,
     )  # fmt: skip
     routes = fleet_routes(
-        tokens=TOKENS, stations=t.stations, summaries=t.summaries, samples=t.samples, alarms=t.alarms,
+        guards=GUARDS, stations=t.stations, summaries=t.summaries, samples=t.samples, alarms=t.alarms,
         rollouts=t.rollouts, releases=line.releases, audit=t.audit, control=control, drift=line.loop,
         broker_connected=lambda: True, now=line.clock.now,
     )  # fmt: skip

@@ -41,6 +41,7 @@ from contract.messages import (
     DesiredState,
     GapNote,
     Header,
+    HealthNote,
     OpinionsNote,
     Order,
     OrderKeys,
@@ -109,7 +110,7 @@ def order() -> Order:
         3,
         _AT,
         _AT + 86_400.0,
-        Probation(256, 0.9, 300.0, 0.25, 0.125, 96.5, 3_600.0),
+        Probation(256, 0.9, 300.0, 0.25, 0.125, 96.5, 3_600.0, True),
     )
 
 
@@ -148,6 +149,7 @@ def summary() -> Summary:
         opinions=OpinionsNote(6, 4, 2, 1, 1, 3, {"evicted": 1}),
         covers=((12, 14), (16, 16)),
         gap=GapNote(4, "lack of room"),
+        health=HealthNote(118.5, 71.25, 95.0, True, 2, 20_480, 7),
     )
     return sign_gap(message, gap_key("a token for tests, known to everybody"))
 
@@ -203,7 +205,7 @@ def order_keys() -> OrderKeys:
 def examples() -> dict[str, Example]:
     """Return an example of each message by the name of its golden file."""
     control: dict[str, msgspec.Struct] = {
-        "station_state": StationState(STATION, BOOT, True, _AT, "0.1.0", True, next_seq=18),
+        "station_state": StationState(STATION, BOOT, True, _AT, "0.1.0", True, next_seq=18, board="jetson-orin-nano"),
         "reported_state": ReportedState(
             STATION,
             BOOT,
@@ -221,6 +223,7 @@ def examples() -> dict[str, Example]:
             config_deployment="settings-3",
             config_reason="kept",
             config_seq=3,
+            outcome="shadowed",
         ),
         "desired_state": DesiredState(
             STATION,

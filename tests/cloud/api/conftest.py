@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cloud.api.app import make_app
-from cloud.api.auth import Role
+from cloud.api.auth import Guards, Person, Role, file_tokens
 from cloud.api.devices import device_routes
 from cloud.api.fleet import fleet_routes
 from cloud.api.review import review_routes
@@ -34,7 +34,7 @@ from tests.fakes.cloud_tables import T0, Tables, note, received, summary
 from tests.fakes.link import RecordingLink
 
 OPERATOR, INSPECTOR = "the operator's token", "the inspector's token"
-TOKENS = {Role.OPERATOR: OPERATOR, Role.INSPECTOR: INSPECTOR}
+GUARDS = Guards(file_tokens({Person("operator", Role.ADMIN): OPERATOR, Person("inspector", Role.INSPECTOR): INSPECTOR}))
 
 
 class BrightModel:
@@ -140,9 +140,9 @@ def api(tables: Tables, tmp_path: Path) -> Iterator[Api]:
             full_precision=BrightModel(), desired_of=control.desired_of,
             take_report=lambda report, at: tables.stations.commit((), [report], at), now=now,
         ),
-        review_routes(tokens=TOKENS, samples=tables.samples, images=images, known_labels=lambda: labels, now=now),
+        review_routes(guards=GUARDS, samples=tables.samples, images=images, known_labels=lambda: labels, now=now),
         fleet_routes(
-            tokens=TOKENS, stations=tables.stations, summaries=tables.summaries, samples=tables.samples,
+            guards=GUARDS, stations=tables.stations, summaries=tables.summaries, samples=tables.samples,
             alarms=tables.alarms, rollouts=tables.rollouts, releases=releases, audit=tables.audit,
             control=control, drift=drift, broker_connected=lambda: True,
             now=now,

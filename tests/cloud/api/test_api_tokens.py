@@ -16,10 +16,13 @@ OPERATORS = ["/v1/fleet", "/v1/alarms", "/v1/retrains", "/v1/drift/s1", "/v1/ver
 
 def test_the_operators_routes_open_to_the_operator_alone(api: Api) -> None:
     assert {api.get(path, OPERATOR).status_code for path in OPERATORS} == {200}
-    for token in (None, "wrong", INSPECTOR, "token of s1", OPERATOR + "x"):
+    for token in (None, "wrong", "token of s1", OPERATOR + "x"):
         for path in OPERATORS:
             answer = api.get(path, token)
-            assert answer.status_code == 401 and "operator's token" in answer.json()["detail"]
+            assert answer.status_code == 401 and "plumbline-cloud token add" in answer.json()["detail"]
+    for path in OPERATORS:
+        answer = api.get(path, INSPECTOR)
+        assert answer.status_code == 403 and "viewer, engineer, releaser, admin" in answer.json()["detail"]
 
 
 def test_writing_routes_ask_for_the_token_too(api: Api) -> None:
@@ -28,7 +31,7 @@ def test_writing_routes_ask_for_the_token_too(api: Api) -> None:
         ("/v1/rollouts/1/abort", {"reason": "x"}),
         ("/v1/drift/s1/re-enrol", {"reason": "x"}),
     ):
-        assert api.post(path, INSPECTOR, json=body).status_code == 401
+        assert api.post(path, INSPECTOR, json=body).status_code == 403
         assert api.post(path, None, json=body).status_code == 401
     assert api.tables.rollouts.all() == [] and api.drift.asked == []
 

@@ -13,7 +13,7 @@ from cloud.registry.keys import init_keys, load_keys
 from cloud.registry.release import Registry
 from cloud.registry.resign import ResignJob
 from cloud.rollout_loop import RolloutLoop, RolloutSettings
-from tests.cloud.api.conftest import OPERATOR, TOKENS, CalmDrift, serve
+from tests.cloud.api.conftest import GUARDS, OPERATOR, CalmDrift, serve
 from tests.fakes.cloud_fleet import FakeReleases, PlainSigner
 from tests.fakes.cloud_tables import T0, Tables
 from tests.fakes.link import RecordingLink
@@ -31,7 +31,7 @@ def test_the_api_and_the_page_say_why_stations_will_soon_take_no_update(tables: 
         link=RecordingLink(), settings=RolloutSettings(), now=lambda: at[0],
     )  # fmt: skip
     routes = fleet_routes(
-        tokens=TOKENS, stations=tables.stations, summaries=tables.summaries, samples=tables.samples,
+        guards=GUARDS, stations=tables.stations, summaries=tables.summaries, samples=tables.samples,
         alarms=tables.alarms, rollouts=tables.rollouts, releases=releases, audit=tables.audit,
         control=control, drift=CalmDrift(), broker_connected=lambda: True, now=lambda: at[0], repository=job.status,
     )  # fmt: skip

@@ -1,0 +1,128 @@
+"""A real headless Chromium through Playwright. A page that writes an error to its console, or asks another machine, fails."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
+
+import pytest
+import uvicorn
+from axe_playwright_python.sync_playwright import Axe
+from fastapi import FastAPI
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+HOW_TO_INSTALL = (
+    "THE PAGES ARE NOT TESTED: no Chromium (apt-get install chromium, or: .venv/bin/playwright install chromium)"
+)
+
+
+def find_chromium() -> str | None:
+    """Return a Chromium on PATH, or None."""
+    return next(filter(None, map(shutil.which, NAMES)), None)
+
+
+def serve_pages(app: FastAPI) -> Iterator[str]:
+    """Serve an application with NiceGUI pages (`ui.run_with(app, reconnect_timeout=0.2)`) until the generator is closed."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(app, log_level="error", access_log=False, lifespan="on", timeout_graceful_shutdown=2)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.005)
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    time.sleep(1.0)  # what NiceGUI does when a browser has gone
+    server.should_exit = True
+    thread.join(10)
+    listener.close()
+
+
+@pytest.fixture(scope="session")
+def playwright() -> Iterator[Playwright]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        with sync_playwright() as found:
+            yield found
+
+
+@pytest.fixture(scope="session")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+    try:
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=flags)
+    except Exception as error:  # noqa: BLE001 - whatever keeps Playwright's own browser from starting
+        warnings.warn(f"{HOW_TO_INSTALL}: {error}", stacklevel=1)
+        pytest.skip(HOW_TO_INSTALL)
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Return what opens a page with its own cookies: open_page(url, cookies={...}, dark=True, width=..., expect=(...)).
+
+    At the end of the test each page must have written no error to its console (save those that hold a text in `expect`) and
+    asked no other machine.
+    """
+    contexts: list[BrowserContext] = []
+    said: list[str] = []
+    asked: list[str] = []
+
+    def open_it(
+        url: str,
+        cookies: dict[str, str] | None = None,
+        *,
+        dark: bool = False,
+        width: int = 1400,
+        height: int = 1000,
+        expect: tuple[str, ...] = (),
+    ) -> Page:
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
+        )
+        context.set_default_timeout(30_000)
+        contexts.append(context)
+        root = f"{urlsplit(url).scheme}://{urlsplit(url).netloc}"
+        context.add_cookies([{"name": name, "value": value, "url": root} for name, value in (cookies or {}).items()])
+        page = context.new_page()
+
+        def note(text: str) -> None:
+            if not any(each in text for each in expect):
+                said.append(text)
+
+        page.on("console", lambda message: note(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: note(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(url)
+        return page
+
+    yield open_it
+    for context in contexts:
+        context.close()
+    assert said == [], said
+    # "data:" and "blob:" are the page's own; whatever else must be the server that is tested.
+    foreign = [url for url in asked if urlsplit(url).hostname not in ("127.0.0.1", "localhost", None, "")]
+    assert foreign == [], foreign
+
+
+@pytest.fixture
+def assert_accessible() -> Callable[[Page], None]:
+    """Return what fails where axe-core finds a serious or critical violation on a page."""
+
+    def check(page: Page) -> None:
+        found = Axe().run(page).response["violations"]
+        bad = [
+            {"rule": each["id"], "help": each["help"], "where": [node["html"][:200] for node in each["nodes"][:5]]}
+            for each in found
+            if each["impact"] in ("serious", "critical")
+        ]
+        assert bad == [], json.dumps(bad, indent=1)
+
+    return check
