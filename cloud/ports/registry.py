@@ -54,6 +54,23 @@ class Releases(Protocol):
         """Return the release whose bundle has this digest, or None."""
 
 
+class VersionStages(Protocol):
+    """Where released versions stand, and the names by which they are meant."""
+
+    def check_usable(self, version: str) -> None:
+        """Do nothing where a version may be rolled out.
+
+        Raises:
+            RefusedError: it was retired; the message says by whom and why.
+        """
+
+    def resolve(self, name: str) -> str:
+        """Return the version that `name` means: an alias ("champion", "candidate") or the version itself."""
+
+    def rolled_out(self, version: str, actor: str, now: float) -> None:
+        """Record that a version reached everybody: it is the champion from now on."""
+
+
 class OrderSigner(Protocol):
     """Holds the order key."""
 

@@ -1,0 +1,28 @@
+"""What needs a person now: the same words on the overview, in alerts and in runbooks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Severity(str, Enum):
+    """How soon: PAGE somebody now, a TICKET for the working day, INFO for who looks anyway."""
+
+    PAGE = "page"
+    TICKET = "ticket"
+    INFO = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """`key` names the same need again ("silent:line3"); `kind` groups ("silent station"); `link` is a path of the dashboard;
+    `runbook` an anchor of docs/RUNBOOKS.md, "" where what to do is said in `what`.
+    """
+
+    key: str
+    kind: str
+    severity: Severity
+    what: str
+    link: str
+    runbook: str = ""

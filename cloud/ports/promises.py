@@ -1,0 +1,32 @@
+"""What the fleet promises and what is left of each promise, as pages, metrics and rollouts see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A promise over its period. `share` of events were good, None where there were none; `spent` is the share of the error
+    budget that is used up, 1 or more: all of it. `burn` says how many times too fast it was spent in the last hour and in the
+    last six. `words` say it for a person.
+    """
+
+    promise: str
+    target: float
+    share: float | None
+    events: int
+    spent: float
+    burn: tuple[float, float]
+    words: str
+
+
+class Promises(Protocol):
+    """The promises of cloud.toml, counted."""
+
+    def budgets(self) -> list[Budget]:
+        """Return what is left of each; cheap enough for a page that asks every second."""
+
+    def why_held(self) -> str:
+        """Return why releases wait just now, "" when no budget is spent."""
