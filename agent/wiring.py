@@ -28,8 +28,11 @@ from agent.enrolled import Enrolled
 from agent.frame_loop import FrameLoop, LineRules
 from agent.guarantee import Guarantee
 from agent.health.clock_sync import clock_synced
+from agent.health.disk import disk_room
 from agent.health.home_lock import HomeLock
 from agent.health.power import PowerSensors
+from agent.health.process_memory import process_memory_mib
+from agent.health.station_health import health_note
 from agent.health.thermal import ThermalSensors
 from agent.health.watchdog import ServiceManager
 from agent.mailboxes import Inbox, ReportBox, Switch
@@ -272,6 +275,7 @@ class Station:
             sketch=settings.windows.sketch,
             clock_synced=lambda: clock_synced(self._clock.now()),
             shadow=self._models.serving.take_shadow,
+            health=lambda: health_note(self._degrading.figures, process_memory_mib(), disk_room(settings.home_folder)),
             notes=self._degrading.note_of_window if len(self._cameras) == 1 else lambda: self._degrading.note,
         )
         return FrameLoop(
