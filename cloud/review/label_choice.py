@@ -5,7 +5,6 @@ Several are written as one, "dent;scratch", in the model's order, so that two pe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from contract.errors import RefusedError
@@ -62,14 +61,3 @@ def said_labels(truth: str) -> tuple[str, ...]:
 def is_right(answer: str, truth: str | None) -> bool:
     """Return whether a model's answer is (one of) what people say of a part."""
     return truth is not None and (answer == truth or answer in said_labels(truth))
-
-
-def check_each_known(labels: Sequence[str], choice: LabelChoice) -> list[str]:
-    """Return those of `labels` that `choice` refuses."""
-    refused = []
-    for label in labels:
-        try:
-            choice.check(label)
-        except RefusedError:
-            refused.append(label)
-    return refused
