@@ -142,7 +142,7 @@ class HealthNote(msgspec.Struct, frozen=True):
     """How the station itself fared when this window closed. A temperature that it cannot read is None, all else 0.
 
     `memory_mib`: of the agent's process. `hottest_c` and `limit_c`: the thermal zone nearest to its limit, and that limit.
-    `rung`: how far down the degrade ladder. `disk_free_mib`: on the disk of its home.
+    `rung`: how far down the degrade ladder. `disk_free_mib`: on the disk of its home. `outbox`: summaries not acknowledged.
     """
 
     memory_mib: Seconds = 0.0
@@ -151,6 +151,7 @@ class HealthNote(msgspec.Struct, frozen=True):
     throttled: bool = False
     rung: Count = 0
     disk_free_mib: Count = 0
+    outbox: Count = 0
 
 
 class Summary(msgspec.Struct, frozen=True):

@@ -7,12 +7,13 @@ from agent.health.disk import DiskRoom
 from contract.messages import HealthNote
 
 
-def health_note(figures: DegradeFigures, memory_mib: float, room: DiskRoom | None) -> HealthNote:
+def health_note(figures: DegradeFigures, memory_mib: float, room: DiskRoom | None, outbox: int) -> HealthNote:
     """Return the note.
 
     Args:
         figures: of the last look at the sensors.
         memory_mib: of this process.
+        outbox: summaries not acknowledged.
         room: of the disk under the station's home, None where it does not answer.
     """
     zone = figures.zone
@@ -24,4 +25,5 @@ def health_note(figures: DegradeFigures, memory_mib: float, room: DiskRoom | Non
         throttled=figures.throttled,
         rung=int(figures.rung),
         disk_free_mib=room.free_bytes >> 20 if room is not None else 0,
+        outbox=outbox,
     )

@@ -39,7 +39,7 @@ def test_without_a_device_tree_it_is_the_machine(tmp_path: Path) -> None:
 def test_the_note_says_what_can_be_read_and_nothing_else() -> None:
     zone = Zone("cpu", 71.26, 95.0, 105.0)
     figures = DegradeFigures(Rung.NO_SHADOW, "degraded", 3, zone, throttled=True)
-    note = health_note(figures, 118.53, DiskRoom(10 << 30, 20 << 20, False))
-    assert note == HealthNote(118.5, 71.3, 95.0, True, int(Rung.NO_SHADOW), 20)
-    assert health_note(DegradeFigures(), 0.0, None) == HealthNote()
-    assert health_note(DegradeFigures(zone=Zone("soc", -5.0)), 1.0, None).limit_c is None
+    note = health_note(figures, 118.53, DiskRoom(10 << 30, 20 << 20, False), 3)
+    assert note == HealthNote(118.5, 71.3, 95.0, True, int(Rung.NO_SHADOW), 20, 3)
+    assert health_note(DegradeFigures(), 0.0, None, 0) == HealthNote()
+    assert health_note(DegradeFigures(zone=Zone("soc", -5.0)), 1.0, None, 0).limit_c is None
