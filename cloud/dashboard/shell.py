@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from nicegui import ui
 from starlette.requests import Request
 
+from cloud.api import auth
 from cloud.api.auth import SCOPES, Person, Role, Scope
+from cloud.api.local import looks_local
 
-COOKIE = "plumbline_session"
+COOKIE = auth.COOKIE
 
 PAGES: tuple[tuple[str, str, Scope], ...] = (
     ("/", "Overview", Scope.READ),
@@ -48,7 +50,7 @@ class Shell:
 
     Args:
         who: whose session a cookie's value is, None for nobody's.
-        open_to_look: whether one who has not signed in may look (`VISITOR`).
+        open_to_look: whether one who has not signed in may look (`VISITOR`) from this machine itself.
     """
 
     def __init__(self, who: Callable[[str], Person | None], *, open_to_look: bool) -> None:
@@ -56,8 +58,8 @@ class Shell:
 
     def visit(self, request: Request) -> Visit:
         """Return who looks at the page that `request` asks for."""
-        cookie = request.cookies.get(COOKIE, "")
-        return Visit(lambda: self._person(cookie))
+        cookie, local = request.cookies.get(COOKIE, ""), looks_local(request.headers)
+        return Visit(lambda: self._person(cookie, local=local))
 
     def enter(
         self, request: Request, title: str, here: str, needs: Scope = Scope.READ
@@ -89,6 +91,6 @@ class Shell:
             return None
         return visit, column
 
-    def _person(self, cookie: str) -> Person | None:
+    def _person(self, cookie: str, *, local: bool) -> Person | None:
         found = self._who(cookie) if cookie else None
-        return found or (VISITOR if self._open_to_look else None)
+        return found or (VISITOR if self._open_to_look and local else None)
