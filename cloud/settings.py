@@ -19,6 +19,7 @@ from cloud.settings_operate import (
     LogSettings,
     PromiseSettings,
     RolloutTable,
+    TraceSettings,
     check_auth,
 )
 from cloud.settings_scale import (
@@ -138,6 +139,7 @@ class CloudSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     promises: PromiseSettings = PromiseSettings()
     fallback: FallbackSettings = FallbackSettings()
     log: LogSettings = LogSettings()
+    trace: TraceSettings = TraceSettings()
     folder: Path = Path()
 
     def path(self, text: str) -> Path:
@@ -274,6 +276,8 @@ def _check(settings: CloudSettings, file: Path) -> None:
         check_auth(settings.auth)
     except InvalidConfig as error:
         raise InvalidConfig(f"{file}: {error.message}", hint=error.hint) from error
+    if settings.log.format not in ("text", "json"):
+        raise InvalidConfig(f"{file}: log.format = '{settings.log.format[:40]}'", hint='use "text" or "json"')
     _check_drift(settings.drift, file)
 
 

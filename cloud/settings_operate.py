@@ -148,6 +148,15 @@ class FallbackSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     deadline_ms: float = 1000.0
 
 
+class TraceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where spans of traced frames go: `endpoint` of an OpenTelemetry collector, e.g. "http://otel:4318/v1/traces"; "": nowhere.
+
+    Which frames are traced is each station's choice ([trace] share in agent.toml). Needs the extra [otel].
+    """
+
+    endpoint: str = ""
+
+
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the log looks like: `format` "text" for people or "json", one object a line."""
 
