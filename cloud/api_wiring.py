@@ -21,11 +21,12 @@ from cloud.dashboard.pages import install_dashboard
 from cloud.improve_loop import ImproveLoop
 from cloud.provision.desk import Desk
 from cloud.registry.full_precision import FullPrecisionModels
-from cloud.registry.known_labels import known_labels
+from cloud.registry.known_labels import KnownLabels
 from cloud.registry.release import Registry
 from cloud.registry.resign import ResignJob
 from cloud.rollout_loop import RolloutLoop
 from cloud.settings import CloudSettings
+from cloud.store.review_claims import ReviewClaims
 from cloud.store_wiring import Stores
 from contract.errors import AddressInUse
 
@@ -88,8 +89,9 @@ def make_apps(
         review_routes(
             guards=guards,
             samples=stores.samples,
+            claims=ReviewClaims(stores.database),
             images=registry.blobs,
-            known_labels=lambda: known_labels(registry),
+            choice=KnownLabels(registry).choice,
             now=now,
         ),
         fleet_routes(
