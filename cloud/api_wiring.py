@@ -100,15 +100,21 @@ def make_apps(
             summaries=stores.summaries,
             samples=stores.samples,
             alarms=stores.alarms,
-            rollouts=stores.rollouts,
             releases=registry.catalog,
-            audit=stores.audit,
             control=rollout,
             drift=improve,
             broker_connected=link.connected,
             now=now,
             repository=resign.status,
         ),
+        rollout_routes(
+            guards=guards,
+            reading=desk_of_rollouts.reading,
+            approvals=desk_of_rollouts.approvals,
+            acts=desk_of_rollouts.acts,
+            first_answers=FirstAnswers(),
+        ),
+        audit_routes(guards=guards, audit=stores.audit),
         configuration_routes(guards=guards, control=configuration),
     ]
     on_loopback = api.host in ("127.0.0.1", "::1", "localhost")

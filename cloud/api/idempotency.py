@@ -26,7 +26,7 @@ IdempotencyKey = Annotated[
 class _Kept:
     asked: Hashable
     lock: threading.Lock = field(default_factory=threading.Lock)
-    answers: list[Any] = field(default_factory=list)
+    answers: list[dict[str, Any]] = field(default_factory=list)
 
 
 class FirstAnswers:
@@ -40,7 +40,7 @@ class FirstAnswers:
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
 
-    def once(self, person: str, key: str, asked: Hashable, act: Callable[[], Any]) -> Any:
+    def once(self, person: str, key: str, asked: Hashable, act: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Return act(), or what it gave when `person` asked the same under `key` before; "" is no key.
 
         Raises:

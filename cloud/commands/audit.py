@@ -42,9 +42,7 @@ def register(subparsers: Subparsers) -> None:
     listing.add_argument("--before", type=_count, metavar="ID", help="only what is older than this entry")
     listing.set_defaults(run=_list)
     verify = actions.add_parser("verify", help="walk the hash chain; exit 3 where it is broken")
-    verify.add_argument(
-        "--head", type=_hash, metavar="HASH", help="the head that an earlier verify printed"
-    )
+    verify.add_argument("--head", type=_hash, metavar="HASH", help="the head that an earlier verify printed")
     verify.set_defaults(run=_verify)
     export = actions.add_parser("export", help="write the log as CSV that is safe to open in a spreadsheet")
     export.add_argument("--out", type=Path, metavar="FILE", help="where to (default: the terminal)")
