@@ -34,6 +34,7 @@ _COMMANDS = (
     "why",
     "provision",
     "audit",
+    "token",
 )
 
 

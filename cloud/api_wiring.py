@@ -8,17 +8,24 @@ from collections.abc import Callable
 from fastapi import FastAPI
 
 from cloud.api.app import make_app
-from cloud.api.auth import Guards, Person, Role, file_tokens
+from cloud.api.audit import audit_routes
 from cloud.api.configuration import configuration_routes
 from cloud.api.devices import device_routes
 from cloud.api.enrol import enrol_routes, renew_routes
 from cloud.api.fleet import fleet_routes
+from cloud.api.idempotency import FirstAnswers
 from cloud.api.review import review_routes
+from cloud.api.rollout_acts import RolloutActs
+from cloud.api.rollouts import rollout_routes
 from cloud.broker.sharded import RunningLink
 from cloud.config_orders import ConfigOrders
+from cloud.dashboard.audit_page import install_audit_page
 from cloud.dashboard.fleet_view import fleet_view
 from cloud.dashboard.pages import install_dashboard
+from cloud.dashboard.rollout_page import install_rollout_page
+from cloud.dashboard.rollouts_page import RolloutDesk, install_rollouts_page
 from cloud.improve_loop import ImproveLoop
+from cloud.people_wiring import Entrance
 from cloud.provision.desk import Desk
 from cloud.registry.full_precision import FullPrecisionModels
 from cloud.registry.known_labels import KnownLabels
@@ -27,6 +34,7 @@ from cloud.registry.resign import ResignJob
 from cloud.rollout_loop import RolloutLoop
 from cloud.settings import CloudSettings
 from cloud.store.review_claims import ReviewClaims
+from cloud.store.rollout_reading import RolloutReading
 from cloud.store_wiring import Stores
 from contract.errors import AddressInUse
 
@@ -58,16 +66,19 @@ def make_apps(
     resign: ResignJob,
     configuration: ConfigOrders,
     desk: Desk | None,
+    entrance: Entrance,
     now: Callable[[], float],
 ) -> tuple[FastAPI, FastAPI]:
     """Return the application for people (and, without a door of their own, stations), and that of the stations' door."""
-    api = settings.api
-    operator = settings.token(api.operator_token_file)
-    tokens = {
-        Person("operator", Role.ADMIN): operator,
-        Person("inspector", Role.INSPECTOR): settings.token(api.inspector_token_file),
-    }
-    guards = Guards(file_tokens(tokens))
+    api, guards = settings.api, entrance.guards
+    reading = RolloutReading(stores.database)
+    rollouts = RolloutDesk(
+        reading=reading,
+        approvals=stores.rollouts.approvals,
+        acts=RolloutActs(rollout, reading.one, now),
+        versions=lambda: [each.version for each in registry.catalog.all()],
+        now=now,
+    )
 
     devices = [
         device_routes(
@@ -84,6 +95,7 @@ def make_apps(
     if desk is not None:
         devices.append(renew_routes(desk, stores.stations.is_token))
     routers = [
+        *entrance.routers,
         *([] if api.device_port else devices),
         *([enrol_routes(desk)] if desk is not None else []),
         review_routes(
@@ -109,18 +121,21 @@ def make_apps(
         ),
         rollout_routes(
             guards=guards,
-            reading=desk_of_rollouts.reading,
-            approvals=desk_of_rollouts.approvals,
-            acts=desk_of_rollouts.acts,
+            reading=rollouts.reading,
+            approvals=rollouts.approvals,
+            acts=rollouts.acts,
             first_answers=FirstAnswers(),
         ),
         audit_routes(guards=guards, audit=stores.audit),
         configuration_routes(guards=guards, control=configuration),
     ]
-    on_loopback = api.host in ("127.0.0.1", "::1", "localhost")
-    app = make_app(routers, None if on_loopback else operator)
+    app = make_app(routers, entrance.rules)
+    install_rollouts_page(entrance.shell, rollouts)
+    install_rollout_page(entrance.shell, rollouts)
+    install_audit_page(entrance.shell, stores.audit, now)
     install_dashboard(
         app,
+        entrance.shell,
         lambda: fleet_view(
             stations=stores.stations,
             summaries=stores.summaries,
@@ -135,4 +150,4 @@ def make_apps(
             repository=resign.status(),
         ),
     )
-    return app, make_app(devices, None)
+    return app, make_app(devices)

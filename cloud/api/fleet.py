@@ -9,7 +9,6 @@ from typing import Any, Protocol
 from fastapi import APIRouter, Depends, HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 
-from cloud.api.answering import answer
 from cloud.api.auth import Guards, Person, Scope
 from cloud.ports.registry import Releases
 from cloud.ports.series import series_name
@@ -103,7 +102,7 @@ def fleet_routes(
 
     @routes.get("/drift/{station}")
     def one_drift(station: str, camera: str | None = None) -> dict[str, Any]:
-        answer(stations.check_known, station)
+        stations.check_known(station)
         found = drift.drift_of(station)
         shown = found[0] if camera is None else _of_camera(found, camera)
         brief = [{name: each[name] for name in ("camera", "phase", "sentence")} for each in found]
@@ -111,7 +110,7 @@ def fleet_routes(
 
     @routes.post("/drift/{station}/re-enrol", status_code=202)
     def re_enrol(station: str, body: ReEnrolBody, person: Person = engineer) -> dict[str, str]:
-        answer(stations.check_known, station)
+        stations.check_known(station)
         found = drift.drift_of(station)
         if body.camera is None and len(found) > 1:
             raise HTTPException(422, f"say which camera: {_names(found)}")
@@ -126,8 +125,8 @@ def fleet_routes(
 
     @routes.post("/stations/{station}/stop", status_code=202)
     def stop_station(station: str, body: ReasonBody, person: Person = halter) -> dict[str, str]:
-        answer(stations.check_known, station)
-        answer(control.stop_station, station, person.name, body.reason)
+        stations.check_known(station)
+        control.stop_station(station, person.name, body.reason)
         return {"station": station}
 
     return routes

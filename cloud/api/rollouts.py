@@ -9,9 +9,10 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import APIRouter, Depends, HTTPException, Path, Query
 
-from cloud.api.answering import answer, example, troubles
 from cloud.api.auth import Guards, Person, Scope
+from cloud.api.examples import example
 from cloud.api.idempotency import FirstAnswers, IdempotencyKey
+from cloud.api.rollout_acts import RolloutActs
 from cloud.api.rollout_answers import EXAMPLE, EXAMPLE_STATION, INLINE_STATIONS, rollout_json, station_json
 from cloud.api.rollout_bodies import (
     AbBody,
@@ -26,7 +27,6 @@ from cloud.api.rollout_bodies import (
 from cloud.ports.rollouts import ApprovalBook, Rollout
 from cloud.rollout.evidence import read_evidence
 from cloud.rollout.rollout_states import MemberState
-from cloud.api.rollout_acts import RolloutActs
 from cloud.store.rollout_reading import RolloutReading, Wanted
 
 _Id = Annotated[int, Path(ge=1, le=2**31 - 1, description="a rollout's number")]
@@ -41,7 +41,6 @@ def rollout_routes(
     routes = APIRouter(
         prefix="/v1/rollouts",
         dependencies=[Depends(guards.needs(Scope.READ))],
-        responses=troubles(401, 403, 503),
         tags=["rollouts"],
     )
     _add_looking(routes, reading, approvals)
@@ -68,16 +67,16 @@ def _add_looking(routes: APIRouter, reading: RolloutReading, approvals: Approval
     ) -> list[dict[str, Any]]:
         """The newest first; for the next page, ask with the last id of this one as `before`. The stations of a rollout of more than
         200 are behind `stations_at`, and `stations` is null."""
-        return answer(lambda: shown(reading.newest(limit, before), stations=stations))
+        return shown(reading.newest(limit, before), stations=stations)
 
-    @routes.get("/{rollout}", summary="Show one rollout", responses={**troubles(404), **example(EXAMPLE)})
+    @routes.get("/{rollout}", summary="Show one rollout", responses=example(EXAMPLE))
     def one(rollout: _Id) -> dict[str, Any]:
-        return answer(lambda: shown([reading.one(rollout)], stations=True)[0])
+        return shown([reading.one(rollout)], stations=True)[0]
 
     @routes.get(
         "/{rollout}/stations",
         summary="List a rollout's stations",
-        responses={**troubles(404), **example({"total": 1, "stations": [EXAMPLE_STATION]})},
+        responses=example({"total": 1, "stations": [EXAMPLE_STATION]}),
     )
     def stations_of(
         rollout: _Id,
@@ -89,32 +88,25 @@ def _add_looking(routes: APIRouter, reading: RolloutReading, approvals: Approval
     ) -> dict[str, Any]:
         """By wave and name, from number `start` on; `said` is what a station last said of its order, such as why it tries again."""
         wanted = Wanted(tuple(state or ()), wave, text)
-
-        def found() -> dict[str, Any]:
-            rows, total = reading.stations(reading.one(rollout).id, wanted, start, limit)
-            return {"total": total, "stations": [station_json(each) for each in rows]}
-
-        return answer(found)
+        rows, total = reading.stations(reading.one(rollout).id, wanted, start, limit)
+        return {"total": total, "stations": [station_json(each) for each in rows]}
 
     @routes.get(
         "/{rollout}/timeline",
         summary="What happened to a rollout",
-        responses={
-            **troubles(404),
-            **example([{"at": 1795200000.0, "actor": "anna", "act": "pause", "detail": "rollout 3 (v2): lunch"}]),
-        },
+        responses=example([{"at": 1795200000.0, "actor": "anna", "act": "pause", "detail": "rollout 3 (v2): lunch"}]),
     )
     def timeline(rollout: _Id) -> list[dict[str, Any]]:
         """The latest 200 acts on the rollout as a whole, newest first; those on single stations are in the audit log."""
-        return answer(lambda: [asdict(each) for each in reading.timeline(reading.one(rollout).id)])
+        return [asdict(each) for each in reading.timeline(reading.one(rollout).id)]
 
     @routes.get(
         "/{rollout}/ab",
         summary="The report of an A/B rollout",
-        responses={**troubles(404, 409), **example({"arms": [], "differences": [], "confidence": 0.95})},
+        responses=example({"arms": [], "differences": [], "confidence": 0.95}),
     )
     def ab(rollout: _Id) -> Any:
-        found = answer(reading.one, rollout)
+        found = reading.one(rollout)
         if found.kind != "ab":
             raise HTTPException(409, f"rollout {rollout} holds no two versions side by side; it is a {found.kind}")
         report = read_evidence(found.evidence).ab
@@ -124,7 +116,7 @@ def _add_looking(routes: APIRouter, reading: RolloutReading, approvals: Approval
 
 
 def _add_starting(routes: APIRouter, releaser: Any, acts: RolloutActs, first_answers: FirstAnswers) -> None:
-    starts = {**troubles(404, 409), **example(_STARTED, 201)}
+    starts = example(_STARTED, 201)
 
     @routes.post("", status_code=201, summary="Start a rollout", responses=starts)
     def start(body: StartBody, key: IdempotencyKey = "", person: Person = releaser) -> dict[str, Any]:
@@ -133,7 +125,7 @@ def _add_starting(routes: APIRouter, releaser: Any, acts: RolloutActs, first_ans
             person.name,
             key,
             ("start", body.model_dump_json()),
-            lambda: {"rollout": answer(acts.start, body.version, person.name, body.reason, _asked(body.plan))},
+            lambda: {"rollout": acts.start(body.version, person.name, body.reason, _asked(body.plan))},
         )
 
     @routes.post("/rollback", status_code=201, summary="Bring the fleet back to an earlier version", responses=starts)
@@ -143,7 +135,7 @@ def _add_starting(routes: APIRouter, releaser: Any, acts: RolloutActs, first_ans
             person.name,
             key,
             ("rollback", body.model_dump_json()),
-            lambda: {"rollout": answer(acts.roll_back, body.version, person.name, body.reason)},
+            lambda: {"rollout": acts.roll_back(body.version, person.name, body.reason)},
         )
 
     @routes.post("/ab", status_code=201, summary="Hold two versions side by side", responses=starts)
@@ -152,17 +144,17 @@ def _add_starting(routes: APIRouter, releaser: Any, acts: RolloutActs, first_ans
             person.name,
             key,
             ("ab", body.model_dump_json()),
-            lambda: {"rollout": answer(acts.start_ab, body.version, person.name, body.reason, body.share, body.until)},
+            lambda: {"rollout": acts.start_ab(body.version, person.name, body.reason, body.share, body.until)},
         )
 
 
 def _add_steering(routes: APIRouter, guards: Guards, acts: RolloutActs, first_answers: FirstAnswers) -> None:
     releaser, halter = Depends(guards.needs(Scope.RELEASE)), Depends(guards.needs(Scope.HALT))
-    steps = {**troubles(404, 409), **example(_STARTED, 202)}
+    steps = example(_STARTED, 202)
 
     def once(act: Callable[..., None], key: str, rollout: int, person: Person, body: Any, *more: Any) -> dict[str, Any]:
         def do() -> dict[str, Any]:
-            answer(act, rollout, person.name, *more, body.seen_state)
+            act(rollout, person.name, *more, body.seen_state)
             return {"rollout": rollout}
 
         return first_answers.once(person.name, key, (act.__name__, rollout, body.model_dump_json()), do)
