@@ -11,6 +11,7 @@ from urllib.parse import quote
 import msgspec
 
 from cloud.clock import SystemClock
+from cloud.commands import rollout_simulate
 from cloud.commands.output import Subparsers, print_json
 from cloud.commands.rollout_view import OVER, follow, print_list, print_one, print_waited_for
 from cloud.commands.server_api import ask_server
@@ -27,6 +28,7 @@ _EXAMPLE = """examples:
   plumbline-cloud rollout abort 3 --reason 'wrong lamp' --config plant/cloud.toml
   plumbline-cloud rollout rollback --version v1 --reason 'v2 lets dust pass' --wait --config plant/cloud.toml
   plumbline-cloud rollout ab start --version v2 --share 0.5 --config plant/cloud.toml
+  plumbline-cloud rollout simulate --stations 2000 --failure-rate 0.03
 
 --json always prints the rollout as the server has it (list: a list of them; ab report: the report).
 
@@ -77,6 +79,14 @@ def register(subparsers: Subparsers) -> None:
     back.add_argument("--reason", required=True, help="why, for the audit log")
     _add_wait(back)
     _register_ab(actions)
+    rollout_simulate.register_options(
+        actions.add_parser(
+            "simulate",
+            help="say how often a bad release would be stopped, and a good one not",
+            epilog=rollout_simulate.EXAMPLE,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    )
 
 
 def _register_ab(actions: Subparsers) -> None:

@@ -33,8 +33,8 @@ class Compared(msgspec.Struct, frozen=True):
     """How stations with the new bundle changed against the control group over the same time.
 
     `what`: a verdict, "latency" or "memory". `value` is the difference of differences, or for "latency" the ratio of ratios,
-    `lower` and `upper` its bounds, `stations` and `control` how many of each were compared. `unknown` says in words why nothing can be
-    known, "" where it can; the figures mean nothing then. `limit`: what the bound must not pass, `stops`: it did.
+    `lower` and `upper` its bounds, `stations` and `control` how many of each were compared. `unknown` says in words why nothing can
+    be known, "" where it can; the figures mean nothing then. `limit`: what the bound must not pass, `stops`: it did.
     """
 
     what: str
@@ -64,8 +64,8 @@ class RolloutEvidence(msgspec.Struct, frozen=True):
     """As JSON in `rollouts.evidence`.
 
     `failed` of `heard` stations failed over all waves so far, with the one-sided bounds on that share. `compared` holds the
-    shift of each verdict, the latency ratio and the growth of memory. `notes` are for people: who was left out of what, and why. `told`: the
-    registry knows that this version reached everybody. `ab`: the report of an A/B rollout.
+    shift of each verdict, the latency ratio and the growth of memory. `notes` are for people: who was left out of what, and why.
+    `told`: the registry knows that this version reached everybody. `ab`: the report of an A/B rollout.
     """
 
     waves: tuple[WaveEvidence, ...] = ()

@@ -89,6 +89,10 @@ _ENDED = {
 }
 
 
+_HEARD = (Fate.WELL, Fate.FAILED, Fate.SILENT)
+_TO_COME = (Fate.WAITING, Fate.UNDER_WAY, Fate.OFFLINE)
+
+
 def fate_of(member: Member, silence_s: float) -> Fate:
     """Return how a station fares; one that was recalled or skipped is out."""
     if member.state not in (MemberState.ORDERED, MemberState.SHADOWING):
@@ -107,13 +111,12 @@ def next_step(members: Sequence[Member], wave: int, policy: RolloutPolicy, hold_
     """Return what a running rollout in `wave` should do next.
 
     ROLL_BACK as soon as too many stations failed, silence counted as failure: when the one-sided Clopper-Pearson bound on the share
-    of failures among those heard passes `max_failure`, or when it is certain that the share observed at the end of this wave
-    will: of those ordered so far, more than that share failed already, whatever the others do. In a fleet of less than
-    1 / max_failure stations that is the first failure. A station that was offline at dispatch is waited for and is no failure;
+    of failures among those heard passes `max_failure`, or when more than that share of all that the waves so far reach has failed,
+    whatever the others of these waves may do yet. In waves of less than 1 / max_failure stations that is the first failure. A station that was offline at dispatch is waited for and is no failure;
     one that took the order and then went away is.
 
     HOLD while a station of this wave is under way, save those that have been away since their order for `offline_wait_s`; while
-    nobody of the wave has shown that it is well, for no wave goes on without its evidence; for `soak_s` after its last station;
+    nobody of the wave has been heard, for no wave goes on without its evidence; for `soak_s` after its last station;
     and after wave `hold_after`, until a person decides. ADVANCE when the wave has run; FINISH when there is no later one.
     """
     fates = [(member, fate_of(member, policy.silence_s)) for member in members]
@@ -124,10 +127,10 @@ def next_step(members: Sequence[Member], wave: int, policy: RolloutPolicy, hold_
     if open_:
         return RolloutStep(StepKind.HOLD, f"waiting for {_named(open_)}")
     later = any(m.wave > wave for m, fate in fates if fate is not Fate.OUT)
-    well = any(fate is Fate.WELL for _, fate in here)
-    if not well and any(fate is not Fate.OUT for _, fate in here) and (later or not _anyone_well(fates)):
+    told = [fate for _, fate in here if fate in _HEARD]
+    if not told and any(fate is not Fate.OUT for _, fate in here) and (later or not _anyone_heard(fates)):
         away = [m.station for m, fate in here if fate is Fate.OFFLINE]
-        why = f"nobody of wave {wave} has shown that it is well: {_named(away)} cannot be reached"
+        why = f"wave {wave} has shown nothing yet: {_named(away)} cannot be reached"
         return RolloutStep(StepKind.HOLD, why, blocked=True)
     soaked = min((m.ended_s for m, fate in here if fate is not Fate.OUT), default=math.inf)
     if soaked < policy.soak_s:
@@ -145,14 +148,9 @@ def _too_many_failures(fates: Sequence[tuple[Member, Fate]], wave: int, policy: 
         return ""
     heard = len(bad) + sum(fate is Fate.WELL for _, fate in fates)
     # Whoever is in the waves so far may still be heard: those away, and those under way.
-    may_be_heard = (Fate.WAITING, Fate.UNDER_WAY, Fate.OFFLINE)
-    to_come = sum(fate in may_be_heard and (m.wave <= wave or is_in_wave(m, wave)) for m, fate in fates)
-    under_way = sum(
-        _holds_up(m, fate, wave, policy.offline_wait_s) and (m.wave <= wave or is_in_wave(m, wave)) for m, fate in fates
-    )
+    to_come = sum(fate in _TO_COME and (m.wave <= wave or is_in_wave(m, wave)) for m, fate in fates)
     certain = len(bad) > policy.max_failure * (heard + to_come)
-    ended = not under_way and len(bad) > policy.max_failure * heard
-    if not certain and not ended and lower_bound(len(bad), heard, policy.confidence) <= policy.max_failure:
+    if not certain and lower_bound(len(bad), heard, policy.confidence) <= policy.max_failure:
         return ""
     reasons = [
         f"{m.station}: {m.reason or 'rolled back'}"
@@ -166,8 +164,8 @@ def _too_many_failures(fates: Sequence[tuple[Member, Fate]], wave: int, policy: 
     return "; ".join([f"{len(bad)} of {heard} stations failed", *reasons, *more])
 
 
-def _anyone_well(fates: Sequence[tuple[Member, Fate]]) -> bool:
-    return any(fate is Fate.WELL for _, fate in fates)
+def _anyone_heard(fates: Sequence[tuple[Member, Fate]]) -> bool:
+    return any(fate in _HEARD for _, fate in fates)
 
 
 def _holds_up(member: Member, fate: Fate, wave: int, offline_wait_s: float) -> bool:

@@ -8,6 +8,10 @@ from cloud.rollout.judge import RolloutPolicy
 from contract.errors import RefusedError
 
 
+STRATA = ("board", "site", "camera")
+"""What stations can be told apart by."""
+
+
 class RolloutPlan(msgspec.Struct, frozen=True):
     """A rollout's plan, as JSON in `rollouts.plan`. Times are Unix seconds, shares 0..1.
 
@@ -88,6 +92,8 @@ def check_plan(plan: RolloutPlan, least_approvals: int) -> None:
         raise RefusedError(
             "wave shares must each be above 0 and at most 1", hint="give rising shares, such as 0.05, 0.25"
         )
+    if unknown := [name for name in plan.strata if name not in STRATA]:
+        raise RefusedError(f"stations are not told apart by '{unknown[0]}'", hint=f"use some of {', '.join(STRATA)}")
     if plan.canary < 1 or plan.shadow_stations < 0:
         raise RefusedError("a rollout needs a canary of one station or more", hint="set canary to 1 or more")
     for name, seconds in (("silence_s", plan.silence_s), ("max_latency_ratio", plan.max_latency_ratio)):
