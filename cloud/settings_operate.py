@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 import re
-from urllib.parse import urlsplit
-
-import msgspec
-
-from contract.errors import InvalidConfig
-
-_ROLES = ("viewer", "inspector", "engineer", "releaser", "admin")
-_LOOPBACK = re.compile(r"localhost|127(?:\.\d+){3}|::1")
-
-=======
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -22,7 +12,9 @@ from cloud.maintenance import read_window
 from cloud.rollout.plan import STRATA
 from contract.errors import InvalidConfig
 
->>>>>>> h-engine
+_ROLES = ("viewer", "inspector", "engineer", "releaser", "admin")
+_LOOPBACK = re.compile(r"localhost|127(?:\.\d+){3}|::1")
+
 
 class RolloutTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How releases reach the fleet.
