@@ -8,15 +8,22 @@ from collections.abc import Callable
 from fastapi import FastAPI
 
 from cloud.api.app import make_app
+from cloud.api.audit import audit_routes
 from cloud.api.configuration import configuration_routes
 from cloud.api.devices import device_routes
 from cloud.api.enrol import enrol_routes, renew_routes
 from cloud.api.fleet import fleet_routes
+from cloud.api.idempotency import FirstAnswers
 from cloud.api.review import review_routes
+from cloud.api.rollout_acts import RolloutActs
+from cloud.api.rollouts import rollout_routes
 from cloud.broker.sharded import RunningLink
 from cloud.config_orders import ConfigOrders
+from cloud.dashboard.audit_page import install_audit_page
 from cloud.dashboard.fleet_view import fleet_view
 from cloud.dashboard.pages import install_dashboard
+from cloud.dashboard.rollout_page import install_rollout_page
+from cloud.dashboard.rollouts_page import RolloutDesk, install_rollouts_page
 from cloud.improve_loop import ImproveLoop
 from cloud.people_wiring import Entrance
 from cloud.provision.desk import Desk
@@ -27,6 +34,7 @@ from cloud.registry.resign import ResignJob
 from cloud.rollout_loop import RolloutLoop
 from cloud.settings import CloudSettings
 from cloud.store.review_claims import ReviewClaims
+from cloud.store.rollout_reading import RolloutReading
 from cloud.store_wiring import Stores
 from contract.errors import AddressInUse
 
@@ -63,6 +71,14 @@ def make_apps(
 ) -> tuple[FastAPI, FastAPI]:
     """Return the application for people (and, without a door of their own, stations), and that of the stations' door."""
     api, guards = settings.api, entrance.guards
+    reading = RolloutReading(stores.database)
+    rollouts = RolloutDesk(
+        reading=reading,
+        approvals=stores.rollouts.approvals,
+        acts=RolloutActs(rollout, reading.one, now),
+        versions=lambda: [each.version for each in registry.catalog.all()],
+        now=now,
+    )
 
     devices = [
         device_routes(
@@ -96,18 +112,27 @@ def make_apps(
             summaries=stores.summaries,
             samples=stores.samples,
             alarms=stores.alarms,
-            rollouts=stores.rollouts,
             releases=registry.catalog,
-            audit=stores.audit,
             control=rollout,
             drift=improve,
             broker_connected=link.connected,
             now=now,
             repository=resign.status,
         ),
+        rollout_routes(
+            guards=guards,
+            reading=rollouts.reading,
+            approvals=rollouts.approvals,
+            acts=rollouts.acts,
+            first_answers=FirstAnswers(),
+        ),
+        audit_routes(guards=guards, audit=stores.audit),
         configuration_routes(guards=guards, control=configuration),
     ]
     app = make_app(routers, entrance.rules)
+    install_rollouts_page(entrance.shell, rollouts)
+    install_rollout_page(entrance.shell, rollouts)
+    install_audit_page(entrance.shell, stores.audit, now)
     install_dashboard(
         app,
         entrance.shell,

@@ -1,12 +1,12 @@
-"""What an operator sees and does: stations, accounting, alarms, retrains, versions, rollouts, the audit log."""
+"""What an operator sees and does: stations, accounting, alarms, retrains, versions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Annotated, Any, Protocol
+from typing import Any, Protocol
 
-from fastapi import APIRouter, Depends, HTTPException, Query
+from fastapi import APIRouter, Depends, HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 
 from cloud.api.auth import Guards, Person, Scope
@@ -14,21 +14,10 @@ from cloud.ports.registry import Releases
 from cloud.ports.series import series_name
 from cloud.registry.resign_status import ResignStatus
 from cloud.store.alarms import Alarms
-from cloud.store.audit import AuditLog
-from cloud.store.rollouts import Rollouts
 from cloud.store.samples import Samples
 from cloud.store.stations import Stations
 from cloud.store.summaries import Summaries
-from contract.errors import NotFound, PlumblineError
 from contract.ids import MAX_CAMERA_CHARS
-
-
-class RolloutBody(BaseModel):
-    """Roll a released version out."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    version: str = Field(min_length=1, max_length=80)
 
 
 class ReasonBody(BaseModel):
@@ -45,14 +34,8 @@ class ReEnrolBody(ReasonBody):
     camera: str | None = Field(default=None, max_length=MAX_CAMERA_CHARS)
 
 
-class RolloutControl(Protocol):
-    """Starts and stops rollouts."""
-
-    def start(self, version: str, changed: tuple[str, ...], actor: str) -> int:
-        """Start a rollout of a released version and return its id."""
-
-    def abort(self, rollout: int, actor: str, reason: str) -> None:
-        """Stop a rollout and bring its stations back."""
+class StationControl(Protocol):
+    """Stops stations."""
 
     def stop_station(self, station: str, actor: str, reason: str) -> None:
         """Order a station to run no bundle."""
@@ -75,17 +58,15 @@ def fleet_routes(
     summaries: Summaries,
     samples: Samples,
     alarms: Alarms,
-    rollouts: Rollouts,
     releases: Releases,
-    audit: AuditLog,
-    control: RolloutControl,
+    control: StationControl,
     drift: DriftControl,
     broker_connected: Callable[[], bool],
     now: Callable[[], float],
     repository: Callable[[], ResignStatus] | None = None,
 ) -> APIRouter:
     """Return the routes under /v1 about the fleet. `repository` says how late the image repository is to be signed again."""
-    engineer, halter, releaser = (Depends(guards.needs(s)) for s in (Scope.TUNE, Scope.HALT, Scope.RELEASE))
+    engineer, halter = Depends(guards.needs(Scope.TUNE)), Depends(guards.needs(Scope.HALT))
     routes = APIRouter(prefix="/v1", dependencies=[Depends(guards.needs(Scope.READ))])
 
     @routes.get("/fleet")
@@ -121,7 +102,7 @@ def fleet_routes(
 
     @routes.get("/drift/{station}")
     def one_drift(station: str, camera: str | None = None) -> dict[str, Any]:
-        _answer(stations.check_known, station)
+        stations.check_known(station)
         found = drift.drift_of(station)
         shown = found[0] if camera is None else _of_camera(found, camera)
         brief = [{name: each[name] for name in ("camera", "phase", "sentence")} for each in found]
@@ -129,7 +110,7 @@ def fleet_routes(
 
     @routes.post("/drift/{station}/re-enrol", status_code=202)
     def re_enrol(station: str, body: ReEnrolBody, person: Person = engineer) -> dict[str, str]:
-        _answer(stations.check_known, station)
+        stations.check_known(station)
         found = drift.drift_of(station)
         if body.camera is None and len(found) > 1:
             raise HTTPException(422, f"say which camera: {_names(found)}")
@@ -142,30 +123,11 @@ def fleet_routes(
         shown = ("version", "digest", "size_bytes", "created_at", "release_counter")
         return [{name: getattr(release, name) for name in shown} for release in releases.all()]
 
-    @routes.get("/rollouts")
-    def all_rollouts() -> list[dict[str, Any]]:
-        return [{**asdict(r), "stations": [asdict(m) for m in rollouts.members(r.id)]} for r in rollouts.all()]
-
-    @routes.post("/rollouts", status_code=201)
-    def start(body: RolloutBody, person: Person = releaser) -> dict[str, Any]:
-        return {"rollout": _answer(control.start, body.version, (), person.name)}
-
-    @routes.post("/rollouts/{rollout}/abort", status_code=202)
-    def abort(rollout: int, body: ReasonBody, person: Person = halter) -> dict[str, Any]:
-        _answer(control.abort, rollout, person.name, body.reason)
-        return {"rollout": rollout}
-
     @routes.post("/stations/{station}/stop", status_code=202)
     def stop_station(station: str, body: ReasonBody, person: Person = halter) -> dict[str, str]:
-        _answer(stations.check_known, station)
-        _answer(control.stop_station, station, person.name, body.reason)
+        stations.check_known(station)
+        control.stop_station(station, person.name, body.reason)
         return {"station": station}
-
-    @routes.get("/audit")
-    def entries(
-        after: Annotated[int, Query(ge=0, le=2**62)] = 0, limit: Annotated[int, Query(ge=1, le=5000)] = 1000
-    ) -> dict[str, Any]:
-        return {"entries": [asdict(e) for e in audit.entries(limit, after)], "first_broken": audit.first_broken()}
 
     return routes
 
@@ -188,13 +150,3 @@ def _of_camera(found: list[dict[str, Any]], camera: str) -> dict[str, Any]:
 
 def _names(found: list[dict[str, Any]]) -> str:
     return ", ".join(sorted(each["camera"] or "'' (the first)" for each in found))
-
-
-def _answer(call: Callable[..., Any], *arguments: Any) -> Any:
-    """Return call(*arguments); an error of ours becomes an answer that says what to do."""
-    try:
-        return call(*arguments)
-    except NotFound as error:
-        raise HTTPException(404, error.one_line()) from error
-    except PlumblineError as error:
-        raise HTTPException(503 if error.retry else 409, error.one_line()) from error

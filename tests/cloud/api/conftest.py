@@ -20,13 +20,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cloud.api.app import make_app
+from cloud.api.audit import audit_routes
 from cloud.api.auth import Guards, Person, Role, file_tokens
 from cloud.api.devices import device_routes
 from cloud.api.fleet import fleet_routes
+from cloud.api.idempotency import FirstAnswers
 from cloud.api.review import review_routes
+from cloud.api.rollout_acts import RolloutActs
+from cloud.api.rollouts import rollout_routes
 from cloud.registry.blobs import Blobs
 from cloud.review.label_choice import LabelChoice
 from cloud.rollout_loop import RolloutLoop, RolloutSettings
+from cloud.store.rollout_reading import RolloutReading
 from cloud.store.review_claims import ReviewClaims
 from contract.decode import Prediction
 from contract.errors import NotFound
@@ -145,6 +150,7 @@ def api(tables: Tables, tmp_path: Path) -> Iterator[Api]:
         rollouts=tables.rollouts, stations=tables.stations, releases=releases, signer=PlainSigner(),
         link=RecordingLink(), settings=RolloutSettings(), now=now,
     )  # fmt: skip
+    reading = RolloutReading(tables.database)
     routers = [
         device_routes(
             tuf_folder=tuf, is_token=tables.stations.is_token, samples=tables.samples, images=images,
@@ -157,10 +163,14 @@ def api(tables: Tables, tmp_path: Path) -> Iterator[Api]:
         ),
         fleet_routes(
             guards=GUARDS, stations=tables.stations, summaries=tables.summaries, samples=tables.samples,
-            alarms=tables.alarms, rollouts=tables.rollouts, releases=releases, audit=tables.audit,
-            control=control, drift=drift, broker_connected=lambda: True,
+            alarms=tables.alarms, releases=releases, control=control, drift=drift, broker_connected=lambda: True,
             now=now,
         ),
+        rollout_routes(
+            guards=GUARDS, reading=reading, approvals=tables.rollouts.approvals,
+            acts=RolloutActs(control, reading.one, now), first_answers=FirstAnswers(),
+        ),
+        audit_routes(guards=GUARDS, audit=tables.audit),
     ]  # fmt: skip
     with httpx.Client(timeout=20.0) as client:
         served = serve(make_app(routers))
