@@ -19,7 +19,6 @@ from cloud.store.rollouts import Rollouts
 from cloud.store.samples import Samples
 from cloud.store.stations import Stations
 from cloud.store.summaries import Summaries
-from contract.errors import NotFound, PlumblineError
 from contract.ids import MAX_CAMERA_CHARS
 
 
@@ -86,7 +85,7 @@ def fleet_routes(
 ) -> APIRouter:
     """Return the routes under /v1 about the fleet. `repository` says how late the image repository is to be signed again."""
     engineer, halter, releaser = (Depends(guards.needs(s)) for s in (Scope.TUNE, Scope.HALT, Scope.RELEASE))
-    routes = APIRouter(prefix="/v1", dependencies=[Depends(guards.needs(Scope.READ))])
+    routes = APIRouter(prefix="/v1", tags=["fleet"], dependencies=[Depends(guards.needs(Scope.READ))])
 
     @routes.get("/fleet")
     def fleet() -> dict[str, Any]:
@@ -121,7 +120,7 @@ def fleet_routes(
 
     @routes.get("/drift/{station}")
     def one_drift(station: str, camera: str | None = None) -> dict[str, Any]:
-        _answer(stations.check_known, station)
+        stations.check_known(station)
         found = drift.drift_of(station)
         shown = found[0] if camera is None else _of_camera(found, camera)
         brief = [{name: each[name] for name in ("camera", "phase", "sentence")} for each in found]
@@ -129,7 +128,7 @@ def fleet_routes(
 
     @routes.post("/drift/{station}/re-enrol", status_code=202)
     def re_enrol(station: str, body: ReEnrolBody, person: Person = engineer) -> dict[str, str]:
-        _answer(stations.check_known, station)
+        stations.check_known(station)
         found = drift.drift_of(station)
         if body.camera is None and len(found) > 1:
             raise HTTPException(422, f"say which camera: {_names(found)}")
@@ -148,17 +147,17 @@ def fleet_routes(
 
     @routes.post("/rollouts", status_code=201)
     def start(body: RolloutBody, person: Person = releaser) -> dict[str, Any]:
-        return {"rollout": _answer(control.start, body.version, (), person.name)}
+        return {"rollout": control.start(body.version, (), person.name)}
 
     @routes.post("/rollouts/{rollout}/abort", status_code=202)
     def abort(rollout: int, body: ReasonBody, person: Person = halter) -> dict[str, Any]:
-        _answer(control.abort, rollout, person.name, body.reason)
+        control.abort(rollout, person.name, body.reason)
         return {"rollout": rollout}
 
     @routes.post("/stations/{station}/stop", status_code=202)
     def stop_station(station: str, body: ReasonBody, person: Person = halter) -> dict[str, str]:
-        _answer(stations.check_known, station)
-        _answer(control.stop_station, station, person.name, body.reason)
+        stations.check_known(station)
+        control.stop_station(station, person.name, body.reason)
         return {"station": station}
 
     @routes.get("/audit")
@@ -188,13 +187,3 @@ def _of_camera(found: list[dict[str, Any]], camera: str) -> dict[str, Any]:
 
 def _names(found: list[dict[str, Any]]) -> str:
     return ", ".join(sorted(each["camera"] or "'' (the first)" for each in found))
-
-
-def _answer(call: Callable[..., Any], *arguments: Any) -> Any:
-    """Return call(*arguments); an error of ours becomes an answer that says what to do."""
-    try:
-        return call(*arguments)
-    except NotFound as error:
-        raise HTTPException(404, error.one_line()) from error
-    except PlumblineError as error:
-        raise HTTPException(503 if error.retry else 409, error.one_line()) from error

@@ -20,6 +20,7 @@ from contract.errors import BadImage, NotFound, TransientError
 
 # No control characters: a database refuses some (PostgreSQL: zero), and a log or a table shows none of them.
 _PLAIN = r"^[^\x00-\x1f\x7f]*$"
+_PIXELS: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}, "description": "The frame as PNG"}}
 _Name = Annotated[str, Path(pattern=_PLAIN)]
 
 
@@ -43,9 +44,12 @@ def review_routes(
 ) -> APIRouter:
     """Return the routes under /v1/review."""
     inspector = Depends(guards.needs(Scope.REVIEW))
-    routes = APIRouter(prefix="/v1/review", dependencies=[inspector])
+    routes = APIRouter(prefix="/v1/review", tags=["review"])
+    asked = APIRouter(dependencies=[inspector])
+    # A page shows the pixels as an image, which the browser asks for with the page's cookie.
+    shown = APIRouter(dependencies=[Depends(guards.needs(Scope.REVIEW, from_pages=True))])
 
-    @routes.get("/queue")
+    @asked.get("/queue")
     def queue(
         limit: Annotated[int, Query(ge=1, le=500)] = 50,
         labeller: Annotated[str, Query(max_length=120, pattern=_PLAIN)] = "",
@@ -53,18 +57,18 @@ def review_routes(
         # Whoever says who they are is not shown what they labelled, and is shown some of what one other person did.
         waiting, labelled = samples.counts(labeller)
         # The model's own answer stays out of the queue: a person who sees it tends to agree with it.
-        shown = ("sample", "station", "camera", "part", "captured_at", "reason")
+        columns = ("sample", "station", "camera", "part", "captured_at", "reason")
         items = [
-            {**{name: getattr(s, name) for name in shown}, "why": why_asked(s.reason, s.novelty, s.again)}
+            {**{name: getattr(s, name) for name in columns}, "why": why_asked(s.reason, s.novelty, s.again)}
             for s in samples.waiting(limit, labeller)
         ]
         return {"waiting": waiting, "labelled": labelled, "labels": known_labels(), "items": items}
 
-    @routes.get("/agreement")
+    @asked.get("/agreement")
     def agreed() -> dict[str, Any]:
         return asdict(agreement(samples.labels.all()))
 
-    @routes.get("/{sample}/image")
+    @shown.get("/{sample}/image", response_class=Response, responses=_PIXELS)
     def image(sample: _Name) -> Response:
         try:
             found = samples.get(sample)
@@ -77,7 +81,7 @@ def review_routes(
         except (TransientError, OSError) as error:
             raise HTTPException(503, str(error)) from error
 
-    @routes.get("/{sample}/looked")
+    @asked.get("/{sample}/looked")
     def looked(sample: _Name, labeller: Annotated[str, Query(max_length=120, pattern=_PLAIN)] = "") -> dict[str, Any]:
         try:
             found = samples.get(sample)
@@ -100,7 +104,7 @@ def review_routes(
             raise HTTPException(404, f"the model that judged '{sample}' does not say where it looks")
         return {"truth": found.truth, "verdict": found.verdict, **msgspec.to_builtins(told)}
 
-    @routes.post("/{sample}")
+    @asked.post("/{sample}")
     def label(sample: _Name, body: LabelBody, person: Person = inspector) -> dict[str, Any]:
         if body.resolve and not person.may(Scope.TUNE):
             raise HTTPException(403, "to settle what people disagree on one must be engineer or admin")
@@ -115,4 +119,6 @@ def review_routes(
             raise HTTPException(404, error.one_line()) from error
         return {"sample": sample, "label": body.label}
 
+    routes.include_router(asked)
+    routes.include_router(shown)
     return routes
