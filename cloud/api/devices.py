@@ -40,7 +40,7 @@ def device_routes(
 
     `desired_of` gives what the broker's retained message tells a station; `take_report` stores what one reports, and when.
     """
-    routes = APIRouter(prefix="/v1")
+    routes = APIRouter(prefix="/v1", tags=["stations"])
     # As a default and not in the annotation: FastAPI reads annotations by the module's names and would not find this one.
     station = Depends(station_guard(is_token))
 

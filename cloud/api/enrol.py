@@ -23,7 +23,7 @@ M = TypeVar("M", bound=msgspec.Struct)
 
 def enrol_routes(desk: Desk) -> APIRouter:
     """Return the routes for devices without a certificate; what they show is a one-time token."""
-    routes = APIRouter(prefix="/v1")
+    routes = APIRouter(prefix="/v1", tags=["stations"])
 
     @routes.get("/ca")
     def authorities() -> Response:
@@ -39,7 +39,7 @@ def enrol_routes(desk: Desk) -> APIRouter:
 
 def renew_routes(desk: Desk, is_token: Callable[[str, str], bool]) -> APIRouter:
     """Return the route for stations that have a certificate; they show their token (and, on the device port, the certificate)."""
-    routes = APIRouter(prefix="/v1")
+    routes = APIRouter(prefix="/v1", tags=["stations"])
     station = Depends(station_guard(is_token))
 
     @routes.post("/renew/{station}")

@@ -67,7 +67,7 @@ def fleet_routes(
 ) -> APIRouter:
     """Return the routes under /v1 about the fleet. `repository` says how late the image repository is to be signed again."""
     engineer, halter = Depends(guards.needs(Scope.TUNE)), Depends(guards.needs(Scope.HALT))
-    routes = APIRouter(prefix="/v1", dependencies=[Depends(guards.needs(Scope.READ))])
+    routes = APIRouter(prefix="/v1", tags=["fleet"], dependencies=[Depends(guards.needs(Scope.READ))])
 
     @routes.get("/fleet")
     def fleet() -> dict[str, Any]:

@@ -85,7 +85,7 @@ def simulate_one(fleet: SimulatedFleet, plan: RolloutPlan, seed: int) -> Simulat
     Raises:
         RuntimeError: it came to no end.
     """
-    chance = Random(seed)  # noqa: S311  a simulation, seeded
+    chance = Random(seed)
     waves, stations = _fleet(fleet, plan, chance)
     policy, now, wave = plan.policy("release"), 0.0, 0
     members = [Member(s.name, s.wave, MemberState.PLANNED, None, online=not s.away) for s in stations]

@@ -14,7 +14,7 @@ from sqlalchemy.sql.schema import ScalarElementColumnDefault
 from cloud.ports.stations import StationStatus
 from cloud.store.database import Database
 from cloud.store.tables import station_status, stations
-from contract.errors import InvalidConfig
+from contract.errors import NotFound
 from contract.ids import check_station_id
 from contract.messages import HealthNote, ReportedState, StationState
 
@@ -73,9 +73,9 @@ class Stations:
             write_states(self._database, connection, states, reports, now)
 
     def check_known(self, station: str) -> None:
-        """Raise InvalidConfig when `station` was never added."""
+        """Raise NotFound when `station` was never added."""
         if station not in self.names():
-            raise InvalidConfig(f"no station '{station}'", hint="add it with: plumbline-cloud station add NAME")
+            raise NotFound(f"no station '{station}'", hint="add it with: plumbline-cloud station add NAME")
 
 
 def write_states(

@@ -31,8 +31,8 @@ from cloud.api.rollouts import rollout_routes
 from cloud.registry.blobs import Blobs
 from cloud.review.label_choice import LabelChoice
 from cloud.rollout_loop import RolloutLoop, RolloutSettings
-from cloud.store.rollout_reading import RolloutReading
 from cloud.store.review_claims import ReviewClaims
+from cloud.store.rollout_reading import RolloutReading
 from contract.decode import Prediction
 from contract.errors import NotFound
 from contract.manifest import Label, LabelKind

@@ -55,7 +55,7 @@ def test_every_rollout_comes_to_an_end_and_a_small_fleet_stops_at_its_first_fail
     fleet = SimulatedFleet(stations, rate, silent, offline)
     ended = simulate_one(fleet, RolloutPlan(wave_shares=tuple(shares), soak_s=soak), seed)
     assert ended.completed == (ended.failed == 0), "in waves of less than 50 a single failure is more than 2 %"
-    assert ended.completed or 1 <= ended.reached
+    assert ended.completed or ended.reached >= 1
     assert not ended.completed or ended.reached == stations
     if rate == 0.0:
         assert ended.completed
