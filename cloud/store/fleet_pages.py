@@ -212,7 +212,7 @@ class FleetPages:
         updates = func.coalesce(station_status.c.update_state, "")
         query = select(
             func.count(),
-            *(func.sum(case((state.value == _LINK, 1), else_=0)) for state in LinkState),
+            *(func.sum(case((literal(state.value) == _LINK, 1), else_=0)) for state in LinkState),
             func.sum(case((updates.not_in(ENDED_UPDATES), 1), else_=0)),
             func.sum(case((updates == UpdateState.ROLLED_BACK.value, 1), else_=0)),
             func.sum(case((func.coalesce(station_status.c.simulated, False), 1), else_=0)),
@@ -272,7 +272,7 @@ class FleetPages:
             if value is not None:
                 found.append(func.coalesce(column, "") == value)
         if chosen.link is not None:
-            found.append(chosen.link.value == _LINK)
+            found.append(literal(chosen.link.value) == _LINK)
         if chosen.update == UNDER_WAY:
             found.append(func.coalesce(c.update_state, "").not_in(ENDED_UPDATES))
         elif chosen.update is not None:
