@@ -12,8 +12,9 @@ from cloud.api_wiring import make_apps
 from cloud.clock import SystemClock
 from cloud.config_orders import ConfigOrders
 from cloud.improve_wiring import make_improve_loop
-from cloud.ingest_wiring import broker_context, brokers_of, make_arrivals, make_ingest, make_link
+from cloud.ingest_wiring import broker_context, brokers_of, make_arrivals, make_ingest, make_link, make_telemetry
 from cloud.mirror_wiring import mirror_or_tell
+from cloud.people_wiring import make_entrance
 from cloud.provision_wiring import make_desk, open_folder
 from cloud.registry.keys import load_keys
 from cloud.registry.orders import CurrentOrderSigner
@@ -75,7 +76,8 @@ class Aggregator:
             configurations=stores.configurations, stations=stores.stations, signer=orders, now=now
         )
         improve = make_improve_loop(settings, stores, registry, keys, link, rollout, clock)
-        self._ingest = make_ingest(settings, arrivals, link, stores.database, clock)
+        self._telemetry = make_telemetry(settings)
+        self._ingest = make_ingest(settings, arrivals, link, stores.database, clock, self._telemetry)
         self._stores, self._link, self._improve = stores, link, improve
         # The keys are read anew each time: a rotation brings others while this runs.
         keeping = Keeping(stores.database, KeepRules(**msgspec.structs.asdict(settings.keep)))
@@ -96,10 +98,14 @@ class Aggregator:
             # A thread of its own: an MLflow that is slow or away holds nothing up.
             mirror = lambda: mirror_or_tell(settings.mlflow, registry, stores.rollouts.all())  # noqa: E731
             self._threads.append(self._every(300.0, "mirror", mirror))
+        entrance = make_entrance(settings, stores, clock)
+        self._threads.append(self._every(60.0, "failed tries", entrance.tries.tick))
         self.faults = 0
-        self.app, self.device_app = make_apps(
-            settings, stores, registry, link, rollout, improve, resign, configuration, desk, now
+        people, devices = make_apps(
+            settings, stores, registry, link, rollout, improve, resign, configuration, desk, entrance, now
         )
+        around = self._telemetry.around if self._telemetry is not None else lambda app: app
+        self.app, self.device_app = around(people), around(devices)
 
     def start(self) -> None:
         """Start the loops."""
@@ -116,6 +122,8 @@ class Aggregator:
         self._improve.close()
         self._link.stop()
         self._stores.database.close()
+        if self._telemetry is not None:
+            self._telemetry.close()
 
     def _every(self, seconds: float, name: str, tick: Callable[[], object]) -> threading.Thread:
         def work() -> None:

@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from nicegui import ui
 from starlette.requests import Request
 
+from cloud.api import auth
 from cloud.api.auth import SCOPES, Person, Role, Scope
+from cloud.api.local import looks_local
 from cloud.dashboard.banners import Banner
 from cloud.dashboard.live import live
 from cloud.dashboard.parts import banner, empty, heading
@@ -16,7 +18,7 @@ from cloud.dashboard.visit import VISITOR, Visit
 
 __all__ = ["COOKIE", "PAGES", "VISITOR", "Shell", "Visit"]
 
-COOKIE = "plumbline_session"
+COOKIE = auth.COOKIE
 BANNERS_EVERY_S = 2.0
 
 PAGES: tuple[tuple[str, str, Scope], ...] = (
@@ -38,7 +40,7 @@ class Shell:
 
     Args:
         who: whose session a cookie's value is, None for nobody's.
-        open_to_look: whether one who has not signed in may look (`VISITOR`).
+        open_to_look: whether one who has not signed in may look (`VISITOR`) from this machine itself.
         banners: what every page says at its top; read in a thread.
     """
 
@@ -53,8 +55,8 @@ class Shell:
 
     def visit(self, request: Request) -> Visit:
         """Return who looks at the page that `request` asks for."""
-        cookie = request.cookies.get(COOKIE, "")
-        return Visit(lambda: self._person(cookie))
+        cookie, local = request.cookies.get(COOKIE, ""), looks_local(request.headers)
+        return Visit(lambda: self._person(cookie, local=local))
 
     def enter(
         self, request: Request, title: str, here: str, needs: Scope = Scope.READ
@@ -100,9 +102,9 @@ class Shell:
                 _show_banners(visit, self._banners, needs)
         return visit, column
 
-    def _person(self, cookie: str) -> Person | None:
+    def _person(self, cookie: str, *, local: bool) -> Person | None:
         found = self._who(cookie) if cookie else None
-        return found or (VISITOR if self._open_to_look else None)
+        return found or (VISITOR if self._open_to_look and local else None)
 
 
 def _show_banners(visit: Visit, read: Callable[[], Sequence[Banner]], needs: Scope) -> None:

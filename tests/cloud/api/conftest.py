@@ -163,6 +163,6 @@ def api(tables: Tables, tmp_path: Path) -> Iterator[Api]:
         ),
     ]  # fmt: skip
     with httpx.Client(timeout=20.0) as client:
-        served = serve(make_app(routers, None))
+        served = serve(make_app(routers))
         yield Api(next(served), tables, tuf, drift, labels, client)
         next(served, None)
