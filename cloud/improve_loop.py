@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
+from cloud.drift.baseline import InputBaseline
 from cloud.drift.causes import FAULTS, Cause
 from cloud.drift.fleet import FLEET, FleetDrift
 from cloud.drift.fleet_status import DriftEvent, EventKind, StationDrift, StationPhase
@@ -144,6 +145,22 @@ class ImproveLoop:
         mine = [series for series in self._seen() if split_series(series)[0] == station]
         found = [self.drift_status(series) for series in mine or [station]]
         return sorted(found, key=lambda shown: shown["phase"] != StationPhase.ALARMED.value)
+
+    def statuses_of(self, stations: Collection[str]) -> dict[str, list[StationDrift]]:
+        """Return the drift of each camera of some stations that sent windows, alarmed ones first: one look for a page of them."""
+        wanted, found = frozenset(stations), dict[str, list[StationDrift]]()
+        with self._lock:
+            for series in self._fleet.stations():
+                if (station := split_series(series)[0]) in wanted:
+                    found.setdefault(station, []).append(self._fleet.status(series))
+        for each in found.values():
+            each.sort(key=lambda status: status.phase is not StationPhase.ALARMED)
+        return found
+
+    def baseline_of(self, series: str) -> InputBaseline | None:
+        """Return what is normal for a series, None while it enrols."""
+        with self._lock:
+            return self._fleet.input_baseline(series)
 
     def newest_points(self, series: str) -> list[TracePoint]:
         """Return the points of a series' chart that are not stored yet."""

@@ -26,6 +26,9 @@ def upgrade() -> None:
         new.review_claims,
     ):
         table.create(op.get_bind())
+    # A page of one station must not read every station's rows.
+    op.drop_index("summaries_by_age", "summaries")
+    op.create_index("summaries_by_age", "summaries", ["level", "filed_at", "station"])
     for name, columns in new.added().items():
         for column in columns:
             op.add_column(name, column)
