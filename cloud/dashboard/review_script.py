@@ -1,4 +1,4 @@
-"""What runs in the inspector's browser: the image with its zoom and light, keys, images loaded beforehand, and whether it is online.
+"""What runs in the inspector's browser: the image with its zoom and light, keys, images loaded beforehand, whether it is online.
 
 The server is told which part was on the screen when a key was pressed, so that no key ever labels another; nothing here knows what
 the model said. An image is an element that is kept and put in place when its turn comes: no request then, whatever may be cached.
