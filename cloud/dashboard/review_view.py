@@ -233,4 +233,3 @@ class ReviewDesk:
                 raise
         self._lost.add(found.sample)
         return False
-
