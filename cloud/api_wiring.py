@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from cloud.api.app import make_app
 from cloud.api.configuration import configuration_routes
 from cloud.api.devices import device_routes
+from cloud.api.drift import drift_routes
 from cloud.api.enrol import enrol_routes, renew_routes
 from cloud.api.fleet import fleet_routes
 from cloud.api.review import review_routes
@@ -26,6 +27,7 @@ from cloud.registry.release import Registry
 from cloud.registry.resign import ResignJob
 from cloud.rollout_loop import RolloutLoop
 from cloud.settings import CloudSettings
+from cloud.store.drift_traces import DriftTraces
 from cloud.store.review_claims import ReviewClaims
 from cloud.store_wiring import Stores
 from contract.errors import AddressInUse
@@ -95,7 +97,6 @@ def make_apps(
             stations=stores.stations,
             summaries=stores.summaries,
             samples=stores.samples,
-            alarms=stores.alarms,
             rollouts=stores.rollouts,
             releases=registry.catalog,
             audit=stores.audit,
@@ -104,6 +105,13 @@ def make_apps(
             broker_connected=link.connected,
             now=now,
             repository=resign.status,
+        ),
+        drift_routes(
+            guards=guards,
+            stations=stores.stations,
+            alarms=stores.alarms,
+            traces=DriftTraces(stores.database),
+            drift=improve,
         ),
         configuration_routes(guards=guards, control=configuration),
     ]

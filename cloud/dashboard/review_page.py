@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import partial
 from typing import Any
@@ -33,7 +33,10 @@ _log = logging.getLogger(__name__)
 _LOOK_S = 5.0
 _RENEW_S = 20.0
 _ENDED = "Your session has ended, or you may no longer label: sign in again. The last key was not taken."
-_OFFLINE = "The server is not reached: no key is taken until it is. Whether the very last one was, you see from the part that is shown then."
+_OFFLINE = (
+    "The server is not reached: no key is taken until it is. "
+    "Whether the very last one was, you see from the part shown then."
+)
 _KEYS = (
     "Keys: those on the buttons label · U skips · Z takes your last label back · O shows the model's answer after each label · "
     "Enter goes on · + and − zoom, arrows move, 0 shows all of it"
@@ -65,7 +68,7 @@ class _Step:
     """What an act of the inspector came to. `ended`: they may no longer; `answer`: to be shown before the next part."""
 
     ended: bool = False
-    said: Said = Said(False)
+    said: Said = field(default_factory=lambda: Said(False))
     answer: Answer | None = None
     why_no_answer: str = ""
 
@@ -221,7 +224,7 @@ class ReviewScreen:
                 await self._carry_out("label", shown, SEPARATOR.join(self._chosen))
             elif kind == "label" and 0 <= number < len(self._choice.names) and not self._answering:
                 name = self._choice.names[number]
-                if self._choice.several and name not in self._choice.good:
+                if self._only_marks(name):
                     self._choose(name)
                 else:
                     await self._carry_out("label", shown, name)
@@ -232,6 +235,10 @@ class ReviewScreen:
             self._say(f"Not stored: {' '.join(str(error).split())[:300]}", bad=True)
         finally:
             self._client.run_javascript("plumblineReview.free()")
+
+    def _only_marks(self, name: str) -> bool:
+        """Return whether a label is one of several that a part may have, so that more may follow it."""
+        return self._choice.several and name not in self._choice.good
 
     def _choose(self, name: str) -> None:
         """Mark one of several labels, or take the mark away."""
@@ -333,6 +340,7 @@ class ReviewScreen:
             "ahead": self._desk.ahead,
             "before": self._before,
             "keys": KEYS[: len(self._choice.names)],
+            "marks": [n for n, name in enumerate(self._choice.names) if self._only_marks(name)],
         }
         self._client.run_javascript(f"plumblineReview.show({json.dumps(told)})")
 
