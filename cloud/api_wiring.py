@@ -11,6 +11,7 @@ from cloud.api.app import make_app
 from cloud.api.audit import audit_routes
 from cloud.api.configuration import configuration_routes
 from cloud.api.devices import device_routes
+from cloud.api.drift import drift_routes
 from cloud.api.enrol import enrol_routes, renew_routes
 from cloud.api.fleet import fleet_routes
 from cloud.api.idempotency import FirstAnswers
@@ -20,7 +21,6 @@ from cloud.api.rollouts import rollout_routes
 from cloud.broker.sharded import RunningLink
 from cloud.config_orders import ConfigOrders
 from cloud.dashboard.audit_page import install_audit_page
-from cloud.dashboard.fleet_view import fleet_view
 from cloud.dashboard.pages import install_dashboard
 from cloud.dashboard.rollout_page import install_rollout_page
 from cloud.dashboard.rollouts_page import RolloutDesk, install_rollouts_page
@@ -33,6 +33,7 @@ from cloud.registry.release import Registry
 from cloud.registry.resign import ResignJob
 from cloud.rollout_loop import RolloutLoop
 from cloud.settings import CloudSettings
+from cloud.store.drift_traces import DriftTraces
 from cloud.store.review_claims import ReviewClaims
 from cloud.store.rollout_reading import RolloutReading
 from cloud.store_wiring import Stores
@@ -111,7 +112,6 @@ def make_apps(
             stations=stores.stations,
             summaries=stores.summaries,
             samples=stores.samples,
-            alarms=stores.alarms,
             releases=registry.catalog,
             control=rollout,
             drift=improve,
@@ -127,27 +127,18 @@ def make_apps(
             first_answers=FirstAnswers(),
         ),
         audit_routes(guards=guards, audit=stores.audit),
+        drift_routes(
+            guards=guards,
+            stations=stores.stations,
+            alarms=stores.alarms,
+            traces=DriftTraces(stores.database),
+            drift=improve,
+        ),
         configuration_routes(guards=guards, control=configuration),
     ]
     app = make_app(routers, entrance.rules)
     install_rollouts_page(entrance.shell, rollouts)
     install_rollout_page(entrance.shell, rollouts)
     install_audit_page(entrance.shell, stores.audit, now)
-    install_dashboard(
-        app,
-        entrance.shell,
-        lambda: fleet_view(
-            stations=stores.stations,
-            summaries=stores.summaries,
-            samples=stores.samples,
-            alarms=stores.alarms,
-            rollouts=stores.rollouts,
-            releases=registry.catalog,
-            audit=stores.audit,
-            drift_of=improve.drift_of,
-            broker_connected=link.connected(),
-            now=now(),
-            repository=resign.status(),
-        ),
-    )
+    install_dashboard(app, [])
     return app, make_app(devices)

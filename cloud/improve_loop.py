@@ -180,6 +180,17 @@ class ImproveLoop:
         with self._lock:
             return math.log10(max(len(self._fleet.stations()), 1) / self._policy.alpha)
 
+    def start_retrain(self, alarm: int, actor: str, reason: str) -> int:
+        """Start a retrain for an open alarm from the labels that are there, whatever the policy says; return its id.
+
+        Raises:
+            NotFound: no such alarm is open.
+            RefusedError: another retrain is under way, or nothing is labelled.
+        """
+        retrain = self._retrains.start(alarm, f"{actor}: {reason}")
+        self._stored.audit.append(self._now(), actor, "retrain", f"alarm {alarm}, retrain {retrain}: {reason}")
+        return retrain
+
     def re_enrol(self, series: str, actor: str, reason: str) -> None:
         """Take what the series' camera sees from now on as its normal; its open alarm is closed.
 

@@ -1,4 +1,4 @@
-"""What runs in the inspector's browser: the image with its zoom and light, keys, images loaded beforehand, and whether it is online.
+"""What runs in the inspector's browser: the image with its zoom and light, keys, images loaded beforehand, whether it is online.
 
 The server is told which part was on the screen when a key was pressed, so that no key ever labels another; nothing here knows what
 the model said. An image is an element that is kept and put in place when its turn comes: no request then, whatever may be cached.
@@ -19,7 +19,7 @@ STYLE = """
 SCRIPT = """(() => {
 if (window.plumblineReview) return;
 const images = new Map();
-let shown = '', keys = '', busy = false, busySince = 0, pressed = 0, stopped = false, dragged = null;
+let shown = '', keys = '', marks = [], busy = false, busySince = 0, pressed = 0, stopped = false, dragged = null;
 let view = {zoom: 1, x: 0, y: 0};
 const find = name => document.querySelector('.review-' + name);
 const online = () => Boolean(window.socket && window.socket.connected);
@@ -56,6 +56,7 @@ function put(image) {
 async function show(part) {
   shown = part.sample;
   keys = part.keys;
+  marks = part.marks;
   const entry = load(part.sample), mine = part.sample;
   entry.image.alt = part.alt;
   view = {zoom: 1, x: 0, y: 0};
@@ -91,6 +92,10 @@ function clear() {
 function press(kind, value) {
   tell();
   if (stopped || !online() || busy) return;
+  if (kind === 'label' && marks.includes(value)) {  // marks one of several labels: the part stays, and so may the next key come
+    emitEvent('review_act', {kind, value, shown});
+    return;
+  }
   busy = true;
   busySince = pressed = performance.now();
   emitEvent('review_act', {kind, value: value || 0, shown});

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import socket
 import threading
 import time
@@ -23,14 +24,18 @@ from cloud.api.app import make_app
 from cloud.api.audit import audit_routes
 from cloud.api.auth import Guards, Person, Role, file_tokens
 from cloud.api.devices import device_routes
+from cloud.api.drift import drift_routes
 from cloud.api.fleet import fleet_routes
 from cloud.api.idempotency import FirstAnswers
 from cloud.api.review import review_routes
 from cloud.api.rollout_acts import RolloutActs
 from cloud.api.rollouts import rollout_routes
+from cloud.drift.trace import TracePoint
+from cloud.improve_loop import DriftOverview
 from cloud.registry.blobs import Blobs
 from cloud.review.label_choice import LabelChoice
 from cloud.rollout_loop import RolloutLoop, RolloutSettings
+from cloud.store.drift_traces import DriftTraces
 from cloud.store.review_claims import ReviewClaims
 from cloud.store.rollout_reading import RolloutReading
 from contract.decode import Prediction
@@ -85,6 +90,21 @@ class CalmDrift:
 
     def re_enrol(self, series: str, actor: str, reason: str) -> None:
         self.asked.append((series, actor, reason))
+
+    def overview(self) -> DriftOverview:
+        return DriftOverview(("s1", "s2", "s2/left"), ("s2/left",), ("s1",), {"fleet": ("s2/left",)})
+
+    def newest_points(self, series: str) -> list[TracePoint]:
+        return [TracePoint(int(T0), 3.5, 4.0, math.nan)] if series == "s2/left" else []
+
+    def threshold_log10(self) -> float:
+        return 3.5
+
+    def start_retrain(self, alarm: int, actor: str, reason: str) -> int:
+        if alarm != 7:
+            raise NotFound(f"no alarm {alarm} is open")
+        self.asked.append((f"retrain of {alarm}", actor, reason))
+        return 3
 
 
 def serve(app: FastAPI) -> Iterator[str]:
@@ -163,7 +183,7 @@ def api(tables: Tables, tmp_path: Path) -> Iterator[Api]:
         ),
         fleet_routes(
             guards=GUARDS, stations=tables.stations, summaries=tables.summaries, samples=tables.samples,
-            alarms=tables.alarms, releases=releases, control=control, drift=drift, broker_connected=lambda: True,
+            releases=releases, control=control, drift=drift, broker_connected=lambda: True,
             now=now,
         ),
         rollout_routes(
@@ -171,6 +191,10 @@ def api(tables: Tables, tmp_path: Path) -> Iterator[Api]:
             acts=RolloutActs(control, reading.one, now), first_answers=FirstAnswers(),
         ),
         audit_routes(guards=GUARDS, audit=tables.audit),
+        drift_routes(
+            guards=GUARDS, stations=tables.stations, alarms=tables.alarms, traces=DriftTraces(tables.database),
+            drift=drift,
+        ),
     ]  # fmt: skip
     with httpx.Client(timeout=20.0) as client:
         served = serve(make_app(routers))
