@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from cloud.facts import CertificateFact, DiskFact, Facts, RolloutFact, SigningFact, StationTrouble
-from cloud.needs import needs
+from cloud.needs import Found, find_needs
 from cloud.needs_of_stations import CLOCK_S
 from cloud.ports.alarms import Alarm, Retrain
 from cloud.ports.link import Link
@@ -44,7 +44,8 @@ T = TypeVar("T")
 class FactSources:
     """Where the facts come from.
 
-    `disks`: folders of the server by what they hold ("the cloud's home"). `undelivered` and `faults`: as in `Facts`.
+    `disks`: folders of the server by what they hold ("the cloud's home"). The last three: as in
+    `Facts`.
     """
 
     stations: Stations
@@ -59,6 +60,7 @@ class FactSources:
     repository: Callable[[], ResignStatus] | None = None
     promises: Promises | None = None
     disks: Mapping[str, Path] = field(default_factory=dict)
+    known_silent: Callable[[], frozenset[str]] = frozenset
     undelivered: Callable[[], dict[str, int]] = dict
     faults: Callable[[], dict[str, int]] = dict
 
@@ -103,6 +105,7 @@ class FleetFacts:
             certificates=self._every(_CERTIFICATES_S, "certificates", now, lambda: self._certificates(now)),
             disks=[disk for what, path in s.disks.items() if (disk := _disk(what, path)) is not None],
             broken_entry=self._every(_AUDIT_S, "audit", now, s.rows.first_broken),
+            known_silent=s.known_silent(),
             undelivered=s.undelivered(),
             faults=s.faults(),
         )
@@ -166,7 +169,7 @@ class NeedsNow:
     def __init__(self, facts: FleetFacts, now: Callable[[], float], every_s: float = 3.0) -> None:
         self._facts, self._now, self._every_s = facts, now, every_s
         self._lock = threading.Lock()
-        self._found: list[Need] = []
+        self._found = Found()
         self._read_at = float("-inf")
 
     def current(self) -> list[Need]:
@@ -175,12 +178,20 @@ class NeedsNow:
         Raises:
             TransientError: the database cannot be read now.
         """
+        return list(self.found().needs)
+
+    def found(self) -> Found:
+        """Return that, and what is hidden by it.
+
+        Raises:
+            TransientError: the database cannot be read now.
+        """
         with self._lock:
             now = self._now()
             if not 0.0 <= now - self._read_at < self._every_s:
-                self._found = needs(self._facts.read())
+                self._found = find_needs(self._facts.read())
                 self._read_at = now
-            return list(self._found)
+            return self._found
 
 
 def _ahead_s(status: StationStatus, window_ended_at: float) -> float:

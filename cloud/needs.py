@@ -7,10 +7,11 @@ reached nobody can be heard, so that no station is called silent.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from cloud.drift.causes import FAULTS, Cause
 from cloud.facts import CertificateFact, DiskFact, Facts, RolloutFact
-from cloud.needs_of_stations import needs_of_stations
+from cloud.needs_of_stations import SILENT, needs_of_stations
 from cloud.needs_words import count_of, list_of, span
 from cloud.ports.alarms import Alarm
 from cloud.ports.needs import Need, Severity
@@ -34,8 +35,21 @@ FAST_BURN, SLOW_BURN = 14.4, 6.0
 MANY_WAIT = 500
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What needs a person now, and the keys of what something else explains meanwhile: neither to be told of nor over."""
+
+    needs: tuple[Need, ...] = ()
+    hidden: frozenset[str] = frozenset()
+
+
 def needs(facts: Facts) -> list[Need]:
     """Return what needs a person, the most urgent first. The same facts give the same needs, key by key."""
+    return list(find_needs(facts).needs)
+
+
+def find_needs(facts: Facts) -> Found:
+    """Return what needs a person, the most urgent first, and what is hidden by it."""
     found = [
         *_of_server(facts),
         *needs_of_stations(facts),
@@ -45,7 +59,10 @@ def needs(facts: Facts) -> list[Need]:
         *_of_people(facts),
         *_of_promises(facts),
     ]
-    return sorted(found, key=lambda need: (_ORDER[need.severity], need.kind, need.key))
+    deaf = facts.listening_since is None
+    shown = [need for need in found if not (deaf and need.kind == SILENT)]
+    shown.sort(key=lambda need: (_ORDER[need.severity], need.kind, need.key))
+    return Found(tuple(shown), frozenset(need.key for need in found) - {need.key for need in shown})
 
 
 def _of_server(facts: Facts) -> Iterator[Need]:

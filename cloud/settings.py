@@ -269,6 +269,7 @@ def _check(settings: CloudSettings, file: Path) -> None:
     for key, value in not_negative:
         if not value >= 0:
             raise InvalidConfig(f"{file}: {key} = {value} must not be below 0")
+    settings.alerts.check(str(file))
     _check_drift(settings.drift, file)
 
 

@@ -13,7 +13,9 @@ from cloud.clock import SystemClock
 from cloud.config_orders import ConfigOrders
 from cloud.improve_wiring import make_improve_loop
 from cloud.ingest_wiring import broker_context, brokers_of, make_arrivals, make_ingest, make_link
+from cloud.loop_counts import LoopCounts
 from cloud.mirror_wiring import mirror_or_tell
+from cloud.notices_wiring import make_alerts
 from cloud.provision_wiring import make_desk, open_folder
 from cloud.registry.keys import load_keys
 from cloud.registry.orders import CurrentOrderSigner
@@ -80,6 +82,9 @@ class Aggregator:
         # The keys are read anew each time: a rotation brings others while this runs.
         keeping = Keeping(stores.database, KeepRules(**msgspec.structs.asdict(settings.keep)))
         resign = ResignJob(lambda: registry.tuf(load_keys(settings.path(settings.keys))), now)
+        self.loops = LoopCounts(clock.monotonic)
+        alerts = make_alerts(settings, stores, link, now, repository=resign.status, faults=self.loops.recent_faults)
+        self._alerts = alerts
         self._stop = threading.Event()
         self._sleep = clock.sleep
         self._threads = [
@@ -91,6 +96,9 @@ class Aggregator:
             self._every(60.0, "settings", configuration.renew),
             *([self._every(600.0, "roles", desk.sync)] if desk is not None else []),
             self._every(5.0, "keeping", lambda: keeping.tick(now())),
+            self._every(5.0, "notices", alerts.loop.tick),
+            self._every(3600.0, "notices of before", lambda: alerts.prune(now())),
+            *(self._every(1.0, f"alerts to {name}", delivery.tick) for name, delivery in alerts.deliveries),
         ]
         if settings.mlflow.tracking_uri:
             # A thread of its own: an MLflow that is slow or away holds nothing up.
@@ -114,21 +122,30 @@ class Aggregator:
         for thread in self._threads:
             thread.join(10.0)
         self._improve.close()
+        self._alerts.close()
         self._link.stop()
         self._stores.database.close()
 
     def _every(self, seconds: float, name: str, tick: Callable[[], object]) -> threading.Thread:
+        self.loops.known(name)
+
         def work() -> None:
             while not self._stop.is_set():
+                self.loops.begin(name)
+                failed = True
                 try:
                     tick()
+                    failed = False
                 except PlumblineError as error:
                     self.faults += 1
                     _log.error("%s: %s", name, error.one_line())
+                    # What passes by itself is no fault of the loop.
+                    failed = not error.retry
                 except Exception:  # noqa: BLE001 - the loop's outermost guard
                     # A fault in one tick must not end the loop for good; it is counted, and the log has all of it.
                     self.faults += 1
                     _log.exception("%s loop failed and goes on", name)
+                self.loops.end(name, failed=failed)
                 self._stop.wait(seconds)
 
         return threading.Thread(target=work, name=name, daemon=True)
