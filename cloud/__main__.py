@@ -34,6 +34,7 @@ _COMMANDS = (
     "review",
     "why",
     "provision",
+    "token",
 )
 
 

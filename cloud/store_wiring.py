@@ -12,6 +12,7 @@ from cloud.registry.keys import Keys, load_keys
 from cloud.registry.open_blobs import open_blobs
 from cloud.registry.release import Registry
 from cloud.settings import CloudSettings
+from cloud.store.access import Access
 from cloud.store.alarms import Alarms
 from cloud.store.answer_states import AnswerStates
 from cloud.store.audit import AuditLog
@@ -42,6 +43,7 @@ class Stores:
     configurations: Configurations
     commands: Commands
     audit: AuditLog
+    access: Access
 
 
 def lock_home(settings: CloudSettings) -> HomeLock:
@@ -77,6 +79,7 @@ def open_stores(settings: CloudSettings) -> Stores:
         configurations=Configurations(database),
         commands=Commands(database),
         audit=AuditLog(database),
+        access=Access(database),
     )
 
 
