@@ -12,6 +12,7 @@ from cloud.api.configuration import configuration_routes
 from cloud.api.devices import device_routes
 from cloud.api.enrol import enrol_routes, renew_routes
 from cloud.api.fleet import fleet_routes
+from cloud.api.metrics import Metrics, metrics_routes
 from cloud.api.review import review_routes
 from cloud.broker.sharded import RunningLink
 from cloud.config_orders import ConfigOrders
@@ -59,6 +60,7 @@ def make_apps(
     configuration: ConfigOrders,
     desk: Desk | None,
     entrance: Entrance,
+    metrics: Metrics,
     now: Callable[[], float],
 ) -> tuple[FastAPI, FastAPI]:
     """Return the application for people (and, without a door of their own, stations), and that of the stations' door."""
@@ -106,8 +108,9 @@ def make_apps(
             repository=resign.status,
         ),
         configuration_routes(guards=guards, control=configuration),
+        metrics_routes(guards, metrics),
     ]
-    app = make_app(routers, entrance.rules)
+    app = make_app(routers, entrance.rules, metrics.answered)
     install_dashboard(
         app,
         entrance.shell,
@@ -125,4 +128,4 @@ def make_apps(
             repository=resign.status(),
         ),
     )
-    return app, make_app(devices)
+    return app, make_app(devices, answered=metrics.answered)

@@ -19,6 +19,7 @@ from cloud.ports.promises import Promises
 from cloud.ports.rollouts import Rollout
 from cloud.ports.stations import StationStatus
 from cloud.registry.resign_status import Lateness, ResignStatus
+from cloud.rollout.plan import read_plan
 from cloud.rollout.rollout_states import MemberState, RolloutState
 from cloud.store.alarms import Alarms
 from cloud.store.fact_rows import FactRows
@@ -36,6 +37,8 @@ _STATION_CERTIFICATE_S, _OTHER_CERTIFICATE_S = 10 * _DAY_S, 21 * _DAY_S
 _COUNTS_S, _CERTIFICATES_S, _AUDIT_S = 15.0, 600.0, 3600.0
 # Summaries that wait at a station that has caught up.
 _CAUGHT_UP = 3
+
+_UNANSWERED = (MemberState.SHADOWING, MemberState.ORDERED)
 
 T = TypeVar("T")
 
@@ -56,7 +59,6 @@ class FactSources:
     rows: FactRows
     link: Link
     silent_after_s: float = 1800.0
-    approvals: int = 0
     repository: Callable[[], ResignStatus] | None = None
     promises: Promises | None = None
     disks: Mapping[str, Path] = field(default_factory=dict)
@@ -156,8 +158,9 @@ class FleetFacts:
         found = []
         for r in recent:
             members = counts.get(r.id, {})
-            asked = max(s.approvals - approved.get(r.id, 0), 0) if r.ended_at is None else 0
-            unanswered = members.get((r.wave, MemberState.ORDERED.value), 0)
+            proposed = r.state is RolloutState.PROPOSED
+            asked = max(read_plan(r.plan).approvals - approved.get(r.id, 0), 1) if proposed else 0
+            unanswered = sum(members.get((r.wave, state.value), 0) for state in _UNANSWERED)
             failed = sum(n for (_, state), n in members.items() if state == MemberState.FAILED.value)
             found.append(RolloutFact(r, r.id not in by_people, unanswered, failed, asked))
         return found

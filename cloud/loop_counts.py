@@ -14,7 +14,7 @@ _MOST_FAULTS = 1000
 @dataclass(frozen=True, slots=True)
 class LoopCount:
     """One loop. `turned_at`: when a turn of it last ended, by a monotonic clock; `busy_since`: when the turn at hand began, None
-    between two. `took_s` is the last turn's time, `turns` and `faults` count since the start."""
+    between two. `took_s` is the last turn's time, `turns` and `faults` count since the start. `endless`: it is one turn."""
 
     name: str
     turned_at: float
@@ -22,6 +22,7 @@ class LoopCount:
     took_s: float = 0.0
     turns: int = 0
     faults: int = 0
+    endless: bool = False
 
 
 class LoopCounts:
@@ -33,10 +34,10 @@ class LoopCounts:
         self._counts: dict[str, LoopCount] = {}
         self._faults: dict[str, deque[float]] = {}
 
-    def known(self, name: str) -> None:
+    def known(self, name: str, *, endless: bool = False) -> None:
         """Count a loop from now on, before it has turned once."""
         with self._lock:
-            self._counts.setdefault(name, LoopCount(name, self._monotonic()))
+            self._counts.setdefault(name, LoopCount(name, self._monotonic(), endless=endless))
 
     def begin(self, name: str) -> None:
         """A turn begins."""
@@ -50,7 +51,7 @@ class LoopCounts:
             count = self._of(name)
             took = now - count.busy_since if count.busy_since is not None else 0.0
             faults = count.faults + failed
-            self._counts[name] = LoopCount(name, now, None, took, count.turns + 1, faults)
+            self._counts[name] = LoopCount(name, now, None, took, count.turns + 1, faults, count.endless)
             if failed:
                 self._faults.setdefault(name, deque(maxlen=_MOST_FAULTS)).append(now)
 
@@ -65,11 +66,6 @@ class LoopCounts:
         with self._lock:
             found = {name: sum(at >= since for at in faults) for name, faults in self._faults.items()}
         return {name: number for name, number in sorted(found.items()) if number}
-
-    def lag_s(self, name: str) -> float:
-        """Return how long ago a loop last turned."""
-        with self._lock:
-            return self._monotonic() - self._of(name).turned_at
 
     def _of(self, name: str) -> LoopCount:
         return self._counts.get(name) or LoopCount(name, self._monotonic())

@@ -135,7 +135,7 @@ def _of_alarms(alarms: Sequence[Alarm]) -> Iterator[Need]:
 
 def _of_rollout(fact: RolloutFact, now: float) -> Iterator[Need]:
     rollout, name = fact.rollout, f"Rollout {fact.rollout.id} of {fact.rollout.version}"
-    key, link = f"rollout:{rollout.id}", f"/rollouts?rollout={rollout.id}"
+    key, link = f"rollout:{rollout.id}", f"/rollouts/{rollout.id}"
     if rollout.state in (RolloutState.ABORTING, RolloutState.ABORTED):
         back = (
             "its stations are being taken back" if rollout.state is RolloutState.ABORTING else "its stations are back"
@@ -150,6 +150,10 @@ def _of_rollout(fact: RolloutFact, now: float) -> Iterator[Need]:
             who = "another person's approval" if fact.approvals == 1 else f"the approval of {fact.approvals} people"
             what = f"{name} waits for {who}."
             yield Need(f"{key}:approval", "approval asked", _TICKET, what, link, "rollout-waits")
+        elif rollout.state is RolloutState.PAUSED:
+            why = rollout.hold or rollout.reason or "no reason was given"
+            what = f"{name} was paused and waits to be resumed or aborted: {why}"
+            yield Need(f"{key}:paused", "rollout waits", _TICKET, what, link, "rollout-waits")
         elif rollout.hold:
             yield Need(f"{key}:hold", "rollout waits", _INFO, f"{name} waits: {rollout.hold}", link, "rollout-waits")
         lasted = now - rollout.wave_started_at
@@ -169,7 +173,7 @@ def _of_models(facts: Facts) -> Iterator[Need]:
 def _of_people(facts: Facts) -> Iterator[Need]:
     if facts.disputed:
         what = f"{count_of(facts.disputed, 'part')} got two labels that differ: a third person decides."
-        yield Need("disputed", "labels differ", _TICKET, what, "/review?disputed=1")
+        yield Need("disputed", "labels differ", _TICKET, what, "/review/disagreements")
     if facts.waiting:
         what = f"{count_of(facts.waiting, 'part')} {'waits' if facts.waiting == 1 else 'wait'} for an inspector."
         yield Need("review", "parts to label", _TICKET if facts.waiting >= MANY_WAIT else _INFO, what, "/review")

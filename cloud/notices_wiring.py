@@ -1,4 +1,4 @@
-"""Alerts put together from cloud.toml: what needs a person, whom it is told, and by which channels."""
+"""Alerts and metrics put together from cloud.toml: what needs a person, whom it is told, by which channels, and what is counted."""
 
 from __future__ import annotations
 
@@ -11,16 +11,21 @@ from cloud.alerts.delivery import Delivery
 from cloud.alerts.message import Links
 from cloud.alerts.mqtt import BrokerChannel
 from cloud.alerts.webhook import Webhook
+from cloud.api.metrics import Metrics
 from cloud.fleet_facts import FactSources, FleetFacts, NeedsNow
+from cloud.fleet_figures import FleetFigures
 from cloud.needs_of_stations import SILENT
 from cloud.notice_rules import NoticeRules
 from cloud.notices import NoticesLoop
+from cloud.ports.figures import Figures
 from cloud.ports.link import Link
 from cloud.ports.promises import Promises
+from cloud.registry.release import Registry
 from cloud.registry.resign_status import ResignStatus
 from cloud.settings import CloudSettings
 from cloud.settings_operate import check_webhook
 from cloud.store.fact_rows import FactRows
+from cloud.store.metric_rows import MetricRows
 from cloud.store.notices import Notices
 from cloud.store_wiring import Stores
 from contract.errors import InvalidConfig
@@ -92,7 +97,6 @@ def make_alerts(
         rows=FactRows(stores.database),
         link=link,
         silent_after_s=settings.alerts.silent_after_s,
-        approvals=settings.rollout.approvals,
         repository=repository,
         promises=promises,
         disks={"the cloud's home": settings.path(".")},
@@ -108,6 +112,34 @@ def make_alerts(
     loop = NoticesLoop(notices, needs.found, names, make_links(settings), rules, now)
     deliveries = tuple((each.name, Delivery(each, notices, now, _CHANCE.random)) for each in channels)
     return Alerts(needs, loop, deliveries, notices, channels)
+
+
+def make_metrics(
+    settings: CloudSettings,
+    stores: Stores,
+    registry: Registry,
+    alerts: Alerts,
+    server: Figures,
+    *more: Figures,
+    repository: Callable[[], ResignStatus] | None = None,
+    promises: Promises | None = None,
+) -> Metrics:
+    """Return what /metrics answers: the server's figures, the fleet's, and those of `more` that count something."""
+    fleet = FleetFigures(
+        rows=MetricRows(stores.database),
+        facts=FactRows(stores.database),
+        stations=stores.stations,
+        summaries=stores.summaries,
+        samples=stores.samples,
+        rollouts=stores.rollouts,
+        releases=registry.catalog,
+        notices=alerts.notices,
+        needs=alerts.needs.current,
+        repository=repository,
+        promises=promises,
+        per_station=settings.metrics.stations,
+    )
+    return Metrics([server, fleet, *more])
 
 
 def _known_silent(notices: Notices) -> frozenset[str]:

@@ -17,6 +17,7 @@ from cloud.settings_operate import (
     AuthSettings,
     FallbackSettings,
     LogSettings,
+    MetricSettings,
     PromiseSettings,
     RolloutTable,
     check_auth,
@@ -138,6 +139,7 @@ class CloudSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     promises: PromiseSettings = PromiseSettings()
     fallback: FallbackSettings = FallbackSettings()
     log: LogSettings = LogSettings()
+    metrics: MetricSettings = MetricSettings()
     folder: Path = Path()
 
     def path(self, text: str) -> Path:
@@ -263,6 +265,7 @@ def _check(settings: CloudSettings, file: Path) -> None:
         ("rollout.max_memory_mib", settings.rollout.max_memory_mib),
         ("rollout.serve_s", settings.rollout.serve_s),
         ("review.routine_per_day", settings.review.routine_per_day),
+        ("metrics.stations", settings.metrics.stations),
         ("retrain.every_days", settings.retrain.every_days),
         ("retrain.cooldown_h", settings.retrain.cooldown_h),
         ("retrain.warm_pull", settings.retrain.warm_pull),

@@ -194,6 +194,12 @@ class FallbackSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     deadline_ms: float = 1000.0
 
 
+class MetricSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What /metrics says of stations by name: of `stations` of them at most, those that are offline first; 0: of none."""
+
+    stations: int = 1000
+
+
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the log looks like: `format` "text" for people or "json", one object a line."""
 

@@ -15,7 +15,7 @@ from cloud.improve_wiring import make_improve_loop
 from cloud.ingest_wiring import broker_context, brokers_of, make_arrivals, make_ingest, make_link
 from cloud.loop_counts import LoopCounts
 from cloud.mirror_wiring import mirror_or_tell
-from cloud.notices_wiring import make_alerts
+from cloud.notices_wiring import make_alerts, make_metrics
 from cloud.people_wiring import make_entrance
 from cloud.provision_wiring import make_desk, open_folder
 from cloud.registry.keys import load_keys
@@ -23,6 +23,7 @@ from cloud.registry.orders import CurrentOrderSigner
 from cloud.registry.resign import ResignJob
 from cloud.rollout.judge import RolloutPolicy
 from cloud.rollout_loop import RolloutLoop, RolloutSettings
+from cloud.server_figures import ServerFigures
 from cloud.settings import CloudSettings
 from cloud.store.keeping import Keeping, KeepRules
 from cloud.store_wiring import open_registry, open_stores
@@ -122,9 +123,19 @@ class Aggregator:
             self._threads.append(self._every(300.0, "mirror", mirror))
         entrance = make_entrance(settings, stores, clock)
         self._threads.append(self._every(60.0, "failed tries", entrance.tries.tick))
+        figures = ServerFigures(
+            loops=self.loops,
+            link=link,
+            ingest=self._ingest if settings.ingest.in_serve else None,
+            arrivals_waiting=arrivals.qsize,
+            disks={"the cloud's home": settings.path(".")},
+            drift_phases=improve.phases,
+            monotonic=clock.monotonic,
+        )
+        metrics = make_metrics(settings, stores, registry, alerts, figures, repository=resign.status)
         self.faults = 0
         self.app, self.device_app = make_apps(
-            settings, stores, registry, link, rollout, improve, resign, configuration, desk, entrance, now
+            settings, stores, registry, link, rollout, improve, resign, configuration, desk, entrance, metrics, now
         )
 
     def start(self) -> None:
@@ -145,7 +156,7 @@ class Aggregator:
         self._stores.database.close()
 
     def _every(self, seconds: float, name: str, tick: Callable[[], object]) -> threading.Thread:
-        self.loops.known(name)
+        self.loops.known(name, endless=tick == self._ingest.run)
 
         def work() -> None:
             while not self._stop.is_set():
