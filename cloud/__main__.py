@@ -16,6 +16,7 @@ _COMMANDS = (
     "serve",
     "ingest",
     "dead",
+    "alerts",
     "dataset",
     "train",
     "quantize",

@@ -15,6 +15,7 @@ from cloud.api.drift import drift_routes
 from cloud.api.enrol import enrol_routes, renew_routes
 from cloud.api.fleet import fleet_routes
 from cloud.api.idempotency import FirstAnswers
+from cloud.api.metrics import Metrics, metrics_routes
 from cloud.api.review import review_routes
 from cloud.api.rollout_acts import RolloutActs
 from cloud.api.rollouts import rollout_routes
@@ -68,6 +69,7 @@ def make_apps(
     configuration: ConfigOrders,
     desk: Desk | None,
     entrance: Entrance,
+    metrics: Metrics,
     now: Callable[[], float],
 ) -> tuple[FastAPI, FastAPI]:
     """Return the application for people (and, without a door of their own, stations), and that of the stations' door."""
@@ -135,10 +137,11 @@ def make_apps(
             drift=improve,
         ),
         configuration_routes(guards=guards, control=configuration),
+        metrics_routes(guards, metrics),
     ]
-    app = make_app(routers, entrance.rules)
+    app = make_app(routers, entrance.rules, metrics.answered)
     install_rollouts_page(entrance.shell, rollouts)
     install_rollout_page(entrance.shell, rollouts)
     install_audit_page(entrance.shell, stores.audit, now)
     install_dashboard(app, [])
-    return app, make_app(devices)
+    return app, make_app(devices, answered=metrics.answered)

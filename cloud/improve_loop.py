@@ -175,6 +175,13 @@ class ImproveLoop:
             shared = self._fleet.shared_alarms()
         return DriftOverview(watched, alarmed, enrolling, {cohort: tuple(self._whose(cohort)) for cohort in shared})
 
+    def phases(self) -> dict[str, float]:
+        """Return how many series are in each phase."""
+        with self._lock:
+            watched, alarmed = len(self._fleet.stations()), len(self._fleet.alarmed())
+            enrolling = len(self._fleet.enrolling())
+        return {"alarmed": alarmed, "enrolling": enrolling, "quiet": max(watched - alarmed - enrolling, 0)}
+
     def threshold_log10(self) -> float:
         """Return the evidence, as a power of ten, from which one series alone among all that are watched is an alarm."""
         with self._lock:

@@ -17,6 +17,7 @@ from cloud.settings_operate import (
     AuthSettings,
     FallbackSettings,
     LogSettings,
+    MetricSettings,
     PromiseSettings,
     RolloutTable,
     TraceSettings,
@@ -141,6 +142,7 @@ class CloudSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fallback: FallbackSettings = FallbackSettings()
     log: LogSettings = LogSettings()
     trace: TraceSettings = TraceSettings()
+    metrics: MetricSettings = MetricSettings()
     folder: Path = Path()
 
     def path(self, text: str) -> Path:
@@ -264,6 +266,7 @@ def _check(settings: CloudSettings, file: Path) -> None:
         ("rollout.max_memory_mib", settings.rollout.max_memory_mib),
         ("rollout.serve_s", settings.rollout.serve_s),
         ("review.routine_per_day", settings.review.routine_per_day),
+        ("metrics.stations", settings.metrics.stations),
         ("retrain.every_days", settings.retrain.every_days),
         ("retrain.cooldown_h", settings.retrain.cooldown_h),
         ("retrain.warm_pull", settings.retrain.warm_pull),
@@ -271,6 +274,7 @@ def _check(settings: CloudSettings, file: Path) -> None:
     for key, value in not_negative:
         if not value >= 0:
             raise InvalidConfig(f"{file}: {key} = {value} must not be below 0")
+    settings.alerts.check(str(file))
     try:
         check_auth(settings.auth)
     except InvalidConfig as error:

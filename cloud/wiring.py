@@ -13,7 +13,9 @@ from cloud.clock import SystemClock
 from cloud.config_orders import ConfigOrders
 from cloud.improve_wiring import make_improve_loop
 from cloud.ingest_wiring import broker_context, brokers_of, make_arrivals, make_ingest, make_link, make_telemetry
+from cloud.loop_counts import LoopCounts
 from cloud.mirror_wiring import mirror_or_tell
+from cloud.notices_wiring import make_alerts, make_metrics
 from cloud.people_wiring import make_entrance
 from cloud.provision_wiring import make_desk, open_folder
 from cloud.registry.keys import load_keys
@@ -21,6 +23,7 @@ from cloud.registry.orders import CurrentOrderSigner
 from cloud.registry.resign import ResignJob
 from cloud.rollout.judge import RolloutPolicy
 from cloud.rollout_loop import RolloutLoop, RolloutSettings
+from cloud.server_figures import ServerFigures
 from cloud.settings import CloudSettings
 from cloud.store.keeping import Keeping, KeepRules
 from cloud.store_wiring import open_registry, open_stores
@@ -97,6 +100,9 @@ class Aggregator:
         # The keys are read anew each time: a rotation brings others while this runs.
         keeping = Keeping(stores.database, KeepRules(**msgspec.structs.asdict(settings.keep)))
         resign = ResignJob(lambda: registry.tuf(load_keys(settings.path(settings.keys))), now)
+        self.loops = LoopCounts(clock.monotonic)
+        alerts = make_alerts(settings, stores, link, now, repository=resign.status, faults=self.loops.recent_faults)
+        self._alerts = alerts
         self._stop = threading.Event()
         self._sleep = clock.sleep
         self._threads = [
@@ -108,6 +114,9 @@ class Aggregator:
             self._every(60.0, "settings", configuration.renew),
             *([self._every(600.0, "roles", desk.sync)] if desk is not None else []),
             self._every(5.0, "keeping", lambda: keeping.tick(now())),
+            self._every(5.0, "notices", alerts.loop.tick),
+            self._every(3600.0, "notices of before", lambda: alerts.prune(now())),
+            *(self._every(1.0, f"alerts to {name}", delivery.tick) for name, delivery in alerts.deliveries),
         ]
         if settings.mlflow.tracking_uri:
             # A thread of its own: an MLflow that is slow or away holds nothing up.
@@ -115,9 +124,19 @@ class Aggregator:
             self._threads.append(self._every(300.0, "mirror", mirror))
         entrance = make_entrance(settings, stores, clock)
         self._threads.append(self._every(60.0, "failed tries", entrance.tries.tick))
+        figures = ServerFigures(
+            loops=self.loops,
+            link=link,
+            ingest=self._ingest if settings.ingest.in_serve else None,
+            arrivals_waiting=arrivals.qsize,
+            disks={"the cloud's home": settings.path(".")},
+            drift_phases=improve.phases,
+            monotonic=clock.monotonic,
+        )
+        metrics = make_metrics(settings, stores, registry, alerts, figures, repository=resign.status)
         self.faults = 0
         people, devices = make_apps(
-            settings, stores, registry, link, rollout, improve, resign, configuration, desk, entrance, now
+            settings, stores, registry, link, rollout, improve, resign, configuration, desk, entrance, metrics, now
         )
         around = self._telemetry.around if self._telemetry is not None else lambda app: app
         self.app, self.device_app = around(people), around(devices)
@@ -135,23 +154,32 @@ class Aggregator:
         for thread in self._threads:
             thread.join(10.0)
         self._improve.close()
+        self._alerts.close()
         self._link.stop()
         self._stores.database.close()
         if self._telemetry is not None:
             self._telemetry.close()
 
     def _every(self, seconds: float, name: str, tick: Callable[[], object]) -> threading.Thread:
+        self.loops.known(name, endless=tick == self._ingest.run)
+
         def work() -> None:
             while not self._stop.is_set():
+                self.loops.begin(name)
+                failed = True
                 try:
                     tick()
+                    failed = False
                 except PlumblineError as error:
                     self.faults += 1
                     _log.error("%s: %s", name, error.one_line())
+                    # What passes by itself is no fault of the loop.
+                    failed = not error.retry
                 except Exception:  # noqa: BLE001 - the loop's outermost guard
                     # A fault in one tick must not end the loop for good; it is counted, and the log has all of it.
                     self.faults += 1
                     _log.exception("%s loop failed and goes on", name)
+                self.loops.end(name, failed=failed)
                 self._stop.wait(seconds)
 
         return threading.Thread(target=work, name=name, daemon=True)

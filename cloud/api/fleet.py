@@ -75,10 +75,6 @@ def fleet_routes(
             "repository": _repository(repository()) if repository else None,
         }
 
-
-class StationControl(Protocol):
-    """Stops stations."""
-
     @routes.get("/versions")
     def versions() -> list[dict[str, Any]]:
         shown = ("version", "digest", "size_bytes", "created_at", "release_counter")
