@@ -18,9 +18,9 @@ from cloud.broker.sharded import RunningLink
 from cloud.config_orders import ConfigOrders
 from cloud.dashboard.fleet_view import fleet_view
 from cloud.dashboard.pages import install_dashboard
+from cloud.fallback.service import FallbackService
 from cloud.improve_loop import ImproveLoop
 from cloud.provision.desk import Desk
-from cloud.registry.full_precision import FullPrecisionModels
 from cloud.registry.known_labels import known_labels
 from cloud.registry.release import Registry
 from cloud.registry.resign import ResignJob
@@ -57,6 +57,7 @@ def make_apps(
     resign: ResignJob,
     configuration: ConfigOrders,
     desk: Desk | None,
+    opinions: FallbackService,
     now: Callable[[], float],
 ) -> tuple[FastAPI, FastAPI]:
     """Return the application for people (and, without a door of their own, stations), and that of the stations' door."""
@@ -74,7 +75,7 @@ def make_apps(
             is_token=stores.stations.is_token,
             samples=stores.samples,
             images=registry.blobs,
-            full_precision=FullPrecisionModels(registry),
+            opinions=opinions,
             desired_of=rollout.desired_of,
             take_report=lambda report, at: stores.stations.commit((), [report], at),
             now=now,

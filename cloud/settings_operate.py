@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+MOST_DAYS = 400
+"""For so long the hours that promises rest on are kept, and the days of costs."""
+
 
 class RolloutTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How releases reach the fleet.
@@ -92,13 +95,16 @@ class PromiseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FallbackSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How second opinions are given: up to `max_batch` images at once, waiting at most `max_wait_ms` for others to come. A request
-    that would be answered later than its own deadline, or `deadline_ms` where it states none, is refused at once.
+    """How second opinions are given: up to `max_batch` images at once, waiting at most `max_wait_ms` for others on their way. A
+    request that would be answered later than its own deadline, or `deadline_ms` where it states none, is refused at once.
+    `workers` judge side by side, on a processor core each (0: one fewer than there are). At most `max_waiting_mib` of images wait.
     """
 
     max_batch: int = 8
     max_wait_ms: float = 4.0
     deadline_ms: float = 1000.0
+    workers: int = 0
+    max_waiting_mib: float = 64.0
 
 
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -11,6 +11,7 @@ import msgspec
 from cloud.api_wiring import make_apps
 from cloud.clock import SystemClock
 from cloud.config_orders import ConfigOrders
+from cloud.fallback_wiring import make_opinions
 from cloud.improve_wiring import make_improve_loop
 from cloud.ingest_wiring import broker_context, brokers_of, make_arrivals, make_ingest, make_link
 from cloud.mirror_wiring import mirror_or_tell
@@ -97,8 +98,9 @@ class Aggregator:
             mirror = lambda: mirror_or_tell(settings.mlflow, registry, stores.rollouts.all())  # noqa: E731
             self._threads.append(self._every(300.0, "mirror", mirror))
         self.faults = 0
+        self.opinions = make_opinions(settings.fallback, registry, clock, lambda *_: None)
         self.app, self.device_app = make_apps(
-            settings, stores, registry, link, rollout, improve, resign, configuration, desk, now
+            settings, stores, registry, link, rollout, improve, resign, configuration, desk, self.opinions, now
         )
 
     def start(self) -> None:
@@ -114,6 +116,7 @@ class Aggregator:
         for thread in self._threads:
             thread.join(10.0)
         self._improve.close()
+        self.opinions.close()
         self._link.stop()
         self._stores.database.close()
 
