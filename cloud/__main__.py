@@ -33,6 +33,8 @@ _COMMANDS = (
     "review",
     "why",
     "provision",
+    "promises",
+    "costs",
 )
 
 

@@ -13,6 +13,7 @@ from cloud.api.configuration import configuration_routes
 from cloud.api.devices import device_routes
 from cloud.api.enrol import enrol_routes, renew_routes
 from cloud.api.fleet import fleet_routes
+from cloud.api.promises import promise_routes
 from cloud.api.review import review_routes
 from cloud.broker.sharded import RunningLink
 from cloud.config_orders import ConfigOrders
@@ -20,6 +21,7 @@ from cloud.dashboard.fleet_view import fleet_view
 from cloud.dashboard.pages import install_dashboard
 from cloud.fallback.service import FallbackService
 from cloud.improve_loop import ImproveLoop
+from cloud.promise_wiring import Accounts
 from cloud.provision.desk import Desk
 from cloud.registry.known_labels import known_labels
 from cloud.registry.release import Registry
@@ -58,6 +60,7 @@ def make_apps(
     configuration: ConfigOrders,
     desk: Desk | None,
     opinions: FallbackService,
+    accounts: Accounts,
     now: Callable[[], float],
 ) -> tuple[FastAPI, FastAPI]:
     """Return the application for people (and, without a door of their own, stations), and that of the stations' door."""
@@ -76,6 +79,7 @@ def make_apps(
             samples=stores.samples,
             images=registry.blobs,
             opinions=opinions,
+            on_image=accounts.meter.image,
             desired_of=rollout.desired_of,
             take_report=lambda report, at: stores.stations.commit((), [report], at),
             now=now,
@@ -109,6 +113,13 @@ def make_apps(
             repository=resign.status,
         ),
         configuration_routes(guards=guards, control=configuration),
+        promise_routes(
+            guards=guards,
+            promises=accounts.promises,
+            costs=accounts.costs,
+            retrains=stores.alarms.retrains,
+            now=now,
+        ),
     ]
     on_loopback = api.host in ("127.0.0.1", "::1", "localhost")
     app = make_app(routers, None if on_loopback else operator)

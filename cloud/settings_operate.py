@@ -81,8 +81,8 @@ class AlertSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PromiseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the fleet promises over `days`: shares of frames decided and decided in time, of station-hours with data no older than
-    `fresh_s`, and of drifts mended within `recovery_h`.
+    """What the fleet promises over `days`: shares of frames captured that are decided (`availability`) and of those decided in
+    time (`in_time`), of minutes of each station with data no older than `fresh_s`, and of drifts mended within `recovery_h`.
     """
 
     days: int = 28

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from cloud.fallback_wiring import make_opinions
 from cloud.improve_wiring import make_improve_loop
 from cloud.ingest_wiring import broker_context, brokers_of, make_arrivals, make_ingest, make_link
 from cloud.mirror_wiring import mirror_or_tell
+from cloud.promise_wiring import make_accounts
 from cloud.provision_wiring import make_desk, open_folder
 from cloud.registry.keys import load_keys
 from cloud.registry.orders import CurrentOrderSigner
@@ -81,6 +83,7 @@ class Aggregator:
         # The keys are read anew each time: a rotation brings others while this runs.
         keeping = Keeping(stores.database, KeepRules(**msgspec.structs.asdict(settings.keep)))
         resign = ResignJob(lambda: registry.tuf(load_keys(settings.path(settings.keys))), now)
+        self.accounts = make_accounts(settings.promises, stores.database, now)
         self._stop = threading.Event()
         self._sleep = clock.sleep
         self._threads = [
@@ -92,15 +95,29 @@ class Aggregator:
             self._every(60.0, "settings", configuration.renew),
             *([self._every(600.0, "roles", desk.sync)] if desk is not None else []),
             self._every(5.0, "keeping", lambda: keeping.tick(now())),
+            self._every(60.0, "promises", self.accounts.promises.tick),
+            self._every(10.0, "costs", self.accounts.meter.flush),
+            self._every(3600.0, "accounts", self.accounts.prune),
         ]
         if settings.mlflow.tracking_uri:
             # A thread of its own: an MLflow that is slow or away holds nothing up.
             mirror = lambda: mirror_or_tell(settings.mlflow, registry, stores.rollouts.all())  # noqa: E731
             self._threads.append(self._every(300.0, "mirror", mirror))
         self.faults = 0
-        self.opinions = make_opinions(settings.fallback, registry, clock, lambda *_: None)
+        self.opinions = make_opinions(settings.fallback, registry, clock, self.accounts.meter.asked)
         self.app, self.device_app = make_apps(
-            settings, stores, registry, link, rollout, improve, resign, configuration, desk, self.opinions, now
+            settings,
+            stores,
+            registry,
+            link,
+            rollout,
+            improve,
+            resign,
+            configuration,
+            desk,
+            self.opinions,
+            self.accounts,
+            now,
         )
 
     def start(self) -> None:
@@ -118,6 +135,8 @@ class Aggregator:
         self._improve.close()
         self.opinions.close()
         self._link.stop()
+        with contextlib.suppress(PlumblineError):
+            self.accounts.meter.flush()
         self._stores.database.close()
 
     def _every(self, seconds: float, name: str, tick: Callable[[], object]) -> threading.Thread:

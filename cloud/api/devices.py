@@ -49,8 +49,10 @@ def device_routes(
     desired_of: Callable[[str], DesiredState],
     take_report: Callable[[ReportedState, float], None],
     now: Callable[[], float],
+    on_image: Callable[[str, int], None] = lambda _station, _size_bytes: None,
 ) -> APIRouter:
-    """Return the routes under /v1 that stations use; `opinions` answers their questions.
+    """Return the routes under /v1 that stations use; `opinions` answers their questions, `on_image(station, bytes)` is
+    told of each image that came.
 
     `desired_of` gives what the broker's retained message tells a station; `take_report` stores what one reports, and when.
     """
@@ -140,6 +142,8 @@ def device_routes(
                 raise RefusedError(f"nobody asked for sample '{sample}'", hint="images leave a station only on request")
             digest = await run_in_threadpool(images.put, body)
             await run_in_threadpool(samples.mark_received, sample, name, digest, now())
+            if known.image_sha256 is None:
+                on_image(name, len(body))
         except NotFound as error:
             raise HTTPException(404, error.one_line()) from error
         except BadImage as error:
