@@ -36,6 +36,8 @@ _COMMANDS = (
     "provision",
     "audit",
     "token",
+    "promises",
+    "costs",
 )
 
 

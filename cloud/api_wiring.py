@@ -16,6 +16,7 @@ from cloud.api.enrol import enrol_routes, renew_routes
 from cloud.api.fleet import fleet_routes
 from cloud.api.idempotency import FirstAnswers
 from cloud.api.metrics import Metrics, metrics_routes
+from cloud.api.promises import promise_routes
 from cloud.api.review import review_routes
 from cloud.api.rollout_acts import RolloutActs
 from cloud.api.rollouts import rollout_routes
@@ -25,10 +26,11 @@ from cloud.dashboard.audit_page import install_audit_page
 from cloud.dashboard.pages import install_dashboard
 from cloud.dashboard.rollout_page import install_rollout_page
 from cloud.dashboard.rollouts_page import RolloutDesk, install_rollouts_page
+from cloud.fallback.service import FallbackService
 from cloud.improve_loop import ImproveLoop
 from cloud.people_wiring import Entrance
+from cloud.promise_wiring import Accounts
 from cloud.provision.desk import Desk
-from cloud.registry.full_precision import FullPrecisionModels
 from cloud.registry.known_labels import KnownLabels
 from cloud.registry.release import Registry
 from cloud.registry.resign import ResignJob
@@ -70,6 +72,8 @@ def make_apps(
     desk: Desk | None,
     entrance: Entrance,
     metrics: Metrics,
+    opinions: FallbackService,
+    accounts: Accounts,
     now: Callable[[], float],
 ) -> tuple[FastAPI, FastAPI]:
     """Return the application for people (and, without a door of their own, stations), and that of the stations' door."""
@@ -89,7 +93,8 @@ def make_apps(
             is_token=stores.stations.is_token,
             samples=stores.samples,
             images=registry.blobs,
-            full_precision=FullPrecisionModels(registry),
+            opinions=opinions,
+            on_image=accounts.meter.image,
             desired_of=rollout.desired_of,
             take_report=lambda report, at: stores.stations.commit((), [report], at),
             now=now,
@@ -120,6 +125,13 @@ def make_apps(
             broker_connected=link.connected,
             now=now,
             repository=resign.status,
+        ),
+        promise_routes(
+            guards=guards,
+            promises=accounts.promises,
+            costs=accounts.costs,
+            retrains=stores.alarms.retrains,
+            now=now,
         ),
         rollout_routes(
             guards=guards,

@@ -13,6 +13,7 @@ import msgspec
 from cloud.drift.policy import MIN_ENROL_WINDOWS, DriftPolicy
 from cloud.ports.series import split_series
 from cloud.settings_operate import (
+    MOST_DAYS,
     AlertSettings,
     AuthSettings,
     FallbackSettings,
@@ -258,6 +259,11 @@ def _check(settings: CloudSettings, file: Path) -> None:
         ("keep.dead_letter_days", settings.keep.dead_letter_days),
         ("keep.dead_letters", settings.keep.dead_letters),
         ("provision.days", settings.provision.days),
+        ("fallback.max_batch", settings.fallback.max_batch),
+        ("fallback.deadline_ms", settings.fallback.deadline_ms),
+        ("promises.days", settings.promises.days),
+        ("promises.fresh_s", settings.promises.fresh_s),
+        ("promises.recovery_h", settings.promises.recovery_h),
     )
     for key, value in positive:
         if not value > 0:
@@ -270,6 +276,8 @@ def _check(settings: CloudSettings, file: Path) -> None:
         ("retrain.every_days", settings.retrain.every_days),
         ("retrain.cooldown_h", settings.retrain.cooldown_h),
         ("retrain.warm_pull", settings.retrain.warm_pull),
+        ("fallback.max_wait_ms", settings.fallback.max_wait_ms),
+        ("fallback.workers", settings.fallback.workers),
     )
     for key, value in not_negative:
         if not value >= 0:
@@ -282,7 +290,23 @@ def _check(settings: CloudSettings, file: Path) -> None:
     if settings.log.format not in ("text", "json"):
         raise InvalidConfig(f"{file}: log.format = '{settings.log.format[:40]}'", hint='use "text" or "json"')
     check_rollout(settings.rollout, file)
+    _check_operating(settings, file)
     _check_drift(settings.drift, file)
+
+
+def _check_operating(settings: CloudSettings, file: Path) -> None:
+    if not 16.0 <= settings.fallback.max_waiting_mib < math.inf:
+        hint = "one image may have 16 MiB"
+        raise InvalidConfig(
+            f"{file}: fallback.max_waiting_mib = {settings.fallback.max_waiting_mib} must be 16 or more", hint=hint
+        )
+    promises = settings.promises
+    for name in ("availability", "in_time", "freshness", "recovery"):
+        if not 0.0 < (share := getattr(promises, name)) < 1.0:
+            hint = "a promise of all leaves no budget for anything"
+            raise InvalidConfig(f"{file}: promises.{name} = {share} must be above 0 and below 1", hint=hint)
+    if promises.days > MOST_DAYS:
+        raise InvalidConfig(f"{file}: promises.days = {promises.days} is more than is kept ({MOST_DAYS})")
 
 
 def _check_drift(drift: DriftSettings, file: Path) -> None:

@@ -16,6 +16,9 @@ from contract.errors import InvalidConfig
 _ROLES = ("viewer", "inspector", "engineer", "releaser", "admin")
 _LOOPBACK = re.compile(r"localhost|127(?:\.\d+){3}|::1")
 
+MOST_DAYS = 400
+"""For so long the hours that promises rest on are kept, and the days of costs."""
+
 
 class RolloutTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How releases reach the fleet.
@@ -213,8 +216,8 @@ def check_webhook(what: str, url: str) -> None:
 
 
 class PromiseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the fleet promises over `days`: shares of frames decided and decided in time, of station-hours with data no older than
-    `fresh_s`, and of drifts mended within `recovery_h`.
+    """What the fleet promises over `days`: shares of frames captured that are decided (`availability`) and of those decided in
+    time (`in_time`), of minutes of each station with data no older than `fresh_s`, and of drifts mended within `recovery_h`.
     """
 
     days: int = 28
@@ -227,13 +230,16 @@ class PromiseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FallbackSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How second opinions are given: up to `max_batch` images at once, waiting at most `max_wait_ms` for others to come. A request
-    that would be answered later than its own deadline, or `deadline_ms` where it states none, is refused at once.
+    """How second opinions are given: up to `max_batch` images at once, waiting at most `max_wait_ms` for others on their way. A
+    request that would be answered later than its own deadline, or `deadline_ms` where it states none, is refused at once.
+    `workers` judge side by side, on a processor core each (0: one fewer than there are). At most `max_waiting_mib` of images wait.
     """
 
     max_batch: int = 8
     max_wait_ms: float = 4.0
     deadline_ms: float = 1000.0
+    workers: int = 0
+    max_waiting_mib: float = 64.0
 
 
 class TraceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

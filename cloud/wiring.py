@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -11,12 +12,14 @@ import msgspec
 from cloud.api_wiring import make_apps
 from cloud.clock import SystemClock
 from cloud.config_orders import ConfigOrders
+from cloud.fallback_wiring import make_opinions
 from cloud.improve_wiring import make_improve_loop
 from cloud.ingest_wiring import broker_context, brokers_of, make_arrivals, make_ingest, make_link, make_telemetry
 from cloud.loop_counts import LoopCounts
 from cloud.mirror_wiring import mirror_or_tell
 from cloud.notices_wiring import make_alerts, make_metrics
 from cloud.people_wiring import make_entrance
+from cloud.promise_wiring import make_accounts
 from cloud.provision_wiring import make_desk, open_folder
 from cloud.registry.keys import load_keys
 from cloud.registry.orders import CurrentOrderSigner
@@ -103,6 +106,7 @@ class Aggregator:
         self.loops = LoopCounts(clock.monotonic)
         alerts = make_alerts(settings, stores, link, now, repository=resign.status, faults=self.loops.recent_faults)
         self._alerts = alerts
+        self.accounts = make_accounts(settings.promises, stores.database, now)
         self._stop = threading.Event()
         self._sleep = clock.sleep
         self._threads = [
@@ -117,6 +121,9 @@ class Aggregator:
             self._every(5.0, "notices", alerts.loop.tick),
             self._every(3600.0, "notices of before", lambda: alerts.prune(now())),
             *(self._every(1.0, f"alerts to {name}", delivery.tick) for name, delivery in alerts.deliveries),
+            self._every(60.0, "promises", self.accounts.promises.tick),
+            self._every(10.0, "costs", self.accounts.meter.flush),
+            self._every(3600.0, "accounts", self.accounts.prune),
         ]
         if settings.mlflow.tracking_uri:
             # A thread of its own: an MLflow that is slow or away holds nothing up.
@@ -135,8 +142,22 @@ class Aggregator:
         )
         metrics = make_metrics(settings, stores, registry, alerts, figures, repository=resign.status)
         self.faults = 0
+        self.opinions = make_opinions(settings.fallback, registry, clock, self.accounts.meter.asked)
         people, devices = make_apps(
-            settings, stores, registry, link, rollout, improve, resign, configuration, desk, entrance, metrics, now
+            settings,
+            stores,
+            registry,
+            link,
+            rollout,
+            improve,
+            resign,
+            configuration,
+            desk,
+            entrance,
+            metrics,
+            self.opinions,
+            self.accounts,
+            now,
         )
         around = self._telemetry.around if self._telemetry is not None else lambda app: app
         self.app, self.device_app = around(people), around(devices)
@@ -155,7 +176,10 @@ class Aggregator:
             thread.join(10.0)
         self._improve.close()
         self._alerts.close()
+        self.opinions.close()
         self._link.stop()
+        with contextlib.suppress(PlumblineError):
+            self.accounts.meter.flush()
         self._stores.database.close()
         if self._telemetry is not None:
             self._telemetry.close()

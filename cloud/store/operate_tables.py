@@ -122,15 +122,25 @@ notice_posts = Table(
     Index("notice_posts_by_notice", "notice"),
 )
 
-# Of each hour and promise (`cloud.slo`) how many events there were, and how many of them were good.
+# Of each hour and promise (`cloud.slo`) how many events there were, and how many of them were good. Each writer has a `shard` of
+# its own: what counts is their sum.
 slo_hours = Table(
     "slo_hours",
     metadata,
     Column("hour", Number, nullable=False),
     Column("promise", String(24), nullable=False),
+    Column("shard", Integer, nullable=False, default=0, server_default="0"),
     Column("good", Number, nullable=False, default=0, server_default="0"),
     Column("total", Number, nullable=False, default=0, server_default="0"),
-    PrimaryKeyConstraint("hour", "promise"),
+    PrimaryKeyConstraint("hour", "promise", "shard"),
+)
+
+# How far promises that are counted by the clock have been: the last minute since 1970, -1 for none.
+slo_marks = Table(
+    "slo_marks",
+    metadata,
+    Column("promise", String(24), primary_key=True),
+    Column("mark", Number, nullable=False),
 )
 
 # What each station cost on each day (days since 1970, UTC), by kind: bytes, images, cloud calls, GPU seconds.
