@@ -28,8 +28,11 @@ from agent.enrolled import Enrolled
 from agent.frame_loop import FrameLoop, LineRules
 from agent.guarantee import Guarantee
 from agent.health.clock_sync import clock_synced
+from agent.health.disk import disk_room
 from agent.health.home_lock import HomeLock
 from agent.health.power import PowerSensors
+from agent.health.process_memory import process_memory_mib
+from agent.health.station_health import health_note
 from agent.health.thermal import ThermalSensors
 from agent.health.watchdog import ServiceManager
 from agent.mailboxes import Inbox, ReportBox, Switch
@@ -45,6 +48,7 @@ from agent.settings import NO_SERVICE, ServiceEnvironment, Settings
 from agent.settings_keys import SourceSettings
 from agent.slots.unpacked import open_archive, open_folder
 from agent.source_wiring import open_source
+from agent.store.outbox_count import OutboxCount
 from agent.store_wiring import Store
 from agent.supervisor import Supervisor
 from agent.windows import WindowRules
@@ -265,6 +269,7 @@ class Station:
             least_s=_ASK_LEAST_S,
             allowed=lambda: self._degrading.second_opinions,
         )
+        waiting = OutboxCount(self._store.connect)
         windows = WindowRules(
             station=settings.station,
             frames=settings.windows.frames,
@@ -272,6 +277,9 @@ class Station:
             sketch=settings.windows.sketch,
             clock_synced=lambda: clock_synced(self._clock.now()),
             shadow=self._models.serving.take_shadow,
+            health=lambda: health_note(
+                self._degrading.figures, process_memory_mib(), disk_room(settings.home_folder), waiting()
+            ),
             notes=self._degrading.note_of_window if len(self._cameras) == 1 else lambda: self._degrading.note,
         )
         return FrameLoop(

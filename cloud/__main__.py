@@ -33,6 +33,7 @@ _COMMANDS = (
     "review",
     "why",
     "provision",
+    "token",
 )
 
 

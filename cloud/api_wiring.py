@@ -8,7 +8,6 @@ from collections.abc import Callable
 from fastapi import FastAPI
 
 from cloud.api.app import make_app
-from cloud.api.auth import Guards, Person, Role, file_tokens
 from cloud.api.configuration import configuration_routes
 from cloud.api.devices import device_routes
 from cloud.api.enrol import enrol_routes, renew_routes
@@ -19,13 +18,15 @@ from cloud.config_orders import ConfigOrders
 from cloud.dashboard.fleet_view import fleet_view
 from cloud.dashboard.pages import install_dashboard
 from cloud.improve_loop import ImproveLoop
+from cloud.people_wiring import Entrance
 from cloud.provision.desk import Desk
 from cloud.registry.full_precision import FullPrecisionModels
-from cloud.registry.known_labels import known_labels
+from cloud.registry.known_labels import KnownLabels
 from cloud.registry.release import Registry
 from cloud.registry.resign import ResignJob
 from cloud.rollout_loop import RolloutLoop
 from cloud.settings import CloudSettings
+from cloud.store.review_claims import ReviewClaims
 from cloud.store_wiring import Stores
 from contract.errors import AddressInUse
 
@@ -57,16 +58,11 @@ def make_apps(
     resign: ResignJob,
     configuration: ConfigOrders,
     desk: Desk | None,
+    entrance: Entrance,
     now: Callable[[], float],
 ) -> tuple[FastAPI, FastAPI]:
     """Return the application for people (and, without a door of their own, stations), and that of the stations' door."""
-    api = settings.api
-    operator = settings.token(api.operator_token_file)
-    tokens = {
-        Person("operator", Role.ADMIN): operator,
-        Person("inspector", Role.INSPECTOR): settings.token(api.inspector_token_file),
-    }
-    guards = Guards(file_tokens(tokens))
+    api, guards = settings.api, entrance.guards
 
     devices = [
         device_routes(
@@ -83,13 +79,15 @@ def make_apps(
     if desk is not None:
         devices.append(renew_routes(desk, stores.stations.is_token))
     routers = [
+        *entrance.routers,
         *([] if api.device_port else devices),
         *([enrol_routes(desk)] if desk is not None else []),
         review_routes(
             guards=guards,
             samples=stores.samples,
+            claims=ReviewClaims(stores.database),
             images=registry.blobs,
-            known_labels=lambda: known_labels(registry),
+            choice=KnownLabels(registry).choice,
             now=now,
         ),
         fleet_routes(
@@ -109,10 +107,10 @@ def make_apps(
         ),
         configuration_routes(guards=guards, control=configuration),
     ]
-    on_loopback = api.host in ("127.0.0.1", "::1", "localhost")
-    app = make_app(routers, None if on_loopback else operator)
+    app = make_app(routers, entrance.rules)
     install_dashboard(
         app,
+        entrance.shell,
         lambda: fleet_view(
             stations=stores.stations,
             summaries=stores.summaries,
@@ -127,4 +125,4 @@ def make_apps(
             repository=resign.status(),
         ),
     )
-    return app, make_app(devices, None)
+    return app, make_app(devices)

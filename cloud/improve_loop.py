@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from cloud.drift.fleet import FLEET, FleetDrift
 from cloud.drift.fleet_status import DriftEvent, EventKind, StationDrift, StationPhase
 from cloud.drift.observation import WindowRecord
 from cloud.drift.policy import DriftPolicy
+from cloud.drift.trace import TracePoint
 from cloud.drift_notices import DriftNotices
 from cloud.label_watch import LabelWatch
 from cloud.ports.alarms import AlarmBook, Opened, Retrain
@@ -49,6 +51,17 @@ class ImproveRules:
     automatic: bool
     retrain: RetrainPolicy = field(default_factory=RetrainPolicy)
     routine_per_day: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DriftOverview:
+    """The names of the series that are watched, of those alarmed and enrolling, and of each shared alarm's members, strongest
+    first."""
+
+    watched: tuple[str, ...]
+    alarmed: tuple[str, ...]
+    enrolling: tuple[str, ...]
+    shared: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +145,24 @@ class ImproveLoop:
         found = [self.drift_status(series) for series in mine or [station]]
         return sorted(found, key=lambda shown: shown["phase"] != StationPhase.ALARMED.value)
 
+    def newest_points(self, series: str) -> list[TracePoint]:
+        """Return the points of a series' chart that are not stored yet."""
+        with self._lock:
+            return list(self._points.get(series, ()))
+
+    def overview(self) -> DriftOverview:
+        """Return how many series are watched, which are alarmed and enrolling, and who shares an alarm."""
+        with self._lock:
+            watched = self._fleet.stations()
+            alarmed, enrolling = self._fleet.alarmed(), self._fleet.enrolling()
+            shared = self._fleet.shared_alarms()
+        return DriftOverview(watched, alarmed, enrolling, {cohort: tuple(self._whose(cohort)) for cohort in shared})
+
+    def threshold_log10(self) -> float:
+        """Return the evidence, as a power of ten, from which one series alone among all that are watched is an alarm."""
+        with self._lock:
+            return math.log10(max(len(self._fleet.stations()), 1) / self._policy.alpha)
+
     def re_enrol(self, series: str, actor: str, reason: str) -> None:
         """Take what the series' camera sees from now on as its normal; its open alarm is closed.
 
@@ -197,6 +228,8 @@ class ImproveLoop:
                     series, h.boot, h.seq, h.started_at, h.ended_at, window, h.monotonic_s, h.clock_synced
                 )
                 events += self._fleet.observe(record)
+                if (point := self._fleet.trace_point(series)) is not None:
+                    self._points.setdefault(series, []).append(point)
             except (BadMessage, SketchMismatch) as error:
                 # Stored by a version that let it through: one window less must not end the watch over every station.
                 _log.error("summary row %d is left out of the drift watch: %s", cursor.row, error.one_line())
@@ -208,6 +241,8 @@ class ImproveLoop:
     def _load(self) -> None:
         self._fleet = FleetDrift(self._policy, self._cohorts)
         self._unsaved: Unsaved[Cursor] = Unsaved()
+        # What charts show of windows whose state is not stored yet; read again after a restart, as those are.
+        self._points: dict[str, list[TracePoint]] = {}
         self._cursor, snapshots = self._stored.alarms.load_state()
         self._recorded = self._cursor
         unread = set()
@@ -249,8 +284,11 @@ class ImproveLoop:
             return
         self._labels.keep(saving)
         snapshots = {each: self._fleet.snapshot_station(each) for each in sorted(saving & set(self._fleet.stations()))}
-        self._stored.alarms.commit(read, snapshots, opened, cleared, settled)
+        points = {each: self._points[each] for each in sorted(saving & self._points.keys())}
+        self._stored.alarms.commit(read, snapshots, opened, cleared, settled, points)
         self._recorded = read
+        for each in points:
+            del self._points[each]
         self._unsaved.saved(saving)
 
     def _seen(self) -> Sequence[str]:

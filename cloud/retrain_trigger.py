@@ -17,6 +17,7 @@ from cloud.ports.rollouts import RolloutBook
 from cloud.ports.samples import Sample, SampleBook
 from cloud.ports.series import series_name, split_series
 from cloud.ports.stations import StationBook
+from cloud.review.label_choice import is_right
 from cloud.review.retrain_policy import Evidence, Measured, RetrainPolicy, decide_retrain
 from cloud.rollout.rollout_states import RolloutState
 
@@ -169,7 +170,7 @@ class RetrainTrigger:
         audit = [s for s in labelled if s.reason == "audit"]
         if bundle is not None:
             audit = [s for s in audit if s.bundle == bundle][-self._policy.labels :]
-        found = accuracy(AuditLabel(s.truth == s.label, s.inclusion) for s in audit)
+        found = accuracy(AuditLabel(is_right(s.label, s.truth), s.inclusion) for s in audit)
         return Measured(len(audit), found.estimate, found.high) if found else Measured(0, 1.0, 1.0)
 
     def _resume(self) -> None:

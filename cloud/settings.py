@@ -19,6 +19,7 @@ from cloud.settings_operate import (
     LogSettings,
     PromiseSettings,
     RolloutTable,
+    check_auth,
 )
 from cloud.settings_scale import (
     BlobSettings,
@@ -38,7 +39,7 @@ _LEAST_ALPHA = 1e-12
 
 
 class ApiSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the HTTP API and the dashboard listen. Off loopback, the dashboard asks for the operator's token.
+    """Where the HTTP API and the dashboard listen.
 
     `public_url` is how stations reach it, e.g. "http://10.0.0.5:8080"; "" where `host` is an address they can use. `cert_file` and
     `key_file` make it HTTPS. `device_port` is a second door for stations alone, which lets in only who holds a certificate of
@@ -269,6 +270,10 @@ def _check(settings: CloudSettings, file: Path) -> None:
     for key, value in not_negative:
         if not value >= 0:
             raise InvalidConfig(f"{file}: {key} = {value} must not be below 0")
+    try:
+        check_auth(settings.auth)
+    except InvalidConfig as error:
+        raise InvalidConfig(f"{file}: {error.message}", hint=error.hint) from error
     _check_drift(settings.drift, file)
 
 

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from urllib.parse import urlsplit
+
 import msgspec
+
+from contract.errors import InvalidConfig
+
+_ROLES = ("viewer", "inspector", "engineer", "releaser", "admin")
+_LOOPBACK = re.compile(r"localhost|127(?:\.\d+){3}|::1")
 
 
 class RolloutTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,6 +69,45 @@ class AuthSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     oidc_client_secret_file: str = ""
     oidc_claim: str = "groups"
     oidc_roles: dict[str, str] = {}
+
+
+def check_auth(auth: AuthSettings) -> None:
+    """Do nothing where the settings can be used.
+
+    Raises:
+        InvalidConfig: they cannot; the message names the key.
+    """
+    if not 0.0 < auth.session_h <= 8760.0:
+        raise InvalidConfig(f"auth.session_h = {auth.session_h} must be above 0 and at most 8760 (a year)")
+    for key, number in (
+        ("auth.requests_per_minute", auth.requests_per_minute),
+        ("auth.failures_per_minute", auth.failures_per_minute),
+    ):
+        if not 0 < number <= 1_000_000:
+            raise InvalidConfig(f"{key} = {number} must be above 0 and at most 1000000")
+    given = {
+        "auth.oidc_issuer": auth.oidc_issuer,
+        "auth.oidc_client_id": auth.oidc_client_id,
+        "auth.oidc_roles": auth.oidc_roles,
+    }
+    if not any((*given.values(), auth.oidc_client_secret_file)):
+        return
+    for name, there in given.items():
+        if not there:
+            hint = "signing in through a provider needs oidc_issuer, oidc_client_id and oidc_roles"
+            raise InvalidConfig(f"{name} is missing", hint=hint)
+    for value, role in auth.oidc_roles.items():
+        if role not in _ROLES:
+            hint = f"use one of: {', '.join(_ROLES)}"
+            raise InvalidConfig(f"auth.oidc_roles gives '{value}' the role '{role}', which there is not", hint=hint)
+    try:
+        issuer = urlsplit(auth.oidc_issuer)
+        good = issuer.scheme == "https" or (issuer.scheme == "http" and _LOOPBACK.fullmatch(issuer.hostname or ""))
+    except ValueError:
+        good = None
+    if not good or not issuer.hostname or issuer.query or issuer.fragment:
+        hint = "use https://...; http alone on this machine"
+        raise InvalidConfig(f"auth.oidc_issuer = '{auth.oidc_issuer}' is no address of a provider", hint=hint)
 
 
 class AlertSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -12,6 +12,7 @@ from cloud.registry.keys import Keys, load_keys
 from cloud.registry.open_blobs import open_blobs
 from cloud.registry.release import Registry
 from cloud.settings import CloudSettings
+from cloud.store.access import Access
 from cloud.store.alarms import Alarms
 from cloud.store.answer_states import AnswerStates
 from cloud.store.audit import AuditLog
@@ -44,6 +45,7 @@ class Stores:
     commands: Commands
     audit: AuditLog
     versions: Versions
+    access: Access
 
 
 def lock_home(settings: CloudSettings) -> HomeLock:
@@ -80,6 +82,7 @@ def open_stores(settings: CloudSettings) -> Stores:
         commands=Commands(database),
         audit=AuditLog(database),
         versions=Versions(database),
+        access=Access(database),
     )
 
 

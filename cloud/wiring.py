@@ -14,6 +14,7 @@ from cloud.config_orders import ConfigOrders
 from cloud.improve_wiring import make_improve_loop
 from cloud.ingest_wiring import broker_context, brokers_of, make_arrivals, make_ingest, make_link
 from cloud.mirror_wiring import mirror_or_tell
+from cloud.people_wiring import make_entrance
 from cloud.provision_wiring import make_desk, open_folder
 from cloud.registry.keys import load_keys
 from cloud.registry.orders import CurrentOrderSigner
@@ -96,9 +97,11 @@ class Aggregator:
             # A thread of its own: an MLflow that is slow or away holds nothing up.
             mirror = lambda: mirror_or_tell(settings.mlflow, registry, stores.rollouts.all())  # noqa: E731
             self._threads.append(self._every(300.0, "mirror", mirror))
+        entrance = make_entrance(settings, stores, clock)
+        self._threads.append(self._every(60.0, "failed tries", entrance.tries.tick))
         self.faults = 0
         self.app, self.device_app = make_apps(
-            settings, stores, registry, link, rollout, improve, resign, configuration, desk, now
+            settings, stores, registry, link, rollout, improve, resign, configuration, desk, entrance, now
         )
 
     def start(self) -> None:

@@ -2,58 +2,67 @@
 
 from __future__ import annotations
 
-import base64
-import hmac
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI
 
 import cloud
+from cloud.api.answers import RESPONSES, install_answers
+from cloud.api.body_limit import BodyLimit
+from cloud.api.headers import PeoplesDoor
+
+STATION_PATHS = tuple(f"/v1/{each}" for each in ("tuf/", "orders/", "reports/", "fallback/", "samples/", "renew/"))
+"""What stations ask. Their routes have limits of their own, and no browser reads the answers."""
+
+_ABOUT = """Everything that people do to a fleet of stations, and what stations ask of the cloud.
+
+People show a token (`Authorization: Bearer ...`), which `plumbline-cloud token add NAME --role ROLE` makes; what each role may do
+is in each route's 403. Whatever is wrong is answered as `{"detail": "what it is and what to do"}`.
+"""
 
 
-def make_app(routers: Sequence[APIRouter], page_password: str | None) -> FastAPI:
+@dataclass(frozen=True, slots=True)
+class DoorRules:
+    """What holds where people's browsers come in; see `PeoplesDoor`."""
+
+    only_loopback: bool = False
+    also_names: frozenset[str] = frozenset()
+    count_address: Callable[[str], None] | None = None
+
+
+def make_app(routers: Sequence[APIRouter], people: DoorRules | None = None) -> FastAPI:
     """Return the application.
 
     Args:
         routers: the parts of the API.
-        page_password: what the dashboard's pages ask for (HTTP Basic, any user name), None to leave them open (loopback).
-            The API's own routes check their bearer tokens whatever this is.
+        people: what holds for browsers; None for a door that only stations reach.
     """
     app = FastAPI(
         title="Plumbline cloud",
+        description=_ABOUT,
         version=cloud.__version__,
-        docs_url="/v1/docs",
+        # FastAPI's page of the API is a script from another machine; what it would show is in openapi.json.
+        docs_url=None,
         redoc_url=None,
         openapi_url="/v1/openapi.json",
+        responses=RESPONSES,
     )
+    install_answers(app)
 
-    @app.get("/healthz")
+    @app.get("/healthz", responses={}, tags=["server"])
     def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
     for router in routers:
         app.include_router(router)
-
-    if page_password is not None:
-        expected = page_password.encode()
-
-        @app.middleware("http")
-        async def guard_pages(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-            path = request.url.path
-            if path.startswith("/v1/") or path == "/healthz" or _has_password(request, expected):
-                return await call_next(request)
-            challenge = {"WWW-Authenticate": 'Basic realm="Plumbline: the operator token is the password"'}
-            return Response("the operator's token is the password", status_code=401, headers=challenge)
-
+    app.add_middleware(BodyLimit, free=STATION_PATHS)
+    if people is not None:
+        app.add_middleware(
+            PeoplesDoor,
+            only_loopback=people.only_loopback,
+            also_names=people.also_names,
+            count_address=people.count_address,
+            free=("/v1/",),
+        )
     return app
-
-
-def _has_password(request: Request, expected: bytes) -> bool:
-    scheme, _, encoded = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "basic":
-        return False
-    try:
-        _, _, password = base64.b64decode(encoded, validate=True).partition(b":")
-    except ValueError:
-        return False
-    return hmac.compare_digest(password, expected)

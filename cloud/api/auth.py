@@ -3,15 +3,31 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated
 
-from fastapi import Header, HTTPException, Request
+from fastapi import HTTPException, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-Bearer = Annotated[str, Header(alias="Authorization")]
+from cloud.api.limits import RequestLimits
+from cloud.api.local import is_own_page
+from cloud.store.access import fingerprint
+
+COOKIE = "plumbline_session"
+"""The cookie of a browser that signed in. It opens pages and what they show, and nothing that changes anything."""
+
+_people = HTTPBearer(
+    scheme_name="person",
+    description="A person's token: plumbline-cloud token add NAME --role engineer",
+    auto_error=False,
+)
+_stations = HTTPBearer(
+    scheme_name="station", description="A station's own token, from its provisioning", auto_error=False
+)
+Bearer = Annotated[HTTPAuthorizationCredentials | None, Security(_people)]
+StationBearer = Annotated[HTTPAuthorizationCredentials | None, Security(_stations)]
 
 
 class Scope(str, Enum):
@@ -58,25 +74,33 @@ class Person:
 
 
 class Guards:
-    """Makes the dependencies by which routes ask who is there. `identify` returns whose bearer token it is, None for nobody's."""
+    """Makes the dependencies by which routes ask who is there.
 
-    def __init__(self, identify: Callable[[str], Person | None]) -> None:
-        self._identify = identify
+    Args:
+        identify: whose bearer token it is, None for nobody's.
+        looker: who looks at a page with this request (by its cookie), None for nobody.
+        limits: counts what each person asks, and wrong tokens of each address.
+    """
 
-    def needs(self, scope: Scope) -> Callable[..., Person]:
+    def __init__(
+        self,
+        identify: Callable[[str], Person | None],
+        looker: Callable[[Request], Person | None] = lambda _request: None,
+        limits: RequestLimits | None = None,
+    ) -> None:
+        self._identify, self._looker, self._limits = identify, looker, limits
+
+    def needs(self, scope: Scope, *, from_pages: bool = False) -> Callable[..., Person]:
         """Return a dependency that lets through who may do `scope`, and gives the person.
 
-        401: nobody is known by this token. 403: somebody is, and may not.
+        401: nobody is known by this token. 403: somebody is, and may not. 429: too many requests.
+
+        `from_pages`: what a page shows or offers to save, so a GET with the page's cookie will do. Nothing else takes a cookie, so
+        no other site's page can make a browser ask for it.
         """
 
-        def guard(_request: Request, authorization: Bearer = "") -> Person:
-            person = self._identify(bearer_token(authorization))
-            if person is None:
-                raise HTTPException(
-                    401,
-                    "this needs a token (Authorization: Bearer ...); make one with: plumbline-cloud token add",
-                    headers={"WWW-Authenticate": "Bearer"},
-                )
+        def guard(request: Request, credentials: Bearer = None) -> Person:
+            person = self._known(request, credentials, from_pages=from_pages)
             if not person.may(scope):
                 enough = ", ".join(role.value for role in Role if scope in SCOPES[role])
                 raise HTTPException(
@@ -86,32 +110,49 @@ class Guards:
 
         return guard
 
+    def known(self, request: Request, credentials: Bearer = None) -> Person:
+        """Let through whoever is known, whatever their role; a dependency like those that `needs` gives."""
+        return self._known(request, credentials, from_pages=False)
+
+    def _known(self, request: Request, credentials: HTTPAuthorizationCredentials | None, *, from_pages: bool) -> Person:
+        token = credentials.credentials.strip() if credentials is not None else ""
+        person = None
+        if token:
+            person = self._by_token(request, token)
+        elif from_pages and request.method == "GET" and is_own_page(request.headers, request.url.scheme):
+            person = self._looker(request)
+        if person is None:
+            raise HTTPException(
+                401,
+                "this needs a token (Authorization: Bearer ...); make one with: plumbline-cloud token add",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+        if self._limits is not None:
+            self._limits.count_person(person.name)
+        return person
+
+    def _by_token(self, request: Request, token: str) -> Person | None:
+        address = request.client.host if request.client else ""
+        if self._limits is not None:
+            self._limits.check_tries(address, token)
+        person = self._identify(token)
+        if self._limits is not None:
+            self._limits.note_try(address, token, good=person is not None)
+        return person
+
 
 def file_tokens(tokens: Mapping[Person, str]) -> Callable[[str], Person | None]:
-    """Return what tells whose of the fixed `tokens` one is: those that `init` writes into files."""
-
-    def identify(token: str) -> Person | None:
-        found = None
-        for person, known in tokens.items():
-            # Every one is looked at, so that the time tells nothing.
-            if hmac.compare_digest(known.encode(), token.encode()) and known:
-                found = person
-        return found
-
-    return identify
+    """Return what tells whose of the fixed `tokens` one is."""
+    people = {fingerprint(token): person for person, token in tokens.items() if token}
+    return lambda token: people.get(fingerprint(token))
 
 
-def bearer_token(authorization: str) -> str:
-    """Return the token of an Authorization header, "" when there is none."""
-    scheme, _, token = authorization.partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else ""
-
-
-def station_guard(is_token: Callable[[str, str], bool]) -> Callable[[str, str], str]:
+def station_guard(is_token: Callable[[str, str], bool]) -> Callable[..., str]:
     """Return a dependency that lets a station through on its own paths only, and gives its name."""
 
-    def guard(station: str, authorization: Bearer = "") -> str:
-        if not is_token(station, bearer_token(authorization)):
+    def guard(station: str, credentials: StationBearer = None) -> str:
+        token = credentials.credentials.strip() if credentials is not None else ""
+        if not is_token(station, token):
             raise HTTPException(401, f"this token is not station '{station[:63]}'s; provision the station again")
         return station
 

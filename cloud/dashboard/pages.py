@@ -6,10 +6,12 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from nicegui import run, ui
 
+from cloud.api.auth import Scope
 from cloud.dashboard.fleet_view import FleetView
+from cloud.dashboard.shell import Shell
 
 _log = logging.getLogger(__name__)
 
@@ -83,13 +85,16 @@ _COLOURS = {
 }
 
 
-def install_dashboard(app: FastAPI, view: Callable[[], FleetView]) -> None:
+def install_dashboard(app: FastAPI, shell: Shell, view: Callable[[], FleetView]) -> None:
     """Put the pages on `app`."""
 
     @ui.page("/", title="Plumbline fleet")
-    async def fleet() -> None:
+    async def fleet(request: Request) -> None:
+        if (entered := shell.enter(request, "Fleet", "/")) is None:
+            return
+        visit, column = entered
         ui.query("body").classes("bg-slate-50")
-        with ui.column().classes("w-full max-w-screen-2xl mx-auto p-4 gap-4"):
+        with column:
             with ui.row().classes("items-baseline gap-4"):
                 ui.label("Plumbline").classes("text-2xl font-bold")
                 headline = ui.label().classes("text-lg")
@@ -108,6 +113,9 @@ def install_dashboard(app: FastAPI, view: Callable[[], FleetView]) -> None:
 
         async def refresh() -> None:
             try:
+                if not await run.io_bound(visit.may, Scope.READ):
+                    ui.navigate.reload()  # signed out meanwhile: the page says so
+                    return
                 found = await run.io_bound(view)
             except Exception as error:  # noqa: BLE001 - the page's outermost guard: shown, logged, and tried again
                 _log.exception("the fleet page cannot read its data")

@@ -15,6 +15,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import msgspec
 from sqlalchemy import Connection, select, text, tuple_
 
 from cloud.ports.batch import Batch, Named, Outcome, named
@@ -23,7 +24,7 @@ from cloud.store.database import Database
 from cloud.store.digests import digest_of, first_digest
 from cloud.store.partitions import Partitions
 from cloud.store.sequences import Sequences, sequences_from
-from cloud.store.stations import write_states
+from cloud.store.stations import Heard, write_states
 from cloud.store.summary_rows import SUMMARY_COLUMNS, dead_row, filed_at, gap_row, sample_rows, summary_values
 from cloud.store.summary_tables import boots, dead_letters, gaps, seen, station_totals, summaries
 from cloud.store.tables import samples, stations
@@ -112,7 +113,7 @@ class Batches:
         names = {summary.header.station for summary, _ in batch.summaries}
         names |= {state.station for state in batch.states} | {report.station for report in batch.reports}
         self._partitions.make((filed_at(summary.header.started_at, now) for summary, _ in batch.summaries), now)
-        changes = _Changes()
+        changes, known = _Changes(), dict[BootKey, _Boot]()
         with self._database.write() as connection:
             if names:
                 self._lock(connection, sorted(names))
@@ -133,7 +134,7 @@ class Batches:
                 self._keep_totals(connection, changes)
             dead = [dead_row(letter, now) for letter in batch.dead]
             self._database.insert_rows(connection, dead_letters, dead)
-            write_states(self._database, connection, batch.states, batch.reports, now, _latest(changes, now))
+            write_states(self._database, connection, batch.states, batch.reports, now, _heard(changes, known, now))
             for result in sorted(batch.results, key=lambda each: each.id):
                 write_answer(connection, result)
         return Outcome(len(changes.new), tuple(changes.conflicts), tuple(dict.fromkeys(changes.renew)))
@@ -278,9 +279,17 @@ def _note_births(born: Iterable[StationState], known: dict[BootKey, _Boot], chan
             boot.changed = True
 
 
-def _latest(changes: _Changes, now: float) -> dict[str, float]:
-    """Return when each station's newest summary came."""
-    return {summary.header.station: now for summary, _, _ in changes.new}
+def _heard(changes: _Changes, known: dict[BootKey, _Boot], now: float) -> dict[str, Heard]:
+    """Return when each station's newest summary came, and how it fared by that with the boot's highest sequence: a backlog tells
+    of how it was."""
+    heard: dict[str, Heard] = {}
+    for summary, _, _ in changes.new:
+        station = summary.header.station
+        if summary.health is not None and summary.header.seq >= _of(summary, known).sequences.highest:
+            heard[station] = Heard(now, msgspec.json.encode(summary.health).decode())
+        elif station not in heard:
+            heard[station] = Heard(now)
+    return heard
 
 
 def _portions(

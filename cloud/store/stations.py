@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, select
@@ -16,6 +17,13 @@ from cloud.store.tables import station_status, stations
 from contract.errors import InvalidConfig
 from contract.ids import check_station_id
 from contract.messages import HealthNote, ReportedState, StationState
+
+
+class Heard(NamedTuple):
+    """When a station's newest summary came, and how it fares by it (`contract.messages.HealthNote` as JSON; "": unsaid)."""
+
+    at: float
+    health: str = ""
 
 
 class Stations:
@@ -76,18 +84,18 @@ def write_states(
     states: Sequence[StationState],
     reports: Sequence[ReportedState],
     now: float,
-    summaries_at: Mapping[str, float] | None = None,
+    heard: Mapping[str, Heard] | None = None,
 ) -> None:
-    """Store births, Wills, reports and when summaries came, in the transaction at hand: a row a station, in order of station.
+    """Store births, Wills, reports and what summaries said, in the transaction at hand: a row a station, in order of station.
 
     Writers that lock rows in one order never wait for each other in a circle.
     """
     if not states and not reports:
-        _note_summaries(database, connection, summaries_at or {})
+        _note_summaries(database, connection, heard or {})
         return
     changed: dict[str, dict[str, object]] = {}
-    for station, at in (summaries_at or {}).items():
-        changed.setdefault(station, {})["summary_at"] = at
+    for station, (at, health) in (heard or {}).items():
+        changed[station] = {"summary_at": at, "health": health} if health else {"summary_at": at}
     for state in states:
         changed.setdefault(state.station, {})
     for report in reports:
@@ -122,12 +130,14 @@ def write_states(
         database.update_rows(connection, station_status, "station", some)
 
 
-def _note_summaries(database: Database, connection: Connection, at: Mapping[str, float]) -> None:
-    """Note when summaries came and nothing else, as most batches do: one statement."""
-    columns = ("station", "summary_at", *(name for name in _BLANK if name != "summary_at"))
-    blank = tuple(value for name, value in _BLANK.items() if name != "summary_at")
-    rows = [(station, at[station], *blank) for station in sorted(at)]
-    conflict = "(station) DO UPDATE SET summary_at = excluded.summary_at"
+def _note_summaries(database: Database, connection: Connection, heard: Mapping[str, Heard]) -> None:
+    """Note when summaries came and how stations fared, and nothing else, as most batches do: one statement."""
+    columns = ("station", "summary_at", "health", *(name for name in _BLANK if name not in ("summary_at", "health")))
+    blank = tuple(_BLANK[name] for name in columns[3:])
+    rows = [(station, *heard[station], *blank) for station in sorted(heard)]
+    # One that does not say how it fares (an older agent, a late backlog) leaves what is known.
+    kept = "CASE WHEN excluded.health = '' THEN station_status.health ELSE excluded.health END"
+    conflict = f"(station) DO UPDATE SET summary_at = excluded.summary_at, health = {kept}"
     database.insert_values(connection, station_status, columns, rows, conflict)
 
 

@@ -295,7 +295,7 @@ def test_the_api_serves_it_with_validity_flags(line: Line) -> None:
         rollouts=t.rollouts, releases=line.releases, audit=t.audit, control=control, drift=line.loop,
         broker_connected=lambda: True, now=line.clock.now,
     )  # fmt: skip
-    served = serve(make_app([routes], None))
+    served = serve(make_app([routes]))
     url = next(served)
     bearer = {"Authorization": f"Bearer {OPERATOR}"}
     found = httpx.get(f"{url}/v1/drift/s1", headers=bearer, timeout=20).json()["labels"]

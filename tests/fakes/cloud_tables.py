@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cloud.ports.batch import Batch, Outcome
+from cloud.store.access import Access
 from cloud.store.alarms import Alarms
 from cloud.store.answer_states import AnswerStates
 from cloud.store.audit import AuditLog
@@ -36,6 +37,7 @@ class Tables:
     rollouts: Rollouts
     commands: Commands
     audit: AuditLog
+    access: Access
 
     def add_online(self, *names: str, now: float = T0) -> None:
         """Add stations that were just born."""
@@ -58,6 +60,7 @@ def open_tables(at: Path | str) -> Tables:
         Rollouts(database),
         Commands(database),
         AuditLog(database),
+        Access(database),
     )
 
 

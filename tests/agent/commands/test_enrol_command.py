@@ -24,7 +24,7 @@ from agent.uplink.device_key import make_device_key
 from agent.uplink.identity_files import IdentityFiles
 from agent.uplink.renewal import CertificateRenewal
 from agent.uplink.tls import StationTls
-from cloud.api.app import make_app
+from cloud.api.app import DoorRules, make_app
 from cloud.api.doors import device_context, door, server_context
 from cloud.api.enrol import enrol_routes, renew_routes
 from cloud.provision.authority import make_authority
@@ -50,8 +50,8 @@ class Doors:
         stations = device_context(folder.path / "api.pem", folder.path / "api.pem", folder.trust, folder.crl)
         renew = renew_routes(desk, Stations(self.database).is_token)
         self._servers = [
-            (door(make_app([enrol_routes(desk)], "secret"), people), self.settings.api.port),
-            (door(make_app([renew], None), stations, for_devices=True), self.settings.api.device_port),
+            (door(make_app([enrol_routes(desk)], DoorRules()), people), self.settings.api.port),
+            (door(make_app([renew]), stations, for_devices=True), self.settings.api.device_port),
         ]
         self._threads = [threading.Thread(target=self._serve, args=each) for each in self._servers]
         for thread in self._threads:
@@ -153,7 +153,7 @@ def test_a_server_that_only_repeats_the_authority_gets_no_token(
         seen.append("a token")
         return Response("{}")
 
-    server = door(make_app([routes], None), server_context(file, file))
+    server = door(make_app([routes]), server_context(file, file))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
 

@@ -25,7 +25,9 @@ from cloud.api.devices import device_routes
 from cloud.api.fleet import fleet_routes
 from cloud.api.review import review_routes
 from cloud.registry.blobs import Blobs
+from cloud.review.label_choice import LabelChoice
 from cloud.rollout_loop import RolloutLoop, RolloutSettings
+from cloud.store.review_claims import ReviewClaims
 from contract.decode import Prediction
 from contract.errors import NotFound
 from contract.manifest import Label, LabelKind
@@ -34,7 +36,16 @@ from tests.fakes.cloud_tables import T0, Tables, note, received, summary
 from tests.fakes.link import RecordingLink
 
 OPERATOR, INSPECTOR = "the operator's token", "the inspector's token"
-GUARDS = Guards(file_tokens({Person("operator", Role.ADMIN): OPERATOR, Person("inspector", Role.INSPECTOR): INSPECTOR}))
+ANN = "ann's own token"
+GUARDS = Guards(
+    file_tokens(
+        {
+            Person("operator", Role.ADMIN): OPERATOR,
+            Person("inspector", Role.INSPECTOR): INSPECTOR,
+            Person("ann", Role.INSPECTOR): ANN,
+        }
+    )
+)
 
 
 class BrightModel:
@@ -140,7 +151,10 @@ def api(tables: Tables, tmp_path: Path) -> Iterator[Api]:
             full_precision=BrightModel(), desired_of=control.desired_of,
             take_report=lambda report, at: tables.stations.commit((), [report], at), now=now,
         ),
-        review_routes(guards=GUARDS, samples=tables.samples, images=images, known_labels=lambda: labels, now=now),
+        review_routes(
+            guards=GUARDS, samples=tables.samples, claims=ReviewClaims(tables.database), images=images,
+            choice=lambda: LabelChoice(tuple(labels), frozenset({"good"}), several="dent" in labels), now=now,
+        ),
         fleet_routes(
             guards=GUARDS, stations=tables.stations, summaries=tables.summaries, samples=tables.samples,
             alarms=tables.alarms, rollouts=tables.rollouts, releases=releases, audit=tables.audit,
@@ -149,6 +163,6 @@ def api(tables: Tables, tmp_path: Path) -> Iterator[Api]:
         ),
     ]  # fmt: skip
     with httpx.Client(timeout=20.0) as client:
-        served = serve(make_app(routers, None))
+        served = serve(make_app(routers))
         yield Api(next(served), tables, tuf, drift, labels, client)
         next(served, None)

@@ -43,7 +43,7 @@ def test_the_api_and_the_page_say_why_stations_will_soon_take_no_update(tables: 
             broker_connected=True, now=at[0], repository=job.status(),
         ).signing  # fmt: skip
 
-    served = serve(make_app([routes], None))
+    served = serve(make_app([routes]))
     url = next(served)
     try:
         with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {OPERATOR}"}, timeout=20.0) as client:

@@ -1,0 +1,80 @@
+"""Who is let in, put together from [auth] and [api]: tokens, sessions, limits and the doors' rules."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+
+from fastapi import APIRouter
+
+from cloud.api.app import DoorRules
+from cloud.api.auth import Guards, Person, Role
+from cloud.api.failed_tries import FailedTries
+from cloud.api.limits import RequestLimits
+from cloud.api.local import host_name, is_loopback_name
+from cloud.api.people import FileToken, People
+from cloud.api.sign_in import sign_in_routes
+from cloud.api.tokens import token_routes
+from cloud.clock import SystemClock
+from cloud.dashboard.shell import Shell
+from cloud.dashboard.sign_in_page import sign_in_page
+from cloud.settings import CloudSettings
+from cloud.store_wiring import Stores
+
+
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """What lets people in. `tries` has a tick."""
+
+    guards: Guards
+    shell: Shell
+    routers: tuple[APIRouter, ...]
+    rules: DoorRules
+    tries: FailedTries
+
+
+def make_entrance(settings: CloudSettings, stores: Stores, clock: SystemClock) -> Entrance:
+    """Return what lets people in.
+
+    Raises:
+        InvalidConfig: a token file is missing or empty.
+    """
+    api, auth = settings.api, settings.auth
+    files = []
+    for person, file in (
+        (Person("operator", Role.ADMIN), api.operator_token_file),
+        (Person("inspector", Role.INSPECTOR), api.inspector_token_file),
+    ):
+        settings.token(file)
+        files.append(FileToken(person, settings.path(file)))
+    people = People(
+        stores.access,
+        tuple(files),
+        new_secret=lambda: secrets.token_urlsafe(32),
+        session_s=auth.session_h * 3600.0,
+        now=clock.now,
+        monotonic=clock.monotonic,
+    )
+    limits = RequestLimits(
+        auth.requests_per_minute, auth.failures_per_minute, monotonic=clock.monotonic, salt=secrets.token_bytes(16)
+    )
+    only_loopback = is_loopback_name(host_name(f"[{api.host}]" if ":" in api.host else api.host))
+    public = host_name(api.public_url.partition("://")[2].partition("/")[0])
+    # Whoever reaches a loopback server by another name comes through something that passes requests on: nobody is local then.
+    shell = Shell(people.by_cookie, open_to_look=auth.open_on_loopback and only_loopback and not public)
+    guards = Guards(people.by_token, lambda request: shell.visit(request).person, limits)
+    tries = FailedTries(stores.audit, clock.now)
+    return Entrance(
+        guards=guards,
+        shell=shell,
+        routers=(
+            sign_in_routes(people=people, page=sign_in_page, limits=limits, tries=tries),
+            token_routes(guards=guards, people=people, access=stores.access, now=clock.now),
+        ),
+        rules=DoorRules(
+            only_loopback=only_loopback,
+            also_names=frozenset({public} - {""}),
+            count_address=limits.count_address,
+        ),
+        tries=tries,
+    )
