@@ -20,6 +20,7 @@ from cloud.settings_operate import (
     PromiseSettings,
     RolloutTable,
     check_auth,
+    check_rollout,
 )
 from cloud.settings_scale import (
     BlobSettings,
@@ -235,8 +236,6 @@ def _check(settings: CloudSettings, file: Path) -> None:
         raise InvalidConfig(f"{file}: broker.public_shards and broker.shards differ in number", hint=hint)
     if len({bool(broker.ca_file), bool(broker.cert_file), bool(broker.key_file)}) > 1:
         raise InvalidConfig(f"{file}: [broker] needs ca_file, cert_file and key_file, or none of them")
-    if not all(0.0 < share <= 1.0 for share in settings.rollout.wave_shares):
-        raise InvalidConfig(f"{file}: rollout.wave_shares must each be above 0 and at most 1")
     if not 0.0 < settings.rollout.shadow_share <= 1.0:
         raise InvalidConfig(
             f"{file}: rollout.shadow_share = {settings.rollout.shadow_share} must be above 0 and at most 1"
@@ -274,6 +273,7 @@ def _check(settings: CloudSettings, file: Path) -> None:
         check_auth(settings.auth)
     except InvalidConfig as error:
         raise InvalidConfig(f"{file}: {error.message}", hint=error.hint) from error
+    check_rollout(settings.rollout, file)
     _check_drift(settings.drift, file)
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
 
+from cloud.maintenance import read_window
+from cloud.rollout.plan import STRATA
 from contract.errors import InvalidConfig
 
 _ROLES = ("viewer", "inspector", "engineer", "releaser", "admin")
@@ -50,6 +53,45 @@ class RolloutTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     approvals: int = 0
     windows: tuple[str, ...] = ()
     hold_on_budget: bool = True
+
+
+def check_rollout(rollout: RolloutTable, file: Path) -> None:
+    """Do nothing where `[rollout]` can be followed.
+
+    Raises:
+        InvalidConfig: a value is out of its range, or a maintenance window is none; the message names the key.
+    """
+    if not all(0.0 < share <= 1.0 for share in rollout.wave_shares):
+        raise InvalidConfig(f"{file}: rollout.wave_shares must each be above 0 and at most 1")
+    if not 0.0 < rollout.confidence < 1.0:
+        raise InvalidConfig(f"{file}: rollout.confidence = {rollout.confidence} is not between 0 and 1")
+    for key, share in (("max_failure", rollout.max_failure), ("max_shift", rollout.max_shift)):
+        if not 0.0 <= share <= 1.0:
+            raise InvalidConfig(f"{file}: rollout.{key} = {share} is outside 0..1")
+    at_least = (
+        ("canary", rollout.canary, 1),
+        ("shadow_stations", rollout.shadow_stations, 0),
+        ("approvals", rollout.approvals, 0),
+        ("offline_wait_s", rollout.offline_wait_s, 0.0),
+        ("soak_s", rollout.soak_s, 0.0),
+    )
+    for name, value, least in at_least:
+        if not value >= least:
+            raise InvalidConfig(f"{file}: rollout.{name} = {value} must not be below {least}")
+    if not rollout.max_latency_ratio >= 1.0:
+        hint = "frames may take that many times as long: 1 or more"
+        raise InvalidConfig(f"{file}: rollout.max_latency_ratio = {rollout.max_latency_ratio}", hint=hint)
+    for stratum in rollout.strata:
+        if stratum not in STRATA:
+            hint = f"use some of {', '.join(STRATA)}"
+            raise InvalidConfig(
+                f"{file}: rollout.strata has '{stratum}', which stations are not told apart by", hint=hint
+            )
+    for window in rollout.windows:
+        try:
+            read_window(window)
+        except InvalidConfig as error:
+            raise InvalidConfig(f"{file}: rollout.windows: {error.message}", hint=error.hint) from error
 
 
 class AuthSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
