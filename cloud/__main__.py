@@ -23,6 +23,7 @@ _COMMANDS = (
     "explain",
     "curve",
     "release",
+    "version",
     "mirror",
     "rollout",
     "kit",

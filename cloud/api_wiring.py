@@ -9,13 +9,17 @@ from fastapi import FastAPI
 
 from cloud.api.app import make_app
 from cloud.api.configuration import configuration_routes
+from cloud.api.datasets import dataset_routes
 from cloud.api.devices import device_routes
 from cloud.api.enrol import enrol_routes, renew_routes
 from cloud.api.fleet import fleet_routes
 from cloud.api.review import review_routes
+from cloud.api.versions import version_routes
 from cloud.broker.sharded import RunningLink
 from cloud.config_orders import ConfigOrders
 from cloud.dashboard.fleet_view import fleet_view
+from cloud.dashboard.model_page import install_model_page
+from cloud.dashboard.models_page import install_models_page
 from cloud.dashboard.pages import install_dashboard
 from cloud.improve_loop import ImproveLoop
 from cloud.people_wiring import Entrance
@@ -28,6 +32,7 @@ from cloud.rollout_loop import RolloutLoop
 from cloud.settings import CloudSettings
 from cloud.store.review_claims import ReviewClaims
 from cloud.store_wiring import Stores
+from cloud.version_wiring import VersionParts
 from contract.errors import AddressInUse
 
 
@@ -59,6 +64,7 @@ def make_apps(
     configuration: ConfigOrders,
     desk: Desk | None,
     entrance: Entrance,
+    versions: VersionParts,
     now: Callable[[], float],
 ) -> tuple[FastAPI, FastAPI]:
     """Return the application for people (and, without a door of their own, stations), and that of the stations' door."""
@@ -97,7 +103,6 @@ def make_apps(
             samples=stores.samples,
             alarms=stores.alarms,
             rollouts=stores.rollouts,
-            releases=registry.catalog,
             audit=stores.audit,
             control=rollout,
             drift=improve,
@@ -106,8 +111,12 @@ def make_apps(
             repository=resign.status,
         ),
         configuration_routes(guards=guards, control=configuration),
+        version_routes(guards, versions.book, versions.desk),
+        dataset_routes(guards, versions.datasets),
     ]
     app = make_app(routers, entrance.rules)
+    install_models_page(entrance.shell, versions.book, versions.desk)
+    install_model_page(entrance.shell, versions.book, versions.desk, versions.datasets)
     install_dashboard(
         app,
         entrance.shell,

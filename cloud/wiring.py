@@ -24,6 +24,7 @@ from cloud.rollout_loop import RolloutLoop, RolloutSettings
 from cloud.settings import CloudSettings
 from cloud.store.keeping import Keeping, KeepRules
 from cloud.store_wiring import open_registry, open_stores
+from cloud.version_wiring import make_version_parts
 from contract.errors import PlumblineError
 
 _log = logging.getLogger(__name__)
@@ -86,6 +87,7 @@ class Aggregator:
             now=now,
             configurations=stores.configurations,
             order_keys=orders.standing_order_keys,
+            stages=stores.versions,
         )
         configuration = ConfigOrders(
             configurations=stores.configurations, stations=stores.stations, signer=orders, now=now
@@ -115,8 +117,11 @@ class Aggregator:
         entrance = make_entrance(settings, stores, clock)
         self._threads.append(self._every(60.0, "failed tries", entrance.tries.tick))
         self.faults = 0
+        versions = make_version_parts(settings, stores, registry, now)
+        # Released by other processes, and by retrains: each gets its place.
+        self._threads.append(self._every(10.0, "stages", versions.desk.adopt))
         self.app, self.device_app = make_apps(
-            settings, stores, registry, link, rollout, improve, resign, configuration, desk, entrance, now
+            settings, stores, registry, link, rollout, improve, resign, configuration, desk, entrance, versions, now
         )
 
     def start(self) -> None:

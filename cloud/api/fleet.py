@@ -10,7 +10,6 @@ from fastapi import APIRouter, Depends, HTTPException, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from cloud.api.auth import Guards, Person, Scope
-from cloud.ports.registry import Releases
 from cloud.ports.series import series_name
 from cloud.registry.resign_status import ResignStatus
 from cloud.store.alarms import Alarms
@@ -76,7 +75,6 @@ def fleet_routes(
     samples: Samples,
     alarms: Alarms,
     rollouts: Rollouts,
-    releases: Releases,
     audit: AuditLog,
     control: RolloutControl,
     drift: DriftControl,
@@ -136,11 +134,6 @@ def fleet_routes(
         camera = found[0]["camera"] if body.camera is None else _of_camera(found, body.camera)["camera"]
         drift.re_enrol(series_name(station, camera), person.name, body.reason)
         return {"station": station, "camera": camera, "reason": body.reason}
-
-    @routes.get("/versions")
-    def versions() -> list[dict[str, Any]]:
-        shown = ("version", "digest", "size_bytes", "created_at", "release_counter")
-        return [{name: getattr(release, name) for name in shown} for release in releases.all()]
 
     @routes.get("/rollouts")
     def all_rollouts() -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, select, update
 
 from cloud.ports.versions import AliasOf, BundleUse, StageOf
+from cloud.rollout.plan import read_plan
 from cloud.rollout.rollout_states import RolloutState
 from cloud.rollout.version_states import (
     CANDIDATE_ALIAS,
@@ -87,10 +88,10 @@ class Versions:
                 raise InvalidConfig(f"'{version}' is an alias", hint="choose a new version name")
 
     def adopt(self, versions: Mapping[str, float], now: float) -> None:
-        """Give every released version a place that has none, and take over what a rollout did that nobody said.
+        """Give every released version a place that has none. Repeating it is harmless.
 
         In a plant from before there were stages, the version of the newest rollout that ended well is champion, those of others
-        are former. Repeating it is harmless.
+        are former.
 
         Args:
             versions: when each was released, Unix seconds.
@@ -306,18 +307,16 @@ def _move_candidate(
 
 
 def _to_adopt(connection: Connection, versions: Mapping[str, float]) -> tuple[set[str], dict[str, float]] | None:
-    """Return (versions without a place, {version: when a rollout of it ended well} newer than the champion); None for neither."""
-    stages = _stages(connection)
-    crowned = max((each.at for each in stages.values() if each.stage is VersionStage.CHAMPION), default=-1.0)
-    table = rollouts
-    query = select(table.c.version, table.c.ended_at).where(
-        table.c.state == RolloutState.DONE.value, table.c.kind != _AB, table.c.ended_at > crowned
-    )
-    done = {
-        row.version: row.ended_at
-        for row in connection.execute(query.order_by(table.c.ended_at))
-        if row.version in versions and _may_be_crowned(stages.get(row.version))
-    }
+    """Return versions without a place, and, without a champion, when rollouts of which ended well; None for neither."""
+    stages, done = _stages(connection), dict[str, float]()
+    if all(each.stage is not VersionStage.CHAMPION for each in stages.values()):
+        table = rollouts
+        query = select(table).where(table.c.state == RolloutState.DONE.value, table.c.kind != _AB)
+        for row in connection.execute(query.order_by(table.c.ended_at)):
+            # Of a rollout to some stations nobody says that it reached everybody.
+            everybody = not read_plan(row.plan).cohort
+            if everybody and row.version in versions and _may_be_crowned(stages.get(row.version)):
+                done[row.version] = row.ended_at
     new = versions.keys() - stages.keys()
     return (new, done) if new or done else None
 

@@ -157,7 +157,7 @@ def api(tables: Tables, tmp_path: Path) -> Iterator[Api]:
         ),
         fleet_routes(
             guards=GUARDS, stations=tables.stations, summaries=tables.summaries, samples=tables.samples,
-            alarms=tables.alarms, rollouts=tables.rollouts, releases=releases, audit=tables.audit,
+            alarms=tables.alarms, rollouts=tables.rollouts, audit=tables.audit,
             control=control, drift=drift, broker_connected=lambda: True,
             now=now,
         ),

@@ -90,7 +90,7 @@ def test_a_plant_from_before_stages_gets_them_from_its_rollouts(tables: Tables, 
     assert len(tables.audit.entries()) == written
 
 
-def test_a_rollout_that_ended_unsaid_is_taken_over_and_a_champion_by_hand_stays(
+def test_without_a_champion_a_rollout_that_ended_makes_one_and_one_by_hand_stays(
     tables: Tables, versions: Versions
 ) -> None:
     tables.add_online("s1")
