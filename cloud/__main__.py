@@ -24,6 +24,7 @@ _COMMANDS = (
     "explain",
     "curve",
     "release",
+    "version",
     "mirror",
     "rollout",
     "kit",

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from cloud.api.app import make_app
 from cloud.api.audit import audit_routes
 from cloud.api.configuration import configuration_routes
+from cloud.api.datasets import dataset_routes
 from cloud.api.devices import device_routes
 from cloud.api.drift import drift_routes
 from cloud.api.enrol import enrol_routes, renew_routes
@@ -20,9 +21,12 @@ from cloud.api.promises import promise_routes
 from cloud.api.review import review_routes
 from cloud.api.rollout_acts import RolloutActs
 from cloud.api.rollouts import rollout_routes
+from cloud.api.versions import version_routes
 from cloud.broker.sharded import RunningLink
 from cloud.config_orders import ConfigOrders
 from cloud.dashboard.audit_page import install_audit_page
+from cloud.dashboard.model_page import install_model_page
+from cloud.dashboard.models_page import install_models_page
 from cloud.dashboard.pages import install_dashboard
 from cloud.dashboard.rollout_page import install_rollout_page
 from cloud.dashboard.rollouts_page import RolloutDesk, install_rollouts_page
@@ -40,6 +44,7 @@ from cloud.store.drift_traces import DriftTraces
 from cloud.store.review_claims import ReviewClaims
 from cloud.store.rollout_reading import RolloutReading
 from cloud.store_wiring import Stores
+from cloud.version_wiring import VersionParts
 from contract.errors import AddressInUse
 
 
@@ -74,6 +79,7 @@ def make_apps(
     metrics: Metrics,
     opinions: FallbackService,
     accounts: Accounts,
+    versions: VersionParts,
     now: Callable[[], float],
 ) -> tuple[FastAPI, FastAPI]:
     """Return the application for people (and, without a door of their own, stations), and that of the stations' door."""
@@ -119,13 +125,14 @@ def make_apps(
             stations=stores.stations,
             summaries=stores.summaries,
             samples=stores.samples,
-            releases=registry.catalog,
             control=rollout,
             drift=improve,
             broker_connected=link.connected,
             now=now,
             repository=resign.status,
         ),
+        version_routes(guards, versions.book, versions.desk),
+        dataset_routes(guards, versions.datasets),
         promise_routes(
             guards=guards,
             promises=accounts.promises,
@@ -154,6 +161,8 @@ def make_apps(
     app = make_app(routers, entrance.rules, metrics.answered)
     install_rollouts_page(entrance.shell, rollouts)
     install_rollout_page(entrance.shell, rollouts)
+    install_models_page(entrance.shell, versions.book, versions.desk)
+    install_model_page(entrance.shell, versions.book, versions.desk, versions.datasets)
     install_audit_page(entrance.shell, stores.audit, now)
     install_dashboard(app, [])
     return app, make_app(devices, answered=metrics.answered)

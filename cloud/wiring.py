@@ -30,6 +30,7 @@ from cloud.server_figures import ServerFigures
 from cloud.settings import CloudSettings
 from cloud.store.keeping import Keeping, KeepRules
 from cloud.store_wiring import open_registry, open_stores
+from cloud.version_wiring import make_version_parts
 from contract.errors import PlumblineError
 
 _log = logging.getLogger(__name__)
@@ -92,6 +93,7 @@ class Aggregator:
             now=now,
             configurations=stores.configurations,
             order_keys=orders.standing_order_keys,
+            stages=stores.versions,
         )
         configuration = ConfigOrders(
             configurations=stores.configurations, stations=stores.stations, signer=orders, now=now
@@ -131,6 +133,9 @@ class Aggregator:
             self._threads.append(self._every(300.0, "mirror", mirror))
         entrance = make_entrance(settings, stores, clock)
         self._threads.append(self._every(60.0, "failed tries", entrance.tries.tick))
+        versions = make_version_parts(settings, stores, registry, now)
+        # Released by other processes, and by retrains: each gets its place.
+        self._threads.append(self._every(10.0, "stages", versions.desk.adopt))
         figures = ServerFigures(
             loops=self.loops,
             link=link,
@@ -157,6 +162,7 @@ class Aggregator:
             metrics,
             self.opinions,
             self.accounts,
+            versions,
             now,
         )
         around = self._telemetry.around if self._telemetry is not None else lambda app: app

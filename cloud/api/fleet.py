@@ -10,7 +10,6 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
 from cloud.api.auth import Guards, Person, Scope
-from cloud.ports.registry import Releases
 from cloud.registry.resign_status import ResignStatus
 from cloud.store.samples import Samples
 from cloud.store.stations import Stations
@@ -45,7 +44,6 @@ def fleet_routes(
     stations: Stations,
     summaries: Summaries,
     samples: Samples,
-    releases: Releases,
     control: StationControl,
     drift: DriftControl,
     broker_connected: Callable[[], bool],
@@ -74,11 +72,6 @@ def fleet_routes(
             "dead_letters": summaries.dead_letter_count(),
             "repository": _repository(repository()) if repository else None,
         }
-
-    @routes.get("/versions")
-    def versions() -> list[dict[str, Any]]:
-        shown = ("version", "digest", "size_bytes", "created_at", "release_counter")
-        return [{name: getattr(release, name) for name in shown} for release in releases.all()]
 
     @routes.post("/stations/{station}/stop", status_code=202)
     def stop_station(station: str, body: ReasonBody, person: Person = halter) -> dict[str, str]:

@@ -203,7 +203,7 @@ def api(tables: Tables, tmp_path: Path) -> Iterator[Api]:
         ),
         fleet_routes(
             guards=GUARDS, stations=tables.stations, summaries=tables.summaries, samples=tables.samples,
-            releases=releases, control=control, drift=drift, broker_connected=lambda: True,
+            control=control, drift=drift, broker_connected=lambda: True,
             now=now,
         ),
         rollout_routes(
