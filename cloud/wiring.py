@@ -58,6 +58,7 @@ class Aggregator:
         )
         desk = make_desk(settings, stores.database, now) if open_folder(settings).exists() else None
         orders = CurrentOrderSigner(settings.path(settings.keys))
+        self.accounts = make_accounts(settings.promises, stores.database, now)
         rollout = RolloutLoop(
             rollouts=stores.rollouts,
             stations=stores.stations,
@@ -94,6 +95,7 @@ class Aggregator:
             configurations=stores.configurations,
             order_keys=orders.standing_order_keys,
             stages=stores.versions,
+            why_held=self.accounts.promises.why_held,
         )
         configuration = ConfigOrders(
             configurations=stores.configurations, stations=stores.stations, signer=orders, now=now
@@ -108,7 +110,6 @@ class Aggregator:
         self.loops = LoopCounts(clock.monotonic)
         alerts = make_alerts(settings, stores, link, now, repository=resign.status, faults=self.loops.recent_faults)
         self._alerts = alerts
-        self.accounts = make_accounts(settings.promises, stores.database, now)
         self._stop = threading.Event()
         self._sleep = clock.sleep
         self._threads = [
