@@ -22,6 +22,7 @@ from cloud.rollout.judge import RolloutPolicy
 from cloud.rollout_loop import RolloutLoop, RolloutSettings
 from cloud.settings import CloudSettings
 from cloud.store.keeping import Keeping, KeepRules
+from cloud.store.rollout_evidence import RolloutEvidenceRows
 from cloud.store_wiring import open_registry, open_stores
 from contract.errors import PlumblineError
 
@@ -85,6 +86,7 @@ class Aggregator:
             now=now,
             configurations=stores.configurations,
             order_keys=orders.standing_order_keys,
+            evidence=RolloutEvidenceRows(stores.database),
         )
         configuration = ConfigOrders(
             configurations=stores.configurations, stations=stores.stations, signer=orders, now=now
