@@ -29,6 +29,7 @@ from cloud.rollout_loop import RolloutLoop, RolloutSettings
 from cloud.server_figures import ServerFigures
 from cloud.settings import CloudSettings
 from cloud.store.keeping import Keeping, KeepRules
+from cloud.store.rollout_evidence import RolloutEvidenceRows
 from cloud.store_wiring import open_registry, open_stores
 from cloud.version_wiring import make_version_parts
 from contract.errors import PlumblineError
@@ -96,6 +97,7 @@ class Aggregator:
             order_keys=orders.standing_order_keys,
             stages=stores.versions,
             why_held=self.accounts.promises.why_held,
+            evidence=RolloutEvidenceRows(stores.database),
         )
         configuration = ConfigOrders(
             configurations=stores.configurations, stations=stores.stations, signer=orders, now=now
