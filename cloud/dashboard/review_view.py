@@ -205,9 +205,7 @@ class ReviewDesk:
         why = why_asked(found.reason, found.novelty, found.again)
         self._known_acts = frozenset(act.labeller for act in self._samples.labels.of(found.sample))
         self._ahead = [each for each in self._ahead if each.sample != found.sample]
-        self._current = Shown(
-            found.sample, found.station, found.camera, found.part, found.captured_at, why, beside
-        )
+        self._current = Shown(found.sample, found.station, found.camera, found.part, found.captured_at, why, beside)
         return self._current
 
     def _let_go(self) -> None:
