@@ -123,12 +123,12 @@ class _AuditTable:
 
     async def _export(self) -> None:
         if not self._visit.may(Scope.READ):
-            ui.notify("Your session has ended: sign in again to export the log.", type="negative")
+            ui.notify("Your session has ended: sign in again to export the log.", color="red-10")
             return
         try:
             content = await run.io_bound(_csv, self._audit, self._asked)
         except Exception as error:  # noqa: BLE001 - told to who asked for it
-            ui.notify(f"The log cannot be exported. {said(error)}", type="negative")
+            ui.notify(f"The log cannot be exported. {said(error)}", color="red-10")
             return
         if content is not None:  # None: the server shuts down
             ui.download.content(content, "audit.csv", "text/csv")

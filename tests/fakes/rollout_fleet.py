@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
+from cloud.rollout.ab_report import ArmStation, ab_report
+from cloud.rollout.evidence import read_evidence
 from cloud.rollout.judge import RolloutPolicy
 from cloud.rollout_loop import RolloutLoop, RolloutSettings
 from cloud.store.rollout_reading import RolloutReading
@@ -43,6 +47,16 @@ class RolloutFleet:
             self.clock.forward(1.0)
             self.loop.tick()
             self.fleet.obey()
+
+    def compare(self, rollout: int) -> None:
+        """Let an A/B rollout have a report: arm b is faster, and lets more pass."""
+        found = self.tables.rollouts.get(rollout)
+        arms = [
+            [ArmStation({"PASS": 70 + n, "REJECT": 30 - n}, 12.0 + n, 10, 9) for n in range(2)],
+            [ArmStation({"PASS": 90 + n, "REJECT": 10 - n}, 8.0 + n, 10, 10) for n in range(2)],
+        ]
+        evidence = msgspec.structs.replace(read_evidence(found.evidence), ab=ab_report(*arms, ("v1", found.version)))
+        self.tables.rollouts.note(found, hold=found.hold, evidence=evidence.encode())
 
     def close(self) -> None:
         """Close the database."""
