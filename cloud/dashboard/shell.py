@@ -24,8 +24,7 @@ PAGES: tuple[tuple[str, str, Scope], ...] = (
     ("/audit", "Audit", Scope.READ),
 )
 
-VISITOR = Person("visitor", Role.VIEWER)
-"""Whoever looks on from the server's own machine without signing in."""
+VISITOR = auth.VISITOR
 
 
 @dataclass(frozen=True, slots=True)
