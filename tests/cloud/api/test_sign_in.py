@@ -67,7 +67,7 @@ def test_a_wrong_token_is_told_what_to_do_and_is_shown_nowhere(whole: WholeApp, 
     assert browser.post("/sign-in", content=b"token=" + b"x" * 5000).status_code == 413
     assert browser.post("/sign-in", content=b"&".join([b"a=1"] * 20)).status_code == 422
     told = [detail for _, act, detail in acts(whole) if act == "sign-in failed"]
-    assert told == ["1 wrong tokens from 127.0.0.1 (1)"], "the rest comes ten minutes later, in one entry"
+    assert told == ["1 wrong token from 127.0.0.1 (1)"], "the rest comes ten minutes later, in one entry"
 
 
 def test_no_other_site_signs_anybody_in_or_out(whole: WholeApp, browser: httpx.Client) -> None:
