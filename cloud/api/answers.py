@@ -50,6 +50,12 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
+def json_body(what: str) -> dict[str, Any]:
+    """Return what the OpenAPI says of a body that the route reads itself, because `contract.codec` decodes it."""
+    content = {"application/json": {"schema": {"type": "object"}}}
+    return {"requestBody": {"description": what, "required": True, "content": content}}
+
+
 def as_answer(error: PlumblineError) -> HTTPException:
     """Return an error of ours as an answer over HTTP."""
     headers = None

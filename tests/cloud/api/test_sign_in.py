@@ -67,7 +67,7 @@ def test_a_wrong_token_is_told_what_to_do_and_is_shown_nowhere(whole: WholeApp, 
     assert browser.post("/sign-in", content=b"token=" + b"x" * 5000).status_code == 413
     assert browser.post("/sign-in", content=b"&".join([b"a=1"] * 20)).status_code == 422
     told = [detail for _, act, detail in acts(whole) if act == "sign-in failed"]
-    assert told == ["1 wrong tokens from 127.0.0.1 (1)"], "the rest comes ten minutes later, in one entry"
+    assert told == ["1 wrong token from 127.0.0.1 (1)"], "the rest comes ten minutes later, in one entry"
 
 
 def test_no_other_site_signs_anybody_in_or_out(whole: WholeApp, browser: httpx.Client) -> None:
@@ -201,19 +201,13 @@ def test_another_token_in_the_file_ends_what_the_old_one_opened(whole: WholeApp,
         file.write_text(whole.inspector + "\n")
 
 
-def test_on_loopback_one_may_look_and_only_from_this_machine(whole: WholeApp) -> None:
-    def page(**headers: str) -> str:
-        return httpx.get(whole.url + "/", headers={each.replace("_", "-"): v for each, v in headers.items()}).text
-
-    assert "visitor (viewer)" in page()
-    for passed_on in ("Forwarded", "X_Forwarded_For", "X_Real_IP", "Via", "X_Forwarded_Host", "X_Forwarded_Proto"):
-        shown = page(**{passed_on: "127.0.0.1"})
-        assert "visitor (viewer)" not in shown and "sign in as one of" in shown
+def test_on_loopback_another_name_is_nobodys(whole: WholeApp) -> None:
     for name in ("evil.example", "127.0.0.1.evil.example", "10.0.0.5", "", "localhost@evil.example", "["):
-        refused = httpx.get(whole.url + "/", headers={"Host": name})
-        assert refused.status_code in (400, 421) and "visitor" not in refused.text
+        for path in ("/healthz", "/sign-in", "/v1/fleet"):
+            refused = httpx.get(whole.url + path, headers={"Host": name, **bearer(whole.operator)})
+            assert refused.status_code == 421 and "localhost" in refused.json()["detail"]
     for name in ("localhost", "localhost:9", "LOCALHOST", "127.0.0.1", "[::1]:80"):
-        assert "visitor (viewer)" in httpx.get(whole.url + "/", headers={"Host": name}).text
+        assert httpx.get(f"{whole.url}/healthz", headers={"Host": name}).status_code == 200
 
 
 @given(st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters=';,"\\'), max_size=300))
@@ -223,8 +217,8 @@ def test_no_cookie_that_was_not_given_out_opens_anything(whole: WholeApp, cookie
         assert client.get(whole.url + _IMAGE, headers=headers).status_code == 401
 
 
-@given(st.binary(max_size=120).filter(lambda raw: b"\r" not in raw and b"\n" not in raw and b"\0" not in raw))
-def test_no_header_that_is_no_token_opens_anything(whole: WholeApp, raw: bytes) -> None:
+@given(st.sampled_from([b"", b"Bearer ", b"bearer  ", b"Basic "]), st.lists(st.integers(33, 255), max_size=300))
+def test_no_header_that_is_no_token_opens_anything(whole: WholeApp, scheme: bytes, raw: list[int]) -> None:
     with httpx.Client() as client:
-        answer = client.get(f"{whole.url}/v1/me", headers=[(b"Authorization", raw)])  # type: ignore[arg-type]
-        assert answer.status_code in (400, 401, 429)
+        headers = [(b"Authorization", (scheme + bytes(raw)).strip())]
+        assert client.get(f"{whole.url}/v1/me", headers=headers).status_code == 401

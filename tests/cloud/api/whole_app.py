@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
+from nicegui import core
 
 from cloud.__main__ import main
 from cloud.settings import CloudSettings, load_settings
@@ -53,6 +54,7 @@ def open_whole_app(folder: Path, more_config: str = "") -> Iterator[WholeApp]:
     config = home / "cloud.toml"
     config.write_text(config.read_text() + more_config)
     settings = load_settings(config)
+    _as_if_alone()
     aggregator = Aggregator(settings)
     tables = open_tables(home / "cloud.db")
     tables.add_online("line1", "line2")
@@ -68,6 +70,12 @@ def open_whole_app(folder: Path, more_config: str = "") -> Iterator[WholeApp]:
     tables.database.close()
     aggregator._improve.close()  # what `stop` does, of an aggregator that was never started
     aggregator._stores.database.close()
+    _as_if_alone()
+
+
+def _as_if_alone() -> None:
+    # NiceGUI has one application a process, and takes no further pages once that has begun to answer.
+    core.app.middleware_stack = None
 
 
 def routes_of(app: FastAPI) -> list[str]:
