@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from fastapi import FastAPI
 
@@ -15,10 +15,11 @@ from cloud.api.fleet import fleet_routes
 from cloud.api.review import review_routes
 from cloud.broker.sharded import RunningLink
 from cloud.config_orders import ConfigOrders
-from cloud.dashboard.fleet_view import fleet_view
 from cloud.dashboard.pages import install_dashboard
 from cloud.improve_loop import ImproveLoop
+from cloud.pages_wiring import fleet_pages, make_banners, make_fleet_source
 from cloud.people_wiring import Entrance
+from cloud.ports.needs import Need
 from cloud.provision.desk import Desk
 from cloud.registry.full_precision import FullPrecisionModels
 from cloud.registry.known_labels import KnownLabels
@@ -59,6 +60,7 @@ def make_apps(
     configuration: ConfigOrders,
     desk: Desk | None,
     entrance: Entrance,
+    needs: Callable[[], Sequence[Need]],
     now: Callable[[], float],
 ) -> tuple[FastAPI, FastAPI]:
     """Return the application for people (and, without a door of their own, stations), and that of the stations' door."""
@@ -108,21 +110,10 @@ def make_apps(
         configuration_routes(guards=guards, control=configuration),
     ]
     app = make_app(routers, entrance.rules)
+    entrance.shell.say_at_top(make_banners(stores, link, resign.status, now))
+    source = make_fleet_source(stores, registry, improve, needs, now)
     install_dashboard(
         app,
-        entrance.shell,
-        lambda: fleet_view(
-            stations=stores.stations,
-            summaries=stores.summaries,
-            samples=stores.samples,
-            alarms=stores.alarms,
-            rollouts=stores.rollouts,
-            releases=registry.catalog,
-            audit=stores.audit,
-            drift_of=improve.drift_of,
-            broker_connected=link.connected(),
-            now=now(),
-            repository=resign.status(),
-        ),
+        fleet_pages(entrance.shell, source=source, stores=stores, registry=registry, improve=improve, rollout=rollout),
     )
     return app, make_app(devices)

@@ -9,8 +9,10 @@ from collections.abc import Callable
 import msgspec
 
 from cloud.api_wiring import make_apps
+from cloud.broker.sharded import RunningLink
 from cloud.clock import SystemClock
 from cloud.config_orders import ConfigOrders
+from cloud.fleet_facts import FactSources, FleetFacts, NeedsNow
 from cloud.improve_wiring import make_improve_loop
 from cloud.ingest_wiring import broker_context, brokers_of, make_arrivals, make_ingest, make_link, make_telemetry
 from cloud.mirror_wiring import mirror_or_tell
@@ -22,8 +24,9 @@ from cloud.registry.resign import ResignJob
 from cloud.rollout.judge import RolloutPolicy
 from cloud.rollout_loop import RolloutLoop, RolloutSettings
 from cloud.settings import CloudSettings
+from cloud.store.fact_rows import FactRows
 from cloud.store.keeping import Keeping, KeepRules
-from cloud.store_wiring import open_registry, open_stores
+from cloud.store_wiring import Stores, open_registry, open_stores
 from contract.errors import PlumblineError
 
 _log = logging.getLogger(__name__)
@@ -100,9 +103,21 @@ class Aggregator:
             self._threads.append(self._every(300.0, "mirror", mirror))
         entrance = make_entrance(settings, stores, clock)
         self._threads.append(self._every(60.0, "failed tries", entrance.tries.tick))
+        needs = NeedsNow(FleetFacts(_fact_sources(settings, stores, link, resign), now), now)
         self.faults = 0
         people, devices = make_apps(
-            settings, stores, registry, link, rollout, improve, resign, configuration, desk, entrance, now
+            settings,
+            stores,
+            registry,
+            link,
+            rollout,
+            improve,
+            resign,
+            configuration,
+            desk,
+            entrance,
+            needs.current,
+            now,
         )
         around = self._telemetry.around if self._telemetry is not None else lambda app: app
         self.app, self.device_app = around(people), around(devices)
@@ -140,3 +155,19 @@ class Aggregator:
                 self._stop.wait(seconds)
 
         return threading.Thread(target=work, name=name, daemon=True)
+
+
+def _fact_sources(settings: CloudSettings, stores: Stores, link: RunningLink, resign: ResignJob) -> FactSources:
+    return FactSources(
+        stations=stores.stations,
+        summaries=stores.summaries,
+        samples=stores.samples,
+        alarms=stores.alarms,
+        rollouts=stores.rollouts,
+        rows=FactRows(stores.database),
+        link=link,
+        silent_after_s=settings.alerts.silent_after_s,
+        approvals=settings.rollout.approvals,
+        repository=resign.status,
+        disks={"the cloud's home": settings.path(".")},
+    )

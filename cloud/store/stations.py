@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Select, select
 from sqlalchemy.sql.schema import ScalarElementColumnDefault
 
 from cloud.ports.stations import StationStatus
@@ -55,11 +55,14 @@ class Stations:
 
     def status(self) -> list[StationStatus]:
         """Return every station's status, by name."""
-        joined = stations.outerjoin(station_status, stations.c.station == station_status.c.station)
-        columns = [c for c in station_status.c if c.name != "station"]
-        query = select(stations.c.station, stations.c.site, *columns).select_from(joined).order_by(stations.c.station)
         with self._database.read() as connection:
-            return [_status(dict(row._mapping)) for row in connection.execute(query)]
+            return [_status(dict(row._mapping)) for row in connection.execute(_statuses().order_by(stations.c.station))]
+
+    def one(self, station: str) -> StationStatus | None:
+        """Return a station's status, None where it was never added."""
+        with self._database.read() as connection:
+            row = connection.execute(_statuses().where(stations.c.station == station)).first()
+        return None if row is None else _status(dict(row._mapping))
 
     def strangers(self) -> list[str]:
         """Return who speaks on the broker and was never added, by name."""
@@ -165,6 +168,12 @@ def _report_values(report: ReportedState, now: float) -> dict[str, object]:
         "config_seq": report.config_seq,
         "outcome": report.outcome[:24],
     }
+
+
+def _statuses() -> Select[Any]:
+    joined = stations.outerjoin(station_status, stations.c.station == station_status.c.station)
+    columns = [c for c in station_status.c if c.name != "station"]
+    return select(stations.c.station, stations.c.site, *columns).select_from(joined)
 
 
 def _status(row: dict[str, object]) -> StationStatus:
