@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from fastapi import FastAPI
 
@@ -32,7 +32,9 @@ from cloud.dashboard.rollout_page import install_rollout_page
 from cloud.dashboard.rollouts_page import RolloutDesk, install_rollouts_page
 from cloud.fallback.service import FallbackService
 from cloud.improve_loop import ImproveLoop
+from cloud.pages_wiring import fleet_pages, make_banners, make_fleet_source
 from cloud.people_wiring import Entrance
+from cloud.ports.needs import Need
 from cloud.promise_wiring import Accounts
 from cloud.provision.desk import Desk
 from cloud.registry.known_labels import KnownLabels
@@ -80,6 +82,7 @@ def make_apps(
     opinions: FallbackService,
     accounts: Accounts,
     versions: VersionParts,
+    needs: Callable[[], Sequence[Need]],
     now: Callable[[], float],
 ) -> tuple[FastAPI, FastAPI]:
     """Return the application for people (and, without a door of their own, stations), and that of the stations' door."""
@@ -164,5 +167,18 @@ def make_apps(
     install_models_page(entrance.shell, versions.book, versions.desk)
     install_model_page(entrance.shell, versions.book, versions.desk, versions.datasets)
     install_audit_page(entrance.shell, stores.audit, now)
-    install_dashboard(app, [])
+    entrance.shell.say_at_top(make_banners(stores, link, resign.status, now))
+    source = make_fleet_source(stores, registry, improve, needs, now)
+    install_dashboard(
+        app,
+        fleet_pages(
+            entrance.shell,
+            source=source,
+            stores=stores,
+            registry=registry,
+            improve=improve,
+            rollout=rollout,
+            budgets=accounts.promises.budgets,
+        ),
+    )
     return app, make_app(devices, answered=metrics.answered)

@@ -110,7 +110,15 @@ class Aggregator:
         keeping = Keeping(stores.database, KeepRules(**msgspec.structs.asdict(settings.keep)))
         resign = ResignJob(lambda: registry.tuf(load_keys(settings.path(settings.keys))), now)
         self.loops = LoopCounts(clock.monotonic)
-        alerts = make_alerts(settings, stores, link, now, repository=resign.status, faults=self.loops.recent_faults)
+        alerts = make_alerts(
+            settings,
+            stores,
+            link,
+            now,
+            repository=resign.status,
+            promises=self.accounts.promises,
+            faults=self.loops.recent_faults,
+        )
         self._alerts = alerts
         self._stop = threading.Event()
         self._sleep = clock.sleep
@@ -166,6 +174,7 @@ class Aggregator:
             self.opinions,
             self.accounts,
             versions,
+            alerts.needs.current,
             now,
         )
         around = self._telemetry.around if self._telemetry is not None else lambda app: app

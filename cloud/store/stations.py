@@ -9,7 +9,7 @@ from dataclasses import fields
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, Select, select
 from sqlalchemy.sql.schema import ScalarElementColumnDefault
 
 from cloud.ports.stations import StationStatus
@@ -56,10 +56,14 @@ class Stations:
 
     def status(self) -> list[StationStatus]:
         """Return every station's status, by name."""
-        joined = stations.outerjoin(station_status, stations.c.station == station_status.c.station)
-        query = select(*_STATUS_COLUMNS).select_from(joined).order_by(stations.c.station)
         with self._database.read() as connection:
-            return [_status(row) for row in connection.execute(query)]
+            return [_status(row) for row in connection.execute(_statuses().order_by(stations.c.station))]
+
+    def one(self, station: str) -> StationStatus | None:
+        """Return a station's status, None where it was never added."""
+        with self._database.read() as connection:
+            row = connection.execute(_statuses().where(stations.c.station == station)).first()
+        return None if row is None else _status(row)
 
     def strangers(self) -> list[str]:
         """Return who speaks on the broker and was never added, by name."""
@@ -174,6 +178,11 @@ _STATUS_COLUMNS = [
 _HEALTH_AT = [column.name for column in _STATUS_COLUMNS].index("health")
 _BOOT_AT = [column.name for column in _STATUS_COLUMNS].index("boot")
 _NEVER_HEARD = [None if column.name in ("station", "site") else _BLANK[column.name] for column in _STATUS_COLUMNS]
+
+
+def _statuses() -> Select[Any]:
+    joined = stations.outerjoin(station_status, stations.c.station == station_status.c.station)
+    return select(*_STATUS_COLUMNS).select_from(joined)
 
 
 def _status(row: Row[Any]) -> StationStatus:
