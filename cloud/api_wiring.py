@@ -16,8 +16,13 @@ from cloud.api.fleet import fleet_routes
 from cloud.api.review import review_routes
 from cloud.broker.sharded import RunningLink
 from cloud.config_orders import ConfigOrders
+from cloud.dashboard.disputes_page import install_disputes
+from cloud.dashboard.drift_page import install_drift
+from cloud.dashboard.drift_view import DriftBooks
 from cloud.dashboard.fleet_view import fleet_view
 from cloud.dashboard.pages import install_dashboard
+from cloud.dashboard.review_page import ReviewParts, install_review
+from cloud.dashboard.review_view import ReviewDesk
 from cloud.improve_loop import ImproveLoop
 from cloud.people_wiring import Entrance
 from cloud.provision.desk import Desk
@@ -65,6 +70,8 @@ def make_apps(
 ) -> tuple[FastAPI, FastAPI]:
     """Return the application for people (and, without a door of their own, stations), and that of the stations' door."""
     api, guards = settings.api, entrance.guards
+    choice, claims, traces = KnownLabels(registry).choice, ReviewClaims(stores.database), DriftTraces(stores.database)
+    full_precision = FullPrecisionModels(registry)
 
     devices = [
         device_routes(
@@ -72,7 +79,7 @@ def make_apps(
             is_token=stores.stations.is_token,
             samples=stores.samples,
             images=registry.blobs,
-            full_precision=FullPrecisionModels(registry),
+            full_precision=full_precision,
             desired_of=rollout.desired_of,
             take_report=lambda report, at: stores.stations.commit((), [report], at),
             now=now,
@@ -87,9 +94,9 @@ def make_apps(
         review_routes(
             guards=guards,
             samples=stores.samples,
-            claims=ReviewClaims(stores.database),
+            claims=claims,
             images=registry.blobs,
-            choice=KnownLabels(registry).choice,
+            choice=choice,
             now=now,
         ),
         fleet_routes(
@@ -110,12 +117,27 @@ def make_apps(
             guards=guards,
             stations=stores.stations,
             alarms=stores.alarms,
-            traces=DriftTraces(stores.database),
+            traces=traces,
             drift=improve,
         ),
         configuration_routes(guards=guards, control=configuration),
     ]
     app = make_app(routers, entrance.rules)
+    install_review(
+        app,
+        entrance.shell,
+        ReviewParts(
+            desk=lambda person: ReviewDesk(
+                labeller=person, samples=stores.samples, claims=claims, images=registry.blobs, choice=choice, now=now
+            ),
+            samples=stores.samples,
+            images=registry.blobs,
+            choice=choice,
+            models=full_precision,
+        ),
+    )
+    install_disputes(entrance.shell, stores.samples, choice, now)
+    install_drift(entrance.shell, DriftBooks(improve, stores.alarms, stores.samples, traces, now))
     install_dashboard(
         app,
         entrance.shell,

@@ -13,6 +13,7 @@ from starlette.requests import Request
 
 from cloud.api.auth import Scope
 from cloud.dashboard.parts import (
+    Cell,
     Column,
     Kind,
     Page,
@@ -136,7 +137,7 @@ class _DisputesScreen:
             f"{count(total.images, 'image')} labelled by two people: they agree on {_share(total.raw)} of them, "
             f"Cohen's kappa {_share(total.kappa)} (1: always; 0: as often as by chance)."
         )
-        rows = [
+        rows: list[dict[str, Cell]] = [
             {
                 "labeller": each.labeller,
                 "labelled": each.labelled,
