@@ -25,11 +25,18 @@ from cloud.api.versions import version_routes
 from cloud.broker.sharded import RunningLink
 from cloud.config_orders import ConfigOrders
 from cloud.dashboard.audit_page import install_audit_page
+from cloud.dashboard.cost_lines import cost_lines
+from cloud.dashboard.disputes_page import install_disputes
+from cloud.dashboard.drift_page import install_drift
+from cloud.dashboard.drift_view import DriftBooks
 from cloud.dashboard.model_page import install_model_page
 from cloud.dashboard.models_page import install_models_page
 from cloud.dashboard.pages import install_dashboard
+from cloud.dashboard.review_page import ReviewParts, install_review
+from cloud.dashboard.review_view import ReviewDesk
 from cloud.dashboard.rollout_page import install_rollout_page
 from cloud.dashboard.rollouts_page import RolloutDesk, install_rollouts_page
+from cloud.dashboard.shared_read import SharedRead
 from cloud.fallback.service import FallbackService
 from cloud.improve_loop import ImproveLoop
 from cloud.pages_wiring import fleet_pages, make_banners, make_fleet_source
@@ -37,6 +44,7 @@ from cloud.people_wiring import Entrance
 from cloud.ports.needs import Need
 from cloud.promise_wiring import Accounts
 from cloud.provision.desk import Desk
+from cloud.registry.full_precision import FullPrecisionModels
 from cloud.registry.known_labels import KnownLabels
 from cloud.registry.release import Registry
 from cloud.registry.resign import ResignJob
@@ -95,6 +103,8 @@ def make_apps(
         versions=lambda: [each.version for each in registry.catalog.all()],
         now=now,
     )
+    choice, claims, traces = KnownLabels(registry).choice, ReviewClaims(stores.database), DriftTraces(stores.database)
+    full_precision = FullPrecisionModels(registry)
 
     devices = [
         device_routes(
@@ -118,9 +128,9 @@ def make_apps(
         review_routes(
             guards=guards,
             samples=stores.samples,
-            claims=ReviewClaims(stores.database),
+            claims=claims,
             images=registry.blobs,
-            choice=KnownLabels(registry).choice,
+            choice=choice,
             now=now,
         ),
         fleet_routes(
@@ -155,7 +165,7 @@ def make_apps(
             guards=guards,
             stations=stores.stations,
             alarms=stores.alarms,
-            traces=DriftTraces(stores.database),
+            traces=traces,
             drift=improve,
         ),
         configuration_routes(guards=guards, control=configuration),
@@ -169,6 +179,21 @@ def make_apps(
     install_audit_page(entrance.shell, stores.audit, now)
     entrance.shell.say_at_top(make_banners(stores, link, resign.status, now))
     source = make_fleet_source(stores, registry, improve, needs, now)
+    install_review(
+        app,
+        entrance.shell,
+        ReviewParts(
+            desk=lambda person: ReviewDesk(
+                labeller=person, samples=stores.samples, claims=claims, images=registry.blobs, choice=choice, now=now
+            ),
+            samples=stores.samples,
+            images=registry.blobs,
+            choice=choice,
+            models=full_precision,
+        ),
+    )
+    install_disputes(entrance.shell, stores.samples, choice, now)
+    install_drift(entrance.shell, DriftBooks(improve, stores.alarms, stores.samples, traces, now))
     install_dashboard(
         app,
         fleet_pages(
@@ -179,6 +204,7 @@ def make_apps(
             improve=improve,
             rollout=rollout,
             budgets=accounts.promises.budgets,
+            costs=SharedRead(lambda: cost_lines(accounts.costs, stores.alarms.retrains(), now()), 30.0, now),
         ),
     )
     return app, make_app(devices, answered=metrics.answered)

@@ -41,6 +41,9 @@ class DriftControl(Protocol):
     def drift_of(self, station: str) -> list[dict[str, Any]]:
         """Return the drift state of each camera of the station (at least one) as JSON-ready values, alarmed ones first."""
 
+    def drift_status(self, series: str) -> dict[str, Any]:
+        """Return the drift state of a series as JSON-ready values."""
+
     def re_enrol(self, series: str, actor: str, reason: str) -> None:
         """Take what the series' camera sees from now on as its normal."""
 

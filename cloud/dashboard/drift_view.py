@@ -12,7 +12,6 @@ from cloud.api.drift import DriftControl, trace_of
 from cloud.drift.causes import FAULTS, Cause
 from cloud.drift.trace import TracePoint
 from cloud.ports.alarms import Alarm, Decided, Retrain
-from cloud.ports.series import split_series
 from cloud.store.alarms import Alarms
 from cloud.store.drift_traces import DriftTraces
 from cloud.store.samples import Samples
@@ -100,7 +99,7 @@ def drift_view(books: DriftBooks) -> DriftView:
         alarms=tuple(_alarm(books, each, found.shared, retrains, decisions) for each in open_alarms[:LISTED]),
         alarmed=found.alarmed[:LISTED],
         alarmed_in_all=len(found.alarmed),
-        enrolling=tuple((series, _status(books, series)["sentence"]) for series in found.enrolling[:LISTED]),
+        enrolling=tuple((series, books.drift.drift_status(series)["sentence"]) for series in found.enrolling[:LISTED]),
         enrolling_in_all=len(found.enrolling),
         retrains=tuple(_retrain(each, books.alarms) for each in reversed(retrains[-_RETRAINS:])),
     )
@@ -117,7 +116,7 @@ def series_view(books: DriftBooks, series: str) -> SeriesView | None:
     """Return what the page shows of one series, None where none of that name is watched."""
     if series not in books.drift.overview().watched:
         return None
-    status = _status(books, series)
+    status = books.drift.drift_status(series)
     labels = status["labels"]
     return SeriesView(
         series=series,
@@ -201,12 +200,6 @@ def figures_in_words(figures: str) -> str:
         said.append("passed the gate" if gate["passed"] else "did not pass the gate")
     said += [str(told[name]) for name in ("waits", "trouble") if told.get(name)]
     return "; ".join(said)
-
-
-def _status(books: DriftBooks, series: str) -> dict[str, Any]:
-    station, camera = split_series(series)
-    found = books.drift.drift_of(station)
-    return next((each for each in found if each["camera"] == camera), found[0])
 
 
 def _evidence(told: Mapping[str, Any]) -> str:

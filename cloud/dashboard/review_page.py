@@ -234,7 +234,8 @@ class ReviewScreen:
             _log.exception("an act of %s failed", self._desk.labeller)
             self._say(f"Not stored: {' '.join(str(error).split())[:300]}", bad=True)
         finally:
-            self._client.run_javascript("plumblineReview.free()")
+            if kind != "answers":
+                self._client.run_javascript("plumblineReview.free()")
 
     def _only_marks(self, name: str) -> bool:
         """Return whether a label is one of several that a part may have, so that more may follow it."""

@@ -11,6 +11,7 @@ STYLE = """
   border-radius: 8px; cursor: grab; touch-action: none; }
 .review-stage img { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: contain; user-select: none;
   transform-origin: 50% 50%; }
+.review-label .q-btn__content { flex-wrap: nowrap; justify-content: flex-start; }
 .review-key { font-weight: 700; border: 1px solid currentColor; border-radius: 4px; padding: 0 .4em; margin-right: .5em; }
 .review-light { display: inline-flex; gap: .5rem; align-items: center; }
 .review-light input { width: 11rem; accent-color: var(--pl-act, #1d4ed8); }
@@ -92,8 +93,9 @@ function clear() {
 function press(kind, value) {
   tell();
   if (stopped || !online() || busy) return;
-  if (kind === 'label' && marks.includes(value)) {  // marks one of several labels: the part stays, and so may the next key come
-    emitEvent('review_act', {kind, value, shown});
+  // What only marks one of several labels, or turns the answers on, leaves the part: the next key may follow at once.
+  if (kind === 'answers' || (kind === 'label' && marks.includes(value))) {
+    emitEvent('review_act', {kind, value: value || 0, shown});
     return;
   }
   busy = true;

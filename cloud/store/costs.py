@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, func, select
 
 from cloud.store.database import Database
 from cloud.store.operate_tables import cost_days
@@ -66,6 +66,13 @@ class Costs:
         query = select(cost_days).where(c.day >= first, c.day <= last).order_by(c.day, c.station, c.kind)
         with self._database.read() as connection:
             return [CostDay(row.day, row.station, Cost(row.kind), row.amount) for row in connection.execute(query)]
+
+    def totals(self, first: int, last: int) -> dict[Cost, float]:
+        """Return what the whole fleet cost from day `first` to `last`, by kind."""
+        c = cost_days.c
+        query = select(c.kind, func.sum(c.amount)).where(c.day >= first, c.day <= last).group_by(c.kind)
+        with self._database.read() as connection:
+            return {Cost(kind): float(amount) for kind, amount in connection.execute(query)}
 
     def prune(self, before_day: int) -> None:
         """Forget the days before one."""

@@ -111,6 +111,10 @@ class CalmDrift:
     def re_enrol(self, series: str, actor: str, reason: str) -> None:
         self.asked.append((series, actor, reason))
 
+    def drift_status(self, series: str) -> dict[str, Any]:
+        station, _, camera = series.partition("/")
+        return next(each for each in self.drift_of(station) if each["camera"] == camera)
+
     def overview(self) -> DriftOverview:
         return DriftOverview(("s1", "s2", "s2/left"), ("s2/left",), ("s1",), {"fleet": ("s2/left",)})
 
