@@ -16,6 +16,7 @@ _COMMANDS = (
     "serve",
     "ingest",
     "dead",
+    "alerts",
     "dataset",
     "train",
     "quantize",
@@ -23,6 +24,7 @@ _COMMANDS = (
     "explain",
     "curve",
     "release",
+    "version",
     "mirror",
     "rollout",
     "kit",
@@ -35,6 +37,8 @@ _COMMANDS = (
     "provision",
     "audit",
     "token",
+    "promises",
+    "costs",
 )
 
 

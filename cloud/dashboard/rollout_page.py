@@ -11,6 +11,7 @@ from nicegui import run, ui
 from starlette.requests import Request
 
 from cloud.api.auth import Scope
+from cloud.dashboard.ab_words import arm_words, difference_words
 from cloud.dashboard.charts import axis
 from cloud.dashboard.parts import (
     Cell,
@@ -30,7 +31,6 @@ from cloud.dashboard.parts import (
 )
 from cloud.dashboard.rollout_buttons import Doing, SteerButtons
 from cloud.dashboard.rollout_card import RolloutCard
-from cloud.dashboard.ab_words import arm_words, difference_words
 from cloud.dashboard.rollouts_page import RolloutDesk
 from cloud.dashboard.rollouts_view import STATE_WORDS, RolloutView, rollout_view
 from cloud.dashboard.shell import Shell

@@ -146,7 +146,7 @@ def test_two_versions_side_by_side_and_back_again(
     assert cli("rollback", "--version", "v1", "--reason", "to be sure") == 0
 
 
-class _turning:  # noqa: N801 - reads as a sentence where it is used
+class _turning:
     """A server's loop and stations that go on meanwhile."""
 
     def __init__(self, fleet: RolloutFleet) -> None:
