@@ -40,7 +40,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Roll
         reading=fleet.reading,
         approvals=fleet.tables.rollouts.approvals,
         acts=RolloutActs(fleet.loop, fleet.reading.one, fleet.clock.now),
-        versions=lambda: ["v2"],
+        versions=lambda: [("v2", "")],
         now=fleet.clock.now,
     )
     install_rollouts_page(Shell(lambda _: None, open_to_look=True), desk)
