@@ -100,7 +100,7 @@ def make_apps(
         reading=reading,
         approvals=stores.rollouts.approvals,
         acts=RolloutActs(rollout, reading.one, now),
-        versions=lambda: [each.version for each in registry.catalog.all()],
+        versions=versions.book.to_choose_from,
         now=now,
     )
     choice, claims, traces = KnownLabels(registry).choice, ReviewClaims(stores.database), DriftTraces(stores.database)
