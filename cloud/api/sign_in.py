@@ -16,7 +16,9 @@ from cloud.api.failed_tries import FailedTries
 from cloud.api.limits import RequestLimits
 from cloud.api.local import is_own_page
 from cloud.api.people import People
+from contract.errors import PlumblineError, RefusedError
 
+_STATE_COOKIE = "plumbline_going"
 _MAX_FORM_BYTES = 4096
 _MOST_NEXT_CHARS = 500
 
@@ -34,8 +36,11 @@ class SignInView:
 class Provider(Protocol):
     """An identity provider that people may sign in through."""
 
-    def routes(self) -> APIRouter:
-        """Return the routes by which they go there and come back."""
+    def begin(self, next_path: str) -> tuple[str, str]:
+        """Return where to send a browser, and the state by which it will be known again."""
+
+    def finish(self, code: str, state: str, kept_state: str) -> tuple[Person, str]:
+        """Return who came back, and the path that they wanted."""
 
 
 def safe_next(path: str) -> str:
@@ -108,8 +113,50 @@ def sign_in_routes(
         return response
 
     if provider is not None:
-        routes.include_router(provider.routes())
+        _add_provider(routes, provider, people, tries, show)
     return routes
+
+
+def _add_provider(
+    routes: APIRouter, provider: Provider, people: People, tries: FailedTries, show: Callable[..., HTMLResponse]
+) -> None:
+    """Add the way to an identity provider and the way back."""
+
+    @routes.get("/sign-in/provider")
+    def leave(request: Request, next: str = "/") -> Response:
+        onward = safe_next(next)
+        try:
+            where, state = provider.begin(onward)
+        except PlumblineError as error:
+            return show(SignInView(onward, error.one_line(), provider=True), 503)
+        response = RedirectResponse(where, 303)
+        # The provider's page leads back by a link of its own, with which a cookie comes that is not Strict.
+        response.set_cookie(
+            _STATE_COOKIE, state, max_age=600, path="/sign-in", httponly=True, samesite="lax",
+            secure=request.url.scheme == "https",
+        )  # fmt: skip
+        return response
+
+    @routes.get("/sign-in/provider/back")
+    def come_back(request: Request, code: str = "", state: str = "", error: str = "") -> Response:
+        kept, former = request.cookies.get(_STATE_COOKIE, ""), request.cookies.get(COOKIE, "")
+        try:
+            if error or not code:
+                raise RefusedError(
+                    "the identity provider did not let you in", hint="open the sign-in page and try again"
+                )
+            person, onward = provider.finish(code, state, kept)
+        except PlumblineError as refused:
+            if not refused.retry:
+                tries.add(request.client.host if request.client else "")
+            answer: Response = show(SignInView("/", refused.one_line(), provider=True), 503 if refused.retry else 403)
+        else:
+            if former:
+                people.sign_out(former)
+            answer = RedirectResponse(onward, 303)
+            set_session(answer, people.sign_in_vouched(person)[1], secure=request.url.scheme == "https")
+        answer.delete_cookie(_STATE_COOKIE, path="/sign-in", httponly=True, samesite="lax")
+        return answer
 
 
 def sign_in_link(path: str) -> str:
