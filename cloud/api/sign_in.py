@@ -19,6 +19,11 @@ from cloud.api.people import People
 from contract.errors import PlumblineError, RefusedError
 
 _STATE_COOKIE = "plumbline_going"
+_TROUBLES = {
+    "empty": "Paste your token first.",
+    "wrong": "This token is nobody's: it may be mistyped, expired or revoked. Whoever is admin makes another one with: "
+    "plumbline-cloud token add NAME --role ROLE",
+}
 _MAX_FORM_BYTES = 4096
 _MOST_NEXT_CHARS = 500
 
@@ -75,10 +80,15 @@ def sign_in_routes(
         return HTMLResponse(page(view), code, headers)
 
     @routes.get("/sign-in")
-    def sign_in_page(request: Request, next: str = "/") -> HTMLResponse:
+    def sign_in_page(
+        request: Request,
+        next: str = "/",
+        trouble: str = "",
+    ) -> HTMLResponse:
         cookie = request.cookies.get(COOKIE, "")
         person = people.by_cookie(cookie) if cookie else None
-        return show(SignInView(safe_next(next), person=person, provider=provider is not None))
+        told = _TROUBLES.get(trouble, "")
+        return show(SignInView(safe_next(next), told, person=person, provider=provider is not None))
 
     @routes.post("/sign-in")
     async def sign_in(request: Request) -> Response:
@@ -88,7 +98,7 @@ def sign_in_routes(
         view = SignInView(onward, provider=provider is not None)
         address = request.client.host if request.client else ""
         if not token:
-            return show(_told(view, "Paste your token first."), 422)
+            return _back("empty", onward)
         try:
             limits.check_tries(address, token)
         except HTTPException as error:
@@ -97,8 +107,7 @@ def sign_in_routes(
         limits.note_try(address, token, good=found is not None)
         if found is None:
             await run_in_threadpool(tries.add, address)
-            why = "This token is nobody's: it may be mistyped, expired or revoked. Whoever is admin makes another one with:"
-            return show(_told(view, f"{why} plumbline-cloud token add NAME --role ROLE"), 401)
+            return _back("wrong", onward)
         response = RedirectResponse(onward, 303)
         await _end_former(request, people)
         set_session(response, found[1], secure=request.url.scheme == "https")
@@ -159,9 +168,9 @@ def _add_provider(
         return answer
 
 
-def sign_in_link(path: str) -> str:
-    """Return the address of the sign-in page that leads on to `path`."""
-    return f"/sign-in?next={quote(safe_next(path), safe='/')}"
+def _back(trouble: str, onward: str) -> RedirectResponse:
+    # To a page of its own and not as the form's answer: what was typed stays in no history, to be sent again by going back.
+    return RedirectResponse(f"/sign-in?trouble={trouble}&next={quote(onward, safe='/')}", 303)
 
 
 def _told(view: SignInView, trouble: str) -> SignInView:
