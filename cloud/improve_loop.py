@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
+from cloud.drift.baseline import InputBaseline
 from cloud.drift.causes import FAULTS, Cause
 from cloud.drift.fleet import FLEET, FleetDrift
 from cloud.drift.fleet_status import DriftEvent, EventKind, StationDrift, StationPhase
 from cloud.drift.observation import WindowRecord
 from cloud.drift.policy import DriftPolicy
+from cloud.drift.trace import TracePoint
 from cloud.drift_notices import DriftNotices
 from cloud.label_watch import LabelWatch
 from cloud.ports.alarms import AlarmBook, Opened, Retrain
@@ -49,6 +52,17 @@ class ImproveRules:
     automatic: bool
     retrain: RetrainPolicy = field(default_factory=RetrainPolicy)
     routine_per_day: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DriftOverview:
+    """The names of the series that are watched, of those alarmed and enrolling, and of each shared alarm's members, strongest
+    first."""
+
+    watched: tuple[str, ...]
+    alarmed: tuple[str, ...]
+    enrolling: tuple[str, ...]
+    shared: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +146,58 @@ class ImproveLoop:
         found = [self.drift_status(series) for series in mine or [station]]
         return sorted(found, key=lambda shown: shown["phase"] != StationPhase.ALARMED.value)
 
+    def statuses_of(self, stations: Collection[str]) -> dict[str, list[StationDrift]]:
+        """Return the drift of each camera of some stations that sent windows, alarmed ones first: one look for a page of them."""
+        wanted, found = frozenset(stations), dict[str, list[StationDrift]]()
+        with self._lock:
+            for series in self._fleet.stations():
+                if (station := split_series(series)[0]) in wanted:
+                    found.setdefault(station, []).append(self._fleet.status(series))
+        for each in found.values():
+            each.sort(key=lambda status: status.phase is not StationPhase.ALARMED)
+        return found
+
+    def baseline_of(self, series: str) -> InputBaseline | None:
+        """Return what is normal for a series, None while it enrols."""
+        with self._lock:
+            return self._fleet.input_baseline(series)
+
+    def newest_points(self, series: str) -> list[TracePoint]:
+        """Return the points of a series' chart that are not stored yet."""
+        with self._lock:
+            return list(self._points.get(series, ()))
+
+    def overview(self) -> DriftOverview:
+        """Return how many series are watched, which are alarmed and enrolling, and who shares an alarm."""
+        with self._lock:
+            watched = self._fleet.stations()
+            alarmed, enrolling = self._fleet.alarmed(), self._fleet.enrolling()
+            shared = self._fleet.shared_alarms()
+        return DriftOverview(watched, alarmed, enrolling, {cohort: tuple(self._whose(cohort)) for cohort in shared})
+
+    def phases(self) -> dict[str, float]:
+        """Return how many series are in each phase."""
+        with self._lock:
+            watched, alarmed = len(self._fleet.stations()), len(self._fleet.alarmed())
+            enrolling = len(self._fleet.enrolling())
+        return {"alarmed": alarmed, "enrolling": enrolling, "quiet": max(watched - alarmed - enrolling, 0)}
+
+    def threshold_log10(self) -> float:
+        """Return the evidence, as a power of ten, from which one series alone among all that are watched is an alarm."""
+        with self._lock:
+            return math.log10(max(len(self._fleet.stations()), 1) / self._policy.alpha)
+
+    def start_retrain(self, alarm: int, actor: str, reason: str) -> int:
+        """Start a retrain for an open alarm from the labels that are there, whatever the policy says; return its id.
+
+        Raises:
+            NotFound: no such alarm is open.
+            RefusedError: another retrain is under way, or nothing is labelled.
+        """
+        retrain = self._retrains.start(alarm, f"{actor}: {reason}")
+        self._stored.audit.append(self._now(), actor, "retrain", f"alarm {alarm}, retrain {retrain}: {reason}")
+        return retrain
+
     def re_enrol(self, series: str, actor: str, reason: str) -> None:
         """Take what the series' camera sees from now on as its normal; its open alarm is closed.
 
@@ -197,6 +263,8 @@ class ImproveLoop:
                     series, h.boot, h.seq, h.started_at, h.ended_at, window, h.monotonic_s, h.clock_synced
                 )
                 events += self._fleet.observe(record)
+                if (point := self._fleet.trace_point(series)) is not None:
+                    self._points.setdefault(series, []).append(point)
             except (BadMessage, SketchMismatch) as error:
                 # Stored by a version that let it through: one window less must not end the watch over every station.
                 _log.error("summary row %d is left out of the drift watch: %s", cursor.row, error.one_line())
@@ -208,6 +276,8 @@ class ImproveLoop:
     def _load(self) -> None:
         self._fleet = FleetDrift(self._policy, self._cohorts)
         self._unsaved: Unsaved[Cursor] = Unsaved()
+        # What charts show of windows whose state is not stored yet; read again after a restart, as those are.
+        self._points: dict[str, list[TracePoint]] = {}
         self._cursor, snapshots = self._stored.alarms.load_state()
         self._recorded = self._cursor
         unread = set()
@@ -249,8 +319,11 @@ class ImproveLoop:
             return
         self._labels.keep(saving)
         snapshots = {each: self._fleet.snapshot_station(each) for each in sorted(saving & set(self._fleet.stations()))}
-        self._stored.alarms.commit(read, snapshots, opened, cleared, settled)
+        points = {each: self._points[each] for each in sorted(saving & self._points.keys())}
+        self._stored.alarms.commit(read, snapshots, opened, cleared, settled, points)
         self._recorded = read
+        for each in points:
+            del self._points[each]
         self._unsaved.saved(saving)
 
     def _seen(self) -> Sequence[str]:

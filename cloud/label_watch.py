@@ -15,6 +15,7 @@ from cloud.ports.alarms import Alarm, AlarmBook, Opened
 from cloud.ports.labels import AnswerStates, HeldOutBook
 from cloud.ports.samples import SampleBook
 from cloud.ports.series import series_name, split_series
+from cloud.review.label_choice import is_right
 from contract.errors import BadMessage
 from contract.messages import Header
 from contract.sketches.window import Window
@@ -128,7 +129,11 @@ class LabelWatch:
             return []
         station, camera = split_series(series)
         found = self._samples.audited(station, camera, state.bundle, state.since, _MOST_LABELS)
-        return [SpotLabel(s.sample, s.captured_at, s.truth == s.label, s.inclusion) for s in found if s.inclusion > 0.0]
+        return [
+            SpotLabel(s.sample, s.captured_at, is_right(s.label, s.truth), s.inclusion)
+            for s in found
+            if s.inclusion > 0.0
+        ]
 
     def _others(self, series: str) -> list[Alarm]:
         """Return the alarms under which wrong answers of a series are their doing: its own, and those it may share."""

@@ -21,6 +21,9 @@ from agent.uplink.circuit import Circuit
 from contract.decode import Prediction
 from contract.manifest import Label
 
+WITHIN_HEADER = "X-Plumbline-Within-Ms"
+"""For how long the asker waits, in milliseconds, from when it sends: what the cloud cannot do by then it refuses at once."""
+
 
 class FallbackAnswer(msgspec.Struct, frozen=True):
     """The cloud's JSON: `label` by name, `good` the probability on GOOD labels, `model` who said it."""
@@ -117,10 +120,18 @@ class HttpFallback:
             self._on_answer()
 
     def _request(self, frame: Frame, bundle: ServedBundle, within_s: float) -> Prediction | None:
+        began_s = self._clock.monotonic()
+        png = _png(frame.pixels)
+        left_ms = (within_s - (self._clock.monotonic() - began_s)) * 1e3
         response = self._client.post(
             self._url,
-            content=_png(frame.pixels),
-            headers={"Content-Type": "image/png", "X-Plumbline-Bundle": bundle.digest},
+            content=png,
+            headers={
+                "Content-Type": "image/png",
+                "X-Plumbline-Bundle": bundle.digest,
+                WITHIN_HEADER: str(max(1, int(left_ms))),
+                **({"traceparent": frame.trace} if frame.trace else {}),
+            },
             timeout=within_s,
         )
         if response.status_code != 200:

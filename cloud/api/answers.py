@@ -13,7 +13,7 @@ from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 
-from cloud.api.lines_first import RETRY_AFTER_S
+from cloud.api.retry_after import RETRY_AFTER_S
 from contract.errors import (
     BadImage,
     BadMessage,

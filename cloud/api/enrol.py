@@ -11,7 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from cloud.api.answers import json_body
 from cloud.api.auth import station_guard
-from cloud.api.lines_first import RETRY_AFTER_S
+from cloud.api.retry_after import RETRY_AFTER_S
 from cloud.provision.desk import Desk
 from contract.codec import decode_control, encode_control
 from contract.errors import BadMessage, InvalidConfig, RefusedError, TransientError

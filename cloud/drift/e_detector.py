@@ -27,6 +27,7 @@ Source: Shin, Ramdas, Rinaldo 2022, "E-detectors: a nonparametric framework for 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -141,6 +142,11 @@ def _smoothed(old: bytes, new: Vector) -> bytes:
 def log_average(banks: Sequence[Bank]) -> float:
     """Return the logarithm of the wealth of `banks`, averaged over lambdas and, by their stakes, over streams."""
     return max(average_of([(bank.figures, from_bytes(bank.log_wealth)) for bank in banks]), NO_WEALTH)
+
+
+def log10_of(log_e: float) -> float:
+    """Return a natural logarithm of evidence as a power of ten; 0 for none at all."""
+    return max(log_e, -300.0) / math.log(10.0) if log_e > NO_WEALTH else 0.0
 
 
 def average_of(parts: Sequence[tuple[tuple[str, ...], Vector]]) -> float:

@@ -17,8 +17,9 @@ from typing import TypeVar
 
 import msgspec
 
+from cloud.drift.baseline import InputBaseline
 from cloud.drift.causes import Cause, parts_of
-from cloud.drift.e_detector import NO_WEALTH
+from cloud.drift.e_detector import NO_WEALTH, log10_of
 from cloud.drift.fleet_fdr import discoveries, members_needed, shared_log_e
 from cloud.drift.fleet_status import (
     DriftEvent,
@@ -26,12 +27,12 @@ from cloud.drift.fleet_status import (
     StationDrift,
     StationPhase,
     doubtful,
-    log10_of,
     sentence_of_state,
 )
 from cloud.drift.observation import Observation, WindowRecord, observation
 from cloud.drift.policy import DriftPolicy
 from cloud.drift.timeline import Timeline, TimelineState
+from cloud.drift.trace import TracePoint
 from cloud.drift.watch_state import Phase
 from contract.errors import BadMessage
 
@@ -152,6 +153,24 @@ class FleetDrift:
             settled=state.inputs is not None and not state.input_windows,
             doubts=state.inputs.doubts if state.inputs is not None else (),
         )
+
+    def trace_point(self, station: str) -> TracePoint | None:
+        """Return the evidence of `station` after its last window, for a chart; None while nothing is judged."""
+        timeline = self._timelines.get(station)
+        return None if timeline is None else timeline.state.trace_point
+
+    def input_baseline(self, station: str) -> InputBaseline | None:
+        """Return what `station` usually sees, None while that is being learnt."""
+        timeline = self._timelines.get(station)
+        return None if timeline is None else timeline.state.inputs
+
+    def alarmed(self) -> tuple[str, ...]:
+        """Return the stations that are alarmed, sorted."""
+        return tuple(sorted(self._alarmed))
+
+    def enrolling(self) -> tuple[str, ...]:
+        """Return the stations whose normal is not known yet, sorted."""
+        return tuple(sorted(name for name, timeline in self._timelines.items() if timeline.state.inputs is None))
 
     def shared_alarms(self) -> tuple[str, ...]:
         """Return the cohorts (or "fleet") that share an alarm."""

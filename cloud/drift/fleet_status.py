@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from cloud.drift.causes import Cause, Evidence, fault_sentence
-from cloud.drift.e_detector import NO_WEALTH
 from cloud.drift.policy import DriftPolicy
 from cloud.drift.watch_state import WatchState
 
@@ -99,8 +97,3 @@ def _why_not(state: WatchState, policy: DriftPolicy) -> str:
 def doubtful(doubts: Sequence[str]) -> str:
     """Return what to do about a baseline with `doubts`."""
     return f"the baseline is doubtful ({'; '.join(doubts)}): look at the station, then re-enrol it"
-
-
-def log10_of(log_e: float) -> float:
-    """Return a natural logarithm of evidence as a power of ten; 0 for none at all."""
-    return max(log_e, -300.0) / math.log(10.0) if log_e > NO_WEALTH else 0.0

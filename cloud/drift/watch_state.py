@@ -8,9 +8,10 @@ import msgspec
 
 from cloud.drift.baseline import InputBaseline, OutputBaseline
 from cloud.drift.causes import Cause, Evidence
-from cloud.drift.e_detector import NO_WEALTH, Bank
+from cloud.drift.e_detector import NO_WEALTH, Bank, log10_of, log_average
 from cloud.drift.observation import Observation
 from cloud.drift.station_clock import StationClock
+from cloud.drift.trace import TracePoint, trace_point
 from cloud.drift.vectors import from_bytes
 
 _LONG_RUN = 6.0
@@ -101,6 +102,14 @@ class WatchState(msgspec.Struct, frozen=True):
     def log_e(self) -> float:
         """The evidence that a fleet weighs: what held of late, and while raised what held at most."""
         return self.peak if self.finding is not None else self.held
+
+    @property
+    def trace_point(self) -> TracePoint | None:
+        """The evidence after the last window, for a chart; None while nothing is judged."""
+        if self.input_bank is None or self.held == NO_WEALTH:
+            return None
+        outputs = None if self.output_bank is None else log10_of(log_average((self.output_bank,)))
+        return trace_point(self.last_at, log10_of(self.held), log10_of(log_average((self.input_bank,))), outputs)
 
     @property
     def held(self) -> float:

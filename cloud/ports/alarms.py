@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from cloud.drift.trace import TracePoint
 from cloud.ports.records import Cursor
 from cloud.ports.series import series_name
 
@@ -95,8 +96,9 @@ class AlarmBook(Protocol):
         opened: Sequence[Opened],
         cleared: Sequence[tuple[str, float, str]],
         settled: Sequence[tuple[str, float, str]] = (),
+        points: Mapping[str, Sequence[TracePoint]] | None = None,
     ) -> None:
-        """Store the detectors' state with the alarms it opened and cleared (series, at, why), in one transaction.
+        """Store the detectors' state with the alarms it opened and cleared (series, at, why) and its points, in one transaction.
 
         What is opened where an alarm of another cause is open is that alarm from then on. `cleared` ends what the detectors raised,
         not what people's labels said; `settled` ends either.

@@ -16,8 +16,9 @@ class Severity(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """`key` names the same need again ("silent:line3"); `kind` groups ("silent station"); `link` is a path of the dashboard;
-    `runbook` an anchor of docs/RUNBOOKS.md, "" where what to do is said in `what`.
+    """`key` names the same need again ("silent:hall 1"); `kind` groups ("silent station"); `link` is a path of the dashboard;
+    `runbook` an anchor of docs/RUNBOOKS.md, "" where what to do is said in `what`. `members` are the stations it is about, where
+    one need stands for several: whoever was told of some is told again when others join them.
     """
 
     key: str
@@ -26,3 +27,4 @@ class Need:
     what: str
     link: str
     runbook: str = ""
+    members: tuple[str, ...] = ()

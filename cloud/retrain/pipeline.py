@@ -24,6 +24,7 @@ from cloud.registry.catalog import ReleaseState
 from cloud.retrain.job import TrainJob
 from cloud.retrain.launch import launch_gate, launch_local, launch_quantize
 from cloud.retrain.release_run import RunReleaser
+from cloud.review.label_choice import said_labels
 from contract.errors import PlumblineError
 
 
@@ -77,11 +78,13 @@ class Pipeline:
         for sample in labelled:
             if sample.image_sha256 is None or sample.truth is None:
                 continue
+            label, *also = said_labels(sample.truth)
             name = f"{sample.sample}.png"
             shutil.copyfile(self.images.path(sample.image_sha256), folder / name)
             row = {
                 "file": name,
-                "label": sample.truth,
+                "label": label,
+                "also": also,
                 "part": sample.part or sample.sample,
                 "labeller": sample.labeller or "",
                 "labelled_at": sample.labelled_at,

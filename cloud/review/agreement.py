@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -13,11 +13,12 @@ _HASHED_BYTES, _HASHES = 8, 1 << 64
 
 class ActKind(str, Enum):
     """LABEL: somebody says what an image shows. RESOLVE: somebody who may settles it, whatever others say. RETURN: its labels were
-    found to disagree elsewhere, and it is to be looked at again."""
+    found to disagree elsewhere, and it is to be looked at again. UNDO: somebody takes a label of their own back."""
 
     LABEL = "label"
     RESOLVE = "resolve"
     RETURN = "return"
+    UNDO = "undo"
 
 
 class Standing(str, Enum):
@@ -31,7 +32,8 @@ class Standing(str, Enum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class LabelAct:
-    """One act of one person about one image, at `at` (Unix seconds). `label` is "" of a RETURN."""
+    """One act of one person about one image, at `at` (Unix seconds). `label` is "" of a RETURN, and of an UNDO that of
+    the LABEL it takes back."""
 
     at: float
     labeller: str
@@ -63,12 +65,13 @@ def outcome(acts: Iterable[LabelAct]) -> Outcome:
     3. Otherwise nothing stands, and the image goes to a further person.
     4. Who settles it has the last word, until somebody settles it otherwise or it is sent back.
     5. An image that was sent back needs a label given, or a word spoken, after that; then 1 to 4 hold again.
+    6. A label that you took back was never given; the one you gave before it is your newest again.
     """
     votes: dict[str, str] = {}
     resolved: str | None = None
     returned = False
     now = Outcome(Standing.OPEN)
-    for act in sorted(set(acts)):
+    for act in standing_acts(acts):
         if act.kind is ActKind.RETURN:
             returned, resolved = True, None
         else:
@@ -85,12 +88,41 @@ def outcome(acts: Iterable[LabelAct]) -> Outcome:
     return Outcome(now.standing, now.truth, now.labeller, now.at, frozenset(votes), resolved is not None)
 
 
+def standing_acts(acts: Iterable[LabelAct]) -> list[LabelAct]:
+    """Return the acts that count, in the order of their times: without those that are there twice, labels taken back, and what took
+    them back.
+
+    An UNDO takes back its person's newest standing LABEL before it that says the same, and nothing where there is none.
+    """
+    standing: list[LabelAct] = []
+    for act in sorted(set(acts)):
+        if act.kind is not ActKind.UNDO:
+            standing.append(act)
+            continue
+        taken_back = _newest(standing, act.labeller, act.label)
+        if taken_back is not None:
+            standing.remove(taken_back)
+    return standing
+
+
+def newest_label(acts: Iterable[LabelAct], labeller: str) -> LabelAct | None:
+    """Return a person's newest label that stands, None without one."""
+    return _newest(standing_acts(acts), labeller, None)
+
+
 def wants_second_look(sample: str, found: Outcome, share: float) -> bool:
     """Return whether a second person should label an image that one alone labelled: `share` (0..1) of them, chosen by name."""
     if found.standing is not Standing.LABELLED or len(found.labellers) != 1 or found.settled:
         return False
     digest = hashlib.sha256(f"second look {sample}".encode()).digest()
     return int.from_bytes(digest[:_HASHED_BYTES], "big") < share * _HASHES
+
+
+def _newest(standing: Sequence[LabelAct], labeller: str, label: str | None) -> LabelAct | None:
+    for act in reversed(standing):
+        if act.kind is ActKind.LABEL and act.labeller == labeller and label in (None, act.label):
+            return act
+    return None
 
 
 def _majority(votes: dict[str, str]) -> str | None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from cloud.review.agreement import ActKind, LabelAct
+from cloud.review.agreement import ActKind, LabelAct, standing_acts
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +95,9 @@ def cohen_kappa(answers: Sequence[tuple[str, str]]) -> float | None:
 
 
 def _first_labels(acts: Iterable[LabelAct]) -> dict[str, str]:
-    """Return each person's first label, in the order in which they came."""
+    """Return each person's first label, in the order in which they came; one taken back was a slip of the hand."""
     first: dict[str, str] = {}
-    for act in sorted(set(acts)):
+    for act in standing_acts(acts):
         if act.kind is ActKind.LABEL:
             first.setdefault(act.labeller, act.label)
     return first

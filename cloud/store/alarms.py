@@ -8,11 +8,13 @@ from dataclasses import asdict
 from sqlalchemy import Connection, select, update
 
 from cloud.drift.causes import Cause
+from cloud.drift.trace import TracePoint
 from cloud.ports.alarms import Alarm, Decided, Opened, Retrain
 from cloud.ports.records import Cursor
 from cloud.ports.series import split_series
 from cloud.store.audit import write_audit
 from cloud.store.database import Database
+from cloud.store.drift_traces import extend_traces
 from cloud.store.tables import alarms, drift_cursor, drift_state, retrain_decisions, retrains
 
 
@@ -42,8 +44,9 @@ class Alarms:
         opened: Sequence[Opened],
         cleared: Sequence[tuple[str, float, str]],
         settled: Sequence[tuple[str, float, str]] = (),
+        points: Mapping[str, Sequence[TracePoint]] | None = None,
     ) -> None:
-        """Store the detectors' state with the alarms it opened and cleared (series, at, why), in one transaction.
+        """Store the detectors' state with the alarms it opened and cleared (series, at, why) and its points, in one transaction.
 
         What is opened where an alarm of another cause is open is that alarm from then on. `cleared` ends what the detectors raised,
         not what people's labels said; `settled` ends either.
@@ -54,6 +57,7 @@ class Alarms:
             for series, snapshot in snapshots.items():
                 values = {"station": series, "snapshot": snapshot}
                 connection.execute(self._database.upsert(drift_state, "station", values))
+            extend_traces(self._database, connection, points or {})
             for alarm in opened:
                 self._raise(connection, alarm)
             for series, at, why in cleared:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, case, delete, func, select, update
 
-from cloud.review.agreement import ActKind, LabelAct, Outcome, Standing, outcome, wants_second_look
+from cloud.review.agreement import ActKind, LabelAct, Outcome, Standing, newest_label, outcome, wants_second_look
 from cloud.store.audit import write_audit
 from cloud.store.database import Database
 from cloud.store.tables import again, labels, samples
-from contract.errors import NotFound
+from contract.errors import NotFound, RefusedError
 
 SECOND_LOOK = "second look"
 _NAMED = 10
 # SQLite takes 32 766 values in a statement, older ones 999.
 _AT_ONCE = 500
+# Nobody takes back more of their labels, one after the other.
+_LOOK_BACK = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,10 @@ class Labels:
     def __init__(self, database: Database, second_look: float) -> None:
         self._database, self._second_look = database, second_look
 
-    def give(self, sample: str, label: str, labeller: str, now: float, *, resolve: bool = False) -> Outcome:
-        """Store what a person says of a frame, and return what its labels come to. `resolve`: this settles it.
+    def give(
+        self, sample: str, label: str, labeller: str, now: float, *, resolve: bool = False, reason: str = ""
+    ) -> Outcome:
+        """Store what a person says of a frame, and return what its labels come to. `resolve`: this settles it, for `reason`.
 
         Raises:
             NotFound: no such sample.
@@ -54,12 +58,36 @@ class Labels:
         kind = ActKind.RESOLVE if resolve else ActKind.LABEL
         with self._database.write() as connection:
             self._lock(connection, [sample])
-            # After every act that is there, also where the clock was set back: this is the person's newest word.
-            last = max((act.at for act in _acts(connection, [sample])[sample]), default=-math.inf)
-            act = LabelAct(now if now > last else math.nextafter(last, math.inf), labeller, label, kind)
+            act = LabelAct(_after(_acts(connection, [sample])[sample], now), labeller, label, kind)
             connection.execute(labels.insert().values(_row(GivenLabel(sample, act))))
-            write_audit(connection, now, labeller, "resolve" if resolve else "label", f"{sample}: {label}")
+            why = f" ({reason})" if reason else ""
+            write_audit(connection, now, labeller, "resolve" if resolve else "label", f"{sample}: {label}{why}")
             return self._settle(connection, [sample])[sample]
+
+    def take_back(self, sample: str, labeller: str, now: float) -> tuple[str, Outcome]:
+        """Take a person's newest label of a frame back; return which it was and what the labels come to without it.
+
+        Raises:
+            NotFound: no such sample.
+            RefusedError: no label of theirs stands there.
+        """
+        with self._database.write() as connection:
+            self._lock(connection, [sample])
+            known = _acts(connection, [sample])[sample]
+            found = newest_label(known, labeller)
+            if found is None:
+                raise RefusedError(f"no label of {labeller} stands on '{sample[:80]}'", hint="there is nothing to undo")
+            act = LabelAct(_after(known, now), labeller, found.label, ActKind.UNDO)
+            connection.execute(labels.insert().values(_row(GivenLabel(sample, act))))
+            write_audit(connection, now, labeller, "undo", f"{sample}: {found.label}")
+            return found.label, self._settle(connection, [sample])[sample]
+
+    def given_since(self, labeller: str, since: float) -> int:
+        """Return how many labels a person gave at or after `since` and did not take back."""
+        sign = case((labels.c.kind == ActKind.LABEL.value, 1), (labels.c.kind == ActKind.UNDO.value, -1), else_=0)
+        query = select(func.coalesce(func.sum(sign), 0)).where(labels.c.labeller == labeller, labels.c.at >= since)
+        with self._database.read() as connection:
+            return max(int(connection.execute(query).scalar_one()), 0)
 
     def add(self, given: Sequence[GivenLabel], now: float, actor: str, what: str) -> Added:
         """Store acts from a file, all or none; those that are there already change nothing. `what` is for the audit log.
@@ -79,8 +107,7 @@ class Labels:
                     if each.note in noted[each.sample]:
                         continue
                     noted[each.sample].add(each.note)
-                    last = max((act.at for act in known[each.sample]), default=-math.inf)
-                    at = now if now > last else math.nextafter(last, math.inf)
+                    at = _after(known[each.sample], now)
                     each = GivenLabel(each.sample, LabelAct(at, each.act.labeller, "", ActKind.RETURN), each.note)
                 elif each.act in known[each.sample]:
                     continue
@@ -92,6 +119,26 @@ class Labels:
             found = self._settle(connection, sorted({each.sample for each in fresh}))
         disputed = sum(each.standing is Standing.DISPUTED for each in found.values())
         return Added(len(fresh), len(given) - len(fresh), disputed)
+
+    def last_of(self, labeller: str, since: float) -> str | None:
+        """Return the frame of the newest label that a person gave here at or after `since` and did not take back, None without.
+
+        What came from a file is not looked at.
+        """
+        c = labels.c
+        kinds = (ActKind.LABEL.value, ActKind.UNDO.value)
+        mine = (c.labeller == labeller, c.at >= since, c.note == "", c.kind.in_(kinds))
+        query = select(c.sample, c.label, c.kind).where(*mine).order_by(c.id.desc()).limit(_LOOK_BACK)
+        taken_back: Counter[tuple[str, str]] = Counter()
+        with self._database.read() as connection:
+            for sample, label, kind in connection.execute(query):
+                if kind == ActKind.UNDO.value:
+                    taken_back[sample, label] += 1
+                elif taken_back[sample, label]:
+                    taken_back[sample, label] -= 1
+                else:
+                    return str(sample)
+        return None
 
     def of(self, sample: str) -> list[LabelAct]:
         """Return every act about a frame, in the order of their times."""
@@ -143,6 +190,12 @@ class Labels:
             else:
                 connection.execute(delete(again).where(again.c.sample == name))
         return found
+
+
+def _after(acts: Iterable[LabelAct], now: float) -> float:
+    """Return the time of an act that follows all that are there, also where the clock was set back: it is the newest word."""
+    last = max((act.at for act in acts), default=-math.inf)
+    return now if now > last else math.nextafter(last, math.inf)
 
 
 def _acts(connection: Connection, names: Sequence[str]) -> defaultdict[str, set[LabelAct]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, update
 
 from cloud.ports.samples import Sample
 from cloud.ports.series import series_name
@@ -76,6 +76,27 @@ class Samples:
             rows = connection.execute(found.group_by(c.station, c.camera)).all()
         return {(row[0], row[1]): (int(row[2]), int(row[3])) for row in rows}
 
+    def on_the_way(self) -> int:
+        """Return how many samples were asked for and have not come, nor a label without them."""
+        c = samples.c
+        query = select(func.count()).where(c.requested_at.is_not(None), c.image_sha256.is_(None), c.truth.is_(None))
+        with self._database.read() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def asked_and_given(self, alarm: int) -> tuple[int, int, int]:
+        """Return of the samples asked for because of an alarm: how many there are, how many came, and how many are labelled."""
+        c = samples.c
+        query = select(func.count(), func.count(c.image_sha256), func.count(c.truth)).where(c.alarm == alarm)
+        with self._database.read() as connection:
+            row = connection.execute(query).one()
+        return int(row[0]), int(row[1]), int(row[2])
+
+    def disputes(self, limit: int) -> list[Sample]:
+        """Return up to `limit` samples on which people disagree, oldest request first."""
+        query = select(samples, again.c.why.label("again")).join(again, again.c.sample == samples.c.sample)
+        wanted = again.c.why == Standing.DISPUTED.value
+        return self._select(query.where(wanted).order_by(samples.c.requested_at, samples.c.sample).limit(limit))
+
     def waiting(self, limit: int, labeller: str = "") -> list[Sample]:
         """Return up to `limit` samples that have pixels and wait for a label, oldest request first.
 
@@ -86,6 +107,13 @@ class Samples:
         query = select(samples, came_back).outerjoin(again, again.c.sample == samples.c.sample)
         order = (samples.c.requested_at, samples.c.sample)
         return self._select(query.where(_waits(labeller)).order_by(*order).limit(limit))
+
+    def still_waits(self, sample: str, labeller: str) -> Sample | None:
+        """Return a sample where it (still) waits for a label of this person, else None."""
+        came_back = func.coalesce(again.c.why, "").label("again")
+        query = select(samples, came_back).outerjoin(again, again.c.sample == samples.c.sample)
+        found = self._select(query.where(samples.c.sample == sample, _waits(labeller)))
+        return found[0] if found else None
 
     def counts(self, labeller: str = "") -> tuple[int, int]:
         """Return (waiting for a person, labelled). `labeller`: as `waiting`."""
@@ -149,16 +177,18 @@ class Samples:
             values = {"image_sha256": image_sha256, "received_at": now}
             connection.execute(update(samples).where(samples.c.sample == sample).values(**values))
 
-    def label(self, sample: str, truth: str, labeller: str, now: float, *, resolve: bool = False) -> Outcome:
+    def label(
+        self, sample: str, truth: str, labeller: str, now: float, *, resolve: bool = False, reason: str = ""
+    ) -> Outcome:
         """Store a person's label, beside those of others, and return what they come to (`cloud.review.agreement`).
 
         A person's later label replaces their own; a second person's that differs takes the truth away until a third's, or one that
-        settles it (`resolve`). Every act stays on record, here and in the audit log.
+        settles it (`resolve`, for a `reason`). Every act stays on record, here and in the audit log.
 
         Raises:
             NotFound: no such sample.
         """
-        return self.labels.give(sample, truth, labeller, now, resolve=resolve)
+        return self.labels.give(sample, truth, labeller, now, resolve=resolve, reason=reason)
 
     def _select(self, query: Select[tuple[object, ...]]) -> list[Sample]:
         with self._database.read() as connection:
@@ -170,7 +200,9 @@ def _waits(labeller: str) -> ColumnElement[bool]:
     there, unlabelled = samples.c.image_sha256.is_not(None), samples.c.truth.is_(None)
     if not labeller:
         return and_(there, unlabelled)
-    is_mine = and_(
-        labels.c.sample == samples.c.sample, labels.c.labeller == labeller, labels.c.kind == ActKind.LABEL.value
+    # A label that was taken back counts for nothing (`cloud.review.agreement`), and is taken back once.
+    sign = case((labels.c.kind == ActKind.LABEL.value, 1), (labels.c.kind == ActKind.UNDO.value, -1), else_=0)
+    mine = select(func.coalesce(func.sum(sign), 0)).where(
+        labels.c.sample == samples.c.sample, labels.c.labeller == labeller
     )
-    return and_(there, or_(unlabelled, again.c.why == SECOND_LOOK), ~exists().where(is_mine))
+    return and_(there, or_(unlabelled, again.c.why == SECOND_LOOK), mine.scalar_subquery() <= 0)

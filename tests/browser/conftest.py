@@ -15,6 +15,7 @@ import pytest
 import uvicorn
 from axe_playwright_python.sync_playwright import Axe
 from fastapi import FastAPI
+from nicegui.testing.general import nicegui_reset_globals
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -42,6 +43,9 @@ def serve_pages(app: FastAPI) -> Iterator[str]:
     server.should_exit = True
     thread.join(10)
     listener.close()
+    # NiceGUI has one application a process: without this the next module's pages would not come to stand.
+    with nicegui_reset_globals():
+        pass
 
 
 @pytest.fixture(scope="session")
@@ -85,7 +89,9 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
         expect: tuple[str, ...] = (),
     ) -> Page:
         context = browser.new_context(
-            viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
+            viewport={"width": width, "height": height},
+            color_scheme="dark" if dark else "light",
+            reduced_motion="reduce",
         )
         context.set_default_timeout(30_000)
         contexts.append(context)
@@ -113,13 +119,20 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
 
 
 @pytest.fixture
-def assert_accessible() -> Callable[[Page], None]:
-    """Return what fails where axe-core finds a serious or critical violation on a page."""
+def assert_accessible() -> Callable[..., None]:
+    """Return what fails where axe-core finds a serious or critical violation on a page: check(page, within=".q-dialog").
 
-    def check(page: Page) -> None:
-        found = Axe().run(page).response["violations"]
+    `within`: what is looked at; of an open dialog not what lies dimmed behind it.
+    """
+
+    def check(page: Page, within: str | None = None) -> None:
+        found = Axe().run(page, context=within).response["violations"]
         bad = [
-            {"rule": each["id"], "help": each["help"], "where": [node["html"][:200] for node in each["nodes"][:5]]}
+            {
+                "rule": each["id"],
+                "help": each["help"],
+                "where": [(node["html"][:200], node.get("failureSummary")) for node in each["nodes"][:5]],
+            }
             for each in found
             if each["impact"] in ("serious", "critical")
         ]

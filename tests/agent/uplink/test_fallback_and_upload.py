@@ -15,7 +15,7 @@ from agent.clock import SystemClock
 from agent.ports.clock import Clock
 from agent.ports.source import Frame
 from agent.uplink.circuit import Circuit
-from agent.uplink.fallback import HttpFallback, ServedBundle
+from agent.uplink.fallback import WITHIN_HEADER, HttpFallback, ServedBundle
 from agent.uplink.samples_upload import HttpSampleSender
 from contract.decode import Prediction
 from contract.errors import LinkDown, RefusedError
@@ -111,6 +111,8 @@ def test_the_clouds_answer_comes_back_as_a_prediction_of_the_served_labels(cloud
     path, headers, body = cloud.requests[0]
     assert path == "/v1/fallback/s1"
     assert headers["X-Plumbline-Bundle"] == "a" * 64
+    # What is left of the time that the line waits, the picture being encoded.
+    assert 20_000 < int(headers[WITHIN_HEADER]) <= 30_000
     assert headers["Authorization"] == "Bearer t"
     assert body.startswith(b"\x89PNG")
 
