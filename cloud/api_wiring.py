@@ -13,6 +13,7 @@ from cloud.api.devices import device_routes
 from cloud.api.enrol import enrol_routes, renew_routes
 from cloud.api.fleet import fleet_routes
 from cloud.api.review import review_routes
+from cloud.api.stations import station_routes
 from cloud.broker.sharded import RunningLink
 from cloud.config_orders import ConfigOrders
 from cloud.dashboard.pages import install_dashboard
@@ -28,6 +29,7 @@ from cloud.registry.resign import ResignJob
 from cloud.rollout_loop import RolloutLoop
 from cloud.settings import CloudSettings
 from cloud.store.review_claims import ReviewClaims
+from cloud.store.station_history import StationHistory
 from cloud.store_wiring import Stores
 from contract.errors import AddressInUse
 
@@ -65,6 +67,7 @@ def make_apps(
 ) -> tuple[FastAPI, FastAPI]:
     """Return the application for people (and, without a door of their own, stations), and that of the stations' door."""
     api, guards = settings.api, entrance.guards
+    source = make_fleet_source(stores, registry, improve, needs, now)
 
     devices = [
         device_routes(
@@ -107,11 +110,17 @@ def make_apps(
             now=now,
             repository=resign.status,
         ),
+        station_routes(
+            guards=guards,
+            fleet=source,
+            status=stores.stations.one,
+            history=StationHistory(stores.database),
+            drift_of=improve.drift_of,
+        ),
         configuration_routes(guards=guards, control=configuration),
     ]
     app = make_app(routers, entrance.rules)
     entrance.shell.say_at_top(make_banners(stores, link, resign.status, now))
-    source = make_fleet_source(stores, registry, improve, needs, now)
     install_dashboard(
         app,
         fleet_pages(entrance.shell, source=source, stores=stores, registry=registry, improve=improve, rollout=rollout),
