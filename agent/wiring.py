@@ -355,6 +355,7 @@ class Station:
                 {name: loop.faults for name, loop in loops.items() if loop is not None},
                 self._supervisor.restarts,
                 self._models.beside.states(),
+                self.uplink_loop.trouble if self.uplink_loop is not None else None,
             )
 
         view = StationFacts(

@@ -175,10 +175,28 @@ class ImproveLoop:
             shared = self._fleet.shared_alarms()
         return DriftOverview(watched, alarmed, enrolling, {cohort: tuple(self._whose(cohort)) for cohort in shared})
 
+    def phases(self) -> dict[str, float]:
+        """Return how many series are in each phase."""
+        with self._lock:
+            watched, alarmed = len(self._fleet.stations()), len(self._fleet.alarmed())
+            enrolling = len(self._fleet.enrolling())
+        return {"alarmed": alarmed, "enrolling": enrolling, "quiet": max(watched - alarmed - enrolling, 0)}
+
     def threshold_log10(self) -> float:
         """Return the evidence, as a power of ten, from which one series alone among all that are watched is an alarm."""
         with self._lock:
             return math.log10(max(len(self._fleet.stations()), 1) / self._policy.alpha)
+
+    def start_retrain(self, alarm: int, actor: str, reason: str) -> int:
+        """Start a retrain for an open alarm from the labels that are there, whatever the policy says; return its id.
+
+        Raises:
+            NotFound: no such alarm is open.
+            RefusedError: another retrain is under way, or nothing is labelled.
+        """
+        retrain = self._retrains.start(alarm, f"{actor}: {reason}")
+        self._stored.audit.append(self._now(), actor, "retrain", f"alarm {alarm}, retrain {retrain}: {reason}")
+        return retrain
 
     def re_enrol(self, series: str, actor: str, reason: str) -> None:
         """Take what the series' camera sees from now on as its normal; its open alarm is closed.

@@ -21,6 +21,7 @@ def upgrade() -> None:
         new.notices,
         new.notice_posts,
         new.slo_hours,
+        new.slo_marks,
         new.cost_days,
         new.drift_traces,
         new.review_claims,
