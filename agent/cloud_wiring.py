@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from agent.chores import Chores
 from agent.delivery import Delivery
+from agent.health.board import board
 from agent.mailboxes import Switch
 from agent.ports.clock import Clock
 from agent.ports.fallback import Fallback
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from agent.uplink.renewal import CertificateRenewal
     from agent.uplink.tls import StationTls
 
-AGENT_VERSION = "0.1.0"
+AGENT_VERSION = "0.2.0"
 _HTTP_TIMEOUT_S = 10.0
 _BROKER_AWAY_S = 900.0
 _NEVER_REACHED_S = 30.0
@@ -145,6 +146,8 @@ class CloudSide:
         )
 
     def _birth(self, outbox: Outbox) -> Callable[[bool], StationState]:
+        kind = board()
+
         def state(online: bool) -> StationState:
             return StationState(
                 station=self._settings.station,
@@ -154,6 +157,7 @@ class CloudSide:
                 agent_version=AGENT_VERSION,
                 simulated=self._simulated,
                 next_seq=outbox.next_seq(),
+                board=kind,
             )
 
         return state

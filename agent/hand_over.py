@@ -19,10 +19,11 @@ from agent.slots.kit_inbox import COMMITTED, REFUSED, ROLLED_BACK, SUPERSEDED, K
 from agent.slots.order_keys_file import OrderKeysFile
 from agent.slots.reported_file import ReportedFile
 from agent.update.floors import RepositoryVersions
+from agent.update.slot_state import shadowed_order
 from agent.update.trust import Acceptance, judge_order
 from agent.update.trusted_target import TrustedTarget
 from contract.errors import BadOrder, TransientError
-from contract.messages import DesiredState, Order, ReportedState
+from contract.messages import SHADOWED, DesiredState, Order, ReportedState
 from contract.signature import verify_order
 from contract.update_states import UpdateState
 
@@ -104,7 +105,7 @@ class HandOver:
         if state.desired_seq > order.desired_seq:
             self._conclude(order, SUPERSEDED, f"order {state.desired_seq} took its place", self._handed)
         elif (state.desired_seq, state.candidate) == (order.desired_seq, order.bundle) and not self._busy:
-            kept = state.update_state == UpdateState.COMMITTED.value
+            kept = state.update_state == UpdateState.COMMITTED.value or state.outcome == SHADOWED
             self._conclude(order, COMMITTED if kept else ROLLED_BACK, "" if kept else state.reason, self._handed)
 
     def latest(self) -> ReportedState | None:
@@ -168,6 +169,7 @@ class HandOver:
                 floors=self._floors.read(),
                 banned=self._slots.banned(),
                 committed=mark.order if mark else None,
+                shadowed=shadowed_order(self._slots.last()),
             )
         except BadOrder as error:
             _log.warning("the kit's order is refused: %s", error.one_line())

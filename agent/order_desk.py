@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from agent.ports.clock import Clock
 from agent.ports.orders import OrderInbox
 from agent.ports.update import FloorStore, SlotStore
+from agent.update.slot_state import shadowed_order
 from agent.update.trust import Acceptance, OrderExpired, judge_order
 from contract.errors import BadOrder
 from contract.messages import DesiredState, Order
@@ -82,6 +83,7 @@ class OrderDesk:
                 floors=self._floors.read(),
                 banned=self._slots.banned(),
                 committed=mark.order if mark else None,
+                shadowed=shadowed_order(self._slots.last()),
             )
         except OrderExpired:
             self._expired = desired, self._clock.monotonic() + _AGAIN_S

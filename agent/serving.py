@@ -119,6 +119,8 @@ class Serving:
                 self._try_in_charge()
             elif ruling.step is TrialStep.KEEP:
                 self._keep()
+            elif ruling.step is TrialStep.PUT_AWAY:
+                self._put_away()
             else:
                 self._turn_down(ruling.reason)
 
@@ -194,6 +196,9 @@ class Serving:
             self._turn_down(
                 f"of its artefacts only '{candidate.artefact.file}' loads here, of which nothing may pass by itself"
             )
+        elif self.in_charge is None and self._trying.shadow_only:
+            candidate.close()
+            self._turn_down("no bundle is in charge beside which it could decide unseen")
         else:
             self._trying.begin(candidate, alone=self.in_charge is None)
             if self.in_charge is None:
@@ -219,6 +224,11 @@ class Serving:
         if self._incumbent is not None:
             self._previous = self._incumbent
         self._incumbent = self._incumbent_full = None
+
+    def _put_away(self) -> None:
+        second = self._trying.end(kept=False, reason="", shadowed=True)
+        if second is not None:
+            second.close()
 
     def _turn_down(self, reason: str) -> None:
         """End the trial; a candidate that was in charge is so no more, and the incumbent takes over at once."""

@@ -89,6 +89,11 @@ class Trying:
         return self._tally is not None and self._tally.in_charge
 
     @property
+    def shadow_only(self) -> bool:
+        """Whether the candidate of the trial under way must never be in charge."""
+        return self._trial is not None and self._trial.probation.shadow_only
+
+    @property
     def loading(self) -> bool:
         """Whether a candidate is being loaded right now."""
         return self._loading is not None and not self._loading.done()
@@ -210,8 +215,8 @@ class Trying:
         if self._tally is not None and self._tally.in_charge:
             self._tally.failed(why)
 
-    def end(self, *, kept: bool, reason: str) -> Model | None:
-        """Say how the trial ended, and return the second model: it is the caller's now."""
+    def end(self, *, kept: bool, reason: str, shadowed: bool = False) -> Model | None:
+        """Say how the trial ended (`TrialOutcome`), and return the second model: it is the caller's now."""
         trial, tally, second = self._trial, self._tally, self.second
         if trial is None:
             return None
@@ -223,10 +228,14 @@ class Trying:
             self._loading = None
         if kept:
             self._log.say(f"bundle {trial.bundle.digest[:12]} is kept")
+        elif shadowed:
+            self._log.say(f"bundle {trial.bundle.digest[:12]} decided unseen as asked, and is put away")
         else:
             self._log.say(f"bundle {trial.bundle.digest[:12]} was turned down: {reason}")
         frames, agreed = (tally.compared, tally.agreed) if tally else (0, 0)
-        self._switch.conclude(TrialOutcome(trial.deployment, trial.bundle.digest, kept, reason, frames, agreed))
+        self._switch.conclude(
+            TrialOutcome(trial.deployment, trial.bundle.digest, kept, reason, frames, agreed, shadowed)
+        )
         return second
 
     def _note(self) -> ShadowNote | None:
@@ -268,7 +277,8 @@ class Trying:
             return
         self._told_s = now_s
         if tally is None:
-            phase, left_s = TrialPhase.LOADING, trial.probation.timeout_s + trial.probation.serve_s
+            serve_s = 0.0 if trial.probation.shadow_only else trial.probation.serve_s
+            phase, left_s = TrialPhase.LOADING, trial.probation.timeout_s + serve_s
             left_s = max(left_s - (now_s - self._taken_up_s), 0.0)
         else:
             phase = TrialPhase.IN_CHARGE if tally.in_charge else TrialPhase.UNSEEN

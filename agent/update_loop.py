@@ -17,7 +17,7 @@ from agent.line_match import LineMatch
 from agent.order_desk import OrderDesk
 from agent.ports.clock import Clock
 from agent.ports.orders import OrderInbox, Report
-from agent.ports.slots import BundleSwitch, InstalledBundle
+from agent.ports.slots import BundleSwitch, InstalledBundle, TrialOutcome
 from agent.ports.update import FloorStore, SelfTester, SlotStore
 from agent.trial_desk import TrialDesk
 from agent.update import floors as floor_rules
@@ -271,7 +271,7 @@ class UpdateLoop:
         work.found = self._images.look_up(order, self._clock.now())
         work.bundle = self._slots.staged(order.bundle)
         if work.bundle is None:
-            self._slots.collect_garbage()
+            self._slots.collect_garbage(for_another=True)
         self._go(work, UpdateEvent.TARGET_FOUND if work.bundle is None else UpdateEvent.ALREADY_STAGED)
 
     def _fetch(self, work: _Work) -> None:
@@ -295,6 +295,8 @@ class UpdateLoop:
             if self._reports.quiet_s() >= _TELL_EVERY_S:
                 # A rollout takes silence for failure, and a probation may last for hours.
                 self._reports.work(work.order, work.state)
+        elif outcome.shadowed:
+            self._put_away(work, outcome)
         elif outcome.kept:
             self._commit(work, UpdateEvent.KEPT, outcome.frames, outcome.agreed)
         else:
@@ -318,6 +320,14 @@ class UpdateLoop:
             self._images.give_up(work.found, work.order.bundle)
         self._trial.withdraw()
         work.state = step(work.state, UpdateEvent.FAILED)
+        self._rest()
+
+    def _put_away(self, work: _Work, outcome: TrialOutcome) -> None:
+        reason = f"decided {outcome.frames} frames unseen, {outcome.agreed} of them as the bundle in charge"
+        self._slots.put_away(work.order, reason, frames=outcome.frames, agreed=outcome.agreed)
+        self._floors.write(floor_rules.raise_seq(self._floors.read(), work.order))
+        self._trial.close()
+        work.state = step(work.state, UpdateEvent.SHADOWED)
         self._rest()
 
     def _rest(self) -> None:

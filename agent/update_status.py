@@ -53,7 +53,9 @@ def update_status(home: Path, station: str, keys: OrderKeysFile | None) -> dict[
         "slots": _slots(folder, boots.digest if boots else ""),
         "trial": {**_order(trial.order), "tries": trial.tries} if trial else None,
         "banned": [list(pair) for pair in sorted(slots.banned())],
-        "last": {**_order(last.order), "kept": last.kept, "reason": last.reason} if last else None,
+        "last": {**_order(last.order), "kept": last.kept, "shadowed": last.shadowed, "reason": last.reason}
+        if last
+        else None,
         "floors": msgspec.to_builtins(FloorsFile(home / "floors").read()),
         "download": _download(home / "downloads"),
         "order_keys": {"version": ring.version, "keyids": [key.keyid for key in ring.keys]} if ring else None,

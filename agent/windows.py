@@ -13,7 +13,7 @@ from agent.loading import Model
 from agent.open_window import OpenWindow
 from agent.ports.clock import Clock
 from agent.ports.recorder import Recorder
-from contract.messages import ShadowNote, Summary
+from contract.messages import HealthNote, ShadowNote, Summary
 
 # Ended windows wait for frames that the cloud was asked about, at most one deadline; more than this many wait for the disk.
 _MOST_ENDING = 4
@@ -30,6 +30,7 @@ class WindowRules:
     shadow: Callable[[], ShadowNote | None]
     notes: Callable[[], str]
     sketch: bool = True
+    health: Callable[[], HealthNote | None] = lambda: None
 
 
 class Windows:
@@ -98,5 +99,5 @@ class Windows:
                 simulated=self._camera.simulated,
             )
             note = "; ".join(filter(None, (window.told.note, self._camera.guarantee.note, self._rules.notes())))
-            window.told = msgspec.structs.replace(window.told, note=note)
+            window.told = msgspec.structs.replace(window.told, note=note, health=self._rules.health())
         return window.told

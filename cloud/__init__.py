@@ -1,3 +1,3 @@
 """The cloud: the aggregator of a fleet."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -16,6 +16,7 @@ _COMMANDS = (
     "serve",
     "ingest",
     "dead",
+    "alerts",
     "dataset",
     "train",
     "quantize",
@@ -23,6 +24,7 @@ _COMMANDS = (
     "explain",
     "curve",
     "release",
+    "version",
     "mirror",
     "rollout",
     "kit",
@@ -33,7 +35,10 @@ _COMMANDS = (
     "review",
     "why",
     "provision",
+    "audit",
     "token",
+    "promises",
+    "costs",
 )
 
 

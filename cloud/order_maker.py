@@ -28,8 +28,10 @@ class OrderMaker:
         self._rollouts, self._releases, self._signer = rollouts, releases, signer
         self._settings, self._now = settings, now
 
-    def candidate(self, station: str, bundle: str, deployment: str, *, agrees: bool) -> StandingOrder:
-        """Return an order to try a bundle; `agrees`: it must decide as the one in charge does.
+    def candidate(
+        self, station: str, bundle: str, deployment: str, *, agrees: bool, shadow_only: bool = False
+    ) -> StandingOrder:
+        """Return an order to try a bundle; `agrees`: it must decide as the one in charge does; `shadow_only`: unseen, and no more.
 
         Raises:
             NotFound: the bundle is in no release.
@@ -43,7 +45,8 @@ class OrderMaker:
             # A station whose alarm this answers is meant to decide otherwise.
             max_mix_shift=settings.max_mix_shift if agrees and settings.min_agreement else 1.0,
             max_memory_mib=settings.max_memory_mib,
-            serve_s=settings.serve_s,
+            serve_s=0.0 if shadow_only else settings.serve_s,
+            shadow_only=shadow_only,
         )
         return self._make(station, bundle, deployment, probation)
 

@@ -20,7 +20,7 @@ from cloud.ports.series import series_name, split_series
 from cloud.ports.stations import StationBook
 from cloud.review.label_choice import is_right
 from cloud.review.retrain_policy import Evidence, Measured, RetrainPolicy, Trigger, decide_retrain
-from cloud.rollout.rollout_states import RolloutState
+from cloud.rollout.rollout_states import LIVE, RolloutState
 from contract.errors import NotFound, RefusedError
 
 _log = logging.getLogger(__name__)
@@ -247,9 +247,7 @@ class RetrainTrigger:
 
     def _roll_out(self, retrain: Retrain) -> None:
         rollouts = self._books.rollouts.all()
-        if any(
-            r.version == retrain.version or r.state in (RolloutState.RUNNING, RolloutState.ABORTING) for r in rollouts
-        ):
+        if any(r.version == retrain.version or r.state in LIVE for r in rollouts):
             return
         if all(release.version != retrain.version for release in self._releases.all()):
             return  # staged: it is rolled out once its signatures are published

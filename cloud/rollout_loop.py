@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
-import logging
+import math
 from collections.abc import Callable
+
+import msgspec
 
 from cloud.desired_post import DesiredPost
 from cloud.order_maker import OrderMaker
 from cloud.order_renewal import OrderRenewal
 from cloud.ports.configurations import ConfigurationBook
 from cloud.ports.link import Link
-from cloud.ports.registry import OrderSigner, Release, Releases
-from cloud.ports.rollouts import Rollout, RolloutBook, RolloutMember
+from cloud.ports.registry import OrderSigner, Releases, VersionStages
+from cloud.ports.rollout_evidence import EvidenceSource
+from cloud.ports.rollouts import Rollout, RolloutBook
 from cloud.ports.stations import StationBook, StationStatus
-from cloud.rollout.cohort import plan_waves
-from cloud.rollout.judge import Member, StepKind, next_step
-from cloud.rollout.rollout_states import MemberEvent, MemberState, RolloutEvent, RolloutState
+from cloud.rollout.evidence import read_evidence
+from cloud.rollout.plan import RolloutPlan, read_plan
+from cloud.rollout.rollout_states import FORWARD, RolloutEvent, RolloutState
 from cloud.rollout.settings import RolloutSettings
-from cloud.rollout.way_back import MOST_RECALLS, WayBack, recall_name, recalls, way_back
-from contract.errors import RefusedError
+from cloud.rollout_backward import RolloutBackward
+from cloud.rollout_forward import RolloutForward
+from cloud.rollout_gates import RolloutGates
+from cloud.rollout_start import RolloutStart
+from cloud.rollout_watch import RolloutWatch
+from contract.errors import NotFound, RefusedError
 from contract.messages import DesiredState
-from contract.update_states import UpdateState
 
 __all__ = ["RolloutLoop", "RolloutSettings"]
 
-_log = logging.getLogger(__name__)
+# Who was away when a rollout ended is heard when it comes back: nobody waits for that.
+_LATE_EVERY_S = 30.0
 
 
 class RolloutLoop:
-    """Starts, advances and stops rollouts. `tick` is called by one thread; `start` and `abort` by any."""
+    """Starts, advances and stops rollouts. `tick` is called by one thread; everything else by any."""
 
     def __init__(
         self,
@@ -42,37 +49,136 @@ class RolloutLoop:
         now: Callable[[], float],
         configurations: ConfigurationBook | None = None,
         order_keys: Callable[[], str] = lambda: "",
+        stages: VersionStages | None = None,
+        why_held: Callable[[], str] = lambda: "",
+        evidence: EvidenceSource | None = None,
     ) -> None:
-        """`order_keys` returns the signed order keys that stations shall know, "" for those they were provisioned with."""
-        self._rollouts, self._stations, self._releases = rollouts, stations, releases
+        """`order_keys` returns the signed order keys that stations shall know, "" for those they were provisioned with. `why_held`
+        says why releases wait just now, "" where they do not (`cloud.ports.promises.Promises`). `evidence`: where the stations'
+        decisions are read, without which a rollout is judged by failures alone.
+        """
+        self._rollouts, self._stations, self._stages = rollouts, stations, stages
         self._link, self._settings, self._now = link, settings, now
-        self._orders = OrderMaker(rollouts=rollouts, releases=releases, signer=signer, settings=settings, now=now)
-        self._renewal = OrderRenewal(rollouts=rollouts, orders=self._orders, now=now)
+        orders = OrderMaker(rollouts=rollouts, releases=releases, signer=signer, settings=settings, now=now)
+        self._orders = orders
+        self._renewal = OrderRenewal(rollouts=rollouts, orders=orders, now=now)
         self._post = DesiredPost(rollouts=rollouts, configurations=configurations, order_keys=order_keys, link=link)
+        self._start = RolloutStart(
+            rollouts=rollouts, stations=stations, releases=releases, settings=settings, now=now, stages=stages
+        )
+        self._gates = RolloutGates(rollouts=rollouts, why_held=why_held)
+        self._forward = RolloutForward(
+            rollouts=rollouts, orders=orders, gates=self._gates, watch=RolloutWatch(evidence, now), now=now
+        )
+        self._backward = RolloutBackward(rollouts=rollouts, releases=releases, orders=orders, now=now)
         self._seen_connections = 0
         self._linked_at = now()
+        self._late_at, self._told = -math.inf, False
 
-    def start(self, version: str, changed: tuple[str, ...], actor: str) -> int:
-        """Start a rollout of a released version to every station and return its id.
+    def plan(self) -> RolloutPlan:
+        """Return the plan of a rollout of which nobody asks anything else; change what is asked with msgspec.structs.replace."""
+        return self._settings.plan()
+
+    def start(
+        self,
+        version: str,
+        changed: tuple[str, ...],
+        actor: str,
+        *,
+        plan: RolloutPlan | None = None,
+        reason: str = "",
+    ) -> int:
+        """Start a rollout of a released version and return its id; it waits for approvals where its plan asks for some.
 
         Args:
-            version: a released version.
+            version: a released version, or an alias of one.
             changed: stations whose decisions it is meant to change: they come last and are not held to agreement.
-            actor: who asked, for the audit log.
+            actor: who asked, for the audit log; they cannot approve it.
+            plan: `plan()`, with what the person asked for; None: as it is.
+            reason: why, in their words.
+        Raises:
+            NotFound: no such version, or no such cohort.
+            RefusedError: another rollout is under way, there is no station, the version was retired or must never run again, or the
+                plan cannot be carried out.
+        """
+        return self._start.release(version, changed, actor, plan, reason)
+
+    def roll_back(self, version: str, actor: str, reason: str) -> int:
+        """Order an older released version for everybody at once, under new orders (OTA-3), and return the rollout's id.
+
+        It has no canary and needs no approvals; stations keep it as soon as it loads. Failures are recorded and stop nothing.
+
         Raises:
             NotFound: no such version.
-            RefusedError: another rollout is under way, there is no station, or the version must never run again.
+            RefusedError: another rollout is under way, there is no station, the version never ran here, was retired or must never
+                run again.
         """
-        release = self._releases.get(version)
-        least = max((each.release_counter for each in self._rolled_out()), default=0)
-        if release.release_counter < least:
-            # OTA-3: stations that committed a release of this epoch refuse whatever is older.
+        return self._start.rollback(version, actor, reason)
+
+    def start_ab(self, version: str, share: float, actor: str, *, until: float, reason: str = "") -> int:
+        """Hold two bundles side by side: `share` of each stratum gets `version` (arm "b"), the others stay with what most run.
+
+        It lasts until somebody concludes it; at `until`, Unix seconds, the control is kept by itself. No other rollout can be
+        started meanwhile. Returns the rollout's id.
+
+        Raises:
+            NotFound: no such version.
+            RefusedError: as for `start`; or there is nothing to compare with, no way back to it, or an arm would be empty.
+        """
+        return self._start.side_by_side(version, share, actor, until, reason)
+
+    def conclude_ab(self, rollout: int, keep: str, actor: str, reason: str) -> None:
+        """End an A/B rollout: keep "a" orders arm "b" back, keep "b" rolls the new version out to the rest.
+
+        Raises:
+            NotFound: no such rollout.
+            RefusedError: it is no A/B rollout under way, was concluded before, or `keep` is neither.
+        """
+        found = self._rollouts.get(rollout)
+        plan = read_plan(found.plan)
+        if found.kind != "ab" or found.state not in FORWARD:
             raise RefusedError(
-                f"version '{version}' has release counter {release.release_counter}, and {least} was rolled out",
-                hint="versions of that age must never run again; release its run anew to get its bytes back",
+                f"rollout {rollout} is no A/B rollout under way", hint="list them: plumbline-cloud rollout list"
             )
-        waves = plan_waves(self._stations.names(), changed, self._settings.wave_shares)
-        return self._rollouts.create(version, release.digest, waves, changed, actor, self._now())
+        if keep not in ("a", "b"):
+            raise RefusedError(
+                f"an A/B rollout keeps 'a' or 'b', not '{keep}'", hint="a: the control; b: the new version"
+            )
+        if plan.keep:
+            raise RefusedError(
+                f"rollout {rollout} was concluded before: '{plan.keep}' is kept", hint="look at it again"
+            )
+        new = msgspec.structs.replace(plan, keep=keep)
+        kept = f"keeps {keep}, {plan.control if keep == 'a' else found.version}: {reason}"
+        self._rollouts.replan(found, new.encode(), actor, "conclude A/B", kept, self._now())
+
+    def approve(self, rollout: int, person: str, approved: bool, note: str = "") -> None:
+        """Record what a person says to a rollout that waits for approvals; a decline holds it until they approve.
+
+        Raises:
+            NotFound: no such rollout.
+            RefusedError: it waits for none, they asked for it themselves, or said just that before.
+        """
+        self._gates.say(self._rollouts.get(rollout), person, approved, note, self._now())
+
+    def pause(self, rollout: int, actor: str, reason: str) -> None:
+        """Order nobody any more until somebody resumes it; stations are heard, and it may still stop by itself.
+
+        Raises:
+            NotFound: no such rollout.
+            IllegalTransition: it is not running.
+        """
+        hold = f"paused by {actor}: {reason}" if reason else f"paused by {actor}"
+        self._rollouts.step(self._rollouts.get(rollout), RolloutEvent.PAUSE, actor, reason, self._now(), hold=hold)
+
+    def resume(self, rollout: int, actor: str) -> None:
+        """Go on with a rollout that was paused.
+
+        Raises:
+            NotFound: no such rollout.
+            IllegalTransition: it is not paused.
+        """
+        self._rollouts.step(self._rollouts.get(rollout), RolloutEvent.RESUME, actor, "", self._now())
 
     def abort(self, rollout: int, actor: str, reason: str) -> None:
         """Stop a rollout; stations that took its bundle are ordered back by the next ticks.
@@ -108,11 +214,16 @@ class RolloutLoop:
             self._linked_at = self._now()  # who cannot be heard is not silent
         status = {s.station: s for s in self._stations.status()}
         failed: Exception | None = None
-        for rollout in self._rollouts.all():
+        for rollout in self._rollouts.live():
             try:
                 self._go_on(rollout, status)
             except Exception as error:  # noqa: BLE001  raised again below, when the others had their turn
                 failed = failed or error
+        try:
+            self._hear_late(status)
+            self._tell_stages()
+        except Exception as error:  # noqa: BLE001  likewise
+            failed = failed or error
         self._renewal.look(status)
         self._post.publish(status)
         if failed is not None:
@@ -123,157 +234,35 @@ class RolloutLoop:
         return self._post.desired_of(station)
 
     def _go_on(self, rollout: Rollout, status: dict[str, StationStatus]) -> None:
-        if rollout.state is RolloutState.RUNNING:
-            self._hear(rollout, status)
-            self._advance(rollout, status)
-        elif rollout.state is RolloutState.ABORTING:
-            self._hear(rollout, status)
-            self._bring_back(rollout, status)
+        if rollout.state is RolloutState.ABORTING:
+            self._backward.bring_back(rollout, self._forward.hear(rollout, status), status)
+        elif self._forward.go_on(rollout, status, self._linked_at):
+            self._told, self._late_at = False, -math.inf
 
-    def _hear(self, rollout: Rollout, status: dict[str, StationStatus]) -> None:
-        """Take over what the stations report of this rollout's deployments."""
-        for member in self._rollouts.members(rollout.id):
-            said = status.get(member.station)
-            if said is None or said.deployment != member.deployment:
-                continue
-            # Whoever left the bundle after its commit is a failure while others are still to get it; an abort fetches it anyway.
-            left = member.state is MemberState.COMMITTED and rollout.state is RolloutState.RUNNING
-            if member.state is not MemberState.ORDERED and not left:
-                continue
-            if _turned_down(said, rollout.bundle):
-                reason = f"it left the bundle after its commit: {said.reason}" if left else said.reason
-                self._rollouts.step_member(member, MemberEvent.FAIL, reason, self._now())
-            elif not left and said.update_state == UpdateState.COMMITTED.value and said.bundle == rollout.bundle:
-                self._rollouts.step_member(member, MemberEvent.COMMIT, said.reason, self._now())
-
-    def _advance(self, rollout: Rollout, status: dict[str, StationStatus]) -> None:
-        members = self._rollouts.members(rollout.id)
-        for member in members:
-            if member.wave == rollout.wave and member.state is MemberState.PLANNED:
-                self._order(rollout, member, status.get(member.station))
-        now = self._now()
-        seen = [self._as_seen(m, status.get(m.station), now) for m in self._rollouts.members(rollout.id)]
-        step = next_step(seen, rollout.wave, self._settings.policy)
-        if step.kind is StepKind.ADVANCE:
-            self._rollouts.advance(rollout, now)
-        elif step.kind is StepKind.FINISH:
-            self._rollouts.step(rollout, RolloutEvent.ALL_WAVES_COMMITTED, "plumbline", step.why, now)
-        elif step.kind is StepKind.ROLL_BACK:
-            _log.warning("rollout %d of %s stops: %s", rollout.id, rollout.version, step.why)
-            self._rollouts.step(rollout, RolloutEvent.ABORT, "plumbline", step.why, now)
-
-    def _bring_back(self, rollout: Rollout, status: dict[str, StationStatus]) -> None:
-        """Stop dispatch first, then order the former bundle for every station that was ordered the bad one.
-
-        A station that rolled back by itself is ordered back too, so that its standing order no longer names the bad bundle.
-        """
-        now = self._now()
-        for member in self._rollouts.members(rollout.id):
-            said = status.get(member.station)
-            if member.state is MemberState.PLANNED:
-                self._rollouts.step_member(member, MemberEvent.SKIP, "the rollout was stopped", now)
-            elif member.state in (MemberState.ORDERED, MemberState.COMMITTED, MemberState.FAILED):
-                self._recall(rollout, member, said)
-            elif member.state is MemberState.RECALLED:
-                self._look_whether_back(rollout, member, said)
-        members = self._rollouts.members(rollout.id)
-        if all(self._is_over(m, status.get(m.station)) for m in members):
-            self._rollouts.step(rollout, RolloutEvent.ALL_BACK, "plumbline", rollout.reason, now)
-
-    def _rolled_out(self) -> list[Release]:
-        """Return the releases that some station was ordered to run in a rollout that ended well."""
-        done = [rollout.bundle for rollout in self._rollouts.all() if rollout.state is RolloutState.DONE]
-        return [release for bundle in done if (release := self._releases.by_digest(bundle)) is not None]
-
-    def _look_whether_back(self, rollout: Rollout, member: RolloutMember, said: StationStatus | None) -> None:
-        back_to, now = member.previous_bundle, self._now()
-        standing = self._rollouts.standing(member.station)
-        if standing is None or not standing.envelope:
-            self._rollouts.step_member(member, MemberEvent.RETURN, member.reason, now)  # nothing was ordered
+    def _hear_late(self, status: dict[str, StationStatus]) -> None:
+        """Hear who was away when its rollout ended. What a station says so late is recorded, and ends nothing."""
+        if self._now() - self._late_at < _LATE_EVERY_S:
             return
-        if said is None:
+        self._late_at = self._now()
+        for rollout in self._rollouts.late():
+            self._forward.hear(rollout, status)
+
+    def _tell_stages(self) -> None:
+        """Have the registry know which version reached everybody last: once, whenever the process ended in between."""
+        if self._told or self._stages is None:
             return
-        if said.deployment == member.deployment and _turned_down(said, back_to):
-            if (tries := recalls(member.deployment)) < MOST_RECALLS:
-                _log.warning("%s turned down its way back: %s", member.station, said.reason)
-                order = self._orders.way_back(member.station, back_to, recall_name(member.deployment))
-                self._rollouts.recall(member, order, back_to, member.reason, now)
-                return
-            why = f"it turned down the way back {tries} times and runs '{said.bundle[:12]}': {said.reason}"
-            self._rollouts.step_member(member, MemberEvent.RETURN, _both(member.reason, why), now)
-            return
-        # What it went back to by itself it may refuse to be ordered: an order that it committed has raised its floor.
-        by_itself = _turned_down(said, rollout.bundle) and said.reported_at > (member.ordered_at or 0.0)
-        if said.bundle == back_to and (said.deployment == member.deployment or by_itself):
-            self._rollouts.step_member(member, MemberEvent.RETURN, member.reason or "back on the former bundle", now)
-        elif said.bundle == rollout.bundle and self._way_back(rollout, member, said)[0] is WayBack.WITHDRAW:
-            # It committed in the moment in which it was recalled, and what it committed allows of no way back.
-            self._rollouts.step_member(
-                member, MemberEvent.RETURN, _both(member.reason, self._way_back(rollout, member, said)[1]), now
-            )
+        reached = [r for r in self._rollouts.done() if not read_plan(r.plan).cohort]
+        if reached and not (evidence := read_evidence(reached[-1].evidence)).told:
+            newest = reached[-1]
+            if self._champion() != newest.version:
+                self._stages.rolled_out(newest.version, newest.author or "plumbline", self._now())
+            told = msgspec.structs.replace(evidence, told=True)
+            self._rollouts.note(newest, hold="", evidence=told.encode())
+        self._told = True
 
-    @staticmethod
-    def _is_over(member: RolloutMember, said: StationStatus | None) -> bool:
-        if member.state in (MemberState.BACK, MemberState.SKIPPED):
-            return True
-        # A station that is away keeps its standing order and obeys it on its return; the fleet does not wait for it.
-        return member.state is MemberState.RECALLED and (said is None or not said.online)
-
-    def _order(self, rollout: Rollout, member: RolloutMember, said: StationStatus | None) -> None:
-        agrees = member.station not in rollout.changed_stations
-        order = self._orders.candidate(member.station, rollout.bundle, member.deployment, agrees=agrees)
-        former = said.bundle if said else ""
-        if former == rollout.bundle:
-            # It has it from an earlier rollout: the way back leads to what ran before that.
-            former = self._rollouts.former_bundle(member.station, former) or former
-        self._rollouts.order(member, MemberEvent.ORDER, order, former, self._now())
-
-    def _way_back(self, rollout: Rollout, member: RolloutMember, said: StationStatus | None) -> tuple[WayBack, str]:
-        former, new = self._releases.by_digest(member.previous_bundle), self._releases.by_digest(rollout.bundle)
-        here = said is not None and (said.online or said.state_at > (member.ordered_at or 0.0))
-        return way_back(
-            state=member.state,
-            version=rollout.version,
-            bundle=rollout.bundle,
-            counter=None if new is None else new.release_counter,
-            former=member.previous_bundle,
-            former_counter=None if former is None else former.release_counter,
-            runs_it=said is not None and said.bundle == rollout.bundle,
-            heard=here,
-        )
-
-    def _recall(self, rollout: Rollout, member: RolloutMember, said: StationStatus | None) -> None:
-        """Order a station back. It must not keep the others from going back: where that cannot be, it is said why."""
-        way, why = self._way_back(rollout, member, said)
-        reason = _both(member.reason, why)
-        if way is WayBack.WITHDRAW:
-            # Left standing, the bad order would be obeyed by a station that was away, whenever it comes back.
-            self._rollouts.withdraw(member, reason, self._now())
-            return
-        back_to = member.previous_bundle if way is WayBack.FORMER else ""
-        order = self._orders.way_back(member.station, back_to, recall_name(member.deployment))
-        self._rollouts.recall(member, order, back_to, reason, self._now())
-
-    def _as_seen(self, member: RolloutMember, said: StationStatus | None, now: float) -> Member:
-        ordered_s = None if member.ordered_at is None else now - member.ordered_at
-        if said is None:
-            return Member(member.station, member.wave, member.state, ordered_s, online=False, reason=member.reason)
-        return Member(
-            member.station,
-            member.wave,
-            member.state,
-            ordered_s,
-            said.online,
-            link_s=now - said.state_at,
-            said_s=now - max(self._linked_at, said.reported_at if said.deployment == member.deployment else 0.0),
-            reason=member.reason,
-        )
-
-
-def _turned_down(said: StationStatus, bundle: str) -> bool:
-    """Return whether a station says that it rolled `bundle` back; an older one does not say which bundle it was."""
-    return said.update_state == UpdateState.ROLLED_BACK.value and said.candidate in ("", bundle)
-
-
-def _both(reason: str, why: str) -> str:
-    return f"{reason}; {why}" if reason and why else reason or why
+    def _champion(self) -> str:
+        assert self._stages is not None
+        try:
+            return self._stages.resolve("champion")
+        except NotFound:
+            return ""

@@ -25,6 +25,7 @@ from cloud.store.rollouts import Rollouts
 from cloud.store.samples import Samples
 from cloud.store.stations import Stations
 from cloud.store.summaries import Summaries
+from cloud.store.versions import Versions
 from contract.errors import InvalidConfig
 
 
@@ -43,6 +44,7 @@ class Stores:
     configurations: Configurations
     commands: Commands
     audit: AuditLog
+    versions: Versions
     access: Access
 
 
@@ -79,6 +81,7 @@ def open_stores(settings: CloudSettings) -> Stores:
         configurations=Configurations(database),
         commands=Commands(database),
         audit=AuditLog(database),
+        versions=Versions(database),
         access=Access(database),
     )
 
@@ -119,6 +122,7 @@ def release_run(
     """
     releaser = make_releaser(settings, load_keys(settings.path(settings.keys)))
     stores = open_stores(settings)
+    stores.versions.check_no_alias(version)
     running = [status.bundle for status in stores.stations.status() if status.bundle]
     released: ReleasedVersion = releaser.release(
         run, version, override_gate, running=running, raise_counter=bool(retire_older), also=also, tflite=tflite
@@ -127,5 +131,7 @@ def release_run(
     why += f", older bundles must never run again: {retire_older}" if retire_older else ""
     act = "stage" if released.state is ReleaseState.STAGED else "release"
     stores.audit.append(SystemClock().now(), actor, act, f"{version}: bundle {released.digest[:12]}{why}")
+    if released.state is ReleaseState.RELEASED:
+        stores.versions.note_released(version, actor, SystemClock().now())
     stores.database.close()
     return released

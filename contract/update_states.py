@@ -1,6 +1,7 @@
 """The states of one update on a station. Everything that affects the state machine lives here (DESIGN 6).
 
 IDLE -> META -> DOWNLOAD -> STAGED -> SELFTEST -> TRIAL -> PROBATION -> COMMITTED | ROLLED_BACK
+                                                        -> IDLE, where it was to decide unseen only
 
 IDLE         nothing to do
 META         an order was accepted; the image repository is asked whether it knows the bundle
@@ -53,6 +54,7 @@ class UpdateEvent(str, Enum):
     KEPT = "kept"
     FAILED = "failed"
     SUPERSEDED = "superseded"
+    SHADOWED = "shadowed"
 
 
 _S, _E = UpdateState, UpdateEvent
@@ -72,7 +74,7 @@ TABLE: Mapping[UpdateState, Mapping[UpdateEvent, UpdateState]] = {
     _S.STAGED: {_E.SELFTEST_STARTED: _S.SELFTEST, _E.FAILED: _S.ROLLED_BACK, _E.SUPERSEDED: _S.IDLE},
     _S.SELFTEST: {_E.SELFTEST_PASSED: _S.TRIAL, _E.FAILED: _S.ROLLED_BACK, _E.SUPERSEDED: _S.IDLE},
     # A newer order ends a trial too: a probation may last for hours, and an abort must not wait for it.
-    _S.TRIAL: {_E.IN_CHARGE: _S.PROBATION, _E.FAILED: _S.ROLLED_BACK, _E.SUPERSEDED: _S.IDLE},
+    _S.TRIAL: {_E.IN_CHARGE: _S.PROBATION, _E.SHADOWED: _S.IDLE, _E.FAILED: _S.ROLLED_BACK, _E.SUPERSEDED: _S.IDLE},
     _S.PROBATION: {_E.KEPT: _S.COMMITTED, _E.FAILED: _S.ROLLED_BACK, _E.SUPERSEDED: _S.IDLE},
     _S.COMMITTED: dict(_BEGIN),
     _S.ROLLED_BACK: dict(_BEGIN),

@@ -65,7 +65,7 @@ TABLES = (
         "cloud.rollout.rollout_states",
         "ROLLOUT_TABLE",
         "step_rollout",
-        "RUNNING",
+        "PROPOSED",
         ("DONE", "ABORTED"),
     ),
     Machine(

@@ -28,6 +28,7 @@ class TrialStep(Enum):
     """What is to be done with a candidate."""
 
     PUT_IN_CHARGE = "put in charge"
+    PUT_AWAY = "put away"
     KEEP = "keep"
     TURN_DOWN = "turn down"
 
@@ -125,18 +126,18 @@ class TrialTally:
         """Return how long the trial may still take, with all its frames coming."""
         unseen_s = max(self._probation.timeout_s - (now_s - self._started_s), 0.0)
         if not self.in_charge:
-            return unseen_s + self._probation.serve_s
+            return unseen_s + (0.0 if self._probation.shadow_only else self._probation.serve_s)
         served_s = max(self._probation.serve_s - self._served_s, 0.0)
         return max(served_s, unseen_s) if self._alone else served_s
 
     def judge(self, now_s: float) -> Ruling | None:
         """Return what is to be done, or None while the phase goes on.
 
-        It is put in charge after `frames` frames without a failure, agreeing on at least `min_agreement` of those compared,
-        with every verdict's share shown to be within `max_mix_shift` of the incumbent's (`agent.decide.mix`), the 95th
-        percentile of its latency within the line's deadline and the process grown by no more than `max_memory_mib`. It is
-        kept after `serve_s` in charge, in which none of that was shown to be otherwise in any block of as many frames.
-        An incumbent that decides no frame at all is nobody to be compared with.
+        It is put in charge (or away, where it was to decide unseen only) after `frames` frames without a failure, agreeing
+        on at least `min_agreement` of those compared, with every verdict's share shown to be within `max_mix_shift` of the
+        incumbent's (`agent.decide.mix`), the 95th percentile of its latency within the line's deadline and the process grown
+        by no more than `max_memory_mib`. It is kept after `serve_s` in charge, in which none of that was shown to be otherwise
+        in any block of as many frames. An incumbent that decides no frame at all is nobody to be compared with.
         """
         if self.failure:
             where = f"after {now_s - self._in_charge_s:.0f} s in charge" if self._served() else "of its trial"
@@ -153,8 +154,9 @@ class TrialTally:
         if late > whole - math.ceil(0.95 * whole) and late > 0.05 * self._latencies.frames:
             return _turned_down(self._latencies.too_slow(self._deadline_ms))
         if self.frames >= wanted and (self.compared >= needed or not self.compared):
-            why = self._why_not_shown()
-            return _turned_down(why) if why else Ruling(TrialStep.PUT_IN_CHARGE)
+            if why := self._why_not_shown():
+                return _turned_down(why)
+            return Ruling(TrialStep.PUT_AWAY if self._probation.shadow_only else TrialStep.PUT_IN_CHARGE)
         if now_s - self._started_s > self._probation.timeout_s:
             return _turned_down(self._too_few())
         return None

@@ -51,7 +51,10 @@ class TrialNews:
 
 @dataclass(frozen=True, slots=True)
 class TrialOutcome:
-    """How a trial ended. `reason` is "" when `kept`; otherwise what was wrong, in words for a person."""
+    """How a trial ended. `reason` is "" when `kept` or `shadowed`; otherwise what was wrong, in words for a person.
+
+    `shadowed`: the candidate was to decide unseen only, did what was asked, and is put away.
+    """
 
     deployment: str
     bundle: str
@@ -59,6 +62,7 @@ class TrialOutcome:
     reason: str
     frames: int
     agreed: int
+    shadowed: bool = False
 
 
 class BundleSwitch(Protocol):

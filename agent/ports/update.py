@@ -118,6 +118,9 @@ class SlotStore(Protocol):
     def roll_back(self, order: Order, reason: str, *, frames: int = 0, agreed: int = 0) -> None:
         """End the order's trial without it and ban (bundle, deployment)."""
 
+    def put_away(self, order: Order, reason: str, *, frames: int, agreed: int) -> None:
+        """End a trial whose bundle was to decide unseen only, and did."""
+
     def may_judge(self) -> AbstractSet[str]:
         """Return the digests of committed bundles that may be in charge, as the marks and bans say."""
 
@@ -134,8 +137,11 @@ class SlotStore(Protocol):
             NotFound: there is none that may run; nothing changed.
         """
 
-    def collect_garbage(self) -> None:
-        """Delete slots that neither run nor could be run again; never the last committed one."""
+    def collect_garbage(self, *, for_another: bool = False) -> None:
+        """Delete slots that neither run nor could be run again; never the last committed one.
+
+        `for_another`: one that is about to come needs room: what only decided unseen goes too.
+        """
 
 
 class FloorStore(Protocol):

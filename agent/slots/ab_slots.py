@@ -202,6 +202,11 @@ class Slots:
         state = with_ban(self._state(), order.bundle, order.deployment)
         self._write_state(msgspec.structs.replace(state, trial=None, last=ending))
 
+    def put_away(self, order: Order, reason: str, *, frames: int, agreed: int) -> None:
+        """End a trial whose bundle was to decide unseen only, and did. It stays in its slot until another order ends."""
+        ending = Ending(order, kept=False, reason=reason, frames=frames, agreed=agreed, shadowed=True)
+        self._write_state(msgspec.structs.replace(self._state(), trial=None, last=ending))
+
     def may_judge(self) -> AbstractSet[str]:
         """Return the digests of committed bundles that may be in charge, as the marks and bans say."""
         marks = self._committed()
@@ -235,14 +240,20 @@ class Slots:
         self._write_state(state)
         return earlier[0]
 
-    def collect_garbage(self) -> None:
-        """Delete what neither runs nor could be run again; the last committed bundle that boots is never among it."""
+    def collect_garbage(self, *, for_another: bool = False) -> None:
+        """Delete what neither runs nor could be run again; the last committed bundle that boots is never among it.
+
+        `for_another`: what decided unseen only makes room too, for another bundle is about to come.
+        """
         # By mark as well as by hash: a disk that cannot be read just now must not cost the bundle.
         kept = {mark.digest for mark in self._committed()[: MAX_SLOTS - 1]}
         kept |= {bundle.digest for bundle in islice(self.boot_bundles(), 1)}
         trial = self.trial()
         if trial is not None:
             kept.add(trial.order.bundle)
+        last = self._state().last
+        if last is not None and last.shadowed and trial is None and not for_another:
+            kept.add(last.order.bundle)  # what decided unseen is most often ordered next: it is not fetched twice
         self._marks.keep_only(kept)
         with disk_faults(self._slots):
             surplus = [path for path in self._slots.iterdir() if path.name not in kept]

@@ -51,6 +51,8 @@ def coarser(first: Summary, second: Summary) -> Summary | None:
         note=f"{_MERGED}{_first_seq(first)}-{new.seq} in one window for lack of room" + (f"; {told}" if told else ""),
         opinions=add_up_opinions(first.opinions, second.opinions),
         covers=_covered((first, second)),
+        health=second.health or first.health,
+        trace=second.trace or first.trace,
     )
 
 
@@ -70,6 +72,7 @@ def gap_record(summaries: Sequence[Summary]) -> Summary:
         opinions=reduce(add_up_opinions, (s.opinions for s in summaries)),
         covers=_covered(summaries),
         gap=GapNote(sum(map(windows_of, summaries)), NO_ROOM),
+        health=summaries[-1].health,
     )
 
 

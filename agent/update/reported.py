@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agent.update.slot_state import CommitMark, Ending
-from contract.messages import Order, ReportedState
+from contract.messages import SHADOWED, Order, ReportedState
 from contract.update_states import UpdateState
 
 _MAX_REASON_CHARS = 500
@@ -34,16 +34,18 @@ def at_rest(
     if last is None:
         state = UpdateState.IDLE.value
         return ReportedState(station, boot, at, bundle, state, reason=reason[:_MAX_REASON_CHARS])
+    ended = UpdateState.COMMITTED if last.kept else UpdateState.IDLE if last.shadowed else UpdateState.ROLLED_BACK
     return ReportedState(
         station=station,
         boot=boot,
         at=at,
         bundle=bundle,
-        update_state=(UpdateState.COMMITTED if last.kept else UpdateState.ROLLED_BACK).value,
+        update_state=ended.value,
         deployment=last.order.deployment,
         candidate=last.order.bundle,
         reason=(reason or last.reason)[:_MAX_REASON_CHARS],
         desired_seq=last.order.desired_seq,
         shadow_frames=last.frames,
         shadow_agreed=last.agreed,
+        outcome=SHADOWED if last.shadowed else "",
     )

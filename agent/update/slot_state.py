@@ -23,13 +23,14 @@ class TrialRecord(msgspec.Struct, frozen=True):
 
 
 class Ending(msgspec.Struct, frozen=True):
-    """How the last update ended, kept so that a restart reports it again."""
+    """How the last update ended, kept so that a restart reports it again. `shadowed`: as it was to, unseen; nothing is banned."""
 
     order: Order
     kept: bool
     reason: str = ""
     frames: int = 0
     agreed: int = 0
+    shadowed: bool = False
 
 
 class SlotState(msgspec.Struct, frozen=True):
@@ -49,6 +50,11 @@ class CommitMark(msgspec.Struct, frozen=True):
     digest: str
     number: int
     order: Order | None = None
+
+
+def shadowed_order(last: Ending | None) -> Order | None:
+    """Return the order of an update that ended as one that was to decide unseen only; None for every other ending."""
+    return last.order if last is not None and last.shadowed else None
 
 
 MAX_RESETS = 6

@@ -36,14 +36,16 @@ def judge_order(
     floors: Floors,
     banned: AbstractSet[tuple[str, str]],
     committed: Order | None,
+    shadowed: Order | None = None,
 ) -> Acceptance:
-    """Return whether `order` is to be followed, or is the one already committed, delivered again.
+    """Return whether `order` is to be followed, or is one already obeyed, delivered again.
 
     Args:
         order: an order whose signature was verified.
         now: the station's wall clock; it counts only where it is later than the last authenticated time.
         banned: (bundle, deployment) pairs that failed here.
         committed: the order that the running bundle was committed under.
+        shadowed: the last order, where it was to decide unseen only and was obeyed.
     Raises:
         BadOrder: it must not be followed; the message says why.
         OrderExpired: by this clock; one that is set right may say otherwise.
@@ -51,7 +53,7 @@ def judge_order(
     if order.station != station:
         raise BadOrder(f"the order is for '{order.station[:80]}', this is '{station}'")
     # A retained order is delivered again at every connection, long after it expired: that is no fault (OTA-1).
-    if committed is not None and order == committed:
+    if order in (committed, shadowed):
         return Acceptance.REPEATED
     runs_nothing = not order.bundle and order.size_bytes == 0
     if not runs_nothing and not is_digest(order.bundle):

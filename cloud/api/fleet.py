@@ -1,31 +1,19 @@
-"""What an operator sees and does: stations, accounting, alarms, retrains, versions, rollouts, the audit log."""
+"""What an operator sees and does: stations, accounting, alarms, retrains, versions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Annotated, Any, Protocol
+from typing import Any, Protocol
 
-from fastapi import APIRouter, Depends, HTTPException, Query
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
 from cloud.api.auth import Guards, Person, Scope
-from cloud.ports.registry import Releases
 from cloud.registry.resign_status import ResignStatus
-from cloud.store.audit import AuditLog
-from cloud.store.rollouts import Rollouts
 from cloud.store.samples import Samples
 from cloud.store.stations import Stations
 from cloud.store.summaries import Summaries
-from contract.errors import NotFound, PlumblineError
-
-
-class RolloutBody(BaseModel):
-    """Roll a released version out."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    version: str = Field(min_length=1, max_length=80)
 
 
 class ReasonBody(BaseModel):
@@ -36,14 +24,8 @@ class ReasonBody(BaseModel):
     reason: str = Field(min_length=1, max_length=500)
 
 
-class RolloutControl(Protocol):
-    """Starts and stops rollouts."""
-
-    def start(self, version: str, changed: tuple[str, ...], actor: str) -> int:
-        """Start a rollout of a released version and return its id."""
-
-    def abort(self, rollout: int, actor: str, reason: str) -> None:
-        """Stop a rollout and bring its stations back."""
+class StationControl(Protocol):
+    """Stops stations."""
 
     def stop_station(self, station: str, actor: str, reason: str) -> None:
         """Order a station to run no bundle."""
@@ -62,18 +44,15 @@ def fleet_routes(
     stations: Stations,
     summaries: Summaries,
     samples: Samples,
-    rollouts: Rollouts,
-    releases: Releases,
-    audit: AuditLog,
-    control: RolloutControl,
+    control: StationControl,
     drift: DriftControl,
     broker_connected: Callable[[], bool],
     now: Callable[[], float],
     repository: Callable[[], ResignStatus] | None = None,
 ) -> APIRouter:
     """Return the routes under /v1 about the fleet. `repository` says how late the image repository is to be signed again."""
-    halter, releaser = (Depends(guards.needs(s)) for s in (Scope.HALT, Scope.RELEASE))
-    routes = APIRouter(prefix="/v1", dependencies=[Depends(guards.needs(Scope.READ))])
+    halter = Depends(guards.needs(Scope.HALT))
+    routes = APIRouter(prefix="/v1", tags=["fleet"], dependencies=[Depends(guards.needs(Scope.READ))])
 
     @routes.get("/fleet")
     def fleet() -> dict[str, Any]:
@@ -94,35 +73,11 @@ def fleet_routes(
             "repository": _repository(repository()) if repository else None,
         }
 
-    @routes.get("/versions")
-    def versions() -> list[dict[str, Any]]:
-        shown = ("version", "digest", "size_bytes", "created_at", "release_counter")
-        return [{name: getattr(release, name) for name in shown} for release in releases.all()]
-
-    @routes.get("/rollouts")
-    def all_rollouts() -> list[dict[str, Any]]:
-        return [{**asdict(r), "stations": [asdict(m) for m in rollouts.members(r.id)]} for r in rollouts.all()]
-
-    @routes.post("/rollouts", status_code=201)
-    def start(body: RolloutBody, person: Person = releaser) -> dict[str, Any]:
-        return {"rollout": _answer(control.start, body.version, (), person.name)}
-
-    @routes.post("/rollouts/{rollout}/abort", status_code=202)
-    def abort(rollout: int, body: ReasonBody, person: Person = halter) -> dict[str, Any]:
-        _answer(control.abort, rollout, person.name, body.reason)
-        return {"rollout": rollout}
-
     @routes.post("/stations/{station}/stop", status_code=202)
     def stop_station(station: str, body: ReasonBody, person: Person = halter) -> dict[str, str]:
-        _answer(stations.check_known, station)
-        _answer(control.stop_station, station, person.name, body.reason)
+        stations.check_known(station)
+        control.stop_station(station, person.name, body.reason)
         return {"station": station}
-
-    @routes.get("/audit")
-    def entries(
-        after: Annotated[int, Query(ge=0, le=2**62)] = 0, limit: Annotated[int, Query(ge=1, le=5000)] = 1000
-    ) -> dict[str, Any]:
-        return {"entries": [asdict(e) for e in audit.entries(limit, after)], "first_broken": audit.first_broken()}
 
     return routes
 
@@ -134,13 +89,3 @@ def _repository(status: ResignStatus) -> dict[str, Any]:
 def _brief(drift: dict[str, Any]) -> dict[str, Any]:
     """Return a camera's drift with one sentence on its labels: all of it is behind /v1/drift, and long for many labels."""
     return {**drift, "labels": {"sentence": drift["labels"]["sentence"]}}
-
-
-def _answer(call: Callable[..., Any], *arguments: Any) -> Any:
-    """Return call(*arguments); an error of ours becomes an answer that says what to do."""
-    try:
-        return call(*arguments)
-    except NotFound as error:
-        raise HTTPException(404, error.one_line()) from error
-    except PlumblineError as error:
-        raise HTTPException(503 if error.retry else 409, error.one_line()) from error

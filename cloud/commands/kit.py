@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         if not names:
             raise InvalidConfig("there is no station", hint="add one with: plumbline-cloud station add NAME")
         # Numbers first: one that is never used costs nothing, one that is used twice would.
-        numbers = KitOrders(database).reserve(names, release.version, args.actor, now)
+        numbers = KitOrders(database).reserve(names, release.version, args.actor, now, args.days)
     finally:
         database.close()
     orders = {name: _order(settings, keys, release, name, seq, now, args.days) for name, seq in numbers.items()}

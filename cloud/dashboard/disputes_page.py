@@ -12,8 +12,8 @@ from nicegui import run, ui
 from starlette.requests import Request
 
 from cloud.api.auth import Scope
+from cloud.dashboard.paged_table import Row
 from cloud.dashboard.parts import (
-    Cell,
     Column,
     Kind,
     Page,
@@ -137,7 +137,7 @@ class _DisputesScreen:
             f"{count(total.images, 'image')} labelled by two people: they agree on {_share(total.raw)} of them, "
             f"Cohen's kappa {_share(total.kappa)} (1: always; 0: as often as by chance)."
         )
-        rows: list[dict[str, Cell]] = [
+        rows: list[Row] = [
             {
                 "labeller": each.labeller,
                 "labelled": each.labelled,

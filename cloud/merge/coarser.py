@@ -87,6 +87,7 @@ def _said(coarse: _Coarse) -> Summary:
         simulated=coarse.last.simulated,
         note=f"{len(coarse.members)} windows in one",
         opinions=coarse.opinions,
+        health=coarse.last.health,
     )
 
 

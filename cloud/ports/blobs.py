@@ -36,3 +36,18 @@ class BlobStore(Protocol):
             BadBundle: it changed while it was copied.
             TransientError: the store cannot be reached, or is full.
         """
+
+    def size_of(self, digest: str) -> int:
+        """Return a blob's size in bytes, 0 when there is no such blob.
+
+        Raises:
+            TransientError: the store cannot be reached.
+        """
+
+    def delete(self, digest: str) -> None:
+        """Forget a blob that nothing names any more; one that is not there is forgotten already.
+
+        Raises:
+            TransientError: the store cannot be reached.
+            StorageFull: it cannot be deleted.
+        """

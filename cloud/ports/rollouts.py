@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,7 +12,12 @@ from contract.messages import Order
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """A release on its way. `changed_stations`: those whose decisions it is meant to change."""
+    """A release on its way. `changed_stations`: those whose decisions it is meant to change.
+
+    `kind`: "release", "rollback" (an older version to everybody at once) or "ab" (two bundles side by side). `author` asked for it.
+    `plan` and `evidence` are JSON (`cloud.rollout.plan`, `cloud.rollout.evidence`), `hold` says why it does not move now, "" where
+    it does.
+    """
 
     id: int
     version: str
@@ -35,7 +40,8 @@ class Rollout:
 class RolloutMember:
     """A station within a rollout.
 
-    `deployment`: of the newest order that it got in this rollout. `previous_bundle`: where a recall leads, "" for nothing.
+    `deployment`: of the newest order that it got in this rollout. `previous_bundle`: where a recall leads, "" for nothing. `arm`:
+    of an A/B rollout, "b" gets the new bundle and "a" stays with the control. `stratum`: what it was drawn among.
     """
 
     rollout: int
@@ -66,19 +72,84 @@ class StandingOrder:
     facts: Order | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """What a person said to a rollout that asks for it."""
+
+    person: str
+    approved: bool
+    note: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class MemberStep:
+    """A step of a station of a rollout, not yet taken."""
+
+    member: RolloutMember
+    event: MemberEvent
+    reason: str
+
+
+class ApprovalBook(Protocol):
+    """What people said to rollouts."""
+
+    def say(self, rollout: int, person: str, approved: bool, note: str, now: float) -> None:
+        """Record what a person says; RefusedError where they said just that before."""
+
+    def of(self, rollout: int) -> list[Approval]:
+        """Return what stands: the newest word of each person, oldest first."""
+
+
 class RolloutBook(Protocol):
     """Every rollout, its stations, and the newest order of each station. Each call is one transaction."""
 
+    @property
+    def approvals(self) -> ApprovalBook:
+        """Return what people said to rollouts."""
+
     def create(
-        self, version: str, bundle: str, waves: Sequence[Sequence[str]], changed: Sequence[str], actor: str, now: float
+        self,
+        version: str,
+        bundle: str,
+        waves: Sequence[Sequence[str]],
+        changed: Sequence[str],
+        actor: str,
+        now: float,
+        *,
+        kind: str = "release",
+        plan: str = "{}",
+        evidence: str = "{}",
+        reason: str = "",
+        proposed: bool = False,
+        strata: Mapping[str, str] | None = None,
+        arm_b: Sequence[str] = (),
     ) -> int:
         """Store a new rollout and return its id; RefusedError while another is under way."""
+
+    def live(self) -> list[Rollout]:
+        """Return the rollouts that are not over, oldest first."""
+
+    def done(self) -> list[Rollout]:
+        """Return the rollouts that are DONE, oldest first."""
+
+    def late(self) -> list[Rollout]:
+        """Return the rollouts that are DONE while a station has still to be heard; it reads every station of them."""
+
+    def note(self, rollout: Rollout, *, hold: str, evidence: str) -> None:
+        """Store why a rollout does not move and what was judged, unless its state has changed since it was read."""
+
+    def replan(self, rollout: Rollout, plan: str, actor: str, act: str, detail: str, now: float) -> None:
+        """Store a decision of a person about a rollout under way."""
 
     def all(self) -> list[Rollout]:
         """Return every rollout, oldest first."""
 
     def get(self, rollout: int) -> Rollout:
         """Return one rollout; NotFound when there is none."""
+
+    def ran(self, bundle: str) -> bool:
+        """Return whether stations ran a bundle, by what earlier rollouts found or achieved."""
 
     def members(self, rollout: int) -> list[RolloutMember]:
         """Return a rollout's stations, by wave and name."""
@@ -89,7 +160,7 @@ class RolloutBook(Protocol):
     def order(
         self, member: RolloutMember, event: MemberEvent, order: StandingOrder, previous_bundle: str, now: float
     ) -> None:
-        """Store an order with the member's step that it carries out."""
+        """Store an order with the member's step that it carries out; the member bears the order's deployment from then on."""
 
     def recall(self, member: RolloutMember, order: StandingOrder, back_to: str, reason: str, now: float) -> None:
         """Store an order that takes a member back to `back_to`, "" for nothing, with that step."""
@@ -109,11 +180,16 @@ class RolloutBook(Protocol):
     def step_member(self, member: RolloutMember, event: MemberEvent, reason: str, now: float) -> None:
         """Move a station of a rollout on."""
 
+    def step_members(self, steps: Sequence[MemberStep], now: float) -> None:
+        """Move many stations on, in one transaction."""
+
     def advance(self, rollout: Rollout, now: float) -> None:
         """Start the next wave."""
 
-    def step(self, rollout: Rollout, event: RolloutEvent, actor: str, reason: str, now: float) -> None:
-        """Move a rollout on."""
+    def step(
+        self, rollout: Rollout, event: RolloutEvent, actor: str, reason: str, now: float, *, hold: str = ""
+    ) -> None:
+        """Move a rollout on; `hold` says why it does not go further by itself."""
 
     def standing(self, station: str) -> StandingOrder | None:
         """Return the newest order of a station, None when it never had one."""

@@ -85,6 +85,10 @@ class BlobCache:
         self._make_room()
         return place
 
+    def drop(self, digest: str) -> None:
+        """Forget a blob; whoever has it open goes on reading."""
+        self._place(digest).unlink(missing_ok=True)
+
     def _place(self, digest: str) -> Path:
         return self.folder / digest[:2] / digest
 

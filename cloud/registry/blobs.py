@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from cloud.registry.durable_file import write_durably
+from cloud.registry.durable_file import remove_durably, write_durably
 from contract.errors import BadBundle, NotFound
 from contract.ids import is_digest
 
@@ -53,6 +53,19 @@ class Blobs:
                 place.unlink()
                 raise BadBundle(f"'{source}' changed while it was being stored", hint="store it again")
         return digest
+
+    def size_of(self, digest: str) -> int:
+        """Return a blob's size in bytes, 0 when it is not here."""
+        place = self._place(digest)
+        return place.stat().st_size if place.is_file() else 0
+
+    def delete(self, digest: str) -> None:
+        """Forget a blob that nothing names any more, durably.
+
+        Raises:
+            StorageFull: it cannot be deleted.
+        """
+        remove_durably(self._place(digest))
 
     def _place(self, digest: str) -> Path:
         if not is_digest(digest):

@@ -16,17 +16,22 @@ _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
 class ReleaseState(str, Enum):
-    """Whether a version may be ordered: RELEASED yes, WITHDRAWN no more, STAGED not yet (it waits for signatures; never listed)."""
+    """Whether a version may be ordered: RELEASED yes, WITHDRAWN no more, STAGED not yet (it waits for signatures; never listed),
+    PRUNED no more, and its archive and full-precision model are deleted, or about to be.
+    """
 
     RELEASED = "released"
     WITHDRAWN = "withdrawn"
     STAGED = "staged"
+    PRUNED = "pruned"
 
 
 class ReleasedVersion(msgspec.Struct, frozen=True):
     """A version in the catalog.
 
-    `digest` and `size_bytes` are the archive's; `full_precision` and `gate_report` are blobs' SHA-256, "" when there is none.
+    `digest` and `size_bytes` are the archive's; the others that name blobs do so by SHA-256, "" when there is none:
+    `full_precision`, `gate_report` (gate.json), `report_page` (the gate's report for people), `manifest` and `model_card` (kept
+    apart before the archive is deleted).
     """
 
     version: str
@@ -40,6 +45,9 @@ class ReleasedVersion(msgspec.Struct, frozen=True):
     release_counter: int = 0
     simulated: bool = False
     state: ReleaseState = ReleaseState.RELEASED
+    report_page: str = ""
+    manifest: str = ""
+    model_card: str = ""
 
 
 def check_version(text: str) -> str:
@@ -92,8 +100,11 @@ class Catalog:
         Raises:
             NotFound: there is no such version.
         """
-        changed = msgspec.structs.replace(self.get(version), state=state)
-        write_durably(self._path(version), (_encode(changed),))
+        return self.replace(msgspec.structs.replace(self.get(version), state=state))
+
+    def replace(self, changed: ReleasedVersion) -> ReleasedVersion:
+        """Keep what is known of a version in the place of what was; return it."""
+        write_durably(self._path(changed.version), (_encode(changed),))
         return changed
 
     def get(self, version: str) -> ReleasedVersion:

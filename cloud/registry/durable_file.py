@@ -37,6 +37,23 @@ def write_durably(path: Path, chunks: Iterable[bytes], *, mode: int = 0o644) -> 
         ) from error
 
 
+def remove_durably(path: Path) -> None:
+    """Delete a file; one that is not there is deleted already.
+
+    Raises:
+        StorageFull: it cannot be deleted.
+    """
+    try:
+        path.unlink()
+        fsync_folder(path.parent)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StorageFull(
+            f"'{path}' cannot be deleted: {error.strerror or error}", hint="check the folder's owner"
+        ) from error
+
+
 def fsync_folder(folder: Path) -> None:
     """Make the names in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -12,7 +12,7 @@ from cloud.registry.bundle import open_bundle, read_file
 from cloud.registry.catalog import ReleasedVersion
 from cloud.registry.release import Registry
 from contract.errors import BadBundle, NotFound
-from contract.manifest import Artefact, Manifest
+from contract.manifest import Artefact, Manifest, decode_manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,10 @@ def bundle_link(registry: Registry, digest: str) -> BundleLink:
         manifest, found = open_bundle(path)
         checks.append(Check.of("bundle", digest, found))
     except NotFound:
-        gaps.append("the bundle's archive is gone")
+        if release is not None and release.manifest:
+            manifest = _kept_manifest(registry, release, checks, gaps)
+        else:
+            gaps.append("the bundle's archive is gone")
     except BadBundle as error:
         checks.append(Check("bundle", False, digest, error.message))
     if manifest is not None and release is not None and manifest.lineage != release.lineage:
@@ -68,6 +71,19 @@ def bundle_link(registry: Registry, digest: str) -> BundleLink:
     if manifest is not None:
         gate = _gate(registry, digest, manifest, release, checks, gaps)
     return BundleLink(digest, release, manifest, gate, tuple(checks), tuple(gaps))
+
+
+def _kept_manifest(
+    registry: Registry, release: ReleasedVersion, checks: list[Check], gaps: list[str]
+) -> Manifest | None:
+    gaps.append("the bundle's archive was deleted as no longer needed; what it said of itself was kept")
+    try:
+        content = registry.blobs.path(release.manifest).read_bytes()
+        checks.append(Check.of("manifest", release.manifest, hashlib.sha256(content).hexdigest()))
+        return decode_manifest(content)
+    except (NotFound, BadBundle) as error:
+        gaps.append(f"its manifest is gone too: {error.message}")
+        return None
 
 
 def _gate(
@@ -80,7 +96,9 @@ def _gate(
 ) -> GateReport | None:
     on_record = manifest.lineage.gate
     try:
-        if manifest.gate_report:
+        if release is not None and release.manifest and release.gate_report:
+            content = registry.blobs.path(release.gate_report).read_bytes()  # the archive may be deleted
+        elif manifest.gate_report:
             content = read_file(registry.blobs.path(digest), manifest.gate_report)
         elif release is not None and release.gate_report:
             content = registry.blobs.path(release.gate_report).read_bytes()

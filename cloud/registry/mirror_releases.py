@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 
 from cloud.gate.scorecard import GateReport
-from cloud.registry.bundle import open_bundle, read_file
 from cloud.registry.catalog import ReleasedVersion, ReleaseState
+from cloud.registry.evidence import read_card_bytes, read_gate_bytes, read_manifest
 from cloud.registry.mlflow_mirror import PROMOTED, MirroredVersion, MlflowMirror
 from cloud.registry.release import Registry
 from contract.errors import PlumblineError, StorageFull
@@ -61,7 +61,7 @@ def states_of(versions: list[ReleasedVersion], promoted: str) -> dict[str, str]:
     floor = next((each.release_counter for each in versions if each.version == promoted), 0)
 
     def state(each: ReleasedVersion) -> str:
-        if each.state is ReleaseState.WITHDRAWN:
+        if each.state in (ReleaseState.WITHDRAWN, ReleaseState.PRUNED):
             return "withdrawn"
         if each.version == promoted:
             return PROMOTED
@@ -71,14 +71,13 @@ def states_of(versions: list[ReleasedVersion], promoted: str) -> dict[str, str]:
 
 
 def _told_of(registry: Registry, released: ReleasedVersion, state: str) -> MirroredVersion:
-    bundle = registry.blobs.path(released.digest)
-    manifest, _ = open_bundle(bundle)
+    manifest = read_manifest(registry, released)
     files = {MANIFEST_NAME: encode_manifest(manifest)}
     figures: dict[str, float] = {}
     if manifest.model_card:
-        files["model_card.md"] = read_file(bundle, manifest.model_card)
+        files["model_card.md"] = read_card_bytes(registry, released)
     if manifest.gate_report:
-        files["gate.json"] = read_file(bundle, manifest.gate_report)
+        files["gate.json"] = read_gate_bytes(registry, released)
         figures = _figures(files["gate.json"])
     return MirroredVersion(released, state, figures, files)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -38,6 +38,12 @@ class ObjectStore(Protocol):
     def get(self, key: str, into: Path) -> None:
         """Write the bytes under a key to a file. Raises: Absent."""
 
+    def size(self, key: str) -> int:
+        """Return how many bytes lie under a key. Raises: Absent."""
+
+    def delete(self, key: str) -> None:
+        """Have nothing under a key any more; it may be so already."""
+
 
 @dataclass(frozen=True, slots=True)
 class FsspecStore:
@@ -69,6 +75,19 @@ class FsspecStore:
                 if "NoSuchBucket" in str(error.__cause__):
                     raise self._no_bucket() from error
                 raise Absent(key) from error
+
+    def size(self, key: str) -> int:
+        """As `ObjectStore.size`."""
+        with self._told():
+            try:
+                return int(self.files.info(f"{self.url}/{key}")["size"])
+            except FileNotFoundError as error:
+                raise Absent(key) from error
+
+    def delete(self, key: str) -> None:
+        """As `ObjectStore.delete`."""
+        with self._told(), suppress(FileNotFoundError):
+            self.files.rm_file(f"{self.url}/{key}")
 
     def close(self) -> None:
         """Close its connections."""

@@ -6,9 +6,11 @@ Where a key that must vouch for it is elsewhere, the release is staged: it waits
 
 from __future__ import annotations
 
+import fcntl
 import math
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 
@@ -49,6 +51,24 @@ class Registry:
         """Return the TUF repository, to be signed with `keys`."""
         return TufRepository(self.tuf_folder, keys, self.pending)
 
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Let no other process or thread release, or delete what was released, meanwhile.
+
+        Raises:
+            StorageFull: the folder cannot be written.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file = (self.folder / ".lock").open("ab")
+        except OSError as error:
+            raise StorageFull(
+                f"'{self.folder}' cannot be written: {error.strerror or error}", hint="check the folder's owner"
+            ) from error
+        with file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
     @property
     def pending(self) -> Pending:
         """What waits for signatures."""
@@ -71,12 +91,14 @@ def release(
     *,
     full_precision: Path | None = None,
     gate_report: Path | None = None,
+    report_page: Path | None = None,
     running: Iterable[str] = (),
 ) -> ReleasedVersion:
     """Release `content` under `content.version`: afterwards a station may be ordered to run it, unless it is STAGED.
 
     Args:
         full_precision: the fp32 model the cloud answers second opinions with; kept as a blob, not shipped.
+        report_page: the gate's report for people, kept as a blob.
         gate_report: kept as a blob. Put it among `content.files` too when it shall travel in the bundle.
         running: bundles that stations run, from which deltas are made besides those from the last releases.
         now: Unix seconds.
@@ -105,6 +127,7 @@ def release(
             version=content.version,
             full_precision=full_precision,
             gate_report=gate_report,
+            report_page=report_page,
             running=running,
         )
 
@@ -118,6 +141,7 @@ def release_archive(
     version: str = "",
     full_precision: Path | None = None,
     gate_report: Path | None = None,
+    report_page: Path | None = None,
     running: Iterable[str] = (),
 ) -> ReleasedVersion:
     """Release a bundle that is built already (an imported one); `version` defaults to its manifest's. Else like `release`.
@@ -126,6 +150,21 @@ def release_archive(
     """
     # A server that runs for months must sign with what a rotation left there since it started.
     keys = load_keys(*keys.folders)
+    with registry.lock():
+        return _release(archive, registry, keys, now, version, full_precision, gate_report, report_page, running)
+
+
+def _release(
+    archive: Path,
+    registry: Registry,
+    keys: Keys,
+    now: float,
+    version: str,
+    full_precision: Path | None,
+    gate_report: Path | None,
+    report_page: Path | None,
+    running: Iterable[str],
+) -> ReleasedVersion:
     manifest, digest = open_bundle(archive)
     stored = registry.blobs.path(registry.blobs.put_file(archive))
     released = ReleasedVersion(
@@ -137,6 +176,7 @@ def release_archive(
         lineage=manifest.lineage,
         full_precision=registry.blobs.put_file(full_precision) if full_precision else "",
         gate_report=registry.blobs.put_file(gate_report) if gate_report else "",
+        report_page=registry.blobs.put_file(report_page) if report_page else "",
         release_counter=manifest.release_counter,
         simulated=manifest.simulated,
     )
@@ -151,7 +191,8 @@ def release_archive(
         registry.pending.add_release(staged)
     memory_mib = math.ceil(manifest.resources.memory_mib)
     told = TargetFacts(manifest.name, released.version, manifest_sha256(stored), manifest.compatibility, memory_mib)
-    recent = [each.digest for each in registry.catalog.all()[:LAST_RELEASES]]
+    there = [each for each in registry.catalog.all() if each.state is not ReleaseState.PRUNED]
+    recent = [each.digest for each in there[:LAST_RELEASES]]
     try:
         with tempfile.TemporaryDirectory(prefix=".deltas-", dir=registry.folder) as scratch:
             made = deltas_for((*recent, *running), digest, registry.blobs.path, Path(scratch))
@@ -165,7 +206,7 @@ def release_archive(
     if not vouched:
         return staged
     list_published(registry, keys)
-    registry.catalog.add(released)
+    _list(registry, released)
     return registry.catalog.get(released.version)
 
 
@@ -190,10 +231,17 @@ def list_published(registry: Registry, keys: Keys) -> tuple[ReleasedVersion, ...
     for each in staged:
         if each.digest in vouched:
             released = msgspec.structs.replace(each, state=ReleaseState.RELEASED)
-            registry.catalog.add(released)
+            _list(registry, released)
             registry.pending.drop_release(each.version)
             listed.append(released)
     return tuple(listed)
+
+
+def _list(registry: Registry, released: ReleasedVersion) -> None:
+    """List a release; one whose files were deleted since is there again."""
+    registry.catalog.add(released)
+    if registry.catalog.get(released.version).state is ReleaseState.PRUNED:
+        registry.catalog.replace(released)
 
 
 def _check_not_staged(registry: Registry, released: ReleasedVersion) -> None:

@@ -62,6 +62,24 @@ class RemoteBlobs:
             raise BadBundle(f"'{source}' changed while it was being stored", hint="store it again")
         return self._put(staged)
 
+    def size_of(self, digest: str) -> int:
+        """As `BlobStore.size_of`."""
+        try:
+            return self.store.size(_key(digest))
+        except Absent:
+            return 0
+        except Away as error:
+            raise self._away(error) from error
+
+    def delete(self, digest: str) -> None:
+        """As `BlobStore.delete`: out there first, so that what is gone here is fetched anew while it is there."""
+        key = _key(digest)
+        try:
+            self.store.delete(key)
+        except Away as error:
+            raise self._away(error) from error
+        self.cache.drop(digest)
+
     def _put(self, staged: Staged) -> str:
         try:
             self.store.put(_key(staged.digest), staged.path)

@@ -14,6 +14,7 @@ from cloud.registry.keys import TUF_ROLES, RoleKeys
 from cloud.registry.signing_request import SigningRequest, same_role
 from cloud.registry.tuf_files import Published, expiry
 from contract.delta import delta_ends
+from contract.ids import bundle_target
 
 
 def first_root(roles: Mapping[str, RoleKeys], now: float) -> Metadata[Root]:
@@ -43,12 +44,14 @@ def next_targets(
     *,
     added: Iterable[TargetFile] = (),
     keep_deltas_to: AbstractSet[str] | None = None,
+    removed: AbstractSet[str] = frozenset(),
     new_root: SigningRequest | None = None,
 ) -> SigningRequest:
     """Return a request for the targets after those in force and those that wait for signatures already.
 
     What waits and has signatures keeps its version to itself: two different things never get signed under one number.
-    `keep_deltas_to`: the bundles to which deltas stay listed; None keeps all.
+    `keep_deltas_to`: the bundles to which deltas stay listed; None keeps all. `removed`: bundles that are listed no more, nor any
+    delta from or to them.
     """
     base = waiting.metadata.signed if waiting else published.targets.signed if published.targets else None
     targets = Targets(version=1) if base is None else copy.deepcopy(base)
@@ -61,8 +64,16 @@ def next_targets(
         for name, end in ends.items():
             if end is not None and end[1] not in keep_deltas_to:
                 del targets.targets[name]
+    for name in [name for name in targets.targets if is_of(name, removed)]:
+        del targets.targets[name]
     targets.expires = expiry("targets", now)
     return beside_root(SigningRequest("targets", Metadata(targets), published.roots), published, new_root)
+
+
+def is_of(target: str, digests: AbstractSet[str]) -> bool:
+    """Return whether a target path is that of one of these bundles, or of a delta from or to one."""
+    ends = delta_ends(target)
+    return not digests.isdisjoint(ends) if ends is not None else target in {bundle_target(each) for each in digests}
 
 
 def beside_root(targets: SigningRequest, published: Published, root: SigningRequest | None) -> SigningRequest:

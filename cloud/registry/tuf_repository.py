@@ -41,7 +41,7 @@ from cloud.registry.signing_request import (
 )
 from cloud.registry.signing_words import how_to_sign, lacking_words
 from cloud.registry.tuf_files import TIMESTAMP_FILE, Published, place_file, read_published, read_roots
-from cloud.registry.tuf_next import beside_root, first_root, next_root, next_targets
+from cloud.registry.tuf_next import beside_root, first_root, is_of, next_root, next_targets
 from cloud.registry.tuf_write import publication, resigned
 from contract.errors import NotFound, RefusedError
 from contract.ids import bundle_target
@@ -106,11 +106,12 @@ class TufRepository:
             place = self._targets / target
             place_file(archive, place, digest)
             published = read_published(self._metadata)
-            if published.targets is not None and target in published.targets.signed.targets:
-                return True
             waiting = self._waiting(published)
             request = waiting.get("targets")
-            if request is None or target not in request.metadata.signed.targets:
+            stays = request is None or target in request.metadata.signed.targets
+            if published.targets is not None and target in published.targets.signed.targets and stays:
+                return True
+            if request is None or not stays:
                 added = [TargetFile(place.stat().st_size, {"sha256": digest}, target, {"custom": dict(custom)})]
                 for name, file in deltas.items():
                     hashed = sha256_of(file)
@@ -120,6 +121,43 @@ class TufRepository:
                 new_root = waiting.get("root")
                 request = next_targets(published, request, now, added=added, keep_deltas_to=keep, new_root=new_root)
             return self._publish_targets(published, waiting, request, now)
+
+    def withdraw(self, digests: AbstractSet[str], now: float) -> bool:
+        """Vouch for these bundles no more, nor for deltas from or to them. Their files stay; see `is_listed`.
+
+        Args:
+            now: Unix seconds.
+        Returns: whether clients find none of them now; else it waits for signatures.
+        Raises:
+            NotFound: the repository or an online key is missing.
+        """
+        with self._lock():
+            published = read_published(self._metadata)
+            waiting = self._waiting(published)
+            request = waiting.get("targets")
+            if not self._lists_any(digests, published.targets, request):
+                return True
+            if request is None or self._lists_any(digests, request.metadata):
+                request = next_targets(published, request, now, removed=digests, new_root=waiting.get("root"))
+            return self._publish_targets(published, waiting, request, now)
+
+    def is_listed(self, digest: str) -> bool:
+        """Return whether clients find a bundle, or will once what waits has its signatures."""
+        published = self._read()
+        return self._lists_any({digest}, published.targets, self._waiting(published).get("targets"))
+
+    def target_file(self, digest: str) -> Path:
+        """Return where the file of a bundle lies that clients fetch."""
+        return self._targets / bundle_target(digest)
+
+    def deltas_of(self, digest: str) -> list[Path]:
+        """Return the files of the deltas from and to a bundle."""
+        return [file for file in (self._targets / "deltas").glob("*") if is_of(f"deltas/{file.name}", {digest})]
+
+    @staticmethod
+    def _lists_any(digests: AbstractSet[str], *found: Metadata[Targets] | SigningRequest | None) -> bool:
+        every = [each.metadata if isinstance(each, SigningRequest) else each for each in found]
+        return any(is_of(name, digests) for each in every if each is not None for name in each.signed.targets)
 
     def publish_order_keys(self, version: int, envelope: bytes, now: float) -> bool:
         """Vouch for `envelope`, signed OrderKeys of `version`, which stations follow only then; what was listed is replaced.

@@ -128,9 +128,8 @@ class RunReleaser:
         content = replace(content, memory_mib=memory_of(folder, content, self.measure))
         content = self._with_card(folder, content)
         gate_report = gate_file if gated else None
-        if gate_report is not None and folder.report.is_file():
-            # The report for people stays here, by the hash that the card names: no station reads it, each would fetch it.
-            self.registry.blobs.put_file(folder.report)
+        # The report for people stays here, by the hash that the card names: no station reads it, each would fetch it.
+        report_page = folder.report if gate_report is not None and folder.report.is_file() else None
         released = release(
             content,
             self.registry,
@@ -138,6 +137,7 @@ class RunReleaser:
             self.now(),
             full_precision=folder.fp32,
             gate_report=gate_report,
+            report_page=report_page,
             running=running,
         )
         self._keep(run, version)

@@ -8,9 +8,11 @@ from contract.errors import IllegalTransition
 
 
 class RolloutState(str, Enum):
-    """A rollout as a whole."""
+    """A rollout as a whole. PROPOSED: people must approve it first. PAUSED: a person holds it; it hears and may still abort."""
 
+    PROPOSED = "PROPOSED"
     RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
     ABORTING = "ABORTING"
     DONE = "DONE"
     ABORTED = "ABORTED"
@@ -19,28 +21,43 @@ class RolloutState(str, Enum):
 class RolloutEvent(str, Enum):
     """What happens to a rollout."""
 
+    APPROVE = "approved"
+    PAUSE = "pause"
+    RESUME = "resume"
     ALL_WAVES_COMMITTED = "all waves committed"
     ABORT = "abort"
     ALL_BACK = "every station is back on a good bundle"
 
 
 ROLLOUT_TABLE: dict[RolloutState, dict[RolloutEvent, RolloutState]] = {
+    RolloutState.PROPOSED: {RolloutEvent.APPROVE: RolloutState.RUNNING, RolloutEvent.ABORT: RolloutState.ABORTING},
     RolloutState.RUNNING: {
+        RolloutEvent.PAUSE: RolloutState.PAUSED,
         RolloutEvent.ALL_WAVES_COMMITTED: RolloutState.DONE,
         RolloutEvent.ABORT: RolloutState.ABORTING,
     },
+    RolloutState.PAUSED: {RolloutEvent.RESUME: RolloutState.RUNNING, RolloutEvent.ABORT: RolloutState.ABORTING},
     RolloutState.ABORTING: {RolloutEvent.ALL_BACK: RolloutState.ABORTED},
     RolloutState.DONE: {},
     RolloutState.ABORTED: {},
 }
 
+FORWARD = (RolloutState.PROPOSED, RolloutState.RUNNING, RolloutState.PAUSED)
+"""A rollout that goes forward, or is to."""
+LIVE = (*FORWARD, RolloutState.ABORTING)
+"""A rollout that is not over: there is one at most."""
+
 
 class MemberState(str, Enum):
-    """One station within a rollout. SKIPPED: already on the bundle, or never ordered because the rollout stopped, or
-    stopped by a person while it went on.
+    """One station within a rollout.
+
+    SHADOWING: ordered to decide unseen only; SHADOWED: did so, and waits for its real order. SKIPPED: already on the bundle, or
+    never ordered because the rollout stopped, or stopped by a person while it went on.
     """
 
     PLANNED = "PLANNED"
+    SHADOWING = "SHADOWING"
+    SHADOWED = "SHADOWED"
     ORDERED = "ORDERED"
     COMMITTED = "COMMITTED"
     FAILED = "FAILED"
@@ -52,6 +69,8 @@ class MemberState(str, Enum):
 class MemberEvent(str, Enum):
     """What happens to a station within a rollout."""
 
+    SHADOW = "order unseen"
+    SHOWN = "shown unseen"
     ORDER = "order"
     COMMIT = "commit"
     FAIL = "fail"
@@ -61,7 +80,24 @@ class MemberEvent(str, Enum):
 
 
 MEMBER_TABLE: dict[MemberState, dict[MemberEvent, MemberState]] = {
-    MemberState.PLANNED: {MemberEvent.ORDER: MemberState.ORDERED, MemberEvent.SKIP: MemberState.SKIPPED},
+    MemberState.PLANNED: {
+        MemberEvent.SHADOW: MemberState.SHADOWING,
+        MemberEvent.ORDER: MemberState.ORDERED,
+        MemberEvent.SKIP: MemberState.SKIPPED,
+    },
+    # One that was away for the whole shadow wave gets its real order in the place of the other.
+    MemberState.SHADOWING: {
+        MemberEvent.SHOWN: MemberState.SHADOWED,
+        MemberEvent.ORDER: MemberState.ORDERED,
+        MemberEvent.FAIL: MemberState.FAILED,
+        MemberEvent.RECALL: MemberState.RECALLED,
+        MemberEvent.SKIP: MemberState.SKIPPED,
+    },
+    MemberState.SHADOWED: {
+        MemberEvent.ORDER: MemberState.ORDERED,
+        MemberEvent.RECALL: MemberState.RECALLED,
+        MemberEvent.SKIP: MemberState.SKIPPED,
+    },
     MemberState.ORDERED: {
         MemberEvent.COMMIT: MemberState.COMMITTED,
         MemberEvent.FAIL: MemberState.FAILED,

@@ -72,3 +72,13 @@ def recalls(deployment: str) -> int:
     """Return how many ways back were ordered by then."""
     found = _RECALL.search(deployment)
     return 0 if found is None else int(found[1] or 1)
+
+
+def shadow_name(deployment: str) -> str:
+    """Return the name of the order to decide unseen only of a station whose real order is called `deployment`."""
+    return f"s{deployment[1:]}"
+
+
+def real_name(deployment: str) -> str:
+    """Return the name of a station's real order, whichever of the two `deployment` is."""
+    return f"r{deployment[1:]}"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.health.board import board
 from contract.codec import encode_control
 from contract.messages import Command, CommandResult, DesiredState
 from contract.topics import Channel, topic
@@ -44,6 +45,9 @@ def test_sigterm_ships_the_open_window_and_says_goodbye(station: Station, collec
     assert [state.online for state in collector.states] == [True, False]
     assert all(summary.accounting.closes() for summary in collector.summaries.values())
     assert "SIMULATED" in station.said()
+    assert {state.board for state in collector.states} == {board()}
+    health = [summary.health for summary in collector.summaries.values()]
+    assert all(note is not None and 20.0 < note.memory_mib < 2000.0 and note.disk_free_mib > 0 for note in health)
 
 
 def test_kill_9_then_restart_accounts_for_every_recorded_frame_once(station: Station, collector: Collector) -> None:

@@ -167,7 +167,9 @@ class FakeSwitch:
             self._clock.sleep(within_s)
             return None
         trial = self.offered[-1]
-        return TrialOutcome(trial.deployment, trial.bundle.digest, not self.verdict, self.verdict, 10, 9)
+        shadowed = trial.probation.shadow_only and not self.verdict
+        kept = not self.verdict and not shadowed
+        return TrialOutcome(trial.deployment, trial.bundle.digest, kept, self.verdict, 10, 9, shadowed)
 
 
 class FakeReport:

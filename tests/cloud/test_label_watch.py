@@ -287,12 +287,12 @@ def test_the_api_serves_it_with_validity_flags(line: Line) -> None:
     line.loop.tick()
     t = line.tables
     control = RolloutLoop(
-        rollouts=t.rollouts, stations=t.stations, releases=line.releases, signer=PlainSigner(), link=line.link,
+        rollouts=t.rollouts, stations=t.stations, signer=PlainSigner(), link=line.link,
         settings=RolloutSettings(), now=line.clock.now,
     )  # fmt: skip
     routes = fleet_routes(
         guards=GUARDS, stations=t.stations, summaries=t.summaries, samples=t.samples, alarms=t.alarms,
-        rollouts=t.rollouts, releases=line.releases, audit=t.audit, control=control, drift=line.loop,
+        control=control, drift=line.loop,
         broker_connected=lambda: True, now=line.clock.now,
     )  # fmt: skip
     served = serve(make_app([routes]))

@@ -82,10 +82,12 @@ def test_the_next_step_and_why(members: list[Member], wave: int, kind: StepKind,
     assert (step.kind, step.why) == (kind, why)
 
 
-def test_failures_up_to_the_policys_number_are_borne() -> None:
-    members = [_member("a", 0, FAILED), _member("b", 0, DONE), _member("c", 1, PLANNED)]
-    assert next_step(members, 0, RolloutPolicy(max_failures=1)).kind is StepKind.ADVANCE
-    assert next_step([*members, _member("d", 0, FAILED)], 0, RolloutPolicy(max_failures=1)).kind is StepKind.ROLL_BACK
+def test_failures_up_to_the_policys_share_are_borne_and_in_a_small_fleet_that_is_none() -> None:
+    well = [_member(f"a{n}", 0, DONE) for n in range(49)]
+    one_more = [_member("x", 0, FAILED), _member("later", 1, PLANNED)]
+    assert next_step([*well, *one_more], 0, POLICY).kind is StepKind.ADVANCE, "1 of 50 is the 2 % that may fail"
+    assert next_step([*well[1:], *one_more], 0, POLICY).kind is StepKind.ROLL_BACK, "1 of 49 is more"
+    assert next_step([*well, *one_more, _member("y", 0, FAILED)], 0, POLICY).kind is StepKind.ROLL_BACK
 
 
 @pytest.mark.parametrize(

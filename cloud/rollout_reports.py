@@ -1,0 +1,70 @@
+"""What stations report of their orders, put into the words of a rollout."""
+
+from __future__ import annotations
+
+from cloud.ports.rollouts import MemberStep, RolloutMember
+from cloud.ports.stations import StationStatus
+from cloud.rollout.judge import Member
+from cloud.rollout.rollout_states import MemberEvent, MemberState
+from contract.messages import SHADOWED
+from contract.update_states import UpdateState
+
+
+def turned_down(said: StationStatus, bundle: str) -> bool:
+    """Return whether a station says that it rolled `bundle` back; an older one does not say which bundle it was."""
+    return said.update_state == UpdateState.ROLLED_BACK.value and said.candidate in ("", bundle)
+
+
+def heard(member: RolloutMember, said: StationStatus, bundle: str, *, running: bool) -> MemberStep | None:
+    """Return the step that a station's report comes to, None for none.
+
+    Whoever left the bundle after its commit is a failure while others are still to get it (`running`); an abort fetches it anyway.
+    """
+    if said.deployment != member.deployment:
+        return None
+    committed = said.update_state == UpdateState.COMMITTED.value and said.bundle == bundle
+    if member.state is MemberState.SHADOWING:
+        if said.outcome == SHADOWED:
+            return MemberStep(member, MemberEvent.SHOWN, said.reason)
+        if turned_down(said, bundle):
+            return MemberStep(member, MemberEvent.FAIL, said.reason)
+        if committed:
+            why = "it was to decide unseen only, and put the bundle in charge"
+            return MemberStep(member, MemberEvent.FAIL, why)
+        return None
+    left = member.state is MemberState.COMMITTED and running
+    if member.state is not MemberState.ORDERED and not left:
+        return None
+    if turned_down(said, bundle):
+        reason = f"it left the bundle after its commit: {said.reason}" if left else said.reason
+        return MemberStep(member, MemberEvent.FAIL, reason)
+    return MemberStep(member, MemberEvent.COMMIT, said.reason) if committed and not left else None
+
+
+def as_seen(member: RolloutMember, said: StationStatus | None, now: float, linked_at: float, *, shadow: bool) -> Member:
+    """Return a station as the judge sees it at `now`; `linked_at`: since when the cloud can hear stations."""
+    ordered_s = None if member.ordered_at is None else now - member.ordered_at
+    ended_s = float("inf") if member.ended_at is None else now - member.ended_at
+    if said is None:
+        return Member(
+            member.station,
+            member.wave,
+            member.state,
+            ordered_s,
+            online=False,
+            reason=member.reason,
+            ended_s=ended_s,
+            shadow=shadow,
+        )
+    return Member(
+        member.station,
+        member.wave,
+        member.state,
+        ordered_s,
+        said.online,
+        link_s=now - said.state_at,
+        said_s=now - max(linked_at, said.reported_at if said.deployment == member.deployment else 0.0),
+        reason=member.reason,
+        ended_s=ended_s,
+        shadow=shadow,
+    )
