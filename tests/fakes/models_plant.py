@@ -99,9 +99,9 @@ def models_plant(folder: Path) -> ModelsPlant:
         if name == "v2":
             kept = RunFolder(run)
             words = msgspec.structs.replace(kept.gate_report(), checks=report(("good", HOSTILE)).checks)
-            kept.save_gate_report(msgspec.structs.replace(words, judged=kept.gate_report().judged))
+            kept.save_gate_report(msgspec.structs.replace(words, passed=False, judged=kept.gate_report().judged))
         made = RunReleaser(registry, releaser.keys, home / "runs", lambda n=number: T0 + 50 + n, lambda _content: 1.0)
-        digests[name] = made.release(run, name).digest
+        digests[name] = made.release(run, name, "to see what stations say" if name == "v2" else "").digest
     tables.add_online("s1", "s2")
     for name, at in (("v0", T0 + 60), ("v1", T0 + 80)):
         rollout = tables.rollouts.create(name, digests[name], [["s1", "s2"]], (), "anna", at)
