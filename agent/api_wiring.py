@@ -77,6 +77,10 @@ class StationFacts:
             return f"the disk cannot be looked at: {error.strerror or error}"
         return "" if free >= _LEAST_FREE_BYTES else f"the disk has {free >> 20} MiB left"
 
+    def uplink_trouble(self) -> str:
+        """Return what shuts the station out of the broker, "" for nothing."""
+        return self._figures().uplink or ""
+
     def metrics(self) -> str:
         """Return the station's counters in Prometheus' text format."""
         home = self._settings.home_folder

@@ -24,6 +24,7 @@ from agent.ports.frames import Captured, FrameQueue
 from agent.ports.log import Log
 from agent.ports.recorder import Recorder
 from agent.ports.source import Frame
+from agent.ports.tracing import BeginSpan
 from agent.recording import Recording, elapsed_ms
 from agent.serving import Serving
 from agent.windows import WindowRules, Windows
@@ -76,7 +77,9 @@ class FrameLoop:
         rules: LineRules,
         *,
         beside: BesideModels | None = None,
+        begin_span: BeginSpan = lambda _frame, _camera: None,
     ) -> None:
+        self._begin_span = begin_span
         self._queue = frames
         self._cameras = {camera.name: camera for camera in cameras}
         self._serving = serving
@@ -263,6 +266,8 @@ class FrameLoop:
             judged.window.observe(judged.stats, judged.prediction, latency_ms * 1e3)
             if judged.local.why not in NOT_THE_PART:
                 camera.enrolled.add(judged.stats)
+        if (span := self._begin_span(judged.frame, camera.name)) is not None:
+            judged.span, judged.frame = span, replace(judged.frame, trace=span.traceparent)
         if latency_ms > self._rules.deadline_ms:
             # The line did not wait for us: whatever we would have said, the part went by undecided.
             judged.decision = judged.local = review(Cause.LATE)

@@ -13,6 +13,7 @@ from agent.decide.thresholds import Decision, decide, review
 from agent.loading import Evidence, Model
 from agent.open_window import OpenWindow
 from agent.ports.source import Frame
+from agent.ports.tracing import FrameSpan
 from contract.decode import Prediction
 from contract.errors import BadImage, BadModel
 from contract.sketches.frame_stats import FrameStats, frame_stats
@@ -47,6 +48,7 @@ class Judged:
     model_failed: bool = False
     asked: bool = False
     answered: bool = False
+    span: FrameSpan | None = None
 
 
 def judge(

@@ -44,6 +44,8 @@ class OpenWindow:
         self.started_s = clock.monotonic()
         self.parked = 0
         """Frames of it that wait for the cloud's opinion: it cannot close before they have their verdict."""
+        self.trace = ""
+        """What carries on the trace of its newest frame that is traced."""
         self.told: Summary | None = None
         """Its summary, once made: sketches close once."""
         self._clock = clock
@@ -124,6 +126,7 @@ class OpenWindow:
             shadow=shadow,
             simulated=simulated,
             note=self._note,
+            trace=self.trace,
         )
 
     def _make_sketch(self, model: Model | None, reference: Reference | None) -> RollingSketch | None:

@@ -49,6 +49,9 @@ class Recording:
             recorded = self._recorder.record(result, self._sample(judged))
         finally:
             window.count(decision, recorded=recorded, asked=judged.asked, answered=judged.answered)
+            if judged.span is not None:
+                judged.span.end(result)
+                window.trace = frame.trace
 
     def write_unanswered(self, window: OpenWindow, cause: Cause, frame: Frame | None) -> None:
         """Record REVIEW for a frame that has no pixels (None), or that no model answered."""

@@ -193,6 +193,10 @@ def _check(settings: Settings, path: Path, remote: str = "") -> None:
         problems.append(f"policy.deferred_per_hour must be 2 or more, not {policy.deferred_per_hour}")
     if policy.deferred_mib_per_day < 1:
         problems.append(f"policy.deferred_mib_per_day must be 1 or more, not {policy.deferred_mib_per_day}")
+    if settings.log.format not in ("text", "json"):
+        problems.append(f'log.format must be "text" or "json", not \'{settings.log.format[:40]}\'')
+    if not 0 <= settings.trace.share <= 1:
+        problems.append(f"trace.share must be a share, 0 to 1, not {settings.trace.share:g}")
     problems += _api_problems(settings.api) + _tls_problems(settings)
     if problems:
         # Each begins with its key. One that agent.toml did not have alone is the order's, whether or not the order names it.

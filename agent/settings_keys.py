@@ -124,6 +124,13 @@ samples = 2000
 samples_mib = 256             # of it, at most half
 results_rows = 1000000
 commit_s = 1.0                # what a crash may lose, told as undecided; shorter wears flash out sooner
+
+[log]
+format = "text"               # or "json": one object a line
+
+[trace]
+endpoint = ""                 # of an OpenTelemetry collector, e.g. "http://10.0.0.5:4318/v1/traces"; "": nothing is traced
+share = 0.001                 # of frames, drawn at random
 """
 
 
@@ -298,6 +305,19 @@ class LimitSettings(Section, frozen=True):
     commit_s: float = 1.0
 
 
+class LogSettings(Section, frozen=True):
+    """[log]: of the journal on stderr."""
+
+    format: str = "text"
+
+
+class TraceSettings(Section, frozen=True):
+    """[trace]: of single frames, for finding out where time goes. Needs the extra [otel]."""
+
+    endpoint: str = ""
+    share: float = 0.001
+
+
 class File(Section, frozen=True):
     station: str
     home: str
@@ -316,6 +336,8 @@ class File(Section, frozen=True):
     bundle: BundleSettings = BundleSettings()
     api: ApiSettings = ApiSettings()
     limits: LimitSettings = LimitSettings()
+    log: LogSettings = LogSettings()
+    trace: TraceSettings = TraceSettings()
 
 
 class Settings(File, frozen=True):

@@ -188,6 +188,11 @@ class UplinkLoop:
             self._away_since_s = now_s
         return pause_s
 
+    @property
+    def trouble(self) -> str:
+        """What shuts this station out of the broker, "" for nothing."""
+        return self._remembered or ""
+
     def _settle(self) -> None:
         """Forget what shut this station out once a connection has held: two devices take turns for as long as they wait."""
         taken = self._remembered == Trouble.TAKEN_OVER.value

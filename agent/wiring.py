@@ -43,6 +43,7 @@ from agent.ports.policy import ImagesLeave
 from agent.ports.samples import SampleSender
 from agent.ports.slots import InstalledBundle
 from agent.ports.source import FrameSource
+from agent.ports.tracing import BeginSpan
 from agent.remote_settings import RemoteSettings
 from agent.settings import NO_SERVICE, ServiceEnvironment, Settings
 from agent.settings_keys import SourceSettings
@@ -88,6 +89,7 @@ class Station:
         self._log = log
         self._rng = np.random.default_rng()
         self._roll_rng = np.random.default_rng()
+        self._trace_rng = np.random.default_rng()
         self._reread = reread
         self.reload_asked = threading.Event()
         """Set by a signal handler: [[models]] are read again."""
@@ -116,7 +118,8 @@ class Station:
                 roll=lambda: float(self._roll_rng.random()),
                 simulated=self.simulated,
             )
-            self.frame_loop = self._make_frame_loop(cloud)
+            begin_span = self._make_spans(stack)
+            self.frame_loop = self._make_frame_loop(cloud, begin_span)
             side = ConfigSide(remote, settings, clock, inbox, report) if remote else None
             arriving, trust = side.inbox if side else inbox, cloud.trust()
             self.uplink_loop = cloud.uplink(arriving, report, self._make_chores)
@@ -258,7 +261,23 @@ class Station:
             simulated=capture.simulated,
         )
 
-    def _make_frame_loop(self, cloud: CloudSide) -> FrameLoop:
+    def _make_spans(self, stack: ExitStack) -> BeginSpan:
+        settings = self._settings
+        if not settings.trace.endpoint:
+            return lambda _frame, _camera: None
+        from agent.telemetry import Telemetry  # OpenTelemetry is an extra
+
+        made = Telemetry(
+            settings.station,
+            AGENT_VERSION,
+            endpoint=settings.trace.endpoint,
+            share=settings.trace.share,
+            roll=lambda: float(self._trace_rng.random()),
+        )
+        stack.callback(made.close)
+        return made.begin
+
+    def _make_frame_loop(self, cloud: CloudSide, begin_span: BeginSpan) -> FrameLoop:
         settings, policy = self._settings, self._settings.policy
         deadline_ms = settings.line.deadline_ms
         asking = Asking(
@@ -292,6 +311,7 @@ class Station:
             self._log,
             LineRules(lambda: self._store.boot, deadline_ms, windows),
             beside=self._models.beside,
+            begin_span=begin_span,
         )
 
     def _make_chores(self, store: Store, sender: SampleSender | None) -> Chores:
@@ -335,6 +355,7 @@ class Station:
                 {name: loop.faults for name, loop in loops.items() if loop is not None},
                 self._supervisor.restarts,
                 self._models.beside.states(),
+                self.uplink_loop.trouble if self.uplink_loop is not None else None,
             )
 
         view = StationFacts(

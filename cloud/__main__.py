@@ -16,6 +16,7 @@ _COMMANDS = (
     "serve",
     "ingest",
     "dead",
+    "alerts",
     "dataset",
     "train",
     "quantize",
@@ -34,7 +35,10 @@ _COMMANDS = (
     "review",
     "why",
     "provision",
+    "audit",
     "token",
+    "promises",
+    "costs",
 )
 
 

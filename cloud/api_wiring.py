@@ -3,26 +3,46 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from fastapi import FastAPI
 
 from cloud.api.app import make_app
+from cloud.api.audit import audit_routes
 from cloud.api.configuration import configuration_routes
 from cloud.api.datasets import dataset_routes
 from cloud.api.devices import device_routes
+from cloud.api.drift import drift_routes
 from cloud.api.enrol import enrol_routes, renew_routes
 from cloud.api.fleet import fleet_routes
+from cloud.api.idempotency import FirstAnswers
+from cloud.api.metrics import Metrics, metrics_routes
+from cloud.api.promises import promise_routes
 from cloud.api.review import review_routes
+from cloud.api.rollout_acts import RolloutActs
+from cloud.api.rollouts import rollout_routes
 from cloud.api.versions import version_routes
 from cloud.broker.sharded import RunningLink
 from cloud.config_orders import ConfigOrders
-from cloud.dashboard.fleet_view import fleet_view
+from cloud.dashboard.audit_page import install_audit_page
+from cloud.dashboard.cost_lines import cost_lines
+from cloud.dashboard.disputes_page import install_disputes
+from cloud.dashboard.drift_page import install_drift
+from cloud.dashboard.drift_view import DriftBooks
 from cloud.dashboard.model_page import install_model_page
 from cloud.dashboard.models_page import install_models_page
 from cloud.dashboard.pages import install_dashboard
+from cloud.dashboard.review_page import ReviewParts, install_review
+from cloud.dashboard.review_view import ReviewDesk
+from cloud.dashboard.rollout_page import install_rollout_page
+from cloud.dashboard.rollouts_page import RolloutDesk, install_rollouts_page
+from cloud.dashboard.shared_read import SharedRead
+from cloud.fallback.service import FallbackService
 from cloud.improve_loop import ImproveLoop
+from cloud.pages_wiring import fleet_pages, make_banners, make_fleet_source
 from cloud.people_wiring import Entrance
+from cloud.ports.needs import Need
+from cloud.promise_wiring import Accounts
 from cloud.provision.desk import Desk
 from cloud.registry.full_precision import FullPrecisionModels
 from cloud.registry.known_labels import KnownLabels
@@ -30,7 +50,9 @@ from cloud.registry.release import Registry
 from cloud.registry.resign import ResignJob
 from cloud.rollout_loop import RolloutLoop
 from cloud.settings import CloudSettings
+from cloud.store.drift_traces import DriftTraces
 from cloud.store.review_claims import ReviewClaims
+from cloud.store.rollout_reading import RolloutReading
 from cloud.store_wiring import Stores
 from cloud.version_wiring import VersionParts
 from contract.errors import AddressInUse
@@ -64,11 +86,25 @@ def make_apps(
     configuration: ConfigOrders,
     desk: Desk | None,
     entrance: Entrance,
+    metrics: Metrics,
+    opinions: FallbackService,
+    accounts: Accounts,
     versions: VersionParts,
+    needs: Callable[[], Sequence[Need]],
     now: Callable[[], float],
 ) -> tuple[FastAPI, FastAPI]:
     """Return the application for people (and, without a door of their own, stations), and that of the stations' door."""
     api, guards = settings.api, entrance.guards
+    reading = RolloutReading(stores.database)
+    rollouts = RolloutDesk(
+        reading=reading,
+        approvals=stores.rollouts.approvals,
+        acts=RolloutActs(rollout, reading.one, now),
+        versions=lambda: [each.version for each in registry.catalog.all()],
+        now=now,
+    )
+    choice, claims, traces = KnownLabels(registry).choice, ReviewClaims(stores.database), DriftTraces(stores.database)
+    full_precision = FullPrecisionModels(registry)
 
     devices = [
         device_routes(
@@ -76,7 +112,8 @@ def make_apps(
             is_token=stores.stations.is_token,
             samples=stores.samples,
             images=registry.blobs,
-            full_precision=FullPrecisionModels(registry),
+            opinions=opinions,
+            on_image=accounts.meter.image,
             desired_of=rollout.desired_of,
             take_report=lambda report, at: stores.stations.commit((), [report], at),
             now=now,
@@ -91,9 +128,9 @@ def make_apps(
         review_routes(
             guards=guards,
             samples=stores.samples,
-            claims=ReviewClaims(stores.database),
+            claims=claims,
             images=registry.blobs,
-            choice=KnownLabels(registry).choice,
+            choice=choice,
             now=now,
         ),
         fleet_routes(
@@ -101,37 +138,73 @@ def make_apps(
             stations=stores.stations,
             summaries=stores.summaries,
             samples=stores.samples,
-            alarms=stores.alarms,
-            rollouts=stores.rollouts,
-            audit=stores.audit,
             control=rollout,
             drift=improve,
             broker_connected=link.connected,
             now=now,
             repository=resign.status,
         ),
-        configuration_routes(guards=guards, control=configuration),
         version_routes(guards, versions.book, versions.desk),
         dataset_routes(guards, versions.datasets),
+        promise_routes(
+            guards=guards,
+            promises=accounts.promises,
+            costs=accounts.costs,
+            retrains=stores.alarms.retrains,
+            now=now,
+        ),
+        rollout_routes(
+            guards=guards,
+            reading=rollouts.reading,
+            approvals=rollouts.approvals,
+            acts=rollouts.acts,
+            first_answers=FirstAnswers(),
+        ),
+        audit_routes(guards=guards, audit=stores.audit),
+        drift_routes(
+            guards=guards,
+            stations=stores.stations,
+            alarms=stores.alarms,
+            traces=traces,
+            drift=improve,
+        ),
+        configuration_routes(guards=guards, control=configuration),
+        metrics_routes(guards, metrics),
     ]
-    app = make_app(routers, entrance.rules)
+    app = make_app(routers, entrance.rules, metrics.answered)
+    install_rollouts_page(entrance.shell, rollouts)
+    install_rollout_page(entrance.shell, rollouts)
     install_models_page(entrance.shell, versions.book, versions.desk)
     install_model_page(entrance.shell, versions.book, versions.desk, versions.datasets)
-    install_dashboard(
+    install_audit_page(entrance.shell, stores.audit, now)
+    entrance.shell.say_at_top(make_banners(stores, link, resign.status, now))
+    source = make_fleet_source(stores, registry, improve, needs, now)
+    install_review(
         app,
         entrance.shell,
-        lambda: fleet_view(
-            stations=stores.stations,
-            summaries=stores.summaries,
+        ReviewParts(
+            desk=lambda person: ReviewDesk(
+                labeller=person, samples=stores.samples, claims=claims, images=registry.blobs, choice=choice, now=now
+            ),
             samples=stores.samples,
-            alarms=stores.alarms,
-            rollouts=stores.rollouts,
-            releases=registry.catalog,
-            audit=stores.audit,
-            drift_of=improve.drift_of,
-            broker_connected=link.connected(),
-            now=now(),
-            repository=resign.status(),
+            images=registry.blobs,
+            choice=choice,
+            models=full_precision,
         ),
     )
-    return app, make_app(devices)
+    install_disputes(entrance.shell, stores.samples, choice, now)
+    install_drift(entrance.shell, DriftBooks(improve, stores.alarms, stores.samples, traces, now))
+    install_dashboard(
+        app,
+        fleet_pages(
+            entrance.shell,
+            source=source,
+            stores=stores,
+            registry=registry,
+            improve=improve,
+            rollout=rollout,
+            budgets=accounts.promises.budgets,
+            costs=SharedRead(lambda: cost_lines(accounts.costs, stores.alarms.retrains(), now()), 30.0, now),
+        ),
+    )
+    return app, make_app(devices, answered=metrics.answered)

@@ -75,7 +75,8 @@ class Facts:
     `listening_since`: since when the broker is reached without a break; None while it is not, which it is not since `deaf_since`.
     `retired`: stations whose access was taken away: nobody waits for them. `alarms` are those that are open, `retrains` those that
     failed and that nothing took the place of since. `broken_entry`: the first entry of the audit log that does not follow from the
-    one before. `undelivered`: notices that a channel did not take for an hour, by channel. `faults`: what broke in a loop within
+    one before. `known_silent`: stations that people were told are silent: they stay so until they are heard, whoever restarts
+    meanwhile. `undelivered`: notices that a channel did not take for an hour, by channel. `faults`: what broke in a loop within
     the last hour, by loop.
     """
 
@@ -98,5 +99,6 @@ class Facts:
     certificates: Sequence[CertificateFact] = ()
     disks: Sequence[DiskFact] = ()
     broken_entry: int | None = None
+    known_silent: frozenset[str] = frozenset()
     undelivered: dict[str, int] = field(default_factory=dict)
     faults: dict[str, int] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from cloud.facts import CertificateFact, DiskFact, Facts, RolloutFact, SigningFact, StationTrouble
-from cloud.needs import needs
+from cloud.needs import Found, find_needs
 from cloud.needs_of_stations import CLOCK_S
 from cloud.ports.alarms import Alarm, Retrain
 from cloud.ports.link import Link
@@ -19,6 +19,7 @@ from cloud.ports.promises import Promises
 from cloud.ports.rollouts import Rollout
 from cloud.ports.stations import StationStatus
 from cloud.registry.resign_status import Lateness, ResignStatus
+from cloud.rollout.plan import read_plan
 from cloud.rollout.rollout_states import MemberState, RolloutState
 from cloud.store.alarms import Alarms
 from cloud.store.fact_rows import FactRows
@@ -37,6 +38,8 @@ _COUNTS_S, _CERTIFICATES_S, _AUDIT_S = 15.0, 600.0, 3600.0
 # Summaries that wait at a station that has caught up.
 _CAUGHT_UP = 3
 
+_UNANSWERED = (MemberState.SHADOWING, MemberState.ORDERED)
+
 T = TypeVar("T")
 
 
@@ -44,7 +47,8 @@ T = TypeVar("T")
 class FactSources:
     """Where the facts come from.
 
-    `disks`: folders of the server by what they hold ("the cloud's home"). `undelivered` and `faults`: as in `Facts`.
+    `disks`: folders of the server by what they hold ("the cloud's home"). The last three: as in
+    `Facts`.
     """
 
     stations: Stations
@@ -55,10 +59,10 @@ class FactSources:
     rows: FactRows
     link: Link
     silent_after_s: float = 1800.0
-    approvals: int = 0
     repository: Callable[[], ResignStatus] | None = None
     promises: Promises | None = None
     disks: Mapping[str, Path] = field(default_factory=dict)
+    known_silent: Callable[[], frozenset[str]] = frozenset
     undelivered: Callable[[], dict[str, int]] = dict
     faults: Callable[[], dict[str, int]] = dict
 
@@ -103,6 +107,7 @@ class FleetFacts:
             certificates=self._every(_CERTIFICATES_S, "certificates", now, lambda: self._certificates(now)),
             disks=[disk for what, path in s.disks.items() if (disk := _disk(what, path)) is not None],
             broken_entry=self._every(_AUDIT_S, "audit", now, s.rows.first_broken),
+            known_silent=s.known_silent(),
             undelivered=s.undelivered(),
             faults=s.faults(),
         )
@@ -153,8 +158,9 @@ class FleetFacts:
         found = []
         for r in recent:
             members = counts.get(r.id, {})
-            asked = max(s.approvals - approved.get(r.id, 0), 0) if r.ended_at is None else 0
-            unanswered = members.get((r.wave, MemberState.ORDERED.value), 0)
+            proposed = r.state is RolloutState.PROPOSED
+            asked = max(read_plan(r.plan).approvals - approved.get(r.id, 0), 1) if proposed else 0
+            unanswered = sum(members.get((r.wave, state.value), 0) for state in _UNANSWERED)
             failed = sum(n for (_, state), n in members.items() if state == MemberState.FAILED.value)
             found.append(RolloutFact(r, r.id not in by_people, unanswered, failed, asked))
         return found
@@ -166,7 +172,7 @@ class NeedsNow:
     def __init__(self, facts: FleetFacts, now: Callable[[], float], every_s: float = 3.0) -> None:
         self._facts, self._now, self._every_s = facts, now, every_s
         self._lock = threading.Lock()
-        self._found: list[Need] = []
+        self._found = Found()
         self._read_at = float("-inf")
 
     def current(self) -> list[Need]:
@@ -175,12 +181,20 @@ class NeedsNow:
         Raises:
             TransientError: the database cannot be read now.
         """
+        return list(self.found().needs)
+
+    def found(self) -> Found:
+        """Return that, and what is hidden by it.
+
+        Raises:
+            TransientError: the database cannot be read now.
+        """
         with self._lock:
             now = self._now()
             if not 0.0 <= now - self._read_at < self._every_s:
-                self._found = needs(self._facts.read())
+                self._found = find_needs(self._facts.read())
                 self._read_at = now
-            return list(self._found)
+            return self._found
 
 
 def _ahead_s(status: StationStatus, window_ended_at: float) -> float:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
+from cloud.drift.baseline import InputBaseline
 from cloud.drift.causes import FAULTS, Cause
 from cloud.drift.fleet import FLEET, FleetDrift
 from cloud.drift.fleet_status import DriftEvent, EventKind, StationDrift, StationPhase
@@ -145,6 +146,22 @@ class ImproveLoop:
         found = [self.drift_status(series) for series in mine or [station]]
         return sorted(found, key=lambda shown: shown["phase"] != StationPhase.ALARMED.value)
 
+    def statuses_of(self, stations: Collection[str]) -> dict[str, list[StationDrift]]:
+        """Return the drift of each camera of some stations that sent windows, alarmed ones first: one look for a page of them."""
+        wanted, found = frozenset(stations), dict[str, list[StationDrift]]()
+        with self._lock:
+            for series in self._fleet.stations():
+                if (station := split_series(series)[0]) in wanted:
+                    found.setdefault(station, []).append(self._fleet.status(series))
+        for each in found.values():
+            each.sort(key=lambda status: status.phase is not StationPhase.ALARMED)
+        return found
+
+    def baseline_of(self, series: str) -> InputBaseline | None:
+        """Return what is normal for a series, None while it enrols."""
+        with self._lock:
+            return self._fleet.input_baseline(series)
+
     def newest_points(self, series: str) -> list[TracePoint]:
         """Return the points of a series' chart that are not stored yet."""
         with self._lock:
@@ -158,10 +175,28 @@ class ImproveLoop:
             shared = self._fleet.shared_alarms()
         return DriftOverview(watched, alarmed, enrolling, {cohort: tuple(self._whose(cohort)) for cohort in shared})
 
+    def phases(self) -> dict[str, float]:
+        """Return how many series are in each phase."""
+        with self._lock:
+            watched, alarmed = len(self._fleet.stations()), len(self._fleet.alarmed())
+            enrolling = len(self._fleet.enrolling())
+        return {"alarmed": alarmed, "enrolling": enrolling, "quiet": max(watched - alarmed - enrolling, 0)}
+
     def threshold_log10(self) -> float:
         """Return the evidence, as a power of ten, from which one series alone among all that are watched is an alarm."""
         with self._lock:
             return math.log10(max(len(self._fleet.stations()), 1) / self._policy.alpha)
+
+    def start_retrain(self, alarm: int, actor: str, reason: str) -> int:
+        """Start a retrain for an open alarm from the labels that are there, whatever the policy says; return its id.
+
+        Raises:
+            NotFound: no such alarm is open.
+            RefusedError: another retrain is under way, or nothing is labelled.
+        """
+        retrain = self._retrains.start(alarm, f"{actor}: {reason}")
+        self._stored.audit.append(self._now(), actor, "retrain", f"alarm {alarm}, retrain {retrain}: {reason}")
+        return retrain
 
     def re_enrol(self, series: str, actor: str, reason: str) -> None:
         """Take what the series' camera sees from now on as its normal; its open alarm is closed.

@@ -63,10 +63,12 @@ class IngestLoop:
         sleep: Callable[[float], None],
         batch_size: int = BATCH_SIZE,
         batch_window_s: float = BATCH_WINDOW_S,
+        traced: Callable[[Batch, float, float], None] | None = None,
     ) -> None:
         self._arrivals, self._link, self._commit = arrivals, link, commit
         self._now, self._sleep = now, sleep
         self._batch_size, self._batch_window_s = batch_size, batch_window_s
+        self._traced = traced
         self._stopping = False
         self.counts = IngestCounts()
         self._average_s = 0.0
@@ -195,6 +197,8 @@ class IngestLoop:
                 self._sleep(1.0)
                 continue
             took = max(self._now() - began, 0.0)
+            if self._traced is not None:
+                self._traced(batch, began, began + took)
             self.counts.batches += 1
             self.counts.commit_s += took
             self._average_s = smooth(self._average_s, took)

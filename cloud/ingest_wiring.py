@@ -6,6 +6,7 @@ import queue
 import ssl
 from collections.abc import Callable
 
+from cloud import __version__
 from cloud.broker.mqtt import RECEIVE_MAXIMUM, MqttLink
 from cloud.broker.sharded import RunningLink, ShardedLink
 from cloud.broker.tls import client_context
@@ -16,6 +17,7 @@ from cloud.ports.shards import split_shard
 from cloud.settings import CloudSettings
 from cloud.store.batches import Batches
 from cloud.store.database import Database
+from cloud.telemetry import Telemetry
 
 
 def make_arrivals(brokers: int = 1) -> queue.Queue[Arrival]:
@@ -63,8 +65,22 @@ def make_link(
     return ShardedLink(links) if len(links) > 1 else next(iter(links.values()))
 
 
+def make_telemetry(settings: CloudSettings) -> Telemetry | None:
+    """Return what follows traces; None where [trace] names no collector.
+
+    Raises:
+        InvalidConfig: it does, and OpenTelemetry is not installed.
+    """
+    return Telemetry(__version__, endpoint=settings.trace.endpoint) if settings.trace.endpoint else None
+
+
 def make_ingest(
-    settings: CloudSettings, arrivals: queue.Queue[Arrival], link: Link, database: Database, clock: SystemClock
+    settings: CloudSettings,
+    arrivals: queue.Queue[Arrival],
+    link: Link,
+    database: Database,
+    clock: SystemClock,
+    telemetry: Telemetry | None = None,
 ) -> IngestLoop:
     """Return the loop from arrivals to the database."""
     return IngestLoop(
@@ -75,4 +91,5 @@ def make_ingest(
         clock.sleep,
         batch_size=settings.ingest.batch,
         batch_window_s=settings.ingest.batch_ms / 1e3,
+        traced=telemetry.ingested if telemetry is not None else None,
     )

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from typing import Any
 
 from cloud.clock import SystemClock
-from cloud.ingest_wiring import brokers_of, make_arrivals, make_ingest, make_link
+from cloud.ingest_wiring import brokers_of, make_arrivals, make_ingest, make_link, make_telemetry
 from cloud.settings import CloudSettings
 from cloud.store.database import Database
 from contract.errors import InvalidConfig
@@ -51,7 +51,8 @@ def work(
     with _alone(f"{name} {brokers}"), contextlib.closing(Database(settings.database_url())) as database:
         arrivals = make_arrivals(len(brokers))
         link = make_link(brokers, name, arrivals, clock.now, tls=tls, announce=False)
-        loop = make_ingest(settings, arrivals, link, database, clock)
+        telemetry = make_telemetry(settings)
+        loop = make_ingest(settings, arrivals, link, database, clock, telemetry)
         threading.Thread(target=_stop_in_time, args=(parent, stopping, loop.stop), daemon=True).start()
         link.start()
         try:
@@ -59,6 +60,8 @@ def work(
         finally:
             stopping.set()
             link.stop()
+            if telemetry is not None:
+                telemetry.close()
     return {"worker": number, "client_id": name, **asdict(loop.counts), "queue": arrivals.qsize()}
 
 

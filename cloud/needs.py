@@ -7,10 +7,11 @@ reached nobody can be heard, so that no station is called silent.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from cloud.drift.causes import FAULTS, Cause
 from cloud.facts import CertificateFact, DiskFact, Facts, RolloutFact
-from cloud.needs_of_stations import needs_of_stations
+from cloud.needs_of_stations import SILENT, needs_of_stations
 from cloud.needs_words import count_of, list_of, span
 from cloud.ports.alarms import Alarm
 from cloud.ports.needs import Need, Severity
@@ -34,8 +35,21 @@ FAST_BURN, SLOW_BURN = 14.4, 6.0
 MANY_WAIT = 500
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What needs a person now, and the keys of what something else explains meanwhile: neither to be told of nor over."""
+
+    needs: tuple[Need, ...] = ()
+    hidden: frozenset[str] = frozenset()
+
+
 def needs(facts: Facts) -> list[Need]:
     """Return what needs a person, the most urgent first. The same facts give the same needs, key by key."""
+    return list(find_needs(facts).needs)
+
+
+def find_needs(facts: Facts) -> Found:
+    """Return what needs a person, the most urgent first, and what is hidden by it."""
     found = [
         *_of_server(facts),
         *needs_of_stations(facts),
@@ -45,7 +59,10 @@ def needs(facts: Facts) -> list[Need]:
         *_of_people(facts),
         *_of_promises(facts),
     ]
-    return sorted(found, key=lambda need: (_ORDER[need.severity], need.kind, need.key))
+    deaf = facts.listening_since is None
+    shown = [need for need in found if not (deaf and need.kind == SILENT)]
+    shown.sort(key=lambda need: (_ORDER[need.severity], need.kind, need.key))
+    return Found(tuple(shown), frozenset(need.key for need in found) - {need.key for need in shown})
 
 
 def _of_server(facts: Facts) -> Iterator[Need]:
@@ -118,7 +135,7 @@ def _of_alarms(alarms: Sequence[Alarm]) -> Iterator[Need]:
 
 def _of_rollout(fact: RolloutFact, now: float) -> Iterator[Need]:
     rollout, name = fact.rollout, f"Rollout {fact.rollout.id} of {fact.rollout.version}"
-    key, link = f"rollout:{rollout.id}", f"/rollouts?rollout={rollout.id}"
+    key, link = f"rollout:{rollout.id}", f"/rollouts/{rollout.id}"
     if rollout.state in (RolloutState.ABORTING, RolloutState.ABORTED):
         back = (
             "its stations are being taken back" if rollout.state is RolloutState.ABORTING else "its stations are back"
@@ -133,6 +150,10 @@ def _of_rollout(fact: RolloutFact, now: float) -> Iterator[Need]:
             who = "another person's approval" if fact.approvals == 1 else f"the approval of {fact.approvals} people"
             what = f"{name} waits for {who}."
             yield Need(f"{key}:approval", "approval asked", _TICKET, what, link, "rollout-waits")
+        elif rollout.state is RolloutState.PAUSED:
+            why = rollout.hold or rollout.reason or "no reason was given"
+            what = f"{name} was paused and waits to be resumed or aborted: {why}"
+            yield Need(f"{key}:paused", "rollout waits", _TICKET, what, link, "rollout-waits")
         elif rollout.hold:
             yield Need(f"{key}:hold", "rollout waits", _INFO, f"{name} waits: {rollout.hold}", link, "rollout-waits")
         lasted = now - rollout.wave_started_at
@@ -152,7 +173,7 @@ def _of_models(facts: Facts) -> Iterator[Need]:
 def _of_people(facts: Facts) -> Iterator[Need]:
     if facts.disputed:
         what = f"{count_of(facts.disputed, 'part')} got two labels that differ: a third person decides."
-        yield Need("disputed", "labels differ", _TICKET, what, "/review?disputed=1")
+        yield Need("disputed", "labels differ", _TICKET, what, "/review/disagreements")
     if facts.waiting:
         what = f"{count_of(facts.waiting, 'part')} {'waits' if facts.waiting == 1 else 'wait'} for an inspector."
         yield Need("review", "parts to label", _TICKET if facts.waiting >= MANY_WAIT else _INFO, what, "/review")

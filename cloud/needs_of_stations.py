@@ -14,6 +14,7 @@ from contract.update_states import UpdateState
 
 _PAGE, _TICKET, _INFO = Severity.PAGE, Severity.TICKET, Severity.INFO
 
+SILENT = "silent station"
 # What a site has in common broke, as a rule: its network, its power.
 SITE_SHARE, SITE_LEAST = 0.5, 3
 # The outbox needs some, an update two bundles; below the lower one summaries are merged away.
@@ -48,11 +49,14 @@ def needs_of_stations(facts: Facts) -> Iterator[Need]:
 def silent_for(status: StationStatus, facts: Facts) -> float | None:
     """Return how long a station has not been heard, None where it is not silent: heard lately, never, or not to be heard now."""
     heard = max(status.state_at, status.reported_at, status.summary_at)
-    if facts.listening_since is None or heard <= 0.0:
+    silent = facts.now - heard
+    if heard <= 0.0 or silent < facts.silent_after_s:
         return None
-    # Who came back to a broker that was away says so within the minute; whoever could not be heard before is not blamed for it.
-    since = facts.now - max(heard, facts.listening_since)
-    return facts.now - heard if since >= facts.silent_after_s else None
+    if status.station in facts.known_silent:
+        return silent
+    # Who could not be heard is not blamed for it: silence counts from when somebody listened.
+    since = facts.listening_since
+    return silent if since is not None and facts.now - since >= facts.silent_after_s else None
 
 
 def _troubles(status: StationStatus, facts: Facts) -> Mapping[str, float]:
@@ -89,7 +93,7 @@ def _need(
     worst = max(members.values(), key=abs)
     kind, severity, what, runbook = "", _TICKET, "", ""
     if trouble == "silent":
-        kind, runbook = "silent station", "silent-station"
+        kind, runbook = SILENT, "silent-station"
         if len(names) >= SITE_LEAST and len(names) >= SITE_SHARE * at_site:
             severity = _PAGE
         what = f"{who} {_has(one)} not been heard for {span(min(members.values()))} or more."

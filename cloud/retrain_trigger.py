@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +19,9 @@ from cloud.ports.samples import Sample, SampleBook
 from cloud.ports.series import series_name, split_series
 from cloud.ports.stations import StationBook
 from cloud.review.label_choice import is_right
-from cloud.review.retrain_policy import Evidence, Measured, RetrainPolicy, decide_retrain
+from cloud.review.retrain_policy import Evidence, Measured, RetrainPolicy, Trigger, decide_retrain
 from cloud.rollout.rollout_states import LIVE, RolloutState
+from contract.errors import NotFound, RefusedError
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +72,7 @@ class RetrainTrigger:
         # One retrain at a time: training takes the machine, and the next one should start from the last one's model.
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="retrain")
         self._busy: set[int] = set()
+        self._starting = threading.Lock()
         self._looked_at: float | None = None
         self._noted = {decided.series: decided for decided in books.alarms.decisions()}
 
@@ -78,6 +81,31 @@ class RetrainTrigger:
         if self._automatic:
             self._decide()
         self._resume()
+
+    def start(self, alarm_id: int, reason: str) -> int:
+        """Start a retrain for an open alarm because a person says so; any thread may. Return its id.
+
+        Raises:
+            NotFound: no such alarm is open.
+            RefusedError: another retrain is under way, the cause is a fault, or nothing is labelled.
+        """
+        books = self._books
+        with self._starting:
+            alarm = next((each for each in books.alarms.open() if each.id == alarm_id), None)
+            if alarm is None:
+                raise NotFound(f"no alarm {alarm_id} is open", hint="look at the alarms again")
+            if (under_way := self._under_way()) is not None:
+                raise RefusedError(f"retrain {under_way} is under way", hint="one at a time: wait for it")
+            own = alarm.station in books.stations.names()
+            if own and Cause(alarm.cause) in FAULTS:
+                raise RefusedError("the cause is a fault of the station", hint="mend it, no model can")
+            if not self._labelled(alarm.id):
+                raise RefusedError("nothing of this alarm is labelled", hint="label its parts on the page Review first")
+            whose = alarm.series if own else self._most_labelled(alarm)
+            return books.alarms.start_retrain(alarm, reason, self._now(), series=whose, trigger=Trigger.DRIFT.value)
+
+    def _under_way(self) -> int | None:
+        return next((r.id for r in self._books.alarms.retrains() if r.ended_at is None), None)
 
     def close(self) -> None:
         """Let go of the worker; a retrain that is under way is begun again at the next start."""
@@ -111,7 +139,10 @@ class RetrainTrigger:
         now, decision = moment.now, decide_retrain(self._evidence(series, alarm, moment), self._policy)
         if decision.go:
             whose = series if alarm is None or alarm.station in moment.stations else self._most_labelled(alarm)
-            self._books.alarms.start_retrain(alarm, decision.why, now, series=whose, trigger=decision.trigger.value)
+            with self._starting:
+                if self._under_way() is not None:  # a person was quicker
+                    return self._moment()
+                self._books.alarms.start_retrain(alarm, decision.why, now, series=whose, trigger=decision.trigger.value)
             self._noted[series] = Decided(series, now, True, decision.trigger.value, decision.why)
             return self._moment()
         before = self._noted.get(series)

@@ -56,12 +56,14 @@ class RolloutForward:
         seen = [as_seen(m, status.get(m.station), now, linked_at, shadow=m.station in shadow) for m in members]
         step = next_step(seen, rollout.wave, plan.policy(rollout.kind), plan.hold_after if not plan.keep else -1)
         before = read_evidence(rollout.evidence)
-        compared, ab = self._watch.compared(rollout, plan, members, status, now)
+        fresh = self._watch.compared(rollout, plan, members, status, now)
+        compared, ab = fresh if fresh is not None else (before.compared, None)
         evidence = msgspec.structs.replace(
             tally(seen, plan), compared=compared, notes=before.notes, told=before.told, ab=ab or before.ab
         )
         if step.kind is not StepKind.ROLL_BACK and rollout.kind != "rollback":
-            step = _by_comparison(evidence) or step
+            # What was compared in an earlier wave stopped nothing then, and is no news now.
+            step = (_by_comparison(evidence) if fresh is not None else None) or step
         return self._take(rollout, plan, members, status, step, evidence, now)
 
     def hear(self, rollout: Rollout, status: Mapping[str, StationStatus]) -> list[RolloutMember]:

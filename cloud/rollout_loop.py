@@ -13,6 +13,7 @@ from cloud.order_renewal import OrderRenewal
 from cloud.ports.configurations import ConfigurationBook
 from cloud.ports.link import Link
 from cloud.ports.registry import OrderSigner, Releases, VersionStages
+from cloud.ports.rollout_evidence import EvidenceSource
 from cloud.ports.rollouts import Rollout, RolloutBook
 from cloud.ports.stations import StationBook, StationStatus
 from cloud.rollout.evidence import read_evidence
@@ -50,9 +51,11 @@ class RolloutLoop:
         order_keys: Callable[[], str] = lambda: "",
         stages: VersionStages | None = None,
         why_held: Callable[[], str] = lambda: "",
+        evidence: EvidenceSource | None = None,
     ) -> None:
         """`order_keys` returns the signed order keys that stations shall know, "" for those they were provisioned with. `why_held`
-        says why releases wait just now, "" where they do not (`cloud.ports.promises.Promises`).
+        says why releases wait just now, "" where they do not (`cloud.ports.promises.Promises`). `evidence`: where the stations'
+        decisions are read, without which a rollout is judged by failures alone.
         """
         self._rollouts, self._stations, self._stages = rollouts, stations, stages
         self._link, self._settings, self._now = link, settings, now
@@ -65,7 +68,7 @@ class RolloutLoop:
         )
         self._gates = RolloutGates(rollouts=rollouts, why_held=why_held)
         self._forward = RolloutForward(
-            rollouts=rollouts, orders=orders, gates=self._gates, watch=RolloutWatch(), now=now
+            rollouts=rollouts, orders=orders, gates=self._gates, watch=RolloutWatch(evidence, now), now=now
         )
         self._backward = RolloutBackward(rollouts=rollouts, releases=releases, orders=orders, now=now)
         self._seen_connections = 0

@@ -13,12 +13,15 @@ import msgspec
 from cloud.drift.policy import MIN_ENROL_WINDOWS, DriftPolicy
 from cloud.ports.series import split_series
 from cloud.settings_operate import (
+    MOST_DAYS,
     AlertSettings,
     AuthSettings,
     FallbackSettings,
     LogSettings,
+    MetricSettings,
     PromiseSettings,
     RolloutTable,
+    TraceSettings,
     check_auth,
     check_rollout,
 )
@@ -139,6 +142,8 @@ class CloudSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     promises: PromiseSettings = PromiseSettings()
     fallback: FallbackSettings = FallbackSettings()
     log: LogSettings = LogSettings()
+    trace: TraceSettings = TraceSettings()
+    metrics: MetricSettings = MetricSettings()
     folder: Path = Path()
 
     def path(self, text: str) -> Path:
@@ -254,6 +259,11 @@ def _check(settings: CloudSettings, file: Path) -> None:
         ("keep.dead_letter_days", settings.keep.dead_letter_days),
         ("keep.dead_letters", settings.keep.dead_letters),
         ("provision.days", settings.provision.days),
+        ("fallback.max_batch", settings.fallback.max_batch),
+        ("fallback.deadline_ms", settings.fallback.deadline_ms),
+        ("promises.days", settings.promises.days),
+        ("promises.fresh_s", settings.promises.fresh_s),
+        ("promises.recovery_h", settings.promises.recovery_h),
     )
     for key, value in positive:
         if not value > 0:
@@ -262,19 +272,41 @@ def _check(settings: CloudSettings, file: Path) -> None:
         ("rollout.max_memory_mib", settings.rollout.max_memory_mib),
         ("rollout.serve_s", settings.rollout.serve_s),
         ("review.routine_per_day", settings.review.routine_per_day),
+        ("metrics.stations", settings.metrics.stations),
         ("retrain.every_days", settings.retrain.every_days),
         ("retrain.cooldown_h", settings.retrain.cooldown_h),
         ("retrain.warm_pull", settings.retrain.warm_pull),
+        ("fallback.max_wait_ms", settings.fallback.max_wait_ms),
+        ("fallback.workers", settings.fallback.workers),
     )
     for key, value in not_negative:
         if not value >= 0:
             raise InvalidConfig(f"{file}: {key} = {value} must not be below 0")
+    settings.alerts.check(str(file))
     try:
         check_auth(settings.auth)
     except InvalidConfig as error:
         raise InvalidConfig(f"{file}: {error.message}", hint=error.hint) from error
+    if settings.log.format not in ("text", "json"):
+        raise InvalidConfig(f"{file}: log.format = '{settings.log.format[:40]}'", hint='use "text" or "json"')
     check_rollout(settings.rollout, file)
+    _check_operating(settings, file)
     _check_drift(settings.drift, file)
+
+
+def _check_operating(settings: CloudSettings, file: Path) -> None:
+    if not 16.0 <= settings.fallback.max_waiting_mib < math.inf:
+        hint = "one image may have 16 MiB"
+        raise InvalidConfig(
+            f"{file}: fallback.max_waiting_mib = {settings.fallback.max_waiting_mib} must be 16 or more", hint=hint
+        )
+    promises = settings.promises
+    for name in ("availability", "in_time", "freshness", "recovery"):
+        if not 0.0 < (share := getattr(promises, name)) < 1.0:
+            hint = "a promise of all leaves no budget for anything"
+            raise InvalidConfig(f"{file}: promises.{name} = {share} must be above 0 and below 1", hint=hint)
+    if promises.days > MOST_DAYS:
+        raise InvalidConfig(f"{file}: promises.days = {promises.days} is more than is kept ({MOST_DAYS})")
 
 
 def _check_drift(drift: DriftSettings, file: Path) -> None:

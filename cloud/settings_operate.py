@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,6 +15,9 @@ from contract.errors import InvalidConfig
 
 _ROLES = ("viewer", "inspector", "engineer", "releaser", "admin")
 _LOOPBACK = re.compile(r"localhost|127(?:\.\d+){3}|::1")
+
+MOST_DAYS = 400
+"""For so long the hours that promises rest on are kept, and the days of costs."""
 
 
 class RolloutTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -153,22 +157,67 @@ def check_auth(auth: AuthSettings) -> None:
 
 
 class AlertSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who is told when somebody must look. `webhooks`: URLs by name, each of which gets a JSON POST; `mqtt`: also a message on
+    """Who is told when somebody must look. `webhooks`: addresses by name, each of which gets a JSON POST ("file:PATH" reads one
+    from a file); `secrets`: files, by a webhook's name, of what its messages are signed with; `mqtt`: also a message on
     pl/v1/agg/notice. What lasts is told again after `repeat_h`; what comes and goes at most once in `cooldown_s`. `page_url` is
-    where links lead, "" for [api] public_url. `silent_after_s`: a station not heard for so long is told of.
+    where links lead, "" for [api] public_url, and `runbook_url` where docs/RUNBOOKS.md is read. `silent_after_s`: a station not
+    heard for so long is told of.
     """
 
     webhooks: dict[str, str] = {}
+    secrets: dict[str, str] = {}
     mqtt: bool = False
     cooldown_s: float = 900.0
     repeat_h: float = 24.0
     page_url: str = ""
+    runbook_url: str = "docs/RUNBOOKS.md"
     silent_after_s: float = 1800.0
+
+    def check(self, file: str) -> None:
+        """Do nothing where the table can be used.
+
+        Raises:
+            InvalidConfig: it cannot; no message holds an address, which may hold a secret.
+        """
+        for name, url in self.webhooks.items():
+            if name == "mqtt" or re.fullmatch(r"[a-z0-9][a-z0-9-]{0,31}", name) is None:
+                hint = "use 1 to 32 of a-z, 0-9 and '-', but not 'mqtt', e.g. chat"
+                raise InvalidConfig(f"{file}: alerts.webhooks cannot have the name '{name[:60]}'", hint=hint)
+            check_webhook(f"{file}: alerts.webhooks.{name}", url)
+        for name in self.secrets:
+            if name not in self.webhooks:
+                raise InvalidConfig(f"{file}: alerts.secrets.{name[:60]} is for no webhook of that name")
+        for key, value in (("cooldown_s", self.cooldown_s), ("repeat_h", self.repeat_h)):
+            if not 0.0 < value < math.inf:
+                raise InvalidConfig(f"{file}: alerts.{key} = {value} must be above 0, and finite")
+        if not 60.0 <= self.silent_after_s < math.inf:
+            hint = "a station says something once in a minute at best"
+            raise InvalidConfig(f"{file}: alerts.silent_after_s = {self.silent_after_s} is below 60", hint=hint)
+        if self.page_url and urlsplit(self.page_url).scheme not in ("http", "https"):
+            raise InvalidConfig(f"{file}: alerts.page_url must begin with http:// or https://")
+
+
+def check_webhook(what: str, url: str) -> None:
+    """Do nothing where `url` is an address that can be posted to, or "file:PATH".
+
+    Raises:
+        InvalidConfig: it is neither; the message says `what`, and not the address.
+    """
+    if url.startswith("file:"):
+        return
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        fits = False
+    if not fits or any(not char.isprintable() or char == " " for char in url):
+        hint = 'use e.g. "https://chat.example/hooks/TOKEN", or "file:secrets/chat.url"'
+        raise InvalidConfig(f"{what} is no address that can be posted to", hint=hint)
 
 
 class PromiseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the fleet promises over `days`: shares of frames decided and decided in time, of station-hours with data no older than
-    `fresh_s`, and of drifts mended within `recovery_h`.
+    """What the fleet promises over `days`: shares of frames captured that are decided (`availability`) and of those decided in
+    time (`in_time`), of minutes of each station with data no older than `fresh_s`, and of drifts mended within `recovery_h`.
     """
 
     days: int = 28
@@ -181,13 +230,31 @@ class PromiseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FallbackSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How second opinions are given: up to `max_batch` images at once, waiting at most `max_wait_ms` for others to come. A request
-    that would be answered later than its own deadline, or `deadline_ms` where it states none, is refused at once.
+    """How second opinions are given: up to `max_batch` images at once, waiting at most `max_wait_ms` for others on their way. A
+    request that would be answered later than its own deadline, or `deadline_ms` where it states none, is refused at once.
+    `workers` judge side by side, on a processor core each (0: one fewer than there are). At most `max_waiting_mib` of images wait.
     """
 
     max_batch: int = 8
     max_wait_ms: float = 4.0
     deadline_ms: float = 1000.0
+    workers: int = 0
+    max_waiting_mib: float = 64.0
+
+
+class TraceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where spans of traced frames go: `endpoint` of an OpenTelemetry collector, e.g. "http://otel:4318/v1/traces"; "": nowhere.
+
+    Which frames are traced is each station's choice ([trace] share in agent.toml). Needs the extra [otel].
+    """
+
+    endpoint: str = ""
+
+
+class MetricSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What /metrics says of stations by name: of `stations` of them at most, those that are offline first; 0: of none."""
+
+    stations: int = 1000
 
 
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -155,7 +155,9 @@ class HealthNote(msgspec.Struct, frozen=True):
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """What a station ships of its windows. `window` is None when the sketches were lost with the process (`note` says so).
+    """What a station ships of its windows. `trace` is the W3C traceparent of the newest frame in it that is traced, "" for none.
+
+    `window` is None when the sketches were lost with the process (`note` says so).
 
     `covers` are the sequence ranges [first, last] that this summary stands for beside its own, because they were merged into it
     before any of them was sent: they never come. `gap` says that the merge lost their sketches.
@@ -172,6 +174,7 @@ class Summary(msgspec.Struct, frozen=True):
     covers: tuple[tuple[Count, Count], ...] = ()
     gap: GapNote | None = None
     health: HealthNote | None = None
+    trace: str = ""
 
 
 class StationState(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ pl/v1/d/{station}/dn/des    QoS 1 retained  desired state
 pl/v1/d/{station}/dn/cmd    QoS 1           commands
 pl/v1/d/{station}/dn/ack    QoS 0           committed sequence ranges and credit
 pl/v1/agg/state             QoS 1 retained  aggregator liveness
+pl/v1/agg/notice            QoS 1           what people are told (JSON, docs/metrics.md); stations do not listen to it
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from contract.ids import check_station_id
 
 _PREFIX = "pl/v1/d"
 AGGREGATOR_STATE = "pl/v1/agg/state"
+NOTICE = "pl/v1/agg/notice"
 SHARED_GROUP = "agg"
 
 

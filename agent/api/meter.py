@@ -45,6 +45,10 @@ class LineMeter:
         self._left_out = left_out
         self.decided: dict[tuple[str, str], int] = {}
         self.dropped: dict[str, int] = {}
+        self.decided_of: dict[tuple[str, str, str], int] = {}
+        """By (camera, verdict, cause): what `decided` adds up."""
+        self.dropped_of: dict[tuple[str, str], int] = {}
+        """By (camera, cause): what `dropped` adds up."""
         self.undecided = 0
         self.windows = 0
         self.asked_cloud = 0
@@ -74,6 +78,11 @@ class LineMeter:
         # One by one: a camera that works says nothing of another.
         reasons = (self._why(camera, progress, within_s) for camera, progress in self._cameras.copy().items())
         return "; ".join(filter(None, reasons))
+
+    def idle_s(self) -> dict[str, float]:
+        """Return for how long each camera has given nothing and nothing of it came out, by its name ("": the only or first)."""
+        now_s = self._clock.monotonic()
+        return {camera: now_s - progress.turned_s for camera, progress in sorted(self._cameras.copy().items())}
 
     def _why(self, camera: str, progress: _Progress, within_s: float) -> str:
         now_s, waiting_s = self._clock.monotonic(), progress.waiting_since_s
@@ -114,6 +123,8 @@ class LineMeter:
         if recorded:
             key = (result.verdict, result.cause)
             self.decided[key] = self.decided.get(key, 0) + 1
+            mine = (result.camera, *key)
+            self.decided_of[mine] = self.decided_of.get(mine, 0) + 1
         else:
             self.undecided += 1
         self.asked_cloud += result.asked_cloud
@@ -128,6 +139,8 @@ class LineMeter:
         self.windows += 1
         for cause, n in summary.accounting.dropped.items():
             self.dropped[cause] = self.dropped.get(cause, 0) + n
+            mine = (summary.header.camera, cause)
+            self.dropped_of[mine] = self.dropped_of.get(mine, 0) + n
 
 
 class _MeteredSource:

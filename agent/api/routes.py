@@ -122,7 +122,12 @@ class Routes:
     def _health(self, _request: Request) -> Response:
         reason = self._view.why_unhealthy()
         body: dict[str, Any] = {"ok": not reason, "station": self._view.station, "simulated": self._view.simulated}
-        return json_response(503 if reason else 200, body | ({"reason": reason} if reason else {}))
+        if reason:
+            body["reason"] = reason
+        # Said beside it: a station that the broker shuts out decides as ever, and restarting it would help nobody.
+        if uplink := self._view.uplink_trouble():
+            body["uplink"] = uplink
+        return json_response(503 if reason else 200, body)
 
     def _metrics(self, _request: Request) -> Response:
         with self._lock:

@@ -22,7 +22,8 @@ from contract.update_states import UpdateState
 class StationFigures:
     """What the loops count themselves. `update_state` "": this station follows no orders, or has not said yet.
 
-    `models`: how those beside the one in charge stand, "loaded" or why not.
+    `models`: how those beside the one in charge stand, "loaded" or why not. `uplink`: what shuts the station out of the broker, ""
+    for nothing; None where it has no broker.
     """
 
     version: str
@@ -31,6 +32,7 @@ class StationFigures:
     faults: Mapping[str, int]
     restarts: int = 0
     models: Mapping[str, str] = field(default_factory=dict)
+    uplink: str | None = None
 
 
 def station_metrics(
@@ -61,6 +63,10 @@ def station_metrics(
     models = [({"model": name}, float(state == "loaded")) for name, state in sorted(figures.models.items())]
     if models:
         out.add_all("plumbline_model_loaded", "gauge", "1: this model looks on beside the one in charge.", models)
+    if figures.uplink is not None:
+        # The reason is for people: /healthz and /v1/status say it.
+        what = "1: the broker does not let this station in, or another device uses its name."
+        out.add("plumbline_uplink_shut_out", "gauge", what, bool(figures.uplink))
     if figures.update_state:
         states = [({"state": state.value}, float(state.value == figures.update_state)) for state in UpdateState]
         out.add_all("plumbline_update_state", "gauge", "1 for the state of the last or current update.", states)
@@ -73,17 +79,22 @@ def station_metrics(
 
 
 def _add_line(out: Exposition, meter: LineMeter) -> None:
-    frames = [({"verdict": verdict, "cause": cause}, n) for (verdict, cause), n in sorted(meter.decided.copy().items())]
-    out.add_all(
-        "plumbline_frames_total", "counter", "Frames decided since the start, by verdict and REVIEW's cause.", frames
-    )
-    dropped = [({"cause": cause}, n) for cause, n in sorted(meter.dropped.copy().items())]
-    out.add_all(
-        "plumbline_frames_dropped_total",
-        "counter",
-        "Frames dropped before a verdict, counted as their window closes.",
-        dropped,
-    )
+    several = len(meter.idle_s()) > 1
+    frames = [
+        ({**_camera(camera, several=several), "verdict": verdict, "cause": cause}, n)
+        for (camera, verdict, cause), n in sorted(meter.decided_of.copy().items())
+    ]
+    what = "Frames decided since the start, by verdict and REVIEW's cause, and by camera where there are several."
+    out.add_all("plumbline_frames_total", "counter", what, frames)
+    dropped = [
+        ({**_camera(camera, several=several), "cause": cause}, n)
+        for (camera, cause), n in sorted(meter.dropped_of.copy().items())
+    ]
+    what = "Frames dropped before a verdict, counted as their window closes."
+    out.add_all("plumbline_frames_dropped_total", "counter", what, dropped)
+    idle = [(_camera(camera, several=several), seconds) for camera, seconds in meter.idle_s().items()]
+    what = "Seconds since a camera last gave something, or something of it came out."
+    out.add_all("plumbline_camera_idle_seconds", "gauge", what, idle)
     out.add(
         "plumbline_frames_undecided_total", "counter", "Frames whose verdict could not be recorded.", meter.undecided
     )
@@ -94,6 +105,11 @@ def _add_line(out: Exposition, meter: LineMeter) -> None:
     bounds = [bound / 1e3 for bound in LATENCY_BOUNDS_MS]
     what = "Capture to verdict in seconds, of every frame that was captured."
     out.add_histogram("plumbline_latency_seconds", what, bounds, list(meter.latency_bins), meter.latency_sum_ms / 1e3)
+
+
+def _camera(name: str, *, several: bool) -> Mapping[str, str]:
+    """Return the label of a camera. A station of one camera has none, so that its series stay what they are."""
+    return {"camera": name or "first"} if several else {}
 
 
 def _add_degrade(out: Exposition, degrade: DegradeFigures) -> None:

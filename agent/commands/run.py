@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
     local = chosen(load_settings(args.config))
     clock = SystemClock()
-    log = StderrLog(sys.stderr, clock, name=local.station)
+    log = StderrLog(sys.stderr, clock, name=local.station, form=local.log.format)
     forward_logging(log)
     starts = _Starts(log, clock)
     for number in (signal.SIGTERM, signal.SIGINT):

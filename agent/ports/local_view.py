@@ -41,6 +41,9 @@ class StationView(Protocol):
     def why_unhealthy(self) -> str:
         """Return "" while frames get through and are stored; otherwise what is wrong, in words for a person."""
 
+    def uplink_trouble(self) -> str:
+        """Return what shuts the station out of the broker, in words for a person; "" for nothing. The line goes on without it."""
+
     def metrics(self) -> str:
         """Return the station's counters in Prometheus' text format."""
 

@@ -16,7 +16,8 @@ class Frame:
     `pixels` is u8[H,W] or u8[H,W,3]; `captured_at` Unix seconds and `captured_monotonic` seconds, both taken when the image was
     complete; `part` the line's id of the part, "" where the line gives none. `trigger` is the camera's own count of a hardware
     trigger, None where it has none; a gap in it is a part that was never seen. `skipped` counts the captured images that the
-    source dropped since the frame before, because this newer one was there (no result rows are written for them).
+    source dropped since the frame before, because this newer one was there (no result rows are written for them). `trace` carries
+    its trace on ("": not traced; `agent.ports.tracing`).
     """
 
     pixels: NDArray[np.uint8]
@@ -25,6 +26,7 @@ class Frame:
     part: str = ""
     trigger: int | None = None
     skipped: int = 0
+    trace: str = ""
 
 
 class FrameSource(Protocol):

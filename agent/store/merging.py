@@ -52,6 +52,7 @@ def coarser(first: Summary, second: Summary) -> Summary | None:
         opinions=add_up_opinions(first.opinions, second.opinions),
         covers=_covered((first, second)),
         health=second.health or first.health,
+        trace=second.trace or first.trace,
     )
 
 

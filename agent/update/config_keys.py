@@ -43,6 +43,8 @@ NEVER: Mapping[str, str] = {
     "degrade.hot_c": "how hot it may get is for whoever knows the board and where it hangs",
     # Lower, records and kept images are deleted, and no roll-back brings them back; higher, the disk fills up after the
     # probation has ended.
+    "trace": "spans of frames go to another machine: which is for the plant to say",
+    "log": "what reads the journal stands at the station",
     "limits.disk_mib": _ROOM,
     "limits.outbox_mib": _ROOM,
     "limits.samples": _ROOM,

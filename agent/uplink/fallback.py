@@ -130,6 +130,7 @@ class HttpFallback:
                 "Content-Type": "image/png",
                 "X-Plumbline-Bundle": bundle.digest,
                 WITHIN_HEADER: str(max(1, int(left_ms))),
+                **({"traceparent": frame.trace} if frame.trace else {}),
             },
             timeout=within_s,
         )

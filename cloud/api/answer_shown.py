@@ -87,7 +87,10 @@ def cloud_verdict(models: FullPrecision | None, images: ImageFiles, found: Sampl
         return CloudVerdict(trouble="no full-precision model is here")
     try:
         pixels = read_pixels(images.path(found.image_sha256 or "").read_bytes())
-        said, model = models.predict(found.bundle, pixels)
-    except (PlumblineError, OSError) as error:
+        model = models.load(found.bundle)
+        (said,) = model.predict(model.tensor(pixels))
+    except Exception as error:  # noqa: BLE001 - a model raises whatever its runtime does; the page shows what it can
         return CloudVerdict(trouble=str(error))
-    return CloudVerdict(said.label.name, said.confidence, model)
+    if isinstance(said, PlumblineError):
+        return CloudVerdict(trouble=said.one_line())
+    return CloudVerdict(said.label.name, said.confidence, model.version)

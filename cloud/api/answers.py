@@ -13,7 +13,7 @@ from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 
-from cloud.api.lines_first import RETRY_AFTER_S
+from cloud.api.retry_after import RETRY_AFTER_S
 from contract.errors import (
     BadImage,
     BadMessage,
@@ -48,6 +48,12 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     429: _documented("Too many requests; Retry-After says when to come again", "too many requests; come again in 3 s"),
     503: _documented("Not now; Retry-After says when to come again", "the database is locked"),
 }
+
+
+def json_body(what: str) -> dict[str, Any]:
+    """Return what the OpenAPI says of a body that the route reads itself, because `contract.codec` decodes it."""
+    content = {"application/json": {"schema": {"type": "object"}}}
+    return {"requestBody": {"description": what, "required": True, "content": content}}
 
 
 def as_answer(error: PlumblineError) -> HTTPException:

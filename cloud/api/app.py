@@ -11,6 +11,7 @@ import cloud
 from cloud.api.answers import RESPONSES, install_answers
 from cloud.api.body_limit import BodyLimit
 from cloud.api.headers import PeoplesDoor
+from cloud.api.metrics import RequestMeter
 
 STATION_PATHS = tuple(f"/v1/{each}" for each in ("tuf/", "orders/", "reports/", "fallback/", "samples/", "renew/"))
 """What stations ask. Their routes have limits of their own, and no browser reads the answers."""
@@ -31,12 +32,17 @@ class DoorRules:
     count_address: Callable[[str], None] | None = None
 
 
-def make_app(routers: Sequence[APIRouter], people: DoorRules | None = None) -> FastAPI:
+def make_app(
+    routers: Sequence[APIRouter],
+    people: DoorRules | None = None,
+    answered: Callable[[str, str, int, float], None] | None = None,
+) -> FastAPI:
     """Return the application.
 
     Args:
         routers: the parts of the API.
         people: what holds for browsers; None for a door that only stations reach.
+        answered: told (method, route, status, seconds) of every request that ended.
     """
     app = FastAPI(
         title="Plumbline cloud",
@@ -65,4 +71,6 @@ def make_app(routers: Sequence[APIRouter], people: DoorRules | None = None) -> F
             count_address=people.count_address,
             free=("/v1/",),
         )
+    if answered is not None:
+        app.add_middleware(RequestMeter, answered=answered)
     return app

@@ -73,6 +73,10 @@ class Person:
         return scope in SCOPES[self.role]
 
 
+VISITOR = Person("visitor", Role.VIEWER)
+"""Whoever looks on from the server's own machine without signing in."""
+
+
 class Guards:
     """Makes the dependencies by which routes ask who is there.
 
@@ -101,6 +105,8 @@ class Guards:
 
         def guard(request: Request, credentials: Bearer = None) -> Person:
             person = self._known(request, credentials, from_pages=from_pages)
+            if person == VISITOR and not person.may(scope):
+                raise _unknown()
             if not person.may(scope):
                 enough = ", ".join(role.value for role in Role if scope in SCOPES[role])
                 raise HTTPException(
@@ -122,11 +128,7 @@ class Guards:
         elif from_pages and request.method == "GET" and is_own_page(request.headers, request.url.scheme):
             person = self._looker(request)
         if person is None:
-            raise HTTPException(
-                401,
-                "this needs a token (Authorization: Bearer ...); make one with: plumbline-cloud token add",
-                headers={"WWW-Authenticate": "Bearer"},
-            )
+            raise _unknown()
         if self._limits is not None:
             self._limits.count_person(person.name)
         return person
@@ -139,6 +141,11 @@ class Guards:
         if self._limits is not None:
             self._limits.note_try(address, token, good=person is not None)
         return person
+
+
+def _unknown() -> HTTPException:
+    why = "this needs a token (Authorization: Bearer ...); make one with: plumbline-cloud token add"
+    return HTTPException(401, why, headers={"WWW-Authenticate": "Bearer"})
 
 
 def file_tokens(tokens: Mapping[Person, str]) -> Callable[[str], Person | None]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from fastapi import APIRouter, Depends, HTTPException
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
 from cloud.api.auth import Guards, Person, Scope
 from contract.config_states import MAX_PROBATION_S, MAX_SETTINGS_BYTES, MIN_PROBATION_S
-from contract.errors import InvalidConfig, NotFound, PlumblineError
 
 
 class ConfigurationBody(BaseModel):
@@ -39,28 +38,14 @@ class ConfigurationControl(Protocol):
 def configuration_routes(*, guards: Guards, control: ConfigurationControl) -> APIRouter:
     """Return the routes under /v1/configurations."""
     engineer = Depends(guards.needs(Scope.TUNE))
-    routes = APIRouter(prefix="/v1/configurations", dependencies=[Depends(guards.needs(Scope.READ))])
+    routes = APIRouter(prefix="/v1/configurations", tags=["settings"], dependencies=[Depends(guards.needs(Scope.READ))])
 
     @routes.post("", status_code=201)
     def order(body: ConfigurationBody, person: Person = engineer) -> list[dict[str, Any]]:
-        try:
-            return control.order(body.stations, body.settings, body.probation_s, body.reason, person.name)
-        except PlumblineError as error:
-            raise _answer(error) from error
+        return control.order(body.stations, body.settings, body.probation_s, body.reason, person.name)
 
     @routes.get("/{station}")
     def show(station: str) -> dict[str, Any]:
-        try:
-            return control.show(station)
-        except PlumblineError as error:
-            raise _answer(error) from error
+        return control.show(station)
 
     return routes
-
-
-def _answer(error: PlumblineError) -> HTTPException:
-    if isinstance(error, NotFound):
-        return HTTPException(404, error.one_line())
-    if isinstance(error, InvalidConfig):
-        return HTTPException(422, error.one_line())
-    return HTTPException(503 if error.retry else 409, error.one_line())

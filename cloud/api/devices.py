@@ -4,18 +4,22 @@ place for requested images."""
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
+from starlette.requests import ClientDisconnect
 
-from cloud.api.auth import station_guard
+from cloud.api.auth import StationBearer, station_guard
 from cloud.api.images import read_pixels
-from cloud.api.lines_first import RETRY_AFTER_S, LinesFirst
-from cloud.ports.registry import FullPrecision, ImageFiles
+from cloud.api.remembered_tokens import RememberedTokens
+from cloud.api.retry_after import RETRY_AFTER_S
+from cloud.fallback.service import Asked, Busy, FallbackService
+from cloud.ports.registry import ImageFiles
 from cloud.store.samples import Samples
 from contract.codec import decode_control, encode_control
 from contract.errors import BadImage, BadMessage, NotFound, RefusedError, TransientError
@@ -23,6 +27,16 @@ from contract.messages import DesiredState, ReportedState
 
 MAX_IMAGE_BYTES = 16 * 1024 * 1024
 MAX_REPORT_BYTES = 64 * 1024
+_IMAGE_LIMIT = "an image may have at most 16 MiB"
+_ANSWER = {"label": "scratch", "confidence": 0.97, "good": 0.03, "model": "v3"}
+_FALLBACK_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "the full-precision model's opinion", "content": {"application/json": {"example": _ANSWER}}},
+    401: {"description": "the token is not this station's"},
+    404: {"description": "the bundle has no full-precision model here"},
+    413: {"description": "the image is too large"},
+    422: {"description": "no usable PNG or JPEG"},
+    503: {"description": "refused: it would be answered too late, or not now; ask again after Retry-After seconds"},
+}
 
 
 def device_routes(
@@ -31,16 +45,18 @@ def device_routes(
     is_token: Callable[[str, str], bool],
     samples: Samples,
     images: ImageFiles,
-    full_precision: FullPrecision,
+    opinions: FallbackService,
     desired_of: Callable[[str], DesiredState],
     take_report: Callable[[ReportedState, float], None],
     now: Callable[[], float],
+    on_image: Callable[[str, int], None] = lambda _station, _size_bytes: None,
 ) -> APIRouter:
-    """Return the routes under /v1 that stations use.
+    """Return the routes under /v1 that stations use; `opinions` answers their questions, `on_image(station, bytes)` is
+    told of each image that came.
 
     `desired_of` gives what the broker's retained message tells a station; `take_report` stores what one reports, and when.
     """
-    routes = APIRouter(prefix="/v1")
+    routes = APIRouter(prefix="/v1", tags=["stations"])
     # As a default and not in the annotation: FastAPI reads annotations by the module's names and would not find this one.
     station = Depends(station_guard(is_token))
 
@@ -79,32 +95,41 @@ def device_routes(
             raise HTTPException(503, error.one_line(), headers={"Retry-After": str(RETRY_AFTER_S)}) from error
         return Response(status_code=204)
 
-    lines_first = LinesFirst()
+    remembered = RememberedTokens(is_token, now)
 
-    @routes.post("/fallback/{station}")
+    async def asking(station: str, credentials: StationBearer = None) -> str:
+        token = credentials.credentials.strip() if credentials is not None else ""
+        if not await remembered.is_token(station, token):
+            raise HTTPException(401, f"this token is not station '{station[:63]}'s; provision the station again")
+        return station
+
+    @routes.post("/fallback/{station}", responses=_FALLBACK_ANSWERS)
     async def fallback(
         request: Request,
-        name: str = station,
+        name: str = Depends(asking),
         x_plumbline_bundle: Annotated[str, Header()] = "",
         x_plumbline_deferred: Annotated[str, Header()] = "",
-    ) -> dict[str, str | float]:
-        body = await _body(request)
+        x_plumbline_within_ms: Annotated[int | None, Header(ge=1)] = None,
+    ) -> Response:
+        announced = request.headers.get("content-length", "")
+        size_bytes = int(announced) if announced.isdecimal() else MAX_IMAGE_BYTES
+        if size_bytes > MAX_IMAGE_BYTES:
+            raise HTTPException(413, _IMAGE_LIMIT)
+        within_s = None if x_plumbline_within_ms is None else x_plumbline_within_ms / 1e3
+        asked = Asked(name, x_plumbline_bundle, within_s, bool(x_plumbline_deferred), size_bytes)
         try:
-            async with lines_first.turn(deferred=bool(x_plumbline_deferred)):
-                pixels = await run_in_threadpool(read_pixels, body)
-                prediction, model = await run_in_threadpool(full_precision.predict, x_plumbline_bundle, pixels)
+            prediction, model = await opinions.ask(asked, lambda: _body(request), lambda: _hung_up(request))
         except TransientError as error:
-            raise HTTPException(503, error.one_line(), headers={"Retry-After": str(RETRY_AFTER_S)}) from error
+            after_s = error.retry_after_s if isinstance(error, Busy) else RETRY_AFTER_S if asked.deferred else 1
+            raise HTTPException(503, error.one_line(), headers={"Retry-After": str(after_s)}) from error
         except NotFound as error:
             raise HTTPException(404, error.one_line()) from error
         except BadImage as error:
             raise HTTPException(422, f"station {name}: {error.one_line()}") from error
-        return {
-            "label": prediction.label.name,
-            "confidence": prediction.confidence,
-            "good": prediction.good,
-            "model": model,
-        }
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody reads it
+        answer = {"label": prediction.label.name, "confidence": prediction.confidence, "good": prediction.good}
+        return Response(json.dumps({**answer, "model": model}), media_type="application/json")
 
     @routes.post("/samples/{station}/{sample}", status_code=204)
     async def upload(request: Request, sample: str, name: str = station) -> Response:
@@ -118,6 +143,8 @@ def device_routes(
                 raise RefusedError(f"nobody asked for sample '{sample}'", hint="images leave a station only on request")
             digest = await run_in_threadpool(images.put, body)
             await run_in_threadpool(samples.mark_received, sample, name, digest, now())
+            if known.image_sha256 is None:
+                on_image(name, len(body))
         except NotFound as error:
             raise HTTPException(404, error.one_line()) from error
         except BadImage as error:
@@ -131,9 +158,13 @@ def device_routes(
     return routes
 
 
-async def _body(
-    request: Request, max_bytes: int = MAX_IMAGE_BYTES, limit: str = "an image may have at most 16 MiB"
-) -> bytes:
+async def _hung_up(request: Request) -> None:
+    """Return when the client, whose request was read to its end, closed the connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _body(request: Request, max_bytes: int = MAX_IMAGE_BYTES, limit: str = _IMAGE_LIMIT) -> bytes:
     """Return the request's body, at most `max_bytes` of it."""
     chunks: list[bytes] = []
     size = 0

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
+from cloud.api.answers import json_body
 from cloud.api.auth import station_guard
-from cloud.api.lines_first import RETRY_AFTER_S
+from cloud.api.retry_after import RETRY_AFTER_S
 from cloud.provision.desk import Desk
 from contract.codec import decode_control, encode_control
 from contract.errors import BadMessage, InvalidConfig, RefusedError, TransientError
@@ -18,18 +19,22 @@ from contract.provisioning import EnrolRequest, RenewRequest
 
 _MAX_REQUEST_BYTES = 16 * 1024
 
+_CERTIFICATES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/x-pem-file": {}}, "description": "The authorities' certificates"}
+}
+
 M = TypeVar("M", bound=msgspec.Struct)
 
 
 def enrol_routes(desk: Desk) -> APIRouter:
     """Return the routes for devices without a certificate; what they show is a one-time token."""
-    routes = APIRouter(prefix="/v1")
+    routes = APIRouter(prefix="/v1", tags=["stations"])
 
-    @routes.get("/ca")
+    @routes.get("/ca", response_class=Response, responses=_CERTIFICATES)
     def authorities() -> Response:
         return Response(desk.trusted(), media_type="application/x-pem-file")
 
-    @routes.post("/enrol")
+    @routes.post("/enrol", openapi_extra=json_body("A device's certificate request and its one-time token"))
     async def enrol(request: Request) -> Response:
         asked = await _read(request, EnrolRequest)
         return await _answer(lambda: desk.enrol(asked), refused=403)
@@ -39,10 +44,10 @@ def enrol_routes(desk: Desk) -> APIRouter:
 
 def renew_routes(desk: Desk, is_token: Callable[[str, str], bool]) -> APIRouter:
     """Return the route for stations that have a certificate; they show their token (and, on the device port, the certificate)."""
-    routes = APIRouter(prefix="/v1")
+    routes = APIRouter(prefix="/v1", tags=["stations"])
     station = Depends(station_guard(is_token))
 
-    @routes.post("/renew/{station}")
+    @routes.post("/renew/{station}", openapi_extra=json_body("A station's certificate request"))
     async def renew(request: Request, name: str = station) -> Response:
         asked = await _read(request, RenewRequest)
         return await _answer(lambda: desk.renew(name, asked), refused=403)

@@ -41,4 +41,6 @@ class FailedTries:
             counts, self._counts, self._told_at = self._counts, Counter(), now
         named = ", ".join(f"{address} ({count})" for address, count in counts.most_common(5))
         more = f" and {len(counts) - 5} more" if len(counts) > 5 else ""
-        self._audit.append(now, "plumbline", "sign-in failed", f"{counts.total()} wrong tokens from {named}{more}")
+        total = sum(counts.values())
+        what = f"{total} wrong token{'' if total == 1 else 's'} from {named}{more}"
+        self._audit.append(now, "plumbline", "sign-in failed", what)

@@ -24,6 +24,7 @@ from contract.errors import BadImage, NotFound, RefusedError, TransientError
 
 # No control characters: a database refuses some (PostgreSQL: zero), and a log or a table shows none of them.
 _PLAIN = r"^[^\x00-\x1f\x7f]*$"
+_PIXELS: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}, "description": "The frame as PNG"}}
 _Name = Annotated[str, Path(pattern=_PLAIN)]
 _Whose = Annotated[str, Query(max_length=120, pattern=_PLAIN)]
 SHARED_TOKENS = frozenset({"inspector", "operator"})
@@ -74,9 +75,12 @@ def review_routes(
     """Return the routes under /v1/review."""
     inspector = Depends(guards.needs(Scope.REVIEW))
     engineer = Depends(guards.needs(Scope.TUNE))
-    routes = APIRouter(prefix="/v1/review", dependencies=[inspector], tags=["review"])
+    routes = APIRouter(prefix="/v1/review", tags=["review"])
+    asked = APIRouter(dependencies=[inspector])
+    # A page shows the pixels as an image, which the browser asks for with the page's cookie.
+    shown = APIRouter(dependencies=[Depends(guards.needs(Scope.REVIEW, from_pages=True))])
 
-    @routes.get("/queue")
+    @asked.get("/queue")
     def queue(
         limit: Annotated[int, Query(ge=1, le=500)] = 50, labeller: _Whose = "", person: Person = inspector
     ) -> dict[str, Any]:
@@ -84,9 +88,9 @@ def review_routes(
         whose = labeller if person.name in SHARED_TOKENS else labeller_of(person, labeller)
         waiting, labelled = samples.counts(whose)
         # The model's own answer stays out of the queue: a person who sees it tends to agree with it.
-        shown = ("sample", "station", "camera", "part", "captured_at", "reason")
+        columns = ("sample", "station", "camera", "part", "captured_at", "reason")
         items = [
-            {**{name: getattr(s, name) for name in shown}, "why": why_asked(s.reason, s.novelty, s.again)}
+            {**{name: getattr(s, name) for name in columns}, "why": why_asked(s.reason, s.novelty, s.again)}
             for s in samples.waiting(limit, whose)
         ]
         known = choice()
@@ -98,11 +102,11 @@ def review_routes(
             "items": items,
         }
 
-    @routes.get("/agreement")
+    @asked.get("/agreement")
     def agreed() -> dict[str, Any]:
         return asdict(agreement(samples.labels.all()))
 
-    @routes.get("/disputes", dependencies=[engineer])
+    @asked.get("/disputes", dependencies=[engineer])
     def disputes(limit: Annotated[int, Query(ge=1, le=500)] = 50) -> list[dict[str, Any]]:
         found = samples.disputes(limit)
         return [
@@ -113,7 +117,7 @@ def review_routes(
             for s in found
         ]
 
-    @routes.get("/{sample}/image")
+    @shown.get("/{sample}/image", response_class=Response, responses=_PIXELS)
     def image(sample: _Name) -> Response:
         try:
             found = samples.get(sample)
@@ -126,7 +130,7 @@ def review_routes(
         except (TransientError, OSError) as error:
             raise HTTPException(503, str(error)) from error
 
-    @routes.get("/{sample}/looked")
+    @asked.get("/{sample}/looked")
     def looked(sample: _Name, labeller: _Whose = "", person: Person = inspector) -> dict[str, Any]:
         whose = labeller if person.name in SHARED_TOKENS else labeller_of(person, labeller)
         try:
@@ -144,7 +148,7 @@ def review_routes(
             raise HTTPException(404, f"the model that judged '{sample}' does not say where it looks")
         return {"truth": found.truth, "verdict": found.verdict, **msgspec.to_builtins(told)}
 
-    @routes.post("/{sample}/claim")
+    @asked.post("/{sample}/claim")
     def claim(sample: _Name, body: LabellerBody, person: Person = inspector) -> dict[str, Any]:
         whose, at = labeller_of(person, body.labeller), now()
         try:
@@ -155,11 +159,11 @@ def review_routes(
             raise HTTPException(409, f"{claims.holders([sample], at).get(sample, 'somebody')} has it before them")
         return {"sample": sample, "until": at + LEASE_S}
 
-    @routes.post("/{sample}/release", status_code=204)
+    @asked.post("/{sample}/release", status_code=204)
     def release(sample: _Name, body: LabellerBody, person: Person = inspector) -> None:
         claims.release(sample, labeller_of(person, body.labeller))
 
-    @routes.post("/{sample}/undo")
+    @asked.post("/{sample}/undo")
     def undo(sample: _Name, body: LabellerBody, person: Person = inspector) -> dict[str, Any]:
         try:
             label, _ = samples.labels.take_back(sample, labeller_of(person, body.labeller), now())
@@ -169,7 +173,7 @@ def review_routes(
             raise HTTPException(409, error.one_line()) from error
         return {"sample": sample, "taken_back": label}
 
-    @routes.post("/{sample}")
+    @asked.post("/{sample}")
     def label(sample: _Name, body: LabelBody, person: Person = inspector) -> dict[str, Any]:
         if body.resolve and not person.may(Scope.TUNE):
             raise HTTPException(403, "to settle what people disagree on one must be engineer or admin")
@@ -183,4 +187,6 @@ def review_routes(
             raise HTTPException(422, f"{error.message}; {error.hint}") from error
         return {"sample": sample, "label": said}
 
+    routes.include_router(asked)
+    routes.include_router(shown)
     return routes

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     for broker in (args.broker, *settings.broker.shards):
         if broker:
             split_shard(broker)
-    log_to_stderr()
+    log_to_stderr(settings.log.format)
     if args.worker is None and args.workers > 1:
         return _supervise(args)
     return _work(args, settings)

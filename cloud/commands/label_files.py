@@ -6,7 +6,9 @@ Label Studio's formats: https://labelstud.io/guide/tasks (tasks) and https://lab
 from __future__ import annotations
 
 import codecs
+import csv
 import hashlib
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -19,6 +21,7 @@ import msgspec
 
 from cloud.ports.samples import Sample
 from cloud.review.agreement import ActKind, LabelAct
+from cloud.review.spreadsheet import guarded
 from cloud.review.why_asked import why_asked
 from cloud.store.labels import GivenLabel
 from contract.errors import BadDataset
@@ -103,6 +106,22 @@ def label_studio_tasks(samples: Sequence[Sample], prefix: str) -> list[dict[str,
         }
         for each in samples
     ]
+
+
+def labels_csv(acts: Mapping[str, Sequence[LabelAct]], samples: Mapping[str, Sample]) -> str:
+    """Return every act about each frame as a table, a line an act, for a spreadsheet: no cell is run as a formula."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("sample", "station", "camera", "part", "act", "label", "labeller", "at", "stands"))
+    for name in sorted(acts):
+        found = samples.get(name)
+        about = (found.station, found.camera, found.part) if found else ("", "", "")
+        for act in acts[name]:
+            at = datetime.fromtimestamp(act.at, timezone.utc).isoformat(timespec="seconds")
+            truth = found.truth or "" if found else ""
+            cells = (name, *about, act.kind.value, act.label, act.labeller, at, truth)
+            table.writerow([guarded(cell) for cell in cells])
+    return text.getvalue()
 
 
 def label_studio_config(labels: Sequence[str]) -> str:

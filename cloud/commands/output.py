@@ -8,15 +8,19 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from cloud.commands.json_formatter import JsonFormatter
+
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 else:
     Subparsers = Any
 
 
-def log_to_stderr() -> None:
-    """Let a server say what it does, and leave out what its libraries say of themselves."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+def log_to_stderr(form: str = "text") -> None:
+    """Let a server say what it does, and leave out what its libraries say of themselves. `form`: "text", or "json"."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
+    if form == "json":
+        logging.getLogger().handlers[0].setFormatter(JsonFormatter())
     for name in ("httpx", "alembic.runtime.plugins"):
         logging.getLogger(name).setLevel(logging.WARNING)
 

@@ -16,6 +16,7 @@ from contract.errors import InvalidConfig, NotFound
 _EXAMPLES = """examples:
   plumbline-cloud review agreement --config plant/cloud.toml
   plumbline-cloud review export --format labelstudio --out tolabel --config plant/cloud.toml
+  plumbline-cloud review export --format csv --out labels --config plant/cloud.toml
   plumbline-cloud review import project-7.json --format labelstudio --labeller 3=eva --config plant/cloud.toml
   plumbline-cloud review import labels.jsonl --format jsonl --config plant/cloud.toml
   plumbline-cloud review return dataset/disagreements.jsonl --config plant/cloud.toml
@@ -39,8 +40,13 @@ def register(subparsers: Subparsers) -> None:
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     agree = actions.add_parser("agreement", help="say how often people who labelled the same image agree")
     agree.set_defaults(run=_agreement)
-    export = actions.add_parser("export", help="write what waits for a label, as tasks and images")
-    export.add_argument("--format", choices=("labelstudio",), default="labelstudio", help="(default %(default)s)")
+    export = actions.add_parser("export", help="write what waits for a label, as tasks and images; or every label")
+    export.add_argument(
+        "--format",
+        choices=("labelstudio", "csv"),
+        default="labelstudio",
+        help="csv: labels.csv with every label so far, for a spreadsheet (default %(default)s)",
+    )
     export.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new or empty folder")
     export.add_argument("--limit", type=int, default=1000, help="how many at most (default %(default)s)")
     export.add_argument("--for", dest="who", default="", metavar="LABELLER", help="what this person has not labelled")
@@ -98,6 +104,8 @@ def _export(args: argparse.Namespace) -> int:
     if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
         raise InvalidConfig(f"{args.out} is there and not empty", hint="name a new folder")
     settings = load_settings(args.config)
+    if args.format == "csv":
+        return _export_labels(args, settings)
     registry = open_registry(settings)
     with _opened(settings) as samples:
         waiting = samples.waiting(args.limit, args.who)
@@ -121,6 +129,20 @@ def _export(args: argparse.Namespace) -> int:
         print(f"{len(tasks)} tasks in {args.out / 'tasks.json'}")
         if gone:
             print(f"{len(gone)} are left out: the store has lost their pixels: {', '.join(gone[:10])}")
+    return 0
+
+
+def _export_labels(args: argparse.Namespace, settings: CloudSettings) -> int:
+    from cloud.commands.label_files import labels_csv
+
+    with _opened(settings) as samples:
+        acts = samples.labels.all()
+        told = labels_csv(acts, {name: samples.get(name) for name in acts})
+    args.out.mkdir(parents=True, exist_ok=True)
+    file = args.out / "labels.csv"
+    file.write_text(told, "utf-8", newline="")
+    count = sum(map(len, acts.values()))
+    print_json({"acts": count, "out": str(file)}) if args.json else print(f"{count} acts of labellers in {file}")
     return 0
 
 

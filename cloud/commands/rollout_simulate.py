@@ -1,4 +1,4 @@
-"""plumbline-cloud rollout simulate: how often the rules of a rollout stop a bad release, and a good one, before either is sent out."""
+"""plumbline-cloud rollout simulate: how often a rollout stops a bad release, and a good one, before either is sent out."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     from cloud.api.doors import door
     from cloud.provision_wiring import open_folder, people_context, stations_context
 
-    log_to_stderr()
+    log_to_stderr(settings.log.format)
     with ExitStack() as stack:
         listener = stack.enter_context(api_wiring.listen(settings.api.host, settings.api.port))
         devices = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeAlias
@@ -59,7 +59,7 @@ class Page:
 class PagedTable:
     """A table in a page. `read` is called in a thread with what is to be shown; without it the owner calls `show`.
 
-    `on_change` is told of another page or order, which the owner may put into the address.
+    `on_change` is awaited after another page or order was asked for: its owner may put that into the address, and shows.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class PagedTable:
         nothing: str,
         page_rows: int,
         read: Callable[[PageRequest], Page] | None,
-        on_change: Callable[[PageRequest], None] | None,
+        on_change: Callable[[PageRequest], Awaitable[None]] | None,
         asked: PageRequest | None,
     ) -> None:
         self.asked = asked or PageRequest(limit=page_rows)
@@ -152,7 +152,7 @@ class PagedTable:
         self.asked = asked
         self._mark()
         if self._on_change is not None:
-            self._on_change(asked)
+            await self._on_change(asked)
         await self.refresh()
 
     def _mark(self) -> None:
@@ -170,7 +170,7 @@ def paged_table(
     nothing: str,
     page_rows: int = PAGE_ROWS,
     read: Callable[[PageRequest], Page] | None = None,
-    on_change: Callable[[PageRequest], None] | None = None,
+    on_change: Callable[[PageRequest], Awaitable[None]] | None = None,
     asked: PageRequest | None = None,
 ) -> PagedTable:
     """Return a table, empty as yet; `nothing` says what it means that it is, and what to do.

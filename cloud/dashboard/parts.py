@@ -12,6 +12,7 @@ from cloud.dashboard.charts import Chart, chart
 from cloud.dashboard.live import Live, live
 from cloud.dashboard.paged_table import Cell, Column, Kind, Page, PagedTable, PageRequest, paged_table
 from cloud.dashboard.theme import SIGNS, Palette, Tone, palette
+from cloud.dashboard.time_words import ago
 from contract.errors import PlumblineError
 
 __all__ = [
@@ -142,17 +143,6 @@ async def ask_reason(title: str, button: str, *, explain: str = "", danger: bool
     dialog.on("hide", dialog.delete)
     answer: Any = await dialog
     return answer if isinstance(answer, str) else None
-
-
-def ago(now: float, at: float) -> str:
-    """Return how long ago `at` was, in words; 0 is never."""
-    if at <= 0:
-        return "never"
-    seconds = max(0.0, now - at)
-    for size, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {name} ago"
-    return f"{seconds:.0f} s ago"
 
 
 def count(number: int, what: str, many: str = "") -> str:

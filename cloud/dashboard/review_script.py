@@ -1,4 +1,4 @@
-"""What runs in the inspector's browser: the image with its zoom and light, keys, images loaded beforehand, and whether it is online.
+"""What runs in the inspector's browser: the image with its zoom and light, keys, images loaded beforehand, whether it is online.
 
 The server is told which part was on the screen when a key was pressed, so that no key ever labels another; nothing here knows what
 the model said. An image is an element that is kept and put in place when its turn comes: no request then, whatever may be cached.
@@ -11,6 +11,7 @@ STYLE = """
   border-radius: 8px; cursor: grab; touch-action: none; }
 .review-stage img { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: contain; user-select: none;
   transform-origin: 50% 50%; }
+.review-label .q-btn__content { flex-wrap: nowrap; justify-content: flex-start; }
 .review-key { font-weight: 700; border: 1px solid currentColor; border-radius: 4px; padding: 0 .4em; margin-right: .5em; }
 .review-light { display: inline-flex; gap: .5rem; align-items: center; }
 .review-light input { width: 11rem; accent-color: var(--pl-act, #1d4ed8); }
@@ -19,7 +20,7 @@ STYLE = """
 SCRIPT = """(() => {
 if (window.plumblineReview) return;
 const images = new Map();
-let shown = '', keys = '', busy = false, busySince = 0, pressed = 0, stopped = false, dragged = null;
+let shown = '', keys = '', marks = [], busy = false, busySince = 0, pressed = 0, stopped = false, dragged = null;
 let view = {zoom: 1, x: 0, y: 0};
 const find = name => document.querySelector('.review-' + name);
 const online = () => Boolean(window.socket && window.socket.connected);
@@ -56,6 +57,7 @@ function put(image) {
 async function show(part) {
   shown = part.sample;
   keys = part.keys;
+  marks = part.marks;
   const entry = load(part.sample), mine = part.sample;
   entry.image.alt = part.alt;
   view = {zoom: 1, x: 0, y: 0};
@@ -91,6 +93,11 @@ function clear() {
 function press(kind, value) {
   tell();
   if (stopped || !online() || busy) return;
+  // What only marks one of several labels, or turns the answers on, leaves the part: the next key may follow at once.
+  if (kind === 'answers' || (kind === 'label' && marks.includes(value))) {
+    emitEvent('review_act', {kind, value: value || 0, shown});
+    return;
+  }
   busy = true;
   busySince = pressed = performance.now();
   emitEvent('review_act', {kind, value: value || 0, shown});

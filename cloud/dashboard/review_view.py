@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cloud.ports.registry import ImageFiles
 from cloud.ports.samples import Sample
 from cloud.review.agreement import standing_acts
 from cloud.review.label_choice import LabelChoice
 from cloud.review.why_asked import why_asked
-from cloud.store.review_claims import LEASE_S, ReviewClaims
+from cloud.store.review_claims import ReviewClaims
 from cloud.store.samples import Samples
 from contract.errors import PlumblineError
 
@@ -38,7 +38,7 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the inspector is. `lost`: parts passed over because their pixels are gone; `on_the_way`: asked for and not here yet."""
+    """How far the inspector is. `lost`: parts whose pixels are gone; `on_the_way`: asked for and not here yet."""
 
     done: int
     left: int
@@ -96,7 +96,7 @@ class ReviewDesk:
             return self._next()
 
     def label(self, shown: str, label: str) -> Said:
-        """Store what the inspector says of the part that they saw, and let it go. A key pressed twice does nothing the second time."""
+        """Store what the inspector says of the part that they saw, and let it go; a key pressed twice does nothing more."""
         with self._lock:
             current = self._current
             if current is None or current.sample != shown:
@@ -146,12 +146,22 @@ class ReviewDesk:
             self._show(waits, beside)
             return Said(True, f"Taken back: you had said {label}.", sample)
 
-    def renew(self) -> bool:
-        """Keep the part that is shown; False where its claim ran out and somebody else has it now."""
+    def renew(self) -> str:
+        """Keep the part that is shown; return what to say where its claim ran out and somebody else has it now, else ""."""
         with self._lock:
-            if self._current is None or self._current.beside:
-                return True
-            return self._claims.take(self._current.sample, self.labeller, self._now())
+            current = self._current
+            if current is None or current.beside or self._claims.take(current.sample, self.labeller, self._now()):
+                return ""
+            holder = self._claims.holders([current.sample], self._now()).get(current.sample, "somebody else")
+            self._current = replace(current, beside=holder)
+            return f"{holder} looks at this part, too, by now: yours may be a second label of it."
+
+    def lose(self, shown: str) -> None:
+        """Pass over the part that was shown: the browser could not load its pixels."""
+        with self._lock:
+            if self._current is not None and self._current.sample == shown:
+                self._lost.add(shown)
+                self._let_go()
 
     def leave(self) -> None:
         """Give the part back unlabelled."""
@@ -223,6 +233,3 @@ class ReviewDesk:
                 raise
         self._lost.add(found.sample)
         return False
-
-
-__all__ = ["AHEAD", "LEASE_S", "Progress", "ReviewDesk", "Said", "Shown"]

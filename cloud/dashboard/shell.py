@@ -53,6 +53,10 @@ class Shell:
     ) -> None:
         self._who, self._open_to_look, self._banners = who, open_to_look, banners
 
+    def say_at_top(self, banners: Callable[[], Sequence[Banner]]) -> None:
+        """Say this at the top of every page from now on."""
+        self._banners = banners
+
     def visit(self, request: Request) -> Visit:
         """Return who looks at the page that `request` asks for."""
         cookie, local = request.cookies.get(COOKIE, ""), looks_local(request.headers)

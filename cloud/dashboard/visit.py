@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cloud.api.auth import Person, Role, Scope
+from cloud.api.auth import VISITOR, Person, Scope
 
-VISITOR = Person("visitor", Role.VIEWER)
-"""Whoever looks on from the server's own machine without signing in."""
+__all__ = ["VISITOR", "Visit"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 import msgspec
 
+from cloud.drift.baseline import InputBaseline
 from cloud.drift.causes import Cause, parts_of
 from cloud.drift.e_detector import NO_WEALTH, log10_of
 from cloud.drift.fleet_fdr import discoveries, members_needed, shared_log_e
@@ -157,6 +158,11 @@ class FleetDrift:
         """Return the evidence of `station` after its last window, for a chart; None while nothing is judged."""
         timeline = self._timelines.get(station)
         return None if timeline is None else timeline.state.trace_point
+
+    def input_baseline(self, station: str) -> InputBaseline | None:
+        """Return what `station` usually sees, None while that is being learnt."""
+        timeline = self._timelines.get(station)
+        return None if timeline is None else timeline.state.inputs
 
     def alarmed(self) -> tuple[str, ...]:
         """Return the stations that are alarmed, sorted."""

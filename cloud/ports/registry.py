@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contract.decode import Prediction
+from contract.errors import PlumblineError
 from contract.messages import ConfigOrder, Order
 
 
@@ -85,15 +86,40 @@ class ConfigSigner(Protocol):
         """Return the settings in a signed DSSE envelope, as JSON text."""
 
 
+class SecondModel(Protocol):
+    """A full-precision model in memory. Thread-safe."""
+
+    @property
+    def version(self) -> str:
+        """Return the release it belongs to."""
+
+    @property
+    def batches(self) -> bool:
+        """Return whether it takes several images at once."""
+
+    def tensor(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
+        """Return its input for one image, [1,...]; the same shape for every image.
+
+        Raises:
+            BadImage: the pixels do not fit.
+        """
+
+    def blank(self) -> NDArray[Any]:
+        """Return an input of the right shape, to measure it with."""
+
+    def predict(self, tensors: NDArray[Any]) -> Sequence[Prediction | PlumblineError]:
+        """Return what it says of each of `tensors`, [N,...], or why it says nothing of one. Raises whatever the runtime does."""
+
+
 class FullPrecision(Protocol):
     """The full-precision models behind the released artefacts."""
 
-    def predict(self, bundle: str, pixels: NDArray[np.uint8]) -> tuple[Prediction, str]:
-        """Return (prediction, model name) of the full-precision model of the release that `bundle` belongs to.
+    def load(self, bundle: str) -> SecondModel:
+        """Load the model of the release that `bundle` belongs to; it may take seconds.
 
         Raises:
             NotFound: that bundle has none.
-            BadImage: the pixels do not fit.
+            BadModel: it does not load.
         """
 
 

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
 
-from cloud.provision.dynsec import add_commands, default_commands, remove_commands
+from cloud.provision.dynsec import (
+    add_commands,
+    ask_for_ingest_rules,
+    default_commands,
+    missing_ingest_rules,
+    remove_commands,
+)
 from cloud.provision.folder import ProvisionFolder
 from contract.errors import LinkDown
 
@@ -96,7 +102,8 @@ class BrokerRoles:
                 with connect() as roles:
                     found = roles.clients()
                     missing, surplus = sorted(wanted - found), sorted(found & set(ended) - wanted)
-                    commands = [*default_commands(), *add_commands(missing)]
+                    may = roles.ask([ask_for_ingest_rules()])[0]
+                    commands = [*default_commands(), *missing_ingest_rules(may), *add_commands(missing)]
                     for station in surplus:
                         commands += remove_commands(station)
                     roles.ask(commands)

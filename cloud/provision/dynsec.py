@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from contract.ids import check_station_id
-from contract.topics import AGGREGATOR_STATE, UP_CHANNELS, shared_filter
+from contract.topics import AGGREGATOR_STATE, NOTICE, UP_CHANNELS, shared_filter
 
 # ':' is in no station id, so no station's certificate can have one of these names.
 INGEST_USER, ADMIN_USER = "cloud:ingest", "cloud:admin"
@@ -35,7 +35,8 @@ def station_rules(station: str) -> list[Rule]:
 
 
 def ingest_rules() -> list[Rule]:
-    """Return what the cloud may do: share every station's up/ among its workers, answer on dn/, say whether it is there."""
+    """Return what the cloud may do: share every station's up/ among its workers, answer on dn/, say whether it is there
+    and what people are told."""
     filters = [shared_filter(channel) for channel in UP_CHANNELS]
     return [
         *(_rule("subscribeLiteral", each) for each in filters),
@@ -43,6 +44,7 @@ def ingest_rules() -> list[Rule]:
         _rule("publishClientReceive", "pl/v1/d/+/up/#"),
         _rule("publishClientSend", "pl/v1/d/+/dn/#"),
         _rule("publishClientSend", AGGREGATOR_STATE),
+        _rule("publishClientSend", NOTICE),
         _rule("publishClientReceive", AGGREGATOR_STATE),
         _rule("subscribeLiteral", AGGREGATOR_STATE),
         _rule("subscribePattern", "$SYS/#"),
@@ -92,6 +94,22 @@ def default_commands() -> list[Rule]:
     """Return the command that makes "no" the answer to whatever no role allows."""
     acls = [{"acltype": name, "allow": False} for name in _DEFAULTS]
     return [{"command": "setDefaultACLAccess", "acls": acls}]
+
+
+def ask_for_ingest_rules() -> Rule:
+    """Return the command that asks what the cloud may do at this broker."""
+    return {"command": "getRole", "rolename": _role(INGEST_USER)}
+
+
+def missing_ingest_rules(answer: Rule) -> list[Rule]:
+    """Return the commands that let the cloud do what `answer` lacks: a broker's roles may be of an older version.
+
+    Each rule added costs the cloud its connection once; nothing is added where nothing is missing.
+    """
+    found = answer.get("data", {}).get("role", {}).get("acls", [])
+    has = {(rule.get("acltype"), rule.get("topic")) for rule in found}
+    wanted = [rule for rule in ingest_rules() if (rule["acltype"], rule["topic"]) not in has]
+    return [{"command": "addRoleACL", "rolename": _role(INGEST_USER), **rule} for rule in wanted]
 
 
 def _role(user: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from typing import Any
 
 import msgspec
@@ -14,60 +12,76 @@ from numpy.typing import NDArray
 from cloud.registry.bundle import open_bundle
 from cloud.registry.release import Registry
 from contract.decode import Prediction, decode
-from contract.errors import BadModel, NotFound
+from contract.errors import BadModel, NotFound, PlumblineError
 from contract.manifest import Manifest, OutputKind, RuntimeKind
 from contract.preprocess import preprocess
 
-# Stations run the running version and, during a rollout, the one before; deferred second opinions may be about one older
-# still, and must not push out what a line waits for.
-_KEPT = 3
 
+class FullPrecisionModel:
+    """`cloud.ports.registry.SecondModel` in ONNX Runtime, on the CPU and one thread. Thread-safe."""
 
-class FullPrecisionModels:
-    """Loads the model of the release a station runs, and keeps the last three. Thread-safe."""
-
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
-        self._loaded: OrderedDict[str, tuple[Any, Manifest, str]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def predict(self, bundle: str, pixels: NDArray[np.uint8]) -> tuple[Prediction, str]:
-        """Return (prediction, version) of the full-precision model of the release that `bundle` belongs to.
-
-        Raises:
-            NotFound: no release has that bundle, or it has no full-precision model.
-            BadImage: the pixels do not fit.
-            BadModel: the model failed.
-        """
-        session, manifest, version = self._load(bundle)
+    def __init__(self, session: Any, manifest: Manifest, version: str) -> None:
+        self._session, self._labels = session, manifest.labels
+        self._input = session.get_inputs()[0]
         spec = manifest.preprocess
         if manifest.artefacts[0].runtime is RuntimeKind.TFLITE:
             spec = msgspec.structs.replace(spec, layout="NCHW")  # the model behind a TFLite one is ONNX all the same
-        tensor = preprocess(pixels, spec)
-        scores = session.run(None, {session.get_inputs()[0].name: tensor})[0]
+        self._spec = spec
         independent = manifest.artefacts[0].output is OutputKind.INDEPENDENT
-        output = OutputKind.INDEPENDENT if independent else OutputKind.LOGITS
-        return decode(np.asarray(scores, np.float32)[0], manifest.labels, output), version
+        self._output = OutputKind.INDEPENDENT if independent else OutputKind.LOGITS
+        self.version = version
+        # Ours are exported with a free batch axis (`cloud.retrain.export`); an imported graph may have it fixed, at 1.
+        shape = self._input.shape
+        self.batches = bool(shape) and not isinstance(shape[0], int)
 
-    def _load(self, bundle: str) -> tuple[Any, Manifest, str]:
-        with self._lock:
-            if bundle in self._loaded:
-                self._loaded.move_to_end(bundle)
-                return self._loaded[bundle]
-            release = self._registry.catalog.by_digest(bundle)
-            if release is None or not release.full_precision:
-                raise NotFound(
-                    f"bundle '{bundle[:12]}' has no full-precision model here", hint="release it with its fp32.onnx"
-                )
-            manifest, _ = open_bundle(self._registry.blobs.path(bundle))
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = 1
-            try:
-                path = self._registry.blobs.path(release.full_precision)
-                session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-            except Exception as error:
-                raise BadModel(f"the full-precision model of {release.version} does not load: {error}") from error
-            self._loaded[bundle] = (session, manifest, release.version)
-            while len(self._loaded) > _KEPT:
-                self._loaded.popitem(last=False)
-            return self._loaded[bundle]
+    def tensor(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
+        """Return the model's input for one image, [1,...]."""
+        return preprocess(pixels, self._spec)
+
+    def blank(self) -> NDArray[Any]:
+        """Return the input that a black image comes to."""
+        return preprocess(np.zeros((self._spec.height, self._spec.width), np.uint8), self._spec)
+
+    def predict(self, tensors: NDArray[Any]) -> list[Prediction | PlumblineError]:
+        """Return what the model says of each of `tensors`, [N,...], or why it says nothing of one.
+
+        Raises whatever the runtime does.
+        """
+        scores = np.asarray(self._session.run(None, {self._input.name: tensors})[0], np.float32)
+        if len(scores) != len(tensors):
+            raise BadModel(f"the model of {self.version} gave {len(scores)} answers to {len(tensors)} images")
+        return [self._decoded(each) for each in scores]
+
+    def _decoded(self, scores: NDArray[np.float32]) -> Prediction | PlumblineError:
+        try:
+            return decode(scores, self._labels, self._output)
+        except BadModel as error:  # NaN for one image says nothing of those beside it
+            return error
+
+
+class FullPrecisionModels:
+    """`cloud.ports.registry.FullPrecision` from the registry."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def load(self, bundle: str) -> FullPrecisionModel:
+        """Load the full-precision model of the release that `bundle` belongs to.
+
+        Raises:
+            NotFound: no release has that bundle, or it has no full-precision model.
+            BadModel: it does not load.
+        """
+        release = self._registry.catalog.by_digest(bundle)
+        if release is None or not release.full_precision:
+            hint = "release it with its fp32.onnx"
+            raise NotFound(f"bundle '{bundle[:12]}' has no full-precision model here", hint=hint)
+        manifest, _ = open_bundle(self._registry.blobs.path(bundle))
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        try:
+            path = self._registry.blobs.path(release.full_precision)
+            session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise BadModel(f"the full-precision model of {release.version} does not load: {error}") from error
+        return FullPrecisionModel(session, manifest, release.version)

@@ -45,7 +45,14 @@ def disagreement_warning(disagreements: Sequence[Disagreement]) -> str | None:
     if not disagreements:
         return None
     shown = "; ".join(d.sentence() for d in disagreements[:3])
-    return f"left out {len(disagreements)} images that are labelled differently: {shown}"
+    hint = "; several defects of one image are one line, with label 'a;b'" if any(map(_in_lines, disagreements)) else ""
+    return f"left out {len(disagreements)} images that are labelled differently: {shown}{hint}"
+
+
+def _in_lines(disagreement: Disagreement) -> bool:
+    """Return whether one person, or nobody by name, says different things of an image in several lines of a table."""
+    whose = [opinion.labeller for opinion in disagreement.labels if " line " in opinion.where]
+    return len(set(whose)) < len(whose)
 
 
 def save_disagreements(file: Path, disagreements: Sequence[Disagreement]) -> None:

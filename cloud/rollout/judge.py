@@ -111,9 +111,9 @@ def next_step(members: Sequence[Member], wave: int, policy: RolloutPolicy, hold_
     """Return what a running rollout in `wave` should do next.
 
     ROLL_BACK as soon as too many stations failed, silence counted as failure: when the one-sided Clopper-Pearson bound on the share
-    of failures among those heard passes `max_failure`, or when more than that share of all that the waves so far reach has failed,
-    whatever the others of these waves may do yet. In waves of less than 1 / max_failure stations that is the first failure. A station that was offline at dispatch is waited for and is no failure;
-    one that took the order and then went away is.
+    of failures among those heard passes `max_failure`, or when more than that share of all that the waves so far reach has
+    failed, whatever the others of these waves may do yet. In waves of less than 1 / max_failure stations that is the first
+    failure. A station that was offline at dispatch is waited for and is no failure; one that took the order and then went away is.
 
     HOLD while a station of this wave is under way, save those that have been away since their order for `offline_wait_s`; while
     nobody of the wave has been heard, for no wave goes on without its evidence; for `soak_s` after its last station;

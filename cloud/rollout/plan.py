@@ -7,7 +7,6 @@ import msgspec
 from cloud.rollout.judge import RolloutPolicy
 from contract.errors import RefusedError
 
-
 STRATA = ("board", "site", "camera")
 """What stations can be told apart by."""
 

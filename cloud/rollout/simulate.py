@@ -18,7 +18,8 @@ _MOST_STEPS = 100_000
 @dataclass(frozen=True, slots=True)
 class SimulatedFleet:
     """A fleet. `failure_rate`: chance that a station fails; of those that fail, `silent_share` say nothing at all. `offline_share`
-    are away when they are ordered and come back after one to three days. An update takes `update_s`, at random between half of it and twice.
+    are away when they are ordered and come back after one to three days. An update takes `update_s`, at random between half of it
+    and twice.
     """
 
     stations: int = 2000
@@ -31,8 +32,8 @@ class SimulatedFleet:
 
 @dataclass(frozen=True, slots=True)
 class SimulatedRollout:
-    """How one rollout ended. `reached`: stations that had been ordered by then, `failed` those known to have failed; `wave` by name,
-    `hours` from its start, `why` as the judge said.
+    """How one rollout ended. `reached`: stations that had been ordered by then, `failed` those known to have failed; `wave` by
+    name, `hours` from its start, `why` as the judge said.
     """
 
     seed: int
@@ -85,7 +86,7 @@ def simulate_one(fleet: SimulatedFleet, plan: RolloutPlan, seed: int) -> Simulat
     Raises:
         RuntimeError: it came to no end.
     """
-    chance = Random(seed)  # noqa: S311  a simulation, seeded
+    chance = Random(seed)
     waves, stations = _fleet(fleet, plan, chance)
     policy, now, wave = plan.policy("release"), 0.0, 0
     members = [Member(s.name, s.wave, MemberState.PLANNED, None, online=not s.away) for s in stations]

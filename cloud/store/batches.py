@@ -12,6 +12,7 @@ none waits for another in a circle.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -19,10 +20,13 @@ import msgspec
 from sqlalchemy import Connection, select, text, tuple_
 
 from cloud.ports.batch import Batch, Named, Outcome, named
+from cloud.slo.tally import Promise, Tally, frames, hour_of
 from cloud.store.commands import write_answer
+from cloud.store.costs import DAY_S, Cost, write_costs
 from cloud.store.database import Database
 from cloud.store.digests import digest_of, first_digest
 from cloud.store.partitions import Partitions
+from cloud.store.promises import add_tallies
 from cloud.store.sequences import Sequences, sequences_from
 from cloud.store.stations import Heard, write_states
 from cloud.store.summary_rows import SUMMARY_COLUMNS, dead_row, filed_at, gap_row, sample_rows, summary_values
@@ -37,6 +41,7 @@ _COUNTED = ("summaries", *_SUMMED, "missing", "conflicts", "gaps")
 # SQLite takes 32,766 parameters at most, older ones 999.
 _KEYS_A_QUERY = 300
 
+_NONE = Tally()
 _BOOTS = "SELECT station, boot, highest, missing, highest_at, birth_at, birth_next FROM boots WHERE station "
 _BOOTS_AMONG, _BOOTS_OF = _BOOTS + "= ", _BOOTS + "IN "
 
@@ -70,6 +75,8 @@ class _Changes:
     conflicts: list[Named] = field(default_factory=list)
     renew: list[BootKey] = field(default_factory=list)
     totals: dict[str, dict[str, int]] = field(default_factory=dict)
+    tallies: dict[tuple[int, Promise], Tally] = field(default_factory=dict)
+    costs: dict[tuple[str, Cost], float] = field(default_factory=dict)
 
     def count(self, station: str, **more: int) -> None:
         """Add to a station's totals."""
@@ -77,10 +84,15 @@ class _Changes:
         for name, by in more.items():
             of[name] += by
 
-    def count_new(self, summary: Summary) -> None:
-        """Add a stored summary to its station's totals."""
-        of = self._of(summary.header.station)
-        accounting = summary.accounting
+    def count_new(self, summary: Summary, size_bytes: int, now: float) -> None:
+        """Add a stored summary to its station's totals and costs, and to what is promised of the hour its window was in."""
+        header, accounting = summary.header, summary.accounting
+        hour = hour_of(filed_at(header.started_at, now))
+        for promise, tally in frames(accounting).items():
+            self.tallies[hour, promise] = self.tallies.get((hour, promise), _NONE).plus(tally)
+        cost = (header.station, Cost.SUMMARY_BYTES)
+        self.costs[cost] = self.costs.get(cost, 0.0) + size_bytes
+        of = self._of(header.station)
         of["summaries"] += 1
         of["captured"] += accounting.captured
         of["decided"] += accounting.decided
@@ -102,6 +114,7 @@ class Batches:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._partitions = Partitions(database)
+        self._shard = os.getpid()
 
     def commit(self, batch: Batch, now: float) -> Outcome:
         """Store a batch at `now` by the cloud's clock, and return what it changed; a `cloud.ports.batch.Commit`.
@@ -126,12 +139,14 @@ class Batches:
                 changes.renew += [
                     (s.header.station, s.header.boot) for s, _ in batch.summaries if _of(s, known).restored
                 ]
-                self._sort(connection, batch, known, changes)
+                self._sort(connection, batch, known, changes, now)
                 for name in names:
                     changes.count(name)  # nothing: whoever speaks has totals
                 self._store(connection, changes, now)
                 self._keep_boots(connection, known)
                 self._keep_totals(connection, changes)
+                add_tallies(self._database, connection, changes.tallies, self._shard)
+                write_costs(self._database, connection, int(now // DAY_S), changes.costs)
             dead = [dead_row(letter, now) for letter in batch.dead]
             self._database.insert_rows(connection, dead_letters, dead)
             write_states(self._database, connection, batch.states, batch.reports, now, _heard(changes, known, now))
@@ -161,7 +176,9 @@ class Batches:
                 known[station, boot] = _Boot(sequences_from(highest, missing), highest_at, (birth_at, birth_next))
         return known
 
-    def _sort(self, connection: Connection, batch: Batch, known: dict[BootKey, _Boot], changes: _Changes) -> None:
+    def _sort(
+        self, connection: Connection, batch: Batch, known: dict[BootKey, _Boot], changes: _Changes, now: float
+    ) -> None:
         """Tell the new summaries from duplicates and conflicts."""
         digests = self._digests(connection, batch, known)
         for summary, payload in batch.summaries:
@@ -173,7 +190,7 @@ class Batches:
             if stored is None and boot.sequences.is_open(h.seq):
                 digests[key] = digest
                 changes.new.append((summary, payload, digest))
-                changes.count_new(summary)
+                changes.count_new(summary, len(payload), now)
                 _take(boot, summary, changes)
             elif stored == digest and boot.sequences.is_open(h.seq):
                 _take(boot, summary, changes)  # stored, and counted as missing since ranges were taken together

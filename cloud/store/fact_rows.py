@@ -11,7 +11,7 @@ from sqlalchemy import and_, func, select
 from cloud.store.audit import AuditLog
 from cloud.store.certificate_tables import certificates
 from cloud.store.database import Database
-from cloud.store.operate_tables import approvals
+from cloud.store.operate_tables import approvals, notices
 from cloud.store.summary_tables import boots, gaps
 from cloud.store.tables import audit, rollout_stations, station_status, stations
 
@@ -88,6 +88,12 @@ class FactRows:
         with self._database.read() as connection:
             rows = [EndingCertificate(row[0], row[1], float(row[2])) for row in connection.execute(query)]
         return [row for row in rows if row.not_after < (station_before if row.kind == "station" else other_before)]
+
+    def last_need_over(self) -> float:
+        """Return when the last thing that needed somebody was over, Unix seconds; 0 where none ever was."""
+        wanted = select(func.max(notices.c.closed_at)).where(notices.c.severity != "info")
+        with self._database.read() as connection:
+            return float(connection.execute(wanted).scalar() or 0.0)
 
     def first_broken(self) -> int | None:
         """Return the first entry of the audit log that does not follow from the one before. It reads all of it."""

@@ -82,7 +82,8 @@ version_aliases = Table(
     Column("at", Float, nullable=False),
 )
 
-# What somebody should be told of, open while `closed_at` is None; one open row a key. `told_at`: when it last went out.
+# What somebody should be told of, open while `closed_at` is None; one open row a key. `told_at`: when its key last went out, of a
+# row before this one perhaps; `told_severity` and `members`: how urgent it was said to be, and of which stations, as JSON.
 notices = Table(
     "notices",
     metadata,
@@ -98,10 +99,13 @@ notices = Table(
     Column("told_at", Float),
     Column("times_told", Integer, nullable=False, default=0, server_default="0"),
     Column("closed_at", Float),
+    Column("told_severity", String(12), nullable=False, default="", server_default=""),
+    Column("members", Text, nullable=False, default="[]", server_default="[]"),
     Index("notices_by_key", "key", "closed_at"),
 )
 
-# Messages of notices on their way out: one a channel, tried again until it was taken or is too old.
+# Messages of notices on their way out: one a channel, tried again until it was taken or is too old. `sent_at`: when it was taken,
+# or given up, in which case `error` begins with "given up".
 notice_posts = Table(
     "notice_posts",
     metadata,
@@ -109,22 +113,34 @@ notice_posts = Table(
     Column("notice", Integer, ForeignKey("notices.id"), nullable=False),
     Column("channel", String(40), nullable=False),
     Column("body", Text, nullable=False),
+    Column("made_at", Float, nullable=False),
     Column("due_at", Float, nullable=False),
     Column("tries", Integer, nullable=False, default=0, server_default="0"),
     Column("sent_at", Float),
     Column("error", Text, nullable=False, default="", server_default=""),
-    Index("notice_posts_due", "sent_at", "due_at"),
+    Index("notice_posts_due", "channel", "sent_at", "id"),
+    Index("notice_posts_by_notice", "notice"),
 )
 
-# Of each hour and promise (`cloud.slo`) how many events there were, and how many of them were good.
+# Of each hour and promise (`cloud.slo`) how many events there were, and how many of them were good. Each writer has a `shard` of
+# its own: what counts is their sum.
 slo_hours = Table(
     "slo_hours",
     metadata,
     Column("hour", Number, nullable=False),
     Column("promise", String(24), nullable=False),
+    Column("shard", Integer, nullable=False, default=0, server_default="0"),
     Column("good", Number, nullable=False, default=0, server_default="0"),
     Column("total", Number, nullable=False, default=0, server_default="0"),
-    PrimaryKeyConstraint("hour", "promise"),
+    PrimaryKeyConstraint("hour", "promise", "shard"),
+)
+
+# How far promises that are counted by the clock have been: the last minute since 1970, -1 for none.
+slo_marks = Table(
+    "slo_marks",
+    metadata,
+    Column("promise", String(24), primary_key=True),
+    Column("mark", Number, nullable=False),
 )
 
 # What each station cost on each day (days since 1970, UTC), by kind: bytes, images, cloud calls, GPU seconds.

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, select, update
 
 from cloud.ports.rollouts import Rollout, RolloutMember, StandingOrder
 from cloud.rollout.rollout_states import FORWARD, MEMBER_TABLE, MemberEvent, RolloutState, step_member
-from cloud.store.rollout_rows import member_of
+from cloud.store.rollout_rows import MEMBER_COLUMNS, member_of
 from cloud.store.tables import rollout_stations, rollouts
 from contract.errors import IllegalTransition
 
@@ -63,7 +63,7 @@ def _parts(
 ) -> list[RolloutMember]:
     table = rollout_stations
     states = [state.value for state, rows in MEMBER_TABLE.items() if event in rows]
-    query = select(table).join(rollouts, rollouts.c.id == table.c.rollout)
+    query = select(*MEMBER_COLUMNS).join(rollouts, rollouts.c.id == table.c.rollout)
     among = rollouts.c.state.in_([state.value for state in of])
     query = query.where(among, table.c.station == station, table.c.state.in_(states))
-    return [member_of(row._mapping) for row in connection.execute(query)]
+    return [member_of(row) for row in connection.execute(query)]

@@ -12,7 +12,7 @@ from cloud.rollout.rollout_states import LIVE, MemberEvent, MemberState, Rollout
 from cloud.store.approvals import Approvals
 from cloud.store.audit import write_audit
 from cloud.store.database import Database
-from cloud.store.rollout_rows import deployment_name, member_of, rollout_of
+from cloud.store.rollout_rows import MEMBER_COLUMNS, deployment_name, member_of, rollout_of
 from cloud.store.rollout_steps import being_aborted, change_rollout, going_forward, move_member, recall_member
 from cloud.store.standing_orders import StandingOrders
 from cloud.store.tables import desired, rollout_stations, rollouts
@@ -132,9 +132,9 @@ class Rollouts(StandingOrders):
     def members(self, rollout: int) -> list[RolloutMember]:
         """Return a rollout's stations, by wave and name."""
         table = rollout_stations
-        query = select(table).where(table.c.rollout == rollout).order_by(table.c.wave, table.c.station)
+        query = select(*MEMBER_COLUMNS).where(table.c.rollout == rollout).order_by(table.c.wave, table.c.station)
         with self._database.read() as connection:
-            return [member_of(row._mapping) for row in connection.execute(query)]
+            return [member_of(row) for row in connection.execute(query)]
 
     def note(self, rollout: Rollout, *, hold: str, evidence: str) -> None:
         """Store why a rollout does not move and what was judged, unless its state has changed since it was read."""

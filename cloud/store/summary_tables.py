@@ -87,7 +87,8 @@ summaries = Table(
     camera_column(),
     Column("level", Integer, nullable=False, default=0, server_default="0"),
     Column("windows", Integer, nullable=False, default=1, server_default="1"),
-    Index("summaries_by_age", "level", "filed_at"),
+    # The station last: rows come in about the order of time, and a page that shows one station reads the index and its own rows.
+    Index("summaries_by_age", "level", "filed_at", "station"),
     Index("summaries_in_order", "tx", "id").ddl_if(dialect="postgresql"),
     sqlite_autoincrement=True,
     postgresql_partition_by="RANGE (filed_at)",

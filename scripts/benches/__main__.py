@@ -15,13 +15,14 @@ from scripts.benches.budget import all_held, table
 _BENCHES = {
     "agent": "the station beside a bare loop, without sketches, and a peer (minutes; --quick: seconds)",
     "drift": "power, run length and cost beside other detectors, on real tiles (minutes; --quick: seconds)",
+    "fallback": "second opinions at 1, 2 and 4 times capacity beside a server that refuses none (minutes; --quick: seconds)",
     "ingest": "workers beside a bare subscriber, and a fleet with an outage (minutes; --quick: seconds)",
     "loop": "the demo on the steel images under defocus (minutes)",
     "retrain": "labels to recovery, what 8 bits cost, the gate's error rates (half an hour; --quick: a minute or two)",
     "sketch": "cost and size of sketches (seconds)",
     "update": "an update full, as delta, by zstd and by bsdiff, on a fine-tuned pair (minutes; --quick: seconds)",
 }
-_WITH_OPTIONS = ("agent", "drift", "ingest", "retrain", "update")
+_WITH_OPTIONS = ("agent", "drift", "fallback", "ingest", "retrain", "update")
 
 
 def main() -> int:
@@ -37,19 +38,19 @@ def main() -> int:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="agent, drift, ingest, retrain, update: seconds instead of minutes, and figures that say little",
+        help="agent, drift, fallback, ingest, retrain, update: seconds instead of minutes, and figures that say little",
     )
     parser.add_argument(
         "--peers",
         action="store_true",
-        help="agent, drift: peers too, installed into .venv-peers when missing (ingest and update have them always)",
+        help="agent, drift: peers too, installed into .venv-peers when missing (the others have them always)",
     )
     parser.add_argument(
         "--keep", type=Path, metavar="DIR", help="retrain: keep what is made here, and go on from what is there"
     )
     args = parser.parse_args()
     if args.what not in _WITH_OPTIONS and (args.quick or args.peers):
-        parser.error("--quick and --peers are for 'agent', 'drift', 'ingest', 'retrain' and 'update'")
+        parser.error("--quick and --peers are for 'agent', 'drift', 'fallback', 'ingest', 'retrain' and 'update'")
     if args.keep is not None and args.what != "retrain":
         parser.error("--keep is for 'retrain'")
     if args.what is None:

@@ -57,6 +57,15 @@ def build_line_bundle(out: Path, images: Sequence[NDArray[np.uint8]], *, width: 
         return build_bundle(content, out, 1_790_000_000.0)[0]
 
 
+def write_line_model(out: Path, images: Sequence[NDArray[np.uint8]], *, width: float) -> Path:
+    """Write the model of `width` in full precision to `out`, its batch axis free as in our exports; return `out`."""
+    model = _model(width, [np.asarray(preprocess(image, SPEC), np.float32) for image in images])
+    for each in (model.graph.input[0], model.graph.output[0]):
+        each.type.tensor_type.shape.dim[0].dim_param = "batch"
+    onnx.save(model, str(out))
+    return out
+
+
 def _model(width: float, tensors: Sequence[NDArray[np.float32]]) -> onnx.ModelProto:
     rng = np.random.default_rng(1)
     nodes: list[onnx.NodeProto] = []

@@ -292,7 +292,7 @@ def test_the_api_serves_it_with_validity_flags(line: Line) -> None:
     )  # fmt: skip
     routes = fleet_routes(
         guards=GUARDS, stations=t.stations, summaries=t.summaries, samples=t.samples, alarms=t.alarms,
-        rollouts=t.rollouts, audit=t.audit, control=control, drift=line.loop,
+        control=control, drift=line.loop,
         broker_connected=lambda: True, now=line.clock.now,
     )  # fmt: skip
     served = serve(make_app([routes]))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from contract.errors import NotFound
-from contract.messages import Order, ReportedState, StationState
+from contract.messages import SHADOWED, Order, ReportedState, StationState
 from tests.fakes.cloud_tables import Tables
 from tests.fakes.link import RecordingLink
 
@@ -57,7 +57,9 @@ def read_plain(envelope: str) -> Order:
 
 @dataclass(slots=True)
 class ObedientFleet:
-    """Stations on `tables` that take orders from `link`; those in `refuse` roll back, those in `mute` say nothing."""
+    """Stations on `tables` that take orders from `link`; those in `refuse` roll back, those in `mute` say nothing; who is to decide
+    unseen only does so and goes on as before.
+    """
 
     tables: Tables
     link: RecordingLink
@@ -94,6 +96,8 @@ class ObedientFleet:
             if order.station in self.refuse and order.bundle != self.running.get(order.station):
                 running = self.running.get(order.station, "")
                 self._say(order.station, running, "ROLLED_BACK", order.deployment, "it crashed", order)
+            elif order.probation.shadow_only:
+                self._say(order.station, self.running[order.station], "IDLE", order.deployment, "", order, SHADOWED)
             else:
                 self.running[order.station] = order.bundle
                 self._say(order.station, order.bundle, "COMMITTED", order.deployment, "", order)
@@ -110,8 +114,17 @@ class ObedientFleet:
         self._say(station, self.running.get(station, ""), state, deployment, "")
 
     def _say(
-        self, station: str, bundle: str, state: str, deployment: str, reason: str, order: Order | None = None
+        self,
+        station: str,
+        bundle: str,
+        state: str,
+        deployment: str,
+        reason: str,
+        order: Order | None = None,
+        outcome: str = "",
     ) -> None:
         candidate, seq = (order.bundle, order.desired_seq) if order else ("", 0)
-        report = ReportedState(station, "b1", self.now(), bundle, state, deployment, candidate, reason, seq)
+        report = ReportedState(
+            station, "b1", self.now(), bundle, state, deployment, candidate, reason, seq, outcome=outcome
+        )
         self.tables.stations.commit([], [report], self.now())

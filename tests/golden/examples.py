@@ -150,6 +150,7 @@ def summary() -> Summary:
         covers=((12, 14), (16, 16)),
         gap=GapNote(4, "lack of room"),
         health=HealthNote(118.5, 71.25, 95.0, True, 2, 20_480, 7),
+        trace="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     )
     return sign_gap(message, gap_key("a token for tests, known to everybody"))
 

@@ -1,7 +1,8 @@
 """Layout "csv": labels.csv, a line an image: file,label[,also,part,labeller,labelled_at,mask,split,source,audit,inclusion].
 
 `label` and `also` may hold several labels, separated by ";". `labelled_at` is Unix seconds or ISO 8601. `split` is train,
-calibration, holdout or drift. Several lines of one image are several people's word on it.
+calibration, holdout or drift. Several lines of one image are several people's word on it. What a spreadsheet would run as a formula
+is written with a quote before it (`cloud.review.spreadsheet`), which is taken off when it is read.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from cloud.retrain.layouts.found import (
     unique,
 )
 from cloud.retrain.run_records import DatasetEntry, Split
+from cloud.review.spreadsheet import guarded, unguarded
 from contract.errors import BadDataset
 
 TABLE = "labels.csv"
@@ -104,7 +106,7 @@ def write_csv(out: Path, rows: list[tuple[str, str, DatasetEntry]]) -> None:
             int(e.audit),
             repr(e.inclusion),
         )
-        table.writerow(cells)
+        table.writerow([guarded(cell) if isinstance(cell, str) else cell for cell in cells])
     (out / TABLE).write_text(text.getvalue(), "utf-8", newline="")
 
 
@@ -118,7 +120,7 @@ def _table(root: Path) -> Path:
 
 
 def _found(source: FolderSource, cells: dict[str, str], where: str) -> Found:
-    line = {name: value.strip() for name, value in cells.items()}
+    line = {name: unguarded(value.strip()) for name, value in cells.items()}
     words = (line["label"] + ";" + line.get("also", "")).split(";")
     labels = unique([word.strip() for word in words if word.strip()])
     if not labels:

@@ -37,6 +37,9 @@ class View:
     def why_unhealthy(self) -> str:
         return ""
 
+    def uplink_trouble(self) -> str:
+        return ""
+
     def metrics(self) -> str:
         return ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import socket
 import threading
 import time
@@ -20,14 +21,25 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cloud.api.app import make_app
+from cloud.api.audit import audit_routes
 from cloud.api.auth import Guards, Person, Role, file_tokens
 from cloud.api.devices import device_routes
+from cloud.api.drift import drift_routes
 from cloud.api.fleet import fleet_routes
+from cloud.api.idempotency import FirstAnswers
+from cloud.api.images import read_pixels
 from cloud.api.review import review_routes
+from cloud.api.rollout_acts import RolloutActs
+from cloud.api.rollouts import rollout_routes
+from cloud.drift.trace import TracePoint
+from cloud.fallback.service import FallbackService
+from cloud.improve_loop import DriftOverview
 from cloud.registry.blobs import Blobs
 from cloud.review.label_choice import LabelChoice
 from cloud.rollout_loop import RolloutLoop, RolloutSettings
+from cloud.store.drift_traces import DriftTraces
 from cloud.store.review_claims import ReviewClaims
+from cloud.store.rollout_reading import RolloutReading
 from contract.decode import Prediction
 from contract.errors import NotFound
 from contract.manifest import Label, LabelKind
@@ -49,13 +61,31 @@ GUARDS = Guards(
 
 
 class BrightModel:
-    """`cloud.ports.registry.FullPrecision`: bright is good."""
+    """`cloud.ports.registry.FullPrecision` and its only model: bright is good."""
 
-    def predict(self, bundle: str, pixels: NDArray[np.uint8]) -> tuple[Prediction, str]:
+    version, batches = "large fp32", True
+
+    def load(self, bundle: str) -> BrightModel:
         if bundle != "d" * 64:
             raise NotFound(f"bundle '{bundle[:12]}' is in no release")
-        good = float(pixels.mean() / 255)
-        return Prediction(0, Label("good", LabelKind.GOOD), good, good), "large fp32"
+        return self
+
+    def tensor(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
+        return np.full((1, 1), pixels.mean() / 255)
+
+    def blank(self) -> NDArray[Any]:
+        return np.zeros((1, 1))
+
+    def predict(self, tensors: NDArray[Any]) -> list[Prediction]:
+        return [Prediction(0, Label("good", LabelKind.GOOD), float(g), float(g)) for g in tensors[:, 0]]
+
+
+def opinions() -> FallbackService:
+    """Return what answers questions by that model."""
+    return FallbackService(
+        BrightModel(), read_pixels, time.monotonic,
+        workers=1, max_batch=4, max_wait_s=0.002, deadline_s=10.0, max_bytes=64 << 20,
+    )  # fmt: skip
 
 
 class CalmDrift:
@@ -80,6 +110,25 @@ class CalmDrift:
 
     def re_enrol(self, series: str, actor: str, reason: str) -> None:
         self.asked.append((series, actor, reason))
+
+    def drift_status(self, series: str) -> dict[str, Any]:
+        station, _, camera = series.partition("/")
+        return next(each for each in self.drift_of(station) if each["camera"] == camera)
+
+    def overview(self) -> DriftOverview:
+        return DriftOverview(("s1", "s2", "s2/left"), ("s2/left",), ("s1",), {"fleet": ("s2/left",)})
+
+    def newest_points(self, series: str) -> list[TracePoint]:
+        return [TracePoint(int(T0), 3.5, 4.0, math.nan)] if series == "s2/left" else []
+
+    def threshold_log10(self) -> float:
+        return 3.5
+
+    def start_retrain(self, alarm: int, actor: str, reason: str) -> int:
+        if alarm != 7:
+            raise NotFound(f"no alarm {alarm} is open")
+        self.asked.append((f"retrain of {alarm}", actor, reason))
+        return 3
 
 
 def serve(app: FastAPI) -> Iterator[str]:
@@ -145,10 +194,11 @@ def api(tables: Tables, tmp_path: Path) -> Iterator[Api]:
         rollouts=tables.rollouts, stations=tables.stations, releases=releases, signer=PlainSigner(),
         link=RecordingLink(), settings=RolloutSettings(), now=now,
     )  # fmt: skip
+    reading = RolloutReading(tables.database)
     routers = [
         device_routes(
             tuf_folder=tuf, is_token=tables.stations.is_token, samples=tables.samples, images=images,
-            full_precision=BrightModel(), desired_of=control.desired_of,
+            opinions=opinions(), desired_of=control.desired_of,
             take_report=lambda report, at: tables.stations.commit((), [report], at), now=now,
         ),
         review_routes(
@@ -157,9 +207,17 @@ def api(tables: Tables, tmp_path: Path) -> Iterator[Api]:
         ),
         fleet_routes(
             guards=GUARDS, stations=tables.stations, summaries=tables.summaries, samples=tables.samples,
-            alarms=tables.alarms, rollouts=tables.rollouts, audit=tables.audit,
             control=control, drift=drift, broker_connected=lambda: True,
             now=now,
+        ),
+        rollout_routes(
+            guards=GUARDS, reading=reading, approvals=tables.rollouts.approvals,
+            acts=RolloutActs(control, reading.one, now), first_answers=FirstAnswers(),
+        ),
+        audit_routes(guards=GUARDS, audit=tables.audit),
+        drift_routes(
+            guards=GUARDS, stations=tables.stations, alarms=tables.alarms, traces=DriftTraces(tables.database),
+            drift=drift,
         ),
     ]  # fmt: skip
     with httpx.Client(timeout=20.0) as client:

@@ -90,7 +90,7 @@ def test_a_body_over_the_limit_is_413_before_it_is_all_there(api: Api) -> None:
 
     at = urlsplit(api.url)
     connection = http.client.HTTPConnection(at.hostname or "", at.port, timeout=20)
-    headers = {"Authorization": f"Bearer {S1}", "Transfer-Encoding": "chunked"}
+    headers = {"Authorization": f"Bearer {S1}", "Transfer-Encoding": "chunked", **BUNDLE}
     try:
         connection.request("POST", "/v1/fallback/s1", body=endless(), headers=headers, encode_chunked=True)  # type: ignore[arg-type]
         answer = connection.getresponse()

@@ -125,7 +125,7 @@ def test_drift_of_a_station_and_learning_it_anew(api: Api) -> None:
     assert api.drift.asked == [("s1", "operator", "lamp replaced")]
     for name in ("nobody", "S1", "%2e%2e"):
         answer = api.get(f"/v1/drift/{name}")
-        assert answer.status_code in (404, 409) and "\n" not in answer.json()["detail"]
+        assert answer.status_code in (404, 422) and "\n" not in answer.json()["detail"]
 
 
 def test_a_station_with_several_cameras_is_shown_and_learnt_anew_camera_by_camera(api: Api) -> None:
@@ -164,7 +164,9 @@ def test_alarms_retrains_versions_and_the_audit_log(api: Api) -> None:
     ]  # fmt: skip
     assert api.get("/v1/versions").json()[0]["version"] == "v1"
     log = api.get("/v1/audit").json()
-    assert [e["act"] for e in log["entries"]] == ["drift alarm", "retrain"] and log["first_broken"] is None
+    assert [e["act"] for e in log["entries"]] == ["drift alarm", "retrain"]
+    check = api.get("/v1/audit/verify").json()
+    assert check["intact"] and check["head"] == log["entries"][-1]["hash"]
     assert [e["act"] for e in api.get("/v1/audit?after=1").json()["entries"]] == ["retrain"]
     for bad in ("after=-1", f"after={2**70}", "limit=0", "limit=5001", "after=x"):
         assert api.get(f"/v1/audit?{bad}").status_code == 422
@@ -175,4 +177,5 @@ def test_an_audit_log_that_was_tampered_with_says_where(api: Api) -> None:
         api.tables.audit.append(T0, "operator", "act", f"detail {number}")
     with api.tables.database.write() as connection:
         connection.exec_driver_sql("UPDATE audit SET actor = 'somebody else' WHERE id = 2")
-    assert api.get("/v1/audit").json()["first_broken"] == 2
+    check = api.get("/v1/audit/verify").json()
+    assert (check["first_broken"], check["intact"]) == (2, False) and check["sentence"].startswith("broken at entry 2")

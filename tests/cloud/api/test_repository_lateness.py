@@ -32,7 +32,6 @@ def test_the_api_and_the_page_say_why_stations_will_soon_take_no_update(tables: 
     )  # fmt: skip
     routes = fleet_routes(
         guards=GUARDS, stations=tables.stations, summaries=tables.summaries, samples=tables.samples,
-        alarms=tables.alarms, rollouts=tables.rollouts, audit=tables.audit,
         control=control, drift=CalmDrift(), broker_connected=lambda: True, now=lambda: at[0], repository=job.status,
     )  # fmt: skip
 

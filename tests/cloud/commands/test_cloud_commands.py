@@ -289,15 +289,12 @@ def test_commands_ask_with_the_operators_token_and_print_what_the_server_says(
 ) -> None:
     home, answer = answering
     config = home / "cloud.toml"
-    member = {"station": "s1", "wave": 0, "state": "ORDERED", "reason": ""}
-    rollout = {"id": 1, "version": "v1", "state": "RUNNING", "reason": "", "stations": [member]}
-    answer["body"] = json.dumps([rollout]).encode()
-    code, out, _ = cli("rollout", "list", "--config", config)
-    assert code == 0 and out.splitlines()[1].split() == ["1", "v1", "RUNNING", "s1", "0", "ORDERED"]
-    assert json.loads(cli("rollout", "list", "--json", "--config", config)[1]) == [rollout]
+    rollouts = [{"id": 1, "version": "v1", "state": "RUNNING"}]
+    answer["body"] = json.dumps(rollouts).encode()
+    assert json.loads(cli("rollout", "list", "--json", "--config", config)[1]) == rollouts
     settings = load_settings(config)
     token = settings.token(settings.api.operator_token_file)
-    assert answer["asked"][0] == ("GET", "/v1/rollouts", f"Bearer {token}", b"")
+    assert answer["asked"][0] == ("GET", "/v1/rollouts?limit=20", f"Bearer {token}", b"")
     answer["body"] = b'{"rollout": 4}'
     assert cli("rollout", "start", "--version", "v1", "--config", config)[1] == "rollout 4 of v1 has started\n"
     assert json.loads(answer["asked"][-1][3]) == {"version": "v1"}

@@ -12,6 +12,7 @@ from cloud.fleet_facts import FactSources, FleetFacts, NeedsNow
 from cloud.needs import needs
 from cloud.ports.rollouts import StandingOrder
 from cloud.registry.resign_status import resign_status
+from cloud.rollout.plan import RolloutPlan
 from cloud.rollout.rollout_states import MemberEvent, RolloutEvent
 from cloud.store.fact_rows import FactRows
 from cloud.store.tables import audit, station_status, stations
@@ -108,11 +109,16 @@ def test_who_stopped_a_rollout_is_told_from_the_audit_log(tables: Tables, tmp_pa
     assert moment.facts.read().rollouts == [], "one that went well since says that somebody saw to it"
 
 
-def test_approvals_are_asked_for_until_there_are_enough(tables: Tables, tmp_path: Path) -> None:
+def test_approvals_are_asked_for_while_a_rollout_is_proposed(tables: Tables, tmp_path: Path) -> None:
     tables.add_online("s1")
-    tables.rollouts.create("v1", "e" * 64, [["s1"]], [], "rita", T0)
-    assert Moment(tables, tmp_path, approvals=1).kinds() == ["approval asked"]
-    assert Moment(tables, tmp_path).kinds() == []
+    plan = RolloutPlan(approvals=2).encode()
+    tables.rollouts.create("v1", "e" * 64, [["s1"]], [], "rita", T0, plan=plan, proposed=True)
+    moment = Moment(tables, tmp_path)
+    assert moment.kinds() == ["approval asked"] and moment.facts.read().rollouts[0].approvals == 2
+    tables.rollouts.approvals.say(1, "otto", True, "", T0)
+    assert moment.facts.read().rollouts[0].approvals == 1
+    tables.rollouts.approvals.say(1, "otto", False, "no", T0 + 1)
+    assert moment.facts.read().rollouts[0].approvals == 2, "the newest word counts"
 
 
 def test_audit_signing_strangers_and_stations_without_access(tables: Tables, tmp_path: Path) -> None:

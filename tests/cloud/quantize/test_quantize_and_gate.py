@@ -47,6 +47,7 @@ from cloud.retrain.run_artefacts import artefacts_of
 from cloud.retrain.run_folder import RunFolder
 from cloud.retrain.run_records import ArtefactFigures, DatasetEntry, QuantizeReport, Split
 from cloud.retrain.train import train
+from contract.decode import Prediction
 from contract.errors import BadDataset, BadModel, InvalidConfig, NotFound, RefusedError
 from contract.manifest import (
     Artefact,
@@ -609,7 +610,10 @@ def test_the_tflite_artefact_is_released_in_a_bundle_of_its_own(run: RunFolder, 
     assert HeldOutRecords(registry).of(released.digest).record is None, "the record is of the ONNX artefact"
     assert "onnx2tf" in (folder / "model_card.md").read_text()
     image = picture(LABELS[1], 900)
-    prediction, _ = FullPrecisionModels(registry).predict(released.digest, image)
+    second = FullPrecisionModels(registry).load(released.digest)
+    assert second.batches, "ours are exported with a free batch axis"
+    prediction = second.predict(second.tensor(image))[0]
+    assert isinstance(prediction, Prediction)
     own = ArtefactRunner(run.fp32, run.info().preprocess).scores([image])[0]
     assert prediction.label.name == LABELS[int(own.argmax())]
 

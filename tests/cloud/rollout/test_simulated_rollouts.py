@@ -20,7 +20,7 @@ from contract.errors import InvalidConfig
 def test_over_200_seeds_a_release_that_fails_3_percent_aborts_and_one_that_fails_half_a_percent_completes(
     rate: float, aborts: bool
 ) -> None:
-    """The promised rates: of 200 rollouts over 2,000 stations at least .95 abort at 3 % failures, and at least .95 complete at .5 %.
+    """The promised rates: of 200 rollouts to 2,000 stations at least .95 abort at 3 % failures, and at least .95 complete at .5 %.
 
     Failures are silent in 3 of 10 cases and 2 % of the stations are away. Seen: 1.00 and .975; at 3 % half of them had reached 100
     stations or fewer, 14 of 200 the last wave.
@@ -55,7 +55,7 @@ def test_every_rollout_comes_to_an_end_and_a_small_fleet_stops_at_its_first_fail
     fleet = SimulatedFleet(stations, rate, silent, offline)
     ended = simulate_one(fleet, RolloutPlan(wave_shares=tuple(shares), soak_s=soak), seed)
     assert ended.completed == (ended.failed == 0), "in waves of less than 50 a single failure is more than 2 %"
-    assert ended.completed or 1 <= ended.reached
+    assert ended.completed or ended.reached >= 1
     assert not ended.completed or ended.reached == stations
     if rate == 0.0:
         assert ended.completed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from contract.errors import InvalidConfig
+from contract.errors import InvalidConfig, NotFound
 from contract.messages import Command, CommandResult, ReportedState, StationState
 from tests.fakes.cloud_tables import T0, Tables, received, summary
 
@@ -28,7 +28,7 @@ def test_adding_a_station_again_replaces_its_token(tables: Tables) -> None:
 def test_a_name_that_is_no_station_id_is_refused(tables: Tables, name: str) -> None:
     with pytest.raises(InvalidConfig):
         tables.stations.add(name, "t", "", T0)
-    with pytest.raises(InvalidConfig):
+    with pytest.raises(NotFound):
         tables.stations.check_known(name)
 
 

@@ -21,11 +21,15 @@ def upgrade() -> None:
         new.notices,
         new.notice_posts,
         new.slo_hours,
+        new.slo_marks,
         new.cost_days,
         new.drift_traces,
         new.review_claims,
     ):
         table.create(op.get_bind())
+    # A page of one station must not read every station's rows.
+    op.drop_index("summaries_by_age", "summaries")
+    op.create_index("summaries_by_age", "summaries", ["level", "filed_at", "station"])
     for name, columns in new.added().items():
         for column in columns:
             op.add_column(name, column)

@@ -1,0 +1,334 @@
+"""The overview: what needs somebody now, in words, and how the fleet stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+from nicegui import ui
+from starlette.requests import Request
+
+from cloud.dashboard.charts import axis
+from cloud.dashboard.fleet_source import FleetSource
+from cloud.dashboard.parts import (
+    Cell,
+    Column,
+    Kind,
+    Page,
+    Palette,
+    Tone,
+    ago,
+    badge,
+    card,
+    chart,
+    count,
+    empty,
+    link,
+    live,
+    paged_table,
+    words,
+)
+from cloud.dashboard.shared_read import SharedRead
+from cloud.dashboard.shell import Shell
+from cloud.ports.needs import Need, Severity
+from cloud.ports.promises import Budget
+from cloud.store.fleet_pages import DriftPhase, FleetCounts
+from cloud.store.verdict_mix import VerdictMix
+
+REFRESH_S, SLOW_REFRESH_S, MIX_S = 2.0, 10.0, 10.0
+_SHOWN_NEEDS = 30
+_URGENCY = {
+    Severity.PAGE: ("now", Tone.BAD),
+    Severity.TICKET: ("today", Tone.WARN),
+    Severity.INFO: ("to know", Tone.INFO),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OverviewReads:
+    """What the overview asks beside the fleet; each is called in a thread.
+
+    `rollout` and `review` are one line each with where it leads; `costs` rows of plain values under one another, whose keys are
+    the columns' titles. `well_since`: when the last thing that needed somebody was over, Unix seconds, 0 where none ever was.
+    """
+
+    mix: Callable[[], VerdictMix]
+    rollout: Callable[[], tuple[str, str]]
+    review: Callable[[], tuple[str, str]]
+    well_since: Callable[[], float]
+    budgets: Callable[[], Sequence[Budget]] = field(default=tuple)
+    costs: Callable[[], Sequence[Mapping[str, Cell]]] = field(default=tuple)
+
+
+@dataclass(frozen=True, slots=True)
+class _Now:
+    at: float
+    needs: Sequence[Need]
+    counts: FleetCounts
+    rollout: tuple[str, str]
+    review: tuple[str, str]
+    well_since: float
+
+
+def overview_page(shell: Shell, source: FleetSource, reads: OverviewReads) -> None:
+    """Put the page at /."""
+    mix = SharedRead(reads.mix, MIX_S, source.now)
+
+    @ui.page("/")
+    def overview(request: Request) -> None:
+        if (entered := shell.enter(request, "Overview", "/")) is None:
+            return
+        visit, column = entered
+        with column:
+            trouble = ui.column().classes("w-full")
+            with ui.row().classes("w-full gap-4 items-stretch no-wrap pl-halves"):
+                with card("What needs somebody").classes("grow pl-needs"):
+                    needs = _Needs()
+                with ui.column().classes("gap-4 w-96 shrink-0"):
+                    with card("Fleet"):
+                        fleet = _Fleet()
+                    with card("Under way"):
+                        rollout, review = _Line(), _Line()
+            with card("Promises"):
+                budgets = _Budgets()
+            with card("Verdicts of late"):
+                drawn = chart("Verdicts of late", height="14rem")
+            with card("Costs"):
+                costs = _Costs()
+
+            def show(now: _Now) -> None:
+                needs.show(now.needs, now.well_since, now.at, now.counts)
+                fleet.show(now.counts)
+                rollout.show(*now.rollout)
+                review.show(*now.review)
+
+            def show_slow(found: tuple[VerdictMix, Sequence[Budget], Sequence[Mapping[str, Cell]]]) -> None:
+                said = mix_in_words(found[0])
+                drawn.show(lambda colours: _mix_options(colours, found[0]), said)
+                budgets.show(found[1])
+                costs.show(found[2])
+
+            with trouble:
+                live(visit, lambda: _read(source, reads), show, REFRESH_S, what="The fleet's data")
+                live(
+                    visit,
+                    lambda: (mix(), reads.budgets(), reads.costs()),
+                    show_slow,
+                    SLOW_REFRESH_S,
+                    what="Verdicts, promises and costs",
+                )
+
+
+def _read(source: FleetSource, reads: OverviewReads) -> _Now:
+    return _Now(source.now(), source.needs(), source.counts(), reads.rollout(), reads.review(), reads.well_since())
+
+
+class _Needs:
+    def __init__(self) -> None:
+        self._place = ui.column().classes("w-full gap-3")
+        self._shown: object = None
+        with self._place:
+            words("Looking ...", muted=True)
+
+    def show(self, needs: Sequence[Need], well_since: float, now: float, counts: FleetCounts) -> None:
+        urgent = [need for need in needs if need.severity is not Severity.INFO]
+        well = "" if urgent else well_in_words(well_since, now, counts)
+        if (shown := (tuple(needs), well)) == self._shown:
+            return
+        self._shown = shown
+        self._place.clear()
+        with self._place:
+            if counts.total == 0:
+                empty(
+                    "No station yet.",
+                    "Add the first one: plumbline-cloud station add NAME --out FOLDER, and start its agent with that folder.",
+                )
+            elif well:
+                with ui.row().classes("items-baseline gap-2"):
+                    badge("all is well", Tone.GOOD)
+                    words(well)
+            with ui.element("ul").classes("w-full flex flex-col gap-3 list-none p-0 m-0"):
+                for need in needs[:_SHOWN_NEEDS]:
+                    _need(need)
+            if len(needs) > _SHOWN_NEEDS:
+                words(f"and {len(needs) - _SHOWN_NEEDS:,} more, less urgent", muted=True)
+
+
+def _need(need: Need) -> None:
+    urgency, tone = _URGENCY[need.severity]
+    with ui.element("li").classes("flex gap-3 items-baseline pl-need"):
+        with ui.element("div").classes("w-24 shrink-0"):
+            badge(urgency, tone)
+        with ui.column().classes("gap-0 min-w-0 grow"):
+            words(need.what).classes("font-medium")
+            with ui.row().classes("gap-3 items-baseline"):
+                link(f"Look at it: {need.kind}", need.link)
+                if need.runbook:
+                    words(f"what to do: docs/RUNBOOKS.md, {need.runbook}", muted=True)
+
+
+class _Fleet:
+    def __init__(self) -> None:
+        self._links: dict[str, ui.link] = {}
+        with ui.element("ul").classes("list-none p-0 m-0 flex flex-col gap-1 pl-counts"):
+            for key, path in (
+                ("online", "/fleet?link=online"),
+                ("offline", "/fleet?link=offline"),
+                ("never", "/fleet?link=never+heard"),
+                ("drifting", f"/fleet?drift={DriftPhase.ALARMED.value}"),
+                ("enrolling", f"/fleet?drift={DriftPhase.ENROLLING.value}"),
+                ("updating", "/fleet?update=under+way"),
+                ("rolled_back", "/fleet?update=ROLLED_BACK"),
+                ("simulated", "/fleet?simulated=yes"),
+            ):
+                with ui.element("li").classes("flex gap-2"):
+                    self._links[key] = link("", path)
+
+    def show(self, counts: FleetCounts) -> None:
+        said = {
+            "online": f"{counts.online:,} of {count(counts.total, 'station')} online",
+            "offline": f"{counts.offline:,} offline",
+            "never": f"{counts.never:,} never heard",
+            "drifting": f"{counts.drifting:,} drifting",
+            "enrolling": f"{counts.enrolling:,} enrolling",
+            "updating": f"{counts.updating:,} updating",
+            "rolled_back": f"{counts.rolled_back:,} went back to their last bundle",
+            "simulated": f"{counts.simulated:,} simulated",
+        }
+        for key, text in said.items():
+            self._links[key].set_text(text)
+            self._links[key].set_visibility(key in ("online", "drifting") or getattr(counts, key) > 0)
+
+
+class _Line:
+    """One sentence and where it leads."""
+
+    def __init__(self) -> None:
+        with ui.row().classes("gap-2 items-baseline"):
+            self._words = words("")
+            self._link = link("Show", "/")
+
+    def show(self, text: str, path: str) -> None:
+        self._words.set_text(text)
+        self._link.props["href"] = path
+        self._link.set_text("Show")
+        self._link.set_visibility(bool(path))
+        self._link.props["aria-label"] = f"Show: {text}"
+        self._link.update()
+
+
+class _Budgets:
+    def __init__(self) -> None:
+        self._place = ui.row().classes("w-full gap-4")
+        self._shown: Sequence[Budget] | None = None
+
+    def show(self, budgets: Sequence[Budget]) -> None:
+        if budgets == self._shown:
+            return
+        self._shown = budgets
+        self._place.clear()
+        with self._place:
+            if not budgets:
+                empty("No promise has been counted yet.", "[promises] in cloud.toml says what the fleet promises.")
+            for budget in budgets:
+                with ui.column().classes("pl-card gap-1 w-72 pl-budget"):
+                    text, tone = budget_in_words(budget)
+                    words(budget.promise).classes("font-bold")
+                    badge(text, tone)
+                    left = min(max(1.0 - budget.spent, 0.0), 1.0)
+                    bar = (
+                        ui.linear_progress(left, show_value=False).props("size=10px aria-hidden=true").classes("w-full")
+                    )
+                    bar.props(f"color={'positive' if left > 0.5 else 'warning' if left > 0 else 'negative'}")
+                    words(budget.words, muted=True)
+
+
+class _Costs:
+    def __init__(self) -> None:
+        self._place = ui.column().classes("w-full")
+        self._shown: object = None
+
+    def show(self, rows: Sequence[Mapping[str, Cell]]) -> None:
+        found = [dict(row) for row in rows]
+        if found == self._shown:
+            return
+        self._shown = found
+        self._place.clear()
+        with self._place:
+            if not found:
+                empty(
+                    "Nothing was counted yet.",
+                    "Bytes, images, cloud calls and GPU time are counted as they come, day by day.",
+                )
+                return
+            # A column's name inside the table is a number: titles are people's words.
+            titles = list(found[0])
+            columns = [
+                Column(f"c{number}", title, Kind.NUMBER if isinstance(found[0][title], int | float) else Kind.TEXT)
+                for number, title in enumerate(titles)
+            ]
+            table = paged_table("costs", columns, title="Costs", nothing="Nothing was counted yet.")
+            table.show(
+                Page(
+                    [{f"c{number}": row.get(title) for number, title in enumerate(titles)} for row in found], len(found)
+                )
+            )
+
+
+def well_in_words(since: float, now: float, counts: FleetCounts) -> str:
+    """Return that nothing needs anybody, and since when; "" for a fleet of nobody."""
+    if counts.total == 0:
+        return ""
+    when = "so far" if since <= 0 else f"since {_clock(since)} ({ago(now, since)})"
+    return f"Nothing needs anybody, {when}."
+
+
+def budget_in_words(budget: Budget) -> tuple[str, Tone]:
+    """Return what is left of a promise, and how that is."""
+    if budget.share is None:
+        return "nothing counted yet", Tone.PLAIN
+    left = max(1.0 - budget.spent, 0.0)
+    if left <= 0:
+        return "budget spent", Tone.BAD
+    return f"{left:.0%} of the budget left", Tone.GOOD if left > 0.5 else Tone.WARN
+
+
+def mix_in_words(mix: VerdictMix) -> str:
+    """Return the verdicts of late in a sentence."""
+    passed, rejected, review, lost = (
+        sum(getattr(bucket, name) for bucket in mix.buckets) for name in ("passed", "rejected", "review", "lost")
+    )
+    total = passed + rejected + review + lost
+    if not total:
+        return "No frame in the last hours."
+    shares = f"{passed / total:.1%} pass, {rejected / total:.1%} reject, {review / total:.1%} review"
+    gone = f", {lost / total:.2%} without a verdict" if lost else ""
+    return f"{count(total, 'frame')} since {_clock(mix.buckets[0].at)}: {shares}{gone}"
+
+
+def _mix_options(colours: Palette, mix: VerdictMix) -> dict[str, Any]:
+    named = (("pass", "passed", colours.good), ("reject", "rejected", colours.bad), ("review", "review", colours.warn),
+             ("no verdict", "lost", colours.plain))  # fmt: skip
+    return {
+        "xAxis": axis(colours, type="category", data=[_clock(bucket.at) for bucket in mix.buckets]),
+        "yAxis": axis(colours, type="value", name="frames"),
+        "series": [
+            {
+                "type": "bar",
+                "stack": "verdicts",
+                "name": name,
+                "itemStyle": {
+                    "color": colour,
+                    **({"decal": {"symbol": "rect"}} if key in ("rejected", "lost") else {}),
+                },
+                "data": [getattr(bucket, key) for bucket in mix.buckets],
+            }
+            for name, key, colour in named
+        ],
+    }
+
+
+def _clock(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, timezone.utc):%b %d %H:%M} UTC"

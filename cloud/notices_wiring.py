@@ -1,0 +1,173 @@
+"""Alerts and metrics put together from cloud.toml: what needs a person, whom it is told, by which channels, and what is counted."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cloud.alerts.channel import Channel
+from cloud.alerts.delivery import Delivery
+from cloud.alerts.message import Links
+from cloud.alerts.mqtt import BrokerChannel
+from cloud.alerts.webhook import Webhook
+from cloud.api.metrics import Metrics
+from cloud.fleet_facts import FactSources, FleetFacts, NeedsNow
+from cloud.fleet_figures import FleetFigures
+from cloud.needs_of_stations import SILENT
+from cloud.notice_rules import NoticeRules
+from cloud.notices import NoticesLoop
+from cloud.ports.figures import Figures
+from cloud.ports.link import Link
+from cloud.ports.promises import Promises
+from cloud.registry.release import Registry
+from cloud.registry.resign_status import ResignStatus
+from cloud.settings import CloudSettings
+from cloud.settings_operate import check_webhook
+from cloud.store.fact_rows import FactRows
+from cloud.store.metric_rows import MetricRows
+from cloud.store.notices import Notices
+from cloud.store_wiring import Stores
+from contract.errors import InvalidConfig
+
+_UNDELIVERED_S = 3600.0
+_KEPT_S = 90 * 86_400.0
+# Its own source: nobody else draws from it, or seeds it.
+_CHANCE = random.SystemRandom()
+
+
+@dataclass(frozen=True, slots=True)
+class Alerts:
+    """`needs` for pages; `loop` and each of `deliveries` is run in a thread of its own; `notices` is their table."""
+
+    needs: NeedsNow
+    loop: NoticesLoop
+    deliveries: tuple[tuple[str, Delivery], ...]
+    notices: Notices
+    _channels: tuple[Channel, ...]
+
+    def prune(self, now: float) -> None:
+        """Forget what was over months ago."""
+        self.notices.prune(now - _KEPT_S)
+
+    def close(self) -> None:
+        """Let go of the channels."""
+        for channel in self._channels:
+            channel.close()
+
+
+def make_links(settings: CloudSettings) -> Links:
+    """Return what makes links whole."""
+    page = settings.alerts.page_url or settings.api.public_url or settings.api.url()
+    return Links(page, settings.alerts.runbook_url)
+
+
+def make_channels(settings: CloudSettings, link: Link, now: Callable[[], float]) -> tuple[Channel, ...]:
+    """Return every channel of [alerts].
+
+    Raises:
+        InvalidConfig: a file with an address or a secret cannot be read.
+    """
+    hooks = [Webhook(*each, now, _secret(settings, each[0])) for each in _addresses(settings)]
+    return (*hooks, *([BrokerChannel(link)] if settings.alerts.mqtt else []))
+
+
+def make_alerts(
+    settings: CloudSettings,
+    stores: Stores,
+    link: Link,
+    now: Callable[[], float],
+    *,
+    repository: Callable[[], ResignStatus] | None = None,
+    promises: Promises | None = None,
+    faults: Callable[[], dict[str, int]] = dict,
+) -> Alerts:
+    """Return what tells people; `faults` says what broke in the server's loops of late.
+
+    Raises:
+        InvalidConfig: as `make_channels`.
+    """
+    notices = Notices(stores.database)
+    sources = FactSources(
+        stations=stores.stations,
+        summaries=stores.summaries,
+        samples=stores.samples,
+        alarms=stores.alarms,
+        rollouts=stores.rollouts,
+        rows=FactRows(stores.database),
+        link=link,
+        silent_after_s=settings.alerts.silent_after_s,
+        repository=repository,
+        promises=promises,
+        disks={"the cloud's home": settings.path(".")},
+        known_silent=lambda: _known_silent(notices),
+        undelivered=lambda: notices.undelivered(now() - _UNDELIVERED_S),
+        faults=faults,
+    )
+    needs = NeedsNow(FleetFacts(sources, now), now)
+    channels = make_channels(settings, link, now)
+    names = [channel.name for channel in channels]
+    notices.forget_channels(names, now())
+    rules = NoticeRules(cooldown_s=settings.alerts.cooldown_s, repeat_s=settings.alerts.repeat_h * 3600.0)
+    loop = NoticesLoop(notices, needs.found, names, make_links(settings), rules, now)
+    deliveries = tuple((each.name, Delivery(each, notices, now, _CHANCE.random)) for each in channels)
+    return Alerts(needs, loop, deliveries, notices, channels)
+
+
+def make_metrics(
+    settings: CloudSettings,
+    stores: Stores,
+    registry: Registry,
+    alerts: Alerts,
+    server: Figures,
+    *more: Figures,
+    repository: Callable[[], ResignStatus] | None = None,
+    promises: Promises | None = None,
+) -> Metrics:
+    """Return what /metrics answers: the server's figures, the fleet's, and those of `more` that count something."""
+    fleet = FleetFigures(
+        rows=MetricRows(stores.database),
+        facts=FactRows(stores.database),
+        stations=stores.stations,
+        summaries=stores.summaries,
+        samples=stores.samples,
+        rollouts=stores.rollouts,
+        releases=registry.catalog,
+        notices=alerts.notices,
+        needs=alerts.needs.current,
+        repository=repository,
+        promises=promises,
+        per_station=settings.metrics.stations,
+    )
+    return Metrics([server, fleet, *more])
+
+
+def _known_silent(notices: Notices) -> frozenset[str]:
+    told = [notice.members for notice in notices.open() if notice.need.kind == SILENT and notice.times_told]
+    return frozenset().union(*told)
+
+
+def _addresses(settings: CloudSettings) -> list[tuple[str, str]]:
+    found = []
+    for name, url in sorted(settings.alerts.webhooks.items()):
+        if url.startswith("file:"):
+            url = _read(settings, url.removeprefix("file:"), f"alerts.webhooks.{name}")
+            check_webhook(f"the address in the file of alerts.webhooks.{name}", url)
+        found.append((name, url))
+    return found
+
+
+def _secret(settings: CloudSettings, name: str) -> bytes:
+    file = settings.alerts.secrets.get(name)
+    return _read(settings, file, f"alerts.secrets.{name}").encode() if file is not None else b""
+
+
+def _read(settings: CloudSettings, file: str, key: str) -> str:
+    path = settings.path(file)
+    try:
+        text = path.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidConfig(f"cannot read {path}, which {key} names", hint="write it there, on one line") from error
+    if not text or text.startswith("file:"):
+        raise InvalidConfig(f"{path}, which {key} names, holds none", hint="write it there, on one line")
+    return text

@@ -1,0 +1,337 @@
+"""The fleet a page at a time: filtered, sorted and counted by the database, so that 10,000 stations cost as little as ten."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, case, func, literal, or_, select
+
+from cloud.store.database import Database
+from cloud.store.summary_tables import station_totals
+from cloud.store.tables import station_status, stations
+from contract.update_states import UpdateState
+
+MOST_ROWS = 500
+ENDED_UPDATES = (UpdateState.IDLE.value, UpdateState.COMMITTED.value, UpdateState.ROLLED_BACK.value, "")
+
+
+class LinkState(str, Enum):
+    """Whether a station is there. NEVER: it was added and has not said a word."""
+
+    ONLINE = "online"
+    OFFLINE = "offline"
+    NEVER = "never heard"
+
+
+class DriftPhase(str, Enum):
+    """How a station's cameras stand; of several the worst. The values are what people read."""
+
+    ALARMED = "drifting"
+    ENROLLING = "enrolling"
+    QUIET = "in range"
+
+
+class SortBy(str, Enum):
+    """What stations are sorted by; ties go by name."""
+
+    NAME = "station"
+    SITE = "site"
+    BOARD = "board"
+    LINK = "link"
+    DRIFT = "drift"
+    MODEL = "model"
+    UPDATE = "update"
+    FRAMES = "frames"
+    REJECT = "reject"
+    REVIEW = "review"
+    MISSING = "missing"
+    HEARD = "heard"
+
+
+@dataclass(frozen=True, slots=True)
+class Phases:
+    """Which stations drift, and which are within their range; all others are enrolling. As the detectors have it in memory."""
+
+    alarmed: frozenset[str] = frozenset()
+    quiet: frozenset[str] = frozenset()
+
+    def of(self, station: str) -> DriftPhase:
+        """Return a station's phase."""
+        if station in self.alarmed:
+            return DriftPhase.ALARMED
+        return DriftPhase.QUIET if station in self.quiet else DriftPhase.ENROLLING
+
+
+@dataclass(frozen=True, slots=True)
+class FleetFilter:
+    """Which stations are meant: those that are all of what is given. `text` is in their name or site, in any case.
+
+    `update` is a state of `contract.update_states`, or "under way". `among`: these stations alone (those that need somebody).
+    """
+
+    text: str = ""
+    site: str | None = None
+    board: str | None = None
+    link: LinkState | None = None
+    drift: DriftPhase | None = None
+    bundle: str | None = None
+    update: str | None = None
+    simulated: bool | None = None
+    among: frozenset[str] | None = None
+
+
+UNDER_WAY = "under way"
+
+
+@dataclass(frozen=True, slots=True)
+class FleetRow:
+    """A station in a list. Times are Unix seconds, 0 for never; `health` is `contract.messages.HealthNote` as JSON, or ""."""
+
+    station: str
+    site: str
+    board: str
+    link: LinkState
+    drift: DriftPhase
+    simulated: bool
+    bundle: str
+    update_state: str
+    outcome: str
+    reason: str
+    state_at: float
+    summary_at: float
+    captured: int
+    passed: int
+    rejected: int
+    review: int
+    missing: int
+    health: str
+
+
+@dataclass(frozen=True, slots=True)
+class FleetPage:
+    """Some rows, and how many there are in all."""
+
+    rows: Sequence[FleetRow]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class FleetCounts:
+    """How many stations there are, and are what. `updating`: an update is under way; `rolled_back`: the last one failed."""
+
+    total: int
+    online: int
+    offline: int
+    never: int
+    drifting: int
+    enrolling: int
+    updating: int
+    rolled_back: int
+    simulated: int
+
+
+@dataclass(frozen=True, slots=True)
+class FleetFacets:
+    """What there is to filter by: each with how many stations have it."""
+
+    sites: dict[str, int]
+    boards: dict[str, int]
+    bundles: dict[str, int]
+    updates: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class FleetCell:
+    """A station on the map of the fleet."""
+
+    station: str
+    site: str
+    link: LinkState
+    drift: DriftPhase
+    update_state: str
+
+
+_LINK = case(
+    (and_(func.coalesce(station_status.c.state_at, 0.0) <= 0, func.coalesce(station_status.c.summary_at, 0.0) <= 0),
+     LinkState.NEVER.value),
+    (func.coalesce(station_status.c.online, False), LinkState.ONLINE.value),
+    else_=LinkState.OFFLINE.value,
+)  # fmt: skip
+_FROM = stations.outerjoin(station_status, stations.c.station == station_status.c.station).outerjoin(
+    station_totals, stations.c.station == station_totals.c.station
+)
+_REVIEW = station_totals.c.decided - station_totals.c.passed - station_totals.c.rejected
+
+
+class FleetPages:
+    """Reads the stations, station_status and station_totals tables."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def page(
+        self,
+        chosen: FleetFilter,
+        phases: Phases,
+        *,
+        sort: SortBy = SortBy.NAME,
+        descending: bool = False,
+        start: int = 0,
+        limit: int = 50,
+    ) -> FleetPage:
+        """Return up to `limit` stations from the one numbered `start` on; one that is past the end is empty."""
+        where = self._where(chosen, phases)
+        key = self._key(sort, phases)
+        order = [key.desc() if descending else key.asc(), stations.c.station.asc()]
+        query = _rows().where(*where).order_by(*order).offset(max(start, 0)).limit(min(max(limit, 1), MOST_ROWS))
+        with self._database.read() as connection:
+            total = connection.execute(select(func.count()).select_from(_FROM).where(*where)).scalar_one()
+            rows = [_row(dict(row._mapping), phases) for row in connection.execute(query)]
+        return FleetPage(rows, int(total))
+
+    def one(self, station: str, phases: Phases) -> FleetRow | None:
+        """Return a station, None where it was never added."""
+        with self._database.read() as connection:
+            row = connection.execute(_rows().where(stations.c.station == station)).first()
+        return None if row is None else _row(dict(row._mapping), phases)
+
+    def cells(self, chosen: FleetFilter, phases: Phases) -> list[FleetCell]:
+        """Return every station that is meant, by site and name."""
+        state = func.coalesce(station_status.c.update_state, "")
+        query = select(stations.c.station, stations.c.site, _LINK.label("link"), state).select_from(_FROM)
+        query = query.where(*self._where(chosen, phases)).order_by(stations.c.site, stations.c.station)
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        return [FleetCell(name, site, LinkState(link), phases.of(name), said) for name, site, link, said in rows]
+
+    def counts(self, phases: Phases) -> FleetCounts:
+        """Count the whole fleet."""
+        updates = func.coalesce(station_status.c.update_state, "")
+        query = select(
+            func.count(),
+            *(func.sum(case((literal(state.value) == _LINK, 1), else_=0)) for state in LinkState),
+            func.sum(case((updates.not_in(ENDED_UPDATES), 1), else_=0)),
+            func.sum(case((updates == UpdateState.ROLLED_BACK.value, 1), else_=0)),
+            func.sum(case((func.coalesce(station_status.c.simulated, False), 1), else_=0)),
+            func.sum(case((self._database.among(stations.c.station, phases.alarmed), 1), else_=0)),
+            func.sum(case((self._database.among(stations.c.station, phases.quiet), 1), else_=0)),
+        ).select_from(_FROM)
+        with self._database.read() as connection:
+            total, online, offline, never, updating, back, simulated, drifting, quiet = (
+                int(value or 0) for value in connection.execute(query).one()
+            )
+        return FleetCounts(
+            total=total,
+            online=online,
+            offline=offline,
+            never=never,
+            drifting=drifting,
+            enrolling=total - drifting - quiet,
+            updating=updating,
+            rolled_back=back,
+            simulated=simulated,
+        )
+
+    def facets(self) -> FleetFacets:
+        """Return what there is to filter by, by name."""
+        with self._database.read() as connection:
+
+            def counted(value: ColumnElement[Any]) -> dict[str, int]:
+                query = select(value, func.count()).select_from(_FROM).group_by(value).order_by(value)
+                return {str(row[0]): int(row[1]) for row in connection.execute(query)}
+
+            return FleetFacets(
+                sites=counted(stations.c.site),
+                boards=counted(func.coalesce(station_status.c.board, literal(""))),
+                bundles=counted(func.coalesce(station_status.c.bundle, literal(""))),
+                updates=counted(func.coalesce(station_status.c.update_state, literal(""))),
+            )
+
+    def simulated(self) -> list[str]:
+        """Return the stations that have no camera, by name."""
+        query = select(stations.c.station).select_from(_FROM).where(station_status.c.simulated)
+        with self._database.read() as connection:
+            return list(connection.execute(query.order_by(stations.c.station)).scalars())
+
+    def _where(self, chosen: FleetFilter, phases: Phases) -> list[ColumnElement[bool]]:
+        c, among = station_status.c, self._database.among
+        found: list[ColumnElement[bool]] = []
+        if chosen.text:
+            found.append(
+                or_(
+                    stations.c.station.icontains(chosen.text, autoescape=True),
+                    stations.c.site.icontains(chosen.text, autoescape=True),
+                )
+            )
+        if chosen.site is not None:
+            found.append(stations.c.site == chosen.site)
+        for column, value in ((c.board, chosen.board), (c.bundle, chosen.bundle)):
+            if value is not None:
+                found.append(func.coalesce(column, "") == value)
+        if chosen.link is not None:
+            found.append(literal(chosen.link.value) == _LINK)
+        if chosen.update == UNDER_WAY:
+            found.append(func.coalesce(c.update_state, "").not_in(ENDED_UPDATES))
+        elif chosen.update is not None:
+            found.append(func.coalesce(c.update_state, "") == chosen.update)
+        if chosen.simulated is not None:
+            found.append(func.coalesce(c.simulated, False) == chosen.simulated)
+        if chosen.drift is DriftPhase.ALARMED:
+            found.append(among(stations.c.station, phases.alarmed))
+        elif chosen.drift is DriftPhase.QUIET:
+            found.append(among(stations.c.station, phases.quiet))
+        elif chosen.drift is DriftPhase.ENROLLING:
+            found.append(~among(stations.c.station, phases.quiet | phases.alarmed))
+        if chosen.among is not None:
+            found.append(among(stations.c.station, chosen.among))
+        return found
+
+    def _key(self, sort: SortBy, phases: Phases) -> ColumnElement[Any]:
+        c, totals = station_status.c, station_totals.c
+        if sort is SortBy.DRIFT:
+            return self._by_phase(phases.alarmed, phases.quiet)
+        keys: dict[SortBy, ColumnElement[Any]] = {
+            SortBy.NAME: stations.c.station,
+            SortBy.SITE: stations.c.site,
+            SortBy.BOARD: func.coalesce(c.board, ""),
+            SortBy.LINK: _LINK,
+            SortBy.MODEL: func.coalesce(c.bundle, ""),
+            SortBy.UPDATE: func.coalesce(c.update_state, ""),
+            SortBy.FRAMES: func.coalesce(totals.captured, 0),
+            SortBy.REJECT: func.coalesce(totals.rejected, 0),
+            SortBy.REVIEW: func.coalesce(_REVIEW, 0),
+            SortBy.MISSING: func.coalesce(totals.missing, 0),
+            SortBy.HEARD: func.coalesce(c.summary_at, 0.0),
+        }
+        return keys[sort]
+
+    def _by_phase(self, alarmed: Collection[str], quiet: Collection[str]) -> ColumnElement[Any]:
+        among = self._database.among
+        return case((among(stations.c.station, alarmed), 0), (among(stations.c.station, quiet), 2), else_=1)
+
+
+def _rows() -> Select[Any]:
+    c, totals = station_status.c, station_totals.c
+    return select(
+        stations.c.station,
+        stations.c.site,
+        func.coalesce(c.board, "").label("board"),
+        _LINK.label("link"),
+        func.coalesce(c.simulated, False).label("simulated"),
+        func.coalesce(c.bundle, "").label("bundle"),
+        func.coalesce(c.update_state, "").label("update_state"),
+        func.coalesce(c.outcome, "").label("outcome"),
+        func.coalesce(c.reason, "").label("reason"),
+        func.coalesce(c.state_at, 0.0).label("state_at"),
+        func.coalesce(c.summary_at, 0.0).label("summary_at"),
+        func.coalesce(c.health, "").label("health"),
+        *(func.coalesce(totals[name], 0).label(name) for name in ("captured", "passed", "rejected", "missing")),
+        func.coalesce(_REVIEW, 0).label("review"),
+    ).select_from(_FROM)
+
+
+def _row(row: dict[str, Any], phases: Phases) -> FleetRow:
+    return FleetRow(**{**row, "link": LinkState(row["link"]), "drift": phases.of(row["station"])})
