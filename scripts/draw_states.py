@@ -76,6 +76,14 @@ TABLES = (
         "PLANNED",
         ("COMMITTED", "FAILED", "BACK", "SKIPPED"),
     ),
+    Machine(
+        "A released version",
+        "cloud.rollout.version_states",
+        "STAGE_TABLE",
+        "step_stage",
+        "STAGED",
+        ("CANDIDATE", "CHAMPION", "FORMER", "RETIRED", "PRUNED"),
+    ),
 )
 """Every state table of the code."""
 
