@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from cloud.ports.alarms import Decided, Opened
+from cloud.ports.batch import Batch
 from cloud.ports.records import Cursor
+from contract.codec import encode_summary
+from contract.messages import HealthNote
 from tests.cloud.api.conftest import INSPECTOR, Api
-from tests.fakes.cloud_tables import T0
+from tests.fakes.cloud_tables import T0, commit_batch, summary
 
 
 @pytest.fixture
@@ -179,3 +183,10 @@ def test_an_audit_log_that_was_tampered_with_says_where(api: Api) -> None:
         connection.exec_driver_sql("UPDATE audit SET actor = 'somebody else' WHERE id = 2")
     check = api.get("/v1/audit/verify").json()
     assert (check["first_broken"], check["intact"]) == (2, False) and check["sentence"].startswith("broken at entry 2")
+
+
+def test_the_fleet_tells_how_its_stations_fare(api: Api) -> None:
+    told = msgspec.structs.replace(summary("s1", 7), health=HealthNote(memory_mib=81.5, hottest_c=61.0, limit_c=95.0))
+    commit_batch(api.tables, Batch(summaries=[(told, encode_summary(told))]), T0)
+    health = {s["station"]: s["health"] for s in api.get("/v1/fleet").json()["stations"]}
+    assert health["s2"] is None and (health["s1"]["memory_mib"], health["s1"]["hottest_c"]) == (81.5, 61.0)
