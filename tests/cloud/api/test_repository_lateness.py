@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import httpx
+from cloud.dashboard.fleet_view import fleet_view
 
 from cloud.api.app import make_app
 from cloud.api.fleet import fleet_routes
-from cloud.dashboard.fleet_view import fleet_view
 from cloud.registry.keys import init_keys, load_keys
 from cloud.registry.release import Registry
 from cloud.registry.resign import ResignJob
