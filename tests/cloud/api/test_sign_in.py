@@ -17,6 +17,8 @@ from tests.cloud.api.whole_app import WholeApp, bearer, open_whole_app
 _IMAGE = "/v1/review/x0/image"
 _CONFIG = "\n[auth]\nrequests_per_minute = 100000\nfailures_per_minute = 100000\n"
 
+_BYTES = st.integers(33, 255).filter(lambda byte: byte != 127)
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeApp]:
@@ -225,7 +227,7 @@ def test_no_cookie_that_was_not_given_out_opens_anything(whole: WholeApp, cookie
 @settings(max_examples=40)
 @given(
     st.sampled_from([b"", b"Bearer ", b"bearer  ", b"Basic "]),
-    st.lists(st.integers(33, 255).filter(lambda byte: byte != 127), max_size=300),
+    st.lists(_BYTES, max_size=300),
 )
 def test_no_header_that_is_no_token_opens_anything(whole: WholeApp, scheme: bytes, raw: list[int]) -> None:
     with httpx.Client() as client:
