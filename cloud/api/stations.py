@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from cloud.api.auth import Guards, Scope
 from cloud.ports.stations import StationStatus
-from cloud.store.fleet_pages import (
+from cloud.store.fleet_rows import (
     MOST_ROWS,
     DriftPhase,
     FleetCounts,
