@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from cloud.api.auth import Guards, Scope
 from cloud.ports.stations import StationStatus
-from cloud.store.fleet_pages import (
+from cloud.store.fleet_rows import (
     MOST_ROWS,
     DriftPhase,
     FleetCounts,
@@ -114,10 +114,10 @@ def station_routes(
     history: StationHistory,
     drift_of: Callable[[str], list[dict[str, Any]]],
 ) -> APIRouter:
-    """Return the routes under /v1/stations that read."""
-    routes = APIRouter(prefix="/v1/stations", dependencies=[Depends(guards.needs(Scope.READ))], tags=["stations"])
+    """Return the routes about stations that read."""
+    routes = APIRouter(prefix="/v1", dependencies=[Depends(guards.needs(Scope.READ))], tags=["stations"])
 
-    @routes.get("")
+    @routes.get("/stations")
     def some(
         *,
         text: _Text = None,
@@ -153,12 +153,12 @@ def station_routes(
         shown = [_shown(row, versions, seen.get(row.station, "")) for row in found.rows]
         return StationsShown(at=fleet.now(), total=found.total, start=start, stations=shown)
 
-    @routes.get("/counts")
+    @routes.get("/fleet/counts")
     def counts() -> FleetCounts:
         """Return how many stations there are, and are what."""
         return fleet.counts()
 
-    @routes.get("/{station}")
+    @routes.get("/stations/{station}")
     def one(station: _Name) -> dict[str, Any]:
         """Return all that is known of a station: its status, drift, sequences, gaps and certificates."""
         row, said = _known(fleet, station), status(station)
@@ -174,7 +174,7 @@ def station_routes(
             ],
         }
 
-    @routes.get("/{station}/windows")
+    @routes.get("/stations/{station}/windows")
     def windows(
         station: _Name,
         camera: Annotated[str | None, Query(max_length=MAX_CAMERA_CHARS)] = None,
@@ -188,7 +188,7 @@ def station_routes(
         mine = [each for each in found if camera is None or each.camera == camera]
         return {"at": now, "windows": [_window(each) for each in mine]}
 
-    @routes.get("/{station}/timeline")
+    @routes.get("/stations/{station}/timeline")
     def timeline(
         station: _Name,
         start: Annotated[int, Query(ge=0, le=_MOST_START)] = 0,

@@ -22,7 +22,7 @@ from cloud.drift.baseline import InputBaseline
 from cloud.drift.fleet_status import StationDrift
 from cloud.ports.series import series_name, split_series
 from cloud.ports.stations import StationStatus
-from cloud.store.fleet_pages import FleetRow
+from cloud.store.fleet_rows import FleetRow
 from cloud.store.station_history import StationHistory
 from contract.errors import NotFound
 
@@ -107,7 +107,7 @@ class _StationView:
         with (
             ui.element("div")
             .classes("grid gap-4 w-full pl-facts")
-            .style("grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr))")
+            .style("grid-template-columns: repeat(auto-fit, minmax(19rem, 1fr))")
         ):
             self._facts = FactsCard()
         timeline(visit, lambda start, limit: reads.history.timeline(name, start, limit), source.now)

@@ -63,7 +63,7 @@ def test_stations_come_a_page_at_a_time_filtered_and_sorted(api: httpx.Client) -
     assert api.get("/v1/stations", params={"model": "v2", "link": "offline"}).json()["total"] == 7
     assert api.get("/v1/stations", params={"needs_somebody": "true"}).json()["total"] == 1
     assert api.get("/v1/stations", params={"text": "\0%_", "site": "' OR 1=1 --"}).json()["total"] == 0
-    assert api.get("/v1/stations/counts").json()["total"] == 120
+    assert api.get("/v1/fleet/counts").json()["total"] == 120
 
 
 @pytest.mark.parametrize(

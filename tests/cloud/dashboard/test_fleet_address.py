@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloud.dashboard.fleet_address import FleetAddress, address_of
-from cloud.store.fleet_pages import DriftPhase, LinkState, SortBy
+from cloud.store.fleet_rows import DriftPhase, LinkState, SortBy
 
 _TEXT = st.text(max_size=40)
 

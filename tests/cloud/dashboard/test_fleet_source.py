@@ -10,7 +10,7 @@ import pytest
 from cloud.dashboard.fleet_map import places, state_of
 from cloud.dashboard.fleet_source import phases_of
 from cloud.dashboard.shared_read import SharedRead
-from cloud.store.fleet_pages import DriftPhase, FleetCell, LinkState
+from cloud.store.fleet_rows import DriftPhase, FleetCell, LinkState
 from cloud.store.verdict_mix import verdict_mix
 from contract.errors import TransientError
 from tests.fakes.big_fleet import fill, fleet_source
