@@ -43,10 +43,21 @@ EVIL = "<img src=x onerror=\"document.title='owned'\">=cmd|'/c calc'!A1 {{6*7}}"
 
 
 class Sure:
-    """The cloud's model: everything is `SECRET`, by a model of a name of its own."""
+    """The cloud's models and the only one of them: everything is `SECRET`."""
 
-    def predict(self, bundle: str, pixels: NDArray[np.uint8]) -> tuple[Prediction, str]:
-        return Prediction(0, Label(SECRET, LabelKind.DEFECT), 0.8642, 0.1358), "v-fp32"
+    version, batches = "v-fp32", True
+
+    def load(self, bundle: str) -> Sure:
+        return self
+
+    def tensor(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
+        return np.zeros((1, 1))
+
+    def blank(self) -> NDArray[Any]:
+        return np.zeros((1, 1))
+
+    def predict(self, tensors: NDArray[Any]) -> list[Prediction]:
+        return [Prediction(0, Label(SECRET, LabelKind.DEFECT), 0.8642, 0.1358) for _ in tensors]
 
 
 LABELS = LabelChoice(("good", SECRET, "scratch", EVIL[:60]), frozenset({"good"}))
