@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI, HTTPException, Response
+from fastapi import Depends, FastAPI, HTTPException, Response
 from nicegui import ui
 from starlette.requests import Request
 
 from cloud.api.answer_shown import overlay_png
-from cloud.api.auth import Scope
+from cloud.api.auth import Guards, Person, Scope
 from cloud.api.images import without_words
 from cloud.dashboard.review_acts import ReviewParts, own_answer
 from cloud.dashboard.review_screen import ReviewScreen
-from cloud.dashboard.shell import Shell, Visit
+from cloud.dashboard.shell import Shell
 from contract.errors import PlumblineError
 
 __all__ = ["ReviewParts", "install_review"]
 
 
-def install_review(app: FastAPI, shell: Shell, parts: ReviewParts) -> None:
+def install_review(app: FastAPI, shell: Shell, guards: Guards, parts: ReviewParts) -> None:
     """Add the page "/review" and what its images are loaded from. Call it before `ui.run_with`."""
 
-    def guarded(request: Request) -> Visit:
-        visit = shell.visit(request)
-        if not visit.may(Scope.REVIEW):
-            raise HTTPException(403, f"to {Scope.REVIEW.value}, sign in")
-        return visit
+    inspector = Depends(guards.needs(Scope.REVIEW, from_pages=True))
 
-    @app.get("/review/image/{sample}", include_in_schema=False)
-    def image(request: Request, sample: str) -> Response:
-        guarded(request)
+    @app.get("/review/image/{sample}", include_in_schema=False, dependencies=[inspector])
+    def image(sample: str) -> Response:
         try:
             found = parts.samples.get(sample)
             pixels = parts.images.path(found.image_sha256 or "").read_bytes()
@@ -37,10 +32,9 @@ def install_review(app: FastAPI, shell: Shell, parts: ReviewParts) -> None:
         return Response(without_words(pixels), media_type="image/png")
 
     @app.get("/review/overlay/{sample}", include_in_schema=False)
-    def overlay(request: Request, sample: str) -> Response:
-        person = guarded(request).person
+    def overlay(sample: str, person: Person = inspector) -> Response:
         try:
-            found = own_answer(parts.samples, sample, person.name if person else "")
+            found = own_answer(parts.samples, sample, person.name)
             picture = overlay_png(parts.images, found)
         except (PlumblineError, OSError) as error:
             raise HTTPException(409, "it is not shown yet") from error
