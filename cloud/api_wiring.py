@@ -191,6 +191,7 @@ def make_apps(
     install_review(
         app,
         entrance.shell,
+        guards,
         ReviewParts(
             desk=lambda person: ReviewDesk(
                 labeller=person, samples=stores.samples, claims=claims, images=registry.blobs, choice=choice, now=now

@@ -215,8 +215,8 @@ def _audited(audit: Mapping[str, Any] | None) -> str:
     if audit is None:
         return "Accuracy on labels: none of this model's random parts is labelled yet."
     return (
-        f"Accuracy on labels: {audit['estimate']:.2f} ({audit['low']:.2f} to {audit['high']:.2f}, 95 %) on {audit['labels']} "
-        "parts drawn at random."
+        f"Accuracy on labels: {audit['estimate']:.2f} ({audit['low']:.2f} to {audit['high']:.2f}, 95 %) on "
+        f"{audit['labels']} part{'' if audit['labels'] == 1 else 's'} drawn at random."
     )
 
 

@@ -22,8 +22,8 @@ TABLE: dict[str, Scope | str] = {
     "DELETE /v1/tokens/{token}": Scope.ADMIN,
     "GET /healthz": OPEN,
     "GET /metrics": Scope.READ,
-    "GET /review/image/{sample}": PAGE,
-    "GET /review/overlay/{sample}": PAGE,
+    "GET /review/image/{sample}": Scope.REVIEW,
+    "GET /review/overlay/{sample}": Scope.REVIEW,
     "GET /sign-in": OPEN,
     "GET /v1/alarms": Scope.READ,
     "GET /v1/aliases": Scope.READ,
@@ -104,11 +104,13 @@ DEVICES: dict[str, str] = {
 # What a page shows or offers to save: a GET with the page's cookie does.
 FROM_PAGES = {
     "GET /metrics", "GET /v1/review/{sample}/image", "GET /v1/versions/{version}/report",
+    "GET /review/image/{sample}", "GET /review/overlay/{sample}",
 }  # fmt: skip
 _VALUES = {
     "{station}": "line1",
     "{sample}": "x0",
     "{rollout}": "99",
+    "{alarm}": "99",
     "{session}": "0" * 16,
     "{token}": "999",
     "{path:path}": "x",

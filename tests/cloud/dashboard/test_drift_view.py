@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,9 @@ from cloud.dashboard.drift_view import DriftBooks, chart_words, drift_view, figu
 from cloud.drift.trace import TracePoint
 from cloud.store.drift_traces import DriftTraces
 from contract.errors import NotFound, RefusedError
+from tests.cloud.test_drift_of_cameras import SERIES
 from tests.cloud.test_improve_loop import Fleet
+from tests.cloud.test_shared_alarms import Sharing
 from tests.fakes.cloud_tables import open_tables
 
 
@@ -90,3 +93,21 @@ def test_the_chart_has_words() -> None:
 def test_what_a_retrain_measured_in_a_line(figures: object, words: str) -> None:
     assert figures_in_words(json.dumps(figures)) == words
     assert figures_in_words("torn {") == ""
+
+
+def test_who_shares_an_alarm_is_named_and_who_does_not_is_not(tmp_path: Path) -> None:
+    sharing = Sharing(open_tables(tmp_path / "cloud.db"))
+    sharing.drift_together("s6")
+    tables = sharing.tables
+    found = drift_view(
+        DriftBooks(sharing.loop, tables.alarms, tables.samples, DriftTraces(tables.database), sharing.clock.now)
+    )
+    (alarm,) = found.alarms
+    assert alarm.alarm.series == "fleet" and set(alarm.members) == set(SERIES) - {"s6"} == set(found.alarmed)
+    one = series_view(
+        DriftBooks(sharing.loop, tables.alarms, tables.samples, DriftTraces(tables.database), sharing.clock.now),
+        found.alarmed[0],
+    )
+    assert one is not None and one.shared_by == ("fleet",)
+    sharing.loop._retrains._worker.shutdown(wait=True)
+    tables.database.close()
