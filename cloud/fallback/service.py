@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud.fallback.admission import Counts, Desk, Fate, Question, Refused, Running
+from cloud.fallback.admission import DEFERRED_PATIENCE_S, Counts, Desk, Fate, Question, Refused, Running
 from cloud.fallback.loop_lag import LoopLag
 from cloud.fallback.pace import Pace
 from cloud.fallback.shelf import Shelf
@@ -28,8 +28,8 @@ from contract.errors import BadImage, DeadlinePassed, PlumblineError, TransientE
 
 _log = logging.getLogger(__name__)
 
-# A deferred question waits so long for idle time before it is sent away, with its image in memory.
-_PATIENCE_S = 5.0
+# A deferred question's image may come over a slow line: at the least rate that the server's door lets pass, 16 MiB take hours.
+_UPLOAD_S = 900.0
 # Of the time that is left: for the way here and back, which this side does not see.
 _WAY_SHARE, _WAY_LEAST_S = 0.1, 0.004
 _LONGEST_S = 60.0
@@ -124,7 +124,8 @@ class FallbackService:
         began_s = self._now()
         due_at = began_s + self._allowed_s(asked)
         try:
-            model = await self._shelf.get(asked.bundle, due_at, deferred=asked.deferred)
+            until = began_s + DEFERRED_PATIENCE_S if asked.deferred else due_at
+            model = await self._shelf.get(asked.bundle, until, deferred=asked.deferred)
         except TransientError:
             self.unready += 1
             self._on_asked(asked.station, "refused", 0)
@@ -162,7 +163,7 @@ class FallbackService:
 
     def _allowed_s(self, asked: Asked) -> float:
         if asked.deferred:
-            return _PATIENCE_S
+            return _UPLOAD_S
         within_s = min(self._deadline_s if asked.within_s is None else asked.within_s, _LONGEST_S)
         # The loop came late to this question, and will come late to its answer.
         return within_s - max(_WAY_SHARE * within_s, _WAY_LEAST_S) - 2 * self._lag.seconds()
@@ -184,7 +185,8 @@ class FallbackService:
         loop = asyncio.get_running_loop()
         hung_up = asyncio.ensure_future(gone())
         hung_up.add_done_callback(lambda done: None if done.cancelled() else self._drop(question.number, Fate.GONE))
-        overdue = loop.call_later(max(question.due_at - self._now(), 0.0), self._dispatch)
+        left_s = DEFERRED_PATIENCE_S if question.deferred else max(question.due_at - self._now(), 0.0)
+        overdue = loop.call_later(left_s, self._dispatch)
         try:
             self._dispatch()
             return await waits.answer

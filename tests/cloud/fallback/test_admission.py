@@ -232,13 +232,25 @@ def test_who_can_wait_fills_idle_time_one_at_a_time() -> None:
 
 def test_who_can_wait_is_sent_away_when_many_do_or_lines_never_cease() -> None:
     shop = Shop()
-    for _ in range(30):
-        assert shop.ask(10.0, model="b") is None
-    said = [shop.ask(0.5, deferred=True) for _ in range(12)]
-    assert said.count(Refused.FULL) == 4
-    shop.wait(0.6)
-    assert [fate for _, fate in shop.dropped] == [Fate.LATE] * 8
+    for _ in range(200):
+        assert shop.ask(10.0, model="b") is None  # six seconds' worth
+    said = [shop.ask(900.0, deferred=True) for _ in range(40)]
+    assert said.count(Refused.FULL) == 8
+    shop.wait(4.9)
+    assert not shop.dropped
+    shop.wait(0.2)
+    assert [fate for _, fate in shop.dropped] == [Fate.LATE] * 32
     assert not any(question.deferred for question, _ in shop.answered)
+
+
+def test_what_comes_slowly_for_later_leaves_room_for_lines() -> None:
+    desk = Desk(exact_pace(), workers=1, max_bytes=40 * MIB, max_wait_s=0.0)
+    slow = [Question(n, "s", "a", 4, 900.0, 8 * MIB, deferred=True) for n in range(4)]
+    assert [desk.offer(each, 0.0) is None for each in slow] == [True, True, False, False]
+    assert desk.offer(Question(9, "s", "a", 4, 1.0, 16 * MIB), 0.0) is None
+    # Minutes later it is here, and has its patience still before it.
+    assert desk.arrived(slow[0], 8 * MIB, 400.0)
+    assert desk.overdue(404.9) == [9] and set(desk.overdue(405.0)) == {9, 0}
 
 
 def test_what_would_not_fit_in_memory_is_refused() -> None:
