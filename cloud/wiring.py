@@ -42,6 +42,7 @@ class Aggregator:
         keys = load_keys(settings.path(settings.keys))
         registry = open_registry(settings)
         stores = open_stores(settings)
+        self.accounts = make_accounts(settings.promises, stores.database, now)
         arrivals = make_arrivals(len(brokers_of(settings)))
         link = make_link(
             brokers_of(settings),
@@ -83,7 +84,6 @@ class Aggregator:
         # The keys are read anew each time: a rotation brings others while this runs.
         keeping = Keeping(stores.database, KeepRules(**msgspec.structs.asdict(settings.keep)))
         resign = ResignJob(lambda: registry.tuf(load_keys(settings.path(settings.keys))), now)
-        self.accounts = make_accounts(settings.promises, stores.database, now)
         self._stop = threading.Event()
         self._sleep = clock.sleep
         self._threads = [
