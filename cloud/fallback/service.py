@@ -165,8 +165,8 @@ class FallbackService:
         if asked.deferred:
             return _UPLOAD_S
         within_s = min(self._deadline_s if asked.within_s is None else asked.within_s, _LONGEST_S)
-        # The loop came late to this question, and will come late to its answer.
-        return within_s - max(_WAY_SHARE * within_s, _WAY_LEAST_S) - 2 * self._lag.seconds()
+        # The loop came late to this question, or will come late to its answer.
+        return within_s - max(_WAY_SHARE * within_s, _WAY_LEAST_S) - self._lag.seconds()
 
     async def _answer(
         self,
@@ -243,15 +243,18 @@ class FallbackService:
 
     def _measure(self, bundle: str, model: SecondModel) -> None:
         """Learn what a model's batches take, before anybody's answer depends on it."""
-        asyncio.get_running_loop().run_in_executor(self._workers, self._time, bundle, model).add_done_callback(
+        self._measure_sizes(bundle, model, {1: _MEASURED, self._max_batch if model.batches else 1: _MEASURED})
+
+    def _measure_sizes(self, bundle: str, model: SecondModel, times: dict[int, int]) -> None:
+        asyncio.get_running_loop().run_in_executor(self._workers, self._time, model, times).add_done_callback(
             lambda done: None if done.cancelled() or done.exception() else self._learn(bundle, done.result())
         )
 
-    def _time(self, bundle: str, model: SecondModel) -> list[tuple[int, float]]:
+    def _time(self, model: SecondModel, times: dict[int, int]) -> list[tuple[int, float]]:
         took: list[tuple[int, float]] = []
-        for size in sorted({1, self._max_batch if model.batches else 1}):
+        for size, count in times.items():
             blank = {place: model.blank() for place in range(size)}
-            for _ in range(_MEASURED):
+            for _ in range(count):
                 began_s = self._now()
                 _predict(model, blank)
                 took.append((size, self._now() - began_s))
@@ -268,7 +271,7 @@ class FallbackService:
         idle = not self._desk.waiting and not self._desk.running
         if idle and now - self._measured_at.get(bundle, -_MEASURE_AGAIN_S) >= _MEASURE_AGAIN_S:
             self._measured_at = {bundle: now}
-            self._measure(bundle, model)
+            self._measure_sizes(bundle, model, {1: 1})  # one: the next who asks waits for it
 
 
 def _yield_to_the_door() -> None:
