@@ -48,6 +48,7 @@ class Aggregator:
         keys = load_keys(settings.path(settings.keys))
         registry = open_registry(settings)
         stores = open_stores(settings)
+        self.accounts = make_accounts(settings.promises, stores.database, now)
         arrivals = make_arrivals(len(brokers_of(settings)))
         link = make_link(
             brokers_of(settings),
