@@ -131,9 +131,7 @@ def models_plant(folder: Path) -> ModelsPlant:
     desk = VersionDesk(registry.catalog, versions, lambda: NOW)
     desk.adopt()
 
-    def stations_on(bundle: str) -> list[str]:
-        return [each.station for each in tables.stations.status() if each.bundle == bundle]
-
+    stations_on = lambda bundle: versions.running().get(bundle, ())  # noqa: E731
     lineage = VersionLineage(registry.catalog, home / "runs", tables.rollouts.all, stations_on)
     book = VersionBook(registry, versions, tables.database, lambda: NOW, lineage.of)
     control = RolloutLoop(
