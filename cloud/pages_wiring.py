@@ -91,6 +91,7 @@ def fleet_pages(
         status=stores.stations.one,
         history=StationHistory(stores.database),
         drift=lambda name: improve.statuses_of([name]).get(name, []),
+        accuracy=lambda series: str(improve.drift_status(series)["labels"]["sentence"]),
         baseline=improve.baseline_of,
         labels=_labels_of(registry),
     )

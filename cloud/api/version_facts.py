@@ -122,6 +122,15 @@ class VersionBook:
             for each in self._registry.catalog.all()
         ]
 
+    def to_choose_from(self) -> list[tuple[str, str]]:
+        """Return the versions that may be rolled out, newest first, each with where it stands and its aliases."""
+        usable = (VersionStage.CANDIDATE, VersionStage.CHAMPION, VersionStage.FORMER)
+        return [
+            (each.version, ", ".join(dict.fromkeys((each.stands.stage.value.lower(), *each.aliases))))
+            for each in self.all()
+            if each.stands.stage in usable
+        ]
+
     def get(self, name: str) -> VersionDetail:
         """Return all that is known of a version or of what an alias means.
 

@@ -16,6 +16,7 @@ from cloud.api.auth import Scope
 from cloud.dashboard.charts import axis
 from cloud.dashboard.drift_view import (
     LISTED,
+    MOST_SHOWN,
     AlarmView,
     DriftBooks,
     DriftView,
@@ -51,7 +52,7 @@ from cloud.ports.alarms import Alarm
 from contract.errors import PlumblineError
 
 _READ_S = 3.0
-_MOST_SHOWN, _LEAST_SHOWN = 12.0, -2.0
+_LEAST_SHOWN = -2.0
 _ENDED = "Your session has ended, or you may not do this: sign in again. Nothing was done."
 
 
@@ -294,8 +295,17 @@ def _chart(colours: Palette, *, points: Sequence[TracePoint], threshold: float) 
     }
     most = max([threshold + 1.0, *(_shown(point.held) for point in points)])
     return {
-        "xAxis": axis(colours, type="time"),
-        "yAxis": axis(colours, type="value", name="e-value, 10^", min=_LEAST_SHOWN, max=math.ceil(most)),
+        # As the times beside it.
+        "useUTC": True,
+        "xAxis": axis(colours, type="time", axisLine={"onZero": False}),
+        "yAxis": axis(
+            colours,
+            type="value",
+            name="e-value as a power of ten",
+            nameTextStyle={"color": colours.muted, "align": "left"},
+            min=_LEAST_SHOWN,
+            max=math.ceil(most),
+        ),
         "series": [
             held,
             line("what is seen", "inputs", colours.series[1], "dotted"),
@@ -305,7 +315,7 @@ def _chart(colours: Palette, *, points: Sequence[TracePoint], threshold: float) 
 
 
 def _shown(log10: float) -> float:
-    return round(min(max(log10, _LEAST_SHOWN), _MOST_SHOWN), 2)
+    return round(min(max(log10, _LEAST_SHOWN), MOST_SHOWN), 2)
 
 
 def _row(each: RetrainView, now: float) -> dict[str, str | int]:

@@ -106,7 +106,10 @@ def overview_page(shell: Shell, source: FleetSource, reads: OverviewReads) -> No
 
             def show_slow(found: tuple[VerdictMix, Sequence[Budget], Sequence[Mapping[str, Cell]]]) -> None:
                 said = mix_in_words(found[0])
-                drawn.show(lambda colours: _mix_options(colours, found[0]), said)
+                if found[0].buckets:
+                    drawn.show(lambda colours: _mix_options(colours, found[0]), said)
+                else:
+                    drawn.say(said)
                 budgets.show(found[1])
                 costs.show(found[2])
 
@@ -158,7 +161,7 @@ class _Needs:
 
 def _need(need: Need) -> None:
     urgency, tone = _URGENCY[need.severity]
-    with ui.element("li").classes("flex gap-3 items-baseline pl-need"):
+    with ui.element("li").classes("flex flex-nowrap gap-3 items-baseline pl-need"):
         with ui.element("div").classes("w-24 shrink-0"):
             badge(urgency, tone)
         with ui.column().classes("gap-0 min-w-0 grow"):

@@ -362,11 +362,9 @@ class ReviewScreen:
         self._answer_words.set_text("\n".join(said))
         self._answer_card.set_visibility(True)
         self._beside.set_visibility(False)
-        if answer.has_map:
-            told = json.dumps(found.sample)
-            alt = json.dumps("Where the model looked, in orange over the part in grey")
-            source = f"'/review/overlay/' + encodeURIComponent({told})"
-            self._client.run_javascript(f"plumblineReview.answer({source}, {alt})")
+        told, alt = json.dumps(found.sample), json.dumps("Where the model looked, in orange over the part in grey")
+        source = f"'/review/overlay/' + encodeURIComponent({told})" if answer.has_map else "''"
+        self._client.run_javascript(f"plumblineReview.answer({source}, {alt})")
 
     async def _look(self) -> None:
         """Look for a part where none was, and count anew: others label, and stations send."""

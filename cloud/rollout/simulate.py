@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from random import Random
+
+import numpy as np
 
 from cloud.rollout.cohort import in_turn, name_waves
 from cloud.rollout.judge import Fate, Member, StepKind, fate_of, next_step
@@ -86,7 +87,7 @@ def simulate_one(fleet: SimulatedFleet, plan: RolloutPlan, seed: int) -> Simulat
     Raises:
         RuntimeError: it came to no end.
     """
-    chance = Random(seed)
+    chance = np.random.default_rng(seed)
     waves, stations = _fleet(fleet, plan, chance)
     policy, now, wave = plan.policy("release"), 0.0, 0
     members = [Member(s.name, s.wave, MemberState.PLANNED, None, online=not s.away) for s in stations]
@@ -128,9 +129,11 @@ def rates(ended: list[SimulatedRollout]) -> SimulatedRates:
     )
 
 
-def _fleet(fleet: SimulatedFleet, plan: RolloutPlan, chance: Random) -> tuple[tuple[str, ...], list[_Station]]:
+def _fleet(
+    fleet: SimulatedFleet, plan: RolloutPlan, chance: np.random.Generator
+) -> tuple[tuple[str, ...], list[_Station]]:
     names = [f"s{n:05}" for n in range(fleet.stations)]
-    strata = {name: f"stratum {chance.randrange(fleet.strata)}" for name in names}
+    strata = {name: f"stratum {int(chance.integers(fleet.strata))}" for name in names}
     cut = name_waves(in_turn(names, strata), plan.wave_shares, plan.canary)
     stations = []
     for wave, here in enumerate(cut.stations):

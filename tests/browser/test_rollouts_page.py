@@ -66,7 +66,9 @@ def served() -> Iterator[Served]:
             lambda rollout: found.now.reading.one(rollout),
             lambda: found.now.clock.now(),
         ),
-        versions=lambda: [each.version for each in found.now.releases.all()],
+        versions=lambda: [
+            (each.version, "former" if each.version == "v1" else "") for each in found.now.releases.all()
+        ],
         now=lambda: found.now.clock.now(),
     )
     install_rollouts_page(shell, desk)
