@@ -61,6 +61,14 @@ TABLES = (
         ("IDLE", "COMMITTED", "ROLLED_BACK", "REFUSED"),
     ),
     Machine(
+        "A released version",
+        "cloud.rollout.version_states",
+        "STAGE_TABLE",
+        "step_stage",
+        "STAGED",
+        ("CANDIDATE", "CHAMPION", "FORMER", "RETIRED", "PRUNED"),
+    ),
+    Machine(
         "A rollout",
         "cloud.rollout.rollout_states",
         "ROLLOUT_TABLE",
@@ -75,14 +83,6 @@ TABLES = (
         "step_member",
         "PLANNED",
         ("COMMITTED", "FAILED", "BACK", "SKIPPED"),
-    ),
-    Machine(
-        "A released version",
-        "cloud.rollout.version_states",
-        "STAGE_TABLE",
-        "step_stage",
-        "STAGED",
-        ("CANDIDATE", "CHAMPION", "FORMER", "RETIRED", "PRUNED"),
     ),
 )
 """Every state table of the code."""

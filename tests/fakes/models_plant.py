@@ -11,7 +11,9 @@ from fastapi import FastAPI
 from cloud.api.app import make_app
 from cloud.api.auth import COOKIE, Guards, Person, Role
 from cloud.api.datasets import dataset_routes
-from cloud.api.fleet import fleet_routes
+from cloud.api.idempotency import FirstAnswers
+from cloud.api.rollout_acts import RolloutActs
+from cloud.api.rollouts import rollout_routes
 from cloud.api.version_desk import VersionDesk
 from cloud.api.version_facts import VersionBook
 from cloud.api.versions import version_routes
@@ -28,6 +30,7 @@ from cloud.retrain.run_records import DatasetEntry, DatasetManifest, Split
 from cloud.retrain.version_lineage import VersionLineage
 from cloud.rollout.rollout_states import RolloutEvent
 from cloud.rollout_loop import RolloutLoop, RolloutSettings
+from cloud.store.rollout_reading import RolloutReading
 from cloud.store.versions import Versions
 from contract.messages import ReportedState
 from tests.cloud.commands.test_why_command import BASE, write_run
@@ -40,16 +43,6 @@ from tests.tiny_bundle import LABELS
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"> {{ 6*7 }} </script><b>bold</b>"
 PEOPLE = {role.value: Person(f"{role.value} anna", role) for role in Role}
 NOW = T0 + 1_000.0
-
-
-class NoDrift:
-    """Nothing drifts."""
-
-    def drift_of(self, _station: str) -> list[dict[str, object]]:
-        return []
-
-    def re_enrol(self, series: str, actor: str, reason: str) -> None:
-        raise AssertionError((series, actor, reason))
 
 
 @dataclass(slots=True)
@@ -68,14 +61,13 @@ class ModelsPlant:
     def app(self, shell: Shell | None = None) -> FastAPI:
         """Return the application; people are known by the names of their roles, as token and as cookie."""
         guards = Guards(PEOPLE.get, lambda request: PEOPLE.get(request.cookies.get(COOKIE, "")))
+        reading = RolloutReading(self.tables.database)
         routers = [
             version_routes(guards, self.book, self.desk),
             dataset_routes(guards, self.datasets),
-            fleet_routes(
-                guards=guards, stations=self.tables.stations, summaries=self.tables.summaries,
-                samples=self.tables.samples, alarms=self.tables.alarms, rollouts=self.tables.rollouts,
-                audit=self.tables.audit, control=self.control, drift=NoDrift(), broker_connected=lambda: True,
-                now=lambda: NOW,
+            rollout_routes(
+                guards=guards, reading=reading, approvals=self.tables.rollouts.approvals,
+                acts=RolloutActs(self.control, reading.one, lambda: NOW), first_answers=FirstAnswers(),
             ),
         ]  # fmt: skip
         if shell is not None:
@@ -131,10 +123,9 @@ def models_plant(folder: Path) -> ModelsPlant:
     desk = VersionDesk(registry.catalog, versions, lambda: NOW)
     desk.adopt()
 
-    def stations_on(bundle: str) -> list[str]:
-        return [each.station for each in tables.stations.status() if each.bundle == bundle]
-
-    lineage = VersionLineage(registry.catalog, home / "runs", tables.rollouts.all, stations_on)
+    lineage = VersionLineage(
+        registry.catalog, home / "runs", tables.rollouts.all, lambda bundle: versions.running().get(bundle, ())
+    )
     book = VersionBook(registry, versions, tables.database, lambda: NOW, lineage.of)
     control = RolloutLoop(
         rollouts=tables.rollouts, stations=tables.stations, releases=registry.catalog, signer=PlainSigner(),
