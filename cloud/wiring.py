@@ -60,7 +60,6 @@ class Aggregator:
         )
         desk = make_desk(settings, stores.database, now) if open_folder(settings).exists() else None
         orders = CurrentOrderSigner(settings.path(settings.keys))
-        self.accounts = make_accounts(settings.promises, stores.database, now)
         rollout = RolloutLoop(
             rollouts=stores.rollouts,
             stations=stores.stations,

@@ -41,11 +41,7 @@ def test_a_version_is_listed_named_retired_and_not_put_into_a_kit(
     plant: KitPlant, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     listed = told(plant, capsys, "version", "list")
-    assert [(each["version"], each["stage"], each["aliases"]) for each in listed][0] == (
-        "v3",
-        "CANDIDATE",
-        ["candidate"],
-    )
+    assert (listed[0]["version"], listed[0]["stage"], listed[0]["aliases"]) == ("v3", "CANDIDATE", ["candidate"])
     assert "'line-3' means v2" in run(plant, capsys, "version", "alias", "line-3", "v2", "--reason", "dusty")
     assert told(plant, capsys, "version", "show", "line-3")["version"] == "v2"
     assert "line-3" in run(plant, capsys, "version", "list") and "v2 (line-3)" in run(
