@@ -21,6 +21,7 @@ from cloud.api.promises import promise_routes
 from cloud.api.review import review_routes
 from cloud.api.rollout_acts import RolloutActs
 from cloud.api.rollouts import rollout_routes
+from cloud.api.stations import station_routes
 from cloud.api.versions import version_routes
 from cloud.broker.sharded import RunningLink
 from cloud.config_orders import ConfigOrders
@@ -53,6 +54,7 @@ from cloud.settings import CloudSettings
 from cloud.store.drift_traces import DriftTraces
 from cloud.store.review_claims import ReviewClaims
 from cloud.store.rollout_reading import RolloutReading
+from cloud.store.station_history import StationHistory
 from cloud.store_wiring import Stores
 from cloud.version_wiring import VersionParts
 from contract.errors import AddressInUse
@@ -95,12 +97,13 @@ def make_apps(
 ) -> tuple[FastAPI, FastAPI]:
     """Return the application for people (and, without a door of their own, stations), and that of the stations' door."""
     api, guards = settings.api, entrance.guards
+    source = make_fleet_source(stores, registry, improve, needs, now)
     reading = RolloutReading(stores.database)
     rollouts = RolloutDesk(
         reading=reading,
         approvals=stores.rollouts.approvals,
         acts=RolloutActs(rollout, reading.one, now),
-        versions=lambda: [each.version for each in registry.catalog.all()],
+        versions=versions.book.to_choose_from,
         now=now,
     )
     choice, claims, traces = KnownLabels(registry).choice, ReviewClaims(stores.database), DriftTraces(stores.database)
@@ -168,6 +171,13 @@ def make_apps(
             traces=traces,
             drift=improve,
         ),
+        station_routes(
+            guards=guards,
+            fleet=source,
+            status=stores.stations.one,
+            history=StationHistory(stores.database),
+            drift_of=improve.drift_of,
+        ),
         configuration_routes(guards=guards, control=configuration),
         metrics_routes(guards, metrics),
     ]
@@ -178,10 +188,10 @@ def make_apps(
     install_model_page(entrance.shell, versions.book, versions.desk, versions.datasets)
     install_audit_page(entrance.shell, stores.audit, now)
     entrance.shell.say_at_top(make_banners(stores, link, resign.status, now))
-    source = make_fleet_source(stores, registry, improve, needs, now)
     install_review(
         app,
         entrance.shell,
+        guards,
         ReviewParts(
             desk=lambda person: ReviewDesk(
                 labeller=person, samples=stores.samples, claims=claims, images=registry.blobs, choice=choice, now=now

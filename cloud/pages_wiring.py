@@ -23,7 +23,8 @@ from cloud.registry.resign_status import ResignStatus
 from cloud.rollout.rollout_states import MemberState
 from cloud.rollout_loop import RolloutLoop
 from cloud.store.fact_rows import FactRows
-from cloud.store.fleet_pages import FleetPages, Phases
+from cloud.store.fleet_pages import FleetPages
+from cloud.store.fleet_rows import Phases
 from cloud.store.rollouts import Rollouts
 from cloud.store.samples import Samples
 from cloud.store.station_history import StationHistory
@@ -91,6 +92,7 @@ def fleet_pages(
         status=stores.stations.one,
         history=StationHistory(stores.database),
         drift=lambda name: improve.statuses_of([name]).get(name, []),
+        accuracy=lambda series: str(improve.drift_status(series)["labels"]["sentence"]),
         baseline=improve.baseline_of,
         labels=_labels_of(registry),
     )

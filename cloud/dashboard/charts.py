@@ -23,6 +23,7 @@ class Chart(ui.echart, Recoloured):
     ) -> None:
         super().__init__({}, on_point)
         self._title, self._build = title, None
+        self.set_visibility(False)
         self._shown: dict[str, Any] | None = None
         self.classes("pl-chart").style(f"height: {height}").props('role="img"')
         self._words = ui.label().classes("pl-muted pl-break" + (" pl-hidden" if hide_words else ""))
@@ -33,8 +34,15 @@ class Chart(ui.echart, Recoloured):
     def show(self, build: Build, summary: str) -> None:
         """Draw what `build` makes, and say `summary` of it."""
         self._build = build
+        self.set_visibility(True)
         self._tell(summary)
         self.recolour()
+
+    def say(self, summary: str) -> None:
+        """Draw nothing, and say why."""
+        self._build, self._shown = None, None
+        self.set_visibility(False)
+        self._tell(summary)
 
     def recolour(self) -> None:
         """Draw again in the colours of the page."""
@@ -70,7 +78,7 @@ def axis(colours: Palette, **more: Any) -> dict[str, Any]:
     return {
         "axisLabel": {"color": colours.muted, "hideOverlap": True},
         "axisLine": {"lineStyle": {"color": colours.muted}},
-        "nameTextStyle": {"color": colours.muted},
+        "nameTextStyle": {"color": colours.muted, "align": "left"},
         "splitLine": {"lineStyle": {"color": colours.grid}},
         **more,
     }

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import TypeVar
 from urllib.parse import urlencode
 
-from cloud.store.fleet_pages import DriftPhase, FleetFilter, LinkState, SortBy
+from cloud.store.fleet_rows import DriftPhase, FleetFilter, LinkState, SortBy
 
 _E = TypeVar("_E", bound=Enum)
 _MOST_CHARS = 120

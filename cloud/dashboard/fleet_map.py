@@ -13,7 +13,7 @@ from nicegui import ui
 from nicegui.events import EChartPointClickEventArguments
 
 from cloud.dashboard.parts import Chart, Palette, Tone, chart, count, words
-from cloud.store.fleet_pages import ENDED_UPDATES, DriftPhase, FleetCell, LinkState
+from cloud.store.fleet_rows import ENDED_UPDATES, DriftPhase, FleetCell, LinkState
 from contract.update_states import UpdateState
 
 # (what it is, its colour, its shape), in the order in which they win; shapes tell them apart without colours.

@@ -30,14 +30,7 @@ from cloud.dashboard.parts import (
 )
 from cloud.dashboard.shell import Shell
 from cloud.dashboard.visit import Visit
-from cloud.store.fleet_pages import (
-    UNDER_WAY,
-    DriftPhase,
-    FleetCounts,
-    FleetFacets,
-    FleetRow,
-    LinkState,
-)
+from cloud.store.fleet_rows import UNDER_WAY, DriftPhase, FleetCounts, FleetFacets, FleetRow, LinkState
 
 REFRESH_S, MAP_REFRESH_S = 2.0, 10.0
 ROWS = 50

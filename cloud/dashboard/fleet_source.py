@@ -9,17 +9,8 @@ from cloud.drift.fleet_status import StationDrift
 from cloud.ports.needs import Need, Severity
 from cloud.ports.registry import Releases
 from cloud.ports.series import split_series
-from cloud.store.fleet_pages import (
-    FleetCell,
-    FleetCounts,
-    FleetFacets,
-    FleetFilter,
-    FleetPage,
-    FleetPages,
-    FleetRow,
-    Phases,
-    SortBy,
-)
+from cloud.store.fleet_pages import FleetPages
+from cloud.store.fleet_rows import FleetCell, FleetCounts, FleetFacets, FleetFilter, FleetPage, FleetRow, Phases, SortBy
 
 PHASES_S, COUNTS_S, FACETS_S, NEEDS_S = 3.0, 2.0, 10.0, 2.0
 

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
-from typing import Any
 
 from nicegui import ui
 from starlette.requests import Request
 
-from cloud.dashboard.charts import axis
 from cloud.dashboard.fleet_source import FleetSource
+from cloud.dashboard.overview_figures import BudgetCards, CostTable, clock, mix_chart, mix_in_words
 from cloud.dashboard.parts import (
     Cell,
-    Column,
-    Kind,
-    Page,
-    Palette,
     Tone,
     ago,
     badge,
@@ -27,14 +21,13 @@ from cloud.dashboard.parts import (
     empty,
     link,
     live,
-    paged_table,
     words,
 )
 from cloud.dashboard.shared_read import SharedRead
 from cloud.dashboard.shell import Shell
 from cloud.ports.needs import Need, Severity
 from cloud.ports.promises import Budget
-from cloud.store.fleet_pages import DriftPhase, FleetCounts
+from cloud.store.fleet_rows import DriftPhase, FleetCounts
 from cloud.store.verdict_mix import VerdictMix
 
 REFRESH_S, SLOW_REFRESH_S, MIX_S = 2.0, 10.0, 10.0
@@ -92,11 +85,11 @@ def overview_page(shell: Shell, source: FleetSource, reads: OverviewReads) -> No
                     with card("Under way"):
                         rollout, review = _Line(), _Line()
             with card("Promises"):
-                budgets = _Budgets()
+                budgets = BudgetCards()
             with card("Verdicts of late"):
                 drawn = chart("Verdicts of late", height="14rem")
             with card("Costs"):
-                costs = _Costs()
+                costs = CostTable()
 
             def show(now: _Now) -> None:
                 needs.show(now.needs, now.well_since, now.at, now.counts)
@@ -106,7 +99,10 @@ def overview_page(shell: Shell, source: FleetSource, reads: OverviewReads) -> No
 
             def show_slow(found: tuple[VerdictMix, Sequence[Budget], Sequence[Mapping[str, Cell]]]) -> None:
                 said = mix_in_words(found[0])
-                drawn.show(lambda colours: _mix_options(colours, found[0]), said)
+                if found[0].buckets:
+                    drawn.show(lambda colours: mix_chart(colours, found[0]), said)
+                else:
+                    drawn.say(said)
                 budgets.show(found[1])
                 costs.show(found[2])
 
@@ -158,7 +154,7 @@ class _Needs:
 
 def _need(need: Need) -> None:
     urgency, tone = _URGENCY[need.severity]
-    with ui.element("li").classes("flex gap-3 items-baseline pl-need"):
+    with ui.element("li").classes("flex flex-nowrap gap-3 items-baseline pl-need"):
         with ui.element("div").classes("w-24 shrink-0"):
             badge(urgency, tone)
         with ui.column().classes("gap-0 min-w-0 grow"):
@@ -219,116 +215,9 @@ class _Line:
         self._link.update()
 
 
-class _Budgets:
-    def __init__(self) -> None:
-        self._place = ui.row().classes("w-full gap-4")
-        self._shown: Sequence[Budget] | None = None
-
-    def show(self, budgets: Sequence[Budget]) -> None:
-        if budgets == self._shown:
-            return
-        self._shown = budgets
-        self._place.clear()
-        with self._place:
-            if not budgets:
-                empty("No promise has been counted yet.", "[promises] in cloud.toml says what the fleet promises.")
-            for budget in budgets:
-                with ui.column().classes("pl-card gap-1 w-72 pl-budget"):
-                    text, tone = budget_in_words(budget)
-                    words(budget.promise).classes("font-bold")
-                    badge(text, tone)
-                    left = min(max(1.0 - budget.spent, 0.0), 1.0)
-                    bar = (
-                        ui.linear_progress(left, show_value=False).props("size=10px aria-hidden=true").classes("w-full")
-                    )
-                    bar.props(f"color={'positive' if left > 0.5 else 'warning' if left > 0 else 'negative'}")
-                    words(budget.words, muted=True)
-
-
-class _Costs:
-    def __init__(self) -> None:
-        self._place = ui.column().classes("w-full")
-        self._shown: object = None
-
-    def show(self, rows: Sequence[Mapping[str, Cell]]) -> None:
-        found = [dict(row) for row in rows]
-        if found == self._shown:
-            return
-        self._shown = found
-        self._place.clear()
-        with self._place:
-            if not found:
-                empty(
-                    "Nothing was counted yet.",
-                    "Bytes, images, cloud calls and GPU time are counted as they come, day by day.",
-                )
-                return
-            # A column's name inside the table is a number: titles are people's words.
-            titles = list(found[0])
-            columns = [
-                Column(f"c{number}", title, Kind.NUMBER if isinstance(found[0][title], int | float) else Kind.TEXT)
-                for number, title in enumerate(titles)
-            ]
-            table = paged_table("costs", columns, title="Costs", nothing="Nothing was counted yet.")
-            table.show(
-                Page(
-                    [{f"c{number}": row.get(title) for number, title in enumerate(titles)} for row in found], len(found)
-                )
-            )
-
-
 def well_in_words(since: float, now: float, counts: FleetCounts) -> str:
     """Return that nothing needs anybody, and since when; "" for a fleet of nobody."""
     if counts.total == 0:
         return ""
-    when = "so far" if since <= 0 else f"since {_clock(since)} ({ago(now, since)})"
+    when = "so far" if since <= 0 else f"since {clock(since)} ({ago(now, since)})"
     return f"Nothing needs anybody, {when}."
-
-
-def budget_in_words(budget: Budget) -> tuple[str, Tone]:
-    """Return what is left of a promise, and how that is."""
-    if budget.share is None:
-        return "nothing counted yet", Tone.PLAIN
-    left = max(1.0 - budget.spent, 0.0)
-    if left <= 0:
-        return "budget spent", Tone.BAD
-    return f"{left:.0%} of the budget left", Tone.GOOD if left > 0.5 else Tone.WARN
-
-
-def mix_in_words(mix: VerdictMix) -> str:
-    """Return the verdicts of late in a sentence."""
-    passed, rejected, review, lost = (
-        sum(getattr(bucket, name) for bucket in mix.buckets) for name in ("passed", "rejected", "review", "lost")
-    )
-    total = passed + rejected + review + lost
-    if not total:
-        return "No frame in the last hours."
-    shares = f"{passed / total:.1%} pass, {rejected / total:.1%} reject, {review / total:.1%} review"
-    gone = f", {lost / total:.2%} without a verdict" if lost else ""
-    return f"{count(total, 'frame')} since {_clock(mix.buckets[0].at)}: {shares}{gone}"
-
-
-def _mix_options(colours: Palette, mix: VerdictMix) -> dict[str, Any]:
-    named = (("pass", "passed", colours.good), ("reject", "rejected", colours.bad), ("review", "review", colours.warn),
-             ("no verdict", "lost", colours.plain))  # fmt: skip
-    return {
-        "xAxis": axis(colours, type="category", data=[_clock(bucket.at) for bucket in mix.buckets]),
-        "yAxis": axis(colours, type="value", name="frames"),
-        "series": [
-            {
-                "type": "bar",
-                "stack": "verdicts",
-                "name": name,
-                "itemStyle": {
-                    "color": colour,
-                    **({"decal": {"symbol": "rect"}} if key in ("rejected", "lost") else {}),
-                },
-                "data": [getattr(bucket, key) for bucket in mix.buckets],
-            }
-            for name, key, colour in named
-        ],
-    }
-
-
-def _clock(at: float) -> str:
-    return f"{datetime.fromtimestamp(at, timezone.utc):%b %d %H:%M} UTC"

@@ -23,7 +23,7 @@ def statistics_chart(colours: Palette, found: Sequence[StatisticNow]) -> dict[st
     """Return bars of how far each statistic lies from its normal, in sd; the range is the band in the middle."""
     return {
         "legend": {"show": False},
-        "xAxis": axis(colours, type="value", min=-_FAR_Z, max=_FAR_Z, name="sd", nameGap=4),
+        "xAxis": axis(colours, type="value", min=-_FAR_Z, max=_FAR_Z),
         "yAxis": axis(colours, type="category", inverse=True, data=[each.name for each in found]),
         "series": [
             {
@@ -61,7 +61,7 @@ def histogram_chart(colours: Palette, figures: StationFigures, number: int) -> d
     """Return how one statistic's frames are spread now, and before; the bins are sd from the enrolled centre."""
     edges = [f"{(bin_ - 32) / 8:+.2f}" for bin_ in range(64)]
     return {
-        "xAxis": axis(colours, type="category", data=edges, name="sd", nameGap=4),
+        "xAxis": axis(colours, type="category", data=edges),
         "yAxis": axis(colours, type="value", name="% of frames"),
         "series": [
             {"type": "bar", "name": "now", "barCategoryGap": "5%", "itemStyle": {"color": colours.series[0]},
@@ -86,7 +86,7 @@ def labels_chart(colours: Palette, counts: Sequence[tuple[str, int]]) -> dict[st
     """Return how often each label was the answer."""
     return {
         "legend": {"show": False},
-        "xAxis": axis(colours, type="value", name="frames", nameGap=4),
+        "xAxis": axis(colours, type="value"),
         "yAxis": axis(colours, type="category", inverse=True, data=[name[:40] for name, _ in counts]),
         "series": [{"type": "bar", "name": "frames", "data": [number for _, number in counts]}],
     }
@@ -145,6 +145,11 @@ def verdicts_words(points: Sequence[TimePoint]) -> str:
     )
 
 
+def has_latency(points: Sequence[TimePoint]) -> bool:
+    """Return whether any frame told how long it took."""
+    return any(point.latency_ms for point in points)
+
+
 def latency_chart(colours: Palette, points: Sequence[TimePoint]) -> dict[str, Any]:
     """Return the quantiles of latency over time, on a logarithmic scale."""
     chart = _over_time(colours, points, "ms")
@@ -170,7 +175,12 @@ def latency_words(points: Sequence[TimePoint]) -> str:
     if not known:
         return "No latency was told in this time."
     p50, p95, p99 = known[-1]
-    return f"At last half of the frames took up to {p50:.1f} ms, 95 % up to {p95:.1f} ms, 99 % up to {p99:.1f} ms."
+    return f"At last half of the frames took up to {p50:.3g} ms, 95 % up to {p95:.3g} ms, 99 % up to {p99:.3g} ms."
+
+
+def has_health(points: Sequence[TimePoint]) -> bool:
+    """Return whether the station told how it fares."""
+    return any(point.health for point in points)
 
 
 def health_chart(colours: Palette, points: Sequence[TimePoint]) -> dict[str, Any]:

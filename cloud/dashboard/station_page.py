@@ -22,7 +22,7 @@ from cloud.drift.baseline import InputBaseline
 from cloud.drift.fleet_status import StationDrift
 from cloud.ports.series import series_name, split_series
 from cloud.ports.stations import StationStatus
-from cloud.store.fleet_pages import FleetRow
+from cloud.store.fleet_rows import FleetRow
 from cloud.store.station_history import StationHistory
 from contract.errors import NotFound
 
@@ -31,11 +31,14 @@ REFRESH_S, SKETCHES_S = 2.0, 5.0
 
 @dataclass(frozen=True, slots=True)
 class StationReads:
-    """What the page asks beside the fleet; each is called in a thread. `labels` gives a bundle's labels, () where unknown."""
+    """What the page asks beside the fleet; each is called in a thread. `labels` gives a bundle's labels, () where unknown;
+    `accuracy` says of a series what people's labels say of its answers, "" for nothing.
+    """
 
     status: Callable[[str], StationStatus | None]
     history: StationHistory
     drift: Callable[[str], Sequence[StationDrift]]
+    accuracy: Callable[[str], str]
     baseline: Callable[[str], InputBaseline | None]
     labels: Callable[[str], Sequence[str]]
 
@@ -51,7 +54,7 @@ class StationActs:
 @dataclass(frozen=True, slots=True)
 class _Found:
     row: FleetRow
-    drift: Sequence[StationDrift]
+    sentences: tuple[str, ...]
     facts: StationFacts
 
 
@@ -104,7 +107,7 @@ class _StationView:
         with (
             ui.element("div")
             .classes("grid gap-4 w-full pl-facts")
-            .style("grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr))")
+            .style("grid-template-columns: repeat(auto-fit, minmax(19rem, 1fr))")
         ):
             self._facts = FactsCard()
         timeline(visit, lambda start, limit: reads.history.timeline(name, start, limit), source.now)
@@ -139,7 +142,9 @@ class _StationView:
             gaps=tuple(history.gaps(name, limit=10)),
             certificates=tuple(history.certificates(name)),
         )
-        return _Found(row, self._reads.drift(name), facts)
+        drift = self._reads.drift(name)
+        sentences = tuple(_sentence(each, self._reads.accuracy(each.station)) for each in drift)
+        return _Found(row, sentences or ("It has sent no window yet.",), facts)
 
     def _show(self, found: _Found) -> None:
         row, status = found.row, found.facts.status
@@ -150,12 +155,11 @@ class _StationView:
         agent = f"agent {status.agent_version}" if status.agent_version else ""
         self._where.set_text(" · ".join(filter(None, (row.site, row.board, agent, f"runs {version}"))))
         self._silent.set_visibility(row.state_at <= 0 and row.summary_at <= 0)
-        sentences = tuple(_sentence(each) for each in found.drift) or ("It has sent no window yet.",)
-        if sentences != self._said:
-            self._said = sentences
+        if found.sentences != self._said:
+            self._said = found.sentences
             self._sentences.clear()
             with self._sentences:
-                for sentence in sentences:
+                for sentence in found.sentences:
                     words(sentence)
         self._facts.show(found.facts)
 
@@ -220,7 +224,7 @@ class _StationView:
                 banner(text, tone)
 
 
-def _sentence(drift: StationDrift) -> str:
+def _sentence(drift: StationDrift, accuracy: str) -> str:
     camera = split_series(drift.station)[1]
     shared = f" (shared with {', '.join(drift.shared_by)})" if drift.shared_by else ""
-    return (f"{camera}: " if camera else "") + drift.sentence + shared
+    return (f"{camera}: " if camera else "") + drift.sentence + shared + (f" | {accuracy}" if accuracy else "")

@@ -56,7 +56,7 @@ class Sketches:
             .classes("grid gap-4 w-full")
             .style("grid-template-columns: repeat(auto-fit, minmax(30rem, 1fr))")
         ):
-            with card("What it sees now, against its normal"):
+            with card("What it sees now, against its normal (in sd)"):
                 self._against = chart("What it sees now, against its normal", height="19rem")
                 with ui.expansion("As a table").classes("w-full"):
                     self._table = paged_table(
@@ -71,7 +71,7 @@ class Sketches:
                         title="What it sees now, against its normal",
                         nothing="Nothing to compare yet.",
                     )
-            with card("One statistic, now and before"):
+            with card("One statistic, now and before (in sd)"):
                 options = dict(enumerate(NAMES))
                 self._which = ui.select(options, label="Statistic", value=self._statistic).props("outlined dense")
                 self._which.classes("w-48").on_value_change(lambda event: self._choose(int(event.value)))
@@ -97,11 +97,19 @@ class Sketches:
         self._show_statistics(found)
         self._show_histogram(figures)
         points = figures.points
-        self._verdicts.show(partial(drawn.verdicts_chart, points=points), drawn.verdicts_words(points))
-        self._latency.show(partial(drawn.latency_chart, points=points), drawn.latency_words(points))
-        self._health.show(partial(drawn.health_chart, points=points), drawn.health_words(points))
         named = drawn.named_labels(figures.labels, found.labels)
-        self._labels.show(partial(drawn.labels_chart, counts=named), drawn.labels_words(named))
+        for place, build, summary, there in (
+            (self._verdicts, partial(drawn.verdicts_chart, points=points), drawn.verdicts_words(points), bool(points)),
+            (self._latency, partial(drawn.latency_chart, points=points), drawn.latency_words(points),
+             drawn.has_latency(points)),
+            (self._health, partial(drawn.health_chart, points=points), drawn.health_words(points),
+             drawn.has_health(points)),
+            (self._labels, partial(drawn.labels_chart, counts=named), drawn.labels_words(named), any(figures.labels)),
+        ):  # fmt: skip
+            if there:
+                place.show(build, summary)
+            else:
+                place.say(summary)
 
     def _show_statistics(self, found: SketchesFound) -> None:
         figures = found.figures
@@ -109,7 +117,7 @@ class Sketches:
             why = (
                 "It has sent no sketch in this time." if not figures.frames_now else "It is still learning its normal."
             )
-            self._against.show(lambda _: {"series": []}, why)
+            self._against.say(why)
         else:
             said = drawn.statistics_words(figures.statistics, figures.frames_now)
             self._against.show(partial(drawn.statistics_chart, found=figures.statistics), said)
@@ -128,7 +136,7 @@ class Sketches:
     def _show_histogram(self, figures: StationFigures) -> None:
         number = self._statistic
         if not figures.frames_now:
-            self._histogram.show(lambda _: {"series": []}, "It has sent no sketch in this time.")
+            self._histogram.say("It has sent no sketch in this time.")
             return
         build = partial(drawn.histogram_chart, figures=figures, number=number)
         self._histogram.show(build, drawn.histogram_words(figures, number))

@@ -158,6 +158,19 @@ def test_a_shift_opens_one_alarm_on_that_station_and_on_no_other(fleet: Fleet) -
     assert fleet.loop.drift_status("s2")["sentence"] == "within the enrolled range"
 
 
+def test_pages_read_many_stations_at_once_with_what_is_normal_for_each(fleet: Fleet) -> None:
+    assert fleet.loop.statuses_of(["s1"]) == {} and fleet.loop.baseline_of("s1") is None
+    fleet.drift()
+    fleet.send(10)
+    found = fleet.loop.statuses_of(["s1", "s2", "nobody"])
+    assert {name: [each.phase.value for each in cameras] for name, cameras in found.items()} == {
+        "s1": ["alarmed"],
+        "s2": ["quiet"],
+    }
+    baseline = fleet.loop.baseline_of("s1")
+    assert baseline is not None and baseline.windows >= 12
+
+
 def test_people_are_asked_for_half_audit_half_hard_frames_seen_since_the_alarm(fleet: Fleet) -> None:
     fleet.send(2, notes=4)
     fleet.drift()

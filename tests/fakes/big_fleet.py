@@ -10,7 +10,8 @@ from cloud.dashboard.fleet_source import FleetSource
 from cloud.drift.causes import Cause
 from cloud.drift.fleet_status import StationDrift, StationPhase
 from cloud.ports.needs import Need, Severity
-from cloud.store.fleet_pages import FleetPages, Phases
+from cloud.store.fleet_pages import FleetPages
+from cloud.store.fleet_rows import Phases
 from cloud.store.summary_tables import station_totals
 from cloud.store.tables import station_status, stations
 from tests.fakes.cloud_tables import Tables

@@ -100,7 +100,7 @@ class CloudPlant:
         ]
         tables.stations.commit(births, reports, now - 4000)
         self._rollouts(tables, first.digest, second.digest, now)
-        self._windows(tables, registry, now)
+        self._windows(tables, registry, first.digest, now)
         tables.database.close()
 
     @staticmethod
@@ -126,16 +126,17 @@ class CloudPlant:
         book.step(book.get(bad), RolloutEvent.ALL_BACK, "plumbline", "", now - 2500)
 
     @staticmethod
-    def _windows(tables: Tables, registry: Registry, now: float) -> None:
+    def _windows(tables: Tables, registry: Registry, bundle: str, now: float) -> None:
         lines = [StationLine("line1", seed=1), StationLine("line2", seed=2)]
         for index in range(40):
             if index == 32:
                 lines[1].shift_by(sharpness=-8.0)
             for line in lines:
+                line.at = now - (40 - index) * 3600.0
                 r = line.record()
                 kept = (note(f"{r.station}-{r.seq}", at=r.ended_at),)
                 frames = Accounting(captured=32, passed=25, rejected=4, review={"unsure": 3})
-                header = Header(r.station, r.boot, r.seq, r.started_at, r.ended_at, 0.0, True, "d" * 64)
+                header = Header(r.station, r.boot, r.seq, r.started_at, r.ended_at, 0.0, True, bundle)
                 tables.summaries.commit(
                     received(Summary(header, frames, to_wire(r.window), kept, simulated=True), at=now - 5), []
                 )

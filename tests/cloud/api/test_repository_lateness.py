@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import httpx
-from cloud.dashboard.fleet_view import fleet_view
 
 from cloud.api.app import make_app
 from cloud.api.fleet import fleet_routes
+from cloud.dashboard.banners import banners_of
 from cloud.registry.keys import init_keys, load_keys
 from cloud.registry.release import Registry
 from cloud.registry.resign import ResignJob
@@ -36,11 +36,9 @@ def test_the_api_and_the_page_say_why_stations_will_soon_take_no_update(tables: 
     )  # fmt: skip
 
     def page() -> str:
-        return fleet_view(
-            stations=tables.stations, summaries=tables.summaries, samples=tables.samples, alarms=tables.alarms,
-            rollouts=tables.rollouts, releases=releases, audit=tables.audit, drift_of=lambda _: [],
-            broker_connected=True, now=at[0], repository=job.status(),
-        ).signing  # fmt: skip
+        signing = job.status().in_words()
+        said = banners_of(broker_connected=True, simulated=(), strangers=(), signing=signing)
+        return said[0].text if said else ""
 
     served = serve(make_app([routes]))
     url = next(served)

@@ -22,8 +22,8 @@ TABLE: dict[str, Scope | str] = {
     "DELETE /v1/tokens/{token}": Scope.ADMIN,
     "GET /healthz": OPEN,
     "GET /metrics": Scope.READ,
-    "GET /review/image/{sample}": PAGE,
-    "GET /review/overlay/{sample}": PAGE,
+    "GET /review/image/{sample}": Scope.REVIEW,
+    "GET /review/overlay/{sample}": Scope.REVIEW,
     "GET /sign-in": OPEN,
     "GET /v1/alarms": Scope.READ,
     "GET /v1/aliases": Scope.READ,
@@ -40,6 +40,7 @@ TABLE: dict[str, Scope | str] = {
     "GET /v1/drift/{station}": Scope.READ,
     "GET /v1/drift/{station}/trace": Scope.READ,
     "GET /v1/fleet": Scope.READ,
+    "GET /v1/fleet/counts": Scope.READ,
     "GET /v1/me": ANYBODY,
     "GET /v1/openapi.json": OPEN,
     "GET /v1/promises": Scope.READ,
@@ -56,6 +57,10 @@ TABLE: dict[str, Scope | str] = {
     "GET /v1/rollouts/{rollout}/stations": Scope.READ,
     "GET /v1/rollouts/{rollout}/timeline": Scope.READ,
     "GET /v1/sessions": Scope.ADMIN,
+    "GET /v1/stations": Scope.READ,
+    "GET /v1/stations/{station}": Scope.READ,
+    "GET /v1/stations/{station}/timeline": Scope.READ,
+    "GET /v1/stations/{station}/windows": Scope.READ,
     "GET /v1/tokens": Scope.ADMIN,
     "GET /v1/versions": Scope.READ,
     "GET /v1/versions/{version}": Scope.READ,
@@ -99,11 +104,13 @@ DEVICES: dict[str, str] = {
 # What a page shows or offers to save: a GET with the page's cookie does.
 FROM_PAGES = {
     "GET /metrics", "GET /v1/review/{sample}/image", "GET /v1/versions/{version}/report",
+    "GET /review/image/{sample}", "GET /review/overlay/{sample}",
 }  # fmt: skip
 _VALUES = {
     "{station}": "line1",
     "{sample}": "x0",
     "{rollout}": "99",
+    "{alarm}": "99",
     "{session}": "0" * 16,
     "{token}": "999",
     "{path:path}": "x",

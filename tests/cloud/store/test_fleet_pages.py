@@ -9,15 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cloud.store.fleet_pages import (
-    UNDER_WAY,
-    DriftPhase,
-    FleetFilter,
-    FleetPages,
-    LinkState,
-    Phases,
-    SortBy,
-)
+from cloud.store.fleet_pages import FleetPages
+from cloud.store.fleet_rows import UNDER_WAY, DriftPhase, FleetFilter, LinkState, Phases, SortBy
 from cloud.store.tables import station_status, stations
 from contract.messages import ReportedState, StationState
 from tests.fakes.cloud_tables import T0, Tables, open_tables, received, summary

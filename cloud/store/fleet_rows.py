@@ -1,0 +1,148 @@
+"""What is asked of the fleet, and what is known of each station in a list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from contract.update_states import UpdateState
+
+MOST_ROWS = 500
+ENDED_UPDATES = (UpdateState.IDLE.value, UpdateState.COMMITTED.value, UpdateState.ROLLED_BACK.value, "")
+
+
+class LinkState(str, Enum):
+    """Whether a station is there. NEVER: it was added and has not said a word."""
+
+    ONLINE = "online"
+    OFFLINE = "offline"
+    NEVER = "never heard"
+
+
+class DriftPhase(str, Enum):
+    """How a station's cameras stand; of several the worst. The values are what people read."""
+
+    ALARMED = "drifting"
+    ENROLLING = "enrolling"
+    QUIET = "in range"
+
+
+class SortBy(str, Enum):
+    """What stations are sorted by; ties go by name."""
+
+    NAME = "station"
+    SITE = "site"
+    BOARD = "board"
+    LINK = "link"
+    DRIFT = "drift"
+    MODEL = "model"
+    UPDATE = "update"
+    FRAMES = "frames"
+    REJECT = "reject"
+    REVIEW = "review"
+    MISSING = "missing"
+    HEARD = "heard"
+
+
+@dataclass(frozen=True, slots=True)
+class Phases:
+    """Which stations drift, and which are within their range; all others are enrolling. As the detectors have it in memory."""
+
+    alarmed: frozenset[str] = frozenset()
+    quiet: frozenset[str] = frozenset()
+
+    def of(self, station: str) -> DriftPhase:
+        """Return a station's phase."""
+        if station in self.alarmed:
+            return DriftPhase.ALARMED
+        return DriftPhase.QUIET if station in self.quiet else DriftPhase.ENROLLING
+
+
+@dataclass(frozen=True, slots=True)
+class FleetFilter:
+    """Which stations are meant: those that are all of what is given. `text` is in their name or site, in any case.
+
+    `update` is a state of `contract.update_states`, or "under way". `among`: these stations alone (those that need somebody).
+    """
+
+    text: str = ""
+    site: str | None = None
+    board: str | None = None
+    link: LinkState | None = None
+    drift: DriftPhase | None = None
+    bundle: str | None = None
+    update: str | None = None
+    simulated: bool | None = None
+    among: frozenset[str] | None = None
+
+
+UNDER_WAY = "under way"
+
+
+@dataclass(frozen=True, slots=True)
+class FleetRow:
+    """A station in a list. Times are Unix seconds, 0 for never; `health` is `contract.messages.HealthNote` as JSON, or ""."""
+
+    station: str
+    site: str
+    board: str
+    link: LinkState
+    drift: DriftPhase
+    simulated: bool
+    bundle: str
+    update_state: str
+    outcome: str
+    reason: str
+    state_at: float
+    summary_at: float
+    captured: int
+    passed: int
+    rejected: int
+    review: int
+    missing: int
+    health: str
+
+
+@dataclass(frozen=True, slots=True)
+class FleetPage:
+    """Some rows, and how many there are in all."""
+
+    rows: Sequence[FleetRow]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class FleetCounts:
+    """How many stations there are, and are what. `updating`: an update is under way; `rolled_back`: the last one failed."""
+
+    total: int
+    online: int
+    offline: int
+    never: int
+    drifting: int
+    enrolling: int
+    updating: int
+    rolled_back: int
+    simulated: int
+
+
+@dataclass(frozen=True, slots=True)
+class FleetFacets:
+    """What there is to filter by: each with how many stations have it."""
+
+    sites: dict[str, int]
+    boards: dict[str, int]
+    bundles: dict[str, int]
+    updates: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class FleetCell:
+    """A station on the map of the fleet."""
+
+    station: str
+    site: str
+    link: LinkState
+    drift: DriftPhase
+    update_state: str
