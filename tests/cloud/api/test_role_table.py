@@ -117,7 +117,6 @@ _VALUES = {
     "{alias}": "champion",
     "{version}": "v9",
     "{reference}": "9",
-    "{alarm}": "9",
 }
 _CONFIG = "\n[auth]\nopen_on_loopback = false\nrequests_per_minute = 100000\nfailures_per_minute = 100000\n"
 
