@@ -13,7 +13,6 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from cloud.api.limits import RequestLimits
 from cloud.api.local import is_own_page
-from cloud.store.access import fingerprint
 
 COOKIE = "plumbline_session"
 """The cookie of a browser that signed in. It opens pages and what they show, and nothing that changes anything."""
@@ -146,12 +145,6 @@ class Guards:
 def _unknown() -> HTTPException:
     why = "this needs a token (Authorization: Bearer ...); make one with: plumbline-cloud token add"
     return HTTPException(401, why, headers={"WWW-Authenticate": "Bearer"})
-
-
-def file_tokens(tokens: Mapping[Person, str]) -> Callable[[str], Person | None]:
-    """Return what tells whose of the fixed `tokens` one is."""
-    people = {fingerprint(token): person for person, token in tokens.items() if token}
-    return lambda token: people.get(fingerprint(token))
 
 
 def station_guard(is_token: Callable[[str, str], bool]) -> Callable[..., str]:

@@ -22,7 +22,7 @@ from PIL import Image
 
 from cloud.api.app import make_app
 from cloud.api.audit import audit_routes
-from cloud.api.auth import Guards, Person, Role, file_tokens
+from cloud.api.auth import Guards, Person, Role
 from cloud.api.devices import device_routes
 from cloud.api.drift import drift_routes
 from cloud.api.fleet import fleet_routes
@@ -45,6 +45,7 @@ from contract.errors import NotFound
 from contract.manifest import Label, LabelKind
 from tests.fakes.cloud_fleet import FakeRelease, FakeReleases, PlainSigner
 from tests.fakes.cloud_tables import T0, Tables, note, received, summary
+from tests.fakes.file_tokens import file_tokens
 from tests.fakes.link import RecordingLink
 
 OPERATOR, INSPECTOR = "the operator's token", "the inspector's token"

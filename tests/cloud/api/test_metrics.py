@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from cloud.api.app import make_app
-from cloud.api.auth import Guards, Person, Role, file_tokens
+from cloud.api.auth import Guards, Person, Role
 from cloud.api.metrics import Metrics, metrics_routes
 from cloud.fleet_figures import FleetFigures
 from cloud.ports.figures import Family, one
@@ -25,6 +25,7 @@ from contract.messages import StationState
 from tests.cloud.api.conftest import serve
 from tests.fakes.cloud_fleet import FakeRelease, FakeReleases
 from tests.fakes.cloud_tables import T0, Tables, received, summary
+from tests.fakes.file_tokens import file_tokens
 
 VIEWER, INSPECTOR = "a viewer's token", "an inspector's token"
 

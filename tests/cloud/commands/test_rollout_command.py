@@ -11,11 +11,12 @@ import pytest
 
 from cloud.__main__ import main
 from cloud.api.app import make_app
-from cloud.api.auth import Guards, Person, Role, file_tokens
+from cloud.api.auth import Guards, Person, Role
 from cloud.api.idempotency import FirstAnswers
 from cloud.api.rollout_acts import RolloutActs
 from cloud.api.rollouts import rollout_routes
 from tests.cloud.api.conftest import serve
+from tests.fakes.file_tokens import file_tokens
 from tests.fakes.rollout_fleet import NEW, RolloutFleet
 
 
