@@ -103,7 +103,7 @@ def make_apps(
         reading=reading,
         approvals=stores.rollouts.approvals,
         acts=RolloutActs(rollout, reading.one, now),
-        versions=lambda: [each.version for each in registry.catalog.all()],
+        versions=versions.book.to_choose_from,
         now=now,
     )
     choice, claims, traces = KnownLabels(registry).choice, ReviewClaims(stores.database), DriftTraces(stores.database)
@@ -191,6 +191,7 @@ def make_apps(
     install_review(
         app,
         entrance.shell,
+        guards,
         ReviewParts(
             desk=lambda person: ReviewDesk(
                 labeller=person, samples=stores.samples, claims=claims, images=registry.blobs, choice=choice, now=now

@@ -13,13 +13,18 @@ from cloud.api.failed_tries import FailedTries
 from cloud.api.limits import RequestLimits
 from cloud.api.local import host_name, is_loopback_name
 from cloud.api.people import FileToken, People
-from cloud.api.sign_in import sign_in_routes
+from cloud.api.sign_in import Provider, sign_in_routes
 from cloud.api.tokens import token_routes
 from cloud.clock import SystemClock
 from cloud.dashboard.shell import Shell
 from cloud.dashboard.sign_in_page import sign_in_page
 from cloud.settings import CloudSettings
 from cloud.store_wiring import Stores
+from contract.errors import InvalidConfig
+
+
+def _new_secret() -> str:
+    return secrets.token_urlsafe(32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +55,11 @@ def make_entrance(settings: CloudSettings, stores: Stores, clock: SystemClock) -
     people = People(
         stores.access,
         tuple(files),
-        new_secret=lambda: secrets.token_urlsafe(32),
+        new_secret=_new_secret,
         session_s=auth.session_h * 3600.0,
         now=clock.now,
         monotonic=clock.monotonic,
+        by_provider=bool(auth.oidc_issuer),
     )
     limits = RequestLimits(
         auth.requests_per_minute, auth.failures_per_minute, monotonic=clock.monotonic, salt=secrets.token_bytes(16)
@@ -68,7 +74,9 @@ def make_entrance(settings: CloudSettings, stores: Stores, clock: SystemClock) -
         guards=guards,
         shell=shell,
         routers=(
-            sign_in_routes(people=people, page=sign_in_page, limits=limits, tries=tries),
+            sign_in_routes(
+                people=people, page=sign_in_page, limits=limits, tries=tries, provider=_provider(settings, clock)
+            ),
             token_routes(guards=guards, people=people, access=stores.access, now=clock.now),
         ),
         rules=DoorRules(
@@ -78,3 +86,29 @@ def make_entrance(settings: CloudSettings, stores: Stores, clock: SystemClock) -
         ),
         tries=tries,
     )
+
+
+def _provider(settings: CloudSettings, clock: SystemClock) -> Provider | None:
+    """Return the identity provider that cloud.toml names, None for none.
+
+    Raises:
+        InvalidConfig: what it needs is not installed, or its secret is not there.
+    """
+    auth, api = settings.auth, settings.api
+    if not auth.oidc_issuer:
+        return None
+    try:
+        from cloud.api.oidc import Oidc, ProviderRules  # an extra
+    except ImportError as error:
+        hint = "install it with: pip install 'plumbline-edge[oidc]'"
+        raise InvalidConfig(f"[auth] oidc_issuer needs a package that is not installed: {error}", hint=hint) from error
+    rules = ProviderRules(
+        issuer=auth.oidc_issuer,
+        client_id=auth.oidc_client_id,
+        client_secret=settings.token(auth.oidc_client_secret_file) if auth.oidc_client_secret_file else "",
+        roles_claim=auth.oidc_claim,
+        roles={value: Role(role) for value, role in auth.oidc_roles.items()},
+        name_claim=auth.oidc_name,
+        return_url=f"{(api.public_url or api.url()).rstrip('/')}/sign-in/provider/back",
+    )
+    return Oidc(rules, new_secret=_new_secret, now=clock.now)

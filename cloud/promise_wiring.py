@@ -24,9 +24,10 @@ class Accounts:
     hours: PromiseHours
     now: Callable[[], float]
 
-    def prune(self) -> None:
-        """Forget what is too old."""
+    def tick(self) -> None:
+        """Put the bytes that came on their day, and forget what is too old. To be called every few minutes."""
         now = self.now()
+        self.costs.add_summaries(now)
         self.hours.prune(int(now // HOUR_S) - MOST_DAYS * 24)
         self.costs.prune(int(now // DAY_S) - MOST_DAYS)
 

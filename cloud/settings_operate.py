@@ -103,7 +103,8 @@ class AuthSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     A session lasts `session_h` hours. `requests_per_minute` of one person or address are answered; `failures_per_minute` wrong
     tokens of one address are looked at. The `oidc_*` let people sign in through an identity provider: `oidc_roles` gives a role
-    by a value of the claim `oidc_claim`.
+    by a value of the claim `oidc_claim`, the first in its order that somebody has; the claim `oidc_name` is what the audit log
+    calls people, and must be one that they cannot change themselves.
     """
 
     open_on_loopback: bool = True
@@ -114,6 +115,7 @@ class AuthSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     oidc_client_id: str = ""
     oidc_client_secret_file: str = ""
     oidc_claim: str = "groups"
+    oidc_name: str = "preferred_username"
     oidc_roles: dict[str, str] = {}
 
 

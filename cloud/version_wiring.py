@@ -29,11 +29,10 @@ def make_version_parts(
 ) -> VersionParts:
     """Return them, each version in its place (`VersionDesk.adopt`)."""
 
-    def stations_on(bundle: str) -> list[str]:
-        return [each.station for each in stores.stations.status() if each.bundle == bundle]
-
     runs = settings.path("runs")
-    lineage = VersionLineage(registry.catalog, runs, stores.rollouts.all, stations_on)
+    lineage = VersionLineage(
+        registry.catalog, runs, stores.rollouts.all, lambda bundle: stores.versions.running().get(bundle, ())
+    )
     book = VersionBook(registry, stores.versions, stores.database, now, lineage.of)
     desk = VersionDesk(registry.catalog, stores.versions, now)
     desk.adopt()

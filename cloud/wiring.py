@@ -48,6 +48,7 @@ class Aggregator:
         keys = load_keys(settings.path(settings.keys))
         registry = open_registry(settings)
         stores = open_stores(settings)
+        self.accounts = make_accounts(settings.promises, stores.database, now)
         arrivals = make_arrivals(len(brokers_of(settings)))
         link = make_link(
             brokers_of(settings),
@@ -59,7 +60,6 @@ class Aggregator:
         )
         desk = make_desk(settings, stores.database, now) if open_folder(settings).exists() else None
         orders = CurrentOrderSigner(settings.path(settings.keys))
-        self.accounts = make_accounts(settings.promises, stores.database, now)
         rollout = RolloutLoop(
             rollouts=stores.rollouts,
             stations=stores.stations,
@@ -136,7 +136,7 @@ class Aggregator:
             *(self._every(1.0, f"alerts to {name}", delivery.tick) for name, delivery in alerts.deliveries),
             self._every(60.0, "promises", self.accounts.promises.tick),
             self._every(10.0, "costs", self.accounts.meter.flush),
-            self._every(3600.0, "accounts", self.accounts.prune),
+            self._every(300.0, "accounts", self.accounts.tick),
         ]
         if settings.mlflow.tracking_uri:
             # A thread of its own: an MLflow that is slow or away holds nothing up.

@@ -61,6 +61,14 @@ TABLES = (
         ("IDLE", "COMMITTED", "ROLLED_BACK", "REFUSED"),
     ),
     Machine(
+        "A released version",
+        "cloud.rollout.version_states",
+        "STAGE_TABLE",
+        "step_stage",
+        "STAGED",
+        ("CANDIDATE", "CHAMPION", "FORMER", "RETIRED", "PRUNED"),
+    ),
+    Machine(
         "A rollout",
         "cloud.rollout.rollout_states",
         "ROLLOUT_TABLE",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Protocol
 
+import msgspec
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -58,7 +59,13 @@ def fleet_routes(
     def fleet() -> dict[str, Any]:
         totals = {t.station: asdict(t) for t in summaries.totals()}
         rows = [
-            {**asdict(s), "totals": totals.get(s.station), "drift": found[0], "cameras": found}
+            {
+                **asdict(s),
+                "health": msgspec.to_builtins(s.health),
+                "totals": totals.get(s.station),
+                "drift": found[0],
+                "cameras": found,
+            }
             for s in stations.status()
             if (found := [_brief(each) for each in drift.drift_of(s.station)])
         ]

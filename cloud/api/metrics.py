@@ -59,7 +59,12 @@ def metrics_routes(guards: Guards, metrics: Metrics) -> APIRouter:
     """Return GET /metrics."""
     routes = APIRouter(tags=["server"])
 
-    @routes.get("/metrics", dependencies=[Depends(guards.needs(May.READ, from_pages=True))])
+    @routes.get(
+        "/metrics",
+        dependencies=[Depends(guards.needs(May.READ, from_pages=True))],
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {}}, "description": "Prometheus' text format"}},
+    )
     def scrape() -> Response:
         return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
 

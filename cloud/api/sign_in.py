@@ -16,7 +16,14 @@ from cloud.api.failed_tries import FailedTries
 from cloud.api.limits import RequestLimits
 from cloud.api.local import is_own_page
 from cloud.api.people import People
+from contract.errors import PlumblineError, RefusedError
 
+_STATE_COOKIE = "plumbline_going"
+_TROUBLES = {
+    "empty": "Paste your token first.",
+    "wrong": "This token is nobody's: it may be mistyped, expired or revoked. Whoever is admin makes another one with: "
+    "plumbline-cloud token add NAME --role ROLE",
+}
 _MAX_FORM_BYTES = 4096
 _MOST_NEXT_CHARS = 500
 
@@ -34,8 +41,11 @@ class SignInView:
 class Provider(Protocol):
     """An identity provider that people may sign in through."""
 
-    def routes(self) -> APIRouter:
-        """Return the routes by which they go there and come back."""
+    def begin(self, next_path: str) -> tuple[str, str]:
+        """Return where to send a browser, and the state by which it will be known again."""
+
+    def finish(self, code: str, state: str, kept_state: str) -> tuple[Person, str]:
+        """Return who came back, and the path that they wanted."""
 
 
 def safe_next(path: str) -> str:
@@ -70,10 +80,15 @@ def sign_in_routes(
         return HTMLResponse(page(view), code, headers)
 
     @routes.get("/sign-in")
-    def sign_in_page(request: Request, next: str = "/") -> HTMLResponse:
+    def sign_in_page(
+        request: Request,
+        next: str = "/",
+        trouble: str = "",
+    ) -> HTMLResponse:
         cookie = request.cookies.get(COOKIE, "")
         person = people.by_cookie(cookie) if cookie else None
-        return show(SignInView(safe_next(next), person=person, provider=provider is not None))
+        told = _TROUBLES.get(trouble, "")
+        return show(SignInView(safe_next(next), told, person=person, provider=provider is not None))
 
     @routes.post("/sign-in")
     async def sign_in(request: Request) -> Response:
@@ -83,7 +98,7 @@ def sign_in_routes(
         view = SignInView(onward, provider=provider is not None)
         address = request.client.host if request.client else ""
         if not token:
-            return show(_told(view, "Paste your token first."), 422)
+            return _back("empty", onward)
         try:
             limits.check_tries(address, token)
         except HTTPException as error:
@@ -92,8 +107,7 @@ def sign_in_routes(
         limits.note_try(address, token, good=found is not None)
         if found is None:
             await run_in_threadpool(tries.add, address)
-            why = "This token is nobody's: it may be mistyped, expired or revoked. Whoever is admin makes another one with:"
-            return show(_told(view, f"{why} plumbline-cloud token add NAME --role ROLE"), 401)
+            return _back("wrong", onward)
         response = RedirectResponse(onward, 303)
         await _end_former(request, people)
         set_session(response, found[1], secure=request.url.scheme == "https")
@@ -108,13 +122,55 @@ def sign_in_routes(
         return response
 
     if provider is not None:
-        routes.include_router(provider.routes())
+        _add_provider(routes, provider, people, tries, show)
     return routes
 
 
-def sign_in_link(path: str) -> str:
-    """Return the address of the sign-in page that leads on to `path`."""
-    return f"/sign-in?next={quote(safe_next(path), safe='/')}"
+def _add_provider(
+    routes: APIRouter, provider: Provider, people: People, tries: FailedTries, show: Callable[..., HTMLResponse]
+) -> None:
+    """Add the way to an identity provider and the way back."""
+
+    @routes.get("/sign-in/provider")
+    def leave(request: Request, next: str = "/") -> Response:
+        onward = safe_next(next)
+        try:
+            where, state = provider.begin(onward)
+        except PlumblineError as error:
+            return show(SignInView(onward, error.one_line(), provider=True), 503)
+        response = RedirectResponse(where, 303)
+        # The provider's page leads back by a link of its own, with which a cookie comes that is not Strict.
+        response.set_cookie(
+            _STATE_COOKIE, state, max_age=600, path="/sign-in", httponly=True, samesite="lax",
+            secure=request.url.scheme == "https",
+        )  # fmt: skip
+        return response
+
+    @routes.get("/sign-in/provider/back")
+    def come_back(request: Request, code: str = "", state: str = "", error: str = "") -> Response:
+        kept, former = request.cookies.get(_STATE_COOKIE, ""), request.cookies.get(COOKIE, "")
+        try:
+            if error or not code:
+                raise RefusedError(
+                    "the identity provider did not let you in", hint="open the sign-in page and try again"
+                )
+            person, onward = provider.finish(code, state, kept)
+        except PlumblineError as refused:
+            if not refused.retry:
+                tries.add(request.client.host if request.client else "")
+            answer: Response = show(SignInView("/", refused.one_line(), provider=True), 503 if refused.retry else 403)
+        else:
+            if former:
+                people.sign_out(former)
+            answer = RedirectResponse(onward, 303)
+            set_session(answer, people.sign_in_vouched(person)[1], secure=request.url.scheme == "https")
+        answer.delete_cookie(_STATE_COOKIE, path="/sign-in", httponly=True, samesite="lax")
+        return answer
+
+
+def _back(trouble: str, onward: str) -> RedirectResponse:
+    # To a page of its own and not as the form's answer: what was typed stays in no history, to be sent again by going back.
+    return RedirectResponse(f"/sign-in?trouble={trouble}&next={quote(onward, safe='/')}", 303)
 
 
 def _told(view: SignInView, trouble: str) -> SignInView:

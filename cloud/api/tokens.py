@@ -18,7 +18,7 @@ from contract.errors import InvalidConfig
 PLAIN_NAME = r"^\w(?:[\w .@'+-]*[\w.])?$"
 MAX_TOKEN_DAYS = 3650
 _DAY_S = 86_400.0
-_RESERVED = ("plumbline", "visitor")
+RESERVED_NAMES = ("plumbline", "visitor", "operator", "inspector")
 
 
 class TokenBody(BaseModel):
@@ -103,8 +103,10 @@ def token_routes(*, guards: Guards, people: People, access: Access, now: Callabl
     @routes.post("/tokens", status_code=201)
     def add(body: TokenBody, response: Response, person: Person = admin) -> TokenMade:
         """Make a token for a person. It is told this once."""
-        if body.person.casefold() in _RESERVED:
-            raise InvalidConfig(f"'{body.person}' is what the audit log calls the server itself", hint="use their name")
+        if body.person.casefold() in RESERVED_NAMES:
+            raise InvalidConfig(
+                f"'{body.person}' is nobody's name: the audit log calls others so", hint="use their name"
+            )
         expires_at = None if body.days is None else now() + body.days * _DAY_S
         number, token = people.add_token(Person(body.person, body.role), person.name, expires_at)
         response.headers["Cache-Control"] = "no-store"

@@ -19,7 +19,6 @@ from cloud.rollout.version_states import VersionStage
 from cloud.store.alarms import Alarms
 from cloud.store.database import Database
 from cloud.store.rollouts import Rollouts
-from cloud.store.stations import Stations
 from cloud.store.versions import Versions
 from cloud.store.why_rows import release_acts
 from contract.errors import NotFound, PlumblineError
@@ -99,7 +98,7 @@ class VersionBook:
     ) -> None:
         """`lineage` leads from a version to its runs, datasets and people."""
         self._registry, self._versions, self._database, self._now = registry, versions, database, now
-        self._stations, self._rollouts, self._alarms = Stations(database), Rollouts(database), Alarms(database)
+        self._rollouts, self._alarms = Rollouts(database), Alarms(database)
         self._lineage = lineage
         self._reports: dict[str, GateReport | None] = {}
         self._sizes: dict[str, int] = {}
@@ -110,19 +109,26 @@ class VersionBook:
         stages, aliases = self._versions.stages(), defaultdict[str, list[str]](list)
         for alias in self._versions.aliases():
             aliases[alias.version].append(alias.alias)
-        running = defaultdict[str, list[str]](list)
-        for station in self._stations.status():
-            running[station.bundle].append(station.station)
+        running = self._versions.running()
         return [
             VersionFacts(
                 each,
                 stages.get(each.version) or _unplaced(each),
                 tuple(aliases[each.version]),
                 self._brief(each),
-                tuple(running[each.digest]),
+                tuple(running.get(each.digest, ())),
                 self._disk_bytes(each),
             )
             for each in self._registry.catalog.all()
+        ]
+
+    def to_choose_from(self) -> list[tuple[str, str]]:
+        """Return the versions that may be rolled out, newest first, each with where it stands and its aliases."""
+        usable = (VersionStage.CANDIDATE, VersionStage.CHAMPION, VersionStage.FORMER)
+        return [
+            (each.version, ", ".join(dict.fromkeys((each.stands.stage.value.lower(), *each.aliases))))
+            for each in self.all()
+            if each.stands.stage in usable
         ]
 
     def get(self, name: str) -> VersionDetail:

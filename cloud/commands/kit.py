@@ -45,7 +45,7 @@ def register(subparsers: Subparsers) -> None:
     whom = make.add_mutually_exclusive_group(required=True)
     whom.add_argument("--station", action="append", default=[], help="for this station; may be given again")
     whom.add_argument("--all", action="store_true", help="for every station")
-    make.add_argument("--version", required=True, help="a released version")
+    make.add_argument("--version", required=True, help="a released version, or an alias")
     make.add_argument("--out", type=Path, required=True, help="a .plk file, or else a folder, to make")
     make.add_argument("--days", type=float, default=30.0, help="how long it is accepted (default %(default)g)")
     make.add_argument("--actor", default="operator", help="who makes it, for the audit log (default %(default)s)")
@@ -66,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
     from cloud.store.database import Database
     from cloud.store.kit_orders import KitOrders
     from cloud.store.stations import Stations
+    from cloud.store.versions import Versions
     from contract.errors import InvalidConfig, RefusedError
     from contract.ids import bundle_target
 
@@ -74,12 +75,14 @@ def run(args: argparse.Namespace) -> int:
         raise InvalidConfig(f"--days {args.days:g} is not above 0 and at most 3650")
     check_free(args.out)
     registry, keys = Registry(settings.path("registry")), load_keys(settings.path(settings.keys))
-    release = registry.catalog.get(args.version)
-    if release.state is not ReleaseState.RELEASED:
-        raise RefusedError(f"version '{release.version}' was withdrawn", hint="choose another one")
-    metadata = kit_metadata(registry.tuf_folder, keys, release.digest, now, args.days * 86_400)
     database = Database(settings.database_url())
     try:
+        versions = Versions(database)
+        release = registry.catalog.get(versions.resolve(args.version))
+        versions.check_usable(release.version)
+        if release.state is not ReleaseState.RELEASED:
+            raise RefusedError(f"version '{release.version}' was withdrawn", hint="choose another one")
+        metadata = kit_metadata(registry.tuf_folder, keys, release.digest, now, args.days * 86_400)
         names = Stations(database).names() if args.all else args.station
         if not names:
             raise InvalidConfig("there is no station", hint="add one with: plumbline-cloud station add NAME")

@@ -39,7 +39,7 @@ def register(subparsers: Subparsers) -> None:
         "--decision", metavar="FILE", help="a saved answer of the agent's decision API; -: standard input"
     )
     parser.add_argument("--bundle", default="", metavar="DIGEST", help="a bundle, by the beginning of its SHA-256")
-    parser.add_argument("--version", default="", help="a released version")
+    parser.add_argument("--version", default="", help="a released version, or an alias")
     parser.add_argument("--config", type=Path, default=Path("cloud.toml"), help="cloud.toml (default %(default)s)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
@@ -72,6 +72,7 @@ def _trace(args: argparse.Namespace, settings: CloudSettings) -> dict[str, Any]:
     from cloud.store.alarms import Alarms
     from cloud.store.database import Database
     from cloud.store.samples import Samples
+    from cloud.store.versions import Versions
     from cloud.store.why_rows import release_acts
     from cloud.store_wiring import open_registry
 
@@ -79,7 +80,7 @@ def _trace(args: argparse.Namespace, settings: CloudSettings) -> dict[str, Any]:
     with contextlib.closing(Database(settings.database_url())) as database:
         samples = Samples(database)
         decision = _decision(args, database, samples)
-        digest = decision.bundle if decision else _digest(args, registry)
+        digest = decision.bundle if decision else _digest(args, registry, Versions(database))
         told: dict[str, Any] = {
             "decision": asdict(decision) if decision else None,
             "sample": None,
@@ -136,9 +137,9 @@ def _decision(args: argparse.Namespace, database: Any, samples: Any) -> Decision
     return replace(found, sample=kept_frame(database, found.station, found.captured_at or 0.0, found.part))
 
 
-def _digest(args: argparse.Namespace, registry: Any) -> str:
+def _digest(args: argparse.Namespace, registry: Any, versions: Any) -> str:
     if args.version:
-        return str(registry.catalog.get(args.version).digest)
+        return str(registry.catalog.get(versions.resolve(args.version)).digest)
     known = {each.digest for each in registry.catalog.all() if each.digest.startswith(args.bundle)}
     if len(known) > 1:
         raise InvalidConfig(f"{len(known)} bundles begin with '{args.bundle}'", hint="give more of it")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from datetime import datetime, timezone
 from functools import partial
 from typing import Any
@@ -13,7 +11,7 @@ from nicegui import run, ui
 from starlette.requests import Request
 
 from cloud.api.auth import Scope
-from cloud.dashboard.charts import axis
+from cloud.dashboard.drift_chart import evidence_chart
 from cloud.dashboard.drift_view import (
     LISTED,
     AlarmView,
@@ -29,7 +27,6 @@ from cloud.dashboard.drift_view import (
 from cloud.dashboard.parts import (
     Column,
     Page,
-    Palette,
     Tone,
     act,
     ago,
@@ -46,12 +43,10 @@ from cloud.dashboard.parts import (
     words,
 )
 from cloud.dashboard.shell import Shell, Visit
-from cloud.drift.trace import TracePoint
 from cloud.ports.alarms import Alarm
 from contract.errors import PlumblineError
 
 _READ_S = 3.0
-_MOST_SHOWN, _LEAST_SHOWN = 12.0, -2.0
 _ENDED = "Your session has ended, or you may not do this: sign in again. Nothing was done."
 
 
@@ -86,7 +81,7 @@ class _DriftScreen:
                 self._title = heading("", 3)
                 self._said = words("").classes("drift-sentence")
                 self._evidence = words("", muted=True).classes("drift-evidence")
-                self._chart = chart("Evidence of a change over time", height="18rem")
+                self._chart = chart("Evidence of a change over time, by the station's clock", height="18rem")
                 self._accuracy = words("").classes("drift-accuracy")
                 self._re_enrol = act("Learn this camera anew …", self._ask_re_enrol, quiet=True)
         with card("Being learnt"):
@@ -186,7 +181,7 @@ class _DriftScreen:
         self._said.set_text(f"{one.sentence}.{shared}")
         self._evidence.set_text(f"What contributed: {'; '.join(one.evidence)}." if one.evidence else "")
         self._chart.show(
-            partial(_chart, points=one.points, threshold=one.threshold_log10),
+            partial(evidence_chart, points=one.points, threshold=one.threshold_log10),
             chart_words(one.points, one.threshold_log10),
         )
         self._accuracy.set_text("\n".join(filter(None, (one.audited, one.estimated, one.shares))))
@@ -269,43 +264,6 @@ class _DriftScreen:
 
     def _may_tune(self) -> bool:
         return self._visit.may(Scope.TUNE)
-
-
-def _chart(colours: Palette, *, points: Sequence[TracePoint], threshold: float) -> dict[str, Any]:
-    """Return ECharts options: e-values on a logarithmic scale, told as powers of ten."""
-
-    def line(name: str, value: str, colour: str, kind: str) -> dict[str, Any]:
-        data = [[point.at * 1000, None if math.isnan(y := getattr(point, value)) else _shown(y)] for point in points]
-        return {
-            "name": name,
-            "type": "line",
-            "showSymbol": len(points) < 3,
-            "data": data,
-            "lineStyle": {"color": colour, "type": kind, "width": 2},
-            "itemStyle": {"color": colour},
-        }
-
-    held = line("all evidence", "held", colours.series[0], "solid")
-    held["markLine"] = {
-        "symbol": "none",
-        "lineStyle": {"color": colours.bad, "type": "dashed"},
-        "label": {"formatter": "alarm", "color": colours.bad, "position": "insideEndTop"},
-        "data": [{"yAxis": threshold}],
-    }
-    most = max([threshold + 1.0, *(_shown(point.held) for point in points)])
-    return {
-        "xAxis": axis(colours, type="time"),
-        "yAxis": axis(colours, type="value", name="e-value, 10^", min=_LEAST_SHOWN, max=math.ceil(most)),
-        "series": [
-            held,
-            line("what is seen", "inputs", colours.series[1], "dotted"),
-            line("what is answered", "outputs", colours.series[2], "dashed"),
-        ],
-    }
-
-
-def _shown(log10: float) -> float:
-    return round(min(max(log10, _LEAST_SHOWN), _MOST_SHOWN), 2)
 
 
 def _row(each: RetrainView, now: float) -> dict[str, str | int]:

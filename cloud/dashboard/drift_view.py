@@ -19,6 +19,9 @@ from cloud.store.samples import Samples
 LISTED = 50
 """How many series of a kind the page lists; the others are found by their names."""
 
+MOST_SHOWN = 12.0
+"""Evidence beyond this power of ten is drawn as if it were it: no chart of 10^80 shows where it began."""
+
 _MEMBERS = 12
 _RETRAINS = 30
 
@@ -139,9 +142,10 @@ def chart_words(points: Sequence[TracePoint], threshold_log10: float) -> str:
     last, most = points[-1], max(points, key=lambda point: point.held)
     over = [point for point in points if point.held >= threshold_log10]
     crossed = f"at or over that in {len(over)} of {len(points)} windows" if over else "never over that in this chart"
+    beyond = f" More than 10^{MOST_SHOWN:.0f} is drawn as 10^{MOST_SHOWN:.0f}." if most.held > MOST_SHOWN else ""
     return (
         f"Evidence of a change is now 10^{last.held:.1f} and was at most 10^{most.held:.1f}; one camera alone is an alarm from "
-        f"10^{threshold_log10:.1f} on, and it was {crossed}."
+        f"10^{threshold_log10:.1f} on, and it was {crossed}.{beyond}"
     )
 
 
@@ -211,8 +215,8 @@ def _audited(audit: Mapping[str, Any] | None) -> str:
     if audit is None:
         return "Accuracy on labels: none of this model's random parts is labelled yet."
     return (
-        f"Accuracy on labels: {audit['estimate']:.2f} ({audit['low']:.2f} to {audit['high']:.2f}, 95 %) on {audit['labels']} "
-        "parts drawn at random."
+        f"Accuracy on labels: {audit['estimate']:.2f} ({audit['low']:.2f} to {audit['high']:.2f}, 95 %) on "
+        f"{audit['labels']} part{'' if audit['labels'] == 1 else 's'} drawn at random."
     )
 
 

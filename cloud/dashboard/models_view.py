@@ -30,7 +30,7 @@ STAGE_WORDS = {
     VersionStage.PRUNED: "its files are deleted; what is known of it stays",
 }
 MAX_BARS = 12
-_WIDE = 34
+_WIDE = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,33 +153,37 @@ def lineage_chart(graph: LineageGraph) -> tuple[Callable[[Palette], dict[str, An
     for number, node in enumerate(graph.nodes):
         columns.setdefault(depth[node.id], []).append(number)
     place = {
-        number: (at * 100.0, (row - (len(column) - 1) / 2) * 60.0)
-        for at, column in columns.items()
-        for row, number in enumerate(column)
+        number: (at, (len(column) - 1) / 2 - row) for at, column in columns.items() for row, number in enumerate(column)
     }
+    high = max((len(column) for column in columns.values()), default=1) / 2
     index = {node.id: number for number, node in enumerate(graph.nodes)}
     kinds = list(NodeKind)
 
     def build(colours: Palette) -> dict[str, Any]:
+        hidden = {"type": "value", "show": False}
         return {
             "legend": {"show": False},
             "tooltip": {"show": False},
+            "grid": {"left": 60, "right": 60, "top": 12, "bottom": 36},
+            "xAxis": {**hidden, "min": 0, "max": max(len(columns) - 1, 1)},
+            "yAxis": {**hidden, "min": -high, "max": high},
             "series": [
                 {
                     "type": "graph",
-                    "layout": "none",
-                    "left": 70, "right": 70, "top": 30, "bottom": 30,
+                    "coordinateSystem": "cartesian2d",
                     "symbolSize": 16,
                     "edgeSymbol": ["none", "arrow"],
                     "edgeSymbolSize": 7,
                     "lineStyle": {"color": colours.muted, "width": 1.5},
-                    "label": {"show": True, "position": "bottom", "color": colours.text, "fontSize": 11},
+                    "label": {
+                        "show": True, "position": "bottom", "color": colours.text, "fontSize": 11, "lineHeight": 14,
+                        "formatter": "{b}",
+                    },
                     "data": [
                         {
                             "id": str(number),
                             "name": f"{node.kind.value}\n{_short(node.text)}",
-                            "x": place[number][0],
-                            "y": place[number][1],
+                            "value": list(place[number]),
                             "itemStyle": {"color": colours.series[kinds.index(node.kind) % len(colours.series)]},
                         }
                         for number, node in enumerate(graph.nodes)
@@ -190,7 +194,11 @@ def lineage_chart(graph: LineageGraph) -> tuple[Callable[[Palette], dict[str, An
         }  # fmt: skip
 
     many = {kind: sum(node.kind is kind for node in graph.nodes) for kind in kinds}
-    counted = ", ".join(f"{count} {kind.value}" for kind, count in many.items() if count)
+    counted = ", ".join(
+        f"{count} {kind.value}{'s' if count != 1 and kind is not NodeKind.STATIONS else ''}"
+        for kind, count in many.items()
+        if count
+    )
     return build, f"From labels to stations: {counted}. The list below says the same, and links."
 
 

@@ -76,12 +76,15 @@ async function show(part) {
   part.ahead.forEach(load);
   if (!there) { images.delete(mine); emitEvent('review_act', {kind: 'lost', value: 0, shown: mine}); }
 }
-async function answer(source, alt) {
-  const image = new Image();
-  image.draggable = false;
-  image.alt = alt;
-  image.src = source;
-  put(image);
+function answer(source, alt) {
+  shown = '';  // until the next part is there, nothing can be labelled
+  if (source) {
+    const image = new Image();
+    image.draggable = false;
+    image.alt = alt;
+    image.src = source;
+    put(image);
+  }
   free();
 }
 function clear() {
@@ -92,7 +95,7 @@ function clear() {
 }
 function press(kind, value) {
   tell();
-  if (stopped || !online() || busy) return;
+  if (stopped || !online() || busy || (!shown && (kind === 'label' || kind === 'skip'))) return;
   // What only marks one of several labels, or turns the answers on, leaves the part: the next key may follow at once.
   if (kind === 'answers' || (kind === 'label' && marks.includes(value))) {
     emitEvent('review_act', {kind, value: value || 0, shown});

@@ -184,9 +184,13 @@ class ReviewDesk:
 
     def _next(self) -> Shown | None:
         self._let_go()
-        for refilled in (False, True):
-            if refilled or len(self._ahead) <= AHEAD:
+        fresh, lost = len(self._ahead) <= AHEAD, -1
+        # What was looked up a while ago may be gone by now; and of what is looked up now all pixels may be lost.
+        while not fresh or lost < len(self._lost):
+            if fresh:
+                lost = len(self._lost)
                 self._refill()
+            fresh = True
             held = self._claims.holders([each.sample for each in self._ahead], self._now())
             while free := next((s for s in self._ahead if held.get(s.sample, self.labeller) == self.labeller), None):
                 self._ahead.remove(free)

@@ -64,13 +64,20 @@ async def ask(
 
 
 async def ask_version(
-    title: str, button: str, explain: str, versions: Sequence[str], *, danger: bool = False, side_by_side: bool = False
+    title: str,
+    button: str,
+    explain: str,
+    versions: Sequence[tuple[str, str]],
+    *,
+    danger: bool = False,
+    side_by_side: bool = False,
 ) -> NewRollout | None:
-    """Ask which version and why."""
+    """Ask which of the `versions` (each with what is said of it) and why."""
 
     def draw() -> Form:
+        shown = [f"{version} ({said})" if said else version for version, said in versions]
         # A number stands for a version, which may be called anything.
-        chosen = ui.select(dict(enumerate(versions)), label="Version", with_input=len(versions) > 12)
+        chosen = ui.select(dict(enumerate(shown)), label="Version", with_input=len(versions) > 12)
         chosen.props("outlined autofocus").classes("w-full version")
         fields: list[ValueElement[Any]] = [chosen]
         share = days = None
@@ -88,7 +95,7 @@ async def ask_version(
             missing = chosen.value is None or not why
             if missing or (side_by_side and not (1.0 <= percent <= 99.0 and 0.0 < lasts <= 365.0)):
                 return None
-            return NewRollout(versions[chosen.value], why, percent / 100.0, lasts)
+            return NewRollout(versions[chosen.value][0], why, percent / 100.0, lasts)
 
         return Form([*fields, reason], given)
 

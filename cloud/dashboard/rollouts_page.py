@@ -40,12 +40,12 @@ _SIDE = "A share of the fleet gets the version, the others keep what they run, u
 
 @dataclass(frozen=True, slots=True)
 class RolloutDesk:
-    """What the rollout pages work with. `versions` returns those that can be chosen, newest first."""
+    """What the rollout pages work with. `versions` returns those that can be chosen, newest first, each with where it stands."""
 
     reading: RolloutReading
     approvals: ApprovalBook
     acts: RolloutActs
-    versions: Callable[[], Sequence[str]]
+    versions: Callable[[], Sequence[tuple[str, str]]]
     now: Callable[[], float]
 
 

@@ -103,7 +103,7 @@ body, body.body--dark { background: var(--pl-ground); color: var(--pl-text); }
 .pl-page h3 { font-size: 1rem; font-weight: 600; line-height: 1.4; margin: 0; }
 .pl-muted { color: var(--pl-muted); }
 .pl-break { overflow-wrap: anywhere; white-space: pre-wrap; min-width: 0; }
-.pl-badge { display: inline-flex; gap: .35em; align-items: baseline; border-radius: 999px; padding: .05em .6em;
+.pl-badge { white-space: nowrap; display: inline-flex; gap: .35em; align-items: baseline; border-radius: 999px; padding: .05em .6em;
   font-weight: 600; overflow-wrap: anywhere; }
 .pl-banner { width: 100%; border-radius: 6px; padding: .5rem .8rem; font-weight: 600; overflow-wrap: anywhere; }
 .pl-good { background: var(--pl-good-ground); color: var(--pl-good); }

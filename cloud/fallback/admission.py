@@ -19,7 +19,9 @@ from cloud.fallback.pace import Pace
 
 # Images are in memory while they wait; there are few where their bytes are many.
 _MOST_WAITING = 512
-_MOST_DEFERRED = 8
+_MOST_DEFERRED = 32
+DEFERRED_PATIENCE_S = 5.0
+"""For so long a deferred question waits for idle time once its image is here; the image itself may take minutes."""
 # A station that asked within so long counts among those that share what there is.
 _ACTIVE_S = 5.0
 
@@ -158,7 +160,8 @@ class Desk:
 
     def arrived(self, question: Question, size_bytes: int, now: float) -> bool:
         """Note that the image is all here; return False where that took so long that it is late, and dropped."""
-        grown = replace(question, size_bytes=size_bytes)
+        due_at = now + DEFERRED_PATIENCE_S if question.deferred else question.due_at
+        grown = replace(question, size_bytes=size_bytes, due_at=due_at)
         line = (question.due_at, question.number, question)
         if question in self._deferred:
             self._deferred[self._deferred.index(question)] = grown
@@ -233,7 +236,9 @@ class Desk:
     def _why_not(self, question: Question, now: float) -> Refusal | None:
         full = self.waiting_bytes + question.size_bytes > self._max_bytes or self.waiting >= _MOST_WAITING
         if question.deferred:
-            full = full or len(self._deferred) >= _MOST_DEFERRED
+            # Lines that ask find room, whatever comes slowly for later.
+            theirs = question.size_bytes + sum(each.size_bytes for each in self._deferred)
+            full = full or len(self._deferred) >= _MOST_DEFERRED or theirs > self._max_bytes / 2
             return Refusal(Refused.FULL, 30) if full else None
         active = self._count_active(question.station, now)
         if full:

@@ -6,8 +6,11 @@ Everything but the judging happens in the server's event loop, so nothing here i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
+import os
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud.fallback.admission import Counts, Desk, Fate, Question, Refused, Running
+from cloud.fallback.admission import DEFERRED_PATIENCE_S, Counts, Desk, Fate, Question, Refused, Running
 from cloud.fallback.loop_lag import LoopLag
 from cloud.fallback.pace import Pace
 from cloud.fallback.shelf import Shelf
@@ -25,12 +28,13 @@ from contract.errors import BadImage, DeadlinePassed, PlumblineError, TransientE
 
 _log = logging.getLogger(__name__)
 
-# A deferred question waits so long for idle time before it is sent away, with its image in memory.
-_PATIENCE_S = 5.0
+# A deferred question's image may come over a slow line: at the least rate that the server's door lets pass, 16 MiB take hours.
+_UPLOAD_S = 900.0
 # Of the time that is left: for the way here and back, which this side does not see.
 _WAY_SHARE, _WAY_LEAST_S = 0.1, 0.004
 _LONGEST_S = 60.0
 _MEASURED = 3
+_NICE = 5
 _MEASURE_AGAIN_S = 1.0
 
 
@@ -86,7 +90,7 @@ class FallbackService:
         self._desk = Desk(self._pace, workers=workers, max_bytes=max_bytes, max_wait_s=max_wait_s)
         self._max_wait_s = max_wait_s
         self._shelf = Shelf(models, now, on_loaded=self._measure, on_gone=self._pace.forget)
-        self._workers = ThreadPoolExecutor(workers, "second opinion")
+        self._workers = ThreadPoolExecutor(workers, "second opinion", initializer=_yield_to_the_door)
         self._open: dict[int, _Open] = {}
         self._numbers = itertools.count(1)
         self._on_asked = on_asked
@@ -120,7 +124,8 @@ class FallbackService:
         began_s = self._now()
         due_at = began_s + self._allowed_s(asked)
         try:
-            model = await self._shelf.get(asked.bundle, due_at, deferred=asked.deferred)
+            until = began_s + DEFERRED_PATIENCE_S if asked.deferred else due_at
+            model = await self._shelf.get(asked.bundle, until, deferred=asked.deferred)
         except TransientError:
             self.unready += 1
             self._on_asked(asked.station, "refused", 0)
@@ -158,10 +163,10 @@ class FallbackService:
 
     def _allowed_s(self, asked: Asked) -> float:
         if asked.deferred:
-            return _PATIENCE_S
+            return _UPLOAD_S
         within_s = min(self._deadline_s if asked.within_s is None else asked.within_s, _LONGEST_S)
-        # The loop came late to this question, and will come late to its answer.
-        return within_s - max(_WAY_SHARE * within_s, _WAY_LEAST_S) - 2 * self._lag.seconds()
+        # The loop came late to this question, or will come late to its answer.
+        return within_s - max(_WAY_SHARE * within_s, _WAY_LEAST_S) - self._lag.seconds()
 
     async def _answer(
         self,
@@ -180,7 +185,8 @@ class FallbackService:
         loop = asyncio.get_running_loop()
         hung_up = asyncio.ensure_future(gone())
         hung_up.add_done_callback(lambda done: None if done.cancelled() else self._drop(question.number, Fate.GONE))
-        overdue = loop.call_later(max(question.due_at - self._now(), 0.0), self._dispatch)
+        left_s = DEFERRED_PATIENCE_S if question.deferred else max(question.due_at - self._now(), 0.0)
+        overdue = loop.call_later(left_s, self._dispatch)
         try:
             self._dispatch()
             return await waits.answer
@@ -237,15 +243,18 @@ class FallbackService:
 
     def _measure(self, bundle: str, model: SecondModel) -> None:
         """Learn what a model's batches take, before anybody's answer depends on it."""
-        asyncio.get_running_loop().run_in_executor(self._workers, self._time, bundle, model).add_done_callback(
+        self._measure_sizes(bundle, model, {1: _MEASURED, self._max_batch if model.batches else 1: _MEASURED})
+
+    def _measure_sizes(self, bundle: str, model: SecondModel, times: dict[int, int]) -> None:
+        asyncio.get_running_loop().run_in_executor(self._workers, self._time, model, times).add_done_callback(
             lambda done: None if done.cancelled() or done.exception() else self._learn(bundle, done.result())
         )
 
-    def _time(self, bundle: str, model: SecondModel) -> list[tuple[int, float]]:
+    def _time(self, model: SecondModel, times: dict[int, int]) -> list[tuple[int, float]]:
         took: list[tuple[int, float]] = []
-        for size in sorted({1, self._max_batch if model.batches else 1}):
+        for size, count in times.items():
             blank = {place: model.blank() for place in range(size)}
-            for _ in range(_MEASURED):
+            for _ in range(count):
                 began_s = self._now()
                 _predict(model, blank)
                 took.append((size, self._now() - began_s))
@@ -262,7 +271,14 @@ class FallbackService:
         idle = not self._desk.waiting and not self._desk.running
         if idle and now - self._measured_at.get(bundle, -_MEASURE_AGAIN_S) >= _MEASURE_AGAIN_S:
             self._measured_at = {bundle: now}
-            self._measure(bundle, model)
+            self._measure_sizes(bundle, model, {1: 1})  # one: the next who asks waits for it
+
+
+def _yield_to_the_door() -> None:
+    """Let this thread give way to the server's loop: who is refused must hear of it at once, whatever is judged meanwhile."""
+    with contextlib.suppress(OSError, AttributeError):
+        # Linux has a priority for each thread (setpriority(2)); other systems judge no less well without.
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
 def _predict(model: SecondModel, tensors: dict[int, NDArray[np.float32]]) -> dict[int, Prediction | Exception]:

@@ -64,7 +64,9 @@ class DatasetBook:
             if version not in self._runs_read:
                 # A kept run never changes.
                 run = RunFolder(self.runs / check_version(version))
-                manifest = run.dataset()
+                info, manifest = run.info(), run.dataset()
+                # A run's dataset.json leaves out what its run.json says.
+                manifest = msgspec.structs.replace(manifest, name=info.dataset.partition("@")[0], labels=info.labels)
                 stored = StoredDataset(run.root / "dataset.json", dataset_id(manifest)[:12], manifest)
                 self._runs_read[version] = _told(stored)
             return self._runs_read[version]

@@ -113,21 +113,21 @@ class VersionLineage:
 
     @staticmethod
     def _dataset(graph: _Graph, run: RunFolder, info: RunInfo | None, id_: str, released: ReleasedVersion) -> None:
-        name = info.dataset if info is not None else ""
+        name, short = info.dataset if info is not None else "", released.lineage.dataset[:12]
         try:
             entries = run.dataset().entries
         except PlumblineError as error:
             graph.gaps.append(f"{released.version}: its dataset's images are not known: {error.message}")
-            graph.add(Node(id_, NodeKind.DATASET, name or id_, ""))
+            graph.add(Node(id_, NodeKind.DATASET, name or short, ""))
             return
         people = Counter(entry.labeller or "unknown" for entry in entries)
         for person, images in people.most_common(MAX_PEOPLE):
-            graph.add(Node(f"labeller {person}", NodeKind.PERSON, person, f"{images} images of {name or id_}"))
+            graph.add(Node(f"labeller {person}", NodeKind.PERSON, person, f"{images} images of {name or short}"))
             graph.link(f"labeller {person}", id_)
         if len(people) > MAX_PEOPLE:
-            graph.gaps.append(f"{len(people) - MAX_PEOPLE} more people labelled {name or id_}")
+            graph.gaps.append(f"{len(people) - MAX_PEOPLE} more people labelled {name or short}")
         path = f"/models/{released.version}/dataset"
-        graph.add(Node(id_, NodeKind.DATASET, name or id_, f"{len(entries)} images, {id_}", path))
+        graph.add(Node(id_, NodeKind.DATASET, name or short, f"{len(entries)} images", path))
 
 
 @dataclass(slots=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from random import Random
+
+import numpy as np
 
 from cloud.rollout.cohort import in_turn, name_waves
 from cloud.rollout.judge import Fate, Member, StepKind, fate_of, next_step
@@ -86,7 +87,7 @@ def simulate_one(fleet: SimulatedFleet, plan: RolloutPlan, seed: int) -> Simulat
     Raises:
         RuntimeError: it came to no end.
     """
-    chance = Random(seed)
+    chance = np.random.default_rng(seed)
     waves, stations = _fleet(fleet, plan, chance)
     policy, now, wave = plan.policy("release"), 0.0, 0
     members = [Member(s.name, s.wave, MemberState.PLANNED, None, online=not s.away) for s in stations]
@@ -128,25 +129,30 @@ def rates(ended: list[SimulatedRollout]) -> SimulatedRates:
     )
 
 
-def _fleet(fleet: SimulatedFleet, plan: RolloutPlan, chance: Random) -> tuple[tuple[str, ...], list[_Station]]:
+def _fleet(
+    fleet: SimulatedFleet, plan: RolloutPlan, chance: np.random.Generator
+) -> tuple[tuple[str, ...], list[_Station]]:
     names = [f"s{n:05}" for n in range(fleet.stations)]
-    strata = {name: f"stratum {chance.randrange(fleet.strata)}" for name in names}
+    # Plain numbers: numpy's own, one at a time, would make all that follows slow.
+    draws = [chance.random(fleet.stations).tolist() for _ in range(5)]
+    strata = {
+        name: f"stratum {n}" for name, n in zip(names, chance.integers(fleet.strata, size=len(names)), strict=True)
+    }
     cut = name_waves(in_turn(names, strata), plan.wave_shares, plan.canary)
+    wave_of = {name: wave for wave, here in enumerate(cut.stations) for name in here}
     stations = []
-    for wave, here in enumerate(cut.stations):
-        for name in here:
-            fails, away = chance.random() < fleet.failure_rate, chance.random() < fleet.offline_share
-            days = 86_400.0 * chance.uniform(1.0, 3.0)
-            stations.append(
-                _Station(
-                    wave=wave,
-                    name=name,
-                    answers_s=days if away else fleet.update_s * 2.0 ** chance.uniform(-1.0, 1.0),
-                    fails=fails,
-                    mute=fails and not away and chance.random() < fleet.silent_share,
-                    away=away,
-                )
+    for name, fails, mute, away, pace, days in zip(names, *draws, strict=True):
+        is_away = away < fleet.offline_share
+        stations.append(
+            _Station(
+                wave=wave_of[name],
+                name=name,
+                answers_s=86_400.0 * (1.0 + 2.0 * days) if is_away else fleet.update_s * 2.0 ** (2.0 * pace - 1.0),
+                fails=fails < fleet.failure_rate,
+                mute=fails < fleet.failure_rate and not is_away and mute < fleet.silent_share,
+                away=is_away,
             )
+        )
     return cut.names, stations
 
 

@@ -22,7 +22,6 @@ from sqlalchemy import Connection, select, text, tuple_
 from cloud.ports.batch import Batch, Named, Outcome, named
 from cloud.slo.tally import Promise, Tally, frames, hour_of
 from cloud.store.commands import write_answer
-from cloud.store.costs import DAY_S, Cost, write_costs
 from cloud.store.database import Database
 from cloud.store.digests import digest_of, first_digest
 from cloud.store.partitions import Partitions
@@ -36,8 +35,8 @@ from contract.gaps import gap_key_of_digest, is_gap_signed
 from contract.messages import StationState, Summary
 
 _SUMMED = ("captured", "decided", "passed", "rejected", "dropped", "undecided")
-# Beside them: rows stored, sequences missing, conflicts refused, gaps told of.
-_COUNTED = ("summaries", *_SUMMED, "missing", "conflicts", "gaps")
+# Beside them: rows stored, sequences missing, conflicts refused, gaps told of, bytes of payloads.
+_COUNTED = ("summaries", *_SUMMED, "missing", "conflicts", "gaps", "bytes")
 # SQLite takes 32,766 parameters at most, older ones 999.
 _KEYS_A_QUERY = 300
 
@@ -76,7 +75,6 @@ class _Changes:
     renew: list[BootKey] = field(default_factory=list)
     totals: dict[str, dict[str, int]] = field(default_factory=dict)
     tallies: dict[tuple[int, Promise], Tally] = field(default_factory=dict)
-    costs: dict[tuple[str, Cost], float] = field(default_factory=dict)
 
     def count(self, station: str, **more: int) -> None:
         """Add to a station's totals."""
@@ -85,14 +83,13 @@ class _Changes:
             of[name] += by
 
     def count_new(self, summary: Summary, size_bytes: int, now: float) -> None:
-        """Add a stored summary to its station's totals and costs, and to what is promised of the hour its window was in."""
+        """Add a stored summary to its station's totals, and to what is promised of the hour its window was in."""
         header, accounting = summary.header, summary.accounting
         hour = hour_of(filed_at(header.started_at, now))
         for promise, tally in frames(accounting).items():
             self.tallies[hour, promise] = self.tallies.get((hour, promise), _NONE).plus(tally)
-        cost = (header.station, Cost.SUMMARY_BYTES)
-        self.costs[cost] = self.costs.get(cost, 0.0) + size_bytes
         of = self._of(header.station)
+        of["bytes"] += size_bytes
         of["summaries"] += 1
         of["captured"] += accounting.captured
         of["decided"] += accounting.decided
@@ -146,7 +143,6 @@ class Batches:
                 self._keep_boots(connection, known)
                 self._keep_totals(connection, changes)
                 add_tallies(self._database, connection, changes.tallies, self._shard)
-                write_costs(self._database, connection, int(now // DAY_S), changes.costs)
             dead = [dead_row(letter, now) for letter in batch.dead]
             self._database.insert_rows(connection, dead_letters, dead)
             write_states(self._database, connection, batch.states, batch.reports, now, _heard(changes, known, now))

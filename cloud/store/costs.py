@@ -10,6 +10,7 @@ from sqlalchemy import Connection, delete, func, select
 
 from cloud.store.database import Database
 from cloud.store.operate_tables import cost_days
+from cloud.store.summary_tables import station_totals
 
 DAY_S = 86_400.0
 
@@ -36,15 +37,6 @@ class CostDay:
     amount: float
 
 
-def write_costs(
-    database: Database, connection: Connection, day: int, amounts: Mapping[tuple[str, Cost], float]
-) -> None:
-    """Add to a day, in the transaction at hand; stations in order, so that writers never wait for each other in a circle."""
-    rows = [(day, station, kind.value, float(amount)) for (station, kind), amount in sorted(amounts.items())]
-    conflict = "(day, station, kind) DO UPDATE SET amount = cost_days.amount + excluded.amount"
-    database.insert_values(connection, cost_days, ("day", "station", "kind", "amount"), rows, conflict)
-
-
 class Costs:
     """The cost_days table."""
 
@@ -58,7 +50,23 @@ class Costs:
             TransientError: the database did not take it.
         """
         with self._database.write() as connection:
-            write_costs(self._database, connection, int(at // DAY_S), amounts)
+            self._add(connection, amounts, at)
+
+    def add_summaries(self, at: float) -> None:
+        """Add to the day of `at` the bytes of summaries that came since the last time, and note that in the same transaction.
+
+        Ingest itself only counts up a station's bytes: a row a station and day would cost each batch a tenth more.
+
+        Raises:
+            TransientError: the database did not take it; the next call makes up for it.
+        """
+        c = station_totals.c
+        query = select(c.station, c.bytes, c.bytes_costed).where(c.bytes > c.bytes_costed).order_by(c.station)
+        with self._database.write() as connection:
+            rows = connection.execute(query.with_for_update()).all()
+            self._add(connection, {(row.station, Cost.SUMMARY_BYTES): row.bytes - row.bytes_costed for row in rows}, at)
+            noted = [{"station": row.station, "bytes_costed": row.bytes} for row in rows]
+            self._database.update_rows(connection, station_totals, "station", noted)
 
     def days(self, first: int, last: int) -> list[CostDay]:
         """Return what was counted from day `first` to `last`, by day and station."""
@@ -78,3 +86,10 @@ class Costs:
         """Forget the days before one."""
         with self._database.write() as connection:
             connection.execute(delete(cost_days).where(cost_days.c.day < before_day))
+
+    def _add(self, connection: Connection, amounts: Mapping[tuple[str, Cost], float], at: float) -> None:
+        # In order, so that writers never wait for each other in a circle.
+        day = int(at // DAY_S)
+        rows = [(day, station, kind.value, float(amount)) for (station, kind), amount in sorted(amounts.items())]
+        conflict = "(day, station, kind) DO UPDATE SET amount = cost_days.amount + excluded.amount"
+        self._database.insert_values(connection, cost_days, ("day", "station", "kind", "amount"), rows, conflict)

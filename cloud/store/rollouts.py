@@ -16,6 +16,7 @@ from cloud.store.rollout_rows import MEMBER_COLUMNS, deployment_name, member_of,
 from cloud.store.rollout_steps import being_aborted, change_rollout, going_forward, move_member, recall_member
 from cloud.store.standing_orders import StandingOrders
 from cloud.store.tables import desired, rollout_stations, rollouts
+from cloud.store.usable import check_usable_in
 from contract.errors import NotFound, RefusedError, TransientError
 
 _LIVE = [state.value for state in LIVE]
@@ -53,13 +54,14 @@ class Rollouts(StandingOrders):
         """Store a new rollout and return its id; `proposed`: it waits for approvals.
 
         Raises:
-            RefusedError: another one is under way, or there is no station.
+            RefusedError: another one is under way, there is no station, or the version was retired.
         """
         if not any(waves):
             raise RefusedError(
                 "there is no station to roll out to", hint="add one with: plumbline-cloud station add NAME"
             )
         with self._database.write() as connection:
+            check_usable_in(connection, version)
             busy = select(rollouts.c.id, rollouts.c.kind, rollouts.c.state).where(rollouts.c.state.in_(_LIVE))
             if (other := connection.execute(busy).first()) is not None:
                 hint = _BUSY_HINTS.get(other.kind) or _BUSY_HINTS.get(other.state) or "wait for it or abort it"

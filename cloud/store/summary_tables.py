@@ -141,13 +141,14 @@ boots = Table(
     PrimaryKeyConstraint("station", "boot"),
 )
 
-# What each station has accounted for: kept up in the transaction of every batch, for the page asks every second.
+# What each station has accounted for: kept up in the transaction of every batch, for the page asks every second. Of `bytes`, its
+# payloads', `bytes_costed` are in the days of `cost_days` (`cloud.store.costs`).
 station_totals = Table(
     "station_totals",
     metadata,
     Column("station", String(MAX_STATION), primary_key=True),
     *counts("summaries", "captured", "decided", "passed", "rejected", "dropped", "undecided"),
-    *counts("missing", "conflicts", "gaps"),
+    *counts("missing", "conflicts", "gaps", "bytes", "bytes_costed"),
 )
 
 # What stations said they gave up for good; `verified`: signed with the station's own key (`contract.gaps`).

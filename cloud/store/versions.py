@@ -21,7 +21,7 @@ from cloud.rollout.version_states import (
     step_stage,
 )
 from cloud.store.audit import write_audit
-from cloud.store.bundle_uses import bundle_uses
+from cloud.store.bundle_uses import bundle_uses, stations_on
 from cloud.store.database import Database
 from cloud.store.operate_tables import version_aliases, version_stages
 from cloud.store.tables import rollouts
@@ -57,6 +57,11 @@ class Versions:
         """Return every reason why a bundle must stay (`bundle_uses`)."""
         with self._database.read() as connection:
             return bundle_uses(connection, bundle_of, now)
+
+    def running(self) -> dict[str, list[str]]:
+        """Return the stations that run each bundle, by their own word."""
+        with self._database.read() as connection:
+            return stations_on(connection)
 
     def check_usable(self, version: str) -> None:
         """Do nothing where a version may be rolled out.

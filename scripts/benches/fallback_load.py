@@ -116,7 +116,7 @@ async def _by_chance(load: Load, requests: Sequence[bytes], heard: Heard, dice: 
 
 
 async def _ask(client: _Client, request: bytes, due: float, load: Load, heard: Heard) -> None:
-    patience_s = _PATIENCE * load.within_ms / 1e3
+    patience_s = max(_PATIENCE * load.within_ms / 1e3, 1.0)
     try:
         status = await asyncio.wait_for(client.post(request), patience_s)
     except (asyncio.TimeoutError, OSError, asyncio.IncompleteReadError):

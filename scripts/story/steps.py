@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from cloud.registry.keys import load_keys
-from cloud.registry.release import Registry, release_archive
 from cloud.retrain.run_folder import RunFolder
-from scripts.story.bad_releases import torn_archive, with_shuffled_labels
 from scripts.story.exam import accuracy_on, defocused_copy, precision_accuracies
 from scripts.story.images import Pictures
 from scripts.story.inspector import MAX_LABELS, Inspector
 from scripts.story.oracle import Oracle
 from scripts.story.plant import ENROL_WINDOWS, FOGGED, STATIONS, Plant
 from scripts.story.processes import Process, StepFailed, run_tool, tool, wait_until
+from scripts.story.stopping import release_badly
 from scripts.story.telling import Step, Telling
 
 BROKER_AWAY_S = 20.0
@@ -188,26 +185,9 @@ class Story:
         step.promise("it is still the only alarm there ever was", [a["station"] for a in alarms] == [FOGGED])
 
     def release_badly(self, step: Step) -> None:
-        """8: a bad release stops itself, and a second one too."""
+        """8: a bad release stops itself, and a second one too; the page shows it happening."""
         self._bundle(self.good_version)
-        good = self.plant.home / "runs" / self.good_version
-        run = with_shuffled_labels(good, self.work / "bad-wrong")
-        self.plant.cloud_command(
-            "release", str(run), "--version", "bad-wrong", "--override-gate", "demo: it decides wrongly"
-        )
-        registry, keys = Registry(self.plant.home / "registry"), load_keys(self.plant.home / "keys")
-        archive = registry.blobs.path(registry.catalog.get(self.good_version).digest)
-        release_archive(torn_archive(archive, self.work / "bad-torn.plb", "bad-torn"), registry, keys, time.time())
-        for name in ("wrong", "torn"):
-            rollout = self._roll_out(f"bad-{name}")
-            self.telling.say(f"   bad-{name}: {rollout['state']}, {rollout['reason']}")
-            step.promise(f"'{name}' stopped itself", rollout["state"] == "ABORTED")
-            reached = [m["station"] for m in rollout["stations"] if m["ordered_at"] is not None]
-            step.promise(f"'{name}' reached the canary only", len(reached) == 1)
-            step.figures[f"{name}_s"] = rollout["ended_at"] - rollout["created_at"]
-        running = Counter(s["bundle"] for s in self.plant.fleet().values())
-        good_bundle = self.plant.digest(self.good_version)
-        step.promise("every station runs the good bundle", running == Counter({good_bundle: len(STATIONS)}))
+        release_badly(self.plant, self.good_version, self.work, self._roll_out, self.telling, step)
 
     def break_things(self, step: Step) -> None:
         """9: the broker dies for 20 s, a station is killed with -9: nothing lost, nothing twice."""
@@ -302,7 +282,7 @@ class Story:
         return sum(self.pictures.truth[part] == label for part, label in answers) / needed
 
     def _roll_out(self, version: str) -> dict[str, Any]:
-        rollout = self.plant.cloud_command("rollout", "start", "--version", version)["rollout"]
+        rollout = self.plant.cloud_command("rollout", "start", "--version", version)["id"]
         found: dict[str, Any] = {}
 
         def over() -> bool:

@@ -18,7 +18,7 @@ from PIL import Image
 from playwright.sync_api import Page, Response, expect
 
 from agent.store.png import encode_png
-from cloud.api.auth import Person, Role
+from cloud.api.auth import Guards, Person, Role
 from cloud.dashboard.disputes_page import install_disputes
 from cloud.dashboard.review_page import ReviewParts, install_review
 from cloud.dashboard.review_view import ReviewDesk
@@ -43,10 +43,21 @@ EVIL = "<img src=x onerror=\"document.title='owned'\">=cmd|'/c calc'!A1 {{6*7}}"
 
 
 class Sure:
-    """The cloud's model: everything is `SECRET`, by a model of a name of its own."""
+    """The cloud's models and the only one of them: everything is `SECRET`."""
 
-    def predict(self, bundle: str, pixels: NDArray[np.uint8]) -> tuple[Prediction, str]:
-        return Prediction(0, Label(SECRET, LabelKind.DEFECT), 0.8642, 0.1358), "v-fp32"
+    version, batches = "v-fp32", True
+
+    def load(self, bundle: str) -> Sure:
+        return self
+
+    def tensor(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
+        return np.zeros((1, 1))
+
+    def blank(self) -> NDArray[Any]:
+        return np.zeros((1, 1))
+
+    def predict(self, tensors: NDArray[Any]) -> list[Prediction]:
+        return [Prediction(0, Label(SECRET, LabelKind.DEFECT), 0.8642, 0.1358) for _ in tensors]
 
 
 LABELS = LabelChoice(("good", SECRET, "scratch", EVIL[:60]), frozenset({"good"}))
@@ -110,7 +121,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
             choice=lambda: line.labels, now=lambda: line.now,
         )  # fmt: skip
 
-    install_review(app, shell, ReviewParts(desk, line.samples, line.blobs, lambda: line.labels, Sure()))
+    guards = Guards(lambda _token: None, lambda request: shell.visit(request).person)
+    install_review(app, shell, guards, ReviewParts(desk, line.samples, line.blobs, lambda: line.labels, Sure()))
     install_disputes(shell, line.samples, lambda: line.labels, lambda: line.now)
     ui.run_with(app, show_welcome_message=False, reconnect_timeout=0.2)
     pages = serve_pages(app)
@@ -295,7 +307,7 @@ def test_a_session_that_ended_is_refused_the_act(line: Line, open_page: Callable
     expect(page.locator(".review-notice")).to_contain_text("Your session has ended")
     expect(page.locator(".review-stage img")).to_have_count(0)
     assert line.truths(names) == [None, None]
-    assert page.request.get(f"{line.url}/review/image/{names[0]}").status == 403
+    assert page.request.get(f"{line.url}/review/image/{names[0]}").status == 401
 
 
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.RELEASER, None])
@@ -304,7 +316,7 @@ def test_who_may_not_label_sees_no_part(line: Line, open_page: Callable[..., Pag
     page = open_page(f"{line.url}/review", line.sign_in("vic", role) if role else {})
     expect(page.get_by_text("sign in as one of: inspector, engineer, admin")).to_be_visible()
     expect(page.locator(".review-stage")).to_have_count(0)
-    assert page.request.get(f"{line.url}/review/image/{name}").status == 403
+    assert page.request.get(f"{line.url}/review/image/{name}").status == (403 if role else 401)
 
 
 def test_a_line_that_breaks_takes_no_keys_and_says_so(line: Line, open_page: Callable[..., Page]) -> None:

@@ -66,7 +66,9 @@ def served() -> Iterator[Served]:
             lambda rollout: found.now.reading.one(rollout),
             lambda: found.now.clock.now(),
         ),
-        versions=lambda: [each.version for each in found.now.releases.all()],
+        versions=lambda: [
+            (each.version, "former" if each.version == "v1" else "") for each in found.now.releases.all()
+        ],
         now=lambda: found.now.clock.now(),
     )
     install_rollouts_page(shell, desk)
@@ -188,8 +190,11 @@ def test_pausing_and_resuming_by_keyboard_alone(releaser: Page, fleet: RolloutFl
     releaser.keyboard.press("Enter")
     expect(_dialog(releaser).get_by_label("Reason")).to_be_focused()
     releaser.keyboard.type("lunch")
+    confirm = _dialog(releaser).get_by_role("button", name="Pause", exact=True)
+    expect(confirm).to_be_enabled()
     for _ in range(2):
         releaser.keyboard.press("Tab")
+    expect(confirm).to_be_focused()
     releaser.keyboard.press("Enter")
     expect(releaser.locator(".rollout-state")).to_contain_text("PAUSED")
     expect(releaser.locator(".rollout-sentence")).to_have_text("paused by releaser anna: lunch")

@@ -199,4 +199,8 @@ def added() -> dict[str, tuple[Column[Any], ...]]:
             Column("health", Text, nullable=False, server_default=""),
             Column("outcome", String(24), nullable=False, server_default=""),
         ),
+        "station_totals": (
+            Column("bytes", _Number, nullable=False, server_default="0"),
+            Column("bytes_costed", _Number, nullable=False, server_default="0"),
+        ),
     }

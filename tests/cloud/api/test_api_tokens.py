@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from tests.cloud.api.conftest import INSPECTOR, OPERATOR, Api
 
-OPERATORS = ["/v1/fleet", "/v1/alarms", "/v1/retrains", "/v1/drift/s1", "/v1/versions", "/v1/rollouts", "/v1/audit"]
+OPERATORS = ["/v1/fleet", "/v1/alarms", "/v1/retrains", "/v1/drift/s1", "/v1/rollouts", "/v1/audit"]
 
 
 def test_the_operators_routes_open_to_the_operator_alone(api: Api) -> None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from cloud.ports.alarms import Decided, Opened
+from cloud.ports.batch import Batch
 from cloud.ports.records import Cursor
+from contract.codec import encode_summary
+from contract.messages import HealthNote
 from tests.cloud.api.conftest import INSPECTOR, Api
-from tests.fakes.cloud_tables import T0
+from tests.fakes.cloud_tables import T0, commit_batch, summary
 
 
 @pytest.fixture
@@ -152,7 +156,7 @@ def test_a_station_with_several_cameras_is_shown_and_learnt_anew_camera_by_camer
     assert (alarm["station"], alarm["camera"], alarm["series"]) == ("s2", "left", "s2/left")
 
 
-def test_alarms_retrains_versions_and_the_audit_log(api: Api) -> None:
+def test_alarms_retrains_and_the_audit_log(api: Api) -> None:
     api.tables.alarms.commit(Cursor(0, 1, 1), {}, [Opened("s1", T0, T0, "frozen", "camera: the same frame")], [])
     api.tables.alarms.start_retrain(api.tables.alarms.open()[0], "accuracy 0.3", T0)
     assert api.get("/v1/alarms").json()[0]["sentence"] == "camera: the same frame"
@@ -162,7 +166,6 @@ def test_alarms_retrains_versions_and_the_audit_log(api: Api) -> None:
     assert [(d["series"], d["go"], d["trigger"], d["why"]) for d in decided] == [
         ("s1", True, "drift", "accuracy 0.3"), ("s2", False, "schedule", "only 3 of 120 labels are there"),
     ]  # fmt: skip
-    assert api.get("/v1/versions").json()[0]["version"] == "v1"
     log = api.get("/v1/audit").json()
     assert [e["act"] for e in log["entries"]] == ["drift alarm", "retrain"]
     check = api.get("/v1/audit/verify").json()
@@ -179,3 +182,10 @@ def test_an_audit_log_that_was_tampered_with_says_where(api: Api) -> None:
         connection.exec_driver_sql("UPDATE audit SET actor = 'somebody else' WHERE id = 2")
     check = api.get("/v1/audit/verify").json()
     assert (check["first_broken"], check["intact"]) == (2, False) and check["sentence"].startswith("broken at entry 2")
+
+
+def test_the_fleet_tells_how_its_stations_fare(api: Api) -> None:
+    told = msgspec.structs.replace(summary("s1", 7), health=HealthNote(memory_mib=81.5, hottest_c=61.0, limit_c=95.0))
+    commit_batch(api.tables, Batch(summaries=[(told, encode_summary(told))]), T0)
+    health = {s["station"]: s["health"] for s in api.get("/v1/fleet").json()["stations"]}
+    assert health["s2"] is None and (health["s1"]["memory_mib"], health["s1"]["hottest_c"]) == (81.5, 61.0)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,8 +33,9 @@ def exact_pace() -> Pace:
 class Shop:
     """A desk whose workers take exactly as long as it believes, by a clock that only moves when told."""
 
-    def __init__(self, workers: int = 1, max_bytes: int = 64 * MIB) -> None:
-        self.now = 100.0
+    def __init__(self, workers: int = 1, max_bytes: int = 64 * MIB, factor: Callable[[], float] = lambda: 1.0) -> None:
+        """`factor`: by which a batch takes longer than it should."""
+        self.now, self._factor = 100.0, factor
         self.desk = Desk(exact_pace(), workers=workers, max_bytes=max_bytes, max_wait_s=0.004)
         self._ends: list[tuple[float, int, tuple[Question, ...]]] = []
         self._number = 0
@@ -76,7 +80,8 @@ class Shop:
             batch, running = taken
             size = len(running.questions)
             assert size <= running.questions[0].room and len({each.model for each in running.questions}) == 1
-            self._ends.append((self.now + took_s(running.questions[0].model, size), batch, running.questions))
+            takes_s = took_s(running.questions[0].model, size) * self._factor()
+            self._ends.append((self.now + takes_s, batch, running.questions))
             self._ends.sort()
 
     def check_books(self) -> None:
@@ -159,6 +164,22 @@ def test_a_rush_is_answered_up_to_what_can_be_done_and_the_rest_refused_at_once(
     assert len(shop.answered) == 14
 
 
+@pytest.mark.parametrize("load", [1, 2, 4, 20])
+def test_what_comes_by_chance_beyond_capacity_is_answered_in_time_or_refused_at_once(load: int) -> None:
+    dice = random.Random(load)
+    # Batches take from a fifth less to a third more than they should: the desk has to learn that.
+    shop = Shop(factor=lambda: dice.uniform(0.8, 1.33))
+    capacity_per_s, seconds = 4 / (took_s("a", 4) * 1.065), 20.0
+    while shop.now < 100.0 + seconds:
+        shop.wait(dice.expovariate(load * capacity_per_s))
+        shop.ask(0.15, station=f"s{dice.randrange(30)}")
+    shop.wait(1.0)
+    shop.check_books()
+    in_time = sum(at <= question.due_at for question, at in shop.answered)
+    assert in_time >= 0.99 * len(shop.answered)
+    assert in_time / seconds >= (0.8 if load > 1 else 0.75) * capacity_per_s
+
+
 def test_one_in_a_hurry_goes_before_those_who_can_wait_but_makes_none_of_them_late() -> None:
     shop = Shop()
     assert shop.ask(0.2, model="b") is None  # until 30 ms
@@ -211,13 +232,25 @@ def test_who_can_wait_fills_idle_time_one_at_a_time() -> None:
 
 def test_who_can_wait_is_sent_away_when_many_do_or_lines_never_cease() -> None:
     shop = Shop()
-    for _ in range(30):
-        assert shop.ask(10.0, model="b") is None
-    said = [shop.ask(0.5, deferred=True) for _ in range(12)]
-    assert said.count(Refused.FULL) == 4
-    shop.wait(0.6)
-    assert [fate for _, fate in shop.dropped] == [Fate.LATE] * 8
+    for _ in range(200):
+        assert shop.ask(10.0, model="b") is None  # six seconds' worth
+    said = [shop.ask(900.0, deferred=True) for _ in range(40)]
+    assert said.count(Refused.FULL) == 8
+    shop.wait(4.9)
+    assert not shop.dropped
+    shop.wait(0.2)
+    assert [fate for _, fate in shop.dropped] == [Fate.LATE] * 32
     assert not any(question.deferred for question, _ in shop.answered)
+
+
+def test_what_comes_slowly_for_later_leaves_room_for_lines() -> None:
+    desk = Desk(exact_pace(), workers=1, max_bytes=40 * MIB, max_wait_s=0.0)
+    slow = [Question(n, "s", "a", 4, 900.0, 8 * MIB, deferred=True) for n in range(4)]
+    assert [desk.offer(each, 0.0) is None for each in slow] == [True, True, False, False]
+    assert desk.offer(Question(9, "s", "a", 4, 1.0, 16 * MIB), 0.0) is None
+    # Minutes later it is here, and has its patience still before it.
+    assert desk.arrived(slow[0], 8 * MIB, 400.0)
+    assert desk.overdue(404.9) == [9] and set(desk.overdue(405.0)) == {9, 0}
 
 
 def test_what_would_not_fit_in_memory_is_refused() -> None:

@@ -363,3 +363,36 @@ def test_release_goes_through_the_store_and_stations_are_served_it(
     for path in cache.folder.rglob("?" * 64):
         path.unlink()
     assert served.read_bytes() == bundle.read_bytes()  # the cache may drop it; the repository keeps its own name for it
+
+
+def test_a_deleted_blob_is_gone_here_and_there_and_can_be_stored_again(blobs: BlobStore) -> None:
+    digest, other = blobs.put(b"an archive"), blobs.put(b"another")
+    assert (blobs.size_of(digest), blobs.size_of("0" * 64)) == (10, 0)
+    blobs.delete(digest)
+    blobs.delete(digest)
+    assert blobs.size_of(digest) == 0
+    with pytest.raises(NotFound):
+        blobs.path(digest)
+    assert blobs.path(other).read_bytes() == b"another"
+    assert blobs.put(b"an archive") == digest
+    forget(blobs)
+    assert blobs.path(digest).read_bytes() == b"an archive"
+
+
+def test_a_store_that_is_away_deletes_nothing_here_either(server: S3Server, cache: BlobCache) -> None:
+    opened = open_store(f"s3://plumbline/{uuid.uuid4().hex}", server.url)
+    remote = RemoteBlobs(opened, cache)
+    digest = remote.put(b"an archive")
+    opened.close()
+    away = open_store("s3://plumbline/x", "http://127.0.0.1:1")
+    try:
+        for act in (remote_of(away, cache).delete, remote_of(away, cache).size_of):
+            with pytest.raises(TransientError):
+                act(digest)
+        assert cache.find(digest) is not None
+    finally:
+        away.close()
+
+
+def remote_of(store: FsspecStore, cache: BlobCache) -> RemoteBlobs:
+    return RemoteBlobs(store, cache)

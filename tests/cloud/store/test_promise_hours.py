@@ -57,7 +57,10 @@ def test_what_comes_twice_counts_once_and_a_clone_not_at_all(tables: Tables) -> 
         commit_batch(tables, batch_of(window(1), window(1), window(2)), T0)
     commit_batch(tables, batch_of(window(2, dropped=7)), T0)  # other content under the same number
     assert counted(tables)[Promise.AVAILABILITY] == {hour_of(T0): (38, 40)}
-    cost = Costs(tables.database).days(0, 10**6)
+    costs = Costs(tables.database)
+    for _ in range(2):
+        costs.add_summaries(T0)
+    cost = costs.days(0, 10**6)
     assert [(each.station, each.kind) for each in cost] == [("s1", Cost.SUMMARY_BYTES)]
     assert cost[0].amount == sum(len(encode_summary(window(n))) for n in (1, 2))
 
@@ -81,7 +84,10 @@ def test_any_order_repetition_and_split_among_workers_counts_the_same(
             some, rest = rest[:size], rest[size:]
             windows = [window(seq, station=station, hour=seq % 3, late=seq % 2) for station, seq in some]
             workers[number % 2].commit(batch_of(*windows), T0 + 4 * HOUR_S)
+            if number % 3 == 0:
+                Costs(tables.database).add_summaries(T0)
             number += 1
+        Costs(tables.database).add_summaries(T0 + 1)
         distinct = set(sent)
         for promise, good_of, total in (
             (Promise.AVAILABILITY, lambda seq: 19, 20),
