@@ -66,12 +66,12 @@ def fleet_page(shell: Shell, source: FleetSource) -> None:
     """Put the page at /fleet."""
 
     @ui.page("/fleet")
-    def fleet(request: Request) -> None:
+    async def fleet(request: Request) -> None:
         if (entered := shell.enter(request, "Fleet", "/fleet")) is None:
             return
         visit, column = entered
         with column:
-            _FleetView(visit, source, address_of(dict(request.query_params)))
+            await _FleetView(visit, source, address_of(dict(request.query_params))).first()
 
 
 class _FleetView:
@@ -102,6 +102,10 @@ class _FleetView:
             self._live = live(visit, self._read, self._show, REFRESH_S, what="The fleet's data")
             self._map_live = live(visit, self._read_map, self._map.show, MAP_REFRESH_S, what="The map's data")
         self._show_view()
+
+    async def first(self) -> None:
+        """Show the rows with the page itself."""
+        await self._live.first()
 
     def _filters(self) -> None:
         a = self._address

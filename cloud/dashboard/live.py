@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 from nicegui import run, ui
@@ -53,6 +55,18 @@ class Live(Generic[_T]):
             return
         self._told = ""
         self._trouble.set_visibility(False)
+
+    async def first(self, within_s: float = 1.5) -> None:
+        """Show before the page is sent, where that does not take long: nobody waits for the connection to see something.
+
+        A page function awaits this last; NiceGUI gives it three seconds.
+        """
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self.refresh(), within_s)
+
+    def every(self, seconds: float) -> None:
+        """Read so often from now on: what takes long to read need not be read all the time."""
+        self._timer.interval = seconds
 
     def _look(self) -> tuple[bool, tuple[_T, ...]]:
         if not self._visit.may(self._needs):

@@ -26,7 +26,7 @@ from cloud.store.fleet_rows import FleetRow
 from cloud.store.station_history import StationHistory
 from contract.errors import NotFound
 
-REFRESH_S, SKETCHES_S = 2.0, 5.0
+REFRESH_S, SKETCHES_S, LONG_SKETCHES_S = 2.0, 5.0, 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +118,8 @@ class _StationView:
             )
 
     async def _look_again(self) -> None:
+        # Of a large fleet a week's windows take seconds to find.
+        self._sketches_live.every(SKETCHES_S if self._sketches.asked.hours <= 24.0 else LONG_SKETCHES_S)
         await self._sketches_live.refresh()
 
     def _buttons(self) -> None:
