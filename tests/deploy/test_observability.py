@@ -9,8 +9,8 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ def tool(name: str) -> str:
     found = shutil.which(name) or (str(own) if own.exists() else None)
     if found is None:
         assert not os.environ.get("CI"), HOW
-        warnings.warn(HOW, stacklevel=1)
+        print(f"\n*** {HOW} ***", file=sys.__stderr__)
         pytest.skip(HOW)
     return found
 

@@ -193,10 +193,10 @@ def test_clock_wrong_a_full_station_disk_and_dead_letters_come_and_go(desk: Desk
     wait_for(desk.aggregator._link.connected)
     line = Line(desk.broker, "line1")
     line.born()
-    line.window(ahead_s=7200.0, disk_free_mib=100)
+    line.window(ahead_s=10_000.0, disk_free_mib=100)
     line.say(Channel.SUMMARY, b"poison")
     (clock,) = wait_for(lambda: desk.told("opened", "clock wrong"))
-    assert re.fullmatch(r"The clock of line1 is 2 h ahead\.", clock["what"]) and clock["link"].endswith(
+    assert re.fullmatch(r"The clock of line1 is 3 h ahead\.", clock["what"]) and clock["link"].endswith(
         "/station/line1"
     )
     assert wait_for(lambda: desk.told("opened", "station disk full"))[0]["severity"] == "page"
@@ -262,7 +262,7 @@ def test_key_loss_a_stolen_station_is_revoked_and_lost_keys_come_back_from_the_s
     assert code == 0, said
     code, said = run(cloud_main, "provision", "status", "--json", "--config", config)
     mine = [row for row in json.loads(said[said.index("[") :]) if row["subject"] == "line9"]
-    assert mine and all(row["revoked_at"] for row in mine)
+    assert mine and all("revoked" in row["state"] for row in mine), mine
 
 
 def test_rollback_by_hand_and_first_looks_at_a_station_that_runs(tmp_path: Path) -> None:
