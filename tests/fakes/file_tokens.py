@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from cloud.api.auth import Person, fingerprint
+from cloud.api.auth import Person
+from cloud.store.access import fingerprint
 
 
 def file_tokens(tokens: Mapping[Person, str]) -> Callable[[str], Person | None]:
