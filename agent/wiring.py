@@ -288,7 +288,7 @@ class Station:
             least_s=_ASK_LEAST_S,
             allowed=lambda: self._degrading.second_opinions,
         )
-        waiting = OutboxCount(self._store.connect)
+        waiting = OutboxCount(self._store.connect())
         windows = WindowRules(
             station=settings.station,
             frames=settings.windows.frames,

@@ -16,7 +16,9 @@ import uvicorn
 from axe_playwright_python.sync_playwright import Axe
 from fastapi import FastAPI
 from nicegui.testing.general import nicegui_reset_globals
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
+
+expect.set_options(timeout=20_000)  # a machine that runs the whole suite has other things to do, too
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 HOW_TO_INSTALL = (
@@ -48,7 +50,8 @@ def serve_pages(app: FastAPI) -> Iterator[str]:
         pass
 
 
-@pytest.fixture(scope="session")
+# Of a module and no longer: while Playwright lives its event loop runs in this thread, and tests with one of their own fail.
+@pytest.fixture(scope="module")
 def playwright() -> Iterator[Playwright]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -56,7 +59,7 @@ def playwright() -> Iterator[Playwright]:
             yield found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(playwright: Playwright) -> Iterator[Browser]:
     flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
     try:
@@ -70,9 +73,9 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Return what opens a page with its own cookies: open_page(url, cookies={...}, dark=True, width=..., expect=(...)).
+    """Return what opens a page with its own cookies: open_page(url, cookies={...}, dark=True, width=..., expected=(...)).
 
-    At the end of the test each page must have written no error to its console (save those that hold a text in `expect`) and
+    At the end of the test each page must have written no error to its console (save those that hold a text in `expected`) and
     asked no other machine.
     """
     contexts: list[BrowserContext] = []
@@ -86,7 +89,7 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
         dark: bool = False,
         width: int = 1400,
         height: int = 1000,
-        expect: tuple[str, ...] = (),
+        expected: tuple[str, ...] = (),
     ) -> Page:
         context = browser.new_context(
             viewport={"width": width, "height": height},
@@ -100,7 +103,7 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
         page = context.new_page()
 
         def note(text: str) -> None:
-            if not any(each in text for each in expect):
+            if not any(each in text for each in expected):
                 said.append(text)
 
         page.on("console", lambda message: note(message.text) if message.type == "error" else None)

@@ -321,7 +321,9 @@ def test_who_may_not_label_sees_no_part(line: Line, open_page: Callable[..., Pag
 
 def test_a_line_that_breaks_takes_no_keys_and_says_so(line: Line, open_page: Callable[..., Page]) -> None:
     names = line.keep(2)
-    page = open_page(f"{line.url}/review", line.sign_in("ann"), expect=("WebSocket", "ERR_", "net::", "Failed to load"))
+    page = open_page(
+        f"{line.url}/review", line.sign_in("ann"), expected=("WebSocket", "ERR_", "net::", "Failed to load")
+    )
     assert shown(page) == names[0]
     page.evaluate("window.socket.io.opts.reconnection = false; window.socket.disconnect()")
     expect(page.locator(".review-offline")).to_be_visible()

@@ -111,7 +111,7 @@ def test_no_other_sites_script_signs_anybody_in(
     _, token = make_token(plant, admin, "ole", "viewer")
     # Another origin on the same machine: the same address by another name.
     page = open_page(
-        f"{plant.url.replace('127.0.0.1', 'localhost')}/sign-in", expect=("403", "Content Security Policy", "form")
+        f"{plant.url.replace('127.0.0.1', 'localhost')}/sign-in", expected=("403", "Content Security Policy", "form")
     )
     page.evaluate(
         """([url, token]) => {

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from cloud.api.app import make_app
-from cloud.api.fleet import fleet_routes
+from cloud.api.drift import drift_routes
 from cloud.drift.held_out import HeldOut
 from cloud.drift.policy import DriftPolicy
 from cloud.improve_loop import ImproveLoop, ImproveRules, Stored
@@ -20,13 +20,13 @@ from cloud.ports.alarms import Opened
 from cloud.ports.records import Cursor
 from cloud.review.retrain_policy import RetrainPolicy
 from cloud.rollout.rollout_states import RolloutEvent
-from cloud.rollout_loop import RolloutLoop, RolloutSettings
+from cloud.store.drift_traces import DriftTraces
 from contract.messages import Accounting, Header, ReportedState, StationState, Summary
 from contract.sketches.wire import to_wire
 from tests.cloud.api.conftest import GUARDS, OPERATOR, serve
 from tests.cloud.drift.conftest import StationLine
 from tests.fakes.agent_clock import HandClock
-from tests.fakes.cloud_fleet import FakeRelease, FakeReleases, PlainSigner
+from tests.fakes.cloud_fleet import FakeRelease, FakeReleases
 from tests.fakes.cloud_tables import T0, Tables, note, received
 from tests.fakes.held_out import FakeHeldOut, record_of, watch_labels
 from tests.fakes.link import RecordingLink
@@ -286,15 +286,9 @@ def test_the_api_serves_it_with_validity_flags(line: Line) -> None:
     line.label(line.send(40, notes=2), wrong_every=20)
     line.loop.tick()
     t = line.tables
-    control = RolloutLoop(
-        rollouts=t.rollouts, stations=t.stations, signer=PlainSigner(), link=line.link,
-        settings=RolloutSettings(), now=line.clock.now,
-    )  # fmt: skip
-    routes = fleet_routes(
-        guards=GUARDS, stations=t.stations, summaries=t.summaries, samples=t.samples, alarms=t.alarms,
-        control=control, drift=line.loop,
-        broker_connected=lambda: True, now=line.clock.now,
-    )  # fmt: skip
+    routes = drift_routes(
+        guards=GUARDS, stations=t.stations, alarms=t.alarms, traces=DriftTraces(t.database), drift=line.loop
+    )
     served = serve(make_app([routes]))
     url = next(served)
     bearer = {"Authorization": f"Bearer {OPERATOR}"}

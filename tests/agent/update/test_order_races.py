@@ -212,7 +212,8 @@ class Races(RuleBasedStateMachine):
         booted = self.here.slots().boot_bundle()
         assert booted is not None and said.bundle == booted.digest
         assert said.update_state in ("COMMITTED", "ROLLED_BACK")
-        if (newest.bundle, newest.deployment) in self.here.slots().banned():
+        bad = newest.bundle == self.world.bad.digest  # its ban may be torn away, and it is refused as a replay
+        if bad or (newest.bundle, newest.deployment) in self.here.slots().banned():
             assert said.bundle != self.world.bad.digest
         else:
             assert (said.bundle, said.desired_seq) == (newest.bundle, newest.seq)

@@ -36,7 +36,7 @@ def test_the_running_server_tells_what_is_promised_and_what_it_cost(
             "all",
         ]
     finally:
-        assert plant.stop() == 130
+        assert plant.stop() in (0, 130)  # 0 where the shell that started us ignores SIGINT
 
 
 def test_without_a_server_the_commands_say_how_to_start_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

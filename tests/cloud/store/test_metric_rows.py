@@ -26,7 +26,8 @@ def test_sums_of_a_small_fleet(tables: Tables) -> None:
     assert (totals["summaries"], totals["captured"], totals["passed"]) == (2, 22, 14)
     assert [(s.station, s.online) for s in found.worst_stations(9)] == [("s2", False), ("s1", True)]
     assert len(found.worst_stations(1)) == 1
-    assert found.promises() == {"p": (18, 20)} and found.costs() == {"bytes": 10.0}
+    kept = {"availability": (20, 22), "in_time": (20, 20)}  # by the summaries themselves
+    assert found.promises() == {"p": (18, 20), **kept} and found.costs() == {"bytes": 10.0}
     assert not (found.alarms() or found.retrains() or found.rollouts() or found.labels() or found.notices())
     assert not found.certificates() and found.database_bytes() > 0
 
