@@ -13,6 +13,7 @@ import pytest
 
 from cloud.api.app import make_app
 from cloud.api.drift import drift_routes
+from cloud.api.fleet import fleet_routes
 from cloud.drift.held_out import HeldOut
 from cloud.drift.policy import DriftPolicy
 from cloud.improve_loop import ImproveLoop, ImproveRules, Stored
@@ -20,13 +21,14 @@ from cloud.ports.alarms import Opened
 from cloud.ports.records import Cursor
 from cloud.review.retrain_policy import RetrainPolicy
 from cloud.rollout.rollout_states import RolloutEvent
+from cloud.rollout_loop import RolloutLoop, RolloutSettings
 from cloud.store.drift_traces import DriftTraces
 from contract.messages import Accounting, Header, ReportedState, StationState, Summary
 from contract.sketches.wire import to_wire
 from tests.cloud.api.conftest import GUARDS, OPERATOR, serve
 from tests.cloud.drift.conftest import StationLine
 from tests.fakes.agent_clock import HandClock
-from tests.fakes.cloud_fleet import FakeRelease, FakeReleases
+from tests.fakes.cloud_fleet import FakeRelease, FakeReleases, PlainSigner
 from tests.fakes.cloud_tables import T0, Tables, note, received
 from tests.fakes.held_out import FakeHeldOut, record_of, watch_labels
 from tests.fakes.link import RecordingLink
@@ -286,10 +288,20 @@ def test_the_api_serves_it_with_validity_flags(line: Line) -> None:
     line.label(line.send(40, notes=2), wrong_every=20)
     line.loop.tick()
     t = line.tables
-    routes = drift_routes(
-        guards=GUARDS, stations=t.stations, alarms=t.alarms, traces=DriftTraces(t.database), drift=line.loop
-    )
-    served = serve(make_app([routes]))
+    control = RolloutLoop(
+        rollouts=t.rollouts, stations=t.stations, releases=line.releases, signer=PlainSigner(), link=line.link,
+        settings=RolloutSettings(), now=line.clock.now,
+    )  # fmt: skip
+    routes = [
+        drift_routes(
+            guards=GUARDS, stations=t.stations, alarms=t.alarms, traces=DriftTraces(t.database), drift=line.loop
+        ),
+        fleet_routes(
+            guards=GUARDS, stations=t.stations, summaries=t.summaries, samples=t.samples, control=control,
+            drift=line.loop, broker_connected=lambda: True, now=line.clock.now,
+        ),
+    ]  # fmt: skip
+    served = serve(make_app(routes))
     url = next(served)
     bearer = {"Authorization": f"Bearer {OPERATOR}"}
     found = httpx.get(f"{url}/v1/drift/s1", headers=bearer, timeout=20).json()["labels"]
