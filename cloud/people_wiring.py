@@ -19,6 +19,7 @@ from cloud.clock import SystemClock
 from cloud.dashboard.shell import Shell
 from cloud.dashboard.sign_in_page import sign_in_page
 from cloud.settings import CloudSettings
+from cloud.settings_operate import AuthSettings
 from cloud.store_wiring import Stores
 from contract.errors import InvalidConfig
 
@@ -59,7 +60,7 @@ def make_entrance(settings: CloudSettings, stores: Stores, clock: SystemClock) -
         session_s=auth.session_h * 3600.0,
         now=clock.now,
         monotonic=clock.monotonic,
-        by_provider=bool(auth.oidc_issuer),
+        provider=rules_in_words(auth),
     )
     limits = RequestLimits(
         auth.requests_per_minute, auth.failures_per_minute, monotonic=clock.monotonic, salt=secrets.token_bytes(16)
@@ -86,6 +87,12 @@ def make_entrance(settings: CloudSettings, stores: Stores, clock: SystemClock) -
         ),
         tries=tries,
     )
+
+
+def rules_in_words(auth: AuthSettings) -> str:
+    """Return what a session by the identity provider rests on, "" without one."""
+    rules = (auth.oidc_issuer, auth.oidc_client_id, auth.oidc_claim, auth.oidc_name, list(auth.oidc_roles.items()))
+    return repr(rules) if auth.oidc_issuer else ""
 
 
 def _provider(settings: CloudSettings, clock: SystemClock) -> Provider | None:

@@ -56,8 +56,9 @@ def make_app(
     )
     install_answers(app)
 
+    # Not in a thread: whether this lives must be told while every thread is busy with what somebody asked.
     @app.get("/healthz", responses={}, tags=["server"])
-    def healthz() -> dict[str, str]:
+    async def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
     for router in routers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ from cloud.api.auth import Guards, Scope
 from cloud.api.examples import example
 from cloud.store.audit import AuditLog
 from cloud.store.audit_csv import audit_csv
+from contract.errors import TransientError
 
 # No control characters: a database refuses some (PostgreSQL: zero).
 _PLAIN = r"^[^\x00-\x1f\x7f]*$"
@@ -45,6 +47,8 @@ _CHECK = {
 def audit_routes(*, guards: Guards, audit: AuditLog) -> APIRouter:
     """Return the routes under /v1/audit."""
     looking = Depends(guards.needs(Scope.READ))
+    # A long log takes seconds of a processor: asked for by everybody at once, it would keep everybody else from an answer.
+    walking = threading.Lock()
     routes = APIRouter(prefix="/v1/audit", dependencies=[looking], tags=["audit"])
 
     @routes.get("", summary="List acts", responses=example({"entries": [_ENTRY]}))
@@ -65,7 +69,12 @@ def audit_routes(*, guards: Guards, audit: AuditLog) -> APIRouter:
     def verify(head: _Hash = "") -> dict[str, Any]:
         """Each entry's hash covers the one before, so whatever was changed or taken out shows, save at the end: keep `head`, and
         give it later to see whether anything behind was cut off."""
-        found = audit.check(head)
+        if not walking.acquire(blocking=False):
+            raise TransientError("the chain is walked for somebody else just now", hint="ask again in a moment")
+        try:
+            found = audit.check(head)
+        finally:
+            walking.release()
         return {**asdict(found), "intact": found.intact, "cut_off": found.cut_off, "sentence": found.in_words()}
 
     @routes.get(

@@ -33,7 +33,10 @@ _ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "E
 _LEEWAY_S = 60
 _METADATA_FOR_S = 3600.0
 _UNDER_WAY_S = 600.0
-_MOST_UNDER_WAY = 1024
+# More than one address may begin within that time ([auth] requests_per_minute), so that nobody pushes others' out.
+_MOST_UNDER_WAY = 16_384
+# Strangers make this server ask the provider: where that hangs, each question holds a thread of all who ask this server.
+_MOST_CALLS = 8
 _TIMEOUT_S = 10.0
 _NAME = re.compile(PLAIN_NAME)
 
@@ -78,6 +81,7 @@ class Oidc:
         self._lock = threading.Lock()
         self._under_way: OrderedDict[str, _UnderWay] = OrderedDict()
         self._metadata: tuple[float, dict[str, Any]] | None = None
+        self._calls = threading.BoundedSemaphore(_MOST_CALLS)
 
     def begin(self, next_path: str) -> tuple[str, str]:
         """Return where to send a browser, and the state by which it will be known again (it keeps it in a cookie).
@@ -135,13 +139,13 @@ class Oidc:
         # RFC 6749, 2.3.1; a client without a secret is known by what it proves with PKCE.
         secret = httpx.BasicAuth(rules.client_id, rules.client_secret) if rules.client_secret else None
         endpoint = self._endpoint("token_endpoint")
-        answer = _ask("POST", endpoint, data=form, auth=secret)
+        answer = self._ask("POST", endpoint, data=form, auth=secret)
         if not isinstance(answer.get("id_token"), str):
             raise RefusedError("the identity provider did not vouch for anybody", hint="sign in there again")
         return answer
 
     def _verified(self, answer: Mapping[str, Any], nonce: str) -> dict[str, Any]:
-        keys = _ask("GET", self._endpoint("jwks_uri"))
+        keys = self._ask("GET", self._endpoint("jwks_uri"))
         rules = self._rules
         try:
             token = jwt.decode(answer["id_token"], KeySet.import_key_set(keys), algorithms=_ALGORITHMS)  # type: ignore[arg-type]
@@ -198,7 +202,7 @@ class Oidc:
         now = self._now()
         if known is not None and 0.0 <= now - known[0] < _METADATA_FOR_S:
             return known[1]
-        found = _ask("GET", f"{self._rules.issuer.rstrip('/')}/.well-known/openid-configuration")
+        found = self._ask("GET", f"{self._rules.issuer.rstrip('/')}/.well-known/openid-configuration")
         # OpenID Connect Discovery 1.0, 4.3: else one provider could speak as another.
         if found.get("issuer") != self._rules.issuer:
             hint = "set [auth] oidc_issuer in cloud.toml to exactly what the provider calls itself"
@@ -206,6 +210,14 @@ class Oidc:
         with self._lock:
             self._metadata = (now, found)
         return found
+
+    def _ask(self, method: str, url: str, **more: Any) -> dict[str, Any]:
+        if not self._calls.acquire(blocking=False):
+            raise LinkDown("the identity provider is slow, and others wait for it", hint="try again in a moment")
+        try:
+            return _ask(method, url, **more)
+        finally:
+            self._calls.release()
 
 
 def _is_safe(url: str) -> bool:

@@ -61,7 +61,8 @@ class People:
         new_secret: makes what nobody can guess: 256 random bits as text.
         session_s: how long somebody stays signed in.
         now: Unix seconds, and `monotonic` seconds that never go back.
-        by_provider: whether sessions that an identity provider vouched for count.
+        provider: names the identity provider and the rules by which it gives roles, "" for none: a session that it vouched for ends
+            when they are others.
     """
 
     def __init__(
@@ -73,11 +74,11 @@ class People:
         session_s: float,
         now: Callable[[], float],
         monotonic: Callable[[], float],
-        by_provider: bool = False,
+        provider: str = "",
     ) -> None:
         self._access, self._files = access, files
         self._new_secret, self._session_s = new_secret, session_s
-        self._now, self._monotonic, self._by_provider = now, monotonic, by_provider
+        self._now, self._monotonic, self._provider = now, monotonic, provider
         self._lock = threading.Lock()
         # Only who was found is remembered: what strangers send takes no memory. `_noted`: when a token's use was last written.
         self._known: OrderedDict[tuple[str, str], _Known] = OrderedDict()
@@ -114,7 +115,7 @@ class People:
 
     def sign_in_vouched(self, person: Person) -> tuple[Person, str]:
         """Begin the session of a person for whom the identity provider vouched."""
-        return self._begin(person, None, "oidc")
+        return self._begin(person, None, self._provider_origin())
 
     def sign_out(self, cookie: str) -> None:
         """End the session of a cookie."""
@@ -176,13 +177,16 @@ class People:
             return None
         if found.origin.startswith("file ") and found.origin not in map(_file_origin, self._files):
             return None
-        if found.origin == "oidc" and not self._by_provider:
+        if found.origin.partition(" ")[0] == "oidc" and (not self._provider or found.origin != self._provider_origin()):
             return None
         return _person(found.person, found.role)
 
     def _file_of(self, digest: str) -> FileToken | None:
         # By hashes, whose comparison's time tells nothing of the tokens.
         return next((each for each in self._files if each.fingerprint() == digest), None)
+
+    def _provider_origin(self) -> str:
+        return f"oidc #{fingerprint(self._provider)[:16]}"
 
     def _begin(self, person: Person, token: int | None, origin: str) -> tuple[Person, str]:
         cookie, now = self._new_secret(), self._now()

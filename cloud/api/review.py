@@ -60,6 +60,8 @@ def labeller_of(person: Person, given: str) -> str:
         return person.name
     if not given:
         raise HTTPException(422, "the token of a file is many people's: say who you are in labeller")
+    if given.casefold() == "plumbline":
+        raise HTTPException(422, "'plumbline' is what the audit log calls what policy did: say who you are in labeller")
     return given
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from cloud.commands.output import Subparsers, print_json, print_table
+from cloud.commands.output import Subparsers, plain, print_json, print_table
 from cloud.commands.server_api import ask_server
 from cloud.settings import load_settings
 from contract.errors import InvalidConfig
@@ -102,5 +102,5 @@ def _show(args: argparse.Namespace) -> int:
     print(f"reported: {state} of config_seq {reported['config_seq']}, deployment {reported['deployment'] or '-'}")
     print(f"in force: {reported['configuration'][:12] or 'agent.toml alone'}")
     if reported["reason"]:
-        print(f"reason: {reported['reason']}")
+        print(f"reason: {plain(reported['reason'])}")
     return 0

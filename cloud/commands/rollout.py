@@ -12,7 +12,7 @@ import msgspec
 
 from cloud.clock import SystemClock
 from cloud.commands import rollout_simulate
-from cloud.commands.output import Subparsers, print_json
+from cloud.commands.output import Subparsers, plain, print_json
 from cloud.commands.rollout_view import OVER, follow, print_list, print_one, print_waited_for
 from cloud.commands.server_api import ask_server
 from cloud.dashboard.ab_words import arm_words, difference_words
@@ -184,11 +184,10 @@ def _watch(args: argparse.Namespace) -> int:
     if args.json:
         print_json(found)
     elif found["state"] in OVER:
-        print(f"rollout {args.rollout}: {found['state']} ({found['reason']})")
+        print(f"rollout {args.rollout}: {found['state']} ({plain(found['reason'])})")
     else:
-        print(
-            f"rollout {args.rollout} is {found['state']} after {args.timeout:.0f} s: {found['hold'] or found['reason']}"
-        )
+        why = plain(found["hold"] or found["reason"])
+        print(f"rollout {args.rollout} is {found['state']} after {args.timeout:.0f} s: {why}")
         print_waited_for(_waited_for(args, args.rollout), clock.now())
     return 0 if found["state"] == "DONE" else 3
 

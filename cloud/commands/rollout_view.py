@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from cloud.commands.output import print_table
+from cloud.commands.output import plain, print_table
 from cloud.dashboard.time_words import ago, lasting
 from contract.errors import PlumblineError
 
@@ -41,10 +41,10 @@ def print_one(rollout: dict[str, Any], stations: Sequence[dict[str, Any]], total
     over = f", over since {ago(now, rollout['ended_at'])}" if rollout["ended_at"] is not None else ""
     print(f"rollout {rollout['id']} of {rollout['version']} ({rollout['kind']}): {rollout['state']}{over}")
     for said in filter(None, (rollout["hold"], rollout["reason"])):
-        print(f"  {said}")
+        print(f"  {plain(said)}")
     print(f"  started {ago(now, rollout['created_at'])} by {rollout['author'] or 'an older version'}")
     for each in rollout["approvals"]:
-        note = f": {each['note']}" if each["note"] else ""
+        note = f": {plain(each['note'])}" if each["note"] else ""
         print(f"  {'approved' if each['approved'] else 'declined'} by {each['person']} {ago(now, each['at'])}{note}")
     print()
     print_table(("wave", "", "stations"), [(w["number"], w["name"], w["words"]) for w in rollout["waves"]])
@@ -71,7 +71,7 @@ def print_waited_for(stations: Sequence[dict[str, Any]], now: float) -> None:
     for each in stations[:_NAMED]:
         since = "" if each["ordered_at"] is None else f", ordered {ago(now, each['ordered_at'])}"
         said = each["said"] or ("nothing said yet" if each["online"] else "it is offline")
-        print(f"  waits for {each['station']}{since}: {said}")
+        print(f"  waits for {each['station']}{since}: {plain(said)}")
     if len(stations) > _NAMED:
         print(f"  ... and for {len(stations) - _NAMED} more")
 
@@ -104,7 +104,7 @@ def follow(ask: Ask, rollout: int, sleep: Callable[[float], None], within_s: flo
         if found is not None:
             if (now_said := _progress(found)) != said:
                 said = now_said
-                print(f"[{lasting(clock() - began):>6}] {said}", file=sys.stderr, flush=True)
+                print(f"[{lasting(clock() - began):>6}] {plain(said)}", file=sys.stderr, flush=True)
             if found["state"] in OVER or clock() - began >= within_s:
                 return found
         sleep(1.0)

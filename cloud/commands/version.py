@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cloud.commands.output import Subparsers, print_json, print_table
+from cloud.commands.output import Subparsers, plain, print_json, print_table
 
 if TYPE_CHECKING:
     from cloud.registry.release import Registry
@@ -118,7 +118,7 @@ def run_show(args: argparse.Namespace) -> int:
         print_json(found)
         return 0
     called = f" ({', '.join(found['aliases'])})" if found["aliases"] else ""
-    print(f"{found['version']}{called}: {found['stage'].value} by {found['stage_by']}: {found['stage_why']}")
+    print(f"{found['version']}{called}: {found['stage'].value} by {found['stage_by']}: {plain(found['stage_why'])}")
     print(f"bundle {found['digest']}, {found['size_bytes']} bytes, released by {found['released_by']}")
     print(f"stations that run it: {', '.join(found['stations_named']) or 'none'}")
     for check in found["checks"]:

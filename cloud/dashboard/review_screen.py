@@ -202,8 +202,18 @@ class ReviewScreen:
 
     async def _next(self) -> None:
         self._answering = False
-        shown = await run.io_bound(self._desk.next)
-        self._show(shown)
+        found = await run.io_bound(self._find_next)
+        if found is None:  # NiceGUI answers None while the server shuts down
+            return
+        allowed, shown = found
+        self._show(shown) if allowed else self._end()
+
+    def _find_next(self) -> tuple[bool, Shown | None]:
+        # Who may no longer label is told of no part, and keeps none from others.
+        if not self._visit.may(Scope.REVIEW):
+            self._desk.leave()
+            return False, None
+        return True, self._desk.next()
 
     def _show(self, shown: Shown | None) -> None:
         self._answering, self._chosen = False, []

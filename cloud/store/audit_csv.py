@@ -7,19 +7,11 @@ import io
 from collections.abc import Iterator
 from datetime import datetime, timezone
 
+from cloud.review.spreadsheet import guarded
 from cloud.store.audit import AuditLog
 
 _COLUMNS = ("id", "at", "actor", "act", "detail", "hash")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _PAGE = 2_000
-
-
-def plain_cell(text: str) -> str:
-    """Return `text`; with an apostrophe in front where a spreadsheet would take it for a formula.
-
-    Source: OWASP, "CSV Injection". White space in front does not hide one either.
-    """
-    return f"'{text}" if text.startswith(_FORMULA) or text.lstrip().startswith(_FORMULA) else text
 
 
 def audit_csv(
@@ -42,7 +34,7 @@ def audit_csv(
             head = None
         for entry in reversed(found):
             at = datetime.fromtimestamp(entry.at, timezone.utc).isoformat(timespec="milliseconds")
-            words = [plain_cell(each) for each in (entry.actor, entry.act, entry.detail)]
+            words = [guarded(each) for each in (entry.actor, entry.act, entry.detail)]
             writer.writerow([entry.id, at, *words, entry.hash])
         if buffer.tell():
             yield buffer.getvalue()

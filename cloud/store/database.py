@@ -35,6 +35,8 @@ _TIMEOUTS_MS = {"statement_timeout": 120_000, "lock_timeout": 30_000, "idle_in_t
 _CONNECT_TIMEOUT_S = 10
 # SQLSTATEs that pass though psycopg does not call them operational: read-only (a standby that is about to lead), ended while idle.
 _PASSING = {"25006", "25P03", "25P04"}
+# What it says of a NUL in an array; of one that is alone psycopg says it, without a number.
+_NUL = "22021"
 
 
 class Database:
@@ -71,6 +73,7 @@ class Database:
 
         Raises:
             TransientError: the database is not reached.
+            InvalidConfig: a text has a NUL, which PostgreSQL takes from nobody.
         """
         try:
             with self._reader.connect() as connection:
@@ -87,6 +90,7 @@ class Database:
             StorageFull: the disk is full; nothing was written.
             TransientError: the database is locked, in a deadlock or not reached; nothing was written, or, where the
                 connection broke during the commit, perhaps all of it.
+            InvalidConfig: as `read`.
         """
         try:
             with self._writer.begin() as connection:
@@ -228,12 +232,14 @@ def _engine(url: str) -> Engine:
 
 
 def _raise_passing(error: DBAPIError) -> None:
-    """Raise the TransientError that `error` is, if it is one."""
+    """Raise the TransientError that `error` is, if it is one, and InvalidConfig for a text that PostgreSQL takes from nobody."""
     said = str(error.orig)
     if "disk is full" in said or "No space left on device" in said:
         hint = "free space; stations keep their summaries until it is there"
         raise StorageFull("the database's disk is full", hint=hint) from error
     state = getattr(error.orig, "sqlstate", None)
+    if "cannot contain NUL" in said or state == _NUL:
+        raise InvalidConfig("a text with the character NUL cannot be stored", hint="leave it out") from error
     if isinstance(error, OperationalError) or error.connection_invalidated or state in _PASSING:
         raise TransientError(f"the database did not take it: {error.orig}", hint="it is tried again") from error
 

@@ -310,6 +310,22 @@ def test_a_session_that_ended_is_refused_the_act(line: Line, open_page: Callable
     assert page.request.get(f"{line.url}/review/image/{names[0]}").status == 401
 
 
+def test_a_session_that_ended_is_told_of_no_further_part_and_keeps_none(
+    line: Line, open_page: Callable[..., Page]
+) -> None:
+    names = line.keep(2)
+    page = open_page(f"{line.url}/review", line.sign_in("ann"), expect=("401",))
+    assert shown(page) == names[0]
+    page.keyboard.press("o")
+    page.keyboard.press("1")
+    expect(page.locator(".review-answer")).to_be_visible()
+    del line.people["session of ann"]
+    page.keyboard.press("Enter")
+    expect(page.locator(".review-notice")).to_contain_text("Your session has ended")
+    expect(page.locator(".review-facts")).not_to_contain_text(names[1])
+    assert ReviewClaims(line.tables.database).holders(names, line.now) == {}
+
+
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.RELEASER, None])
 def test_who_may_not_label_sees_no_part(line: Line, open_page: Callable[..., Page], role: Role | None) -> None:
     (name,) = line.keep(1)

@@ -8,13 +8,14 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import httpx
 import pytest
 import uvicorn
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import StreamingResponse
 
 from cloud.api import prompt_protocol
 from cloud.api.doors import device_context, door, server_context
@@ -111,6 +112,59 @@ def test_who_waits_for_an_answer_that_takes_long_is_not(people: Callable[[], ssl
     client = people()
     client.sendall(b"GET /v1/slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     assert client.recv(10_000).startswith(b"HTTP/1.1 200")
+
+
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bytes, int], socket.socket]]:
+    """Give what asks for a path, with a buffer of so many bytes, and answers the socket."""
+    monkeypatch.setattr(prompt_protocol, "LOOK_EVERY_S", 0.2)
+    monkeypatch.setattr(prompt_protocol, "MOST_STILL", 4)
+    app, much = FastAPI(), b"x" * (1 << 20)
+
+    @app.get("/v1/whole")
+    def whole() -> Response:
+        return Response(much * 16)
+
+    @app.get("/v1/streamed")
+    def streamed() -> StreamingResponse:
+        return StreamingResponse(iter([much] * 16))
+
+    with _open(door(app, None)) as port, ExitStack() as stack:
+
+        def ask(path: bytes, buffer: int) -> socket.socket:
+            client = stack.enter_context(socket.socket())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+            client.connect(("127.0.0.1", port))
+            client.settimeout(30.0)
+            client.sendall(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            return client
+
+        yield ask
+
+
+def _read(client: socket.socket, pause_s: float) -> int:
+    """Return how many bytes came."""
+    came = 0
+    with suppress(ConnectionError):
+        while chunk := client.recv(1 << 18):
+            came += len(chunk)
+            if came < 8 << 20:
+                time.sleep(pause_s)
+    return came
+
+
+@pytest.mark.parametrize("path", [b"/v1/whole", b"/v1/streamed"])
+def test_who_takes_nothing_of_an_answer_is_let_go(plain: Callable[[bytes, int], socket.socket], path: bytes) -> None:
+    client = plain(path, 4096)
+    time.sleep(3.0)
+    assert _read(client, 0.0) < 16 << 20
+
+
+@pytest.mark.parametrize("path", [b"/v1/whole", b"/v1/streamed"])
+def test_who_takes_it_slowly_gets_all_of_it(plain: Callable[[bytes, int], socket.socket], path: bytes) -> None:
+    client = plain(path, 1 << 20)
+    time.sleep(0.3)
+    assert _read(client, 0.05) > 16 << 20
 
 
 def test_a_certificate_revoked_while_the_door_is_open_is_refused_on_a_connection_that_stands(

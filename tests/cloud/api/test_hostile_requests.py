@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from fastapi import APIRouter
 
+from cloud.api.app import make_app
+from tests.cloud.api.conftest import serve
 from tests.cloud.api.whole_app import WholeApp, bearer, open_whole_app
 
 
@@ -175,3 +180,23 @@ def test_a_database_that_is_away_is_503_and_lets_nobody_in(whole: WholeApp) -> N
         with whole.tables.database.write() as connection:
             connection.exec_driver_sql("ALTER TABLE access_tokens_away RENAME TO access_tokens")
     assert httpx.get(f"{whole.url}/v1/me", headers=bearer(token)).status_code == 200
+
+
+def test_whether_it_lives_is_told_while_every_thread_is_busy_with_what_somebody_asked() -> None:
+    routes, over = APIRouter(), threading.Event()
+
+    @routes.get("/v1/slow")
+    def slow() -> bool:
+        return over.wait(60)
+
+    served = serve(make_app([routes]))
+    url = next(served)
+    with ThreadPoolExecutor(60) as pool:
+        asked = [pool.submit(httpx.get, f"{url}/v1/slow", timeout=60) for _ in range(60)]
+        time.sleep(1.0)
+        try:
+            assert httpx.get(f"{url}/healthz", timeout=5).status_code == 200
+        finally:
+            over.set()
+        assert {each.result().status_code for each in asked} == {200}
+    next(served, None)

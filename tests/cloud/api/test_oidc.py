@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
+import msgspec
 import pytest
 
-from cloud.api.auth import COOKIE
+from cloud.api.auth import COOKIE, Person, Role
+from cloud.api.people import People
+from cloud.people_wiring import rules_in_words
+from cloud.settings_operate import AuthSettings
 from tests.cloud.api.conftest import serve
 from tests.cloud.api.whole_app import WholeApp, bearer, open_whole_app
 from tests.fakes.identity_provider import CLIENT, SECRET, IdentityProvider
@@ -211,4 +217,47 @@ def test_a_provider_that_calls_itself_otherwise_or_is_away_is_told(
         answer = httpx.get(f"{whole.url}/sign-in/provider")
         assert answer.status_code == 503 and told in answer.text
         assert httpx.post(f"{whole.url}/sign-in", data={"token": whole.operator}).status_code == 303
+        next(opened, None)
+
+
+def test_a_session_ends_when_the_rules_that_gave_its_role_are_others(
+    whole: WholeApp, browser: httpx.Client, provider: IdentityProvider
+) -> None:
+    provider.claims["groups"] = "plant-admins"
+    go(whole, browser)
+    cookie = browser.cookies[COOKIE]
+
+    def after(rules: AuthSettings) -> Person | None:
+        return People(
+            whole.tables.access, (), new_secret=lambda: "", session_s=1.0, now=time.time, monotonic=time.monotonic,
+            provider=rules_in_words(rules),
+        ).by_cookie(cookie)  # fmt: skip
+
+    rules = whole.settings.auth
+    assert after(rules) == Person("eva", Role.ADMIN), "a restart alone signs nobody out"
+    for change in (
+        {"oidc_roles": {"plant-admins": "viewer"}}, {"oidc_roles": dict(reversed(rules.oidc_roles.items()))},
+        {"oidc_claim": "roles"}, {"oidc_name": "email"}, {"oidc_client_id": "x"}, {"oidc_issuer": "https://another.example"},
+        {"oidc_issuer": ""},
+    ):  # fmt: skip
+        assert after(msgspec.structs.replace(rules, **change)) is None, change
+
+
+def test_a_provider_that_hangs_holds_no_threads_of_those_who_do_something_else(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as deaf:
+        issuer = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        config = f'\n[auth]\noidc_issuer = "{issuer}"\noidc_client_id = "x"\noidc_roles = {{ "qa" = "viewer" }}\n'
+        opened = open_whole_app(tmp_path_factory.mktemp("deaf"), config)
+        whole = next(opened)
+        with ThreadPoolExecutor(60) as pool:
+            asked = [pool.submit(httpx.get, f"{whole.url}/sign-in/provider", timeout=60) for _ in range(60)]
+            wait(asked, 30.0, FIRST_COMPLETED)
+            began = time.monotonic()
+            assert httpx.get(f"{whole.url}/v1/me", headers=bearer(whole.operator), timeout=60).status_code == 200
+            assert time.monotonic() - began < 5.0
+            told = [each.result() for each in asked]
+        assert {each.status_code for each in told} == {503}
+        assert sum("others wait for it" in each.text for each in told) >= 40
         next(opened, None)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 
 from cloud.ports.alarms import Decided, Opened
 from cloud.ports.batch import Batch
 from cloud.ports.records import Cursor
+from cloud.store.audit import AuditLog, ChainCheck
 from contract.codec import encode_summary
 from contract.messages import HealthNote
-from tests.cloud.api.conftest import INSPECTOR, Api
+from tests.cloud.api.conftest import INSPECTOR, OPERATOR, Api
 from tests.fakes.cloud_tables import T0, commit_batch, summary
 
 
@@ -189,3 +193,22 @@ def test_the_fleet_tells_how_its_stations_fare(api: Api) -> None:
     commit_batch(api.tables, Batch(summaries=[(told, encode_summary(told))]), T0)
     health = {s["station"]: s["health"] for s in api.get("/v1/fleet").json()["stations"]}
     assert health["s2"] is None and (health["s1"]["memory_mib"], health["s1"]["hottest_c"]) == (81.5, 61.0)
+
+
+def test_one_walk_along_the_chain_at_a_time(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    walking, over, check = threading.Event(), threading.Event(), AuditLog.check
+
+    def slowly(log: AuditLog, witness: str = "") -> ChainCheck:
+        walking.set()
+        assert over.wait(20)
+        return check(log, witness)
+
+    monkeypatch.setattr(AuditLog, "check", slowly)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(httpx.get, f"{api.url}/v1/audit/verify", headers={"Authorization": f"Bearer {OPERATOR}"})
+        assert walking.wait(20)
+        second = api.get("/v1/audit/verify")
+        over.set()
+        assert second.status_code == 503 and "ask again" in second.json()["detail"] and "retry-after" in second.headers
+        assert first.result().json()["intact"]
+    assert api.get("/v1/audit/verify").json()["intact"], "and then the next"

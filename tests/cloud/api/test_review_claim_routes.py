@@ -75,3 +75,10 @@ def test_who_said_what_of_a_disputed_part_is_for_who_settles_it_with_a_reason(wa
     assert say(waiting, "x0", OPERATOR, label="good", labeller="eva", resolve=True, reason="it is dust")[0] == 200
     assert waiting.get("/v1/review/disputes", OPERATOR).json() == []
     assert waiting.tables.audit.entries()[-1].detail == "x0: good (it is dust)"
+
+
+def test_nobody_labels_in_the_name_of_what_policy_does(waiting: Api) -> None:
+    for name in ("plumbline", "Plumbline"):
+        code, answer = say(waiting, "x0", INSPECTOR, label="good", labeller=name)
+        assert code == 422 and "say who you are" in answer["detail"]
+    assert waiting.tables.audit.entries() == []

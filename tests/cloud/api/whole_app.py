@@ -45,18 +45,22 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-def open_whole_app(folder: Path, more_config: str = "") -> Iterator[WholeApp]:
-    """Make a home with mutual TLS prepared (so that every route is there), and serve both applications without it."""
+def open_whole_app(folder: Path, more_config: str = "", database: str = "") -> Iterator[WholeApp]:
+    """Make a home with mutual TLS prepared (so that every route is there), and serve both applications without it.
+
+    `database`: a URL, "" for a file of SQLite in the home.
+    """
     home = folder / "plant"
     with contextlib.redirect_stdout(io.StringIO()):
         made = ["init", "--home", str(home), "--secure", "--broker-name", "localhost"]
         assert main(made) == 0
     config = home / "cloud.toml"
-    config.write_text(config.read_text() + more_config)
+    before = f'database = "{database}"\n' if database else ""
+    config.write_text(before + config.read_text() + more_config)
     settings = load_settings(config)
     _as_if_alone()
     aggregator = Aggregator(settings)
-    tables = open_tables(home / "cloud.db")
+    tables = open_tables(settings.database_url())
     tables.add_online("line1", "line2")
     notes = tuple(note(f"x{n}", at=T0 + n) for n in range(3))
     tables.summaries.commit(received(summary("line1", 1, samples=notes)), [])
