@@ -20,6 +20,7 @@ from cloud.rollout.way_back import real_name, shadow_name
 from cloud.rollout_gates import RolloutGates, approved_by
 from cloud.rollout_reports import as_seen, heard
 from cloud.rollout_watch import RolloutWatch
+from contract.errors import IllegalTransition
 
 _log = logging.getLogger(__name__)
 
@@ -39,13 +40,15 @@ class RolloutForward:
         gates: RolloutGates,
         watch: RolloutWatch,
         now: Callable[[], float],
+        standard: Callable[[], RolloutPlan] = RolloutPlan,
     ) -> None:
+        """`standard` returns the plan of a rollout that was started before rollouts had one: what cloud.toml says now."""
         self._rollouts, self._orders, self._gates, self._watch = rollouts, orders, gates, watch
-        self._now = now
+        self._now, self._standard = now, standard
 
     def go_on(self, rollout: Rollout, status: Mapping[str, StationStatus], linked_at: float) -> bool:
         """Take a rollout that is PROPOSED, RUNNING or PAUSED one step further; return whether it is DONE now."""
-        plan, now = read_plan(rollout.plan), self._now()
+        plan, now = self._standard() if rollout.plan == "{}" else read_plan(rollout.plan), self._now()
         if rollout.state is RolloutState.PROPOSED:
             self._propose(rollout, plan, now)
             return False
@@ -130,6 +133,19 @@ class RolloutForward:
         return False
 
     def _order_some(
+        self,
+        rollout: Rollout,
+        plan: RolloutPlan,
+        members: Iterable[RolloutMember],
+        status: Mapping[str, StationStatus],
+    ) -> None:
+        try:
+            self._order_each(rollout, plan, members, status)
+        except IllegalTransition as error:
+            # A person paused or stopped it, or took the station out of it, since it was read: the next tick sees that.
+            _log.info("rollout %d: %s", rollout.id, error.one_line())
+
+    def _order_each(
         self,
         rollout: Rollout,
         plan: RolloutPlan,
