@@ -45,9 +45,8 @@ def change_rollout(connection: Connection, rollout: Rollout, values: Mapping[str
         IllegalTransition: a person's abort and the loop's next step met, or two people's words, and the other one was first.
     """
     table = rollouts
-    same = (table.c.id == rollout.id, table.c.state == rollout.state.value, table.c.wave == rollout.wave)
-    same += (table.c.plan == rollout.plan,)
-    if connection.execute(update(table).where(*same).values(**values)).rowcount == 0:
+    same = (table.c.state == rollout.state.value, table.c.wave == rollout.wave, table.c.plan == rollout.plan)
+    if connection.execute(update(table).where(table.c.id == rollout.id, *same).values(**values)).rowcount == 0:
         raise IllegalTransition(f"rollout {rollout.id} has moved on meanwhile", hint="look at it again")
 
 
