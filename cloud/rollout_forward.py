@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from cloud.order_maker import OrderMaker
 from cloud.ports.rollouts import MemberStep, Rollout, RolloutBook, RolloutMember
 from cloud.ports.stations import StationStatus
+from cloud.rollout.cohort import can_shadow
 from cloud.rollout.evidence import RolloutEvidence, read_evidence
 from cloud.rollout.judge import RolloutStep, StepKind, next_step
 from cloud.rollout.plan import RolloutPlan, read_plan
@@ -55,7 +56,7 @@ class RolloutForward:
         if self._concluded(rollout, plan, now):
             return False
         members = self.hear(rollout, status)
-        shadow = set(plan.shadow)
+        shadow = _unseen(plan, members, status)
         seen = [as_seen(m, status.get(m.station), now, linked_at, shadow=m.station in shadow) for m in members]
         step = next_step(seen, rollout.wave, plan.policy(rollout.kind), plan.hold_after if not plan.keep else -1)
         before = read_evidence(rollout.evidence)
@@ -136,7 +137,7 @@ class RolloutForward:
         self,
         rollout: Rollout,
         plan: RolloutPlan,
-        members: Iterable[RolloutMember],
+        members: Sequence[RolloutMember],
         status: Mapping[str, StationStatus],
     ) -> None:
         try:
@@ -149,10 +150,10 @@ class RolloutForward:
         self,
         rollout: Rollout,
         plan: RolloutPlan,
-        members: Iterable[RolloutMember],
+        members: Sequence[RolloutMember],
         status: Mapping[str, StationStatus],
     ) -> None:
-        unseen, left = set(plan.shadow) if rollout.wave == 0 else set(), _ORDERS_A_TICK
+        unseen, left = _unseen(plan, members, status) if rollout.wave == 0 else set[str](), _ORDERS_A_TICK
         for member in members:
             if left == 0:
                 return
@@ -193,6 +194,18 @@ def _by_comparison(evidence: RolloutEvidence) -> RolloutStep | None:
     if not found:
         return None
     return RolloutStep(StepKind.ROLL_BACK, "; ".join(each.words() for each in found))
+
+
+def _unseen(plan: RolloutPlan, members: Sequence[RolloutMember], status: Mapping[str, StationStatus]) -> set[str]:
+    """Return who decides unseen first: nobody whose agent was put back, by now, to one that would put the bundle in charge."""
+    wanted = set(plan.shadow)
+
+    def able(member: RolloutMember) -> bool:
+        said = status.get(member.station)
+        ordered = member.state in (MemberState.SHADOWING, MemberState.SHADOWED)
+        return ordered or (said is not None and can_shadow(said.agent_version))
+
+    return {member.station for member in members if member.station in wanted and able(member)}
 
 
 def _after(member: RolloutMember, step: MemberStep, now: float) -> RolloutMember:

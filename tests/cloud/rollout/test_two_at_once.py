@@ -15,7 +15,7 @@ from cloud.rollout.plan import read_plan
 from cloud.rollout.rollout_states import LIVE, MemberEvent, MemberState, RolloutEvent, RolloutState
 from cloud.rollout_loop import RolloutSettings
 from contract.errors import IllegalTransition, PlumblineError, RefusedError
-from contract.messages import Order
+from contract.messages import Order, StationState
 from tests.cloud.test_rollout_acts import NEW, OLD, STATIONS, Plant
 from tests.cloud.test_rollout_acts import plant as plant  # the fixture
 from tests.fakes.cloud_fleet import PlainSigner
@@ -299,3 +299,17 @@ def test_a_clock_that_is_set_back_stops_no_renewal(plant: Plant) -> None:
     plant.clock.forward(-3600.0)
     plant.loop.tick()
     assert plant.loop._renewal._looked_at == plant.clock.now(), "it looks at once, not in an hour"
+
+
+def test_an_agent_that_was_put_back_meanwhile_never_gets_an_order_to_decide_unseen(plant: Plant) -> None:
+    """It would ignore what the order says of that, and put the bundle in charge."""
+    plan = plant.plan(shadow_stations=2, approvals=1)
+    rollout = plant.loop.start("v2", (), "rosa", plan=plan)
+    one, two = read_plan(plant.tables.rollouts.get(rollout).plan).shadow
+    birth = StationState(one, "b1", True, plant.clock.now(), agent_version="0.1.9")
+    plant.tables.stations.commit([birth], [], plant.clock.now())
+    plant.loop.approve(rollout, "eva", True)
+    plant.turns(14)
+    unseen = [order.station for order in plant.fleet.orders if order.probation.shadow_only]
+    assert unseen == [two] and plant.state(rollout) is RolloutState.DONE
+    assert plant.evidence(rollout).waves[0].planned == 1
