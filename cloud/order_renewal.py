@@ -10,7 +10,7 @@ from cloud.order_maker import OrderMaker
 from cloud.ports.rollouts import RolloutBook
 from cloud.ports.stations import StationStatus
 from contract.errors import TransientError
-from contract.messages import Order
+from contract.messages import SHADOWED, Order
 from contract.update_states import UpdateState
 
 _log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class OrderRenewal:
     def look(self, status: Mapping[str, StationStatus]) -> None:
         """Sign anew what is due, whether or not its rollout is over."""
         now = self._now()
-        if now - self._looked_at < _LOOK_EVERY_S:
+        if 0.0 <= now - self._looked_at < _LOOK_EVERY_S:  # a clock that was set back must not stop it until then
             return
         self._looked_at = now
         for standing in self._rollouts.all_standing():
@@ -51,5 +51,6 @@ def is_due(order: Order, said: StationStatus, now: float) -> bool:
     """
     if now < (order.issued_at + order.expires_at) / 2:
         return False
-    taken = said.deployment == order.deployment and (said.online or said.update_state in _ENDED)
+    ended = said.update_state in _ENDED or said.outcome == SHADOWED
+    taken = said.deployment == order.deployment and (said.online or ended)
     return not taken and said.desired_seq <= order.desired_seq

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 
 from cloud.order_maker import OrderMaker
-from cloud.ports.registry import Releases
+from cloud.ports.registry import Release, Releases
 from cloud.ports.rollouts import MemberStep, Rollout, RolloutBook, RolloutMember
 from cloud.ports.stations import StationStatus
 from cloud.rollout.rollout_states import MemberEvent, MemberState, RolloutEvent
@@ -33,6 +33,9 @@ class RolloutBackward:
         self, *, rollouts: RolloutBook, releases: Releases, orders: OrderMaker, now: Callable[[], float]
     ) -> None:
         self._rollouts, self._releases, self._orders, self._now = rollouts, releases, orders, now
+        # Read once a tick: there may be ten thousand stations to look at, and a catalog is a folder of files.
+        self._found: dict[str, Release | None] = {}
+        self._ordered: set[str] = set()
 
     def bring_back(self, rollout: Rollout, members: list[RolloutMember], status: Mapping[str, StationStatus]) -> None:
         """Stop dispatch first, then order the former bundle for every station that was ordered the bad one.
@@ -40,6 +43,7 @@ class RolloutBackward:
         A station that rolled back by itself is ordered back too, so that its standing order no longer names the bad bundle.
         """
         now, left = self._now(), _RECALLS_A_TICK
+        self._found, self._ordered = {}, self._rollouts.ordered_stations()
         planned = [m for m in members if m.state is MemberState.PLANNED]
         for start in range(0, len(planned), _SKIPPED_AT_ONCE):
             some = planned[start : start + _SKIPPED_AT_ONCE]
@@ -57,8 +61,7 @@ class RolloutBackward:
 
     def _look_whether_back(self, rollout: Rollout, member: RolloutMember, said: StationStatus | None) -> None:
         back_to, now = member.previous_bundle, self._now()
-        standing = self._rollouts.standing(member.station)
-        if standing is None or not standing.envelope:
+        if member.station not in self._ordered:
             self._rollouts.step_member(member, MemberEvent.RETURN, member.reason, now)  # nothing was ordered
             return
         if said is None:
@@ -83,7 +86,7 @@ class RolloutBackward:
             )
 
     def _way_back(self, rollout: Rollout, member: RolloutMember, said: StationStatus | None) -> tuple[WayBack, str]:
-        former, new = self._releases.by_digest(member.previous_bundle), self._releases.by_digest(rollout.bundle)
+        former, new = self._release(member.previous_bundle), self._release(rollout.bundle)
         here = said is not None and (said.online or said.state_at > (member.ordered_at or 0.0))
         return way_back(
             state=member.state,
@@ -95,6 +98,11 @@ class RolloutBackward:
             runs_it=said is not None and said.bundle == rollout.bundle,
             heard=here,
         )
+
+    def _release(self, digest: str) -> Release | None:
+        if digest not in self._found:
+            self._found[digest] = self._releases.by_digest(digest)
+        return self._found[digest]
 
     def _recall(self, rollout: Rollout, member: RolloutMember, said: StationStatus | None) -> None:
         """Order a station back. It must not keep the others from going back: where that cannot be, it is said why."""

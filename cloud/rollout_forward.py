@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from cloud.order_maker import OrderMaker
 from cloud.ports.rollouts import MemberStep, Rollout, RolloutBook, RolloutMember
 from cloud.ports.stations import StationStatus
+from cloud.rollout.cohort import can_shadow
 from cloud.rollout.evidence import RolloutEvidence, read_evidence
 from cloud.rollout.judge import RolloutStep, StepKind, next_step
 from cloud.rollout.plan import RolloutPlan, read_plan
@@ -20,6 +21,7 @@ from cloud.rollout.way_back import real_name, shadow_name
 from cloud.rollout_gates import RolloutGates, approved_by
 from cloud.rollout_reports import as_seen, heard
 from cloud.rollout_watch import RolloutWatch
+from contract.errors import IllegalTransition
 
 _log = logging.getLogger(__name__)
 
@@ -39,20 +41,22 @@ class RolloutForward:
         gates: RolloutGates,
         watch: RolloutWatch,
         now: Callable[[], float],
+        standard: Callable[[], RolloutPlan] = RolloutPlan,
     ) -> None:
+        """`standard` returns the plan of a rollout that was started before rollouts had one: what cloud.toml says now."""
         self._rollouts, self._orders, self._gates, self._watch = rollouts, orders, gates, watch
-        self._now = now
+        self._now, self._standard = now, standard
 
     def go_on(self, rollout: Rollout, status: Mapping[str, StationStatus], linked_at: float) -> bool:
         """Take a rollout that is PROPOSED, RUNNING or PAUSED one step further; return whether it is DONE now."""
-        plan, now = read_plan(rollout.plan), self._now()
+        plan, now = self._standard() if rollout.plan == "{}" else read_plan(rollout.plan), self._now()
         if rollout.state is RolloutState.PROPOSED:
             self._propose(rollout, plan, now)
             return False
         if self._concluded(rollout, plan, now):
             return False
         members = self.hear(rollout, status)
-        shadow = set(plan.shadow)
+        shadow = _unseen(plan, members, status)
         seen = [as_seen(m, status.get(m.station), now, linked_at, shadow=m.station in shadow) for m in members]
         step = next_step(seen, rollout.wave, plan.policy(rollout.kind), plan.hold_after if not plan.keep else -1)
         before = read_evidence(rollout.evidence)
@@ -133,10 +137,23 @@ class RolloutForward:
         self,
         rollout: Rollout,
         plan: RolloutPlan,
-        members: Iterable[RolloutMember],
+        members: Sequence[RolloutMember],
         status: Mapping[str, StationStatus],
     ) -> None:
-        unseen, left = set(plan.shadow) if rollout.wave == 0 else set(), _ORDERS_A_TICK
+        try:
+            self._order_each(rollout, plan, members, status)
+        except IllegalTransition as error:
+            # A person paused or stopped it, or took the station out of it, since it was read: the next tick sees that.
+            _log.info("rollout %d: %s", rollout.id, error.one_line())
+
+    def _order_each(
+        self,
+        rollout: Rollout,
+        plan: RolloutPlan,
+        members: Sequence[RolloutMember],
+        status: Mapping[str, StationStatus],
+    ) -> None:
+        unseen, left = _unseen(plan, members, status) if rollout.wave == 0 else set[str](), _ORDERS_A_TICK
         for member in members:
             if left == 0:
                 return
@@ -177,6 +194,18 @@ def _by_comparison(evidence: RolloutEvidence) -> RolloutStep | None:
     if not found:
         return None
     return RolloutStep(StepKind.ROLL_BACK, "; ".join(each.words() for each in found))
+
+
+def _unseen(plan: RolloutPlan, members: Sequence[RolloutMember], status: Mapping[str, StationStatus]) -> set[str]:
+    """Return who decides unseen first: nobody whose agent was put back, by now, to one that would put the bundle in charge."""
+    wanted = set(plan.shadow)
+
+    def able(member: RolloutMember) -> bool:
+        said = status.get(member.station)
+        ordered = member.state in (MemberState.SHADOWING, MemberState.SHADOWED)
+        return ordered or (said is not None and can_shadow(said.agent_version))
+
+    return {member.station for member in members if member.station in wanted and able(member)}
 
 
 def _after(member: RolloutMember, step: MemberStep, now: float) -> RolloutMember:

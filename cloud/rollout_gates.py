@@ -35,7 +35,8 @@ class RolloutGates:
             return f"begins {begins:%Y-%m-%d %H:%M} UTC, not before"
         if closed := why_closed(plan.windows, now):
             return closed
-        return self._why_held() if plan.hold_on_budget and rollout.kind == "release" else ""
+        # A rollback's plan never asks: it is what mends a budget.
+        return self._why_held() if plan.hold_on_budget else ""
 
     def say(self, rollout: Rollout, person: str, approved: bool, note: str, now: float) -> None:
         """Record what a person says to a rollout.

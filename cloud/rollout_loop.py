@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 
@@ -25,10 +26,12 @@ from cloud.rollout_forward import RolloutForward
 from cloud.rollout_gates import RolloutGates
 from cloud.rollout_start import RolloutStart
 from cloud.rollout_watch import RolloutWatch
-from contract.errors import NotFound, RefusedError
+from contract.errors import IllegalTransition, NotFound, RefusedError
 from contract.messages import DesiredState
 
 __all__ = ["RolloutLoop", "RolloutSettings"]
+
+_log = logging.getLogger(__name__)
 
 # Who was away when a rollout ended is heard when it comes back: nobody waits for that.
 _LATE_EVERY_S = 30.0
@@ -68,7 +71,12 @@ class RolloutLoop:
         )
         self._gates = RolloutGates(rollouts=rollouts, why_held=why_held)
         self._forward = RolloutForward(
-            rollouts=rollouts, orders=orders, gates=self._gates, watch=RolloutWatch(evidence, now), now=now
+            rollouts=rollouts,
+            orders=orders,
+            gates=self._gates,
+            watch=RolloutWatch(evidence, now),
+            now=now,
+            standard=settings.plan,
         )
         self._backward = RolloutBackward(rollouts=rollouts, releases=releases, orders=orders, now=now)
         self._seen_connections = 0
@@ -169,7 +177,7 @@ class RolloutLoop:
             IllegalTransition: it is not running.
         """
         hold = f"paused by {actor}: {reason}" if reason else f"paused by {actor}"
-        self._rollouts.step(self._rollouts.get(rollout), RolloutEvent.PAUSE, actor, reason, self._now(), hold=hold)
+        self._step(rollout, RolloutEvent.PAUSE, actor, reason, hold)
 
     def resume(self, rollout: int, actor: str) -> None:
         """Go on with a rollout that was paused.
@@ -187,7 +195,7 @@ class RolloutLoop:
             NotFound: no such rollout.
             IllegalTransition: it is over.
         """
-        self._rollouts.step(self._rollouts.get(rollout), RolloutEvent.ABORT, actor, reason, self._now())
+        self._step(rollout, RolloutEvent.ABORT, actor, reason)
 
     def stop_station(self, station: str, actor: str, reason: str) -> None:
         """Order a station to run no bundle: every frame is REVIEW until another order.
@@ -233,6 +241,19 @@ class RolloutLoop:
         """Return what a station is told: what the broker retains for it. Any thread may ask."""
         return self._post.desired_of(station)
 
+    def _step(self, rollout: int, event: RolloutEvent, actor: str, reason: str, hold: str = "") -> None:
+        """Halt a rollout. Where its next wave began in the same moment, it is that wave which is halted."""
+        found = self._rollouts.get(rollout)
+        while True:
+            try:
+                self._rollouts.step(found, event, actor, reason, self._now(), hold=hold)
+                return
+            except IllegalTransition:
+                newer = self._rollouts.get(rollout)
+                if (newer.state, newer.wave, newer.plan) == (found.state, found.wave, found.plan):
+                    raise
+                found = newer
+
     def _go_on(self, rollout: Rollout, status: dict[str, StationStatus]) -> None:
         if rollout.state is RolloutState.ABORTING:
             self._backward.bring_back(rollout, self._forward.hear(rollout, status), status)
@@ -241,7 +262,7 @@ class RolloutLoop:
 
     def _hear_late(self, status: dict[str, StationStatus]) -> None:
         """Hear who was away when its rollout ended. What a station says so late is recorded, and ends nothing."""
-        if self._now() - self._late_at < _LATE_EVERY_S:
+        if 0.0 <= self._now() - self._late_at < _LATE_EVERY_S:
             return
         self._late_at = self._now()
         for rollout in self._rollouts.late():
@@ -255,7 +276,11 @@ class RolloutLoop:
         if reached and not (evidence := read_evidence(reached[-1].evidence)).told:
             newest = reached[-1]
             if self._champion() != newest.version:
-                self._stages.rolled_out(newest.version, newest.author or "plumbline", self._now())
+                try:
+                    self._stages.rolled_out(newest.version, newest.author or "plumbline", self._now())
+                except IllegalTransition as error:
+                    # Retired in the same moment: it is nobody's champion, and that will not change by itself.
+                    _log.warning("%s reached everybody and is no champion: %s", newest.version, error.one_line())
             told = msgspec.structs.replace(evidence, told=True)
             self._rollouts.note(newest, hold="", evidence=told.encode())
         self._told = True

@@ -66,7 +66,7 @@ class RolloutWatch:
         """Return what is compared by now, and the report of an A/B rollout; None where nothing new is known since the last time."""
         self._remember_memory(rollout, members, status)
         ordered = [m.ordered_at for m in members if m.ordered_at is not None]
-        if self._source is None or not ordered or now - self._looked_at < _LOOK_EVERY_S:
+        if self._source is None or not ordered or 0.0 <= now - self._looked_at < _LOOK_EVERY_S:
             return None
         self._looked_at = now
         got = self._collected(rollout, min(ordered))

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from cloud.maintenance import read_window
-from cloud.rollout.plan import STRATA
+from cloud.rollout.plan import MOST_CONFIDENCE, STRATA
 from contract.errors import InvalidConfig
 
 _ROLES = ("viewer", "inspector", "engineer", "releaser", "admin")
@@ -67,8 +67,9 @@ def check_rollout(rollout: RolloutTable, file: Path) -> None:
     """
     if not all(0.0 < share <= 1.0 for share in rollout.wave_shares):
         raise InvalidConfig(f"{file}: rollout.wave_shares must each be above 0 and at most 1")
-    if not 0.0 < rollout.confidence < 1.0:
-        raise InvalidConfig(f"{file}: rollout.confidence = {rollout.confidence} is not between 0 and 1")
+    if not 0.0 < rollout.confidence <= MOST_CONFIDENCE:
+        hint = f"give at most {MOST_CONFIDENCE}, such as 0.95"
+        raise InvalidConfig(f"{file}: rollout.confidence = {rollout.confidence} is not between 0 and 1", hint=hint)
     for key, share in (("max_failure", rollout.max_failure), ("max_shift", rollout.max_shift)):
         if not 0.0 <= share <= 1.0:
             raise InvalidConfig(f"{file}: rollout.{key} = {share} is outside 0..1")

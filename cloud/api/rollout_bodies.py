@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from cloud.rollout.plan import MOST_CONFIDENCE
 from cloud.rollout.rollout_states import RolloutState
 
 # No control characters: a database refuses some (PostgreSQL: zero), and a log or a table shows none of them.
@@ -34,7 +35,7 @@ class PlanBody(BaseModel):
     offline_wait_s: _Seconds | None = None
     soak_s: _Seconds | None = None
     max_failure: _Share | None = None
-    confidence: Annotated[float, Field(ge=0.5, lt=1.0)] | None = None
+    confidence: Annotated[float, Field(ge=0.5, le=MOST_CONFIDENCE)] | None = None
     max_shift: _Share | None = None
     max_latency_ratio: Annotated[float, Field(gt=0.0, le=1000.0)] | None = None
     approvals: int | None = Field(default=None, ge=0, le=20)

@@ -194,6 +194,9 @@ class RolloutBook(Protocol):
     def standing(self, station: str) -> StandingOrder | None:
         """Return the newest order of a station, None when it never had one."""
 
+    def ordered_stations(self) -> set[str]:
+        """Return the stations for which an order stands."""
+
     def all_standing(self) -> list[StandingOrder]:
         """Return the newest order of each station that has one, by station."""
 

@@ -118,11 +118,17 @@ def next_step(members: Sequence[Member], wave: int, policy: RolloutPolicy, hold_
     HOLD while a station of this wave is under way, save those that have been away since their order for `offline_wait_s`; while
     nobody of the wave has been heard, for no wave goes on without its evidence; for `soak_s` after its last station;
     and after wave `hold_after`, until a person decides. ADVANCE when the wave has run; FINISH when there is no later one.
+
+    People take stations out one by one, and the others go on without them; but where they took out everybody who was to show it
+    first, or everybody, nothing was shown and nobody is left to show it: that is ROLL_BACK too.
     """
     fates = [(member, fate_of(member, policy.silence_s)) for member in members]
     if why := _too_many_failures(fates, wave, policy):
         return RolloutStep(StepKind.ROLL_BACK, why)
     here = [(member, fate) for member, fate in fates if is_in_wave(member, wave)]
+    if here and all(fate is Fate.OUT for _, fate in here) and _none_before(fates, wave):
+        taken = _named([m.station for m, _ in here])
+        return RolloutStep(StepKind.ROLL_BACK, f"nobody is left to show what it does: {taken} taken out of it by hand")
     open_ = [m.station for m, fate in here if _holds_up(m, fate, wave, policy.offline_wait_s)]
     if open_:
         return RolloutStep(StepKind.HOLD, f"waiting for {_named(open_)}")
@@ -162,6 +168,11 @@ def _too_many_failures(fates: Sequence[tuple[Member, Fate]], wave: int, policy: 
         return reasons[0]
     more = [f"and {len(bad) - _NAMED} others"] if len(bad) > _NAMED else []
     return "; ".join([f"{len(bad)} of {heard} stations failed", *reasons, *more])
+
+
+def _none_before(fates: Sequence[tuple[Member, Fate]], wave: int) -> bool:
+    """Return whether `wave` is the first in which anybody is in its hands, or nobody is in this rollout any more."""
+    return all(m.wave >= wave for m, _ in fates) or all(fate is Fate.OUT for _, fate in fates)
 
 
 def _anyone_heard(fates: Sequence[tuple[Member, Fate]]) -> bool:

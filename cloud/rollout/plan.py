@@ -9,6 +9,8 @@ from contract.errors import RefusedError
 
 STRATA = ("board", "site", "camera")
 """What stations can be told apart by."""
+MOST_CONFIDENCE = 0.999999
+"""At 1 every bound is infinite, and so it is at what a float cannot tell from 1."""
 
 
 class RolloutPlan(msgspec.Struct, frozen=True):
@@ -83,7 +85,10 @@ def check_plan(plan: RolloutPlan, least_approvals: int) -> None:
     if plan.approvals < least_approvals:
         hint = "rollout.approvals in cloud.toml says how many it takes at least"
         raise RefusedError(f"a rollout here takes {least_approvals} approvals, not {plan.approvals}", hint=hint)
-    shares = {"max_failure": plan.max_failure, "max_shift": plan.max_shift, "confidence": plan.confidence}
+    if not 0.0 < plan.confidence <= MOST_CONFIDENCE:
+        hint = f"give at most {MOST_CONFIDENCE}, such as 0.95"
+        raise RefusedError(f"confidence = {plan.confidence} is not between 0 and 1", hint=hint)
+    shares = {"max_failure": plan.max_failure, "max_shift": plan.max_shift}
     for name, value in shares.items():
         if not 0.0 <= value <= 1.0:
             raise RefusedError(f"{name} = {value} is outside 0..1", hint="give a share, such as 0.02 for 2 %")

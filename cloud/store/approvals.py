@@ -10,7 +10,7 @@ from cloud.store.audit import write_audit
 from cloud.store.database import Database
 from cloud.store.operate_tables import approvals
 from cloud.store.tables import rollouts
-from contract.errors import RefusedError
+from contract.errors import IllegalTransition, RefusedError
 
 
 class Approvals:
@@ -43,6 +43,16 @@ class Approvals:
         """Return what stands: the newest word of each person, oldest first."""
         with self._database.read() as connection:
             return _standing(connection, rollout)
+
+
+def check_nobody_against(connection: Connection, rollout: int) -> None:
+    """Do nothing where nobody's newest word is a no.
+
+    Raises:
+        IllegalTransition: somebody declined meanwhile.
+    """
+    if against := [each.person for each in _standing(connection, rollout) if not each.approved]:
+        raise IllegalTransition(f"rollout {rollout} was declined by {', '.join(against)} meanwhile")
 
 
 def _standing(connection: Connection, rollout: int) -> list[Approval]:

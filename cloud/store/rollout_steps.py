@@ -26,15 +26,27 @@ def move_member(connection: Connection, member: RolloutMember, event: MemberEven
         raise IllegalTransition(f"'{member.station}' has moved on meanwhile", hint="look at the rollout again")
 
 
+def check_running(connection: Connection, rollout: int) -> None:
+    """Do nothing where a rollout may order stations; whoever pauses or stops it meanwhile waits for this transaction.
+
+    Raises:
+        IllegalTransition: it may not: somebody was told that nobody is ordered any more.
+    """
+    query = select(rollouts.c.state).where(rollouts.c.id == rollout).with_for_update(read=True)
+    state = connection.execute(query).scalar()
+    if state != RolloutState.RUNNING.value:
+        raise IllegalTransition(f"rollout {rollout} is {state} by now and orders nobody", hint="look at it again")
+
+
 def change_rollout(connection: Connection, rollout: Rollout, values: Mapping[str, object]) -> None:
     """Give a rollout other columns.
 
     Raises:
-        IllegalTransition: a person's abort and the loop's next step met, and the other one was first.
+        IllegalTransition: a person's abort and the loop's next step met, or two people's words, and the other one was first.
     """
     table = rollouts
-    same = (table.c.id == rollout.id, table.c.state == rollout.state.value, table.c.wave == rollout.wave)
-    if connection.execute(update(table).where(*same).values(**values)).rowcount == 0:
+    same = (table.c.state == rollout.state.value, table.c.wave == rollout.wave, table.c.plan == rollout.plan)
+    if connection.execute(update(table).where(table.c.id == rollout.id, *same).values(**values)).rowcount == 0:
         raise IllegalTransition(f"rollout {rollout.id} has moved on meanwhile", hint="look at it again")
 
 

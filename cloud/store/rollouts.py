@@ -9,16 +9,25 @@ from sqlalchemy import ColumnElement, select, update
 
 from cloud.ports.rollouts import MemberStep, Rollout, RolloutMember, StandingOrder
 from cloud.rollout.rollout_states import LIVE, MemberEvent, MemberState, RolloutEvent, RolloutState, step_rollout
-from cloud.store.approvals import Approvals
+from cloud.store.approvals import Approvals, check_nobody_against
 from cloud.store.audit import write_audit
 from cloud.store.database import Database
 from cloud.store.rollout_rows import MEMBER_COLUMNS, deployment_name, member_of, rollout_of
-from cloud.store.rollout_steps import being_aborted, change_rollout, going_forward, move_member, recall_member
+from cloud.store.rollout_steps import (
+    being_aborted,
+    change_rollout,
+    check_running,
+    going_forward,
+    move_member,
+    recall_member,
+)
 from cloud.store.standing_orders import StandingOrders
 from cloud.store.tables import desired, rollout_stations, rollouts
 from cloud.store.usable import check_usable_in
 from contract.errors import NotFound, RefusedError, TransientError
 
+# Any number but those of the other modules here.
+_LOCK = 0x504C_4D57
 _LIVE = [state.value for state in LIVE]
 _BUSY_HINTS = {
     "ab": "two bundles are held side by side on purpose: conclude that first, or abort it",
@@ -61,6 +70,9 @@ class Rollouts(StandingOrders):
                 "there is no station to roll out to", hint="add one with: plumbline-cloud station add NAME"
             )
         with self._database.write() as connection:
+            if self._database.is_postgresql:
+                # SQLite has one writer at a time; here two who start at once would not see each other.
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
             check_usable_in(connection, version)
             busy = select(rollouts.c.id, rollouts.c.kind, rollouts.c.state).where(rollouts.c.state.in_(_LIVE))
             if (other := connection.execute(busy).first()) is not None:
@@ -162,12 +174,14 @@ class Rollouts(StandingOrders):
         bears the order's deployment from then on.
 
         Raises:
+            IllegalTransition: the rollout was paused or stopped meanwhile, or the station has moved on.
             TransientError: a kit took the order's number meanwhile; sign it again with the next one.
         """
         extra: dict[str, object] = {"ordered_at": now, "previous_bundle": previous_bundle, "ended_at": None}
         if order.facts is not None:
             extra["deployment"] = order.facts.deployment
         with self._database.write() as connection:
+            check_running(connection, member.rollout)
             self._stand(connection, order)
             move_member(connection, member, event, extra)
             detail = f"{order.station}: bundle {order.bundle[:12]}, desired_seq {order.desired_seq}"
@@ -273,6 +287,9 @@ class Rollouts(StandingOrders):
             if event is RolloutEvent.APPROVE:
                 values["wave_started_at"] = now
             change_rollout(connection, rollout, values)
+            if event is RolloutEvent.APPROVE:
+                # Nobody can say anything more from here on, but somebody may have, since the loop looked.
+                check_nobody_against(connection, rollout.id)
             write_audit(connection, now, actor, event.value, f"rollout {rollout.id} ({rollout.version}): {reason}")
 
     def _rollouts(self, *where: ColumnElement[bool]) -> list[Rollout]:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, select, update
 
 from cloud.ports.versions import AliasOf, BundleUse, StageOf
 from cloud.rollout.plan import read_plan
-from cloud.rollout.rollout_states import RolloutState
+from cloud.rollout.rollout_states import FORWARD, RolloutState
 from cloud.rollout.version_states import (
     CANDIDATE_ALIAS,
     CHAMPION_ALIAS,
@@ -183,7 +183,7 @@ class Versions:
             bundle_of: the bundle of each version.
             safe: why it may be retired though stations run it or may go back to it.
         Raises:
-            RefusedError: it is still needed, and `safe` says nothing.
+            RefusedError: it is still needed, and `safe` says nothing; or a rollout is bringing it to stations.
             IllegalTransition: it is the champion, or was retired already.
         """
         if not reason.strip():
@@ -202,6 +202,13 @@ class Versions:
             if needed and not safe.strip():
                 hint = "bring the stations another one first, or say why it is safe (--safe WHY)"
                 raise RefusedError(f"version '{version}' is still needed: {_some(needed)}", hint=hint)
+            going = (rollouts.c.version == version, rollouts.c.state.in_([state.value for state in FORWARD]))
+            if (under_way := connection.execute(select(rollouts.c.id).where(*going)).scalar()) is not None:
+                # Whatever is safe, it would go on ordering what nobody may be ordered to run.
+                raise RefusedError(
+                    f"rollout {under_way} is bringing version '{version}' to stations",
+                    hint=f"abort it first: plumbline-cloud rollout abort {under_way}",
+                )
             why = reason.strip() + (f" (though {_some(needed)}: {safe.strip()})" if needed else "")
             _step(connection, found, VersionEvent.RETIRE, actor, why, now)
             if CANDIDATE_ALIAS in named:

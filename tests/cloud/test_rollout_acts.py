@@ -374,6 +374,8 @@ def test_what_was_retired_or_is_nowhere_is_not_rolled_out(plant: Plant) -> None:
         ({"cohort": "nowhere"}, NotFound, "no cohort and no station 'nowhere'"),
         ({"windows": ("fri 25:00-26:00",)}, InvalidConfig, "there is no time 25:00"),
         ({"max_failure": 2.0}, RefusedError, "max_failure = 2.0"),
+        ({"confidence": 1.0 - 1e-16}, RefusedError, "confidence = 0.9999999999999999 is not between"),
+        ({"confidence": 0.0}, RefusedError, "confidence = 0.0 is not between"),
         ({"wave_shares": (0.0,)}, RefusedError, "wave shares"),
         ({"canary": 0}, RefusedError, "canary"),
         ({"strata": ("mood",)}, RefusedError, "'mood'"),

@@ -16,6 +16,7 @@ from contract.errors import InvalidConfig
         ("max_failure = 1.5", "rollout.max_failure = 1.5 is outside 0..1"),
         ("max_shift = nan", "rollout.max_shift"),
         ("confidence = 1.0", "rollout.confidence = 1.0 is not between"),
+        ("confidence = 0.9999999999999999", "rollout.confidence = 0.9999999999999999 is not between"),
         ("canary = 0", "rollout.canary = 0 must not be below 1"),
         ("shadow_stations = -1", "rollout.shadow_stations"),
         ("approvals = -1", "rollout.approvals"),

@@ -64,10 +64,31 @@ class RolloutMachine(RuleBasedStateMachine):
         self._restart()
 
     def teardown(self) -> None:
-        assert self.tables is not None
-        self.tables.database.close()
-        self.outside.database.close()
-        shutil.rmtree(self.folder)
+        try:
+            self._abort_comes_to_an_end()
+        finally:
+            assert self.tables is not None
+            self.tables.database.close()
+            self.outside.database.close()
+            shutil.rmtree(self.folder)
+
+    def _abort_comes_to_an_end(self) -> None:
+        """Once everybody is there and obeys, what is being aborted is over, and nobody is left with what was ordered."""
+        if self._live() != [RolloutState.ABORTING]:
+            return
+        self.kill_in, bad = -1, self.outside.rollouts.all()[-1]
+        births = [StationState(name, "b1", True, 0.0, agent_version="0.2.0") for name in STATIONS]
+        self.outside.stations.commit(births, [], self.clock.now())
+        for _ in range(6):
+            self.clock.forward(1.0)
+            with suppress(PlumblineError):
+                self.loop.tick()
+            for name in STATIONS:
+                self._obey(name, True)
+        assert self.outside.rollouts.get(bad.id).state is RolloutState.ABORTED
+        for member in self.outside.rollouts.members(bad.id):
+            back = self.running[member.station] in ("", member.previous_bundle)
+            assert back or member.state is MemberState.SKIPPED, f"{member} was left with it"
 
     def _say(self, station: str, report: ReportedState) -> None:
         self.outside.stations.commit([], [report], self.clock.now())
@@ -148,9 +169,16 @@ class RolloutMachine(RuleBasedStateMachine):
             for rollout in self.outside.rollouts.all():
                 was = before[rollout.id]
                 self._check_orders(was, ordered)
+                if was.state is RolloutState.PROPOSED and rollout.state is RolloutState.RUNNING:
+                    self._check_approved(was)
                 if rollout.wave > was.wave:
                     self._check_advance(was)
         self.kill_in = -1
+
+    def _check_approved(self, was: Rollout) -> None:
+        said = self.outside.rollouts.approvals.of(was.id)
+        assert all(each.approved for each in said), "somebody said no"
+        assert len({each.person for each in said} - {was.author}) >= read_plan(was.plan).approvals
 
     def _check_orders(self, was, ordered) -> None:  # type: ignore[no-untyped-def]
         for member in self.outside.rollouts.members(was.id):
@@ -158,7 +186,7 @@ class RolloutMachine(RuleBasedStateMachine):
             gone_on = member.state in (MemberState.ORDERED, MemberState.SHADOWING) and fresh is not member.state
             if gone_on:
                 assert was.state is RolloutState.RUNNING, f"{member.station} was ordered while {was.state}"
-                assert not self.held or was.kind != "release", "releases were held"
+                assert not self.held or was.kind == "rollback", "releases were held"
                 plan = read_plan(was.plan)
                 kept = plan.keep == "b" or member.arm != "a"
                 assert kept, "the control group was ordered the new bundle"
@@ -166,7 +194,7 @@ class RolloutMachine(RuleBasedStateMachine):
 
     def _check_advance(self, was) -> None:  # type: ignore[no-untyped-def]
         plan = read_plan(was.plan)
-        assert was.state is RolloutState.RUNNING and not (self.held and was.kind == "release")
+        assert was.state is RolloutState.RUNNING and not (self.held and was.kind != "rollback")
         shadow_wave = was.wave == 0 and bool(plan.shadow)
         here = [
             m
@@ -180,7 +208,10 @@ class RolloutMachine(RuleBasedStateMachine):
                 continue
             away = not online[member.station] and member.ordered_at is not None
             assert away and self.clock.now() - member.ordered_at >= POLICY.offline_wait_s, f"{member} held nothing back"
-        assert any(m.state in good for m in here) or all(m.state is MemberState.SKIPPED for m in here)
+        everyone = self.outside.rollouts.members(was.id)
+        # One wave may be taken out by hand, but never the first that would show anything, nor everybody.
+        gone = all(m.state is MemberState.SKIPPED for m in here) and any(m.wave < was.wave for m in everyone)
+        assert any(m.state in good for m in here) or gone
 
     def _act(self, act: str, station: str) -> None:
         newest = self.outside.rollouts.all()[-1]

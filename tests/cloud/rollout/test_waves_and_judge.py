@@ -74,7 +74,30 @@ def _member(station: str, wave: int, state: MemberState, **more: object) -> Memb
             StepKind.ROLL_BACK,
             "b: rolled back",
         ),
-        ([_member("a", 0, MemberState.SKIPPED)], 0, StepKind.FINISH, "every wave is committed"),
+        (
+            [_member("a", 0, MemberState.SKIPPED)],
+            0,
+            StepKind.ROLL_BACK,
+            "nobody is left to show what it does: a taken out of it by hand",
+        ),
+        (
+            [_member("a", 0, MemberState.SKIPPED), _member("b", 1, PLANNED)],
+            0,
+            StepKind.ROLL_BACK,
+            "nobody is left to show what it does: a taken out of it by hand",
+        ),
+        (
+            [_member("a", 0, DONE), _member("b", 1, MemberState.SKIPPED), _member("c", 2, PLANNED)],
+            1,
+            StepKind.ADVANCE,
+            "wave 1 is committed",
+        ),
+        (
+            [_member("a", 0, MemberState.SKIPPED), _member("b", 1, MemberState.SKIPPED)],
+            1,
+            StepKind.ROLL_BACK,
+            "nobody is left to show what it does: b taken out of it by hand",
+        ),
     ],
 )
 def test_the_next_step_and_why(members: list[Member], wave: int, kind: StepKind, why: str) -> None:
