@@ -33,7 +33,7 @@ class BudgetCards:
             for budget in budgets:
                 with ui.column().classes("pl-card gap-1 w-72 pl-budget"):
                     text, tone = budget_in_words(budget)
-                    words(budget.promise.replace("_", " ").capitalize()).classes("font-bold")
+                    words(budget.title.capitalize()).classes("font-bold")
                     badge(text, tone)
                     left = min(max(1.0 - budget.spent, 0.0), 1.0)
                     bar = (

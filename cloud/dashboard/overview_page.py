@@ -23,6 +23,7 @@ from cloud.dashboard.parts import (
     live,
     words,
 )
+from cloud.dashboard.runbooks_page import runbook_path
 from cloud.dashboard.shared_read import SharedRead
 from cloud.dashboard.shell import Shell
 from cloud.ports.needs import Need, Severity
@@ -160,9 +161,13 @@ def _need(need: Need) -> None:
         with ui.column().classes("gap-0 min-w-0 grow"):
             words(need.what).classes("font-medium")
             with ui.row().classes("gap-3 items-baseline"):
-                link(f"Look at it: {need.kind}", need.link)
+                # What is about the server itself has no page but this one.
+                if need.link == "/":
+                    words(need.kind, muted=True)
+                else:
+                    link(f"Look at it: {need.kind}", need.link)
                 if need.runbook:
-                    words(f"what to do: docs/RUNBOOKS.md, {need.runbook}", muted=True)
+                    link("What to do", runbook_path(need)).props["aria-label"] = f"What to do: {need.kind}"
 
 
 class _Fleet:
