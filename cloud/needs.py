@@ -169,8 +169,9 @@ def _of_rollout(fact: RolloutFact, now: float) -> Iterator[Need]:
 
 def _of_models(facts: Facts) -> Iterator[Need]:
     for retrain in facts.retrains:
-        what = f"Retrain {retrain.id} of {retrain.series} failed ({retrain.reason}); what it measured is on the page."
-        yield Need(f"retrain:{retrain.series}", "retrain failed", _TICKET, what, "/models", "retrain-failed")
+        what = f"Retrain {retrain.id} of {retrain.series}, begun for: {retrain.reason}, failed; why is on its page."
+        link = f"/models/failed/{retrain.id}"
+        yield Need(f"retrain:{retrain.series}", "retrain failed", _TICKET, what, link, "retrain-failed")
 
 
 def _of_people(facts: Facts) -> Iterator[Need]:

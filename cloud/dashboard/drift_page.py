@@ -25,7 +25,9 @@ from cloud.dashboard.drift_view import (
     series_view,
 )
 from cloud.dashboard.parts import (
+    Cell,
     Column,
+    Kind,
     Page,
     Tone,
     act,
@@ -94,12 +96,12 @@ class _DriftScreen:
             self._retrains = paged_table(
                 "retrains",
                 (
-                    Column("id", "#"),
+                    Column("id", "#", Kind.LINK),
                     Column("series", "For"),
                     Column("state", "State"),
                     Column("began", "Began"),
                     Column("why", "Why"),
-                    Column("version", "Version"),
+                    Column("version", "Version", Kind.LINK),
                     Column("figures", "Measured"),
                 ),
                 title="Retrains, newest first",
@@ -122,7 +124,7 @@ class _DriftScreen:
             f"{count(fleet.alarms_in_all, 'alarm')} open{newest}; {count(fleet.alarmed_in_all, 'camera')} of {fleet.watched:,} "
             f"{'drifts' if fleet.alarmed_in_all == 1 else 'drift'}, {fleet.enrolling_in_all:,} being learnt."
         )
-        drawn = (fleet.alarms, fleet.alarmed, self._may_tune())
+        drawn = (fleet.alarms, fleet.alarmed, bool(fleet.watched), self._may_tune())
         if drawn != self._drawn:
             self._drawn = drawn
             self._alarms.clear()
@@ -136,7 +138,9 @@ class _DriftScreen:
         self._show_one(asked, one)
 
     def _draw_alarms(self, fleet: DriftView) -> None:
-        if not fleet.alarms:
+        if not fleet.watched:
+            empty("No camera is watched yet.", "Each one is from the first window that its station sends.")
+        elif not fleet.alarms:
             empty(
                 "No alarm is open.", "A camera whose picture changes for good opens one, with its cause in a sentence."
             )
@@ -270,14 +274,16 @@ class _DriftScreen:
         return self._visit.may(Scope.TUNE)
 
 
-def _row(each: RetrainView, now: float) -> dict[str, str | int]:
+def _row(each: RetrainView, now: float) -> dict[str, Cell]:
     return {
-        "id": each.id,
+        "id": (f"{each.id}", f"/models/failed/{each.id}" if each.state == "failed" else ""),
         "series": each.series,
         "state": each.state,
         "began": ago(now, each.started_at),
         "why": f"{each.trigger}: {each.reason}",
-        "version": each.version or "none yet",
+        "version": (each.version, f"/models/{quote(each.version, safe='')}")
+        if each.state == "released"
+        else each.version or "none yet",
         "figures": each.figures,
     }
 

@@ -170,7 +170,9 @@ def _alarm(
         state = f"released as {mine[-1].version}" if mine[-1].state == "released" else mine[-1].state
         said.append(f"retrain {mine[-1].id}: {state}")
     decided = decisions.get(alarm.series)
-    if decided is not None:
+    # That none is begun now goes without saying while one is under way.
+    waits = decided is not None and not decided.go and any(retrain.ended_at is None for retrain in mine)
+    if decided is not None and not waits:
         said.append(f"{'a retrain was decided' if decided.go else 'no retrain now'}: {decided.why}")
     elif not mine:
         said.append("whether to retrain is decided once labels are in")
