@@ -37,6 +37,7 @@ from cloud.dashboard.review_page import ReviewParts, install_review
 from cloud.dashboard.review_view import ReviewDesk
 from cloud.dashboard.rollout_page import install_rollout_page
 from cloud.dashboard.rollouts_page import RolloutDesk, install_rollouts_page
+from cloud.dashboard.runbooks_page import install_runbooks_page
 from cloud.dashboard.shared_read import SharedRead
 from cloud.fallback.service import FallbackService
 from cloud.improve_loop import ImproveLoop
@@ -187,6 +188,7 @@ def make_apps(
     install_models_page(entrance.shell, versions.book, versions.desk)
     install_model_page(entrance.shell, versions.book, versions.desk, versions.datasets)
     install_audit_page(entrance.shell, stores.audit, now)
+    install_runbooks_page(entrance.shell)
     entrance.shell.say_at_top(make_banners(stores, link, resign.status, now))
     install_review(
         app,

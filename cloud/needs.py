@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from cloud.drift.causes import FAULTS, Cause
 from cloud.facts import CertificateFact, DiskFact, Facts, RolloutFact
 from cloud.needs_of_stations import SILENT, needs_of_stations
-from cloud.needs_words import count_of, list_of, span
+from cloud.needs_words import count_of, list_of, span, url_word
 from cloud.ports.alarms import Alarm
 from cloud.ports.needs import Need, Severity
 from cloud.rollout.rollout_states import RolloutState
@@ -129,8 +129,11 @@ def _of_alarms(alarms: Sequence[Alarm]) -> Iterator[Need]:
         severity = _PAGE if blind else _TICKET
         kind = "camera fault" if blind else "clock wrong" if alarm.cause == Cause.CLOCK.value else "drift alarm"
         runbook = "camera-fault" if blind else "clock-wrong" if alarm.cause == Cause.CLOCK.value else "drift-alarm"
-        link = f"/drift?series={alarm.series}"
-        yield Need(f"drift:{alarm.series}", kind, severity, f"{alarm.series}: {alarm.sentence}", link, runbook)
+        link = f"/drift?series={url_word(alarm.series)}"
+        # What many share says itself who they are.
+        own = alarm.sentence.startswith(f"{alarm.series}: ")
+        what = alarm.sentence if own else f"{alarm.series}: {alarm.sentence}"
+        yield Need(f"drift:{alarm.series}", kind, severity, what, link, runbook)
 
 
 def _of_rollout(fact: RolloutFact, now: float) -> Iterator[Need]:
@@ -166,8 +169,9 @@ def _of_rollout(fact: RolloutFact, now: float) -> Iterator[Need]:
 
 def _of_models(facts: Facts) -> Iterator[Need]:
     for retrain in facts.retrains:
-        what = f"Retrain {retrain.id} of {retrain.series} failed ({retrain.reason}); what it measured is on the page."
-        yield Need(f"retrain:{retrain.series}", "retrain failed", _TICKET, what, "/models", "retrain-failed")
+        what = f"Retrain {retrain.id} of {retrain.series}, begun for: {retrain.reason}, failed; why is on its page."
+        link = f"/models/failed/{retrain.id}"
+        yield Need(f"retrain:{retrain.series}", "retrain failed", _TICKET, what, link, "retrain-failed")
 
 
 def _of_people(facts: Facts) -> Iterator[Need]:
@@ -191,5 +195,5 @@ def _of_promises(facts: Facts) -> Iterator[Need]:
             severity, how = _TICKET, "is used up; releases may be held"
         else:
             continue
-        what = f"The error budget of {budget.promise} {how}: {budget.words}"
+        what = f"The error budget of {budget.title} {how}: {budget.words}"
         yield Need(f"budget:{budget.promise}", "promise at risk", severity, what, "/", "promise-at-risk")

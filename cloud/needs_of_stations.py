@@ -133,4 +133,4 @@ def _has(one: bool) -> str:
 def _link(names: tuple[str, ...], site: str) -> str:
     if len(names) == 1:
         return f"/station/{names[0]}"
-    return f"/fleet?site={url_word(site)}" if site else "/fleet"
+    return f"/fleet?site={url_word(site)}&needs=yes" if site else "/fleet?needs=yes"

@@ -59,7 +59,7 @@ class Alerts:
 def make_links(settings: CloudSettings) -> Links:
     """Return what makes links whole."""
     page = settings.alerts.page_url or settings.api.public_url or settings.api.url()
-    return Links(page, settings.alerts.runbook_url)
+    return Links(page, settings.alerts.runbook_url or f"{page.rstrip('/')}/runbooks")
 
 
 def make_channels(settings: CloudSettings, link: Link, now: Callable[[], float]) -> tuple[Channel, ...]:

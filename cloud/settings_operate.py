@@ -163,8 +163,8 @@ class AlertSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who is told when somebody must look. `webhooks`: addresses by name, each of which gets a JSON POST ("file:PATH" reads one
     from a file); `secrets`: files, by a webhook's name, of what its messages are signed with; `mqtt`: also a message on
     pl/v1/agg/notice. What lasts is told again after `repeat_h`; what comes and goes at most once in `cooldown_s`. `page_url` is
-    where links lead, "" for [api] public_url, and `runbook_url` where docs/RUNBOOKS.md is read. `silent_after_s`: a station not
-    heard for so long is told of.
+    where links lead, "" for [api] public_url, and `runbook_url` where docs/RUNBOOKS.md is read, "" for the page /runbooks there.
+    `silent_after_s`: a station not heard for so long is told of.
     """
 
     webhooks: dict[str, str] = {}
@@ -173,7 +173,7 @@ class AlertSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cooldown_s: float = 900.0
     repeat_h: float = 24.0
     page_url: str = ""
-    runbook_url: str = "docs/RUNBOOKS.md"
+    runbook_url: str = ""
     silent_after_s: float = 1800.0
 
     def check(self, file: str) -> None:

@@ -26,6 +26,7 @@ from cloud.store.samples import Samples
 from cloud.store.stations import Stations
 from cloud.store.summaries import Summaries
 from cloud.store.versions import Versions
+from cloud.store.why_rows import OVERRIDDEN
 from contract.errors import InvalidConfig
 
 
@@ -127,7 +128,7 @@ def release_run(
     released: ReleasedVersion = releaser.release(
         run, version, override_gate, running=running, raise_counter=bool(retire_older), also=also, tflite=tflite
     )
-    why = f", gate overridden: {override_gate}" if override_gate else ""
+    why = f"{OVERRIDDEN}{override_gate}" if override_gate else ""
     why += f", older bundles must never run again: {retire_older}" if retire_older else ""
     act = "stage" if released.state is ReleaseState.STAGED else "release"
     stores.audit.append(SystemClock().now(), actor, act, f"{version}: bundle {released.digest[:12]}{why}")

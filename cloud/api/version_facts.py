@@ -20,7 +20,7 @@ from cloud.store.alarms import Alarms
 from cloud.store.database import Database
 from cloud.store.rollouts import Rollouts
 from cloud.store.versions import Versions
-from cloud.store.why_rows import release_acts
+from cloud.store.why_rows import OVERRIDDEN, release_acts
 from contract.errors import NotFound, PlumblineError
 from contract.manifest import Manifest
 
@@ -150,6 +150,8 @@ class VersionBook:
         if report is None:
             gaps.append("it was released without a gate report, or that is gone")
         acts = release_acts(self._database, version)
+        if acts and (why := acts[-1].detail.partition(OVERRIDDEN)[2]):
+            gaps.insert(0, f"whether it is good enough: its gate was overridden by {acts[-1].actor}: {why}")
         bundles = {each.version: each.digest for each in self._registry.catalog.all()}
         uses = self._versions.uses(bundles, self._now())
         return VersionDetail(

@@ -18,7 +18,8 @@ def register(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "costs",
         help="bytes, images and cloud calls by station or day, and what retrains took",
-        epilog="example: plumbline-cloud costs --by day --days 7 --config plant/cloud.toml",
+        epilog="example: plumbline-cloud costs --by day --days 7 --config plant/cloud.toml\n\n"
+        "exit codes: 0 done, 1 error or refused, 2 wrong usage",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--by", choices=("station", "day"), default="station", help="add up by (default %(default)s)")

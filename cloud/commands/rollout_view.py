@@ -78,9 +78,9 @@ def print_waited_for(stations: Sequence[dict[str, Any]], now: float) -> None:
 
 def all_words(rollout: dict[str, Any]) -> str:
     """Return how many of all stations are what."""
-    kinds = ("committed", "failed", "silent", "under_way", "offline", "planned", "back", "out")
+    kinds = ("committed", "failed", "silent", "under_way", "offline", "planned", "recalled", "back", "out")
     own = [wave for wave in rollout["waves"] if wave["name"] != "shadow"]
-    called = {"under_way": "under way", "out": "left out"}
+    called = {"under_way": "under way", "recalled": "ordered back", "out": "left out"}
     sums = [(called.get(kind, kind), sum(wave[kind] for wave in own)) for kind in kinds]
     return ", ".join(f"{number:,} {kind}" for kind, number in sums if number) or "none yet"
 

@@ -22,7 +22,9 @@ _EXAMPLES = """examples:
 roles: viewer looks on; inspector labels parts; engineer also tunes and stops; releaser starts and approves rollouts; admin all.
 The token is printed once: hand it over, and sign in with it on the dashboard, or give it to commands in a file named by
 PLUMBLINE_TOKEN_FILE, so that the audit log names who acted. The files secrets/operator.token (admin) and
-secrets/inspector.token need no command: write another token into one, and the old one opens nothing from then on."""
+secrets/inspector.token need no command: write another token into one, and the old one opens nothing from then on.
+
+All of it asks the server, which must run. exit codes: 0 done, 1 error or refused, 2 wrong usage"""
 
 
 def register(subparsers: Subparsers) -> None:
@@ -48,6 +50,7 @@ def register(subparsers: Subparsers) -> None:
     sessions.add_argument("--end", metavar="ID", help="the session to end")
     sessions.set_defaults(run=_sessions)
     for action in (add, listing, revoke, sessions):
+        action.epilog, action.formatter_class = _EXAMPLES, argparse.RawDescriptionHelpFormatter
         action.add_argument("--config", type=Path, default=Path("cloud.toml"), help="cloud.toml (default %(default)s)")
         action.add_argument("--json", action="store_true", help="print JSON")
 

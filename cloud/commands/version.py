@@ -22,7 +22,9 @@ _EXAMPLES = """examples:
   plumbline-cloud version alias line-3 v2 --reason 'v3 misses dents' --config plant/cloud.toml
   plumbline-cloud version retire v1 --reason 'the lens was changed' --config plant/cloud.toml
   plumbline-cloud version prune --config plant/cloud.toml                 # shows what would be deleted
-  plumbline-cloud version prune --apply --keys /media/stick --config plant/cloud.toml"""
+  plumbline-cloud version prune --apply --keys /media/stick --config plant/cloud.toml
+
+exit codes: 0 done, 1 error or refused, 2 wrong usage"""
 
 
 def register(subparsers: Subparsers) -> None:
@@ -60,7 +62,9 @@ def register(subparsers: Subparsers) -> None:
 
 
 def _add(actions: Subparsers, name: str, words: str, run: Any) -> argparse.ArgumentParser:
-    action: argparse.ArgumentParser = actions.add_parser(name, help=words)
+    action: argparse.ArgumentParser = actions.add_parser(
+        name, help=words, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     action.add_argument("--config", type=Path, default=Path("cloud.toml"), help="cloud.toml (default %(default)s)")
     action.add_argument("--json", action="store_true", help="print JSON")
     action.set_defaults(run=run)

@@ -76,7 +76,7 @@ def chart(
 def axis(colours: Palette, **more: Any) -> dict[str, Any]:
     """Return an axis in the page's colours; `more` is what else ECharts takes for it."""
     return {
-        "axisLabel": {"color": colours.muted, "hideOverlap": True},
+        "axisLabel": {"color": colours.muted, "hideOverlap": True, "alignMinLabel": "left", "alignMaxLabel": "right"},
         "axisLine": {"lineStyle": {"color": colours.muted}},
         "nameTextStyle": {"color": colours.muted, "align": "left"},
         "splitLine": {"lineStyle": {"color": colours.grid}},

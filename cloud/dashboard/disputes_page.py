@@ -136,6 +136,8 @@ class _DisputesScreen:
         self._agreement.set_text(
             f"{count(total.images, 'image')} labelled by two people: they agree on {_share(total.raw)} of them, "
             f"Cohen's kappa {_share(total.kappa)} (1: always; 0: as often as by chance)."
+            if total.images
+            else "No image was labelled by two people yet."
         )
         rows: list[Row] = [
             {

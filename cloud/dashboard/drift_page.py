@@ -25,7 +25,9 @@ from cloud.dashboard.drift_view import (
     series_view,
 )
 from cloud.dashboard.parts import (
+    Cell,
     Column,
+    Kind,
     Page,
     Tone,
     act,
@@ -94,12 +96,12 @@ class _DriftScreen:
             self._retrains = paged_table(
                 "retrains",
                 (
-                    Column("id", "#"),
+                    Column("id", "#", Kind.LINK),
                     Column("series", "For"),
                     Column("state", "State"),
                     Column("began", "Began"),
                     Column("why", "Why"),
-                    Column("version", "Version"),
+                    Column("version", "Version", Kind.LINK),
                     Column("figures", "Measured"),
                 ),
                 title="Retrains, newest first",
@@ -109,19 +111,20 @@ class _DriftScreen:
 
     def _read(self) -> tuple[DriftView, str, SeriesView | None]:
         fleet = drift_view(self._books)
-        # Whoever came for no camera in particular sees the one that matters most.
-        series = self._series or next((m for a in fleet.alarms for m in a.members or (a.alarm.series,)), "")
+        # Who came for an alarm that many share sees one of them; for no camera in particular, the one that matters most.
+        shared = next((a.members[0] for a in fleet.alarms if a.members and a.alarm.series == self._series), "")
+        series = shared or self._series or next((m for a in fleet.alarms for m in a.members or (a.alarm.series,)), "")
         series = series or next(iter(fleet.alarmed), "")
         return fleet, series, series_view(self._books, series) if series else None
 
     def _show(self, found: tuple[DriftView, str, SeriesView | None]) -> None:
         fleet, asked, one = found
-        alarms = count(len(fleet.alarms), "alarm")
+        newest = f" (the newest {LISTED} are shown)" if fleet.alarms_in_all > LISTED else ""
         self._headline.set_text(
-            f"{alarms} open; {count(fleet.alarmed_in_all, 'camera')} of {fleet.watched:,} "
+            f"{count(fleet.alarms_in_all, 'alarm')} open{newest}; {count(fleet.alarmed_in_all, 'camera')} of {fleet.watched:,} "
             f"{'drifts' if fleet.alarmed_in_all == 1 else 'drift'}, {fleet.enrolling_in_all:,} being learnt."
         )
-        drawn = (fleet.alarms, fleet.alarmed, self._may_tune())
+        drawn = (fleet.alarms, fleet.alarmed, bool(fleet.watched), self._may_tune())
         if drawn != self._drawn:
             self._drawn = drawn
             self._alarms.clear()
@@ -135,7 +138,9 @@ class _DriftScreen:
         self._show_one(asked, one)
 
     def _draw_alarms(self, fleet: DriftView) -> None:
-        if not fleet.alarms:
+        if not fleet.watched:
+            empty("No camera is watched yet.", "Each one is from the first window that its station sends.")
+        elif not fleet.alarms:
             empty(
                 "No alarm is open.", "A camera whose picture changes for good opens one, with its cause in a sentence."
             )
@@ -150,7 +155,8 @@ class _DriftScreen:
 
     def _draw_alarm(self, each: AlarmView, now: float) -> None:
         alarm = each.alarm
-        title = f"{alarm.series}: {count(len(each.members), 'camera')} share a cause" if each.members else alarm.series
+        sharing = each.members_in_all
+        title = f"{alarm.series}: {count(sharing, 'camera')} share a cause" if sharing else alarm.series
         with card(title, 3).classes("drift-alarm"):
             with ui.row().classes("gap-2 items-center"):
                 badge(alarm.cause.replace("_", " "), Tone.BAD)
@@ -160,6 +166,8 @@ class _DriftScreen:
             with ui.row().classes("gap-2 items-center"):
                 for series in each.members or (alarm.series,):
                     link(f"Evidence of {series}", f"/drift?series={quote(series, safe='')}")
+                if sharing > len(each.members):
+                    words(f"and {sharing - len(each.members):,} more", muted=True)
             if self._may_tune():
                 with ui.row().classes("gap-2"):
                     act("Take it as the new normal …", partial(self._settle, alarm), quiet=True)
@@ -266,14 +274,16 @@ class _DriftScreen:
         return self._visit.may(Scope.TUNE)
 
 
-def _row(each: RetrainView, now: float) -> dict[str, str | int]:
+def _row(each: RetrainView, now: float) -> dict[str, Cell]:
     return {
-        "id": each.id,
+        "id": (f"{each.id}", f"/models/failed/{each.id}" if each.state == "failed" else ""),
         "series": each.series,
         "state": each.state,
         "began": ago(now, each.started_at),
         "why": f"{each.trigger}: {each.reason}",
-        "version": each.version or "none yet",
+        "version": (each.version, f"/models/{quote(each.version, safe='')}")
+        if each.state == "released"
+        else each.version or "none yet",
         "figures": each.figures,
     }
 

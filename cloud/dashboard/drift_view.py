@@ -39,10 +39,13 @@ class DriftBooks:
 
 @dataclass(frozen=True, slots=True)
 class AlarmView:
-    """An open alarm. `doing`: what is being done about it, in words; `members`: who shares it, where many do."""
+    """An open alarm. `doing`: what is being done about it, in words; `members`: the first who share it, where many do, of
+    `members_in_all`.
+    """
 
     alarm: Alarm
     members: tuple[str, ...]
+    members_in_all: int
     doing: str
     may_retrain: bool
 
@@ -68,6 +71,7 @@ class DriftView:
     at: float
     watched: int
     alarms: tuple[AlarmView, ...]
+    alarms_in_all: int
     alarmed: tuple[str, ...]
     alarmed_in_all: int
     enrolling: tuple[tuple[str, str], ...]
@@ -100,6 +104,7 @@ def drift_view(books: DriftBooks) -> DriftView:
         at=books.now(),
         watched=len(found.watched),
         alarms=tuple(_alarm(books, each, found.shared, retrains, decisions) for each in open_alarms[:LISTED]),
+        alarms_in_all=len(open_alarms),
         alarmed=found.alarmed[:LISTED],
         alarmed_in_all=len(found.alarmed),
         enrolling=tuple((series, books.drift.drift_status(series)["sentence"]) for series in found.enrolling[:LISTED]),
@@ -165,12 +170,15 @@ def _alarm(
         state = f"released as {mine[-1].version}" if mine[-1].state == "released" else mine[-1].state
         said.append(f"retrain {mine[-1].id}: {state}")
     decided = decisions.get(alarm.series)
-    if decided is not None:
+    # That none is begun now goes without saying while one is under way.
+    waits = decided is not None and not decided.go and any(retrain.ended_at is None for retrain in mine)
+    if decided is not None and not waits:
         said.append(f"{'a retrain was decided' if decided.go else 'no retrain now'}: {decided.why}")
     elif not mine:
         said.append("whether to retrain is decided once labels are in")
     may_retrain = labelled > 0 and not under_way and not is_fault
-    return AlarmView(alarm, shared.get(alarm.series, ())[:_MEMBERS], "; ".join(said), may_retrain)
+    members = shared.get(alarm.series, ())
+    return AlarmView(alarm, members[:_MEMBERS], len(members), "; ".join(said), may_retrain)
 
 
 def _retrain(retrain: Retrain, alarms: Alarms) -> RetrainView:

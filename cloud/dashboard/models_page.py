@@ -57,7 +57,8 @@ def install_models_page(shell: Shell, book: VersionBook, desk: VersionDesk) -> N
                     "versions",
                     _COLUMNS,
                     title="Released versions",
-                    nothing="No version yet: plumbline-cloud release RUN --version v1",
+                    nothing="No version yet. Train a run (plumbline-cloud train --help), quantize it, gate it, and then:"
+                    " plumbline-cloud release RUN --version v1",
                 )
             with parts.card("Stations by version"):
                 bars = parts.chart("Stations by version", height="12rem")
@@ -115,9 +116,7 @@ def day(at: float) -> str:
 
 def _failed_runs(failed: tuple[FailedRun, ...]) -> None:
     if not failed:
-        parts.empty(
-            "Every retrain so far led to a version.", "A run that fails its gate is shown here, with the reason."
-        )
+        parts.empty("No retrain has failed.", "A run that fails its gate is shown here, with the reason.")
     for each in failed[:MAX_FAILED]:
         with ui.column().classes("w-full gap-1"):
             parts.link(f"Retrain {each.retrain} for {each.series}", f"/models/failed/{each.retrain}")
@@ -137,7 +136,7 @@ class _Compare:
     """Two versions beside each other."""
 
     def __init__(self) -> None:
-        self._versions: dict[str, VersionFacts] = {}
+        self._versions: dict[str, VersionFacts] | None = None
         with ui.row().classes("gap-3 w-full"):
             self._one, self._other = (
                 ui.select([], label=label, on_change=self._show).props("outlined dense").classes("w-64")
@@ -151,13 +150,16 @@ class _Compare:
             return
         self._versions = found
         names = list(found)
-        for select, place in ((self._one, 0), (self._other, 1)):
-            chosen = select.value if select.value in found else names[place] if place < len(names) else None
+        one = self._one.value if self._one.value in found else next(iter(names), None)
+        # Nobody wants to see a version beside itself.
+        beside = self._other.value if self._other.value in found else next((n for n in names if n != one), None)
+        for select, chosen in ((self._one, one), (self._other, beside)):
             select.set_options(names, value=chosen)
         self._show()
 
     def _show(self) -> None:
-        one, other = (self._versions.get(str(each.value)) for each in (self._one, self._other))
+        found = self._versions or {}
+        one, other = (found.get(str(each.value)) for each in (self._one, self._other))
         self._place.clear()
         with self._place:
             if one is None or other is None:

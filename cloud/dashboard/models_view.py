@@ -140,7 +140,7 @@ def compared(one: VersionFacts, other: VersionFacts) -> list[tuple[str, str, str
             ("stations", str(len(each.stations))),
             ("dataset", each.released.lineage.dataset[:12] or "-"),
             ("recipe", each.released.lineage.recipe[:12] or "-"),
-            ("code", each.released.lineage.code[:12] or "-"),
+            ("code", each.released.lineage.code or "-"),
         ]
 
     return [(what, mine, theirs) for (what, mine), (_, theirs) in zip(facts(one), facts(other), strict=True)]

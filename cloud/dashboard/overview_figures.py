@@ -33,13 +33,13 @@ class BudgetCards:
             for budget in budgets:
                 with ui.column().classes("pl-card gap-1 w-72 pl-budget"):
                     text, tone = budget_in_words(budget)
-                    words(budget.promise.replace("_", " ").capitalize()).classes("font-bold")
+                    words(budget.title.capitalize()).classes("font-bold")
                     badge(text, tone)
-                    left = min(max(1.0 - budget.spent, 0.0), 1.0)
-                    bar = (
-                        ui.linear_progress(left, show_value=False).props("size=10px aria-hidden=true").classes("w-full")
-                    )
-                    bar.props(f"color={'positive' if left > 0.5 else 'warning' if left > 0 else 'negative'}")
+                    if budget.share is not None:
+                        left = min(max(1.0 - budget.spent, 0.0), 1.0)
+                        bar = ui.linear_progress(left, show_value=False).props("size=10px aria-hidden=true")
+                        colour = "positive" if left > 0.5 else "warning" if left > 0 else "negative"
+                        bar.classes("w-full").props(f"color={colour}")
                     words(budget.words, muted=True)
 
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 from nicegui import ui
 from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
 
+from cloud.api.auth import Scope
 from cloud.dashboard.fleet_source import FleetSource
 from cloud.dashboard.overview_figures import BudgetCards, CostTable, clock, mix_chart, mix_in_words
 from cloud.dashboard.parts import (
@@ -23,6 +25,7 @@ from cloud.dashboard.parts import (
     live,
     words,
 )
+from cloud.dashboard.runbooks_page import runbook_path
 from cloud.dashboard.shared_read import SharedRead
 from cloud.dashboard.shell import Shell
 from cloud.ports.needs import Need, Severity
@@ -70,9 +73,13 @@ def overview_page(shell: Shell, source: FleetSource, reads: OverviewReads) -> No
     mix = SharedRead(reads.mix, MIX_S, source.now)
 
     @ui.page("/")
-    def overview(request: Request) -> None:
+    def overview(request: Request) -> Response | None:
+        person = shell.visit(request).person
+        if person is not None and not person.may(Scope.READ) and person.may(Scope.REVIEW):
+            # Who only labels is sent on by signing in, not away.
+            return RedirectResponse("/review")
         if (entered := shell.enter(request, "Overview", "/")) is None:
-            return
+            return None
         visit, column = entered
         with column:
             trouble = ui.column().classes("w-full")
@@ -115,6 +122,7 @@ def overview_page(shell: Shell, source: FleetSource, reads: OverviewReads) -> No
                     SLOW_REFRESH_S,
                     what="Verdicts, promises and costs",
                 )
+        return None
 
 
 def _read(source: FleetSource, reads: OverviewReads) -> _Now:
@@ -139,7 +147,8 @@ class _Needs:
             if counts.total == 0:
                 empty(
                     "No station yet.",
-                    "Add the first one: plumbline-cloud station add NAME --out FOLDER, and start its agent with that folder.",
+                    "Add the first one: plumbline-cloud station add NAME --out FOLDER, and start its agent with that folder."
+                    " Until a model is released and rolled out to it, every part goes to REVIEW: plumbline-cloud train --help.",
                 )
             elif well:
                 with ui.row().classes("items-baseline gap-2"):
@@ -160,14 +169,19 @@ def _need(need: Need) -> None:
         with ui.column().classes("gap-0 min-w-0 grow"):
             words(need.what).classes("font-medium")
             with ui.row().classes("gap-3 items-baseline"):
-                link(f"Look at it: {need.kind}", need.link)
+                # What is about the server itself has no page but this one.
+                if need.link == "/":
+                    words(need.kind, muted=True)
+                else:
+                    link(f"Look at it: {need.kind}", need.link)
                 if need.runbook:
-                    words(f"what to do: docs/RUNBOOKS.md, {need.runbook}", muted=True)
+                    link("What to do", runbook_path(need)).props["aria-label"] = f"What to do: {need.kind}"
 
 
 class _Fleet:
     def __init__(self) -> None:
         self._links: dict[str, ui.link] = {}
+        self._lines: dict[str, ui.element] = {}
         with ui.element("ul").classes("list-none p-0 m-0 flex flex-col gap-1 pl-counts"):
             for key, path in (
                 ("online", "/fleet?link=online"),
@@ -179,7 +193,7 @@ class _Fleet:
                 ("rolled_back", "/fleet?update=ROLLED_BACK"),
                 ("simulated", "/fleet?simulated=yes"),
             ):
-                with ui.element("li").classes("flex gap-2"):
+                with ui.element("li").classes("flex gap-2") as self._lines[key]:
                     self._links[key] = link("", path)
 
     def show(self, counts: FleetCounts) -> None:
@@ -195,7 +209,7 @@ class _Fleet:
         }
         for key, text in said.items():
             self._links[key].set_text(text)
-            self._links[key].set_visibility(key in ("online", "drifting") or getattr(counts, key) > 0)
+            self._lines[key].set_visibility(key in ("online", "drifting") or getattr(counts, key) > 0)
 
 
 class _Line:

@@ -302,7 +302,7 @@ class ReviewScreen:
             return
         if found is None or self._progress.is_deleted:
             return
-        pace = f" · {found.a_minute:.1f} a minute over the last ten" if found.a_minute else ""
+        pace = f" · {found.a_minute:.1f} a minute over the last ten minutes" if found.a_minute else ""
         self._progress.set_text(f"{found.done} done today · {count(found.left, 'part')} left{pace}")
         passed = [
             f"{count(found.lost, 'part')} passed over: the pixels are lost" if found.lost else "",

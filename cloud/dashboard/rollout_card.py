@@ -15,6 +15,7 @@ _PARTS: tuple[tuple[str, str], ...] = (
     ("silent", "var(--pl-warn)"),
     ("under_way", "var(--pl-info)"),
     ("offline", "var(--pl-muted)"),
+    ("recalled", "repeating-linear-gradient(45deg, var(--pl-bad) 0 4px, transparent 4px 8px)"),
     ("back", "repeating-linear-gradient(45deg, var(--pl-warn) 0 4px, transparent 4px 8px)"),
     ("out", "repeating-linear-gradient(45deg, var(--pl-plain) 0 2px, transparent 2px 8px)"),
 )

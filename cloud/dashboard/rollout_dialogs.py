@@ -54,6 +54,8 @@ async def ask(
 
             confirm = act(button, send, danger=danger)
             confirm.set_enabled(form.given() is not None)
+            if not form.fields:
+                confirm.props("autofocus")
         for field in form.fields:
             field.on_value_change(lambda: confirm.set_enabled(form.given() is not None))
     dialog.props(f'aria-labelledby="{name}"')

@@ -198,6 +198,7 @@ def _outcome(waves: Sequence[WaveShown]) -> str:
         silent=sum(w.silent for w in own),
         committed=sum(w.committed for w in own),
         failed=sum(w.failed for w in own),
+        recalled=sum(w.recalled for w in own),
         back=sum(w.back for w in own),
         out=sum(w.out for w in own),
     )

@@ -29,6 +29,7 @@ PAGES: tuple[tuple[str, str, Scope], ...] = (
     ("/models", "Models", Scope.READ),
     ("/rollouts", "Rollouts", Scope.READ),
     ("/audit", "Audit", Scope.READ),
+    ("/runbooks", "Runbooks", Scope.READ),
 )
 
 # A form and not a link: what ends a session must not be had by following one from elsewhere.

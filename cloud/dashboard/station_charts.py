@@ -175,7 +175,7 @@ def latency_words(points: Sequence[TimePoint]) -> str:
     if not known:
         return "No latency was told in this time."
     p50, p95, p99 = known[-1]
-    return f"At last half of the frames took up to {p50:.3g} ms, 95 % up to {p95:.3g} ms, 99 % up to {p99:.3g} ms."
+    return f"Of late half of the frames took up to {p50:.3g} ms, 95 % up to {p95:.3g} ms, 99 % up to {p99:.3g} ms."
 
 
 def has_health(points: Sequence[TimePoint]) -> bool:
@@ -208,7 +208,7 @@ def health_words(points: Sequence[TimePoint]) -> str:
     slow = ", throttled" if last.throttled else ""
     rung = "no step down" if last.rung == 0 else f"step {last.rung} of the degrade ladder"
     return (
-        f"At last {heat}{limit}{slow}, {last.memory_mib:,.0f} MiB of memory, {rung}, {last.disk_free_mib:,} MiB free on its"
+        f"Last told: {heat}{limit}{slow}, {last.memory_mib:,.0f} MiB of memory, {rung}, {last.disk_free_mib:,} MiB free on its"
         f" disk, {last.outbox:,} summaries waiting to be sent."
     )
 

@@ -12,6 +12,11 @@ from cloud.dashboard.visit import Visit
 from cloud.store.station_history import TimelineEntry
 
 _ROWS, _EVERY_S = 20, 5.0
+_COMMANDS = {
+    "upload_samples": "asked for images",
+    "re_enrol": "told to learn its normal anew",
+    "drift": "told whether its thresholds hold",
+}
 _TONES = {"alarm": Tone.BAD, "gap": Tone.WARN, "rollout": Tone.INFO, "retrain": Tone.INFO, "command": Tone.PLAIN}
 
 
@@ -55,6 +60,6 @@ def row_of(entry: TimelineEntry, now: float) -> dict[str, Cell]:
         "when": clock(entry.at),
         "ago": ago(now, entry.at),
         "kind": (entry.kind, _TONES.get(entry.kind, Tone.PLAIN).value),
-        "what": entry.what,
+        "what": _COMMANDS.get(entry.what, entry.what) if entry.kind == "command" else entry.what,
         "detail": detail,
     }

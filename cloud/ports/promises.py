@@ -5,6 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+_IN_WORDS = {
+    "availability": "availability",
+    "in_time": "decisions in time",
+    "freshness": "fresh data",
+    "recovery": "recovery from drift",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Budget:
@@ -20,6 +27,11 @@ class Budget:
     spent: float
     burn: tuple[float, float]
     words: str
+
+    @property
+    def title(self) -> str:
+        """What people call the promise; `promise` is its key in cloud.toml."""
+        return _IN_WORDS.get(self.promise, self.promise.replace("_", " "))
 
 
 class Promises(Protocol):

@@ -23,7 +23,7 @@ class Counted:
 @dataclass(frozen=True, slots=True)
 class WaveShown:
     """One wave: of `stations` in all, how many are what. `silent` and `offline` were ordered, `under_way` are the others that were;
-    `back` were ordered back or are back, `out` were never ordered or were taken out.
+    `recalled` were ordered back, `back` are back, `out` were never ordered or were taken out.
     """
 
     number: int
@@ -35,14 +35,15 @@ class WaveShown:
     silent: int = 0
     committed: int = 0
     failed: int = 0
+    recalled: int = 0
     back: int = 0
     out: int = 0
 
     def in_words(self) -> str:
         """Return it as a list: "3 of 5 committed, 1 offline"."""
         parts = [f"{self.committed:,} of {self.stations:,} committed"]
-        shown = ("failed", "silent", "under_way", "offline", "planned", "back", "out")
-        called = {"under_way": "under way", "out": "left out"}
+        shown = ("failed", "silent", "under_way", "offline", "planned", "recalled", "back", "out")
+        called = {"under_way": "under way", "recalled": "ordered back", "out": "left out"}
         for name in shown:
             if number := getattr(self, name):
                 parts.append(f"{number:,} {called.get(name, name)}")
@@ -51,7 +52,6 @@ class WaveShown:
 
 _ORDERED = (MemberState.ORDERED, MemberState.SHADOWING)
 _COMMITTED = (MemberState.COMMITTED, MemberState.SHADOWED)
-_BACK = (MemberState.RECALLED, MemberState.BACK)
 
 
 def waves_shown(plan: RolloutPlan, evidence: RolloutEvidence, counted: Sequence[Counted]) -> tuple[WaveShown, ...]:
@@ -90,7 +90,8 @@ def _wave(number: int, name: str, counted: Sequence[Counted], judged: WaveEviden
         silent=silent,
         committed=of(*_COMMITTED),
         failed=of(MemberState.FAILED),
-        back=of(*_BACK),
+        recalled=of(MemberState.RECALLED),
+        back=of(MemberState.BACK),
         out=of(MemberState.SKIPPED),
     )
 

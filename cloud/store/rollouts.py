@@ -100,9 +100,10 @@ class Rollouts(StandingOrders):
                 for s in wave
             ]
             connection.execute(rollout_stations.insert(), members)
-            detail = f"{version} to {len(members)} stations in {len(waves)} waves"
+            several = "" if len(waves) == 1 else "s"
+            detail = f"rollout {key[0]} ({version}): to {len(members)} stations in {len(waves)} wave{several}"
             act = {"rollback": "rollback", "ab": "A/B rollout"}.get(kind, "rollout")
-            write_audit(connection, now, actor, act, f"{detail}: {reason}" if reason else detail)
+            write_audit(connection, now, actor, act, f"{detail}; {reason}" if reason else detail)
             return int(key[0])
 
     def all(self) -> list[Rollout]:

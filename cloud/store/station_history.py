@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import String, Text, and_, cast, func, literal, null, select, union_all
+from sqlalchemy import Column, ColumnElement, String, Text, and_, cast, func, literal, null, select, union_all
 
 from cloud.store.certificate_tables import certificates
 from cloud.store.certificates import CertificateRow
@@ -140,7 +140,7 @@ class StationHistory:
                 alarms.c.opened_at.label("at"), literal("alarm").label("kind"),
                 cast(alarms.c.sentence, text).label("what"), alarms.c.closed_at.label("ended_at"),
                 cast(alarms.c.closed_why, text).label("detail"),
-            ).where(alarms.c.station == station),
+            ).where(_of_cameras(alarms.c.station, station)),
             select(
                 func.coalesce(rollout_stations.c.ordered_at, rollouts.c.created_at), literal("rollout"),
                 cast(rollouts.c.version + literal(": ", String) + func.lower(rollout_stations.c.state), text),
@@ -149,7 +149,7 @@ class StationHistory:
             select(
                 retrains.c.started_at, literal("retrain"), cast(retrains.c.state, text), retrains.c.ended_at,
                 cast(retrains.c.reason, text),
-            ).where(retrains.c.station == station),
+            ).where(_of_cameras(retrains.c.station, station)),
             select(
                 commands.c.sent_at, literal("command"), cast(commands.c.name, text), null(), cast(commands.c.detail, text)
             ).where(commands.c.station == station),
@@ -168,3 +168,8 @@ class StationHistory:
             total = connection.execute(select(func.count()).select_from(every)).scalar_one()
             found = [TimelineEntry(r.at, r.kind, r.what, r.ended_at, r.detail) for r in connection.execute(query)]
         return found, int(total)
+
+
+def _of_cameras(series: Column[str], station: str) -> ColumnElement[bool]:
+    """Return what is true of the series of any of a station's cameras (`cloud.ports.series`)."""
+    return (series == station) | series.startswith(f"{station}/", autoescape=True)

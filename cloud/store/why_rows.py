@@ -10,10 +10,14 @@ from cloud.store.tables import audit, samples
 
 _RELEASE_ACTS = ("release", "stage")
 
+OVERRIDDEN = ", gate overridden: "
+"""What the act of releasing says before the reason for which a gate was overridden."""
+
 
 def release_acts(database: Database, version: str) -> list[AuditEntry]:
     """Return the audit entries of a person's releasing `version`, oldest first; none for what a retrain released."""
-    whose = audit.c.detail.startswith(f"{version}: ", autoescape=True)
+    # "stage" is also said of a version's place in the table of stages, by whoever changes it.
+    whose = audit.c.detail.startswith(f"{version}: bundle ", autoescape=True)
     query = select(audit).where(audit.c.act.in_(_RELEASE_ACTS), whose).order_by(audit.c.id)
     with database.read() as connection:
         return [AuditEntry(**row._mapping) for row in connection.execute(query)]

@@ -127,9 +127,9 @@ def test_who_loses_the_right_while_the_dialog_is_open_does_nothing_any_more(url:
 def test_the_page_tells_what_the_station_sees_answers_takes_and_how_it_fares(url: str, open_page: Open) -> None:
     page = open_page(f"{url}/station/line00001", {COOKIE: "viewer"})
     expect(page.get_by_text("It is still learning its normal.")).to_be_visible()
-    expect(page.get_by_text("At last 61 °C of 95, 120 MiB of memory, step 2 of the degrade ladder")).to_be_visible()
+    expect(page.get_by_text("Last told: 61 °C of 95, 120 MiB of memory, step 2 of the degrade ladder")).to_be_visible()
     expect(page.get_by_text("93.8% pass, 6.2% reject, 0.0% review")).to_be_visible()
-    expect(page.get_by_text("At last half of the frames took up to")).to_be_visible()
+    expect(page.get_by_text("Of late half of the frames took up to")).to_be_visible()
     expect(page.get_by_text("<b>scratch</b>", exact=False).first).to_be_visible()
     expect(page.locator(".pl-facts")).to_contain_text("5 days")
     expect(page.locator(".pl-facts")).to_contain_text("COMMITTED: it keeps its bundle")

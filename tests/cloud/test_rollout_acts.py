@@ -344,7 +344,7 @@ def test_a_rollback_brings_an_older_version_to_everybody_at_once_under_new_order
     assert plant.states(back)["s6"] is MemberState.FAILED
     assert {plant.fleet.running[s] for s in STATIONS[:5]} == {OLD}
     assert [e.detail for e in plant.tables.audit.entries() if e.act == "rollback"] == [
-        "v1 to 6 stations in 1 waves: v2 passes cracked parts"
+        f"rollout {back} (v1): to 6 stations in 1 wave; v2 passes cracked parts"
     ]
 
 

@@ -182,7 +182,7 @@ def test_broker_down_is_told_and_over_when_it_is_back(desk: Desk) -> None:
     wait_for(desk.aggregator._link.connected)
     desk.broker.kill()
     (told,) = wait_for(lambda: desk.told("opened", "broker down"))
-    assert told["severity"] == "page" and told["runbook"] == "docs/RUNBOOKS.md#broker-down"
+    assert told["severity"] == "page" and told["runbook"] == f"{desk.plant.url}/runbooks#broker-down"
     assert "has not been reached" in desk.command("alerts", "list")
     desk.broker.start()
     wait_for(lambda: desk.told("resolved", "broker down"))

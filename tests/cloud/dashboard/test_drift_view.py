@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cloud.dashboard import drift_view as drift_view_module
 from cloud.dashboard.drift_view import DriftBooks, chart_words, drift_view, figures_in_words, matching, series_view
 from cloud.drift.trace import TracePoint
 from cloud.store.drift_traces import DriftTraces
@@ -58,6 +59,23 @@ def test_a_camera_is_learnt_then_drifts_and_what_is_done_is_told(fleet: Fleet) -
     with pytest.raises(RefusedError, match=f"retrain {retrain} is under way"):
         fleet.loop.start_retrain(alarm.alarm.id, "eva", "twice")
     assert ("eva", "retrain") in [(e.actor, e.act) for e in fleet.tables.audit.entries()]
+
+
+def test_what_is_counted_is_all_of_it_however_little_is_listed(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(drift_view_module, "LISTED", 0)
+    fleet.drift()
+    found = drift_view(books(fleet))
+    assert (found.alarms, found.alarms_in_all, found.alarmed_in_all) == ((), 1, 1)
+    monkeypatch.undo()
+    monkeypatch.setattr(drift_view_module, "_MEMBERS", 2)
+    sharing = Sharing(open_tables(tmp_path / "cloud.db"))
+    sharing.drift_together("s6")
+    (alarm,) = drift_view(books(sharing)).alarms
+    assert len(alarm.members) == 2 and alarm.members_in_all == len(SERIES) - 1
+    sharing.loop._retrains._worker.shutdown(wait=True)
+    sharing.tables.database.close()
 
 
 def test_one_series_is_found_by_a_part_of_its_name(fleet: Fleet) -> None:

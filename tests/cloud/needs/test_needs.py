@@ -55,7 +55,7 @@ def test_500_silent_stations_of_one_site_are_one_page_that_names_it() -> None:
     need = only(needs(facts(stations=[*silent, station("other", "hall 2")])))
     assert need.severity is Severity.PAGE and need.runbook == "silent-station" and len(need.members) == 500
     assert need.what == "500 stations of hall & 1 have not been heard for 2 h or more."
-    assert parse_qs(urlsplit(need.link).query) == {"site": ["hall & 1"]}
+    assert parse_qs(urlsplit(need.link).query) == {"site": ["hall & 1"], "needs": ["yes"]}
 
 
 def test_a_single_silent_station_of_many_is_a_ticket_that_leads_to_it() -> None:
@@ -126,6 +126,13 @@ def test_an_alarm_of_a_blind_camera_is_a_page_a_drift_a_ticket_and_a_clock_is_to
         ("camera fault", Severity.PAGE), ("clock wrong", Severity.TICKET), ("drift alarm", Severity.TICKET),
     ]  # fmt: skip
     assert only(of(found, "drift alarm")).what == "s2: what covariate_shift says"
+
+
+def test_an_alarm_that_many_share_says_once_who_and_leads_to_a_page() -> None:
+    said = "hall 1 & 2: a cause shared by 5 of 6 stations; light: brightness +9.0 sd"
+    alarm = Alarm(1, "hall 1 & 2", NOW, NOW, None, "covariate_shift", said, "")
+    need = only(needs(facts(alarms=[alarm])))
+    assert need.what == said and need.link == "/drift?series=hall%201%20%26%202"
 
 
 def test_a_rollout_says_what_it_waits_for_and_why_it_stopped() -> None:

@@ -61,3 +61,9 @@ def test_the_parts_of_a_wave_are_the_whole(counted: list[Counted], silent: int) 
     for wave in shown:
         parts = astuple(wave)[3:]
         assert sum(parts) == wave.stations and min(parts) >= 0
+
+
+def test_who_was_ordered_back_is_not_said_to_be_back() -> None:
+    counted = [Counted(0, MemberState.RECALLED, 2, 0), Counted(0, MemberState.BACK, 1, 0)]
+    (wave,) = waves_shown(RolloutPlan(waves=("canary",)), RolloutEvidence(), counted)
+    assert wave.in_words() == "0 of 3 committed, 2 ordered back, 1 back"
