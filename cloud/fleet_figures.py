@@ -189,7 +189,7 @@ class FleetFigures:
 
     def _of_promises(self) -> Iterable[Family]:
         counts = self._rows.promises()
-        what = "Events that kept a promise, and all events of it (frames, station-hours, drifts), over the hours kept."
+        what = "Events that kept a promise, and all events of it (frames, minutes of stations), over the hours kept."
         good = {promise: float(each_good) for promise, (each_good, _) in counts.items()}
         total = {promise: float(each_all) for promise, (_, each_all) in counts.items()}
         yield each("plumbline_cloud_promise_good", "gauge", what, "promise", good)
@@ -206,7 +206,7 @@ class FleetFigures:
             for window, value in zip(("1h", "6h"), b.burn, strict=True)
         ]
         yield Family("plumbline_cloud_promise_burn", "gauge", what, burn)
-        what = "What the fleet cost by kind (bytes, images, cloud calls, GPU seconds), over the days kept."
+        what = "What the fleet cost by kind (bytes, images, questions to the cloud), over the days kept."
         yield each("plumbline_cloud_cost", "gauge", what, "kind", self._rows.costs())
 
     def _of_people(self) -> Iterable[Family]:
