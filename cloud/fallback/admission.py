@@ -244,6 +244,10 @@ class Desk:
         if full:
             return Refusal(Refused.FULL, 1)
         before = self._in_order()
+        mine = [each.size_bytes for each in before if each.station == question.station]
+        # Images that come slowly, with time enough, take the room of all others and no turn: one station gets half of it at most.
+        if mine and (sum(mine) + question.size_bytes > self._max_bytes / 2 or len(mine) >= _MOST_WAITING // 2):
+            return Refusal(Refused.SHARE, 1)
         position = sum(1 for each in before if (each.due_at, each.number) < (question.due_at, question.number))
         after = [*before[:position], question, *before[position:]]
         ends, last = plan(after, self._free_at(), self._pace, now)

@@ -208,6 +208,16 @@ def test_a_chatty_station_leaves_room_for_others() -> None:
     assert sum(answered.values()) > 700
 
 
+@pytest.mark.parametrize(("size_bytes", "taken"), [(16 * MIB, 2), (100, 256)])
+def test_a_station_whose_images_hardly_come_does_not_take_all_the_room(size_bytes: int, taken: int) -> None:
+    desk = Desk(exact_pace(), workers=1, max_bytes=64 * MIB, max_wait_s=0.0)
+    slow = [Question(n, "slow", "a", 4, 60.0, size_bytes) for n in range(600)]
+    said = [desk.offer(each, 0.0) for each in slow]
+    assert said.count(None) == taken and {refusal.cause for refusal in said if refusal} == {Refused.SHARE}
+    prompt = Question(700, "prompt", "a", 4, 1.0, 2 * MIB)
+    assert desk.offer(prompt, 0.0) is None and desk.arrived(prompt, 2 * MIB, 0.0)
+
+
 def test_a_station_alone_may_have_all_of_it() -> None:
     shop = Shop()
     assert [shop.ask(0.098) for _ in range(20)].count(None) == 14
