@@ -127,6 +127,18 @@ def test_a_storm_is_one_message_that_counts_and_names_the_worst(tables: Tables) 
     assert over["what"] == "31 are over." and desk.notices.open() == []
 
 
+def test_what_is_over_one_by_one_is_a_storm_as_well(tables: Tables) -> None:
+    desk = Desk(tables)
+    many = [need(f"k{n:03}") for n in range(200)]
+    desk.at(0, *many)
+    told = []
+    for left in range(198, -1, -2):
+        told += desk.at(2, *many[:left])
+    told += desk.at(30) + desk.at(60)
+    assert desk.notices.open() == [] and len(told) <= 25, f"{len(told)} messages"
+    assert sum(each["part_count"] or 1 for each in told if each["event"] in ("storm", "resolved")) == 200
+
+
 def test_a_clock_that_was_set_back_keeps_nothing_quiet(tables: Tables) -> None:
     desk = Desk(tables)
     desk.at(0, need())

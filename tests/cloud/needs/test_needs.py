@@ -187,6 +187,13 @@ def test_a_budget_that_burns_fast_is_a_page_and_one_that_is_spent_a_ticket() -> 
     assert found(0.9, 1.0, 1.0) == []
 
 
+def test_a_spent_budget_says_that_releases_wait_only_where_they_do() -> None:
+    for holds in (True, False):
+        budget = Budget("recovery", 0.9, 0.0, 1, 10.0, (0.0, 0.0), "0 of 1", holds)
+        (need,) = needs(facts(budgets=[budget]))
+        assert ("releases wait" in need.what) is holds and "is used up" in need.what
+
+
 names = st.text("abcxyz0123456789-", min_size=1, max_size=8).filter(lambda text: text[0] != "-")
 
 
