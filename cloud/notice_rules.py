@@ -34,7 +34,8 @@ class Event(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class NoticeRules:
-    """`storm_most` messages within `storm_s`; beyond, one for all of them, once in `group_s`. INFO is for who looks anyway."""
+    """`storm_most` messages within `storm_s`; beyond, one for all of them, once in `group_s` and, where it goes on, ever more
+    seldom down to once in `storm_s`. INFO is for who looks anyway."""
 
     cooldown_s: float = 900.0
     repeat_s: float = 86_400.0
