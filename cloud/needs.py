@@ -53,7 +53,7 @@ def find_needs(facts: Facts) -> Found:
     found = [
         *_of_server(facts),
         *needs_of_stations(facts),
-        *_of_alarms(facts.alarms),
+        *_of_alarms([alarm for alarm in facts.alarms if alarm.station not in facts.retired]),
         *(need for fact in facts.rollouts for need in _of_rollout(fact, facts.now)),
         *_of_models(facts),
         *_of_people(facts),

@@ -240,6 +240,15 @@ def test_who_can_wait_fills_idle_time_one_at_a_time() -> None:
     assert [each.number for each, _ in shop.answered if each.deferred] == [1, 2]
 
 
+def test_a_line_whose_image_hardly_comes_leaves_idle_time_to_who_can_wait() -> None:
+    for within_s, idle in ((60.0, True), (0.015, False)):
+        desk = Desk(exact_pace(), workers=1, max_bytes=64 * MIB, max_wait_s=0.0)
+        later = Question(1, "s1", "a", 4, 900.0, 1000, deferred=True)
+        assert desk.offer(later, 0.0) is None and desk.arrived(later, 1000, 0.0)
+        assert desk.offer(Question(2, "s2", "a", 4, within_s, 1000), 0.0) is None  # and its image is on its way
+        assert (desk.take(0.0) is not None) is idle
+
+
 def test_who_can_wait_is_sent_away_when_many_do_or_lines_never_cease() -> None:
     shop = Shop()
     for _ in range(200):

@@ -128,6 +128,12 @@ def test_an_alarm_of_a_blind_camera_is_a_page_a_drift_a_ticket_and_a_clock_is_to
     assert only(of(found, "drift alarm")).what == "s2: what covariate_shift says"
 
 
+def test_nobody_is_told_for_ever_of_the_drift_of_a_station_whose_access_was_taken_away() -> None:
+    alarm = Alarm(1, "s1/left", NOW, NOW, None, "covariate_shift", "the lens is fogged", "")
+    assert needs(facts(stations=[station("s1")], alarms=[alarm])) != []
+    assert needs(facts(stations=[station("s1")], alarms=[alarm], retired=frozenset({"s1"}))) == []
+
+
 def test_a_rollout_says_what_it_waits_for_and_why_it_stopped() -> None:
     assert needs(facts(rollouts=[RolloutFact(rollout())])) == []
     approval = only(needs(facts(rollouts=[RolloutFact(rollout(hold="it waits"), approvals=2)])))
