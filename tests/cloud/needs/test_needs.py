@@ -129,7 +129,7 @@ def test_an_alarm_of_a_blind_camera_is_a_page_a_drift_a_ticket_and_a_clock_is_to
 
 
 def test_nobody_is_told_for_ever_of_the_drift_of_a_station_whose_access_was_taken_away() -> None:
-    alarm = Alarm(1, "s1/left", NOW, NOW, None, "covariate_shift", "the lens is fogged", "")
+    alarm = Alarm(1, "s1", NOW, NOW, None, "covariate_shift", "the lens is fogged", "", "left")
     assert needs(facts(stations=[station("s1")], alarms=[alarm])) != []
     assert needs(facts(stations=[station("s1")], alarms=[alarm], retired=frozenset({"s1"}))) == []
 
