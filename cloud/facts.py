@@ -76,8 +76,8 @@ class Facts:
     `retired`: stations whose access was taken away: nobody waits for them. `alarms` are those that are open, `retrains` those that
     failed and that nothing took the place of since. `broken_entry`: the first entry of the audit log that does not follow from the
     one before. `known_silent`: stations that people were told are silent: they stay so until they are heard, whoever restarts
-    meanwhile. `undelivered`: notices that a channel did not take for an hour, by channel. `faults`: what broke in a loop within
-    the last hour, by loop.
+    meanwhile. `undelivered`: notices that a channel did not take for an hour, or refused, by channel. `faults`: what broke in a
+    loop within the last hour, by loop.
     """
 
     now: float

@@ -130,12 +130,10 @@ class FleetFigures:
 
     def _of_drift(self) -> Iterable[Family]:
         counts = self._rows.alarms()
-        by_cause = Counter[str]()
-        for (cause, _), number in counts.items():
-            by_cause[cause] += number
-        is_open = {cause: float(counts.get((cause, True), 0)) for cause in by_cause}
+        is_open = {cause: float(counts.get((cause, True), 0)) for cause, _ in counts}
         yield each("plumbline_cloud_alarms_open", "gauge", "Open drift alarms by cause.", "cause", is_open)
-        yield each("plumbline_cloud_alarms_total", "counter", "Drift alarms raised, of all time.", "cause", by_cause)
+        # Not by cause: while an alarm is open its cause may turn out to be another one, and no counter may fall.
+        yield one("plumbline_cloud_alarms_total", "counter", "Drift alarms raised, of all time.", sum(counts.values()))
         what = "Retrains by how they stand, of all time."
         yield each("plumbline_cloud_retrains", "gauge", what, "state", self._rows.retrains())
 
@@ -189,7 +187,7 @@ class FleetFigures:
 
     def _of_promises(self) -> Iterable[Family]:
         counts = self._rows.promises()
-        what = "Events that kept a promise, and all events of it (frames, station-hours, drifts), over the hours kept."
+        what = "Events that kept a promise, and all events of it (frames, minutes of stations), over the hours kept."
         good = {promise: float(each_good) for promise, (each_good, _) in counts.items()}
         total = {promise: float(each_all) for promise, (_, each_all) in counts.items()}
         yield each("plumbline_cloud_promise_good", "gauge", what, "promise", good)
@@ -206,7 +204,7 @@ class FleetFigures:
             for window, value in zip(("1h", "6h"), b.burn, strict=True)
         ]
         yield Family("plumbline_cloud_promise_burn", "gauge", what, burn)
-        what = "What the fleet cost by kind (bytes, images, cloud calls, GPU seconds), over the days kept."
+        what = "What the fleet cost by kind (bytes, images, questions to the cloud), over the days kept."
         yield each("plumbline_cloud_cost", "gauge", what, "kind", self._rows.costs())
 
     def _of_people(self) -> Iterable[Family]:

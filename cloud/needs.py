@@ -53,7 +53,7 @@ def find_needs(facts: Facts) -> Found:
     found = [
         *_of_server(facts),
         *needs_of_stations(facts),
-        *_of_alarms(facts.alarms),
+        *_of_alarms([alarm for alarm in facts.alarms if alarm.station not in facts.retired]),
         *(need for fact in facts.rollouts for need in _of_rollout(fact, facts.now)),
         *_of_models(facts),
         *_of_people(facts),
@@ -88,7 +88,7 @@ def _of_server(facts: Facts) -> Iterator[Need]:
         yield Need("signing", "signing due", severity, facts.signing.sentence, "/models", "signing-due")
     yield from _of_certificates(facts.certificates, facts.now)
     for channel, number in sorted(facts.undelivered.items()):
-        what = f"{count_of(number, 'notice')} did not reach '{channel}' for an hour or more."
+        what = f"{count_of(number, 'notice')} did not reach '{channel}': plumbline-cloud alerts test says why."
         yield Need(f"undelivered:{channel}", "notices undelivered", _TICKET, what, "/", "notices-undelivered")
     for loop, number in sorted(facts.faults.items()):
         what = f"The server's '{loop}' broke {count_of(number, 'time')} within the hour and goes on; its log says why."
@@ -192,7 +192,7 @@ def _of_promises(facts: Facts) -> Iterator[Need]:
         elif hour >= SLOW_BURN and six >= SLOW_BURN:
             severity, how = _TICKET, f"is spent {six:.0f} times too fast"
         elif budget.spent >= 1.0:
-            severity, how = _TICKET, "is used up; releases may be held"
+            severity, how = _TICKET, "is used up, and releases wait" if budget.holds else "is used up"
         else:
             continue
         what = f"The error budget of {budget.title} {how}: {budget.words}"

@@ -34,7 +34,8 @@ class Event(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class NoticeRules:
-    """`storm_most` messages within `storm_s`; beyond, one for all of them, once in `group_s`. INFO is for who looks anyway."""
+    """`storm_most` messages within `storm_s`; beyond, one for all of them, once in `group_s` and, where it goes on, ever more
+    seldom down to once in `storm_s`. INFO is for who looks anyway."""
 
     cooldown_s: float = 900.0
     repeat_s: float = 86_400.0
@@ -80,7 +81,7 @@ def decide(
     Args:
         open_notices: one a key at most; `seen_at` says when each was last so.
         hidden: keys of needs of which nothing can be said just now.
-        told: what was told within the longer of `cooldown_s` and `storm_s`, by key.
+        told: what was told, or said to be over, within the longer of `cooldown_s` and `storm_s`, by key.
     """
     wanted = {need.key: need for need in needs if need.severity is not Severity.INFO}
     by_key = {notice.need.key: notice for notice in open_notices if notice.need.key != STORM}
@@ -148,7 +149,7 @@ def _tell(
     if not waiting:
         return
     waiting.sort(key=lambda each: -_RANK[each.notice.need.severity])
-    recent = sum(_recent(last, now, rules.storm_s) is not None for key, last in told.items() if key != STORM)
+    recent = sum(_said_lately(last, now, rules.storm_s) for key, last in told.items() if key != STORM)
     room = max(rules.storm_most - recent, 0)
     if len(waiting) <= room:
         found.told.extend(waiting)
@@ -181,6 +182,10 @@ def _storm(waiting: Sequence[Telling], now: float) -> Notice:
     )
     need = Need(STORM, STORM, severity, " ".join(filter(None, parts)), "/")
     return Notice(0, need, now, now, now, 1, now, severity)
+
+
+def _said_lately(last: LastTold, now: float, within_s: float) -> bool:
+    return any(at is not None and 0.0 <= now - at < within_s for at in (last.at, last.over_at))
 
 
 def _recent(last: LastTold | None, now: float, within_s: float) -> LastTold | None:

@@ -39,6 +39,8 @@ class NoticesLoop:
         self._began = now()
         self._seen: dict[str, float] = {}
         self._written_at = self._began
+        # How many messages for many there were one after the other, and when the last one was.
+        self._storms, self._storm_at = 0, float("-inf")
 
     def tick(self) -> None:
         """Look once.
@@ -52,11 +54,21 @@ class NoticesLoop:
         opened = [replace(n, seen_at=max(n.seen_at, self._seen.get(n.need.key, self._began))) for n in stored]
         window_s = max(self._rules.cooldown_s, self._rules.storm_s)
         told = self._book.told_since(now - window_s)
-        decision = decide(opened, needs, found.hidden, told, now, self._rules)
+        group_s = self._group_s(now)
+        decision = decide(opened, needs, found.hidden, told, now, replace(self._rules, group_s=group_s))
+        if decision.storm is not None:
+            self._storms, self._storm_at = self._storms + 1, now
         changes = self._changes(decision, {n.need.key: n for n in stored}, now)
         if changes:
             self._book.apply(changes, self._channels, now)
         self._seen = {n.need.key: n.seen_at for n in (*decision.opened, *decision.kept)}
+
+    def _group_s(self, now: float) -> float:
+        """Return how long what comes waits for company: longer and longer while one storm follows the other."""
+        longest_s = max(self._rules.group_s, self._rules.storm_s)
+        if not 0.0 <= now - self._storm_at < 2 * longest_s:
+            self._storms = 0
+        return min(self._rules.group_s * 2.0 ** min(max(self._storms - 1, 0), 16), longest_s)
 
     def _changes(self, decision: Decision, stored: dict[str, Notice], now: float) -> Changes:
         outgoing = [

@@ -24,6 +24,7 @@ from cloud.registry.release import Registry
 from cloud.registry.resign_status import ResignStatus
 from cloud.settings import CloudSettings
 from cloud.settings_operate import check_webhook
+from cloud.store.clock_witness import ClockWitness
 from cloud.store.fact_rows import FactRows
 from cloud.store.metric_rows import MetricRows
 from cloud.store.notices import Notices
@@ -44,11 +45,13 @@ class Alerts:
     loop: NoticesLoop
     deliveries: tuple[tuple[str, Delivery], ...]
     notices: Notices
+    witness: ClockWitness
     _channels: tuple[Channel, ...]
 
     def prune(self, now: float) -> None:
-        """Forget what was over months ago."""
-        self.notices.prune(now - _KEPT_S)
+        """Forget what was over months ago, by a clock that can be right."""
+        if self.witness.believes(now):
+            self.notices.prune(now - _KEPT_S)
 
     def close(self) -> None:
         """Let go of the channels."""
@@ -88,6 +91,8 @@ def make_alerts(
         InvalidConfig: as `make_channels`.
     """
     notices = Notices(stores.database)
+    channels = make_channels(settings, link, now)
+    names = [channel.name for channel in channels]
     sources = FactSources(
         stations=stores.stations,
         summaries=stores.summaries,
@@ -101,17 +106,15 @@ def make_alerts(
         promises=promises,
         disks={"the cloud's home": settings.path(".")},
         known_silent=lambda: _known_silent(notices),
-        undelivered=lambda: notices.undelivered(now() - _UNDELIVERED_S),
+        undelivered=lambda: {c: n for c, n in notices.undelivered(now() - _UNDELIVERED_S).items() if c in names},
         faults=faults,
     )
     needs = NeedsNow(FleetFacts(sources, now), now)
-    channels = make_channels(settings, link, now)
-    names = [channel.name for channel in channels]
     notices.forget_channels(names, now())
     rules = NoticeRules(cooldown_s=settings.alerts.cooldown_s, repeat_s=settings.alerts.repeat_h * 3600.0)
     loop = NoticesLoop(notices, needs.found, names, make_links(settings), rules, now)
     deliveries = tuple((each.name, Delivery(each, notices, now, _CHANCE.random)) for each in channels)
-    return Alerts(needs, loop, deliveries, notices, channels)
+    return Alerts(needs, loop, deliveries, notices, ClockWitness(stores.database), channels)
 
 
 def make_metrics(
@@ -121,8 +124,8 @@ def make_metrics(
     alerts: Alerts,
     server: Figures,
     *more: Figures,
-    repository: Callable[[], ResignStatus] | None = None,
-    promises: Promises | None = None,
+    repository: Callable[[], ResignStatus],
+    promises: Promises,
 ) -> Metrics:
     """Return what /metrics answers: the server's figures, the fleet's, and those of `more` that count something."""
     fleet = FleetFigures(

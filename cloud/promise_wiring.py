@@ -9,6 +9,7 @@ from cloud.cost_meter import CostMeter
 from cloud.promises import FleetPromises, Terms
 from cloud.settings_operate import MOST_DAYS, PromiseSettings
 from cloud.slo.tally import HOUR_S, Promise
+from cloud.store.clock_witness import ClockWitness
 from cloud.store.costs import DAY_S, Costs
 from cloud.store.database import Database
 from cloud.store.promises import PromiseHours
@@ -23,11 +24,14 @@ class Accounts:
     meter: CostMeter
     hours: PromiseHours
     now: Callable[[], float]
+    witness: ClockWitness
 
     def tick(self) -> None:
-        """Put the bytes that came on their day, and forget what is too old. To be called every few minutes."""
+        """Put the bytes that came on their day, and forget what is too old, by a clock that can be right. Every few minutes."""
         now = self.now()
         self.costs.add_summaries(now)
+        if not self.witness.believes(now):
+            return
         self.hours.prune(int(now // HOUR_S) - MOST_DAYS * 24)
         self.costs.prune(int(now // DAY_S) - MOST_DAYS)
 
@@ -42,4 +46,6 @@ def make_accounts(settings: PromiseSettings, database: Database, now: Callable[[
     }
     terms = Terms(targets, settings.days, settings.fresh_s, settings.recovery_h * 3_600.0)
     hours, costs = PromiseHours(database), Costs(database)
-    return Accounts(FleetPromises(hours, terms, now), costs, CostMeter(costs.add, now), hours, now)
+    return Accounts(
+        FleetPromises(hours, terms, now), costs, CostMeter(costs.add, now), hours, now, ClockWitness(database)
+    )

@@ -37,7 +37,7 @@ class FleetPromises:
         """Return what is left of each promise, a few seconds old at most."""
         days = self._terms.days
         return [
-            Budget(promise.value, s.target, s.share, s.events, s.spent, s.burn, s.in_words(days))
+            Budget(promise.value, s.target, s.share, s.events, s.spent, s.burn, s.in_words(days), s.holds)
             for promise, s in self._spent().items()
         ]
 

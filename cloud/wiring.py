@@ -12,6 +12,7 @@ import msgspec
 from cloud.api_wiring import make_apps
 from cloud.clock import SystemClock
 from cloud.config_orders import ConfigOrders
+from cloud.fallback_figures import FallbackFigures
 from cloud.fallback_wiring import make_opinions
 from cloud.improve_wiring import make_improve_loop
 from cloud.ingest_wiring import broker_context, brokers_of, make_arrivals, make_ingest, make_link, make_telemetry
@@ -156,9 +157,18 @@ class Aggregator:
             drift_phases=improve.phases,
             monotonic=clock.monotonic,
         )
-        metrics = make_metrics(settings, stores, registry, alerts, figures, repository=resign.status)
         self.faults = 0
         self.opinions = make_opinions(settings.fallback, registry, clock, self.accounts.meter.asked)
+        metrics = make_metrics(
+            settings,
+            stores,
+            registry,
+            alerts,
+            figures,
+            FallbackFigures(self.opinions),
+            repository=resign.status,
+            promises=self.accounts.promises,
+        )
         people, devices = make_apps(
             settings,
             stores,

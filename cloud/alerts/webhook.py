@@ -13,8 +13,9 @@ import msgspec
 from contract.errors import LinkDown, RefusedError, TransientError
 
 SIGNATURE_HEADER, ID_HEADER = "Plumbline-Signature", "Plumbline-Notice"
-# Statuses by which a server says "later", of those that are otherwise for the caller to mend.
-_LATER = frozenset({408, 421, 423, 425, 429})
+# Statuses that are about this one message. All others, 401 and 404 among them, are about the address, the token or the moment:
+# what is to be told waits until somebody has mended those.
+_OF_THE_MESSAGE = frozenset({400, 406, 411, 413, 414, 415, 417, 422, 431})
 _CONNECT_S, _ANSWER_S = 5.0, 10.0
 
 
@@ -52,8 +53,8 @@ class Webhook:
         """Hand one message over; any status of 2xx says that it was taken.
 
         Raises:
-            TransientError: the server is not reached, does not answer in time, or answers 5xx or "later".
-            RefusedError: it answers anything else.
+            TransientError: the server is not reached, does not answer in time, or takes nothing as things are.
+            RefusedError: it says that this message will not do.
         """
         content = body.encode()
         headers = {"Content-Type": "application/json", "User-Agent": "plumbline-cloud", ID_HEADER: _id_of(content)}
@@ -68,10 +69,14 @@ class Webhook:
             raise LinkDown(f"{self._shown}: {type(error).__name__}") from None
         if 200 <= status < 300:
             return
-        if status >= 500 or status in _LATER:
-            raise TransientError(f"{self._shown} answered {status}")
-        hint = "check its address in [alerts] webhooks, and whether its token still counts"
-        raise RefusedError(f"{self._shown} answered {status}", hint=hint)
+        what = f"{self._shown} answered {status}"
+        if status in _OF_THE_MESSAGE:
+            raise RefusedError(what, hint="it takes no such messages; docs/metrics.md, 'Alerts out', has their form")
+        if status < 500:
+            raise TransientError(
+                what, hint="check its address in [alerts] webhooks, and whether its token still counts"
+            )
+        raise TransientError(what)
 
     def close(self) -> None:
         """Close its connections."""

@@ -27,6 +27,7 @@ from contract.messages import DesiredState, ReportedState
 
 MAX_IMAGE_BYTES = 16 * 1024 * 1024
 MAX_REPORT_BYTES = 64 * 1024
+_MOST_MS = 10**9
 _IMAGE_LIMIT = "an image may have at most 16 MiB"
 _ANSWER = {"label": "scratch", "confidence": 0.97, "good": 0.03, "model": "v3"}
 _FALLBACK_ANSWERS: dict[int | str, dict[str, Any]] = {
@@ -115,7 +116,7 @@ def device_routes(
         size_bytes = int(announced) if announced.isdecimal() else MAX_IMAGE_BYTES
         if size_bytes > MAX_IMAGE_BYTES:
             raise HTTPException(413, _IMAGE_LIMIT)
-        within_s = None if x_plumbline_within_ms is None else x_plumbline_within_ms / 1e3
+        within_s = None if x_plumbline_within_ms is None else min(x_plumbline_within_ms, _MOST_MS) / 1e3
         asked = Asked(name, x_plumbline_bundle, within_s, bool(x_plumbline_deferred), size_bytes)
         try:
             prediction, model = await opinions.ask(asked, lambda: _body(request), lambda: _hung_up(request))

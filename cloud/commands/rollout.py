@@ -139,10 +139,15 @@ def _add_plan(action: argparse.ArgumentParser) -> None:
     plan.add_argument("--window", dest="windows", action="append", help="'mon-fri 22:00-05:00'; may be given again")
     plan.add_argument("--not-before", type=float, metavar="UNIX_S", help="when it may begin")
     plan.add_argument("--cohort", help="only these: a cohort, site:NAME, board:NAME or a station")
+    plan.add_argument(
+        "--despite-budget", dest="hold_on_budget", action="store_false", default=None,
+        help="do not wait while an error budget is spent: this release mends what spends it",
+    )  # fmt: skip
 
 
 _PLAN = (
     "wave_shares", "canary", "shadow_stations", "soak_s", "max_failure", "approvals", "windows", "not_before", "cohort",
+    "hold_on_budget",
 )  # fmt: skip
 
 

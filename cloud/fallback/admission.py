@@ -215,7 +215,7 @@ class Desk:
             # One, and one at a time: a line that asks the next moment waits for it.
             alone = not any(running.questions[0].deferred for running in self._running.values())
             idle = [each for each in self._deferred if each.number in self._ready_at]
-            if self._lines or not idle or not alone:
+            if not idle or not alone or self._would_hold_up(idle[0], now):
                 return None
             batch = idle[:1]
         return self._start(batch, now)
@@ -244,6 +244,10 @@ class Desk:
         if full:
             return Refusal(Refused.FULL, 1)
         before = self._in_order()
+        mine = [each.size_bytes for each in before if each.station == question.station]
+        # Images that come slowly, with time enough, take the room of all others and no turn: one station gets half of it at most.
+        if mine and (sum(mine) + question.size_bytes > self._max_bytes / 2 or len(mine) >= _MOST_WAITING // 2):
+            return Refusal(Refused.SHARE, 1)
         position = sum(1 for each in before if (each.due_at, each.number) < (question.due_at, question.number))
         after = [*before[:position], question, *before[position:]]
         ends, last = plan(after, self._free_at(), self._pace, now)
@@ -273,6 +277,13 @@ class Desk:
         coming = any(q.model == head.model and number not in self._ready_at for _, number, q in self._lines)
         until = self._ready_at[head.number] + self._max_wait_s
         return coming and now < until and until + self._pace.batch_s(head.model, head.room) < head.due_at
+
+    def _would_hold_up(self, question: Question, now: float) -> bool:
+        """Return whether somebody whose image is on its way would be late if `question` were judged meanwhile."""
+        busy = sorted(self._free_at())
+        busy[0] = now + self._pace.batch_s(question.model, 1)
+        ends, _ = plan(self._in_order(), busy, self._pace, now)
+        return any(ends[number] > due_at for due_at, number, _ in self._lines)
 
     def _start(self, batch: list[Question], now: float) -> tuple[int, Running]:
         taken = {each.number for each in batch}

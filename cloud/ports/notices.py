@@ -31,10 +31,11 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class LastTold:
-    """When a key was last told, of whichever row, and how urgent it was said to be."""
+    """When a key was last told, of whichever row, and how urgent it was said to be; `over_at`: when it was last said to be over."""
 
     at: float
     severity: Severity | None
+    over_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class NoticeBook(Protocol):
         """Return the notices that are open, oldest first."""
 
     def told_since(self, since: float) -> Mapping[str, LastTold]:
-        """Return what was told at or after `since`, by key, open or over."""
+        """Return what was told, or said to be over, at or after `since`, by key."""
 
     def apply(self, changes: Changes, channels: Sequence[str], now: float) -> None:
         """Store what changed, with a post a channel for each message."""

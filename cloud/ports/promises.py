@@ -17,7 +17,7 @@ _IN_WORDS = {
 class Budget:
     """A promise over its period. `share` of events were good, None where there were none; `spent` is the share of the error
     budget that is used up, 1 or more: all of it. `burn` says how many times too fast it was spent in the last hour and in the
-    last six. `words` say it for a person.
+    last six. `words` say it for a person. `holds`: releases wait for it.
     """
 
     promise: str
@@ -27,6 +27,7 @@ class Budget:
     spent: float
     burn: tuple[float, float]
     words: str
+    holds: bool = False
 
     @property
     def title(self) -> str:

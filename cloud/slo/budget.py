@@ -13,7 +13,7 @@ from cloud.slo.tally import HOUR_S, Hours, Promise, Tally
 
 _SHORT_H, _LONG_H = 1, 6
 # Fewer bad events than these would say little of the rest, and what happened within a few hours little of four weeks.
-_LEAST_ALLOWED_BAD = 10
+_LEAST_BAD = 10
 _LEAST_HOURS = 6
 _HOLDING = (Promise.AVAILABILITY, Promise.IN_TIME, Promise.FRESHNESS)
 """A drift that is not mended holds no release: the release is what mends it."""
@@ -28,7 +28,8 @@ _OF = {
 @dataclass(frozen=True, slots=True)
 class Spending:
     """What is left of one promise. `share` is None where nothing happened; `spent` 1 or more: all of the budget; `burn`: how many
-    times too fast it went in the last hour and the last six. `hours`: in how many anything happened."""
+    times too fast it went in the last hour and the last six, 0 where fewer than ten events were bad: one late frame of seven wakes
+    nobody. `hours`: in how many anything happened."""
 
     promise: Promise
     target: float
@@ -41,7 +42,7 @@ class Spending:
     @property
     def holds(self) -> bool:
         """Whether releases wait for it: the budget is spent, and it was measured well enough to say so."""
-        enough = self.events * (1.0 - self.target) >= _LEAST_ALLOWED_BAD and self.hours >= _LEAST_HOURS
+        enough = self.events * (1.0 - self.target) >= _LEAST_BAD and self.hours >= _LEAST_HOURS
         return self.promise in _HOLDING and enough and self.spent >= 1.0
 
     def in_words(self, days: int) -> str:
@@ -86,12 +87,14 @@ def within(hours: Hours, now: float, length_h: int) -> Tally:
 
 
 def why_held(all_of_them: Mapping[Promise, Spending], days: int) -> str:
-    """Return why releases wait, "" where they need not."""
-    return "; ".join(each.in_words(days) for each in all_of_them.values() if each.holds)
+    """Return why releases wait and what can be done, "" where they need not."""
+    spent = "; ".join(each.in_words(days) for each in all_of_them.values() if each.holds)
+    return f"{spent}; a rollout started with --despite-budget does not wait for that" if spent else ""
 
 
 def _burn(tally: Tally, target: float) -> float:
-    return (tally.total - tally.good) / (tally.total * (1.0 - target)) if tally.total else 0.0
+    bad = tally.total - tally.good
+    return bad / (tally.total * (1.0 - target)) if bad >= _LEAST_BAD else 0.0
 
 
 def _percent(share: float, target: float) -> str:

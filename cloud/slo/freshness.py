@@ -22,9 +22,12 @@ def fresh_minutes(
 
     Args:
         heard_at: f64[N], when the newest data of each station that counts came, Unix seconds.
-        last_minute: the last minute counted, since 1970; None for none. One ahead (a clock set back) counts nothing.
+        last_minute: the last minute counted, since 1970; None for none. One ahead (a clock set back) counts nothing, and one that
+            is further ahead than a day was counted by a clock that was wrong: counting begins anew.
     """
     minute = int(now // MINUTE_S)
+    if last_minute is not None and last_minute - minute > _MOST_MINUTES:
+        last_minute = None
     if last_minute is not None and minute <= last_minute:
         return last_minute, {}
     heard = np.sort(heard_at)

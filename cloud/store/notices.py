@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import delete, func, or_, select, text, update
+from sqlalchemy import and_, delete, func, or_, select, text, update
 
 from cloud.ports.needs import Need, Severity
 from cloud.ports.notices import Changes, LastTold, Notice, Post
@@ -15,6 +15,7 @@ from cloud.store.operate_tables import notice_posts, notices
 
 _KEY_CHARS, _KIND_CHARS, _RUNBOOK_CHARS = 200, 40, 80
 GAVE_UP = "given up"
+_NO_CHANNEL = f"{GAVE_UP}: there is no such channel any more"
 
 
 class Notices:
@@ -36,11 +37,18 @@ class Notices:
             return [_notice(row._mapping) for row in connection.execute(query)]
 
     def told_since(self, since: float) -> Mapping[str, LastTold]:
-        """Return what was told at or after `since`, by key, open or over."""
+        """Return what was told, or said to be over, at or after `since`, by key."""
         c = notices.c
-        query = select(c.key, c.told_at, c.told_severity).where(c.told_at >= since).order_by(c.told_at, c.id)
+        said_over = and_(c.closed_at >= since, c.times_told > 0)
+        query = select(c.key, c.told_at, c.told_severity, c.closed_at, c.times_told)
+        found: dict[str, LastTold] = {}
         with self._database.read() as connection:
-            return {row.key: LastTold(row.told_at, _severity(row.told_severity)) for row in connection.execute(query)}
+            for row in connection.execute(query.where(or_(c.told_at >= since, said_over)).order_by(c.told_at, c.id)):
+                before = found.get(row.key)
+                over = row.closed_at if row.times_told else None
+                over_at = max((at for at in (over, before.over_at if before else None) if at is not None), default=None)
+                found[row.key] = LastTold(row.told_at, _severity(row.told_severity), over_at)
+        return found
 
     def apply(self, changes: Changes, channels: Sequence[str], now: float) -> None:
         """Store what changed, with a post a channel for each message, in one transaction."""
@@ -92,13 +100,20 @@ class Notices:
         c = notice_posts.c
         gone = update(notice_posts).where(c.sent_at.is_(None), c.channel.not_in(list(channels)))
         with self._database.write() as connection:
-            error = f"{GAVE_UP}: there is no such channel any more"
-            return int(connection.execute(gone.values(sent_at=now, error=error)).rowcount)
+            return int(connection.execute(gone.values(sent_at=now, error=_NO_CHANNEL)).rowcount)
 
     def undelivered(self, made_before: float) -> dict[str, int]:
-        """Return how many posts made before a moment no channel has taken yet, by channel."""
-        c = notice_posts.c
-        query = select(c.channel, func.count()).where(c.sent_at.is_(None), c.made_at < made_before).group_by(c.channel)
+        """Return how many posts a channel did not take, by channel: those made before a moment that wait, and those given up
+        since it last took one.
+
+        A channel that refuses whatever it is sent has nothing that waits.
+        """
+        c, mine = notice_posts.c, notice_posts.alias()
+        of_it = select(func.coalesce(func.max(mine.c.id), 0)).where(mine.c.channel == c.channel)
+        last_taken = of_it.where(mine.c.sent_at.is_not(None), mine.c.error == "").scalar_subquery()
+        waits = and_(c.sent_at.is_(None), c.made_at < made_before)
+        lost = and_(c.error.startswith(GAVE_UP), c.error != _NO_CHANNEL, c.id > last_taken)
+        query = select(c.channel, func.count()).where(or_(waits, lost)).group_by(c.channel)
         with self._database.read() as connection:
             return {row[0]: int(row[1]) for row in connection.execute(query)}
 

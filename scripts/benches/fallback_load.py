@@ -138,7 +138,7 @@ def _requests(load: Load) -> list[bytes]:
     for number in range(max(len(load.stations), len(images), load.clients)):
         (station, token), image = load.stations[number % len(load.stations)], images[number % len(images)]
         head = (
-            f"POST /v1/fallback/{station} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {token}\r\n"
+            f"POST /v1/fallback/{station} HTTP/1.1\r\nHost: {load.host}\r\nAuthorization: Bearer {token}\r\n"
             f"Content-Type: image/png\r\nContent-Length: {len(image)}\r\nX-Plumbline-Bundle: {load.bundle}\r\n"
             f"X-Plumbline-Within-Ms: {load.within_ms}\r\n\r\n"
         )

@@ -127,6 +127,30 @@ def test_a_storm_is_one_message_that_counts_and_names_the_worst(tables: Tables) 
     assert over["what"] == "31 are over." and desk.notices.open() == []
 
 
+def test_what_is_over_one_by_one_is_a_storm_as_well(tables: Tables) -> None:
+    desk = Desk(tables)
+    many = [need(f"k{n:03}") for n in range(200)]
+    desk.at(0, *many)
+    told = []
+    for left in range(198, -1, -2):
+        told += desk.at(2, *many[:left])
+    told += desk.at(30) + desk.at(60)
+    assert desk.notices.open() == [] and len(told) <= 25, f"{len(told)} messages"
+    assert sum(each["part_count"] or 1 for each in told if each["event"] in ("storm", "resolved")) == 200
+
+
+def test_who_flaps_for_an_hour_is_told_of_ever_more_seldom_and_a_new_storm_at_once(tables: Tables) -> None:
+    desk = Desk(tables)
+    told = []
+    for turn in range(300):
+        told += desk.at(12, *(need(f"k{n:03}") for n in range(100) if n % 10 != turn % 10))
+    assert len(told) <= 3600 / RULES.storm_s + 5, f"{len(told)} messages in an hour"
+    desk.at(500)
+    desk.at(200)
+    assert events(desk.at(500, *(need(f"n{n}") for n in range(9)))) == ["storm"]
+    assert events(desk.at(20, *(need(f"n{n}") for n in range(10)))) == ["storm"]
+
+
 def test_a_clock_that_was_set_back_keeps_nothing_quiet(tables: Tables) -> None:
     desk = Desk(tables)
     desk.at(0, need())
@@ -186,7 +210,7 @@ def test_laws_of_telling(tmp_path_factory: object, drawn: list[tuple[float, dict
         assert all(a != b for a, b in pairwise(ends)), f"{key}: {ends}"
         assert ends[0] == "opened"
     for key, since in present_since.items():
-        if desk.now - since > RULES.cooldown_s + RULES.group_s + 60.0:
+        if desk.now - since > RULES.cooldown_s + RULES.storm_s + 60.0:
             mine = by_key.get(key, [])
             assert mine and mine[-1][1] != "resolved", f"{key} is so since {since} and nobody was told"
     tables.database.close()

@@ -15,7 +15,9 @@ from cloud.api.app import make_app
 from cloud.api.auth import Guards, Person, Role
 from cloud.api.metrics import Metrics, metrics_routes
 from cloud.fleet_figures import FleetFigures
+from cloud.ports.alarms import Opened
 from cloud.ports.figures import Family, one
+from cloud.ports.records import Cursor
 from cloud.store.fact_rows import FactRows
 from cloud.store.metric_rows import MetricRows
 from cloud.store.notices import Notices
@@ -87,6 +89,19 @@ def test_it_counts_the_fleet_and_its_own_requests_by_route(served: str, tables: 
     assert found[route] == 2, "addresses that there are not are one series"
     assert found["plumbline_cloud_http_request_seconds_count", (("route", "/metrics"),)] == 1
     assert found["plumbline_cloud_readable", ()] == 1
+
+
+def test_no_counter_falls_when_an_alarm_turns_out_to_have_another_cause(tables: Tables) -> None:
+    def counters() -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+        found = values(Metrics([figures(tables)]).text().decode())
+        return {key: value for key, value in found.items() if key[0].endswith("_total")}
+
+    tables.alarms.commit(Cursor(), {}, [Opened("s1", T0, T0, "covariate_shift", "the lens is fogged")], [])
+    before = counters()
+    tables.alarms.commit(Cursor(), {}, [Opened("s1", T0, T0 + 9, "label_shift", "more scratches")], [])
+    after = counters()
+    assert before.keys() <= after.keys() and all(after[key] >= value for key, value in before.items())
+    assert after["plumbline_cloud_alarms_total", ()] == 1
 
 
 class Broken:

@@ -208,6 +208,16 @@ def test_a_chatty_station_leaves_room_for_others() -> None:
     assert sum(answered.values()) > 700
 
 
+@pytest.mark.parametrize(("size_bytes", "taken"), [(16 * MIB, 2), (100, 256)])
+def test_a_station_whose_images_hardly_come_does_not_take_all_the_room(size_bytes: int, taken: int) -> None:
+    desk = Desk(exact_pace(), workers=1, max_bytes=64 * MIB, max_wait_s=0.0)
+    slow = [Question(n, "slow", "a", 4, 60.0, size_bytes) for n in range(600)]
+    said = [desk.offer(each, 0.0) for each in slow]
+    assert said.count(None) == taken and {refusal.cause for refusal in said if refusal} == {Refused.SHARE}
+    prompt = Question(700, "prompt", "a", 4, 1.0, 2 * MIB)
+    assert desk.offer(prompt, 0.0) is None and desk.arrived(prompt, 2 * MIB, 0.0)
+
+
 def test_a_station_alone_may_have_all_of_it() -> None:
     shop = Shop()
     assert [shop.ask(0.098) for _ in range(20)].count(None) == 14
@@ -228,6 +238,15 @@ def test_who_can_wait_fills_idle_time_one_at_a_time() -> None:
     assert [each.number for each, _ in shop.answered if each.deferred] == [1], "the second waits for idle time"
     shop.wait(3.0)
     assert [each.number for each, _ in shop.answered if each.deferred] == [1, 2]
+
+
+def test_a_line_whose_image_hardly_comes_leaves_idle_time_to_who_can_wait() -> None:
+    for within_s, idle in ((60.0, True), (0.015, False)):
+        desk = Desk(exact_pace(), workers=1, max_bytes=64 * MIB, max_wait_s=0.0)
+        later = Question(1, "s1", "a", 4, 900.0, 1000, deferred=True)
+        assert desk.offer(later, 0.0) is None and desk.arrived(later, 1000, 0.0)
+        assert desk.offer(Question(2, "s2", "a", 4, within_s, 1000), 0.0) is None  # and its image is on its way
+        assert (desk.take(0.0) is not None) is idle
 
 
 def test_who_can_wait_is_sent_away_when_many_do_or_lines_never_cease() -> None:

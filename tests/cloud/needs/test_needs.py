@@ -135,6 +135,12 @@ def test_an_alarm_that_many_share_says_once_who_and_leads_to_a_page() -> None:
     assert need.what == said and need.link == "/drift?series=hall%201%20%26%202"
 
 
+def test_nobody_is_told_for_ever_of_the_drift_of_a_station_whose_access_was_taken_away() -> None:
+    alarm = Alarm(1, "s1", NOW, NOW, None, "covariate_shift", "the lens is fogged", "", "left")
+    assert needs(facts(stations=[station("s1")], alarms=[alarm])) != []
+    assert needs(facts(stations=[station("s1")], alarms=[alarm], retired=frozenset({"s1"}))) == []
+
+
 def test_a_rollout_says_what_it_waits_for_and_why_it_stopped() -> None:
     assert needs(facts(rollouts=[RolloutFact(rollout())])) == []
     approval = only(needs(facts(rollouts=[RolloutFact(rollout(hold="it waits"), approvals=2)])))
@@ -192,6 +198,13 @@ def test_a_budget_that_burns_fast_is_a_page_and_one_that_is_spent_a_ticket() -> 
     assert found(0.5, 7.0, 7.0) == ["ticket"]
     assert found(1.2, 0.0, 0.0) == ["ticket"]
     assert found(0.9, 1.0, 1.0) == []
+
+
+def test_a_spent_budget_says_that_releases_wait_only_where_they_do() -> None:
+    for holds in (True, False):
+        budget = Budget("recovery", 0.9, 0.0, 1, 10.0, (0.0, 0.0), "0 of 1", holds)
+        (need,) = needs(facts(budgets=[budget]))
+        assert ("releases wait" in need.what) is holds and "is used up" in need.what
 
 
 names = st.text("abcxyz0123456789-", min_size=1, max_size=8).filter(lambda text: text[0] != "-")

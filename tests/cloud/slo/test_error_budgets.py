@@ -82,12 +82,20 @@ def spent(promise: Promise, *, events: int, hours: int, bad_share: float, target
     )
 
 
+@pytest.mark.parametrize(("bad", "events", "burns"), [(1, 7, False), (9, 10, False), (10, 60, True)])
+def test_a_few_bad_events_of_a_few_are_no_burn(bad: int, events: int, burns: bool) -> None:
+    found = spending(Promise.IN_TIME, 0.99, {H0: Tally(events - bad, events)}, NOW, 28)
+    assert (found.burn[0] > 14.4, found.burn[1] > 14.4) == (burns, burns)
+    assert found.spent > 1.0, "that much is known"
+
+
 def test_releases_wait_for_a_spent_budget_that_was_measured_well() -> None:
     def held(*those: Spending) -> str:
         return why_held({each.promise: each for each in those}, 28)
 
     bad = spent(Promise.AVAILABILITY, events=24_000, hours=24, bad_share=0.02)
     assert "the error budget is spent" in held(bad) and "frames captured were decided" in held(bad)
+    assert "--despite-budget" in held(bad), "what only a release mends must not hold it for ever"
     assert held(spent(Promise.AVAILABILITY, events=24_000, hours=24, bad_share=0.005)) == ""
     assert held(spent(Promise.AVAILABILITY, events=600, hours=24, bad_share=0.5)) == "", "too few events"
     assert held(spent(Promise.AVAILABILITY, events=24_000, hours=4, bad_share=0.5)) == "", "one bad morning"
@@ -138,6 +146,13 @@ def test_fresh_data_counts_minute_by_minute() -> None:
     assert fresh_minutes(heard, M0, NOW + 30, 900.0) == (M0, {}), "once a minute"
     assert fresh_minutes(heard, M0 + 5, NOW, 900.0) == (M0 + 5, {}), "a clock that was set back counts nothing twice"
     assert fresh_minutes(np.array([]), None, NOW, 900.0) == (M0, {})
+
+
+def test_a_minute_of_2106_does_not_end_the_counting_of_fresh_data() -> None:
+    heard = np.array([NOW - 10])
+    wrong, _ = fresh_minutes(heard, M0, 4_294_967_295.0, 900.0)
+    # Set right again: the clock was wrong, and not this one.
+    assert fresh_minutes(heard, wrong, NOW + 60, 900.0) == (M0 + 1, {H0: Tally(1, 1)})
 
 
 def test_minutes_nobody_looked_in_count_as_far_as_it_is_known() -> None:
