@@ -192,7 +192,7 @@ def test_the_server_ends_when_told_with_pages_open_and_its_log_has_no_traceback(
     # Before the test that takes a table away: its faults are in the log, as they should be.
     lost = ("ERR_CONNECTION_REFUSED", "WebSocket", "Failed to load resource")
     for path in ("/", "/fleet", "/station/line2"):
-        expect(open_page(plant.url + path, expect=lost).locator(".pl-page h1")).to_be_visible()
+        expect(open_page(plant.url + path, expected=lost).locator(".pl-page h1")).to_be_visible()
     assert plant.stop() in (0, 130)  # 0 where the shell that started us ignores SIGINT, as for a job in the background
     log = plant.log.read_text()
     plant.start()

@@ -314,7 +314,7 @@ def test_a_session_that_ended_is_told_of_no_further_part_and_keeps_none(
     line: Line, open_page: Callable[..., Page]
 ) -> None:
     names = line.keep(2)
-    page = open_page(f"{line.url}/review", line.sign_in("ann"), expect=("401",))
+    page = open_page(f"{line.url}/review", line.sign_in("ann"), expected=("401",))
     assert shown(page) == names[0]
     page.keyboard.press("o")
     page.keyboard.press("1")

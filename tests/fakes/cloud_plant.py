@@ -119,7 +119,7 @@ class CloudPlant:
         book.step_member(canary, MemberEvent.FAIL, "agreed on 41 % of frames", now - 2800)
         book.step(book.get(bad), RolloutEvent.ABORT, "plumbline", "line1: agreed on 41 % of frames", now - 2800)
         canary = book.members(bad)[0]
-        book.order(canary, MemberEvent.RECALL, StandingOrder("line1", 3, first, "{}", True), first, now - 2700)
+        book.recall(canary, StandingOrder("line1", 3, first, "{}", True), first, canary.reason, now - 2700)
         for member in book.members(bad):
             event = MemberEvent.RETURN if member.station == "line1" else MemberEvent.SKIP
             book.step_member(member, event, member.reason or "the rollout was stopped", now - 2600)
