@@ -159,6 +159,13 @@ def test_a_retrain_is_started_by_hand_from_the_labels_that_are_there(
     fleet.label(names[:2])
     expect(page.locator(".drift-doing")).to_contain_text("4 parts asked for, 4 came, 2 labelled")
     page.get_by_role("button", name="Start a retrain").click()
+    page.get_by_label("Reason").fill("too late")
+    plant.people["eva"] = Person("eva", Role.VIEWER)
+    page.get_by_role("button", name="Start it", exact=True).click()
+    expect(page.locator(".drift-notice")).to_contain_text("Nothing was done.")
+    assert fleet.tables.alarms.retrains() == []
+    plant.people["eva"] = Person("eva", Role.ENGINEER)
+    page.get_by_role("button", name="Start a retrain").click()
     page.get_by_label("Reason").fill("=the line cannot wait")
     page.get_by_role("button", name="Start it", exact=True).click()
     expect(page.locator(".drift-notice")).to_have_text("A retrain for s1 is started.")

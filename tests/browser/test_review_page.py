@@ -443,3 +443,18 @@ def test_what_somebody_said_meanwhile_is_not_settled_unseen(
     page.get_by_role("button", name="Settle", exact=True).click()
     expect(page.locator(".dispute-notice")).to_contain_text("Somebody said more of part")
     assert line.truths([name]) == ["good"] and not any(a.kind.value == "resolve" for a in line.samples.labels.of(name))
+
+
+def test_who_lost_the_right_meanwhile_settles_nothing(line: Line, open_page: Callable[..., Page]) -> None:
+    (name,) = line.keep(1)
+    line.samples.label(name, "good", "ann", line.now)
+    line.samples.label(name, "scratch", "bob", line.now)
+    page = open_page(f"{line.url}/review/disagreements", line.sign_in("eva", Role.ENGINEER))
+    page.get_by_label("It is").click()
+    page.get_by_role("option", name="scratch").click()
+    page.get_by_role("button", name="Settle it").click()
+    page.get_by_label("Reason").fill("too late")
+    line.sign_in("eva", Role.INSPECTOR)
+    page.get_by_role("button", name="Settle", exact=True).click()
+    expect(page.locator(".dispute-notice")).to_contain_text("sign in again. Nothing was stored.")
+    assert not any(act.kind.value == "resolve" for act in line.samples.labels.of(name))

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 from fastapi import APIRouter
+from nicegui import Client
 
 from cloud.api.app import make_app
 from tests.cloud.api.conftest import serve
@@ -91,6 +92,16 @@ def test_a_body_too_large_is_refused_before_it_is_read(whole: WholeApp) -> None:
     names = [f"s{number}" for number in range(10_000)]
     most = json.dumps({"stations": names, "settings": "", "reason": "x"}).encode()
     assert post(whole, "/v1/configurations", most).status_code not in (413, 500)
+
+
+@pytest.mark.parametrize("asked", ["GET /v1/nowhere", "DELETE /v1/fleet", "GET /v1/", "PATCH /v1/a/b/c"])
+def test_a_path_of_the_api_that_is_none_is_told_in_a_line_and_no_page_is_made_of_it(
+    whole: WholeApp, asked: str
+) -> None:
+    before, (method, path) = len(Client.instances), asked.split(" ")
+    answer = httpx.request(method, whole.url + path, headers=bearer(whole.operator))
+    assert answer.status_code == 404 and "/v1/openapi.json says" in answer.json()["detail"]
+    assert len(Client.instances) == before and answer.json()["detail"].isprintable()
 
 
 def test_stations_have_limits_of_their_own(whole: WholeApp) -> None:
