@@ -73,10 +73,12 @@ class RolloutMachine(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
     def _abort_comes_to_an_end(self) -> None:
-        """Once everybody is there and obeys, what is being aborted is over, and nobody is left with what was ordered."""
-        if self._live() != [RolloutState.ABORTING]:
+        """What is under way is aborted: once everybody is there and obeys, it is over, and nobody is left with what was ordered."""
+        if not self._live():
             return
         self.kill_in, bad = -1, self.outside.rollouts.all()[-1]
+        with suppress(PlumblineError):
+            self.loop.abort(bad.id, "eva", "the day is over")
         births = [StationState(name, "b1", True, 0.0, agent_version="0.2.0") for name in STATIONS]
         self.outside.stations.commit(births, [], self.clock.now())
         for _ in range(6):
