@@ -42,13 +42,14 @@ def hour_of(at: float) -> int:
     return int(at // HOUR_S)
 
 
-def frames(accounting: Accounting) -> dict[Promise, Tally]:
-    """Return what one window's frames come to: decided of captured, and decided in time of decided."""
-    decided = accounting.decided
-    return {
-        Promise.AVAILABILITY: Tally(decided, accounting.captured),
-        Promise.IN_TIME: Tally(decided - accounting.review.get(_LATE, 0), decided),
-    }
+def late_frames(accounting: Accounting) -> int:
+    """Return how many of a window's frames were decided after their deadline."""
+    return accounting.review.get(_LATE, 0)
+
+
+def frames(captured: int, decided: int, late: int) -> dict[Promise, Tally]:
+    """Return what frames come to: decided of captured, and decided in time of decided."""
+    return {Promise.AVAILABILITY: Tally(decided, captured), Promise.IN_TIME: Tally(decided - late, decided)}
 
 
 def recoveries(alarms: Iterable[tuple[float, float | None]], now: float, within_s: float) -> dict[int, Tally]:

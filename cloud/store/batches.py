@@ -20,7 +20,7 @@ import msgspec
 from sqlalchemy import Connection, select, text, tuple_
 
 from cloud.ports.batch import Batch, Named, Outcome, named
-from cloud.slo.tally import Promise, Tally, frames, hour_of
+from cloud.slo.tally import Promise, Tally, frames, hour_of, late_frames
 from cloud.store.commands import write_answer
 from cloud.store.database import Database
 from cloud.store.digests import digest_of, first_digest
@@ -40,7 +40,6 @@ _COUNTED = ("summaries", *_SUMMED, "missing", "conflicts", "gaps", "bytes")
 # SQLite takes 32,766 parameters at most, older ones 999.
 _KEYS_A_QUERY = 300
 
-_NONE = Tally()
 _BOOTS = "SELECT station, boot, highest, missing, highest_at, birth_at, birth_next FROM boots WHERE station "
 _BOOTS_AMONG, _BOOTS_OF = _BOOTS + "= ", _BOOTS + "IN "
 
@@ -74,7 +73,8 @@ class _Changes:
     conflicts: list[Named] = field(default_factory=list)
     renew: list[BootKey] = field(default_factory=list)
     totals: dict[str, dict[str, int]] = field(default_factory=dict)
-    tallies: dict[tuple[int, Promise], Tally] = field(default_factory=dict)
+    hours: dict[int, list[int]] = field(default_factory=dict)
+    """Frames captured, decided and late, by hour: plain numbers, for each summary adds to them."""
 
     def count(self, station: str, **more: int) -> None:
         """Add to a station's totals."""
@@ -85,18 +85,24 @@ class _Changes:
     def count_new(self, summary: Summary, size_bytes: int, now: float) -> None:
         """Add a stored summary to its station's totals, and to what is promised of the hour its window was in."""
         header, accounting = summary.header, summary.accounting
-        hour = hour_of(filed_at(header.started_at, now))
-        for promise, tally in frames(accounting).items():
-            self.tallies[hour, promise] = self.tallies.get((hour, promise), _NONE).plus(tally)
+        decided = accounting.decided
+        hour = self.hours.setdefault(hour_of(filed_at(header.started_at, now)), [0, 0, 0])
+        hour[0] += accounting.captured
+        hour[1] += decided
+        hour[2] += late_frames(accounting)
         of = self._of(header.station)
         of["bytes"] += size_bytes
         of["summaries"] += 1
         of["captured"] += accounting.captured
-        of["decided"] += accounting.decided
+        of["decided"] += decided
         of["passed"] += accounting.passed
         of["rejected"] += accounting.rejected
         of["dropped"] += sum(accounting.dropped.values())
         of["undecided"] += accounting.undecided
+
+    def tallies(self) -> dict[tuple[int, Promise], Tally]:
+        """Return what the new frames come to."""
+        return {(at, promise): tally for at, told in self.hours.items() for promise, tally in frames(*told).items()}
 
     def _of(self, station: str) -> dict[str, int]:
         of = self.totals.get(station)
@@ -142,7 +148,7 @@ class Batches:
                 self._store(connection, changes, now)
                 self._keep_boots(connection, known)
                 self._keep_totals(connection, changes)
-                add_tallies(self._database, connection, changes.tallies, self._shard)
+                add_tallies(self._database, connection, changes.tallies(), self._shard)
             dead = [dead_row(letter, now) for letter in batch.dead]
             self._database.insert_rows(connection, dead_letters, dead)
             write_states(self._database, connection, batch.states, batch.reports, now, _heard(changes, known, now))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cloud.slo.budget import Spending, spending, why_held, within
 from cloud.slo.freshness import fresh_minutes
-from cloud.slo.tally import HOUR_S, Promise, Tally, frames, hour_of, recoveries
+from cloud.slo.tally import HOUR_S, Promise, Tally, frames, hour_of, late_frames, recoveries
 from contract.messages import Accounting
 
 H0 = 500_000
@@ -116,7 +116,8 @@ def test_what_was_never_counted_says_so(promise: Promise) -> None:
 
 
 def test_frames_come_to_decided_and_in_time() -> None:
-    told = frames(Accounting(20, 9, 2, {"unsure": 3, "late": 4}, {"queue full": 1}, 1))
+    window = Accounting(20, 9, 2, {"unsure": 3, "late": 4}, {"queue full": 1}, 1)
+    told = frames(window.captured, window.decided, late_frames(window))
     assert told == {Promise.AVAILABILITY: (18, 20), Promise.IN_TIME: (14, 18)}
 
 
