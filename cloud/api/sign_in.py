@@ -181,7 +181,9 @@ def _refuse_other_sites(request: Request) -> None:
     if not is_own_page(request.headers, request.url.scheme):
         why = "this form is no page's of this server; open its sign-in page and try again"
         # Else the page's own address and the one that comes here differ, and no page works.
-        proxy = "behind a proxy that passes Host on, start the server with FORWARDED_ALLOW_IPS set to the proxy's address"
+        proxy = (
+            "behind a proxy that passes Host on, start the server with FORWARDED_ALLOW_IPS set to the proxy's address"
+        )
         raise HTTPException(403, f"{why} ({proxy})")
 
 
