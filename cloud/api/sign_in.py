@@ -179,7 +179,12 @@ def _told(view: SignInView, trouble: str) -> SignInView:
 
 def _refuse_other_sites(request: Request) -> None:
     if not is_own_page(request.headers, request.url.scheme):
-        raise HTTPException(403, "this form is no page's of this server; open its sign-in page and try again")
+        why = "this form is no page's of this server; open its sign-in page and try again"
+        # Else the page's own address and the one that comes here differ, and no page works.
+        proxy = (
+            "behind a proxy that passes Host on, start the server with FORWARDED_ALLOW_IPS set to the proxy's address"
+        )
+        raise HTTPException(403, f"{why} ({proxy})")
 
 
 async def _end_former(request: Request, people: People) -> None:

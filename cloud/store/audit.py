@@ -54,7 +54,9 @@ class ChainCheck:
         if self.first_broken is not None:
             return f"broken at entry {self.first_broken}: it, or what stood before it, was changed or taken out"
         if self.cut_off:
-            return f"cut off: no entry bears the head that was kept; the last one now is {self.head_id}"
+            return (
+                f"cut off, or written anew: no entry bears the head that was kept; the last one now is {self.head_id}"
+            )
         return f"chain intact: {self.entries} entr{'y' if self.entries == 1 else 'ies'}"
 
 

@@ -7,7 +7,7 @@ import io
 
 import pytest
 
-from cloud.store.audit import AuditLog
+from cloud.store.audit import AuditLog, write_audit
 from cloud.store.audit_csv import audit_csv
 from tests.fakes.cloud_tables import T0, Tables
 
@@ -76,3 +76,15 @@ def test_the_csv_holds_every_entry_once_newest_first(tables: Tables, monkeypatch
 
 def test_an_empty_log_is_a_csv_of_its_header(tables: Tables) -> None:
     assert "".join(audit_csv(AuditLog(tables.database))) == "id,at,actor,act,detail,hash\r\n"
+
+
+def test_a_chain_that_is_written_anew_from_an_entry_on_shows_against_a_head_alone(tables: Tables) -> None:
+    _fill(tables)
+    kept, rows = tables.audit.check().head, tables.audit.entries()
+    with tables.database.write() as connection:
+        connection.exec_driver_sql("DELETE FROM audit WHERE id > 2")
+        for row in rows[2:]:
+            write_audit(connection, row.at, row.actor, row.act, "forged" if row.id == 3 else row.detail)
+    assert tables.audit.check().intact and len(tables.audit.entries()) == len(rows)
+    found = tables.audit.check(kept)
+    assert not found.intact and found.in_words().startswith("cut off, or written anew: ")
