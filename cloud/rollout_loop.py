@@ -144,6 +144,9 @@ class RolloutLoop:
         """
         found = self._rollouts.get(rollout)
         plan = read_plan(found.plan)
+        if found.kind == "ab" and found.state is RolloutState.PROPOSED:
+            why = f"rollout {rollout} has not begun: it waits for approvals, of a comparison and of nothing else"
+            raise RefusedError(why, hint="abort it, or approve it first")
         if found.kind != "ab" or found.state not in FORWARD:
             raise RefusedError(
                 f"rollout {rollout} is no A/B rollout under way", hint="list them: plumbline-cloud rollout list"

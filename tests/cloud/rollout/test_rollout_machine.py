@@ -79,6 +79,14 @@ class RolloutMachine(RuleBasedStateMachine):
         self.kill_in, bad = -1, self.outside.rollouts.all()[-1]
         with suppress(PlumblineError):
             self.loop.abort(bad.id, "eva", "the day is over")
+        for _ in range(3):
+            with suppress(PlumblineError):
+                self.loop.tick()
+        # Nobody has said anything, and some are away: each is ordered back all the same.
+        told = {MemberState.RECALLED, MemberState.BACK, MemberState.SKIPPED}
+        assert {m.state for m in self.outside.rollouts.members(bad.id)} <= told
+        if not self._live():
+            return  # all who are here were back already
         births = [StationState(name, "b1", True, 0.0, agent_version="0.2.0") for name in STATIONS]
         self.outside.stations.commit(births, [], self.clock.now())
         for _ in range(6):

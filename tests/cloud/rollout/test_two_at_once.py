@@ -313,3 +313,13 @@ def test_an_agent_that_was_put_back_meanwhile_never_gets_an_order_to_decide_unse
     unseen = [order.station for order in plant.fleet.orders if order.probation.shadow_only]
     assert unseen == [two] and plant.state(rollout) is RolloutState.DONE
     assert plant.evidence(rollout).waves[0].planned == 1
+
+
+def test_a_comparison_that_nobody_approved_yet_is_not_turned_into_a_rollout(plant: Plant) -> None:
+    plant.restart(approvals=1)
+    rollout = plant.loop.start_ab("v2", 0.2, "rosa", until=plant.clock.now() + 1e6)
+    with pytest.raises(RefusedError, match="has not begun: it waits for approvals"):
+        plant.loop.conclude_ab(rollout, "b", "rosa", "better")
+    plant.loop.approve(rollout, "eva", True)
+    plant.turns(20)
+    assert plant.state(rollout) is RolloutState.RUNNING and len(plant.ordered()) == 1
