@@ -19,6 +19,8 @@ from cloud.store.audit_csv import audit_csv
 REFRESH_S = 5.0
 
 _COLUMNS = (("id", "Entry"), ("when", "When"), ("who", "Who"), ("act", "Act"), ("detail", "Detail"))
+# A long detail would leave names no room.
+_WIDTHS = {"when": "white-space: nowrap", "who": "min-width: 8rem", "act": "min-width: 8rem"}
 _EXPLAINED = (
     "Each entry's hash covers the one before, so a change shows. Whether entries were cut off at the end only a head kept"
     " elsewhere can tell: plumbline-cloud audit verify."
@@ -78,7 +80,10 @@ class _AuditTable:
                 field.on_value_change(self._filter)
             act("Export as CSV", self._export, quiet=True)
         self._table = ui.table(
-            columns=[{"name": name, "label": title, "field": name, "align": "left"} for name, title in _COLUMNS],
+            columns=[
+                {"name": name, "label": title, "field": name, "align": "left", "style": _WIDTHS.get(name, "")}
+                for name, title in _COLUMNS
+            ],
             rows=[],
             row_key="id",
             pagination=0,

@@ -45,6 +45,7 @@ from cloud.dashboard.parts import (
     words,
 )
 from cloud.dashboard.shell import Shell, Visit
+from cloud.drift.causes import cause_in_words
 from cloud.ports.alarms import Alarm
 from contract.errors import PlumblineError
 
@@ -159,7 +160,7 @@ class _DriftScreen:
         title = f"{alarm.series}: {count(sharing, 'camera')} share a cause" if sharing else alarm.series
         with card(title, 3).classes("drift-alarm"):
             with ui.row().classes("gap-2 items-center"):
-                badge(alarm.cause.replace("_", " "), Tone.BAD)
+                badge(cause_in_words(alarm.cause), Tone.BAD)
                 words(f"open since {_time(alarm.opened_at)} ({ago(now, alarm.opened_at)})", muted=True)
             words(alarm.sentence).classes("drift-cause font-bold")
             words(f"What is done: {each.doing}.").classes("drift-doing")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cloud.api.drift import DriftControl, trace_of
-from cloud.drift.causes import FAULTS, Cause
+from cloud.drift.causes import FAULTS, Cause, figure_in_words
 from cloud.drift.trace import TracePoint
 from cloud.ports.alarms import Alarm, Decided, Retrain
 from cloud.store.alarms import Alarms
@@ -215,7 +215,7 @@ def figures_in_words(figures: str) -> str:
 
 
 def _evidence(told: Mapping[str, Any]) -> str:
-    figure, windows = str(told["figure"]), int(told["windows"])
+    figure, windows = figure_in_words(str(told["figure"])), int(told["windows"])
     return f"{figure} {float(told['z']):+.1f} sd from normal, for {windows} window{'' if windows == 1 else 's'}"
 
 

@@ -70,7 +70,11 @@ def install_models_page(shell: Shell, book: VersionBook, desk: VersionDesk) -> N
 
             def show(view: ModelsView) -> None:
                 table.show(version_rows(view.versions, day))
-                bars.show(*station_bars(view.versions))
+                drawn, said = station_bars(view.versions)
+                if any(each.stations for each in view.versions):
+                    bars.show(drawn, said)
+                else:
+                    bars.say(said)
                 compare.offer(view.versions)
                 if shown != [view.failed]:
                     shown[:] = [view.failed]

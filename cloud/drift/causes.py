@@ -62,6 +62,16 @@ _WORDS = {
     "labels": "label mix",
     "together": "statistics together",
 }
+_CAUSE_WORDS = {
+    Cause.MISSING: "no frames come",
+    Cause.BLACK: "frames are black",
+    Cause.SATURATED: "frames are overexposed",
+    Cause.FROZEN: "the same frame again and again",
+    Cause.CLOCK: "its clock is wrong",
+    Cause.COVARIATE_SHIFT: "what it sees has changed",
+    Cause.LABEL_SHIFT: "what comes has changed",
+    Cause.CONCEPT_SHIFT: "what is right has changed",
+}
 # What names a part comes before what only says that something moved.
 _VAGUE = {"together": 2, "scene": 1, "pattern": 1}
 
@@ -73,6 +83,24 @@ _DISTINCT_OF_FROZEN = 1.5
 # One window of strong evidence; less is noise.
 _LEAST_LOG_WEALTH = 4.0
 _TIE = 5.0
+
+
+def cause_in_words(cause: str) -> str:
+    """Return what a cause means to a person; one of another version as it stands.
+
+    >>> cause_in_words("covariate_shift"), cause_in_words("a_new_one")
+    ('what it sees has changed', 'a new one')
+    """
+    return next((words for known, words in _CAUSE_WORDS.items() if known.value == cause), cause.replace("_", " "))
+
+
+def figure_in_words(figure: str) -> str:
+    """Return what a figure of the evidence is called.
+
+    >>> figure_in_words("labels"), figure_in_words("sharpness")
+    ('label mix', 'sharpness')
+    """
+    return _WORDS.get(figure, figure)
 
 
 class Evidence(msgspec.Struct, frozen=True):
@@ -88,7 +116,7 @@ class Evidence(msgspec.Struct, frozen=True):
         """Return e.g. "sharpness -3.1 sd for 4 windows"."""
         plural = "" if self.windows == 1 else "s"
         lasted = f" for {self.windows} window{plural}" if self.windows else ""
-        return f"{_WORDS.get(self.figure, self.figure)} {self.z:+.1f} sd{lasted}"
+        return f"{figure_in_words(self.figure)} {self.z:+.1f} sd{lasted}"
 
 
 def find_fault(seen: Observation, min_frames: int) -> Cause:

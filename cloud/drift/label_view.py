@@ -8,7 +8,7 @@ import msgspec
 
 from cloud.drift.accuracy import Accuracy, AuditLabel, accuracy
 from cloud.drift.answers import AnswerState
-from cloud.drift.causes import Cause
+from cloud.drift.causes import Cause, cause_in_words
 from cloud.drift.concept import (
     ConceptPolicy,
     ConfidenceSequence,
@@ -145,7 +145,7 @@ def _doubt(phase: StationPhase, cause: Cause) -> str:
     if phase is StationPhase.ENROLLING:
         return "the camera is being enrolled: whether what is seen has changed cannot be told yet"
     if phase is StationPhase.ALARMED and cause is not Cause.LABEL_SHIFT:
-        return f"what is seen has changed ({cause.value})"
+        return f"an alarm is open: {cause_in_words(cause.value)}"
     return ""
 
 

@@ -180,7 +180,7 @@ def test_wrong_answers_under_a_covariate_shift_are_its_doing(line: Line) -> None
     found = line.labels
     assert found["concept"]["found"] is False and found["concept"]["labels"] < found["audit"]["labels"]
     for each in (found["concept"], found["ac"], found["atc"], found["shares"]):
-        assert each["why"] == "what is seen has changed (covariate_shift)"
+        assert each["why"] == "an alarm is open: what it sees has changed"
     assert found["atc"]["valid"] is found["ac"]["valid"] is found["shares"]["valid"] is False
     assert found["atc"]["estimate"] is not None and len(found["shares"]["shares"]) == 4, "shown, and not valid"
     assert found["sentence"].startswith("accuracy 0."), "people's labels stay true; estimates are left out"

@@ -64,6 +64,13 @@ def test_sequences_that_never_came_and_gaps_are_told(tables: Tables) -> None:
     assert history.boots("nobody") == [] and history.gaps("s2") == []
 
 
+def test_an_alarm_of_a_second_camera_is_on_its_stations_timeline(tables: Tables) -> None:
+    for series in ("s1/top", "s10/top"):
+        tables.alarms.commit(Cursor(), {}, [Opened(series, T0, T0, "covariate_shift", f"{series} sees less")], [])
+    entries, total = StationHistory(tables.database).timeline("s1")
+    assert total == 1 and [(each.kind, each.what) for each in entries] == [("alarm", "s1/top sees less")]
+
+
 def test_the_timeline_holds_all_that_happened_to_one_station_newest_first(tables: Tables) -> None:
     tables.alarms.commit(Cursor(), {}, [Opened("s1", T0 + 1, T0, "covariate_shift", "lens: sharpness -8 sd")], [])
     tables.alarms.commit(Cursor(), {}, [Opened("s10", T0 + 1, T0, "covariate_shift", "not mine")], [])
