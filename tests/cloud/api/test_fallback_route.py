@@ -72,7 +72,7 @@ async def _looked_up() -> None:
         asked.append(station)
         return token == f"token of {station}" and now[0] < 7.0
 
-    remembered = RememberedTokens(is_token, lambda: now[0], keep_s=5.0)
+    remembered = RememberedTokens(is_token, lambda: now[0])
     assert [await remembered.is_token("s1", "token of s1") for _ in range(3)] == [True] * 3
     assert [await remembered.is_token("s2", "token of s1") for _ in range(2)] == [False] * 2
     assert asked == ["s1", "s2", "s2"]

@@ -15,8 +15,10 @@ from cloud.api.app import make_app
 from cloud.api.auth import Guards, Person, Role
 from cloud.api.metrics import Metrics, metrics_routes
 from cloud.fleet_figures import FleetFigures
+from cloud.needs_of_stations import SILENT
 from cloud.ports.alarms import Opened
 from cloud.ports.figures import Family, one
+from cloud.ports.needs import Need, Severity
 from cloud.ports.records import Cursor
 from cloud.store.fact_rows import FactRows
 from cloud.store.metric_rows import MetricRows
@@ -102,6 +104,15 @@ def test_no_counter_falls_when_an_alarm_turns_out_to_have_another_cause(tables: 
     after = counters()
     assert before.keys() <= after.keys() and all(after[key] >= value for key, value in before.items())
     assert after["plumbline_cloud_alarms_total", ()] == 1
+
+
+def test_silent_stations_are_counted_one_by_one_however_few_needs_they_are(tables: Tables) -> None:
+    need = Need("silent:a", SILENT, Severity.PAGE, "9 stations of a", "/fleet", "silent-station", tuple("abcdefghi"))
+    part = figures(tables)
+    part._needs = lambda: [need]
+    found = values(Metrics([part]).text().decode())
+    assert found["plumbline_cloud_stations_silent", ()] == 9
+    assert found["plumbline_cloud_needs", (("kind", SILENT), ("severity", "page"))] == 1
 
 
 class Broken:

@@ -298,6 +298,8 @@ def test_commands_ask_with_the_operators_token_and_print_what_the_server_says(
     answer["body"] = b'{"rollout": 4}'
     assert cli("rollout", "start", "--version", "v1", "--config", config)[1] == "rollout 4 of v1 has started\n"
     assert json.loads(answer["asked"][-1][3]) == {"version": "v1"}
+    cli("rollout", "start", "--version", "v1", "--despite-budget", "--config", config)
+    assert json.loads(answer["asked"][-1][3]) == {"version": "v1", "plan": {"hold_on_budget": False}}
     status = {
         "station": "s/1",
         "phase": "alarmed",

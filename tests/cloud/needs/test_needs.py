@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloud.facts import CertificateFact, DiskFact, Facts, RolloutFact, SigningFact, StationTrouble
-from cloud.needs import needs
+from cloud.needs import find_needs, needs
 from cloud.ports.alarms import Alarm, Retrain
 from cloud.ports.needs import Need, Severity
 from cloud.ports.promises import Budget
@@ -74,6 +74,9 @@ def test_a_broker_that_is_down_hides_who_cannot_be_heard() -> None:
     back = replace(down, listening_since=NOW - 60)
     assert needs(back) == [], "they could not be heard before"
     assert only(needs(replace(back, listening_since=NOW - HOUR))).kind == "silent station"
+    # Who was told to be silent before is not told to be over meanwhile.
+    known = find_needs(replace(down, known_silent=frozenset(each.station for each in silent)))
+    assert [need.kind for need in known.needs] == ["broker down"] and known.hidden == {"silent:a"}
 
 
 def test_nobody_waits_for_a_station_whose_access_was_taken_away_or_that_never_came() -> None:

@@ -65,6 +65,21 @@ def test_what_comes_twice_counts_once_and_a_clone_not_at_all(tables: Tables) -> 
     assert cost[0].amount == sum(len(encode_summary(window(n))) for n in (1, 2))
 
 
+def test_a_batch_whose_frames_were_not_counted_is_not_stored_either(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut(*_arguments: object) -> None:
+        raise TransientError("the power went")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("cloud.store.batches.add_tallies", cut)
+        with pytest.raises(TransientError):
+            commit_batch(tables, batch_of(window(1)), T0)
+    assert not any(counted(tables).values())
+    assert commit_batch(tables, batch_of(window(1)), T0).new == 1, "it comes again, and is new"
+    assert counted(tables)[Promise.AVAILABILITY] == {hour_of(T0): (19, 20)}
+
+
 MESSAGES = st.lists(st.tuples(st.sampled_from(["s1", "s2"]), st.integers(1, 12)), min_size=1, max_size=30)
 
 
