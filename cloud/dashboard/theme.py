@@ -131,6 +131,7 @@ body, body.body--dark { background: var(--pl-ground); color: var(--pl-text); }
 .pl-chart { width: 100%; }
 /* Of what is important the earliest layer wins: here this is before Quasar's own. */
 @layer base {
+.q-loading-bar { display: none !important; } /* it has no name, and pages say what they wait for */
 body .q-field__label, body .q-field__native, body .q-field__input, body .q-field__marginal { color: var(--pl-text) !important; }
 body .q-field__bottom, body .q-placeholder::placeholder { color: var(--pl-muted) !important; opacity: 1; }
 body .q-field--outlined .q-field__control:before { border-color: var(--pl-muted) !important; }
