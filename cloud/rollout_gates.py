@@ -53,6 +53,23 @@ class RolloutGates:
         self._rollouts.approvals.say(rollout.id, person, approved, note, now)
 
 
+def check_second_person(rollout: Rollout, plan: RolloutPlan, person: str) -> None:
+    """Do nothing where `person` may turn a comparison into a rollout to everybody.
+
+    Its approvals were of the comparison: where one is asked for, whoever keeps the new version must be another than who started it;
+    where more are, nobody alone may.
+
+    Raises:
+        RefusedError: they may not.
+    """
+    if plan.approvals > 1:
+        hint = f"keep a, then start a rollout of {rollout.version}: it asks for them"
+        raise RefusedError(f"a rollout to everybody needs the approval of {plan.approvals} people", hint=hint)
+    if plan.approvals and person.strip().casefold() == rollout.author.strip().casefold():
+        hint = "it takes somebody other than who started the comparison"
+        raise RefusedError(f"'{person}' asked for rollout {rollout.id} and cannot give it to everybody", hint=hint)
+
+
 def approved_by(said: list[Approval]) -> str:
     """Return who approved, for the audit log."""
     return f"approved by {', '.join(each.person for each in said if each.approved)}"

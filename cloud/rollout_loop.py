@@ -23,7 +23,7 @@ from cloud.rollout.rollout_states import FORWARD, RolloutEvent, RolloutState
 from cloud.rollout.settings import RolloutSettings
 from cloud.rollout_backward import RolloutBackward
 from cloud.rollout_forward import RolloutForward
-from cloud.rollout_gates import RolloutGates
+from cloud.rollout_gates import RolloutGates, check_second_person
 from cloud.rollout_start import RolloutStart
 from cloud.rollout_watch import RolloutWatch
 from contract.errors import IllegalTransition, NotFound, RefusedError
@@ -140,7 +140,8 @@ class RolloutLoop:
 
         Raises:
             NotFound: no such rollout.
-            RefusedError: it is no A/B rollout under way, was concluded before, or `keep` is neither.
+            RefusedError: it is no A/B rollout under way, was concluded before, `keep` is neither, or who keeps "b" is who asked
+                for it where another person must agree.
         """
         found = self._rollouts.get(rollout)
         plan = read_plan(found.plan)
@@ -159,6 +160,8 @@ class RolloutLoop:
             raise RefusedError(
                 f"rollout {rollout} was concluded before: '{plan.keep}' is kept", hint="look at it again"
             )
+        if keep == "b":
+            check_second_person(found, plan, actor)
         new = msgspec.structs.replace(plan, keep=keep)
         kept = f"keeps {keep}, {plan.control if keep == 'a' else found.version}: {reason}"
         self._rollouts.replan(found, new.encode(), actor, "conclude A/B", kept, self._now())

@@ -436,6 +436,31 @@ def test_two_bundles_are_held_side_by_side_until_the_new_one_is_kept(plant: Plan
         plant.loop.conclude_ab(rollout, "a", "eva", "")
 
 
+def test_a_comparison_becomes_a_rollout_to_everybody_on_a_second_persons_word_where_one_is_needed(plant: Plant) -> None:
+    plant.restart(approvals=1)
+    rollout = plant.loop.start_ab("v2", 0.5, "rosa", until=plant.clock.now() + 3600.0, reason="is it better?")
+    plant.loop.approve(rollout, "eva", True)
+    plant.turns(12)
+    with pytest.raises(RefusedError, match="'Rosa ' asked for rollout") as refused:
+        plant.loop.conclude_ab(rollout, "b", "Rosa ", "it is")
+    assert "somebody other" in refused.value.hint and read_plan(plant.tables.rollouts.get(rollout).plan).keep == ""
+    plant.loop.conclude_ab(rollout, "b", "eva", "it is")
+    plant.turns(8)
+    assert plant.state(rollout) is RolloutState.DONE and set(plant.fleet.running.values()) == {NEW}
+
+
+def test_where_two_must_approve_nobody_alone_gives_a_comparison_to_everybody(plant: Plant) -> None:
+    plant.restart(approvals=2)
+    rollout = plant.loop.start_ab("v2", 0.5, "rosa", until=plant.clock.now() + 3600.0)
+    plant.loop.approve(rollout, "eva", True)
+    plant.loop.approve(rollout, "tom", True)
+    plant.turns(12)
+    with pytest.raises(RefusedError, match="needs the approval of 2 people") as refused:
+        plant.loop.conclude_ab(rollout, "b", "eva", "better")
+    assert "keep a, then start a rollout of v2" in refused.value.hint
+    plant.loop.conclude_ab(rollout, "a", "rosa", "the other way, then")
+
+
 @pytest.mark.parametrize("by", ["a person", "its time"])
 def test_an_ab_rollout_whose_control_is_kept_takes_the_new_bundle_back(plant: Plant, by: str) -> None:
     rollout = plant.loop.start_ab("v2", 0.34, "rosa", until=plant.clock.now() + 3600.0)
