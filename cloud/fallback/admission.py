@@ -171,7 +171,7 @@ class Desk:
             return False  # dropped meanwhile
         self.waiting_bytes += size_bytes - question.size_bytes
         if not question.deferred:
-            ends, _ = plan(self._in_order(), self._free_at(), self._pace, now)
+            ends, _ = plan(self._in_order(), self._free_at(now), self._pace, now)
             if ends[question.number] > question.due_at:
                 self.leave(question.number, Fate.LATE)
                 return False
@@ -250,10 +250,10 @@ class Desk:
             return Refusal(Refused.SHARE, 1)
         position = sum(1 for each in before if (each.due_at, each.number) < (question.due_at, question.number))
         after = [*before[:position], question, *before[position:]]
-        ends, last = plan(after, self._free_at(), self._pace, now)
+        ends, last = plan(after, self._free_at(now), self._pace, now)
         late = sum(ends[each.number] > each.due_at for each in after)
         if late:
-            were = plan(before, self._free_at(), self._pace, now)[0]
+            were = plan(before, self._free_at(now), self._pace, now)[0]
             late_anyway = sum(were[each.number] > each.due_at for each in before)
             if ends[question.number] > question.due_at or late > late_anyway:
                 return Refusal(Refused.LATE, max(1, math.ceil(last - question.due_at)))
@@ -280,7 +280,7 @@ class Desk:
 
     def _would_hold_up(self, question: Question, now: float) -> bool:
         """Return whether somebody whose image is on its way would be late if `question` were judged meanwhile."""
-        busy = sorted(self._free_at())
+        busy = sorted(self._free_at(now))
         busy[0] = now + self._pace.batch_s(question.model, 1)
         ends, _ = plan(self._in_order(), busy, self._pace, now)
         return any(ends[number] > due_at for due_at, number, _ in self._lines)
@@ -312,6 +312,7 @@ class Desk:
     def _in_order(self) -> list[Question]:
         return [question for _, _, question in self._lines]
 
-    def _free_at(self) -> list[float]:
-        busy = [running.ends_at for running in self._running.values()]
+    def _free_at(self, now: float) -> list[float]:
+        # One that takes longer than was thought will take as long again as it has: it may hang, and is no free worker.
+        busy = [r.ends_at if r.ends_at > now else now + (now - r.began_at) for r in self._running.values()]
         return busy + [0.0] * (self._workers - len(busy))

@@ -324,3 +324,11 @@ def test_a_slow_time_is_forgotten_when_it_is_over() -> None:
     for took in (*[0.5] * 30, *[0.01] * 24):
         pace.note("a", 1, took)
     assert pace.batch_s("a", 1) == 0.01
+
+
+def test_a_worker_that_hangs_is_no_free_one() -> None:
+    shop = Shop(factor=lambda: 1e6)
+    assert shop.ask(0.1) is None
+    shop.wait(2.0)  # two hundred times as long as it should take
+    assert [shop.ask(within_s, station=f"s{within_s}") for within_s in (0.1, 0.5, 1.5)] == [Refused.LATE] * 3
+    assert shop.ask(2.5) is None, "it may take as long again as it has"
