@@ -78,7 +78,7 @@ class PagedTable:
         self._columns, self._read, self._on_change = tuple(columns), read, on_change
         self._total = 0
         self._number = 0
-        self._table = ui.table(columns=[_quasar(c) for c in columns], rows=[], row_key="_row", pagination=0)
+        self._table = ui.table(columns=[_quasar(c, name) for c in columns], rows=[], row_key="_row", pagination=0)
         self._table.props("dense flat bordered wrap-cells hide-pagination").classes(f"pl-table table-{name}")
         self._table.props["aria-label"] = title
         self._table.props["no-data-label"] = nothing
@@ -191,23 +191,27 @@ def paged_table(
 
 # Vue templates; {{ }} makes text of whatever it is given.
 _HEADER = """<q-th :props="props" :aria-sort="props.col.can_sort ? props.col.order : undefined">
-<button v-if="props.col.can_sort" type="button" @click="() => $parent.$emit('plsort', props.col.name)">{{ props.col.label
+<button v-if="props.col.can_sort" type="button"
+:data-pl-key="props.col.table + ' ' + props.col.name"
+@click="() => $parent.$emit('plsort', props.col.name)">{{ props.col.label
 }}<span aria-hidden="true">{{ {ascending: ' ▲', descending: ' ▼'}[props.col.order] || '' }}</span></button>
 <span v-else>{{ props.col.label }}</span></q-th>"""
 _CELLS = {
     Kind.TEXT: '<q-td :props="props">{{ props.value }}</q-td>',
     Kind.NUMBER: '<q-td :props="props" class="pl-num">{{ props.value }}</q-td>',
-    Kind.LINK: '<q-td :props="props"><a v-if="props.row._more[props.col.name]" :href="props.row._more[props.col.name]">'
+    Kind.LINK: '<q-td :props="props"><a v-if="props.row._more[props.col.name]" :href="props.row._more[props.col.name]"'
+    ' :data-pl-key="props.row._more[props.col.name]">'
     '{{ props.value }}</a><span v-else>{{ props.value }}</span></q-td>',
     Kind.BADGE: '<q-td :props="props"><span v-if="props.value" :class="\'pl-badge pl-\' + props.row._more[props.col.name][0]">'
     '<span aria-hidden="true">{{ props.row._more[props.col.name][1] }}</span><span>{{ props.value }}</span></span></q-td>',
 }  # fmt: skip
 
 
-def _quasar(column: Column) -> dict[str, Any]:
+def _quasar(column: Column, table: str) -> dict[str, Any]:
     align = "right" if column.kind is Kind.NUMBER else "left"
     return {
         "name": column.key,
+        "table": table,
         "label": column.title,
         "field": column.key,
         "align": align,

@@ -11,6 +11,7 @@ from cloud.api import auth
 from cloud.api.auth import SCOPES, Person, Role, Scope
 from cloud.api.local import looks_local
 from cloud.dashboard.banners import Banner
+from cloud.dashboard.keep_focus import keep_focus
 from cloud.dashboard.live import live
 from cloud.dashboard.parts import banner, empty, heading
 from cloud.dashboard.theme import dress, theme_button
@@ -77,6 +78,7 @@ class Shell:
         # Said of every page, whatever `run_with` was told: screen readers must know how to pronounce it.
         ui.context.client.page.language = "en-US"
         dark = dress(request)
+        keep_focus()
         with ui.header(fixed=False).classes("pl-bar items-center"):
             ui.label("Plumbline").classes("text-xl font-bold")
             with ui.element("nav").props('aria-label="Pages"').classes("flex flex-wrap gap-1"):

@@ -63,6 +63,9 @@ def test_the_newest_word_of_each_person_stands_and_only_while_it_is_waited_for(t
     assert [(a.person, a.approved, a.note) for a in book.approvals.of(key)] == [
         ("tom", True, "fine"), ("Eva", False, "the gate is red"),
     ]  # fmt: skip
+    with pytest.raises(IllegalTransition, match="was declined by Eva meanwhile"):
+        book.step(book.get(key), RolloutEvent.APPROVE, "plumbline", "", T0 + 5)
+    book.approvals.say(key, "eva", True, "it is green", T0 + 5)
     book.step(book.get(key), RolloutEvent.APPROVE, "plumbline", "", T0 + 5)
     with pytest.raises(RefusedError, match="is RUNNING and waits for no approval"):
         book.approvals.say(key, "ida", True, "", T0 + 6)
