@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +35,7 @@ from contract.errors import InvalidConfig, StorageFull, TransientError
 _POOL: dict[str, Any] = {"pool_size": 4, "max_overflow": 6, "pool_pre_ping": True, "pool_timeout": 30.0}
 _TIMEOUTS_MS = {"statement_timeout": 120_000, "lock_timeout": 30_000, "idle_in_transaction_session_timeout": 60_000}
 _CONNECT_TIMEOUT_S = 10
+_WAL_TRIES, _WAL_PAUSE_S = 200, 0.05
 # SQLSTATEs that pass though psycopg does not call them operational: read-only (a standby that is about to lead), ended while idle.
 _PASSING = {"25006", "25P03", "25P04"}
 # What it says of a NUL in an array; of one that is alone psycopg says it, without a number.
@@ -249,10 +252,23 @@ def _tune_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     # A batch is 2 MiB: copied from the log into the file every 32 MiB, not every second batch.
-    tuned = ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000", "foreign_keys=ON", "wal_autocheckpoint=8000")
-    for pragma in tuned:
+    cursor.execute("PRAGMA busy_timeout=10000")
+    _use_wal(cursor)
+    for pragma in ("synchronous=FULL", "foreign_keys=ON", "wal_autocheckpoint=8000"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _use_wal(cursor: sqlite3.Cursor) -> None:
+    for left in range(_WAL_TRIES, -1, -1):
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            # Of several that open a new file at once one turns it over; the others are told "locked" at once, busy timeout or not.
+            if "locked" not in str(error) or not left:
+                raise
+            time.sleep(_WAL_PAUSE_S)
 
 
 def _begin(connection: Connection) -> None:
