@@ -204,6 +204,7 @@ def test_pausing_and_resuming_by_keyboard_alone(releaser: Page, fleet: RolloutFl
     releaser.keyboard.press("Escape")
     expect(_dialog(releaser)).to_have_count(0)
     assert fleet.reading.one(rollout).state is RolloutState.PAUSED
+    expect(releaser.get_by_role("button", name="Resume")).to_have_count(1)  # the dialog's own has gone, too
     releaser.get_by_role("button", name="Resume").click()
     _confirm(releaser, "Resume")
     expect(releaser.locator(".rollout-state")).to_contain_text("RUNNING")
