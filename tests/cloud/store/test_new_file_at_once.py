@@ -1,26 +1,58 @@
-"""A new database file that others open at the same moment."""
+"""A new database file that others open at the same moment: SQLite answers all but one of them "locked" without waiting."""
 
 from __future__ import annotations
 
 import sqlite3
-import threading
 from pathlib import Path
 
 import pytest
 
+from cloud.store import database
 from cloud.store.database import Database
 
 
-@pytest.mark.parametrize("held", ["BEGIN EXCLUSIVE", "BEGIN; SELECT * FROM sqlite_master"])
-def test_who_finds_it_locked_by_another_waits_until_it_is_let_go(tmp_path: Path, held: str) -> None:
-    other = sqlite3.connect(tmp_path / "cloud.db", isolation_level=None, check_same_thread=False)
-    other.execute("CREATE TABLE old (a)")  # a file that is not yet a write-ahead one
-    for statement in held.split("; "):
-        other.execute(statement).fetchall()
-    timer = threading.Timer(1.0, lambda: other.execute("COMMIT"))
-    timer.start()
-    try:
-        Database(f"sqlite:///{tmp_path / 'cloud.db'}").close()
-    finally:
-        timer.join()
-        other.close()
+class Contended(sqlite3.Cursor):
+    """A cursor whose first `refusals` requests for the write-ahead log are refused, as a race would."""
+
+    refusals, word, asked = 0, "database is locked", 0
+
+    def execute(self, sql: str, *parameters: object) -> sqlite3.Cursor:  # type: ignore[override]
+        if "journal_mode" in sql:
+            Contended.asked += 1
+            if Contended.asked <= Contended.refusals:
+                raise sqlite3.OperationalError(Contended.word)
+        return super().execute(sql, *parameters)
+
+
+@pytest.mark.parametrize(("refusals", "word", "asked"), [(3, "database is locked", 4), (1, "disk I/O error", 1)])
+def test_who_is_told_locked_tries_again_and_nothing_else_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusals: int, word: str, asked: int
+) -> None:
+    monkeypatch.setattr(database, "_WAL_PAUSE_S", 0.0)
+    monkeypatch.setattr(Contended, "asked", 0)
+    monkeypatch.setattr(Contended, "refusals", refusals)
+    monkeypatch.setattr(Contended, "word", word)
+    connection = sqlite3.connect(tmp_path / "cloud.db")
+    cursor = connection.cursor(Contended)
+    if asked > refusals:
+        database._use_wal(cursor)
+        assert cursor.execute("SELECT 1").fetchone() == (1,)
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    else:
+        with pytest.raises(sqlite3.OperationalError, match=word):
+            database._use_wal(cursor)
+    connection.close()
+    assert Contended.asked == asked
+
+
+def test_a_file_whose_lock_is_never_let_go_is_an_error_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "_WAL_PAUSE_S", 0.0)
+    monkeypatch.setattr(Contended, "asked", 0)
+    monkeypatch.setattr(Contended, "refusals", 10**9)
+    with sqlite3.connect(tmp_path / "cloud.db") as connection, pytest.raises(sqlite3.OperationalError, match="locked"):
+        database._use_wal(connection.cursor(Contended))
+    connection.close()
+    assert Contended.asked == database._WAL_TRIES + 1
+    Database(f"sqlite:///{tmp_path / 'cloud.db'}").close()
