@@ -156,7 +156,9 @@ def test_a_double_click_on_start_starts_one(releaser: Page, fleet: RolloutFleet)
     releaser.get_by_role("button", name="Start a rollout").dblclick()
     expect(_dialog(releaser)).to_have_count(1)
     _choose(releaser, "v2", "twice")
-    _dialog(releaser).get_by_role("button", name="Start", exact=True).dblclick(force=True)
+    start = _dialog(releaser).get_by_role("button", name="Start", exact=True)
+    expect(start).to_be_enabled()  # `force` waits for nothing: it is for the second click, which finds it disabled
+    start.dblclick(force=True)
     expect(releaser.locator(".rollout-title")).to_be_visible()
     assert len(fleet.tables.rollouts.all()) == 1
 
