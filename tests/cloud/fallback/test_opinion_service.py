@@ -79,6 +79,7 @@ class Bench:
         self.service = FallbackService(
             models,
             pixels_of,
+            len,
             time.monotonic,
             on_asked=lambda station, what, _: self.told.append((station, what)),
             **{**options, **more},
