@@ -166,7 +166,7 @@ class RetrainTrigger:
         tries = [r for r in mine if alarm is None or r.alarm == alarm.id]
         failed = _failed_in_a_row(tries)
         answered = [r.id for r in tries if alarm is not None and r.state != "failed"]
-        labelled = self._labelled(alarm.id) if alarm else self._unlearnt(series, moment.retrains, moment.alarms)
+        labelled = self._labelled(alarm.id) if alarm else self._unlearnt(series)
         first_label = min((s.labelled_at for s in labelled if s.labelled_at is not None), default=now)
         return Evidence(
             labels=len(labelled),
@@ -186,15 +186,10 @@ class RetrainTrigger:
         """Return the labels a retrain for an alarm learns from."""
         return [s for s in self._books.samples.of_alarm(alarm) if s.truth is not None]
 
-    def _unlearnt(self, series: str, retrains: Sequence[Retrain], alarms: Sequence[Alarm]) -> list[Sample]:
-        """Return the labels of the series that none of the retrains has learnt from."""
-        released = [r for r in retrains if r.ended_at is not None and r.state != "failed"]
-        # Of any series: labels of several answer an alarm that they share.
-        answered = {r.alarm for r in released if r.alarm is not None}
-        mine = _of_series(series, released, alarms)
-        learnt_until = max((r.started_at for r in mine if r.alarm is None), default=-1.0)
-        found = self._books.samples.labelled(*split_series(series))
-        return [s for s in found if s.alarm not in answered and (s.labelled_at or 0.0) > learnt_until]
+    def _unlearnt(self, series: str) -> list[Sample]:
+        """Return the labels of the series that none of the retrains has learnt from, however old they are."""
+        unlearnt = self._books.alarms.unlearnt(series)
+        return [s for s in self._books.samples.labelled(*split_series(series)) if s.sample in unlearnt]
 
     def _measured(self, labelled: Sequence[Sample], bundle: str | None) -> Measured:
         """Return the accuracy on random frames; without an alarm that says since when, on the newest that `bundle` judged."""
@@ -219,14 +214,13 @@ class RetrainTrigger:
 
     def _retrain(self, retrain: Retrain) -> None:
         try:
-            labelled = self._lesson(retrain)
             base = self._running_version(retrain.station)
             version = f"{_RETRAINED.sub('', base)[:60]}.r{retrain.id}"
             if any(release.version == version for release in self._releases.all()):
                 # The process ended between the release and its record; its name is taken, so it cannot be made again.
                 now = self._now()
                 self._books.alarms.update_retrain(retrain.id, state="released", version=version, ended_at=now)
-            elif self._carry_out(retrain, labelled, base, version):
+            elif self._carry_out(retrain, self._lesson(retrain), base, version):
                 _log.info("retrain %d is released", retrain.id)
             else:
                 _log.error("retrain %d failed; see its figures", retrain.id)
@@ -238,12 +232,17 @@ class RetrainTrigger:
             self._busy.discard(retrain.id)
 
     def _lesson(self, retrain: Retrain) -> list[Sample]:
-        if retrain.alarm is not None:
-            return self._labelled(retrain.alarm)
-        earlier = [r for r in self._books.alarms.retrains() if r.id < retrain.id]
-        found = self._unlearnt(retrain.series, earlier, self._books.alarms.all())
-        # Later ones are for the next.
-        return [s for s in found if (s.labelled_at or 0.0) <= retrain.started_at]
+        """Return what was labelled when the retrain was begun; what came later, or was said to be something else since, is for
+        the next."""
+        books = self._books
+        told = books.alarms.lesson(retrain.id)
+        of_alarm = retrain.alarm is not None
+        found = (
+            self._labelled(retrain.alarm or 0) if of_alarm else books.samples.labelled(*split_series(retrain.series))
+        )
+        lesson = [s for s in found if told.get(s.sample) == s.truth]
+        books.alarms.leave_out(retrain.id, told.keys() - {s.sample for s in lesson})
+        return lesson
 
     def _roll_out(self, retrain: Retrain) -> None:
         rollouts = self._books.rollouts.all()
