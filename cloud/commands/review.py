@@ -27,7 +27,7 @@ _EXAMPLES = """examples:
 A line of jsonl: {"sample": "b1-7-3", "label": "scratch", "labeller": "eva", "labelled_at": 1795200000}
 Where the model's labels do not exclude each other, a part may have several: "label": ["dent", "scratch"], or in one text
 "dent;scratch", as it is shown and exported; --label is then given once for each. A name that holds a semicolon itself is given
-as it is ("label": "a;b", or --label 'a;b'); beside others in one text it is in quotes, as in CSV: "label": "\"a;b\";dent".
+as it is ("label": "a;b", or --label 'a;b'); beside others in one text it is in quotes, as in CSV: "label": "\\"a;b\\";dent".
 
 Label Studio finds the exported images when it runs with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and
 LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT set to the folder above --out, and the project has --out as local storage; or give
