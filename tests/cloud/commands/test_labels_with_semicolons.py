@@ -157,4 +157,5 @@ def test_the_help_says_how_to_write_them(capsys: pytest.CaptureFixture[str]) -> 
         with pytest.raises(SystemExit):
             main(["review", action, "--help"])
         told = capsys.readouterr().out
-        assert '"label": ["dent", "scratch"]' in told and "--label dent --label scratch" in told and r'"label": "\"a;b\";dent"' in told
+        for how in ('"label": ["dent", "scratch"]', "--label dent --label scratch", r'"label": "\"a;b\";dent"'):
+            assert how in told
