@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -28,6 +28,14 @@ from contract.errors import PlumblineError
 
 if TYPE_CHECKING:
     from agent.api_wiring import LocalApi
+
+
+class _Loop(Protocol):
+    """What a thread turns; `faults` counts the errors that nothing in it foresaw."""
+
+    faults: int
+
+    def run(self, stop: threading.Event) -> None: ...
 
 
 class Station:
@@ -126,18 +134,9 @@ class Station:
         """
         self._store.recorder.start()
         uplink_stop = threading.Event()
-        loops = {
-            "uplink": self.uplink_loop,
-            "orders": self.orders_loop,
-            "update": self.update_loop,
-            "opinions": self.opinions,
-            "settings": self.config_loop,
-            "certificate": self.certificate_loop,
-        }
         threads = [
             threading.Thread(target=loop.run, args=(uplink_stop,), name=name, daemon=True)
-            for name, loop in loops.items()
-            if loop is not None
+            for name, loop in self._loops_beside().items()
         ]
         for thread in threads:
             thread.start()
@@ -161,6 +160,18 @@ class Station:
     def close(self) -> None:
         """Close files and let go of the home."""
         self._closing.close()
+
+    def _loops_beside(self) -> dict[str, _Loop]:
+        """Return what runs beside the line, by its thread's name."""
+        every: dict[str, _Loop | None] = {
+            "uplink": self.uplink_loop,
+            "orders": self.orders_loop,
+            "update": self.update_loop,
+            "opinions": self.opinions,
+            "settings": self.config_loop,
+            "certificate": self.certificate_loop,
+        }
+        return {name: loop for name, loop in every.items() if loop is not None}
 
     def _reload(self) -> None:
         if self._reread is not None and self.reload_asked.is_set():
@@ -192,21 +203,13 @@ class Station:
         from agent.api_wiring import StationFacts, open_api
 
         def figures() -> StationFigures:
-            loops = {
-                "frames": self.frame_loop,
-                "uplink": self.uplink_loop,
-                "orders": self.orders_loop,
-                "update": self.update_loop,
-                "opinions": self.opinions,
-                "settings": self.config_loop,
-                "certificate": self.certificate_loop,
-            }
+            loops: dict[str, _Loop] = {"frames": self.frame_loop, **self._loops_beside()}
             reported = report.current()
             return StationFigures(
                 AGENT_VERSION,
                 self._store.recorder.healthy(),
                 reported.update_state if reported else "",
-                {name: loop.faults for name, loop in loops.items() if loop is not None},
+                {name: loop.faults for name, loop in loops.items()},
                 self._supervisor.restarts,
                 self._models.beside.states(),
                 self.uplink_loop.trouble if self.uplink_loop is not None else None,
