@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     """Judge; return 1 when an image could not be judged."""
     from agent.commands.batch import Judge
     from agent.runtime.load import load_first
-    from agent.wiring import open_bundle
+    from agent.slots.unpacked import open_bundle
 
     if bool(args.images) is args.stdin:
         what = "images are named, and --stdin too" if args.stdin else "no image is named"
