@@ -44,13 +44,13 @@ class RolloutBackward:
         """
         now, left = self._now(), _RECALLS_A_TICK
         self._found, self._ordered = {}, self._rollouts.ordered_stations()
-        planned = [m for m in members if m.state is MemberState.PLANNED]
+        planned = [m for m in members if m.state is MemberState.PLANNED and m.ordered_at is None]
         for start in range(0, len(planned), _SKIPPED_AT_ONCE):
             some = planned[start : start + _SKIPPED_AT_ONCE]
             self._rollouts.step_members([MemberStep(m, MemberEvent.SKIP, "the rollout was stopped") for m in some], now)
         for member in members:
             said = status.get(member.station)
-            if member.state in _TO_RECALL and left:
+            if (member.state in _TO_RECALL or (member.state is MemberState.PLANNED and member.ordered_at)) and left:
                 self._recall(rollout, member, said)
                 left -= 1
             elif member.state is MemberState.RECALLED:
