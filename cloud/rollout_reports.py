@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cloud.ports.rollouts import MemberStep, RolloutMember
+from cloud.ports.rollouts import MemberStep, RolloutMember, StandingOrder
 from cloud.ports.stations import StationStatus
 from cloud.rollout.cohort import can_shadow
 from cloud.rollout.judge import Member
@@ -18,6 +18,15 @@ HAS_IT_ALREADY = (
 def turned_down(said: StationStatus, bundle: str) -> bool:
     """Return whether a station says that it rolled `bundle` back; an older one does not say which bundle it was."""
     return said.update_state == UpdateState.ROLLED_BACK.value and said.candidate in ("", bundle)
+
+
+def overtaken(member: RolloutMember, said: StationStatus | None, standing: StandingOrder | None) -> str:
+    """Return why a station will never obey the order that it has of a rollout, "" where it may: a newer one came."""
+    if standing is not None and standing.facts is not None and standing.facts.deployment != member.deployment:
+        return f"a newer order took the place of this one: {standing.facts.deployment}"
+    if standing is not None and said is not None and said.desired_seq > standing.desired_seq:
+        return f"it follows a newer order, of a kit: {said.deployment}"
+    return ""
 
 
 def heard(member: RolloutMember, said: StationStatus, bundle: str, *, running: bool) -> MemberStep | None:

@@ -52,8 +52,9 @@ class MemberState(str, Enum):
     """One station within a rollout.
 
     SHADOWING: ordered to decide unseen only; SHADOWED: did so, and waits for its real order; one that turned out to run the bundle
-    already (a kit brought it) is PLANNED again. RECALLED: ordered back, and it has not said so yet. SKIPPED: never ordered because
-    the rollout stopped, stopped by a person while it went on, or given a newer order before it was heard.
+    already (a kit brought it) is PLANNED again. RECALLED: ordered back, and it has not said so yet: one that is away stays so until
+    it returns, however long its rollout is over. SKIPPED: never ordered because the rollout stopped, stopped by a person while it
+    went on, or waited for no more: a newer order took the place of this rollout's, or its access was taken away.
     """
 
     PLANNED = "PLANNED"
@@ -116,7 +117,12 @@ MEMBER_TABLE: dict[MemberState, dict[MemberEvent, MemberState]] = {
         MemberEvent.SKIP: MemberState.SKIPPED,
     },
     # A way back that was turned down is ordered anew under another name: a station never tries one name twice.
-    MemberState.RECALLED: {MemberEvent.RECALL: MemberState.RECALLED, MemberEvent.RETURN: MemberState.BACK},
+    # One that is away keeps its way back; what is ordered of it later, or that it can never be heard again, ends the wait.
+    MemberState.RECALLED: {
+        MemberEvent.RECALL: MemberState.RECALLED,
+        MemberEvent.RETURN: MemberState.BACK,
+        MemberEvent.SKIP: MemberState.SKIPPED,
+    },
     MemberState.FAILED: {MemberEvent.RECALL: MemberState.RECALLED},
     MemberState.BACK: {},
     MemberState.SKIPPED: {},
