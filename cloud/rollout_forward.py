@@ -19,7 +19,7 @@ from cloud.rollout.rollout_states import MemberEvent, MemberState, RolloutEvent,
 from cloud.rollout.tally import tally
 from cloud.rollout.way_back import real_name, shadow_name
 from cloud.rollout_gates import RolloutGates, approved_by
-from cloud.rollout_reports import as_seen, heard
+from cloud.rollout_reports import as_seen, heard, overtaken, runs_it_by_another
 from cloud.rollout_watch import RolloutWatch
 from contract.errors import IllegalTransition
 
@@ -83,12 +83,21 @@ class RolloutForward:
         steps: dict[str, MemberStep] = {}
         for member in members:
             said = status.get(member.station)
-            if said is not None and (step := heard(member, said, rollout.bundle, running=running)) is not None:
+            if said is not None and (step := self._heard(member, said, rollout.bundle, running=running)) is not None:
                 steps[member.station] = step
         now, due = self._now(), list(steps.values())
         for start in range(0, len(due), _HEARD_AT_ONCE):
             self._rollouts.step_members(due[start : start + _HEARD_AT_ONCE], now)
         return [_after(m, steps[m.station], now) if m.station in steps else m for m in members]
+
+    def _heard(self, member: RolloutMember, said: StationStatus, bundle: str, *, running: bool) -> MemberStep | None:
+        if (step := heard(member, said, bundle, running=running)) is not None:
+            return step
+        if not runs_it_by_another(member, said, bundle):
+            return None
+        # It refuses the older order and never says a word of it. What it came to with the bundle it has said all the same.
+        why = overtaken(member, said, self._rollouts.standing(member.station))
+        return MemberStep(member, MemberEvent.COMMIT, why) if why else None
 
     def _propose(self, rollout: Rollout, plan: RolloutPlan, now: float) -> None:
         if why := self._gates.why_waiting(rollout, plan):

@@ -20,6 +20,13 @@ def turned_down(said: StationStatus, bundle: str) -> bool:
     return said.update_state == UpdateState.ROLLED_BACK.value and said.candidate in ("", bundle)
 
 
+def runs_it_by_another(member: RolloutMember, said: StationStatus, bundle: str) -> bool:
+    """Return whether a station that was ordered the bundle has said since then that it committed it under another order."""
+    committed = said.update_state == UpdateState.COMMITTED.value and said.bundle == bundle
+    since = said.reported_at > (member.ordered_at or 0.0)
+    return member.state is MemberState.ORDERED and committed and said.deployment != member.deployment and since
+
+
 def overtaken(member: RolloutMember, said: StationStatus | None, standing: StandingOrder | None) -> str:
     """Return why a station will never obey the order that it has of a rollout, "" where it may: a newer one came."""
     if standing is not None and standing.facts is not None and standing.facts.deployment != member.deployment:
