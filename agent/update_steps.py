@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from agent.image_fetch import Found, ImageFetch
 from agent.ports.clock import Clock
-from agent.ports.slots import BundleSwitch, InstalledBundle, TrialOutcome
+from agent.ports.slots import BundleSwitch, InstalledBundle
 from agent.ports.update import FloorStore, SelfTester, SlotStore
 from agent.trial_desk import TrialDesk
 from agent.update import floors as floor_rules
@@ -181,7 +181,10 @@ class UpdateSteps:
             self._commit(work, UpdateEvent.NOTHING_TO_RUN, 0, 0)
             return
         running = self._slots.boot_bundle()
-        if running is not None and running.digest == work.order.bundle:
+        if running is not None and running.digest == work.order.bundle and work.order.probation.shadow_only:
+            # It came by a kit meanwhile, say. Nothing is committed: this order puts nothing in charge and raises no floor.
+            self._put_away(work, "it runs this bundle already: nothing to decide unseen beside it")
+        elif running is not None and running.digest == work.order.bundle:
             # Nothing to install: the order only moves what this station stands for (an abort, for one). Its word alone must
             # not raise a floor above every bundle there is (P3).
             check_release_counter(running.manifest, work.order, self._floors.read())
@@ -219,7 +222,8 @@ class UpdateSteps:
                 # A rollout takes silence for failure, and a probation may last for hours.
                 self._reports.work(work.order, work.state)
         elif outcome.shadowed:
-            self._put_away(work, outcome)
+            agreed = f"{outcome.agreed} of them as the bundle in charge"
+            self._put_away(work, f"decided {outcome.frames} frames unseen, {agreed}", outcome.frames, outcome.agreed)
         elif outcome.kept:
             self._commit(work, UpdateEvent.KEPT, outcome.frames, outcome.agreed)
         else:
@@ -245,9 +249,8 @@ class UpdateSteps:
         work.state = step(work.state, UpdateEvent.FAILED)
         self._rest()
 
-    def _put_away(self, work: _Work, outcome: TrialOutcome) -> None:
-        reason = f"decided {outcome.frames} frames unseen, {outcome.agreed} of them as the bundle in charge"
-        self._slots.put_away(work.order, reason, frames=outcome.frames, agreed=outcome.agreed)
+    def _put_away(self, work: _Work, reason: str, frames: int = 0, agreed: int = 0) -> None:
+        self._slots.put_away(work.order, reason, frames=frames, agreed=agreed)
         self._floors.write(floor_rules.raise_seq(self._floors.read(), work.order))
         self._trial.close()
         work.state = step(work.state, UpdateEvent.SHADOWED)

@@ -31,8 +31,8 @@ class StationTrouble:
 class RolloutFact:
     """A rollout that is under way, or ended within the last day. `by_itself`: no person stopped it.
 
-    `unanswered` stations of the wave at hand were ordered and have not said how it went; `failed` say it went wrong. `approvals`
-    are still asked for.
+    `unanswered` stations of the wave at hand were ordered and have not said how it went; `failed` say it went wrong; `recalled`
+    were ordered back and have not said so yet. `approvals` are still asked for.
     """
 
     rollout: Rollout
@@ -40,6 +40,7 @@ class RolloutFact:
     unanswered: int = 0
     failed: int = 0
     approvals: int = 0
+    recalled: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,7 @@ class FleetFacts:
             listening_since=self._listening_since,
             deaf_since=self._deaf_since,
             stations=stations,
-            retired=s.rows.retired(),
+            retired=s.stations.retired(),
             troubles=self._troubles(stations, now),
             strangers=s.stations.strangers(),
             alarms=(alarms := s.alarms.open()),
@@ -162,7 +162,8 @@ class FleetFacts:
             asked = max(read_plan(r.plan).approvals - approved.get(r.id, 0), 1) if proposed else 0
             unanswered = sum(members.get((r.wave, state.value), 0) for state in _UNANSWERED)
             failed = sum(n for (_, state), n in members.items() if state == MemberState.FAILED.value)
-            found.append(RolloutFact(r, r.id not in by_people, unanswered, failed, asked))
+            recalled = sum(n for (_, state), n in members.items() if state == MemberState.RECALLED.value)
+            found.append(RolloutFact(r, r.id not in by_people, unanswered, failed, asked, recalled))
         return found
 
 

@@ -35,6 +35,9 @@ from cloud.stored_drift import StoredDrift
 
 _log = logging.getLogger(__name__)
 
+EVIDENCE_SHARES = (0.25, 0.5, 0.75, 1.0)
+"""Of how much evidence it is counted how many series have it: shares of what an alarm takes."""
+
 _BATCH = 500
 
 
@@ -180,6 +183,16 @@ class ImproveLoop:
         """Return the evidence, as a power of ten, from which one series alone among all that are watched is an alarm."""
         with self._lock:
             return math.log10(max(len(self._drift.fleet.stations()), 1) / self._policy.alpha)
+
+    def evidence(self, but: Collection[str] = ()) -> dict[str, float]:
+        """Return how many series, but those of the stations `but`, have each of EVIDENCE_SHARES, or more, of the evidence that
+        takes one series alone to an alarm (`threshold_log10`). Of its logarithm: half way there is the square root of the e-value.
+        """
+        with self._lock:
+            found = self._fleet.evidence()
+        needed = math.log(max(len(found), 1) / self._policy.alpha)
+        held = [log_e / needed for series, log_e in found.items() if split_series(series)[0] not in but]
+        return {f"{share:g}": float(sum(each >= share for each in held)) for share in EVIDENCE_SHARES}
 
     def start_retrain(self, alarm: int, actor: str, reason: str) -> int:
         """Start a retrain for an open alarm from the labels that are there, whatever the policy says; return its id.

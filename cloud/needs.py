@@ -140,9 +140,14 @@ def _of_rollout(fact: RolloutFact, now: float) -> Iterator[Need]:
     rollout, name = fact.rollout, f"Rollout {fact.rollout.id} of {fact.rollout.version}"
     key, link = f"rollout:{rollout.id}", f"/rollouts/{rollout.id}"
     if rollout.state in (RolloutState.ABORTING, RolloutState.ABORTED):
-        back = (
-            "its stations are being taken back" if rollout.state is RolloutState.ABORTING else "its stations are back"
-        )
+        back = "its stations are back"
+        if rollout.state is RolloutState.ABORTING:
+            back = "its stations are being taken back"
+        elif fact.recalled == 1:
+            back = "its stations are back but for 1 station that was away and goes back when it returns"
+        elif fact.recalled:
+            away = count_of(fact.recalled, "station")
+            back = f"its stations are back but for {away} that were away and go back when they return"
         who = "stopped itself" if fact.by_itself else "was stopped"
         what = f"{name} {who}, and {back}: {rollout.reason or 'no reason was given'}"
         severity = _TICKET if fact.by_itself else _INFO

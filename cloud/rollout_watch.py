@@ -154,7 +154,7 @@ class RolloutWatch:
                 after, group = got.after_new.get(name), treated
                 if said is None or said.bundle != rollout.bundle:
                     memory_now = None
-            elif member.state in _WITHOUT:
+            elif member.state in _WITHOUT and (said is None or said.bundle != rollout.bundle):
                 after, group = got.after_old.get(name), control
             else:
                 continue

@@ -59,6 +59,12 @@ class Stations:
         with self._database.read() as connection:
             return [_status(row) for row in connection.execute(_statuses().order_by(stations.c.station))]
 
+    def retired(self) -> frozenset[str]:
+        """Return the stations whose access was taken away."""
+        query = select(stations.c.station).where(stations.c.token_sha256 == "")
+        with self._database.read() as connection:
+            return frozenset(connection.execute(query).scalars())
+
     def one(self, station: str) -> StationStatus | None:
         """Return a station's status, None where it was never added."""
         with self._database.read() as connection:
