@@ -27,6 +27,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, OperationalError
 
 from cloud.store.arrays import array_insert, array_update, as_arrays, doing_update, value_insert
+from cloud.store.database_file import DatabaseFile
 from cloud.store.restored import is_of_another_server, number_anew
 from cloud.store.schema import bring_up_to_date, lift_timeouts
 from contract.errors import InvalidConfig, StorageFull, TransientError
@@ -59,8 +60,13 @@ class Database:
         self._reader = engine
         self._writer = engine.execution_options(writes=True)
         self.is_postgresql = engine.dialect.name == "postgresql"
+        name = engine.url.database
+        is_file = engine.dialect.name == "sqlite" and name and name != ":memory:"
+        self._file = DatabaseFile(Path(name) if is_file and name else None)
+        event.listen(engine, "do_connect", self._refuse_stranger)
         try:
             self._open(upgrade)
+            self._file.opened()
         except BaseException:
             self.close()
             raise
@@ -91,16 +97,23 @@ class Database:
 
         Raises:
             StorageFull: the disk is full; nothing was written.
-            TransientError: the database is locked, in a deadlock or not reached; nothing was written, or, where the
-                connection broke during the commit, perhaps all of it.
+            TransientError: the database is locked, in a deadlock, not reached, or its file is not where it was; nothing was
+                written, or, where the connection broke or the file went during the commit, perhaps all of it.
             InvalidConfig: as `read`.
         """
+        self._check_file()
         try:
             with self._writer.begin() as connection:
                 yield connection
         except DBAPIError as error:
             _raise_passing(error)
             raise
+        # P1: what went into a file that the next start does not find must not be acknowledged.
+        self._check_file()
+
+    def why_lost(self) -> str:
+        """Return why the file of the database is none to write into any more, "" while it is where it was."""
+        return self._file.why_lost()
 
     def insert_rows(
         self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *, ignore_known: bool = False
@@ -194,6 +207,16 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         self._reader.dispose()
+
+    def _check_file(self) -> None:
+        if why := self.why_lost():
+            hint = "put it back: nothing is stored or acknowledged meanwhile; see the runbook database-gone"
+            raise TransientError(why, hint=hint)
+
+    def _refuse_stranger(self, *_: Any) -> None:
+        # SQLite would make an empty file where none is, and each connection would see another database.
+        if why := self.why_lost():
+            raise sqlite3.OperationalError(why)
 
     def _open(self, upgrade: bool) -> None:
         shown = self._reader.url.render_as_string(hide_password=True)
