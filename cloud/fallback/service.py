@@ -127,7 +127,8 @@ class FallbackService:
             BadImage: the image is none.
         """
         began_s = self._now()
-        due_at = began_s + self._allowed_s(asked)
+        allowed_s, useless_s = self._allowed_s(asked)
+        due_at = began_s + allowed_s
         try:
             until = began_s + DEFERRED_PATIENCE_S if asked.deferred else due_at
             model = await self._shelf.get(asked.bundle, until, deferred=asked.deferred)
@@ -137,7 +138,14 @@ class FallbackService:
             raise
         room = self._max_batch if model.batches else 1
         question = Question(
-            next(self._numbers), asked.station, asked.bundle, room, due_at, asked.size_bytes, asked.deferred
+            next(self._numbers),
+            asked.station,
+            asked.bundle,
+            room,
+            due_at,
+            asked.size_bytes,
+            asked.deferred,
+            began_s + useless_s,
         )
         refusal = self._desk.offer(question, self._now())
         if refusal is not None:
@@ -166,12 +174,14 @@ class FallbackService:
         self._shelf.close()
         self._workers.shutdown(wait=False, cancel_futures=True)
 
-    def _allowed_s(self, asked: Asked) -> float:
+    def _allowed_s(self, asked: Asked) -> tuple[float, float]:
+        """Return within how many seconds an answer should be there, and after how many it serves nobody."""
         if asked.deferred:
-            return _UPLOAD_S
+            return _UPLOAD_S, math.inf
         within_s = min(self._deadline_s if asked.within_s is None else asked.within_s, _LONGEST_S)
         # The loop came late to this question, or will come late to its answer.
-        return within_s - max(_WAY_SHARE * within_s, _WAY_LEAST_S) - self._lag.seconds()
+        left_s, way_s = within_s - self._lag.seconds(), max(_WAY_SHARE * within_s, _WAY_LEAST_S)
+        return left_s - way_s, left_s - way_s / 2
 
     async def _answer(
         self,
@@ -227,8 +237,16 @@ class FallbackService:
             outcomes = [error or DeadlinePassed("the server is going down")] * len(running.questions)
         else:
             outcomes, huge_s = done.result().outcomes, done.result().huge_s
+        now = self._now()
+        # An answer that comes too late tells the station nothing, and would tell us that all is well.
+        outcomes = [
+            Busy("its time passed while it was judged", 1, "late")
+            if isinstance(each, Prediction) and now > question.useless_at
+            else each
+            for question, each in zip(running.questions, outcomes, strict=True)
+        ]
         # What a huge image took to be read is nothing to expect of the next batch.
-        self._desk.finished(batch, [_fate(each) for each in outcomes], self._now() - huge_s)
+        self._desk.finished(batch, [_fate(each) for each in outcomes], now - huge_s)
         for question, outcome in zip(running.questions, outcomes, strict=True):
             waits = self._open.get(question.number)
             if waits is None or waits.answer.done():
@@ -236,7 +254,7 @@ class FallbackService:
             if isinstance(outcome, Prediction):
                 waits.answer.set_result(outcome)
             else:
-                waits.answer.set_exception(outcome if isinstance(outcome, BadImage) else _failed(outcome))
+                waits.answer.set_exception(outcome if isinstance(outcome, BadImage | Busy) else _failed(outcome))
         self._dispatch()
 
     def _measure(self, bundle: str, model: SecondModel) -> None:
@@ -282,6 +300,8 @@ def _yield_to_the_door() -> None:
 def _fate(outcome: Prediction | BaseException) -> Fate:
     if isinstance(outcome, Prediction):
         return Fate.ANSWERED
+    if isinstance(outcome, Busy):
+        return Fate.LATE
     return Fate.UNREADABLE if isinstance(outcome, BadImage) else Fate.FAILED
 
 
