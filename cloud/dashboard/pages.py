@@ -5,18 +5,44 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from fastapi import FastAPI
-from nicegui import ui
+from fastapi.routing import APIRoute
+from nicegui import core, ui
+from starlette.middleware import Middleware
 from starlette.responses import JSONResponse
+from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
+from cloud.api.headers import WEBSOCKET_PATH
+from cloud.api.sign_in_first import SignInFirst
+from cloud.dashboard.shell import Shell
 
-def install_dashboard(app: FastAPI, pages: Sequence[Callable[[], None]]) -> None:
+# What pages are made of, and how they speak.
+_OURS: tuple[object, ...] = (SignInFirst,)
+_PARTS = ("/_nicegui/", WEBSOCKET_PATH, "/favicon.ico")
+
+
+def install_dashboard(app: FastAPI, shell: Shell, pages: Sequence[Callable[[], None]]) -> None:
     """Put pages on `app`: each of `pages` registers its own with `ui.page`."""
     for page in pages:
         page()
     # Before the pages, which answer every other path: with a page of many kilobytes, where a program expects a line of JSON.
     app.mount("/v1", _nothing_there)
     ui.run_with(app, title="Plumbline", language="en-US", dark=None, show_welcome_message=False)
+    core.app.user_middleware[:] = [
+        Middleware(SignInFirst, looker=lambda request: shell.visit(request).person, is_page=_is_page, is_free=_is_part),
+        *[each for each in core.app.user_middleware if each.cls not in _OURS],
+    ]
+
+
+def _is_page(scope: Scope) -> bool:
+    return any(isinstance(route, APIRoute) and route.matches(scope)[0] is not Match.NONE for route in core.app.routes)
+
+
+def _is_part(scope: Scope) -> bool:
+    # What is not there is not free either: for that too NiceGUI draws a page.
+    return scope["path"].startswith(_PARTS) and any(
+        route.matches(scope)[0] is not Match.NONE for route in core.app.routes
+    )
 
 
 async def _nothing_there(scope: Scope, receive: Receive, send: Send) -> None:
