@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import nicegui
 from fastapi import FastAPI
+from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.routing import APIRoute
 from nicegui import core, ui
 from starlette.middleware import Middleware
 from starlette.responses import JSONResponse
 from starlette.routing import Match
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cloud.api.headers import WEBSOCKET_PATH
 from cloud.api.page_socket import PageSocket
@@ -22,7 +24,10 @@ from cloud.dashboard.shell import Shell
 
 # What pages are made of, and how they speak.
 _PARTS = ("/_nicegui/", WEBSOCKET_PATH, "/favicon.ico")
-_OURS: tuple[object, ...] = (SignInFirst, PageSocket)
+# Its address changes with NiceGUI's version.
+_NICEGUIS_OWN: tuple[object, ...] = (GZipMiddleware,)
+_KEPT = f"/_nicegui/{nicegui.__version__}/"
+_NOT_KEPT = f"{_KEPT}dynamic_resources/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +48,35 @@ def install_dashboard(app: FastAPI, door: PageDoor, pages: Sequence[Callable[[],
     app.mount("/v1", _nothing_there)
     ui.run_with(app, title="Plumbline", language="en-US", dark=None, show_welcome_message=False)
     hold_events(door.refused, door.monotonic)
-    # The outermost comes first.
+    # NiceGUI's own wait for an answer in a task beside it, and raise where the browser left before there was one. The outermost
+    # comes first.
     core.app.user_middleware[:] = [
         Middleware(
             SignInFirst, looker=lambda request: door.shell.visit(request).person, is_page=_is_page, is_free=_is_part
         ),
         Middleware(PageSocket, refused=door.refused, monotonic=door.monotonic, salt=door.salt),
-        *[each for each in core.app.user_middleware if each.cls not in _OURS],
+        Middleware(KeptParts, directives=core.app.config.cache_control_directives),
+        *[each for each in core.app.user_middleware if each.cls in _NICEGUIS_OWN][:1],
     ]
+
+
+class KeptParts:
+    """Has browsers keep what pages are made of."""
+
+    def __init__(self, app: ASGIApp, directives: str) -> None:
+        self._app, self._header = app, (b"cache-control", directives.encode())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope.get("path", "")
+        kept = scope["type"] == "http" and path.startswith(_KEPT) and not path.startswith(_NOT_KEPT)
+
+        async def keeping(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                others = [each for each in message.get("headers", []) if each[0].lower() != self._header[0]]
+                message["headers"] = [*others, self._header]
+            await send(message)
+
+        await self._app(scope, receive, keeping if kept else send)
 
 
 def _is_page(scope: Scope) -> bool:
