@@ -13,7 +13,7 @@ from collections.abc import Callable
 from urllib.parse import parse_qs
 
 import msgspec
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cloud.api.headers import WEBSOCKET_PATH
@@ -99,7 +99,8 @@ class PageSocket:
         while not ended:
             message = await receive()
             if message["type"] != "http.request":
-                return  # it hung up
+                await Response(status_code=499)(scope, receive, send)  # to nobody: it hung up
+                return
             body, ended = body + message.get("body", b""), not message.get("more_body", False)
             if len(body) > MAX_MESSAGE_BYTES:
                 self._refused.add(Why.LARGE, "by POST")
