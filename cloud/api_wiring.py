@@ -208,6 +208,7 @@ def make_apps(
     install_drift(entrance.shell, DriftBooks(improve, stores.alarms, stores.samples, traces, now))
     install_dashboard(
         app,
+        entrance.pages,
         fleet_pages(
             entrance.shell,
             source=source,

@@ -9,6 +9,7 @@ from fastapi import APIRouter, FastAPI, HTTPException
 
 import cloud
 from cloud.api.answers import RESPONSES, install_answers
+from cloud.api.at_once import LeaveAtEnd
 from cloud.api.body_limit import BodyLimit
 from cloud.api.headers import PeoplesDoor
 from cloud.api.metrics import RequestMeter
@@ -68,6 +69,7 @@ def make_app(
     for router in routers:
         app.include_router(router)
     app.add_middleware(BodyLimit, free=STATION_PATHS)
+    app.add_middleware(LeaveAtEnd)
     if people is not None:
         app.add_middleware(
             PeoplesDoor,
