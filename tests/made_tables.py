@@ -1,4 +1,4 @@
-"""A SQLite database with this version's tables, made once a process: to copy it takes a tenth of the time of making fifty tables."""
+"""A SQLite database with this version's tables, made once a process: to copy it takes a tenth of the time of making them."""
 
 from __future__ import annotations
 
