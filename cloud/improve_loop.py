@@ -189,7 +189,7 @@ class ImproveLoop:
         takes one series alone to an alarm (`threshold_log10`). Of its logarithm: half way there is the square root of the e-value.
         """
         with self._lock:
-            found = self._fleet.evidence()
+            found = self._drift.fleet.evidence()
         needed = math.log(max(len(found), 1) / self._policy.alpha)
         held = [log_e / needed for series, log_e in found.items() if split_series(series)[0] not in but]
         return {f"{share:g}": float(sum(each >= share for each in held)) for share in EVIDENCE_SHARES}
