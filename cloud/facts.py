@@ -78,7 +78,7 @@ class Facts:
     failed and that nothing took the place of since. `broken_entry`: the first entry of the audit log that does not follow from the
     one before. `known_silent`: stations that people were told are silent: they stay so until they are heard, whoever restarts
     meanwhile. `undelivered`: notices that a channel did not take for an hour, or refused, by channel. `faults`: what broke in a
-    loop within the last hour, by loop.
+    loop within the last hour, by loop. `lost_database`: why nothing can be stored, "" while it can.
     """
 
     now: float
@@ -103,3 +103,4 @@ class Facts:
     known_silent: frozenset[str] = frozenset()
     undelivered: dict[str, int] = field(default_factory=dict)
     faults: dict[str, int] = field(default_factory=dict)
+    lost_database: str = ""

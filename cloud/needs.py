@@ -66,6 +66,10 @@ def find_needs(facts: Facts) -> Found:
 
 
 def _of_server(facts: Facts) -> Iterator[Need]:
+    if facts.lost_database:
+        why = facts.lost_database[:1].upper() + facts.lost_database[1:]
+        what = f"{why}: nothing is stored, and stations keep what they send. Do not stop the server before you read on."
+        yield Need("database", "database gone", _PAGE, what, "/", "database-gone")
     if facts.listening_since is None and facts.now - facts.deaf_since >= DEAF_S:
         what = f"The broker has not been reached for {span(facts.now - facts.deaf_since)}: nothing comes in, no order goes out."
         yield Need("broker", "broker down", _PAGE, what, "/", "broker-down")

@@ -167,6 +167,7 @@ class Aggregator:
             alerts,
             figures,
             FallbackFigures(self.opinions),
+            entrance.pages.refused,
             repository=resign.status,
             promises=self.accounts.promises,
         )

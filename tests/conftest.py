@@ -16,15 +16,37 @@ settings.register_profile("plumbline", settings(), deadline=None)
 settings.load_profile("plumbline")
 
 
-# Minutes in one file: begun last, they would be waited for by one worker alone. See scripts/test.
-_BEGUN_FIRST = tuple(
-    f"tests/{each}/" for each in ("e2e", "scripts", "cloud/retrain", "cloud/drift", "realdata", "agent/soak")
+# Begun first, each in this order: files that wait for processes and clocks, those that take longest at the head of them, and files
+# that keep a core busy. One of these and one of those at a time fill two cores; what is short comes last, so that no worker
+# is left alone with a long file. Pages come before cloud/api, whose applications leave theirs in the process. See scripts/test.
+_WAITING = ("docs", "e2e", "browser", "agent", "broker", "chaos", "deploy")
+_BUSY = (
+    "cloud/retrain",
+    "scripts",
+    "cloud/drift",
+    "realdata",
+    "cloud/rollout",
+    "cloud/registry",
+    "cloud/quantize",
+    "cloud/store",
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put long files first; within them, and after them, the order stays."""
-    items.sort(key=lambda item: not item.nodeid.startswith(_BEGUN_FIRST))
+    """Let files that wait and files that are busy take turns, and all others follow; within a file the order stays."""
+    groups = [_files_below(folders, items) for folders in (_WAITING, _BUSY)]
+    place = {file: (n + 0.5) / len(group) for group in groups for n, file in enumerate(group)}
+    items.sort(key=lambda item: place.get(_file_of(item), 1.0))
+
+
+def _files_below(folders: tuple[str, ...], items: list[pytest.Item]) -> list[str]:
+    """Return the files of `items` below `folders` of tests/, folder by folder."""
+    files = dict.fromkeys(map(_file_of, items))
+    return [file for folder in folders for file in files if file.startswith(f"tests/{folder}/")]
+
+
+def _file_of(item: pytest.Item) -> str:
+    return item.nodeid.partition("::")[0]
 
 
 @pytest.fixture

@@ -43,13 +43,18 @@ FORBIDDEN = [
 ]
 
 
+def copy_to(folder: Path) -> Path:
+    """Copy the sources and the rules, and nothing else."""
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / ".importlinter", folder)
+    return folder
+
+
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A copy of the sources and of the rules, and nothing else."""
-    for package in PACKAGES:
-        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / ".importlinter", tmp_path)
-    return tmp_path
+    """A copy of the test's own."""
+    return copy_to(tmp_path)
 
 
 def lint(tree: Path) -> tuple[int, str]:
@@ -73,31 +78,42 @@ def inject(tree: Path, module: str, imported: str) -> None:
         source.write(f"\nimport {imported}\n")
 
 
-def test_the_tree_keeps_every_rule(copy: Path) -> None:
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, str]:
+    """What is said of a copy in which every forbidden import was made: each is to be found, whatever others there are."""
+    tree = copy_to(tmp_path_factory.mktemp("broken"))
+    for _, module, imported in FORBIDDEN:
+        inject(tree, module, imported)
+    return lint(tree)
+
+
+def section_of(rule: str, report: str) -> str:
+    """Return what a report says of one broken rule, which it does below the rule's underlined name."""
+    found = re.search(rf"^{re.escape(rule)}\n-+\n(.*?)(?=^[^\n]+\n-+\n|\Z)", report, re.MULTILINE | re.DOTALL)
+    assert found is not None, report
+    return found[1]
+
+
+def test_the_tree_keeps_every_rule_and_it_is_the_copy_that_is_linted(copy: Path) -> None:
+    def files(report: str) -> int:
+        found = re.search(r"Analyzed (\d+) files", report)
+        assert found is not None
+        return int(found[1])
+
     code, report = lint(copy)
     assert code == 0, report[report.find("Contracts:") :]
     for name in (SIDES, AGENT, CLOUD, PURE, PAHO, TORCH):
         assert re.search(rf"^{re.escape(name)} KEPT", report, re.MULTILINE), name
-
-
-def test_it_is_the_copy_that_is_linted(copy: Path) -> None:
-    def files() -> int:
-        found = re.search(r"Analyzed (\d+) files", lint(copy)[1])
-        assert found is not None
-        return int(found[1])
-
-    before = files()
     (copy / "agent" / "only_here.py").touch()
-    assert files() == before + 1
+    assert files(lint(copy)[1]) == files(report) + 1
 
 
 @pytest.mark.parametrize(("rule", "module", "imported"), FORBIDDEN, ids=lambda value: value if "." in value else None)
-def test_a_forbidden_import_breaks_its_rule(copy: Path, rule: str, module: str, imported: str) -> None:
-    inject(copy, module, imported)
-    code, report = lint(copy)
+def test_a_forbidden_import_breaks_its_rule(broken: tuple[int, str], rule: str, module: str, imported: str) -> None:
+    code, report = broken
     assert code == 1, report
     assert re.search(rf"^{re.escape(rule)} BROKEN", report, re.MULTILINE), report
-    assert f"{module} -> {imported} (l." in report
+    assert f"{module} -> {imported} (l." in section_of(rule, report)
 
 
 def test_what_the_rules_allow_is_not_refused(copy: Path) -> None:

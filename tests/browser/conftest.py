@@ -15,6 +15,7 @@ import pytest
 import uvicorn
 from axe_playwright_python.sync_playwright import Axe
 from fastapi import FastAPI
+from nicegui import Client, background_tasks
 from nicegui.testing.general import nicegui_reset_globals
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
@@ -32,22 +33,42 @@ def find_chromium() -> str | None:
 
 
 def serve_pages(app: FastAPI) -> Iterator[str]:
-    """Serve an application with NiceGUI pages (`ui.run_with(app, reconnect_timeout=0.2)`) until the generator is closed."""
+    """Serve an application with NiceGUI pages (`ui.run_with(app, reconnect_timeout=0.2)`) until the generator is closed.
+
+    Raises:
+        AssertionError: the server did not start; what it logged says why.
+    """
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(app, log_level="error", access_log=False, lifespan="on", timeout_graceful_shutdown=2)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.005)
+    with warnings.catch_warnings():
+        # As it starts NiceGUI looks at every object of the process, and those of torch warn whoever looks at them: an error here.
+        warnings.simplefilter("ignore", FutureWarning)
+        thread.start()
+        while not server.started and thread.is_alive():
+            time.sleep(0.005)
+    if not server.started:
+        listener.close()
+        raise AssertionError("the server did not start: what it logged says why")
     yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    time.sleep(1.0)  # what NiceGUI does when a browser has gone
+    _wait_until_browsers_are_gone()
     server.should_exit = True
     thread.join(10)
     listener.close()
     # NiceGUI has one application a process: without this the next module's pages would not come to stand.
     with nicegui_reset_globals():
         pass
+
+
+def _wait_until_browsers_are_gone() -> None:
+    """Let NiceGUI end what it does when a browser has gone; a page that no browser ever connected to is waited for a second."""
+    began = time.monotonic()
+    while Client.instances or background_tasks.running_tasks:
+        connected = any(client.has_socket_connection for client in list(Client.instances.values()))
+        if time.monotonic() - began > (10.0 if connected else 1.0):
+            return
+        time.sleep(0.02)
 
 
 # Of a module and no longer: while Playwright lives its event loop runs in this thread, and tests with one of their own fail.

@@ -164,6 +164,7 @@ def test_a_retrain_is_started_by_hand_from_the_labels_that_are_there(
     page.get_by_role("button", name="Start it", exact=True).click()
     expect(page.locator(".drift-notice")).to_contain_text("Nothing was done.")
     assert fleet.tables.alarms.retrains() == []
+    expect(page.get_by_role("dialog")).to_have_count(0)
     plant.people["eva"] = Person("eva", Role.ENGINEER)
     page.get_by_role("button", name="Start a retrain").click()
     page.get_by_label("Reason").fill("=the line cannot wait")
@@ -199,7 +200,7 @@ class Many:
 
     def drift_status(self, series: str) -> dict[str, Any]:
         no = {"estimate": None, "valid": False, "why": "no record"}
-        labels = {"sentence": "", "audit": None, "atc": no, "ac": no, "shares": {"sentence": ""}}
+        labels = {"sentence": "", "audit": None, "atc": no, "ac": no, "shares": {"sentence": ""}, "disputed": 0}
         return {
             "station": series, "camera": "", "phase": "enrolling", "sentence": f"<i>{series}</i> enrolling: 3 of 24 windows",
             "evidence": [], "shared_by": [], "labels": labels,
@@ -234,7 +235,7 @@ def test_ten_thousand_stations_are_searched_and_never_all_listed(many: str, open
         "0 alarms open; 1 camera of 10,000 drifts, 4,000 being learnt."
     )
     print(f"10,000 stations in {time.monotonic() - began:.2f} s")
-    assert page.locator(".table-enrolling tbody tr").count() == 50
+    expect(page.locator(".table-enrolling tbody tr")).to_have_count(50)
     expect(page.locator(".drift-enrolling")).to_have_text("The first 50 are listed; find others by name.")
     expect(page.locator(".table-enrolling")).to_contain_text("<i>line06000</i> enrolling")
     page.get_by_label("Find a station or camera").fill("line0912")

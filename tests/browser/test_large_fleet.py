@@ -25,8 +25,11 @@ VIEWER = {COOKIE: "anna"}
 DRIFTING = ["line00042", "line07777"]
 # The page's promise; the tests' machine does other things at the same time, so the best of some counts.
 TRIES = 6
-# The promise is of a machine that serves the page and does nothing else; while a whole suite runs here it is given twice that.
-PROMISED_S = 2.0 if os.getloadavg()[0] < 1.5 * (os.cpu_count() or 1) else 4.0
+
+
+def _promised_s() -> float:
+    """Return the promise of a machine that serves the page and does nothing else; while a whole suite runs here, twice that."""
+    return 2.0 if os.getloadavg()[0] < 1.5 * (os.cpu_count() or 1) else 4.0
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +48,7 @@ def _best_of(tries: Callable[[], float]) -> float:
     best = float("inf")
     for _ in range(TRIES):
         best = min(best, tries())
-        if best < PROMISED_S:
+        if best < _promised_s():
             break
     return best
 
@@ -72,7 +75,7 @@ def test_a_page_of_ten_thousand_shows_its_rows_within_two_seconds(url: str, open
     asked = _best_of(from_navigation("/fleet?sort=frames&descending=yes&site=hall 07&start=50", "line07967"))
     drifting = _best_of(from_navigation("/fleet?drift=drifting", "line07777"))
     print(f"rows after {plain:.2f} s; filtered, sorted, second page {asked:.2f} s; drifting {drifting:.2f} s")
-    assert max(plain, asked, drifting) < PROMISED_S
+    assert max(plain, asked, drifting) < _promised_s()
 
 
 def test_sorting_and_filtering_ten_thousand_answers_within_two_seconds(
@@ -101,7 +104,7 @@ def test_sorting_and_filtering_ten_thousand_answers_within_two_seconds(
 
     sorting, looking = _best_of(sort), _best_of(look_for)
     print(f"sorted twice in {sorting:.2f} s, found in {looking:.2f} s")
-    assert sorting < PROMISED_S and looking < PROMISED_S
+    assert max(sorting, looking) < _promised_s()
     assert "text=line0123" in page.url
     assert sorted(_rows_of(page)) == [f"line0123{n}" for n in range(10)]
 

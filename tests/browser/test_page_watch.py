@@ -59,9 +59,10 @@ def test_it_sees_a_bad_release_stop_at_the_canary(
     with PageWatch(url, tmp_path / "page.png") as page:
         rollout = fleet.loop.start("v2", (), "anna")
         for _ in range(4):
-            page.wait_for("nothing that is there", 1.3)  # a page asks once a second
+            # The page has shown where things stand before they go on, however slowly it asks.
+            page.wait_for(fleet.reading.one(rollout).state.name, 30.0)
             fleet.turns(1)
-        page.wait_for("ABORTED", 15.0)
+        page.wait_for("ABORTED", 30.0)
     assert page.trouble == "" and fleet.reading.one(rollout).ended_at is not None
     assert showed_it_stopping(page.glances, "v2"), page.glances
     assert showed_it_stopping([each for each in page.glances if "ABORTING" in each.state], "v2"), page.glances

@@ -83,12 +83,13 @@ def test_an_open_page_loses_its_powers_when_its_token_is_revoked(
     plant: CloudPlant, admin: dict[str, str], open_page: Callable[..., Page]
 ) -> None:
     number, token = make_token(plant, admin, "max", "engineer")
-    signed_in = httpx.post(f"{plant.url}/sign-in", data={"token": token})
+    signed_in = httpx.post(f"{plant.url}/sign-in", data={"token": token}, timeout=60)
     page = open_page(f"{plant.url}/", {COOKIE: signed_in.cookies[COOKIE]})
     expect(page.get_by_text("max (engineer)")).to_be_visible()
     gone = httpx.delete(f"{plant.url}/v1/tokens/{number}", headers=admin, timeout=60)
     assert gone.status_code == 204
-    answer = httpx.get(f"{plant.url}/v1/review/x/image", cookies={COOKIE: signed_in.cookies[COOKIE]})
+    cookies = {COOKIE: signed_in.cookies[COOKIE]}
+    answer = httpx.get(f"{plant.url}/v1/review/x/image", cookies=cookies, timeout=60)
     assert answer.status_code == 401
     page.reload()
     expect(page.get_by_text("visitor (viewer)")).to_be_visible()
@@ -96,7 +97,7 @@ def test_an_open_page_loses_its_powers_when_its_token_is_revoked(
 
 def test_on_loopback_one_may_look_and_only_from_this_machine(plant: CloudPlant) -> None:
     def page(host: str = "localhost", **more: str) -> str:
-        return httpx.get(plant.url + "/", headers={"Host": host, **more}, timeout=60).text
+        return httpx.get(plant.url + "/", headers={"Host": host, **more}, timeout=60, follow_redirects=True).text
 
     assert "visitor (viewer)" in page()
     for passed_on in PASSED_ON:

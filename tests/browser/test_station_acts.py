@@ -98,6 +98,7 @@ def test_stopping_asks_why_and_a_refusal_is_told_with_what_to_do(url: str, open_
         page.get_by_role("button", name="Stop this station").click()
         page.get_by_label("Reason").fill(reason)
         page.get_by_role("button", name="Stop it").click()
+        expect(page.get_by_role("dialog")).to_have_count(0)
     expect(page.get_by_text("line00002 was ordered to stop")).to_be_visible()
     assert DONE == [("stop", "line00002", "releaser anna", "a finger in the belt")]
     page.get_by_role("button", name="Stop this station").click()

@@ -18,6 +18,7 @@ from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
+from nicegui.testing.general import nicegui_reset_globals
 from paho.mqtt.enums import CallbackAPIVersion
 
 from agent.__main__ import main as agent_main
@@ -165,6 +166,9 @@ class Desk:
     def close(self) -> None:
         self.aggregator.stop()
         self.hook.stop()
+        # NiceGUI has one application a process: the next file's pages would not come to stand beside these.
+        with nicegui_reset_globals():
+            pass
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from cloud.store.stations import Stations
 from cloud.store.summaries import ReceivedSummary, Summaries
 from contract.codec import encode_summary
 from contract.messages import Accounting, Header, SampleNote, StationState, Summary
+from tests.made_tables import write_tables
 
 T0 = 1_795_200_000.0
 
@@ -48,6 +49,8 @@ class Tables:
 
 def open_tables(at: Path | str) -> Tables:
     """Open (or make) the database at `at`: a file of SQLite, or a URL."""
+    if isinstance(at, Path) and at.parent.is_dir() and not at.exists():
+        write_tables(at)
     database = Database(at if isinstance(at, str) else f"sqlite:///{at}")
     return Tables(
         database,

@@ -27,7 +27,7 @@ from cloud.api.devices import device_routes
 from cloud.api.drift import drift_routes
 from cloud.api.fleet import fleet_routes
 from cloud.api.idempotency import FirstAnswers
-from cloud.api.images import read_pixels
+from cloud.api.images import count_pixels, read_pixels
 from cloud.api.review import review_routes
 from cloud.api.rollout_acts import RolloutActs
 from cloud.api.rollouts import rollout_routes
@@ -84,7 +84,7 @@ class BrightModel:
 def opinions() -> FallbackService:
     """Return what answers questions by that model."""
     return FallbackService(
-        BrightModel(), read_pixels, time.monotonic,
+        BrightModel(), read_pixels, count_pixels, time.monotonic,
         workers=1, max_batch=4, max_wait_s=0.002, deadline_s=10.0, max_bytes=64 << 20,
     )  # fmt: skip
 
@@ -140,6 +140,7 @@ def serve(app: FastAPI) -> Iterator[str]:
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     while not server.started:
+        assert thread.is_alive(), "the server did not start: what it logged says why"
         time.sleep(0.005)
     yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     server.should_exit = True
