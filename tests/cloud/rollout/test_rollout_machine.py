@@ -21,6 +21,7 @@ from cloud.rollout.judge import RolloutPolicy
 from cloud.rollout.plan import read_plan
 from cloud.rollout.rollout_states import LIVE, MemberState, RolloutState
 from cloud.rollout_loop import RolloutLoop, RolloutSettings
+from cloud.store.kit_orders import KitOrders
 from contract.errors import PlumblineError
 from contract.messages import SHADOWED, Order, ReportedState, StationState
 from tests.fakes.agent_clock import HandClock
@@ -213,7 +214,9 @@ class RolloutMachine(RuleBasedStateMachine):
         ]
         # Beside itself a bundle has nothing to show: who runs it already is of no shadow wave.
         if shadow_wave:
-            here = [m for m in here if m.state is not MemberState.PLANNED or self.running[m.station] != was.bundle]
+            planned = [m for m in here if m.state is MemberState.PLANNED]
+            has_it = [m for m in planned if m.ordered_at is not None or self.running[m.station] == was.bundle]
+            here = [m for m in here if m not in has_it]
         good = {MemberState.COMMITTED, MemberState.SHADOWED} if shadow_wave else {MemberState.COMMITTED}
         online = {s.station: s.online for s in self.outside.stations.status()}
         for member in here:
@@ -250,6 +253,7 @@ class RolloutMachine(RuleBasedStateMachine):
             "stop": lambda: self.loop.stop_station(station, "eva", "smoke"),
             "spend": lambda: setattr(self, "held", "a budget is spent"),
             "mend": lambda: setattr(self, "held", ""),
+            "kit": lambda: self._install(station),
         }
         with suppress(PlumblineError):
             acts[act]()
@@ -287,6 +291,13 @@ class RolloutMachine(RuleBasedStateMachine):
                 "it crashed" if state == "ROLLED_BACK" else "", order.desired_seq, outcome=outcome,
             ),
         )  # fmt: skip
+
+    def _install(self, station: str) -> None:
+        """A kit brings a station the new bundle, under a number above that of every order so far."""
+        seq = KitOrders(self.outside.database).reserve([station], "v2", "eva", self.clock.now())[station]
+        self.running[station] = NEW
+        name = f"kit-{seq}-{station}"
+        self._say(station, ReportedState(station, "b1", self.clock.now(), NEW, "COMMITTED", name, NEW, "", seq))
 
     @invariant()
     def numbers_rise_and_one_is_live(self) -> None:
