@@ -6,7 +6,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from urllib.parse import urlencode
 
 import httpx
@@ -207,21 +207,24 @@ def test_an_event_that_no_page_sends_is_counted(plant: CloudPlant, since: list[s
 
 def test_values_that_an_element_has_not_are_no_fault_of_the_servers(plant: CloudPlant, since: list[str]) -> None:
     before, sent = refused(plant)["malformed"], 0
-    for path in ("/", "/fleet", "/audit", "/drift", "/models"):
-        html = httpx.get(plant.url + path, timeout=60).text
-        (drawn,) = re.findall(r"parseElements\(String\.raw`(.*?)`\)", html, re.DOTALL)
-        elements = json.loads(
-            drawn.replace("&lt;", "<").replace("&gt;", ">").replace("&#96;", "`").replace("&amp;", "&")
-        )
-        with open_line(plant, client=client_in(html)) as line:
+    with ExitStack() as stack:
+        for path in ("/", "/fleet", "/audit", "/drift", "/models"):
+            html = httpx.get(plant.url + path, timeout=60).text
+            (drawn,) = re.findall(r"parseElements\(String\.raw`(.*?)`\)", html, re.DOTALL)
+            elements = json.loads(
+                drawn.replace("&lt;", "<").replace("&gt;", ">").replace("&#96;", "`").replace("&amp;", "&")
+            )
+            line = stack.enter_context(open_line(plant, client=client_in(html)))
+            at_once = AT_ONCE - 20
             for number, element in elements.items():
                 for listener in (each["listener_id"] for each in element.get("events", [])):
                     for args in (['{"value":[{}]}', "null"], ["7"], ['{"label":"x"}'], []):
                         event = {"client_id": line.client, "id": int(number), "listener_id": listener, "args": args}
                         line.event("event", event)
-                        sent += 1
-                        time.sleep(1 / 45)
+                        sent, at_once = sent + 1, at_once - 1
+                        time.sleep(0.0 if at_once > 0 else 1 / 45)
             assert line.lives()
+        time.sleep(2.5)  # in which each page reads its data once more, by what was sent
     assert sent > 200 and refused(plant)["malformed"] > before
 
 

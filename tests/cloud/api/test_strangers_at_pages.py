@@ -94,13 +94,15 @@ def test_a_cookie_that_is_nobodys_is_a_strangers(whole: WholeApp) -> None:
     assert answer.status_code == 303
 
 
-@pytest.mark.parametrize("path", ["//evil.example/fleet", "/%5Cevil.example", "/\\evil.example", "/" + "x" * 600])
+@pytest.mark.parametrize(
+    "path", ["//evil.example/fleet", "/%5Cevil.example", "/\\evil.example", "/station/" + "x" * 600]
+)
 def test_the_way_on_is_none_to_another_server(whole: WholeApp, path: str) -> None:
     answer = stranger(whole, path)
     assert answer.status_code in (303, 404)
     if answer.status_code == 303:
         assert answer.headers["location"].startswith("/sign-in?next=/")
-        assert "//" not in answer.headers["location"]
+        assert "//" not in answer.headers["location"] and len(answer.headers["location"]) < 600
 
 
 @settings(max_examples=60)
@@ -127,3 +129,16 @@ def test_sending_a_stranger_on_costs_a_fraction_of_a_page(whole: WholeApp) -> No
 
     page_s, sent_on_s = median_s({}), median_s(STRANGER)
     assert sent_on_s < page_s / 3, (sent_on_s, page_s)
+
+
+def test_a_database_that_is_away_is_told_and_lets_nobody_in(whole: WholeApp) -> None:
+    cookies = {"Cookie": f"{COOKIE}=some-cookie"}
+    with whole.tables.database.write() as connection:
+        connection.exec_driver_sql("ALTER TABLE sessions RENAME TO sessions_away")
+    try:
+        answer = httpx.get(f"{whole.url}/fleet", headers={**STRANGER, **cookies}, timeout=60)
+        assert answer.status_code == 503 and list(answer.json()) == ["detail"] and "retry-after" in answer.headers
+    finally:
+        with whole.tables.database.write() as connection:
+            connection.exec_driver_sql("ALTER TABLE sessions_away RENAME TO sessions")
+    assert httpx.get(f"{whole.url}/fleet", headers={**STRANGER, **cookies}, timeout=60).status_code == 303
