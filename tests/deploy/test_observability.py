@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +62,8 @@ def measured(text: str) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    """Return what a real server with a past and a real station with a broker answer."""
+def scraped(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Return what a real server with a past and a real station with a broker answer; both have ended since."""
     folder = tmp_path_factory.mktemp("exposed")
     broker = start_broker(folder / "broker")
     plant = CloudPlant(folder)
@@ -80,8 +79,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str
         token = (plant.home / "secrets" / "operator.token").read_text().strip()
         cloud = httpx.get(f"{plant.url}/metrics", headers={"Authorization": f"Bearer {token}"}, timeout=60)
         assert cloud.status_code == 200, cloud.text
-
-        yield cloud.text, _scraped(f"http://127.0.0.1:{port}/metrics")
+        return cloud.text, _scraped(f"http://127.0.0.1:{port}/metrics")
     finally:
         station.end(signal.SIGTERM)
         station.log.close()

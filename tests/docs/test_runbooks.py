@@ -139,7 +139,7 @@ class Line:
 
 
 class Desk:
-    """A real server with a real broker and somebody who is told: what is over is told within a second, not within minutes."""
+    """A real server with a real broker and somebody who is told: letters are counted, and what is over is told, within seconds."""
 
     def __init__(self, folder: Path, broker: Broker) -> None:
         self.broker, self.hook, self.plant = broker, Hook(), CloudPlant(folder)
@@ -174,6 +174,7 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     monkeypatch.setattr(needs, "DEAF_S", 1.0)
+    monkeypatch.setattr(fleet_facts, "_COUNTS_S", 1.0)
     monkeypatch.setattr(notices_wiring, "NoticeRules", partial(NoticeRules, settle_s=3.0))
     broker = start_broker(tmp_path / "broker")
     made = Desk(tmp_path, broker)

@@ -73,9 +73,9 @@ class ObedientFleet:
 
     def install(self, bundle: str, *stations: str) -> None:
         """Let stations run `bundle`, and say so."""
-        for station in stations:
-            self.running[station] = bundle
-            self._say(station, bundle, "COMMITTED", "", "")
+        self.running |= dict.fromkeys(stations, bundle)
+        reports = [ReportedState(station, "b1", self.now(), bundle, "COMMITTED") for station in stations]
+        self.tables.stations.commit([], reports, self.now())
 
     def come(self, *stations: str) -> None:
         """Stations are there."""

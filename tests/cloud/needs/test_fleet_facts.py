@@ -161,7 +161,8 @@ def test_ten_thousand_stations_are_read_and_judged_in_seconds_and_kept_for_whoev
     took = time.perf_counter() - began
     assert [(n.kind, len(n.members)) for n in found] == [("silent station", 500)] * 20
     assert took < 5.0, f"{took:.2f} s"
-    began = time.perf_counter()
-    assert now.current() == found
-    assert time.perf_counter() - began < 0.05, "the next one who asks gets what was read"
+    again = now.current()
+    assert len(again) == 20 and all(a is b for a, b in zip(again, found, strict=True)), (
+        "the next who asks gets what was read"
+    )
     print(f"\n{count} stations: {took * 1e3:.0f} ms")
