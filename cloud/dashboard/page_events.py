@@ -18,8 +18,6 @@ from nicegui.element import Element
 from cloud.api.page_socket import MAX_MESSAGE_BYTES
 from cloud.api.refused_messages import RefusedMessages, Why
 
-_NICEGUI_LOG = logging.getLogger("nicegui")
-
 # What comes of a value that is missing or of another kind. Whatever else goes wrong in there is a fault, and is told as one.
 _MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError)
 _OF_A_PAGE = ("handshake", "event", "javascript_response", "ack")
@@ -63,9 +61,8 @@ def hold_events(refused: RefusedMessages, monotonic: Callable[[], float]) -> Non
 
     sio.on("*", unknown)
     sio.on("log", told)
-    for each in [each for each in _NICEGUI_LOG.filters if isinstance(each, FewTracebacks)]:
-        _NICEGUI_LOG.removeFilter(each)
-    _NICEGUI_LOG.addFilter(FewTracebacks(refused, monotonic))
+    _put_filter(logging.getLogger("nicegui"), FewTracebacks(refused, monotonic))
+    _put_filter(logging.getLogger("uvicorn.error"), NoText(refused))
 
 
 def _held(handler: Callable[..., Any], name: str, refused: RefusedMessages) -> Callable[..., Any]:
@@ -106,6 +103,28 @@ def _connecting(handler: Callable[..., Any], refused: RefusedMessages) -> Callab
             raise ConnectionRefusedError from error
 
     return connecting
+
+
+def _put_filter(log: logging.Logger, one: logging.Filter) -> None:
+    """Filter what a log is told by `one`, and by no other of its kind."""
+    for former in [each for each in log.filters if type(each) is type(one)]:
+        log.removeFilter(former)
+    log.addFilter(one)
+
+
+class NoText(logging.Filter):
+    """Keeps what uvicorn says of a websocket's text that is no UTF-8 out of the log: it has ended that connection."""
+
+    def __init__(self, refused: RefusedMessages) -> None:
+        super().__init__()
+        self._refused = refused
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the log is told."""
+        if record.exc_info and isinstance(record.exc_info[1], UnicodeDecodeError):
+            self._refused.add(Why.MALFORMED, "text that is no UTF-8")
+            return False
+        return True
 
 
 class FewTracebacks(logging.Filter):

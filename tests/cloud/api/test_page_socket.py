@@ -197,6 +197,15 @@ def test_what_is_malformed_is_left_out_counted_and_told_in_a_line(
     assert after["log"] > before["log"]
 
 
+def test_text_that_is_none_ends_its_connection_and_is_counted(
+    plant: CloudPlant, since: list[str], page: PageLine
+) -> None:
+    before = refused(plant)["malformed"]
+    page.line.send(b"42\xff", text=True)
+    assert page.closed()[0] == 1007
+    assert refused(plant)["malformed"] == before + 1
+
+
 def test_an_event_that_no_page_sends_is_counted(plant: CloudPlant, since: list[str], page: PageLine) -> None:
     before = refused(plant)["unknown"]
     for name in ("shutdown", "message", "__class__", "*", "connect_error"):
