@@ -14,13 +14,12 @@ import msgspec
 from agent.decide.degrade import LadderRules
 from agent.runtime.providers import WANTED
 from agent.settings_explain import complained_of, explain, line_of
-from agent.settings_keys import EXAMPLE, ApiSettings, File, Settings, SourceSettings
+from agent.settings_keys import ApiSettings, File, Settings, SourceSettings
 from agent.update.config_keys import moves_broker, why_beyond, why_never
 from contract.errors import InvalidConfig
 from contract.ids import CAMERA_PATTERN, check_station_id
 
 __all__ = [
-    "EXAMPLE",
     "NO_SERVICE",
     "ServiceEnvironment",
     "Settings",

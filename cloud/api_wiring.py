@@ -182,7 +182,7 @@ def make_apps(
         configuration_routes(guards=guards, control=configuration),
         metrics_routes(guards, metrics),
     ]
-    app = make_app(routers, entrance.rules, metrics.answered)
+    app = make_app(routers, entrance.rules, metrics.answered, stores.database.why_lost)
     install_rollouts_page(entrance.shell, rollouts)
     install_rollout_page(entrance.shell, rollouts)
     install_models_page(entrance.shell, versions.book, versions.desk)
@@ -208,6 +208,7 @@ def make_apps(
     install_drift(entrance.shell, DriftBooks(improve, stores.alarms, stores.samples, traces, now))
     install_dashboard(
         app,
+        entrance.pages,
         fleet_pages(
             entrance.shell,
             source=source,
@@ -219,4 +220,4 @@ def make_apps(
             costs=SharedRead(lambda: cost_lines(accounts.costs, stores.alarms.retrains(), now()), 30.0, now),
         ),
     )
-    return app, make_app(devices, answered=metrics.answered)
+    return app, make_app(devices, answered=metrics.answered, why_unwell=stores.database.why_lost)

@@ -31,8 +31,8 @@ class StationTrouble:
 class RolloutFact:
     """A rollout that is under way, or ended within the last day. `by_itself`: no person stopped it.
 
-    `unanswered` stations of the wave at hand were ordered and have not said how it went; `failed` say it went wrong. `approvals`
-    are still asked for.
+    `unanswered` stations of the wave at hand were ordered and have not said how it went; `failed` say it went wrong; `recalled`
+    were ordered back and have not said so yet. `approvals` are still asked for.
     """
 
     rollout: Rollout
@@ -40,6 +40,7 @@ class RolloutFact:
     unanswered: int = 0
     failed: int = 0
     approvals: int = 0
+    recalled: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Facts:
     failed and that nothing took the place of since. `broken_entry`: the first entry of the audit log that does not follow from the
     one before. `known_silent`: stations that people were told are silent: they stay so until they are heard, whoever restarts
     meanwhile. `undelivered`: notices that a channel did not take for an hour, or refused, by channel. `faults`: what broke in a
-    loop within the last hour, by loop.
+    loop within the last hour, by loop. `lost_database`: why nothing can be stored, "" while it can.
     """
 
     now: float
@@ -102,3 +103,4 @@ class Facts:
     known_silent: frozenset[str] = frozenset()
     undelivered: dict[str, int] = field(default_factory=dict)
     faults: dict[str, int] = field(default_factory=dict)
+    lost_database: str = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from cloud.api.images import read_pixels
+from cloud.api.images import count_pixels, read_pixels
 from cloud.clock import SystemClock
 from cloud.fallback.service import FallbackService
 from cloud.registry.full_precision import FullPrecisionModels
@@ -20,6 +20,7 @@ def make_opinions(
     return FallbackService(
         FullPrecisionModels(registry),
         read_pixels,
+        count_pixels,
         clock.monotonic,
         workers=settings.workers or max(1, len(os.sched_getaffinity(0)) - 1),
         max_batch=settings.max_batch,

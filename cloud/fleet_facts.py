@@ -27,6 +27,7 @@ from cloud.store.rollouts import Rollouts
 from cloud.store.samples import Samples
 from cloud.store.stations import Stations
 from cloud.store.summaries import Summaries
+from contract.errors import TransientError
 
 _DAY_S = 86_400.0
 # A failed retrain whose alarm is closed is history after a week.
@@ -47,7 +48,7 @@ T = TypeVar("T")
 class FactSources:
     """Where the facts come from.
 
-    `disks`: folders of the server by what they hold ("the cloud's home"). The last three: as in
+    `disks`: folders of the server by what they hold ("the cloud's home"). The last four: as in
     `Facts`.
     """
 
@@ -65,6 +66,7 @@ class FactSources:
     known_silent: Callable[[], frozenset[str]] = frozenset
     undelivered: Callable[[], dict[str, int]] = dict
     faults: Callable[[], dict[str, int]] = dict
+    lost_database: Callable[[], str] = str
 
 
 class FleetFacts:
@@ -83,8 +85,18 @@ class FleetFacts:
         Raises:
             TransientError: the database cannot be read now.
         """
-        s, now = self._sources, self._now()
+        now, lost = self._now(), self._sources.lost_database()
         self._look_at_link(now)
+        try:
+            return self._read(now, lost)
+        except TransientError:
+            if not lost:
+                raise
+            # What is open of it still can be read, and no more: this alone is told then.
+            return Facts(now, listening_since=self._listening_since, deaf_since=self._deaf_since, lost_database=lost)
+
+    def _read(self, now: float, lost_database: str) -> Facts:
+        s = self._sources
         stations = s.stations.status()
         waiting, disputed, letters = self._every(_COUNTS_S, "counts", now, self._counts)
         return Facts(
@@ -93,7 +105,7 @@ class FleetFacts:
             listening_since=self._listening_since,
             deaf_since=self._deaf_since,
             stations=stations,
-            retired=s.rows.retired(),
+            retired=s.stations.retired(),
             troubles=self._troubles(stations, now),
             strangers=s.stations.strangers(),
             alarms=(alarms := s.alarms.open()),
@@ -110,6 +122,7 @@ class FleetFacts:
             known_silent=s.known_silent(),
             undelivered=s.undelivered(),
             faults=s.faults(),
+            lost_database=lost_database,
         )
 
     def _look_at_link(self, now: float) -> None:
@@ -162,7 +175,8 @@ class FleetFacts:
             asked = max(read_plan(r.plan).approvals - approved.get(r.id, 0), 1) if proposed else 0
             unanswered = sum(members.get((r.wave, state.value), 0) for state in _UNANSWERED)
             failed = sum(n for (_, state), n in members.items() if state == MemberState.FAILED.value)
-            found.append(RolloutFact(r, r.id not in by_people, unanswered, failed, asked))
+            recalled = sum(n for (_, state), n in members.items() if state == MemberState.RECALLED.value)
+            found.append(RolloutFact(r, r.id not in by_people, unanswered, failed, asked, recalled))
         return found
 
 

@@ -131,7 +131,8 @@ class FleetFigures:
     def _of_drift(self) -> Iterable[Family]:
         counts = self._rows.alarms()
         is_open = {cause: float(counts.get((cause, True), 0)) for cause, _ in counts}
-        yield each("plumbline_cloud_alarms_open", "gauge", "Open drift alarms by cause.", "cause", is_open)
+        what = "Open drift alarms by cause, but those of revoked stations."
+        yield each("plumbline_cloud_alarms_open", "gauge", what, "cause", is_open)
         # Not by cause: while an alarm is open its cause may turn out to be another one, and no counter may fall.
         yield one("plumbline_cloud_alarms_total", "counter", "Drift alarms raised, of all time.", sum(counts.values()))
         what = "Retrains by how they stand, of all time."

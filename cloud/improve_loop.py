@@ -12,32 +12,31 @@ from typing import Any
 import msgspec
 
 from cloud.drift.baseline import InputBaseline
-from cloud.drift.causes import FAULTS, Cause
-from cloud.drift.fleet import FLEET, FleetDrift
-from cloud.drift.fleet_status import DriftEvent, EventKind, StationDrift, StationPhase
-from cloud.drift.observation import WindowRecord
+from cloud.drift.causes import FAULTS
+from cloud.drift.fleet import FLEET
+from cloud.drift.fleet_status import StationDrift, StationPhase
 from cloud.drift.policy import DriftPolicy
 from cloud.drift.trace import TracePoint
 from cloud.drift_notices import DriftNotices
 from cloud.label_watch import LabelWatch
-from cloud.ports.alarms import AlarmBook, Opened, Retrain
+from cloud.ports.alarms import AlarmBook, Retrain
 from cloud.ports.link import Link
-from cloud.ports.records import AuditLog, CommandLog, Cursor, SummaryLog
+from cloud.ports.records import AuditLog, CommandLog, SummaryLog
 from cloud.ports.registry import Releases
 from cloud.ports.rollouts import RolloutBook
 from cloud.ports.samples import Sample, SampleBook
-from cloud.ports.series import series_name, split_series
+from cloud.ports.series import split_series
 from cloud.ports.stations import StationBook
 from cloud.retrain_trigger import RetrainBooks, RetrainTrigger
 from cloud.review.retrain_policy import RetrainPolicy
 from cloud.review_requests import RequestRules, ReviewRequests
 from cloud.rollout.rollout_states import RolloutState
-from cloud.unsaved import Unsaved
-from contract.codec import decode_summary
-from contract.errors import BadMessage, SketchMismatch
-from contract.sketches.wire import from_wire
+from cloud.stored_drift import StoredDrift
 
 _log = logging.getLogger(__name__)
+
+EVIDENCE_SHARES = (0.25, 0.5, 0.75, 1.0)
+"""Of how much evidence it is counted how many series have it: shares of what an alarm takes."""
 
 _BATCH = 500
 
@@ -99,9 +98,7 @@ class ImproveLoop:
         self._stored, self._now = stored, now
         self._policy, self._cohorts, self._labels = policy, dict(cohorts or {}), labels
         self._lock = threading.Lock()
-        self._untold: list[DriftEvent] = []
-        self._cursor = Cursor()
-        self._load()
+        self._drift = StoredDrift(policy, self._cohorts, alarms=stored.alarms, labels=labels, now=now)
         self._retrains = RetrainTrigger(
             RetrainBooks(stored.stations, stored.alarms, stored.samples, stored.rollouts),
             releases,
@@ -150,9 +147,9 @@ class ImproveLoop:
         """Return the drift of each camera of some stations that sent windows, alarmed ones first: one look for a page of them."""
         wanted, found = frozenset(stations), dict[str, list[StationDrift]]()
         with self._lock:
-            for series in self._fleet.stations():
+            for series in self._drift.fleet.stations():
                 if (station := split_series(series)[0]) in wanted:
-                    found.setdefault(station, []).append(self._fleet.status(series))
+                    found.setdefault(station, []).append(self._drift.fleet.status(series))
         for each in found.values():
             each.sort(key=lambda status: status.phase is not StationPhase.ALARMED)
         return found
@@ -160,32 +157,42 @@ class ImproveLoop:
     def baseline_of(self, series: str) -> InputBaseline | None:
         """Return what is normal for a series, None while it enrols."""
         with self._lock:
-            return self._fleet.input_baseline(series)
+            return self._drift.fleet.input_baseline(series)
 
     def newest_points(self, series: str) -> list[TracePoint]:
         """Return the points of a series' chart that are not stored yet."""
         with self._lock:
-            return list(self._points.get(series, ()))
+            return self._drift.newest_points(series)
 
     def overview(self) -> DriftOverview:
         """Return how many series are watched, which are alarmed and enrolling, and who shares an alarm."""
         with self._lock:
-            watched = self._fleet.stations()
-            alarmed, enrolling = self._fleet.alarmed(), self._fleet.enrolling()
-            shared = self._fleet.shared_alarms()
+            watched = self._drift.fleet.stations()
+            alarmed, enrolling = self._drift.fleet.alarmed(), self._drift.fleet.enrolling()
+            shared = self._drift.fleet.shared_alarms()
         return DriftOverview(watched, alarmed, enrolling, {cohort: tuple(self._whose(cohort)) for cohort in shared})
 
     def phases(self) -> dict[str, float]:
         """Return how many series are in each phase."""
         with self._lock:
-            watched, alarmed = len(self._fleet.stations()), len(self._fleet.alarmed())
-            enrolling = len(self._fleet.enrolling())
+            watched, alarmed = len(self._drift.fleet.stations()), len(self._drift.fleet.alarmed())
+            enrolling = len(self._drift.fleet.enrolling())
         return {"alarmed": alarmed, "enrolling": enrolling, "quiet": max(watched - alarmed - enrolling, 0)}
 
     def threshold_log10(self) -> float:
         """Return the evidence, as a power of ten, from which one series alone among all that are watched is an alarm."""
         with self._lock:
-            return math.log10(max(len(self._fleet.stations()), 1) / self._policy.alpha)
+            return math.log10(max(len(self._drift.fleet.stations()), 1) / self._policy.alpha)
+
+    def evidence(self, but: Collection[str] = ()) -> dict[str, float]:
+        """Return how many series, but those of the stations `but`, have each of EVIDENCE_SHARES, or more, of the evidence that
+        takes one series alone to an alarm (`threshold_log10`). Of its logarithm: half way there is the square root of the e-value.
+        """
+        with self._lock:
+            found = self._drift.fleet.evidence()
+        needed = math.log(max(len(found), 1) / self._policy.alpha)
+        held = [log_e / needed for series, log_e in found.items() if split_series(series)[0] not in but]
+        return {f"{share:g}": float(sum(each >= share for each in held)) for share in EVIDENCE_SHARES}
 
     def start_retrain(self, alarm: int, actor: str, reason: str) -> int:
         """Start a retrain for an open alarm from the labels that are there, whatever the policy says; return its id.
@@ -207,132 +214,35 @@ class ImproveLoop:
         for camera in cameras:
             self._labels.re_enrolled(camera, now)
         with self._lock:
-            told = [event for camera in cameras for event in self._fleet.re_enrol(camera, reason, now)]
-            # What one of them is told while the next has yet to follow was over before anybody could read it.
-            events = [event for event in told if event.subject not in (series, *cameras)]
-            settled = [(each, now, reason) for each in sorted({series, *cameras})]
-            seen = set(self._fleet.stations())
-            self._keep(seen.intersection(cameras), self._opened(events, now), _cleared(events, now), settled)
+            self._drift.re_enrol(series, cameras, reason, now)
         for camera in cameras:
             self._stored.audit.append(now, actor, "re-enrol", f"{camera}: {reason}")
 
     def _watch(self) -> None:
         with self._lock:
-            self._tell_untold()
-        while rows := self._stored.summaries.after(self._cursor, _BATCH):
+            self._drift.tell_untold()
+        while rows := self._stored.summaries.after(self._drift.last_read, _BATCH):
             with self._lock:
-                try:
-                    opened = self._observe(rows)
-                except BaseException:
-                    # An alarm that could not be stored would be known here and nowhere else: go on from what is stored.
-                    self._load()
-                    raise
+                opened = self._drift.observe(rows)
             for alarm in opened:
                 _log.warning("drift alarm on %s: %s", alarm.series, alarm.sentence)
-
-    def _tell_untold(self) -> None:
-        """Store what became true while nobody watched: other cohorts in the config, say."""
-        if self._untold:
-            now = self._now()
-            self._keep([], self._opened(self._untold, now), _cleared(self._untold, now))
-            self._untold = []
 
     def _judge_labels(self) -> None:
         """Open an alarm where people's labels say that the answers became wrong."""
         opened = self._labels.concept_alarms(self._statuses, self._now())
         if opened:
             with self._lock:
-                self._keep([], opened, [])
+                self._drift.add_alarms(opened)
         for alarm in opened:
             _log.warning("drift alarm on %s: %s", alarm.series, alarm.sentence)
 
-    def _observe(self, rows: Sequence[tuple[Cursor, bytes]]) -> list[Opened]:
-        events: list[DriftEvent] = []
-        now = self._now()
-        for cursor, payload in rows:
-            before, self._cursor = self._cursor, cursor
-            try:
-                summary = decode_summary(payload)
-                if summary.window is None:
-                    continue
-                h, window = summary.header, from_wire(summary.window)
-                series = series_name(h.station, h.camera)
-                self._unsaved.saw(series, before, now)
-                self._labels.saw(cursor.position, h, window)
-                record = WindowRecord(
-                    series, h.boot, h.seq, h.started_at, h.ended_at, window, h.monotonic_s, h.clock_synced
-                )
-                events += self._fleet.observe(record)
-                if (point := self._fleet.trace_point(series)) is not None:
-                    self._points.setdefault(series, []).append(point)
-            except (BadMessage, SketchMismatch) as error:
-                # Stored by a version that let it through: one window less must not end the watch over every station.
-                _log.error("summary row %d is left out of the drift watch: %s", cursor.row, error.one_line())
-        opened, cleared = self._opened(events, now), _cleared(events, now)
-        # An alarm is stored with all that it came of: other stations' evidence may be part of it.
-        self._keep(self._unsaved.all() if opened or cleared else self._unsaved.due(now), opened, cleared)
-        return opened
-
-    def _load(self) -> None:
-        self._fleet = FleetDrift(self._policy, self._cohorts)
-        self._unsaved: Unsaved[Cursor] = Unsaved()
-        # What charts show of windows whose state is not stored yet; read again after a restart, as those are.
-        self._points: dict[str, list[TracePoint]] = {}
-        self._cursor, snapshots = self._stored.alarms.load_state()
-        self._recorded = self._cursor
-        unread = set()
-        for series, snapshot in snapshots.items():
-            try:
-                self._fleet.restore_station(snapshot)
-            except BadMessage as error:
-                # Of an older version as a rule. Its open alarm, if it has one, stays open: that a person must settle.
-                _log.warning("%s is learnt anew: %s", series, error.one_line())
-                unread.add(series)
-        # What people's labels opened the detectors know nothing of.
-        raised = [a.series for a in self._stored.alarms.open() if a.cause != Cause.CONCEPT_SHIFT.value]
-        resume: Callable[[Iterable[str]], Sequence[DriftEvent] | None] = self._fleet.resume
-        self._untold = list(resume(series for series in raised if series not in unread) or ())
-
-    def _opened(self, events: Sequence[DriftEvent], now: float) -> list[Opened]:
-        kinds = (EventKind.ALARM_RAISED, EventKind.SHARED_ALARM_RAISED)
-        return [Opened(e.subject, now, e.at, e.cause.value, self._sentence(e)) for e in events if e.kind in kinds]
-
-    def _sentence(self, event: DriftEvent) -> str:
-        """Return the event's sentence; that of a label shift also says which label's share moved, where that can be told."""
-        if event.kind is not EventKind.ALARM_RAISED or event.cause is not Cause.LABEL_SHIFT or not event.evidence:
-            return event.sentence
-        # What built up slowly is sure over more windows than those that crossed the margin in a row.
-        spans = (event.evidence[0].windows, 6, 12)
-        moved = next(filter(None, (self._labels.moved_share(event.subject, span) for span in spans)), "")
-        return f"{event.sentence}; {moved}" if moved else event.sentence
-
-    def _keep(
-        self,
-        series: Iterable[str],
-        opened: Sequence[Opened],
-        cleared: Sequence[tuple[str, float, str]],
-        settled: Sequence[tuple[str, float, str]] = (),
-    ) -> None:
-        saving = set(series)
-        read = self._unsaved.read_up_to(self._cursor, saving)
-        if not (saving or opened or cleared or settled) and read == self._recorded:
-            return
-        self._labels.keep(saving)
-        snapshots = {each: self._fleet.snapshot_station(each) for each in sorted(saving & set(self._fleet.stations()))}
-        points = {each: self._points[each] for each in sorted(saving & self._points.keys())}
-        self._stored.alarms.commit(read, snapshots, opened, cleared, settled, points)
-        self._recorded = read
-        for each in points:
-            del self._points[each]
-        self._unsaved.saved(saving)
-
     def _seen(self) -> Sequence[str]:
         with self._lock:
-            return self._fleet.stations()
+            return self._drift.fleet.stations()
 
     def _statuses(self, series: Iterable[str]) -> list[StationDrift]:
         with self._lock:
-            return [self._fleet.status(each) for each in series]
+            return [self._drift.fleet.status(each) for each in series]
 
     def _whose(self, series: str) -> list[str]:
         """Return the series that an alarm of `series` is of: those that drift, strongest evidence first, where many share it."""
@@ -354,10 +264,3 @@ class ImproveLoop:
             alarm = open_alarms.get(retrain.alarm or 0)
             if alarm is not None and retrain.version in done:
                 self.re_enrol(alarm.series, "plumbline", f"answered by {retrain.version}")
-
-
-def _cleared(events: Sequence[DriftEvent], now: float) -> list[tuple[str, float, str]]:
-    """Return what the events ended; not what one of them raised again."""
-    kinds = (EventKind.ALARM_CLEARED, EventKind.SHARED_ALARM_CLEARED)
-    last = {e.subject: e for e in events if e.kind is not EventKind.ENROLLED}
-    return [(e.subject, now, e.sentence) for e in last.values() if e.kind in kinds]

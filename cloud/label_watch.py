@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from cloud.drift.answers import AnswerState, decode_answers, encode_answers, start_anew, take_window
 from cloud.drift.causes import Cause
-from cloud.drift.concept import ConceptPolicy, ConfidenceSequence, SpotLabel, confidence_sequence
+from cloud.drift.concept import ConceptPolicy, ConfidenceSequence, SpotLabel, bounded_sequence
 from cloud.drift.fleet_status import StationDrift, StationPhase
 from cloud.drift.label_view import LabelView, concept_sentence, label_view, moved_share
 from cloud.ports.alarms import Alarm, AlarmBook, Opened
@@ -101,16 +101,19 @@ class LabelWatch:
             state = self._states.get(series, AnswerState())
             found = self._records.of(state.bundle) if state.bundle else None
             labels = self._labels(series, state)
+            since = labels[0].captured_at if len(labels) == _MOST_LABELS else state.since
+            disputed = self._disputed(series, state.bundle, since)
             view = label_view(
                 state=state,
                 record=found.record if found else None,
                 no_record=found.why if found else "no window is in",
                 labels=labels,
-                sequence=self._sequence(series, labels),
+                sequence=self._sequence(series, labels, disputed),
                 betting=_outside(labels, self._others(series) if labels else []),
                 phase=phase,
                 cause=cause,
                 policy=self._policy,
+                disputed=disputed,
             )
             self._views[series] = (phase, cause, view)
             return view
@@ -135,16 +138,26 @@ class LabelWatch:
             if s.inclusion > 0.0
         ]
 
+    def _disputed(self, series: str, bundle: str, since: float) -> list[SpotLabel]:
+        """Return the audit frames on which people disagree, answered by `bundle` and captured at or after `since`."""
+        return [
+            SpotLabel(s.sample, s.captured_at, False, s.inclusion)
+            for s in self._samples.unsettled(*split_series(series))
+            if s.reason == "audit" and s.bundle == bundle and s.captured_at >= since and s.inclusion > 0.0
+        ]
+
     def _others(self, series: str) -> list[Alarm]:
         """Return the alarms under which wrong answers of a series are their doing: its own, and those it may share."""
         alarms = [alarm for alarm in self._alarms.all() if alarm.cause != Cause.CONCEPT_SHIFT.value]
         return [alarm for alarm in alarms if alarm.series == series or alarm.series not in self._states]
 
-    def _sequence(self, series: str, labels: Sequence[SpotLabel]) -> ConfidenceSequence | None:
-        given = hash(tuple(labels))
+    def _sequence(
+        self, series: str, labels: Sequence[SpotLabel], disputed: Sequence[SpotLabel]
+    ) -> ConfidenceSequence | None:
+        given = hash((tuple(labels), tuple(disputed)))
         known = self._sequences.get(series)
         if known is None or known[0] != given:
-            known = self._sequences[series] = (given, confidence_sequence(labels))
+            known = self._sequences[series] = (given, bounded_sequence(labels, disputed))
         return known[1]
 
     def _put(self, series: str, state: AnswerState) -> None:

@@ -66,6 +66,10 @@ def find_needs(facts: Facts) -> Found:
 
 
 def _of_server(facts: Facts) -> Iterator[Need]:
+    if facts.lost_database:
+        why = facts.lost_database[:1].upper() + facts.lost_database[1:]
+        what = f"{why}: nothing is stored, and stations keep what they send. Do not stop the server before you read on."
+        yield Need("database", "database gone", _PAGE, what, "/", "database-gone")
     if facts.listening_since is None and facts.now - facts.deaf_since >= DEAF_S:
         what = f"The broker has not been reached for {span(facts.now - facts.deaf_since)}: nothing comes in, no order goes out."
         yield Need("broker", "broker down", _PAGE, what, "/", "broker-down")
@@ -140,9 +144,14 @@ def _of_rollout(fact: RolloutFact, now: float) -> Iterator[Need]:
     rollout, name = fact.rollout, f"Rollout {fact.rollout.id} of {fact.rollout.version}"
     key, link = f"rollout:{rollout.id}", f"/rollouts/{rollout.id}"
     if rollout.state in (RolloutState.ABORTING, RolloutState.ABORTED):
-        back = (
-            "its stations are being taken back" if rollout.state is RolloutState.ABORTING else "its stations are back"
-        )
+        back = "its stations are back"
+        if rollout.state is RolloutState.ABORTING:
+            back = "its stations are being taken back"
+        elif fact.recalled == 1:
+            back = "its stations are back but for 1 station that was away and goes back when it returns"
+        elif fact.recalled:
+            away = count_of(fact.recalled, "station")
+            back = f"its stations are back but for {away} that were away and go back when they return"
         who = "stopped itself" if fact.by_itself else "was stopped"
         what = f"{name} {who}, and {back}: {rollout.reason or 'no reason was given'}"
         severity = _TICKET if fact.by_itself else _INFO

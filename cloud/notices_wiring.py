@@ -108,6 +108,7 @@ def make_alerts(
         known_silent=lambda: _known_silent(notices),
         undelivered=lambda: {c: n for c, n in notices.undelivered(now() - _UNDELIVERED_S).items() if c in names},
         faults=faults,
+        lost_database=stores.database.why_lost,
     )
     needs = NeedsNow(FleetFacts(sources, now), now)
     notices.forget_channels(names, now())

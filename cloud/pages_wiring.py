@@ -47,7 +47,7 @@ def make_fleet_source(
 
     def phases() -> Phases:
         found = improve.overview()
-        return phases_of(found.watched, found.alarmed, found.enrolling)
+        return phases_of(found.watched, found.alarmed, found.enrolling, now())
 
     return FleetSource(
         pages=FleetPages(stores.database),

@@ -13,9 +13,11 @@ from cloud.api.failed_tries import FailedTries
 from cloud.api.limits import RequestLimits
 from cloud.api.local import host_name, is_loopback_name
 from cloud.api.people import FileToken, People
+from cloud.api.refused_messages import RefusedMessages
 from cloud.api.sign_in import Provider, sign_in_routes
 from cloud.api.tokens import token_routes
 from cloud.clock import SystemClock
+from cloud.dashboard.pages import PageDoor
 from cloud.dashboard.shell import Shell
 from cloud.dashboard.sign_in_page import sign_in_page
 from cloud.settings import CloudSettings
@@ -30,10 +32,11 @@ def _new_secret() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Entrance:
-    """What lets people in. `tries` has a tick."""
+    """What lets people in. `tries` has a tick; `pages` counts what pages sent in vain."""
 
     guards: Guards
     shell: Shell
+    pages: PageDoor
     routers: tuple[APIRouter, ...]
     rules: DoorRules
     tries: FailedTries
@@ -74,6 +77,7 @@ def make_entrance(settings: CloudSettings, stores: Stores, clock: SystemClock) -
     return Entrance(
         guards=guards,
         shell=shell,
+        pages=PageDoor(shell, RefusedMessages(clock.monotonic), clock.monotonic, secrets.token_bytes(16)),
         routers=(
             sign_in_routes(
                 people=people, page=sign_in_page, limits=limits, tries=tries, provider=_provider(settings, clock)

@@ -159,18 +159,21 @@ class RetrainTrigger:
         return max(sorted(labelled), key=lambda series: labelled[series])
 
     def _evidence(self, series: str, alarm: Alarm | None, moment: _Moment) -> Evidence:
-        now = moment.now
+        now, books = moment.now, self._books
         mine = _of_series(series, moment.retrains, moment.alarms)
         released = [r for r in mine if r.ended_at is not None and r.state != "failed"]
         # What failed for another alarm says nothing of this one.
         tries = [r for r in mine if alarm is None or r.alarm == alarm.id]
         failed = _failed_in_a_row(tries)
         answered = [r.id for r in tries if alarm is not None and r.state != "failed"]
-        labelled = self._labelled(alarm.id) if alarm else self._unlearnt(series, moment.retrains, moment.alarms)
+        labelled = self._labelled(alarm.id) if alarm else self._unlearnt(series)
+        unsettled = self._unsettled(alarm.id) if alarm else books.samples.unsettled(*split_series(series))
         first_label = min((s.labelled_at for s in labelled if s.labelled_at is not None), default=now)
         return Evidence(
             labels=len(labelled),
-            audit=self._measured(labelled, None if alarm else moment.bundles.get(split_series(series)[0], "")),
+            audit=self._measured(
+                labelled, unsettled, None if alarm else moment.bundles.get(split_series(series)[0], "")
+            ),
             alarm_lasted_s=now - alarm.opened_at if alarm else None,
             # A fault is a camera's own: what many share is none, whichever of them the alarm's sentence was taken from.
             is_fault=alarm is not None and alarm.station in moment.stations and Cause(alarm.cause) in FAULTS,
@@ -186,23 +189,29 @@ class RetrainTrigger:
         """Return the labels a retrain for an alarm learns from."""
         return [s for s in self._books.samples.of_alarm(alarm) if s.truth is not None]
 
-    def _unlearnt(self, series: str, retrains: Sequence[Retrain], alarms: Sequence[Alarm]) -> list[Sample]:
-        """Return the labels of the series that none of the retrains has learnt from."""
-        released = [r for r in retrains if r.ended_at is not None and r.state != "failed"]
-        # Of any series: labels of several answer an alarm that they share.
-        answered = {r.alarm for r in released if r.alarm is not None}
-        mine = _of_series(series, released, alarms)
-        learnt_until = max((r.started_at for r in mine if r.alarm is None), default=-1.0)
-        found = self._books.samples.labelled(*split_series(series))
-        return [s for s in found if s.alarm not in answered and (s.labelled_at or 0.0) > learnt_until]
+    def _unsettled(self, alarm: int) -> list[Sample]:
+        """Return the samples of an alarm on which people disagree."""
+        return [s for s in self._books.samples.of_alarm(alarm) if s.truth is None and s.again]
 
-    def _measured(self, labelled: Sequence[Sample], bundle: str | None) -> Measured:
+    def _unlearnt(self, series: str) -> list[Sample]:
+        """Return the labels of the series that none of the retrains has learnt from, however old they are."""
+        unlearnt = self._books.alarms.unlearnt(series)
+        return [s for s in self._books.samples.labelled(*split_series(series)) if s.sample in unlearnt]
+
+    def _measured(self, labelled: Sequence[Sample], unsettled: Sequence[Sample], bundle: str | None) -> Measured:
         """Return the accuracy on random frames; without an alarm that says since when, on the newest that `bundle` judged."""
-        audit = [s for s in labelled if s.reason == "audit"]
+        audit, argued = ([s for s in some if s.reason == "audit"] for some in (labelled, unsettled))
         if bundle is not None:
-            audit = [s for s in audit if s.bundle == bundle][-self._policy.labels :]
-        found = accuracy(AuditLabel(is_right(s.label, s.truth), s.inclusion) for s in audit)
-        return Measured(len(audit), found.estimate, found.high) if found else Measured(0, 1.0, 1.0)
+            mine = [s for s in audit if s.bundle == bundle]
+            audit = mine[-self._policy.labels :]
+            since = audit[0].captured_at if len(audit) < len(mine) else 0.0
+            argued = [s for s in argued if s.bundle == bundle and s.captured_at >= since]
+        told = [AuditLabel(is_right(s.label, s.truth), s.inclusion) for s in audit]
+        told += [AuditLabel(None, s.inclusion) for s in argued]
+        found = accuracy(told)
+        if found is None:
+            return Measured(0, 1.0, 1.0, len(told))
+        return Measured(found.labels, found.estimate, found.high, found.disputed)
 
     def _resume(self) -> None:
         """Give the worker every retrain that has not ended: new ones, and those a restart interrupted."""
@@ -219,14 +228,13 @@ class RetrainTrigger:
 
     def _retrain(self, retrain: Retrain) -> None:
         try:
-            labelled = self._lesson(retrain)
             base = self._running_version(retrain.station)
             version = f"{_RETRAINED.sub('', base)[:60]}.r{retrain.id}"
             if any(release.version == version for release in self._releases.all()):
                 # The process ended between the release and its record; its name is taken, so it cannot be made again.
                 now = self._now()
                 self._books.alarms.update_retrain(retrain.id, state="released", version=version, ended_at=now)
-            elif self._carry_out(retrain, labelled, base, version):
+            elif self._carry_out(retrain, self._lesson(retrain), base, version):
                 _log.info("retrain %d is released", retrain.id)
             else:
                 _log.error("retrain %d failed; see its figures", retrain.id)
@@ -238,12 +246,17 @@ class RetrainTrigger:
             self._busy.discard(retrain.id)
 
     def _lesson(self, retrain: Retrain) -> list[Sample]:
-        if retrain.alarm is not None:
-            return self._labelled(retrain.alarm)
-        earlier = [r for r in self._books.alarms.retrains() if r.id < retrain.id]
-        found = self._unlearnt(retrain.series, earlier, self._books.alarms.all())
-        # Later ones are for the next.
-        return [s for s in found if (s.labelled_at or 0.0) <= retrain.started_at]
+        """Return what was labelled when the retrain was begun; what came later, or was said to be something else since, is for
+        the next."""
+        books = self._books
+        told = books.alarms.lesson(retrain.id)
+        of_alarm = retrain.alarm is not None
+        found = (
+            self._labelled(retrain.alarm or 0) if of_alarm else books.samples.labelled(*split_series(retrain.series))
+        )
+        lesson = [s for s in found if told.get(s.sample) == s.truth]
+        books.alarms.leave_out(retrain.id, told.keys() - {s.sample for s in lesson})
+        return lesson
 
     def _roll_out(self, retrain: Retrain) -> None:
         rollouts = self._books.rollouts.all()

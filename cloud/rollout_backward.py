@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from cloud.order_maker import OrderMaker
 from cloud.ports.registry import Release, Releases
-from cloud.ports.rollouts import MemberStep, Rollout, RolloutBook, RolloutMember
+from cloud.ports.rollouts import MemberStep, Rollout, RolloutBook, RolloutMember, StandingOrder
 from cloud.ports.stations import StationStatus
 from cloud.rollout.rollout_states import MemberEvent, MemberState, RolloutEvent
 from cloud.rollout.way_back import MOST_RECALLS, WayBack, recall_name, recalls, way_back
-from cloud.rollout_reports import turned_down
+from cloud.rollout_reports import overtaken, turned_down
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class RolloutBackward:
         self._rollouts, self._releases, self._orders, self._now = rollouts, releases, orders, now
         # Read once a tick: there may be ten thousand stations to look at, and a catalog is a folder of files.
         self._found: dict[str, Release | None] = {}
-        self._ordered: set[str] = set()
+        self._standing: dict[str, StandingOrder] = {}
 
     def bring_back(self, rollout: Rollout, members: list[RolloutMember], status: Mapping[str, StationStatus]) -> None:
         """Stop dispatch first, then order the former bundle for every station that was ordered the bad one.
@@ -43,14 +43,14 @@ class RolloutBackward:
         A station that rolled back by itself is ordered back too, so that its standing order no longer names the bad bundle.
         """
         now, left = self._now(), _RECALLS_A_TICK
-        self._found, self._ordered = {}, self._rollouts.ordered_stations()
-        planned = [m for m in members if m.state is MemberState.PLANNED]
+        self._look_up()
+        planned = [m for m in members if m.state is MemberState.PLANNED and m.ordered_at is None]
         for start in range(0, len(planned), _SKIPPED_AT_ONCE):
             some = planned[start : start + _SKIPPED_AT_ONCE]
             self._rollouts.step_members([MemberStep(m, MemberEvent.SKIP, "the rollout was stopped") for m in some], now)
         for member in members:
             said = status.get(member.station)
-            if member.state in _TO_RECALL and left:
+            if (member.state in _TO_RECALL or (member.state is MemberState.PLANNED and member.ordered_at)) and left:
                 self._recall(rollout, member, said)
                 left -= 1
             elif member.state is MemberState.RECALLED:
@@ -59,10 +59,40 @@ class RolloutBackward:
         if all(_is_over(m, status.get(m.station)) for m in members):
             self._rollouts.step(rollout, RolloutEvent.ALL_BACK, "plumbline", rollout.reason, now)
 
+    def hear_late(
+        self,
+        rollout: Rollout,
+        members: list[RolloutMember],
+        status: Mapping[str, StationStatus],
+        retired: Collection[str],
+    ) -> None:
+        """Hear of a rollout that is over who was away when it ended, and wait no more for who will never be heard of it."""
+        self._look_up()
+        for member in members:
+            said = status.get(member.station)
+            if member.state not in (MemberState.RECALLED, MemberState.ORDERED):
+                continue
+            if member.station in retired:
+                why = _both(member.reason, "its access was taken away: what it runs is not known")
+                self._rollouts.step_member(member, MemberEvent.SKIP, why, self._now())
+            elif member.state is MemberState.RECALLED:
+                self._look_whether_back(rollout, member, said)
+            elif why := overtaken(member, said, self._standing.get(member.station)):
+                self._rollouts.step_member(member, MemberEvent.SKIP, _both(member.reason, why), self._now())
+
+    def _look_up(self) -> None:
+        self._found, self._standing = {}, {order.station: order for order in self._rollouts.all_standing()}
+
     def _look_whether_back(self, rollout: Rollout, member: RolloutMember, said: StationStatus | None) -> None:
         back_to, now = member.previous_bundle, self._now()
-        if member.station not in self._ordered:
+        if (standing := self._standing.get(member.station)) is None:
             self._rollouts.step_member(member, MemberEvent.RETURN, member.reason, now)  # nothing was ordered
+            return
+        if why := overtaken(member, said, standing):
+            # Whatever it says of this way back by now, it is not to be ordered once more in the place of what is newer.
+            is_back = said is not None and said.bundle == back_to and said.deployment == member.deployment
+            event = MemberEvent.RETURN if is_back else MemberEvent.SKIP
+            self._rollouts.step_member(member, event, _both(member.reason, "" if is_back else why), now)
             return
         if said is None:
             return

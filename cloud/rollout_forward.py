@@ -19,7 +19,7 @@ from cloud.rollout.rollout_states import MemberEvent, MemberState, RolloutEvent,
 from cloud.rollout.tally import tally
 from cloud.rollout.way_back import real_name, shadow_name
 from cloud.rollout_gates import RolloutGates, approved_by
-from cloud.rollout_reports import as_seen, heard
+from cloud.rollout_reports import as_seen, heard, overtaken, runs_it_by_another
 from cloud.rollout_watch import RolloutWatch
 from contract.errors import IllegalTransition
 
@@ -56,14 +56,20 @@ class RolloutForward:
         if self._concluded(rollout, plan, now):
             return False
         members = self.hear(rollout, status)
-        shadow = _unseen(plan, members, status)
+        shadow = _unseen(rollout, plan, members, status)
         seen = [as_seen(m, status.get(m.station), now, linked_at, shadow=m.station in shadow) for m in members]
         step = next_step(seen, rollout.wave, plan.policy(rollout.kind), plan.hold_after if not plan.keep else -1)
         before = read_evidence(rollout.evidence)
         fresh = self._watch.compared(rollout, plan, members, status, now)
         compared, ab = fresh if fresh is not None else (before.compared, None)
+        counted = tally(seen, plan)
+        if plan.shadow and rollout.wave > 0:
+            # What a station does in earnest is no word on what it showed unseen: that wave stays as it was when it was over.
+            counted = msgspec.structs.replace(
+                counted, waves=(*before.waves[:1], *counted.waves[len(before.waves[:1]) :])
+            )
         evidence = msgspec.structs.replace(
-            tally(seen, plan), compared=compared, notes=before.notes, told=before.told, ab=ab or before.ab
+            counted, compared=compared, notes=before.notes, told=before.told, ab=ab or before.ab
         )
         if step.kind is not StepKind.ROLL_BACK and rollout.kind != "rollback":
             # What was compared in an earlier wave stopped nothing then, and is no news now.
@@ -77,12 +83,21 @@ class RolloutForward:
         steps: dict[str, MemberStep] = {}
         for member in members:
             said = status.get(member.station)
-            if said is not None and (step := heard(member, said, rollout.bundle, running=running)) is not None:
+            if said is not None and (step := self._heard(member, said, rollout.bundle, running=running)) is not None:
                 steps[member.station] = step
         now, due = self._now(), list(steps.values())
         for start in range(0, len(due), _HEARD_AT_ONCE):
             self._rollouts.step_members(due[start : start + _HEARD_AT_ONCE], now)
         return [_after(m, steps[m.station], now) if m.station in steps else m for m in members]
+
+    def _heard(self, member: RolloutMember, said: StationStatus, bundle: str, *, running: bool) -> MemberStep | None:
+        if (step := heard(member, said, bundle, running=running)) is not None:
+            return step
+        if not runs_it_by_another(member, said, bundle):
+            return None
+        # It refuses the older order and never says a word of it. What it came to with the bundle it has said all the same.
+        why = overtaken(member, said, self._rollouts.standing(member.station))
+        return MemberStep(member, MemberEvent.COMMIT, why) if why else None
 
     def _propose(self, rollout: Rollout, plan: RolloutPlan, now: float) -> None:
         if why := self._gates.why_waiting(rollout, plan):
@@ -153,7 +168,8 @@ class RolloutForward:
         members: Sequence[RolloutMember],
         status: Mapping[str, StationStatus],
     ) -> None:
-        unseen, left = _unseen(plan, members, status) if rollout.wave == 0 else set[str](), _ORDERS_A_TICK
+        unseen = _unseen(rollout, plan, members, status) if rollout.wave == 0 else set[str]()
+        left = _ORDERS_A_TICK
         for member in members:
             if left == 0:
                 return
@@ -196,14 +212,23 @@ def _by_comparison(evidence: RolloutEvidence) -> RolloutStep | None:
     return RolloutStep(StepKind.ROLL_BACK, "; ".join(each.words() for each in found))
 
 
-def _unseen(plan: RolloutPlan, members: Sequence[RolloutMember], status: Mapping[str, StationStatus]) -> set[str]:
-    """Return who decides unseen first: nobody whose agent was put back, by now, to one that would put the bundle in charge."""
+def _unseen(
+    rollout: Rollout, plan: RolloutPlan, members: Sequence[RolloutMember], status: Mapping[str, StationStatus]
+) -> set[str]:
+    """Return who decides unseen first: nobody whose agent was put back, by now, to one that would put the bundle in charge, and
+    nobody who runs the bundle already, since a kit brought it: beside itself it has nothing to show.
+    """
     wanted = set(plan.shadow)
 
     def able(member: RolloutMember) -> bool:
         said = status.get(member.station)
-        ordered = member.state in (MemberState.SHADOWING, MemberState.SHADOWED)
-        return ordered or (said is not None and can_shadow(said.agent_version))
+        if member.state in (MemberState.SHADOWING, MemberState.SHADOWED):
+            return True
+        if said is None or not can_shadow(said.agent_version):
+            return False
+        # One that was asked and is planned again had it already.
+        has_it = said.bundle == rollout.bundle or member.ordered_at is not None
+        return member.state is not MemberState.PLANNED or not has_it
 
     return {member.station for member in members if member.station in wanted and able(member)}
 

@@ -271,8 +271,10 @@ class RolloutLoop:
         if 0.0 <= self._now() - self._late_at < _LATE_EVERY_S:
             return
         self._late_at = self._now()
-        for rollout in self._rollouts.late():
-            self._forward.hear(rollout, status)
+        late = self._rollouts.late()
+        retired = self._stations.retired() if late else frozenset()
+        for rollout in late:
+            self._backward.hear_late(rollout, self._forward.hear(rollout, status), status, retired)
 
     def _tell_stages(self) -> None:
         """Have the registry know which version reached everybody last: once, whenever the process ended in between."""

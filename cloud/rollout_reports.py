@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from cloud.ports.rollouts import MemberStep, RolloutMember
+from cloud.ports.rollouts import MemberStep, RolloutMember, StandingOrder
 from cloud.ports.stations import StationStatus
+from cloud.rollout.cohort import can_shadow
 from cloud.rollout.judge import Member
 from cloud.rollout.rollout_states import MemberEvent, MemberState
 from contract.messages import SHADOWED
 from contract.update_states import UpdateState
+
+HAS_IT_ALREADY = (
+    "it runs this bundle already, by a kit or another order: nothing to show unseen, its real order comes in its wave"
+)
 
 
 def turned_down(said: StationStatus, bundle: str) -> bool:
@@ -15,11 +20,30 @@ def turned_down(said: StationStatus, bundle: str) -> bool:
     return said.update_state == UpdateState.ROLLED_BACK.value and said.candidate in ("", bundle)
 
 
+def runs_it_by_another(member: RolloutMember, said: StationStatus, bundle: str) -> bool:
+    """Return whether a station that was ordered the bundle has said since then that it committed it under another order."""
+    committed = said.update_state == UpdateState.COMMITTED.value and said.bundle == bundle
+    since = said.reported_at > (member.ordered_at or 0.0)
+    return member.state is MemberState.ORDERED and committed and said.deployment != member.deployment and since
+
+
+def overtaken(member: RolloutMember, said: StationStatus | None, standing: StandingOrder | None) -> str:
+    """Return why a station will never obey the order that it has of a rollout, "" where it may: a newer one came."""
+    if standing is not None and standing.facts is not None and standing.facts.deployment != member.deployment:
+        return f"a newer order took the place of this one: {standing.facts.deployment}"
+    if standing is not None and said is not None and said.desired_seq > standing.desired_seq:
+        return f"it follows a newer order, of a kit: {said.deployment}"
+    return ""
+
+
 def heard(member: RolloutMember, said: StationStatus, bundle: str, *, running: bool) -> MemberStep | None:
     """Return the step that a station's report comes to, None for none.
 
     Whoever left the bundle after its commit is a failure while others are still to get it (`running`); an abort fetches it anyway.
+    One that was to decide unseen what it runs already has shown nothing and failed in nothing: it waits for its real order.
     """
+    if member.state is MemberState.SHADOWING and _runs_it_anyway(member, said, bundle):
+        return MemberStep(member, MemberEvent.HAS_IT, HAS_IT_ALREADY) if running else None
     if said.deployment != member.deployment:
         return None
     committed = said.update_state == UpdateState.COMMITTED.value and said.bundle == bundle
@@ -39,6 +63,17 @@ def heard(member: RolloutMember, said: StationStatus, bundle: str, *, running: b
         reason = f"it left the bundle after its commit: {said.reason}" if left else said.reason
         return MemberStep(member, MemberEvent.FAIL, reason)
     return MemberStep(member, MemberEvent.COMMIT, said.reason) if committed and not left else None
+
+
+def _runs_it_anyway(member: RolloutMember, said: StationStatus, bundle: str) -> bool:
+    """Return whether a station that is to decide unseen only runs the bundle, and not because its agent took no notice of that."""
+    if said.bundle != bundle:
+        return False
+    committed = said.update_state == UpdateState.COMMITTED.value
+    if said.deployment != member.deployment:
+        return committed  # by another order, after which it refuses an older one
+    # An agent that knows of such orders puts nothing in charge for one: it ran already (some say so by committing it anew).
+    return said.outcome == SHADOWED or (committed and can_shadow(said.agent_version))
 
 
 def as_seen(member: RolloutMember, said: StationStatus | None, now: float, linked_at: float, *, shadow: bool) -> Member:

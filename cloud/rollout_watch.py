@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cloud.ports.records import Cursor
-from cloud.ports.rollout_evidence import EvidenceSource, WindowRow
+from cloud.ports.rollout_evidence import EvidenceSource, SpotCounts, WindowRow
 from cloud.ports.rollouts import Rollout, RolloutMember
 from cloud.ports.stations import StationStatus
 from cloud.rollout.ab_report import AbReport, ArmStation, ab_report
@@ -154,7 +154,7 @@ class RolloutWatch:
                 after, group = got.after_new.get(name), treated
                 if said is None or said.bundle != rollout.bundle:
                     memory_now = None
-            elif member.state in _WITHOUT:
+            elif member.state in _WITHOUT and (said is None or said.bundle != rollout.bundle):
                 after, group = got.after_old.get(name), control
             else:
                 continue
@@ -185,13 +185,14 @@ class RolloutWatch:
             if member.state in (MemberState.SKIPPED, MemberState.RECALLED, MemberState.BACK):
                 continue
             frames = (got.after_new if new else got.after_old).get(member.station, Frames())
-            count, right = labelled.get((member.station, rollout.bundle if new else plan.control_bundle), (0, 0))
+            spots = labelled.get((member.station, rollout.bundle if new else plan.control_bundle), SpotCounts())
             arms["b" if new else "a"].append(
                 ArmStation(
                     verdicts=frames.counts() if frames.decided else {},
                     latency_ms=frames.time_us / frames.timed / 1000.0 if frames.timed else None,
-                    labelled=count,
-                    right=right,
+                    labelled=spots.labelled,
+                    right=spots.right,
+                    disputed=spots.disputed,
                     failed=member.state is MemberState.FAILED,
                 )
             )

@@ -25,11 +25,12 @@ class ServerFigures:
         arrivals_waiting: Callable[[], int],
         disks: Mapping[str, Path],
         drift_phases: Callable[[], Mapping[str, float]],
+        drift_evidence: Callable[[], Mapping[str, float]],
         monotonic: Callable[[], float],
     ) -> None:
         self._loops, self._link, self._ingest = loops, link, ingest
         self._arrivals_waiting, self._disks, self._drift_phases = arrivals_waiting, disks, drift_phases
-        self._monotonic = monotonic
+        self._drift_evidence, self._monotonic = drift_evidence, monotonic
 
     def families(self) -> Iterable[Family]:
         """Return every figure."""
@@ -42,6 +43,8 @@ class ServerFigures:
             yield from self._of_ingest(self._ingest)
         what = "Series (cameras) that drift is watched on, by phase: enrolling, quiet, alarmed."
         yield each("plumbline_cloud_drift_series", "gauge", what, "phase", self._drift_phases())
+        what = "Series (cameras) with this share of the evidence that an alarm takes, or more; not of revoked stations."
+        yield each("plumbline_cloud_drift_evidence_series", "gauge", what, "share", self._drift_evidence())
         yield from self._of_loops()
         yield from self._of_disks()
 

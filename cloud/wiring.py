@@ -155,6 +155,7 @@ class Aggregator:
             arrivals_waiting=arrivals.qsize,
             disks={"the cloud's home": settings.path(".")},
             drift_phases=improve.phases,
+            drift_evidence=lambda: improve.evidence(stores.stations.retired()),
             monotonic=clock.monotonic,
         )
         self.faults = 0
@@ -166,6 +167,7 @@ class Aggregator:
             alerts,
             figures,
             FallbackFigures(self.opinions),
+            entrance.pages.refused,
             repository=resign.status,
             promises=self.accounts.promises,
         )

@@ -63,7 +63,14 @@ _BEGIN = {_E.ORDER_ACCEPTED: _S.META, _E.ALREADY_RUNNING: _S.COMMITTED, _E.NOTHI
 
 TABLE: Mapping[UpdateState, Mapping[UpdateEvent, UpdateState]] = {
     # A restart finds the trial on the disk, whatever was in memory, so IDLE can resume one (or give it up).
-    _S.IDLE: {**_BEGIN, _E.RESTARTED: _S.TRIAL, _E.FAILED: _S.ROLLED_BACK, _E.SUPERSEDED: _S.IDLE},
+    # What runs already has nothing to show unseen.
+    _S.IDLE: {
+        **_BEGIN,
+        _E.RESTARTED: _S.TRIAL,
+        _E.SHADOWED: _S.IDLE,
+        _E.FAILED: _S.ROLLED_BACK,
+        _E.SUPERSEDED: _S.IDLE,
+    },
     _S.META: {
         _E.TARGET_FOUND: _S.DOWNLOAD,
         _E.ALREADY_STAGED: _S.STAGED,

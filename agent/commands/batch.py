@@ -15,26 +15,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.commands.scored import COLUMNS, Beside, Scored, cells_of, csv_line, of_cells, without_blanks
 from agent.ports.runtime import Runtime
 from contract.errors import BadImage, BadModel, InvalidConfig, NotFound, PlumblineError, StorageFull
-from contract.manifest import Artefact, Manifest
+from contract.manifest import Artefact, Label, Manifest
 
 _LEVELS = 255.0
 _SPREAD = 1  # its place in FrameStats.values
 _PROGRESS_EVERY_S = 1.0
-
-
-class Scored(msgspec.Struct, frozen=True):
-    """One image's line. `error` is "" unless it could not be judged; `cause` is "" unless REVIEW is not for doubt."""
-
-    image: str
-    verdict: str
-    label: str
-    confidence: float
-    ms: float
-    bundle: str
-    error: str = ""
-    cause: str = ""
 
 
 class Judge:
@@ -114,7 +102,13 @@ class Judge:
             round(ms, 2),
             self._name,
             cause=cause,
+            also=tuple(self._beside(label, scores) for label in prediction.also),
         )
+
+    def _beside(self, label: Label, scores: NDArray[np.float32]) -> Beside:
+        # Only independent labels are seen beside each other, and their scores are probabilities, off by rounding at most.
+        score = float(scores[self._manifest.labels.index(label)])
+        return Beside(label.name, round(min(max(score, 0.0), 1.0), 4))
 
     def _write_map(self, path: Path, pixels: NDArray[np.uint8], scores: NDArray[np.float32]) -> None:
         from agent.loading import evidence_of
@@ -169,14 +163,15 @@ class Paper:
         """Print one line."""
         _count(self.done, scored)
         if self._as_json:
-            print(msgspec.json.encode(_without_blanks(scored)).decode(), flush=True)
+            print(msgspec.json.encode(without_blanks(scored)).decode(), flush=True)
         elif scored.error:
             print(f"{scored.image}  {scored.verdict}", flush=True)
             print(f"error: {scored.error}", file=sys.stderr, flush=True)
         else:
+            seen = f"{scored.label}  {scored.confidence:.3f}"
+            seen += "".join(f", {each.label}  {each.confidence:.3f}" for each in scored.also)
             print(
-                f"{scored.image}  {scored.verdict:<6}  {scored.label}  {scored.confidence:.3f}  {scored.ms:.1f} ms"
-                f"  {scored.bundle}",
+                f"{scored.image}  {scored.verdict:<6}  {seen}  {scored.ms:.1f} ms  {scored.bundle}",
                 flush=True,
             )
 
@@ -201,7 +196,7 @@ class Sheet:
             self._file.truncate(len(whole))
             self._file.seek(len(whole))
             if self._is_csv and not whole:
-                self._write(_csv_line(Scored.__struct_fields__))
+                self._write(csv_line(COLUMNS))
         except OSError as error:
             raise InvalidConfig(
                 f"'{path}' cannot be written: {error.strerror or error}", hint="name a file in a folder you may write"
@@ -219,9 +214,9 @@ class Sheet:
         """
         _count(self.done, scored)
         if self._is_csv:
-            self._write(_csv_line(msgspec.structs.astuple(scored)))
+            self._write(csv_line(cells_of(scored)))
         else:
-            self._write(msgspec.json.encode(_without_blanks(scored)) + b"\n")
+            self._write(msgspec.json.encode(without_blanks(scored)) + b"\n")
 
     def finish(self) -> None:
         """Give the file its name, durably.
@@ -280,7 +275,9 @@ class Sheet:
         if not self._is_csv:
             return [msgspec.json.decode(line, type=Scored) for line in whole.splitlines()]
         rows = csv.DictReader(io.StringIO(whole.decode(), newline=""))
-        return [msgspec.convert(row, Scored, strict=False) for row in rows]
+        if whole and rows.fieldnames != list(COLUMNS):
+            raise ValueError("other columns")  # of another version: lines of ours would not fit below them
+        return [of_cells(row) for row in rows]
 
 
 def score_all(images: Sequence[Path], judge: Judge, taker: Taker, *, progress: bool) -> float:
@@ -315,22 +312,6 @@ def score_all(images: Sequence[Path], judge: Judge, taker: Taker, *, progress: b
             if isinstance(taker, Sheet):
                 taker.flush()
     return clock.monotonic() - started_s
-
-
-def _csv_line(values: Sequence[Any]) -> bytes:
-    text = io.StringIO(newline="")
-    # The writer quotes the line end it was given, but a reader also ends a line at a bare carriage return.
-    if any("\r" in str(value) for value in values):
-        csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL).writerow(values)
-    else:
-        csv.writer(text, lineterminator="\n").writerow(values)
-    return text.getvalue().encode()
-
-
-def _without_blanks(scored: Scored) -> dict[str, Any]:
-    return {
-        name: value for name, value in msgspec.to_builtins(scored).items() if value or name not in ("error", "cause")
-    }
 
 
 def _count(done: Counter[str], scored: Scored) -> None:

@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
 
     from agent.clock import SystemClock
     from agent.runtime.load import ModelLoader
-    from agent.wiring import open_bundle
+    from agent.slots.unpacked import open_bundle
 
     if not 0 < args.seconds <= 3600:
         raise InvalidConfig(f"--seconds must be above 0 and at most 3600, not {args.seconds:g}")

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 _EXAMPLE = """\
 Each line: image, verdict, label, confidence, milliseconds, bundle. REVIEW means unsure, or that the image could not be
-judged. The exit code is 1 when an image could not be judged; the others are judged all the same.
+judged. The exit code is 1 when an image could not be judged; the others are judged all the same. Where the model's labels do
+not exclude each other, every further defect follows the first with its own confidence: "dent  0.910, scratch  0.740" here,
+"also": [{"label": "scratch", "confidence": 0.74}] in JSON, and the same list in the column "also" of a CSV.
 
 --out FILE scores in bulk: CSV for a name that ends in .csv, else JSON lines. The file appears under its name when it is
 complete; until then it is FILE.part, and the same command goes on where a stopped one left off. Progress is on stderr.
@@ -72,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     """Judge; return 1 when an image could not be judged."""
     from agent.commands.batch import Judge
     from agent.runtime.load import load_first
-    from agent.wiring import open_bundle
+    from agent.slots.unpacked import open_bundle
 
     if bool(args.images) is args.stdin:
         what = "images are named, and --stdin too" if args.stdin else "no image is named"

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.settings import EXAMPLE
+from agent.settings_example import EXAMPLE
 from contract.errors import PlumblineError
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Bundles as folders: unpack an archive, and check a folder against the digest it must have."""
+"""Bundles as folders: unpack an archive, check a folder against the digest it must have, open what a path names."""
 
 from __future__ import annotations
 
@@ -66,6 +66,19 @@ def open_folder(folder: Path, *, digest: str | None = None) -> InstalledBundle:
     if digest is not None and found != digest:
         raise BadBundle(f"'{folder}' holds bundle {found[:12]}..., not {digest[:12]}...", hint="install it again")
     return InstalledBundle(found, folder, manifest)
+
+
+def open_bundle(path: Path, scratch: Path) -> InstalledBundle:
+    """Return the bundle at `path`, a .plb archive (unpacked below `scratch`) or an unpacked folder, every hash checked.
+
+    Raises:
+        NotFound: there is none.
+        BadBundle: it is torn, or does not match its hashes.
+    """
+    try:
+        return open_folder(path) if path.is_dir() else open_archive(path, scratch / "bundle")
+    except BadBundle as error:
+        raise BadBundle(f"bundle '{path}': {error.message}", hint=error.hint or "fetch or make it again") from error
 
 
 class _HashedReader:

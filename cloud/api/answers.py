@@ -12,6 +12,7 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
+from starlette.requests import ClientDisconnect
 
 from cloud.api.retry_after import RETRY_AFTER_S
 from contract.errors import (
@@ -81,7 +82,12 @@ def install_answers(app: FastAPI) -> None:
         assert isinstance(error, RequestValidationError)
         return await http_exception_handler(request, HTTPException(422, in_words(error.errors())))
 
+    async def gone(request: Request, error: Exception) -> Response:
+        # Told to nobody, save /metrics: who left is no fault of the server's. 499 is what nginx calls it.
+        return Response(status_code=499)
+
     app.add_exception_handler(PlumblineError, ours)
+    app.add_exception_handler(ClientDisconnect, gone)
     app.add_exception_handler(RequestValidationError, unusable)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, HTTPException
 
 import cloud
 from cloud.api.answers import RESPONSES, install_answers
+from cloud.api.at_once import LeaveAtEnd
 from cloud.api.body_limit import BodyLimit
 from cloud.api.headers import PeoplesDoor
 from cloud.api.metrics import RequestMeter
@@ -36,6 +37,7 @@ def make_app(
     routers: Sequence[APIRouter],
     people: DoorRules | None = None,
     answered: Callable[[str, str, int, float], None] | None = None,
+    why_unwell: Callable[[], str] = str,
 ) -> FastAPI:
     """Return the application.
 
@@ -43,6 +45,7 @@ def make_app(
         routers: the parts of the API.
         people: what holds for browsers; None for a door that only stations reach.
         answered: told (method, route, status, seconds) of every request that ended.
+        why_unwell: says at once why /healthz is to be 503, "" for no reason.
     """
     app = FastAPI(
         title="Plumbline cloud",
@@ -57,13 +60,16 @@ def make_app(
     install_answers(app)
 
     # Not in a thread: whether this lives must be told while every thread is busy with what somebody asked.
-    @app.get("/healthz", responses={}, tags=["server"])
+    @app.get("/healthz", responses={503: RESPONSES[503]}, tags=["server"])
     async def healthz() -> dict[str, str]:
+        if why := why_unwell():
+            raise HTTPException(503, why)
         return {"status": "ok"}
 
     for router in routers:
         app.include_router(router)
     app.add_middleware(BodyLimit, free=STATION_PATHS)
+    app.add_middleware(LeaveAtEnd)
     if people is not None:
         app.add_middleware(
             PeoplesDoor,

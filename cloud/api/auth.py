@@ -96,7 +96,7 @@ class Guards:
     def needs(self, scope: Scope, *, from_pages: bool = False) -> Callable[..., Person]:
         """Return a dependency that lets through who may do `scope`, and gives the person.
 
-        401: nobody is known by this token. 403: somebody is, and may not. 429: too many requests.
+        401: nobody is known by this token. 403: somebody is, and may not. 429: too many requests, in a minute or at once.
 
         `from_pages`: what a page shows or offers to save, so a GET with the page's cookie will do. Nothing else takes a cookie, so
         no other site's page can make a browser ask for it.
@@ -129,7 +129,7 @@ class Guards:
         if person is None:
             raise _unknown()
         if self._limits is not None:
-            self._limits.count_person(person.name)
+            self._limits.count_person(person.name, request.scope)
         return person
 
     def _by_token(self, request: Request, token: str) -> Person | None:

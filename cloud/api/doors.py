@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
+from cloud.api.page_socket import MAX_MESSAGE_BYTES
 from cloud.api.prompt_protocol import PromptProtocol
 from cloud.api.revoked_serials import RevokedSerials
 from contract.errors import InvalidConfig
@@ -72,7 +73,14 @@ def door(
         revoked = RevokedSerials(crl_file) if crl_file is not None else None
         http = partial(_CertifiedProtocol, revoked=revoked)
     # uvicorn takes whatever makes a protocol, though it declares classes alone.
-    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=5, http=http)
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=5,
+        http=http,
+        ws_max_size=MAX_MESSAGE_BYTES,
+    )
     config.load()
     config.ssl = context
     return uvicorn.Server(config)

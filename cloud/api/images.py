@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,15 +24,38 @@ def read_pixels(data: bytes) -> NDArray[np.uint8]:
     """Return u8[H,W] or u8[H,W,3] of a PNG or JPEG.
 
     Raises:
-        BadImage: it is neither, is torn, or has more than 40 million pixels.
+        BadImage: it is neither, is torn, has more than 40 million pixels, or needs more memory than there is.
     """
+    with _opened(data) as image:
+        return np.asarray(image if image.mode == "L" else image.convert("RGB"))
+
+
+def count_pixels(data: bytes) -> int:
+    """Return how many pixels a PNG or JPEG says it has; nothing is decoded.
+
+    Raises:
+        BadImage: it is neither, or has more than 40 million.
+    """
+    with _opened(data) as image:
+        return image.width * image.height
+
+
+@contextlib.contextmanager
+def _opened(data: bytes) -> Iterator[Image.Image]:
     try:
-        with warnings.catch_warnings(), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        with warnings.catch_warnings():
+            # From before it is opened: there Pillow speaks of size, which is refused below with words of our own.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            if image.width * image.height > _MAX_PIXELS:
-                raise BadImage(f"{image.width}x{image.height} pixels are more than {_MAX_PIXELS}")
-            return np.asarray(image if image.mode == "L" else image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+                if image.width * image.height > _MAX_PIXELS:
+                    size = f"{image.width} x {image.height} pixels"
+                    raise BadImage(f"{size} are over {_MAX_PIXELS // 1_000_000} megapixels", hint="scale it down")
+                yield image
+    except Image.DecompressionBombError as error:
+        raise BadImage(f"far more than {_MAX_PIXELS // 1_000_000} megapixels", hint="scale it down") from error
+    except MemoryError as error:
+        raise BadImage("the image needs more memory than there is", hint="scale it down") from error
+    except (OSError, SyntaxError, ValueError) as error:
         raise BadImage(f"{len(data)} bytes are no usable PNG or JPEG", hint="send the frame as PNG") from error
 
 

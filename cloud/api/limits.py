@@ -8,10 +8,12 @@ import math
 import threading
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
+from typing import Any
 
 from fastapi import HTTPException
 
+from cloud.api.at_once import MOST_AT_ONCE, AtOnce
 from cloud.store.access import fingerprint
 
 _PERIOD_S = 60.0
@@ -20,29 +22,31 @@ _MOST_GOOD = 1024
 
 
 class RateLimit:
-    """Lets `per_minute` things through at once and, after that, as many a minute; one number is kept of each of 16,384 slots.
+    """Lets `at_once` things through (None: `per_minute`) and, after that, `per_minute`; one number is kept of each of 16,384 slots.
 
     Keys fall into slots by a hash that nobody outside can foretell, so two of them may share one: an address then shares what it
     may ask with another. Not thread-safe.
     Source: the generic cell rate algorithm, ITU-T I.371 (2004), Annex A, in its virtual scheduling form.
     """
 
-    def __init__(self, per_minute: int, *, salt: bytes) -> None:
+    def __init__(self, per_minute: int, *, salt: bytes, at_once: int | None = None) -> None:
         self._step_s, self._salt = _PERIOD_S / per_minute, salt
+        self._ahead_s = self._step_s * (per_minute if at_once is None else at_once)
         self._free_at = array("d", bytes(8 * _SLOTS))
 
-    def wait_s(self, key: str, now: float) -> float:
-        """Return in how many seconds another one is let through, 0 for at once. Counts nothing."""
-        return max(0.0, self._free_at[self._slot(key)] - (_PERIOD_S - self._step_s) - now)
+    def wait_s(self, key: str, now: float, count: int = 1) -> float:
+        """Return in how many seconds `count` more are let through, 0 for at once. Counts nothing."""
+        return max(0.0, self._free_at[self._slot(key)] - (self._ahead_s - count * self._step_s) - now)
 
-    def take(self, key: str, now: float) -> float:
-        """Count one and return 0; where it is too many, return in how many seconds to come again, and count nothing."""
-        wait_s = self.wait_s(key, now)
+    def take(self, key: str, now: float, count: int = 1) -> float:
+        """Count `count`, at most `at_once`, and return 0; where it is too many, return in how many seconds to come again, and
+        count nothing."""
+        wait_s = self.wait_s(key, now, count)
         # A rounding error of a clock that counts seconds since 1970 is no reason to refuse.
         if wait_s > 1e-6:
             return wait_s
         slot = self._slot(key)
-        self._free_at[slot] = max(self._free_at[slot], now) + self._step_s
+        self._free_at[slot] = max(self._free_at[slot], now) + count * self._step_s
         return 0.0
 
     def _slot(self, key: str) -> int:
@@ -58,23 +62,33 @@ class RequestLimits:
         failures_per_minute: wrong tokens of each address that are looked at.
         monotonic: seconds that never go back.
         salt: random bytes, 16 to 64.
+        at_once: requests of each person that are answered at the same time.
     """
 
     def __init__(
-        self, requests_per_minute: int, failures_per_minute: int, *, monotonic: Callable[[], float], salt: bytes
+        self,
+        requests_per_minute: int,
+        failures_per_minute: int,
+        *,
+        monotonic: Callable[[], float],
+        salt: bytes,
+        at_once: int = MOST_AT_ONCE,
     ) -> None:
         self._requests = RateLimit(requests_per_minute, salt=salt)
         self._failures = RateLimit(failures_per_minute, salt=salt)
+        self._at_once = AtOnce(at_once)
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._good: OrderedDict[str, None] = OrderedDict()
 
-    def count_person(self, name: str) -> None:
-        """Count a request of a person.
+    def count_person(self, name: str, scope: MutableMapping[str, Any] | None = None) -> None:
+        """Count a request of a person, and hold it as one that is being answered until the request of `scope` ends.
 
         Raises:
             HTTPException: 429.
         """
+        if scope is not None and not self._at_once.enter(name, scope):
+            raise _too_many("too many of your requests are being answered right now", 1.0)
         self._count(f"person {name}")
 
     def count_address(self, address: str) -> None:

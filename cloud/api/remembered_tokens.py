@@ -1,4 +1,8 @@
-"""Stations whose tokens were just found right: under load a question is refused in less time than the database takes to look."""
+"""Stations whose tokens were just found right: under load a question is refused in less time than the database takes to look.
+
+So a token that is the station's no more still gets second opinions for `KEPT_S`, and nothing else (deploy/README.md, "Keys, tokens
+and certificates"); a station's certificate that was revoked is refused at once, before this is asked (`cloud.api.doors`).
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,14 @@ from collections.abc import Callable
 
 from fastapi.concurrency import run_in_threadpool
 
+KEPT_S = 5.0
 _MOST = 20_000
 
 
 class RememberedTokens:
     """Asks `is_token` again after `keep_s`: a token that was taken back works for so long. One event loop's."""
 
-    def __init__(self, is_token: Callable[[str, str], bool], now: Callable[[], float], keep_s: float = 5.0) -> None:
+    def __init__(self, is_token: Callable[[str, str], bool], now: Callable[[], float], keep_s: float = KEPT_S) -> None:
         self._is_token, self._now, self._keep_s = is_token, now, keep_s
         self._right: OrderedDict[tuple[str, bytes], float] = OrderedDict()
 

@@ -10,7 +10,7 @@ import csv
 import hashlib
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -21,10 +21,11 @@ import msgspec
 
 from cloud.ports.samples import Sample
 from cloud.review.agreement import ActKind, LabelAct
+from cloud.review.label_choice import LabelChoice
 from cloud.review.spreadsheet import guarded
 from cloud.review.why_asked import why_asked
 from cloud.store.labels import GivenLabel
-from contract.errors import BadDataset
+from contract.errors import BadDataset, RefusedError
 from contract.ids import is_digest
 
 _MAX_BYTES = 256 << 20
@@ -61,7 +62,7 @@ class _Task(msgspec.Struct):
 
 class _Line(msgspec.Struct, forbid_unknown_fields=True):
     sample: str
-    label: str
+    label: str | tuple[str, ...]
     labeller: str
     labelled_at: float | datetime
 
@@ -124,12 +125,13 @@ def labels_csv(acts: Mapping[str, Sequence[LabelAct]], samples: Mapping[str, Sam
     return text.getvalue()
 
 
-def label_studio_config(labels: Sequence[str]) -> str:
+def label_studio_config(choice: LabelChoice) -> str:
     """Return the labelling interface for these labels (Label Studio: Settings, Labeling Interface, Code)."""
-    choices = "".join(f"    <Choice value={quoteattr(label)}/>\n" for label in labels)
+    choices = "".join(f"    <Choice value={quoteattr(label)}/>\n" for label in choice.names)
+    how = "multiple" if choice.several else "single"
     return (
         '<View>\n  <Image name="image" value="$image"/>\n  <Text name="why" value="$why"/>\n'
-        f'  <Choices name="label" toName="image" choice="single" required="true">\n{choices}  </Choices>\n</View>\n'
+        f'  <Choices name="label" toName="image" choice="{how}" required="true">\n{choices}  </Choices>\n</View>\n'
     )
 
 
@@ -138,13 +140,14 @@ def local_files_prefix(folder: Path) -> str:
     return f"/data/local-files/?d={quote(folder.resolve().name)}/"
 
 
-def read_label_studio(file: Path, names: Mapping[str, str]) -> list[GivenLabel]:
-    """Return the labels in a JSON export of Label Studio, one an annotation; those skipped or left empty are left out.
+def read_label_studio(file: Path, names: Mapping[str, str], choice: LabelChoice) -> list[GivenLabel]:
+    """Return what is said in a JSON export of Label Studio, once an annotation; those skipped or left empty are left out.
 
-    `names`: who a user's number or e-mail is; others go by their e-mail, or as "labelstudio:NUMBER".
-
+    Args:
+        names: who a user's number or e-mail is; others go by their e-mail, or as "labelstudio:NUMBER".
+        choice: what may be said.
     Raises:
-        BadDataset: it is no such export, or an annotation lacks its author, its time or its sample, or has several labels.
+        BadDataset: it is no such export, an annotation lacks its author, its time or its sample, or its labels may not be said.
     """
     content = _read(file)
     try:
@@ -160,8 +163,6 @@ def read_label_studio(file: Path, names: Mapping[str, str]) -> list[GivenLabel]:
             chosen = [choice for result in annotation.result if result.value for choice in result.value.choices]
             if annotation.was_cancelled or not chosen:
                 continue
-            if len(chosen) > 1:
-                raise BadDataset(f"{where} has several labels: {', '.join(chosen)[:200]}", hint="choose one an image")
             sample = task.data.get("sample")
             if not isinstance(sample, str) or not sample:
                 hint = "make its tasks with: plumbline-cloud review export --format labelstudio"
@@ -169,15 +170,18 @@ def read_label_studio(file: Path, names: Mapping[str, str]) -> list[GivenLabel]:
             at = annotation.updated_at or annotation.created_at
             if at is None:
                 raise BadDataset(f"{where} does not say when it was labelled")
-            given.append(_given(where, sample, chosen[0], _who(where, annotation, names), _unix(at), note))
+            label = _said(where, chosen, choice)
+            given.append(_given(where, sample, label, _who(where, annotation, names), _unix(at), note))
     return given
 
 
-def read_jsonl(file: Path) -> list[GivenLabel]:
-    """Return the labels in a file with a line a label: {"sample", "label", "labeller", "labelled_at"}, Unix seconds or ISO 8601.
+def read_jsonl(file: Path, choice: LabelChoice) -> list[GivenLabel]:
+    """Return what is said in a file, a line each: {"sample", "label", "labeller", "labelled_at"}, Unix seconds or ISO 8601.
+
+    `label` is the name of a label, several as `choice` has them stored ("dent;scratch"), or a list of names.
 
     Raises:
-        BadDataset: a line is none; its number is named.
+        BadDataset: a line is none, or says what may not be said; its number is named.
     """
     content = _read(file)
     given, note = [], _note(content)
@@ -191,7 +195,7 @@ def read_jsonl(file: Path) -> list[GivenLabel]:
                 raise BadDataset(f"{where} is no label: {error}", hint=hint) from error
             at = read.labelled_at
             at = at if isinstance(at, float) else _unix(at)
-            given.append(_given(where, read.sample, read.label, read.labeller, at, note))
+            given.append(_given(where, read.sample, _said(where, read.label, choice), read.labeller, at, note))
     return given
 
 
@@ -222,10 +226,11 @@ def read_disagreements(file: Path) -> list[SentBack]:
     return found
 
 
-def sent_back(found: SentBack, sample: str, actor: str, labels: Sequence[str]) -> list[GivenLabel]:
-    """Return the acts by which a sample goes back to the queue: what people said of it, of the model's `labels` ([]: any), and that
-    it is sent back."""
-    said = [act for act in found.acts if not labels or act.label in labels]
+def sent_back(found: SentBack, sample: str, actor: str, choice: LabelChoice) -> list[GivenLabel]:
+    """Return the acts by which a sample goes back to the queue: what people said of it, as far as `choice` knows the label, and
+    that it is sent back."""
+    known = [act for act in found.acts if not choice.names or act.label in choice.names]
+    said = [replace(act, label=choice.check_all([act.label])) for act in known]
     acts = [*said, LabelAct(0.0, actor, "", ActKind.RETURN)]
     return [GivenLabel(sample, act, found.note) for act in acts]
 
@@ -249,13 +254,26 @@ def _read(file: Path) -> bytes:
 
 def _given(where: str, sample: str, label: str, labeller: str, at: float, note: str) -> GivenLabel:
     for name, text in (("label", label), ("labeller", labeller)):
-        if not 0 < len(text) <= _MAX_CHARS:
-            raise BadDataset(f"{where}: a {name} has 1 to {_MAX_CHARS} characters")
-        if not text.isprintable():
-            raise BadDataset(f"{where}: the {name} {text!a} cannot be shown", hint="write it in plain letters")
+        _check_shown(where, name, text)
     if not 0.0 <= at < 1e11:
         raise BadDataset(f"{where}: {at:g} is no time", hint="use Unix seconds or ISO 8601")
     return GivenLabel(sample, LabelAct(at, labeller, label), note)
+
+
+def _check_shown(where: str, name: str, text: str) -> None:
+    if not 0 < len(text) <= _MAX_CHARS:
+        raise BadDataset(f"{where}: a {name} has 1 to {_MAX_CHARS} characters")
+    if not text.isprintable():
+        raise BadDataset(f"{where}: the {name} {text!a} cannot be shown", hint="write it in plain letters")
+
+
+def _said(where: str, label: str | Sequence[str], choice: LabelChoice) -> str:
+    """Return what is said as it is stored; a list names labels whatever they hold."""
+    _check_shown(where, "label", label if isinstance(label, str) else "".join(label))
+    try:
+        return choice.check(label) if isinstance(label, str) else choice.check_all(label)
+    except RefusedError as error:
+        raise BadDataset(f"{where}: {error.message}", hint=error.hint) from error
 
 
 def _who(where: str, annotation: _Annotation, names: Mapping[str, str]) -> str:

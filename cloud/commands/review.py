@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from cloud.commands.output import Subparsers, print_json, print_table
+from cloud.review.label_choice import MAX_CHARS, LabelChoice
 from cloud.settings import CloudSettings, load_settings
 from contract.errors import InvalidConfig, NotFound
 
@@ -21,6 +22,12 @@ _EXAMPLES = """examples:
   plumbline-cloud review import labels.jsonl --format jsonl --config plant/cloud.toml
   plumbline-cloud review return dataset/disagreements.jsonl --config plant/cloud.toml
   plumbline-cloud review resolve b1-7-3 --label scratch --labeller eva --config plant/cloud.toml
+  plumbline-cloud review resolve b1-7-4 --label dent --label scratch --labeller eva --config plant/cloud.toml
+
+A line of jsonl: {"sample": "b1-7-3", "label": "scratch", "labeller": "eva", "labelled_at": 1795200000}
+Where the model's labels do not exclude each other, a part may have several: "label": ["dent", "scratch"], or in one text
+"dent;scratch", as it is shown and exported; --label is then given once for each. A name that holds a semicolon itself is given
+as it is ("label": "a;b", or --label 'a;b'); beside others in one text it is in quotes, as in CSV: "label": "\\"a;b\\";dent".
 
 Label Studio finds the exported images when it runs with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and
 LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT set to the folder above --out, and the project has --out as local storage; or give
@@ -64,7 +71,7 @@ def register(subparsers: Subparsers) -> None:
     back.set_defaults(run=_return)
     resolve = actions.add_parser("resolve", help="settle what people disagree on")
     resolve.add_argument("sample", help="its name")
-    resolve.add_argument("--label", required=True, help="what it shows")
+    resolve.add_argument("--label", action="append", required=True, help="what it shows (repeat for several defects)")
     resolve.add_argument("--labeller", required=True, help="who says so")
     resolve.set_defaults(run=_resolve)
     for action in (agree, export, bring, back, resolve):
@@ -96,7 +103,7 @@ def _export(args: argparse.Namespace) -> int:
 
     from cloud.api.images import without_words
     from cloud.commands.label_files import label_studio_config, label_studio_tasks, local_files_prefix
-    from cloud.registry.known_labels import known_labels
+    from cloud.registry.known_labels import KnownLabels
     from cloud.store_wiring import open_registry
 
     if args.limit < 1:
@@ -121,7 +128,7 @@ def _export(args: argparse.Namespace) -> int:
         (images / f"{each.image_sha256}.png").write_bytes(without_words(frame))
         written.append(each)
     tasks = label_studio_tasks(written, args.prefix or local_files_prefix(args.out))
-    (args.out / "label_config.xml").write_text(label_studio_config(known_labels(registry)), "utf-8")
+    (args.out / "label_config.xml").write_text(label_studio_config(KnownLabels(registry).choice()), "utf-8")
     (args.out / "tasks.json").write_bytes(msgspec.json.format(msgspec.json.encode(tasks), indent=2) + b"\n")
     if args.json:
         print_json({"tasks": len(tasks), "without_image": gone, "out": str(args.out)})
@@ -155,10 +162,13 @@ def _import(args: argparse.Namespace) -> int:
         if not (user and is_pair and name):
             raise InvalidConfig(f"--labeller {each} is no ID=NAME", hint="e.g. --labeller 3=eva")
         names[user] = name
-    given = read_label_studio(args.file, names) if args.format == "labelstudio" else read_jsonl(args.file)
-    check_times((each.act for each in given), _now(), args.file)
     settings = load_settings(args.config)
-    _check_labels(settings, sorted({each.act.label for each in given}), str(args.file))
+    choice = _choice(settings)
+    if args.format == "labelstudio":
+        given = read_label_studio(args.file, names, choice)
+    else:
+        given = read_jsonl(args.file, choice)
+    check_times((each.act for each in given), _now(), args.file)
     with _opened(settings) as samples:
         added = samples.labels.add(given, _now(), args.actor, _what(args.file))
     if args.json:
@@ -170,20 +180,18 @@ def _import(args: argparse.Namespace) -> int:
 
 def _return(args: argparse.Namespace) -> int:
     from cloud.commands.label_files import check_times, read_disagreements, sent_back
-    from cloud.registry.known_labels import known_labels
-    from cloud.store_wiring import open_registry
 
     found = read_disagreements(args.file)
     check_times((act for each in found for act in each.acts), _now(), args.file)
     settings = load_settings(args.config)
-    labels = known_labels(open_registry(settings))
+    choice = _choice(settings)
     with _opened(settings) as samples:
         held = samples.with_image(sorted({each.sha256 for each in found}))
         given = [
             act
             for each in found
             for name in held.get(each.sha256, ())
-            for act in sent_back(each, name, args.actor, labels)
+            for act in sent_back(each, name, args.actor, choice)
         ]
         before = samples.counts()[0]
         added = samples.labels.add(given, _now(), args.actor, _what(args.file))
@@ -201,28 +209,23 @@ def _return(args: argparse.Namespace) -> int:
 
 def _resolve(args: argparse.Namespace) -> int:
     settings = load_settings(args.config)
-    for name, text in (("--label", args.label), ("--labeller", args.labeller)):
-        if not 0 < len(text) <= 120:
-            raise InvalidConfig(f"{name} has 1 to 120 characters")
-    _check_labels(settings, [args.label], "--label")
+    if not 0 < len(args.labeller) <= 120:
+        raise InvalidConfig("--labeller has 1 to 120 characters")
+    choice = _choice(settings)
+    label = choice.check(args.label[0]) if len(args.label) == 1 else choice.check_all(args.label)
+    if not 0 < len(label) <= MAX_CHARS:
+        raise InvalidConfig(f"--label has 1 to {MAX_CHARS} characters")
     with _opened(settings) as samples:
-        samples.label(args.sample, args.label, args.labeller, _now(), resolve=True)
-    print_json({"sample": args.sample, "label": args.label}) if args.json else print(f"{args.sample} is {args.label}")
+        samples.label(args.sample, label, args.labeller, _now(), resolve=True)
+    print_json({"sample": args.sample, "label": label}) if args.json else print(f"{args.sample} is {label}")
     return 0
 
 
-def _check_labels(settings: CloudSettings, labels: Sequence[str], where: str) -> None:
-    from cloud.registry.known_labels import known_labels
+def _choice(settings: CloudSettings) -> LabelChoice:
+    from cloud.registry.known_labels import KnownLabels
     from cloud.store_wiring import open_registry
 
-    known = known_labels(open_registry(settings))
-    unknown = [label for label in labels if label not in known]
-    if known and unknown:
-        names = ", ".join(f"'{label}'" for label in unknown[:10])
-        hint = f"use one of: {', '.join(known)}"
-        raise InvalidConfig(
-            f"{where}: {names} {'is no label' if len(unknown) == 1 else 'are no labels'} of the model", hint=hint
-        )
+    return KnownLabels(open_registry(settings)).choice()
 
 
 @contextlib.contextmanager

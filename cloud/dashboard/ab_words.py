@@ -15,6 +15,8 @@ def arm_words(arm: ArmReport) -> str:
         words += f", {arm.latency_ms:.1f} ms a frame"
     if arm.labelled:
         words += f", {arm.right:,} of {arm.labelled:,} labelled frames right"
+    if arm.disputed:
+        words += f", people disagree on {arm.disputed:,} more"
     return words
 
 

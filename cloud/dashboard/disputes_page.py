@@ -30,7 +30,7 @@ from cloud.dashboard.parts import (
 from cloud.dashboard.shell import Shell, Visit
 from cloud.ports.samples import Sample
 from cloud.review.agreement import LabelAct, standing_acts
-from cloud.review.label_choice import LabelChoice
+from cloud.review.label_choice import LabelChoice, stored
 from cloud.review.labellers import Agreement, agreement
 from cloud.store.samples import Samples
 from contract.errors import PlumblineError
@@ -170,21 +170,25 @@ class _DisputesScreen:
                 words(f"{where} · {_time(found.captured_at)}", muted=True)
                 for act_ in each.said:
                     words(f"{act_.labeller} says {act_.label or act_.kind.value} ({_time(act_.at)})")
-                names = list(self._choice().names) or sorted({act_.label for act_ in each.said if act_.label})
-                chosen = ui.select(names, label="It is").props("outlined dense options-dense").classes("w-64")
+                choice = self._choice()
+                names = list(choice.names) or sorted({act_.label for act_ in each.said if act_.label})
+                chosen = ui.select(names, label="It is", multiple=choice.several)
+                chosen.props("outlined dense options-dense").classes("w-64")
                 act("Settle it …", partial(self._settle, each, chosen))
 
     async def _settle(self, each: Dispute, chosen: ui.select) -> None:
-        label = chosen.value
-        if not isinstance(label, str):
+        several = chosen.value if isinstance(chosen.value, list) else None
+        shown = ", ".join(several) if several is not None else chosen.value
+        if not shown:
             self._say("Choose first what it is.", bad=True)
             return
-        why = await ask_reason(f"Settle part {each.sample.part or each.sample.sample} as {label}", "Settle")
+        label = stored(several, always=True) if several is not None else chosen.value
+        why = await ask_reason(f"Settle part {each.sample.part or each.sample.sample} as {shown}", "Settle")
         if why is None:
             return
         told = await run.io_bound(self._in_thread, each, label, why)
         if told is not None:
-            self._say(told or f"Part {each.sample.part or each.sample.sample} is {label}.", bad=bool(told))
+            self._say(told or f"Part {each.sample.part or each.sample.sample} is {shown}.", bad=bool(told))
         await self._live.refresh()
 
     def _in_thread(self, each: Dispute, label: str, why: str) -> str:

@@ -134,7 +134,7 @@ def series_view(books: DriftBooks, series: str) -> SeriesView | None:
         shared_by=tuple(status["shared_by"]),
         points=trace_of(books.traces, books.drift.newest_points, series),
         threshold_log10=books.drift.threshold_log10(),
-        audited=_audited(labels["audit"]),
+        audited=_audited(labels["audit"], labels["disputed"]),
         estimated=_estimated(labels["atc"]),
         shares=labels["shares"]["sentence"],
     )
@@ -219,12 +219,16 @@ def _evidence(told: Mapping[str, Any]) -> str:
     return f"{figure} {float(told['z']):+.1f} sd from normal, for {windows} window{'' if windows == 1 else 's'}"
 
 
-def _audited(audit: Mapping[str, Any] | None) -> str:
+def _audited(audit: Mapping[str, Any] | None, disputed: int) -> str:
+    parts = f"{disputed} part{'' if disputed == 1 else 's'}"
+    if audit is None and disputed:
+        return f"Accuracy on labels: not known; people disagree on all {parts} drawn at random and labelled."
     if audit is None:
         return "Accuracy on labels: none of this model's random parts is labelled yet."
+    beside = f" People disagree on {parts} more: the interval holds however they are settled." if disputed else ""
     return (
         f"Accuracy on labels: {audit['estimate']:.2f} ({audit['low']:.2f} to {audit['high']:.2f}, 95 %) on "
-        f"{audit['labels']} part{'' if audit['labels'] == 1 else 's'} drawn at random."
+        f"{audit['labels']} part{'' if audit['labels'] == 1 else 's'} drawn at random.{beside}"
     )
 
 

@@ -50,7 +50,12 @@ _COLUMNS = (
     Column("heard", "Heard", sortable=True),
 )
 LINK_TONES = {LinkState.ONLINE: Tone.GOOD, LinkState.OFFLINE: Tone.BAD, LinkState.NEVER: Tone.PLAIN}
-DRIFT_TONES = {DriftPhase.ALARMED: Tone.BAD, DriftPhase.ENROLLING: Tone.INFO, DriftPhase.QUIET: Tone.GOOD}
+DRIFT_TONES = {
+    DriftPhase.ALARMED: Tone.BAD,
+    DriftPhase.ENROLLING: Tone.INFO,
+    DriftPhase.UNHEARD: Tone.PLAIN,
+    DriftPhase.QUIET: Tone.GOOD,
+}
 _NOTHING = "No station here. Take filters away; or add the first one: plumbline-cloud station add NAME --out FOLDER"
 
 

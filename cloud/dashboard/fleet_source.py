@@ -12,6 +12,9 @@ from cloud.ports.series import split_series
 from cloud.store.fleet_pages import FleetPages
 from cloud.store.fleet_rows import FleetCell, FleetCounts, FleetFacets, FleetFilter, FleetPage, FleetRow, Phases, SortBy
 
+NEW_S = 86_400.0
+"""A station that was added within this time and has not been heard yet is new: it is being put up. After that nobody is at it."""
+
 PHASES_S, COUNTS_S, FACETS_S, NEEDS_S = 3.0, 2.0, 10.0, 2.0
 
 
@@ -76,11 +79,12 @@ class FleetSource:
         return frozenset(members | self.phases().alarmed)
 
 
-def phases_of(watched: Sequence[str], alarmed: Sequence[str], enrolling: Sequence[str]) -> Phases:
-    """Return the phases of stations by those of their series: a station is as its worst camera."""
+def phases_of(watched: Sequence[str], alarmed: Sequence[str], enrolling: Sequence[str], now: float = 0.0) -> Phases:
+    """Return the phases of stations by those of their series at `now`, Unix seconds: a station is as its worst camera."""
     bad = frozenset(split_series(series)[0] for series in alarmed)
     young = frozenset(split_series(series)[0] for series in enrolling)
-    return Phases(bad, frozenset(split_series(series)[0] for series in watched) - bad - young)
+    quiet = frozenset(split_series(series)[0] for series in watched) - bad - young
+    return Phases(bad, quiet, now - NEW_S)
 
 
 def sentence_of(cameras: Sequence[StationDrift]) -> str:

@@ -11,6 +11,7 @@ from nicegui import ui
 from cloud.dashboard.charts import axis
 from cloud.dashboard.parts import Cell, Column, Kind, Page, Palette, Tone, badge, count, empty, paged_table, words
 from cloud.ports.promises import Budget
+from cloud.store.fleet_rows import FleetCounts
 from cloud.store.verdict_mix import VerdictMix
 
 
@@ -86,6 +87,12 @@ def budget_in_words(budget: Budget) -> tuple[str, Tone]:
     if left <= 0:
         return "budget spent", Tone.BAD
     return f"{left:.0%} of the budget left", Tone.GOOD if left > 0.5 else Tone.WARN
+
+
+def enrolling_in_words(counts: FleetCounts) -> str:
+    """Return how many stations are enrolling, and how many of them are so new that they have not been heard yet."""
+    new = counts.never - counts.unheard
+    return f"{counts.enrolling:,} enrolling" + (f" ({new:,} new, not heard yet)" if new > 0 else "")
 
 
 def mix_in_words(mix: VerdictMix) -> str:

@@ -11,7 +11,7 @@ from starlette.responses import RedirectResponse, Response
 
 from cloud.api.auth import Scope
 from cloud.dashboard.fleet_source import FleetSource
-from cloud.dashboard.overview_figures import BudgetCards, CostTable, clock, mix_chart, mix_in_words
+from cloud.dashboard.overview_figures import BudgetCards, CostTable, clock, enrolling_in_words, mix_chart, mix_in_words
 from cloud.dashboard.parts import (
     Cell,
     Tone,
@@ -186,7 +186,7 @@ class _Fleet:
             for key, path in (
                 ("online", "/fleet?link=online"),
                 ("offline", "/fleet?link=offline"),
-                ("never", "/fleet?link=never+heard"),
+                ("unheard", "/fleet?drift=never+heard"),
                 ("drifting", f"/fleet?drift={DriftPhase.ALARMED.value}"),
                 ("enrolling", f"/fleet?drift={DriftPhase.ENROLLING.value}"),
                 ("updating", "/fleet?update=under+way"),
@@ -200,9 +200,9 @@ class _Fleet:
         said = {
             "online": f"{counts.online:,} of {count(counts.total, 'station')} online",
             "offline": f"{counts.offline:,} offline",
-            "never": f"{counts.never:,} never heard",
+            "unheard": f"{counts.unheard:,} never heard, added over a day ago",
             "drifting": f"{counts.drifting:,} drifting",
-            "enrolling": f"{counts.enrolling:,} enrolling",
+            "enrolling": enrolling_in_words(counts),
             "updating": f"{counts.updating:,} updating",
             "rolled_back": f"{counts.rolled_back:,} went back to their last bundle",
             "simulated": f"{counts.simulated:,} simulated",

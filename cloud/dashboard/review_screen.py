@@ -17,7 +17,7 @@ from cloud.dashboard.review_acts import Answer, ReviewParts, carry_out
 from cloud.dashboard.review_script import SCRIPT, STYLE
 from cloud.dashboard.review_view import Progress, ReviewDesk, Shown
 from cloud.dashboard.visit import Visit
-from cloud.review.label_choice import KEYS, SEPARATOR
+from cloud.review.label_choice import KEYS, is_right, stored
 from contract.errors import PlumblineError
 
 _log = logging.getLogger(__name__)
@@ -141,7 +141,7 @@ class ReviewScreen:
             elif kind == "enter" and self._answering:
                 await self._next()
             elif kind == "enter" and self._chosen:
-                await self._carry_out("label", shown, SEPARATOR.join(self._chosen))
+                await self._carry_out("label", shown, stored(self._chosen, always=True))
             elif kind == "label" and 0 <= number < len(self._choice.names) and not self._answering:
                 name = self._choice.names[number]
                 if self._only_marks(name):
@@ -248,7 +248,7 @@ class ReviewScreen:
     def _show_answer(self, answer: Answer) -> None:
         self._answering = True
         found = answer.sample
-        same = "agrees with you" if found.label in (found.truth or "").split(SEPARATOR) else "disagrees with you"
+        same = "agrees with you" if is_right(found.label, found.truth) else "disagrees with you"
         said = [
             f"You said {found.truth}.",
             f"The station's model {same}: {found.label} ({found.confidence:.2f}), verdict {found.verdict}.",

@@ -32,7 +32,7 @@ from cloud.dashboard.parts import (
 from cloud.dashboard.rollout_buttons import Doing, SteerButtons
 from cloud.dashboard.rollout_card import RolloutCard
 from cloud.dashboard.rollouts_page import RolloutDesk
-from cloud.dashboard.rollouts_view import STATE_WORDS, RolloutView, rollout_view
+from cloud.dashboard.rollouts_view import STATE_WORDS, RolloutView, rollout_view, why_in_words
 from cloud.dashboard.shell import Shell
 from cloud.dashboard.time_words import exact
 from cloud.dashboard.visit import Visit
@@ -215,15 +215,13 @@ def _bars(report: AbReport, colours: Palette) -> dict[str, Any]:
 def _station(seen: SeenMember, waves: Sequence[str], now: float) -> dict[str, Cell]:
     member = seen.member
     said, tone = STATE_WORDS[member.state]
-    waits = member.state in (MemberState.ORDERED, MemberState.SHADOWING)
-    why = member.reason or (seen.said if waits else "")
     return {
         "station": (member.station, f"/station/{quote(member.station, safe='')}"),
         "wave": (waves[member.wave] if member.wave < len(waves) else f"wave {member.wave}") + _arm(member.arm),
         "state": (said, tone.value),
         "link": "online" if seen.online else "offline",
         "ordered": "" if member.ordered_at is None else ago(now, member.ordered_at),
-        "why": why,
+        "why": why_in_words(seen),
     }
 
 

@@ -11,8 +11,8 @@ from cloud.ports.rollouts import Approval, ApprovalBook, Rollout
 from cloud.rollout.evidence import Compared, RolloutEvidence, read_evidence
 from cloud.rollout.plan import RolloutPlan, read_plan
 from cloud.rollout.rollout_states import MemberState, RolloutState
-from cloud.rollout.waves_shown import WaveShown, waves_shown
-from cloud.store.rollout_reading import RolloutReading
+from cloud.rollout.waves_shown import Counted, WaveShown, waves_shown
+from cloud.store.rollout_reading import RolloutReading, SeenMember
 
 PAGE = 20
 
@@ -152,7 +152,7 @@ def rollout_view(reading: RolloutReading, approvals: ApprovalBook, rollout: Roll
         title=f"{rollout.version} · rollout {rollout.id} · {KINDS.get(rollout.kind, rollout.kind)}",
         state=rollout.state,
         tone=_TONES[rollout.state],
-        sentence=_sentence(rollout),
+        sentence=_sentence(rollout, counted),
         people=_people(rollout, approvals.of(rollout.id)),
         began_at=rollout.created_at,
         ended_at=rollout.ended_at,
@@ -166,14 +166,21 @@ def rollout_view(reading: RolloutReading, approvals: ApprovalBook, rollout: Roll
     )
 
 
-def _sentence(rollout: Rollout) -> str:
+def _sentence(rollout: Rollout, counted: Sequence[Counted]) -> str:
     if rollout.state is RolloutState.ABORTING:
         return f"Stopped, and its stations are ordered back: {rollout.reason}"
     if rollout.state in (RolloutState.DONE, RolloutState.ABORTED):
-        return rollout.reason
+        waits = sum(each.stations for each in counted if each.state is MemberState.RECALLED)
+        return f"{rollout.reason} ({_not_back(waits)})" if waits else rollout.reason
     if rollout.state is RolloutState.PAUSED:
         return rollout.hold or "Paused: no station is ordered until somebody resumes it."
     return rollout.hold or "Stations are being ordered."
+
+
+def _not_back(stations: int) -> str:
+    if stations == 1:
+        return "1 station was away and is not back yet: it goes back when it returns"
+    return f"{stations:,} stations were away and are not back yet: each goes back when it returns"
 
 
 def _people(rollout: Rollout, said: Sequence[Approval]) -> str:
@@ -184,6 +191,15 @@ def _people(rollout: Rollout, said: Sequence[Approval]) -> str:
         ]:
             words.append(f"{verb} {', '.join(who)}")
     return "; ".join(words)
+
+
+def why_in_words(seen: SeenMember) -> str:
+    """Return what there is to say of a station beside its state: why it is so, and of one that is away what is waited for."""
+    waits = seen.member.state in (MemberState.ORDERED, MemberState.SHADOWING)
+    why = [seen.member.reason or (seen.said if waits else "")]
+    if seen.member.state is MemberState.RECALLED and not seen.online:
+        why.append("it is away, and goes back when it returns")
+    return "; ".join(each for each in why if each)
 
 
 def _outcome(waves: Sequence[WaveShown]) -> str:

@@ -34,7 +34,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
@@ -164,6 +164,23 @@ def confidence_sequence(labels: Iterable[SpotLabel], level: float = LEVEL) -> Co
     # Outwards by one step: the interval's ends lie between grid points.
     low, high = max(int(held[0]) - 1, 0), min(int(held[-1]) + 1, _GRID)
     return ConfidenceSequence(float(means[low]), float(means[high]), len(ordered))
+
+
+def bounded_sequence(
+    labels: Sequence[SpotLabel], disputed: Sequence[SpotLabel], level: float = LEVEL
+) -> ConfidenceSequence | None:
+    """Return where the accuracy lies however `disputed`, on which people disagree, are settled: from all wrong to all right.
+
+    Raises: as `spot_labels_in_order`.
+    """
+    found = confidence_sequence(labels, level)
+    if not disputed or found is None:
+        return found
+    wrong = confidence_sequence([*labels, *(replace(each, correct=False) for each in disputed)], level)
+    right = confidence_sequence([*labels, *(replace(each, correct=True) for each in disputed)], level)
+    # What fits no single accuracy bounds nothing.
+    low = 0.0 if wrong is None else min(found.low, wrong.low)
+    return ConfidenceSequence(low, 1.0 if right is None else max(found.high, right.high), found.labels)
 
 
 def log_capital(labels: Sequence[SpotLabel], means: NDArray[np.float64], level: float = LEVEL) -> NDArray[np.float64]:

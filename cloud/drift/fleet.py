@@ -168,6 +168,10 @@ class FleetDrift:
         """Return the stations that are alarmed, sorted."""
         return tuple(sorted(self._alarmed))
 
+    def evidence(self) -> dict[str, float]:
+        """Return the evidence that each station seen so far has drifted: the natural logarithm of its e-value."""
+        return {name: timeline.state.log_e for name, timeline in self._timelines.items()}
+
     def enrolling(self) -> tuple[str, ...]:
         """Return the stations whose normal is not known yet, sorted."""
         return tuple(sorted(name for name, timeline in self._timelines.items() if timeline.state.inputs is None))

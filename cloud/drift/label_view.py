@@ -68,7 +68,8 @@ class Concept(msgspec.Struct, frozen=True):
 class LabelView(msgspec.Struct, frozen=True):
     """The view of one series; `sentence` is "" where there is nothing to say.
 
-    `audit`: accuracy on the audit labels, 95 % at this moment. `sequence`: the same at every moment at once.
+    `audit`: accuracy on the audit labels, 95 % at this moment. `sequence`: the same at every moment at once. `disputed`: audit
+    frames on which people disagree; both intervals allow for either outcome of them.
     """
 
     sentence: str
@@ -78,6 +79,7 @@ class LabelView(msgspec.Struct, frozen=True):
     shares: Shares
     ac: EstimatedAccuracy
     atc: EstimatedAccuracy
+    disputed: int = 0
 
 
 def label_view(
@@ -91,6 +93,7 @@ def label_view(
     phase: StationPhase,
     cause: Cause,
     policy: ConceptPolicy,
+    disputed: Sequence[SpotLabel] = (),
 ) -> LabelView:
     """Return the view of one series.
 
@@ -98,7 +101,8 @@ def label_view(
         state: its windows.
         record: the held-out record of the bundle it runs, None without one: `no_record` says why.
         labels: its audit labels under this bundle; `betting` are those captured while nothing had drifted.
-        sequence: `confidence_sequence(labels)`; the caller remembers it, for it costs more than all the rest.
+        sequence: `bounded_sequence(labels, disputed)`; the caller remembers it, for it costs more than all the rest.
+        disputed: its audit frames on which people disagree; whether they are `correct` is not looked at.
         phase, cause: how the detectors say that it stands.
     """
     if record is not None and record.artefact != state.artefact:
@@ -112,15 +116,17 @@ def label_view(
     shares = _shares(state, record, no_record, first, doubt)
     free = _without_labels(state, record, no_record, doubt)
     in_order = spot_labels_in_order(labels)
-    audit = accuracy(AuditLabel(label.correct, label.inclusion) for label in in_order)
+    unsure = [AuditLabel(None, label.inclusion) for label in disputed]
+    audit = accuracy([*(AuditLabel(label.correct, label.inclusion) for label in in_order), *unsure])
     return LabelView(
-        sentence=_sentence(audit, concept, shares, free),
+        sentence=_sentence(audit, len(unsure), concept, shares, free),
         audit=audit,
         sequence=sequence,
         concept=concept,
         shares=shares,
         ac=free.ac,
         atc=free.atc,
+        disputed=len(unsure),
     )
 
 
@@ -204,12 +210,17 @@ def _without_labels(state: AnswerState, record: HeldOut | None, no_record: str, 
     return estimated_accuracies(record.confidence_counts(), record.accuracy, state.confidences(), doubt=doubt)
 
 
-def _sentence(audit: Accuracy | None, concept: Concept, shares: Shares, free: EstimatedAccuracies) -> str:
+def _sentence(
+    audit: Accuracy | None, disputed: int, concept: Concept, shares: Shares, free: EstimatedAccuracies
+) -> str:
     said = []
+    labels = audit.labels if audit else 0
     if concept.found:
         said.append(_wrong(audit, concept))
-    elif audit is not None and audit.labels >= _LEAST_SAID:
+    elif audit is not None and labels >= _LEAST_SAID:
         said.append(f"accuracy {_measured(audit)}")
+    elif disputed and labels + disputed >= _LEAST_SAID:
+        said.append(f"accuracy not known: people disagree on {disputed} of {labels + disputed} audit frames")
     if free.atc.valid and free.atc.estimate is not None:
         said.append(f"estimated without labels {free.atc.estimate:.2f}")
     if shares.sentence:
@@ -225,4 +236,5 @@ def _wrong(audit: Accuracy | None, concept: Concept) -> str:
 
 def _measured(audit: Accuracy) -> str:
     plural = "" if audit.labels == 1 else "s"
-    return f"{audit.estimate:.2f} ({audit.low:.2f} to {audit.high:.2f}) on {audit.labels} audit label{plural}"
+    beside = f", {audit.disputed} more disputed and counted both ways" if audit.disputed else ""
+    return f"{audit.estimate:.2f} ({audit.low:.2f} to {audit.high:.2f}) on {audit.labels} audit label{plural}{beside}"

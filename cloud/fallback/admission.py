@@ -11,7 +11,7 @@ import heapq
 import math
 from bisect import insort
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -46,7 +46,10 @@ class Fate(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One image to be judged by `model` for `station` by `due_at`; `room`: how many that model judges at once."""
+    """One image to be judged by `model` for `station` by `due_at`; `room`: how many that model judges at once.
+
+    From `useless_at` on, a little later, the answer serves nobody.
+    """
 
     number: int
     station: str
@@ -55,6 +58,7 @@ class Question:
     due_at: float
     size_bytes: int
     deferred: bool = False
+    useless_at: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +90,14 @@ class Counts:
 
 
 def plan(
-    questions: Iterable[Question], free_at: Sequence[float], pace: Pace, now: float
+    questions: Iterable[Question], free_at: Sequence[float], takes_s: Callable[[str, int], float], now: float
 ) -> tuple[dict[int, float], float]:
     """Return when each question would be answered, by number, and when the last would.
 
     Args:
         questions: that wait, earliest deadline first; a batch is the first of them and those of the same model behind it.
         free_at: when each worker is free.
+        takes_s: how long a batch of (model, size) takes.
     """
     ordered = list(questions)
     lanes: dict[str, deque[Question]] = {}
@@ -107,7 +112,7 @@ def plan(
             continue
         lane = lanes[head.model]
         size = min(head.room, len(lane))
-        at = workers[0] + pace.batch_s(head.model, size)
+        at = workers[0] + takes_s(head.model, size)
         heapq.heapreplace(workers, at)
         for _ in range(size):
             ends[lane.popleft().number] = at
@@ -171,7 +176,8 @@ class Desk:
             return False  # dropped meanwhile
         self.waiting_bytes += size_bytes - question.size_bytes
         if not question.deferred:
-            ends, _ = plan(self._in_order(), self._free_at(now), self._pace, now)
+            takes_s = self._pace.batch_s if len(self._lines) > 1 or self._running else self._pace.usual_s
+            ends, _ = plan(self._in_order(), self._free_at(now), takes_s, now)
             if ends[question.number] > question.due_at:
                 self.leave(question.number, Fate.LATE)
                 return False
@@ -221,8 +227,22 @@ class Desk:
         return self._start(batch, now)
 
     def overdue(self, now: float) -> list[int]:
-        """Return who waits and cannot be answered in time any more."""
+        """Return who waits and will not be answered in time any more, if batches take what they usually do.
+
+        Whoever would be late holds up those behind for nothing. They are refused now, while a station still waits to hear.
+        """
         late = [number for due_at, number, q in self._lines if now + self._pace.least_s(q.model) > due_at]
+        waiting = [q for _, number, q in self._lines if number not in late]
+        # One that takes long may end the next moment: only the desk's own promises are made with more care.
+        free_at = [max(r.ends_at, now) for r in self._running.values()]
+        free_at += [now] * (self._workers - len(free_at))
+        while waiting:
+            ends, _ = plan(waiting, free_at, self._pace.usual_s, now)
+            first = next((ends[q.number] for q in waiting if ends[q.number] > q.due_at), None)
+            if first is None:
+                break
+            late += [q.number for q in waiting if ends[q.number] == first and first > q.due_at]
+            waiting = [q for q in waiting if q.number not in late]
         return late + [each.number for each in self._deferred if now >= each.due_at]
 
     def finished(self, batch: int, fates: Sequence[Fate], now: float) -> None:
@@ -250,10 +270,12 @@ class Desk:
             return Refusal(Refused.SHARE, 1)
         position = sum(1 for each in before if (each.due_at, each.number) < (question.due_at, question.number))
         after = [*before[:position], question, *before[position:]]
-        ends, last = plan(after, self._free_at(now), self._pace, now)
+        # Whoever refuses with idle hands learns nothing: a slow time would be believed for ever.
+        takes_s = self._pace.batch_s if before or self._running else self._pace.usual_s
+        ends, last = plan(after, self._free_at(now), takes_s, now)
         late = sum(ends[each.number] > each.due_at for each in after)
         if late:
-            were = plan(before, self._free_at(now), self._pace, now)[0]
+            were = plan(before, self._free_at(now), self._pace.batch_s, now)[0]
             late_anyway = sum(were[each.number] > each.due_at for each in before)
             if ends[question.number] > question.due_at or late > late_anyway:
                 return Refusal(Refused.LATE, max(1, math.ceil(last - question.due_at)))
@@ -282,7 +304,7 @@ class Desk:
         """Return whether somebody whose image is on its way would be late if `question` were judged meanwhile."""
         busy = sorted(self._free_at(now))
         busy[0] = now + self._pace.batch_s(question.model, 1)
-        ends, _ = plan(self._in_order(), busy, self._pace, now)
+        ends, _ = plan(self._in_order(), busy, self._pace.batch_s, now)
         return any(ends[number] > due_at for due_at, number, _ in self._lines)
 
     def _start(self, batch: list[Question], now: float) -> tuple[int, Running]:
@@ -313,6 +335,6 @@ class Desk:
         return [question for _, _, question in self._lines]
 
     def _free_at(self, now: float) -> list[float]:
-        # One that takes longer than was thought will take as long again as it has: it may hang, and is no free worker.
-        busy = [r.ends_at if r.ends_at > now else now + (now - r.began_at) for r in self._running.values()]
+        # One that takes longer than was thought will be late by as much again as it is: it may hang, and is no free worker.
+        busy = [max(r.ends_at, now + (now - r.ends_at)) for r in self._running.values()]
         return busy + [0.0] * (self._workers - len(busy))

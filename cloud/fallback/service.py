@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import math
 import os
 import threading
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,12 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloud.fallback.admission import DEFERRED_PATIENCE_S, Counts, Desk, Fate, Question, Refused, Running
+from cloud.fallback.judging import Batch, Judged, Judging, predict
 from cloud.fallback.loop_lag import LoopLag
 from cloud.fallback.pace import Pace
 from cloud.fallback.shelf import Shelf
 from cloud.ports.registry import FullPrecision, SecondModel
 from contract.decode import Prediction
-from contract.errors import BadImage, DeadlinePassed, PlumblineError, TransientError
+from contract.errors import BadImage, DeadlinePassed, TransientError
 
 _log = logging.getLogger(__name__)
 
@@ -68,12 +70,14 @@ class _Open:
 
 
 class FallbackService:
-    """Gives second opinions by `models`. `decode` makes pixels of an image's bytes, and runs on the workers' threads."""
+    """Gives second opinions by `models`. `decode` makes pixels of an image's bytes, and `count` says how many; both run on
+    the workers' threads."""
 
     def __init__(
         self,
         models: FullPrecision,
         decode: Callable[[bytes], NDArray[np.uint8]],
+        count: Callable[[bytes], int],
         now: Callable[[], float],
         *,
         workers: int,
@@ -85,7 +89,8 @@ class FallbackService:
     ) -> None:
         """`now` is monotonic, in seconds. `deadline_s` is for stations that do not say theirs. `on_asked(station, what, bytes)`
         is told what each question came to: "answered", "refused" or "dropped"."""
-        self._decode, self._now, self._deadline_s, self._max_batch = decode, now, deadline_s, max_batch
+        self._judging = Judging(decode, count, now)
+        self._now, self._deadline_s, self._max_batch = now, deadline_s, max_batch
         self._pace = Pace()
         self._desk = Desk(self._pace, workers=workers, max_bytes=max_bytes, max_wait_s=max_wait_s)
         self._max_wait_s = max_wait_s
@@ -122,7 +127,8 @@ class FallbackService:
             BadImage: the image is none.
         """
         began_s = self._now()
-        due_at = began_s + self._allowed_s(asked)
+        allowed_s, useless_s = self._allowed_s(asked)
+        due_at = began_s + allowed_s
         try:
             until = began_s + DEFERRED_PATIENCE_S if asked.deferred else due_at
             model = await self._shelf.get(asked.bundle, until, deferred=asked.deferred)
@@ -132,7 +138,14 @@ class FallbackService:
             raise
         room = self._max_batch if model.batches else 1
         question = Question(
-            next(self._numbers), asked.station, asked.bundle, room, due_at, asked.size_bytes, asked.deferred
+            next(self._numbers),
+            asked.station,
+            asked.bundle,
+            room,
+            due_at,
+            asked.size_bytes,
+            asked.deferred,
+            began_s + useless_s,
         )
         refusal = self._desk.offer(question, self._now())
         if refusal is not None:
@@ -161,12 +174,14 @@ class FallbackService:
         self._shelf.close()
         self._workers.shutdown(wait=False, cancel_futures=True)
 
-    def _allowed_s(self, asked: Asked) -> float:
+    def _allowed_s(self, asked: Asked) -> tuple[float, float]:
+        """Return within how many seconds an answer should be there, and after how many it serves nobody."""
         if asked.deferred:
-            return _UPLOAD_S
+            return _UPLOAD_S, math.inf
         within_s = min(self._deadline_s if asked.within_s is None else asked.within_s, _LONGEST_S)
         # The loop came late to this question, or will come late to its answer.
-        return within_s - max(_WAY_SHARE * within_s, _WAY_LEAST_S) - self._lag.seconds()
+        left_s, way_s = within_s - self._lag.seconds(), max(_WAY_SHARE * within_s, _WAY_LEAST_S)
+        return left_s - way_s, left_s - way_s / 2
 
     async def _answer(
         self,
@@ -206,19 +221,32 @@ class FallbackService:
         while (taken := self._desk.take(self._now())) is not None:
             batch, running = taken
             opened = [self._open[each.number] for each in running.questions]
-            work = loop.run_in_executor(self._workers, self._judge, opened[0].model, [each.image for each in opened])
+            # Alone and for later: nobody is late by it, however long it takes.
+            due_at = math.inf if running.questions[0].deferred else min(each.due_at for each in running.questions)
+            asked = Batch(tuple(each.image for each in opened), due_at, running.ends_at - running.began_at)
+            work = loop.run_in_executor(self._workers, self._judging.judge, opened[0].model, asked)
             work.add_done_callback(lambda done, b=batch, r=running: self._tell(b, r, done))  # type: ignore[misc]
         if self._desk.holds:
             loop.call_later(max(self._max_wait_s, 0.001), self._dispatch)
 
-    def _tell(self, batch: int, running: Running, done: asyncio.Future[list[Prediction | Exception]]) -> None:
+    def _tell(self, batch: int, running: Running, done: asyncio.Future[Judged]) -> None:
         error = None if done.cancelled() else done.exception()
         outcomes: Sequence[Prediction | BaseException]
+        huge_s = 0.0
         if done.cancelled() or error is not None:
             outcomes = [error or DeadlinePassed("the server is going down")] * len(running.questions)
         else:
-            outcomes = done.result()
-        self._desk.finished(batch, [_fate(each) for each in outcomes], self._now())
+            outcomes, huge_s = done.result().outcomes, done.result().huge_s
+        now = self._now()
+        # An answer that comes too late tells the station nothing, and would tell us that all is well.
+        outcomes = [
+            Busy("its time passed while it was judged", 1, "late")
+            if isinstance(each, Prediction) and now > question.useless_at
+            else each
+            for question, each in zip(running.questions, outcomes, strict=True)
+        ]
+        # What a huge image took to be read is nothing to expect of the next batch.
+        self._desk.finished(batch, [_fate(each) for each in outcomes], now - huge_s)
         for question, outcome in zip(running.questions, outcomes, strict=True):
             waits = self._open.get(question.number)
             if waits is None or waits.answer.done():
@@ -226,20 +254,8 @@ class FallbackService:
             if isinstance(outcome, Prediction):
                 waits.answer.set_result(outcome)
             else:
-                waits.answer.set_exception(outcome if isinstance(outcome, BadImage) else _failed(outcome))
+                waits.answer.set_exception(outcome if isinstance(outcome, BadImage | Busy) else _failed(outcome))
         self._dispatch()
-
-    def _judge(self, model: SecondModel, images: list[bytes]) -> list[Prediction | Exception]:
-        """Return a prediction for each image, or why there is none. A worker's thread."""
-        tensors: dict[int, NDArray[np.float32]] = {}
-        outcomes: dict[int, Prediction | Exception] = {}
-        for place, image in enumerate(images):
-            try:
-                tensors[place] = model.tensor(self._decode(image))
-            except PlumblineError as error:
-                outcomes[place] = error
-        outcomes |= _predict(model, tensors)
-        return [outcomes[place] for place in range(len(images))]
 
     def _measure(self, bundle: str, model: SecondModel) -> None:
         """Learn what a model's batches take, before anybody's answer depends on it."""
@@ -256,7 +272,7 @@ class FallbackService:
             blank = {place: model.blank() for place in range(size)}
             for _ in range(count):
                 began_s = self._now()
-                _predict(model, blank)
+                predict(model, blank)
                 took.append((size, self._now() - began_s))
         return took
 
@@ -281,22 +297,11 @@ def _yield_to_the_door() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
-def _predict(model: SecondModel, tensors: dict[int, NDArray[np.float32]]) -> dict[int, Prediction | Exception]:
-    """Return what the model says of each; what breaks a batch is found by asking one by one."""
-    if not tensors:
-        return {}
-    try:
-        if model.batches or len(tensors) == 1:
-            return dict(zip(tensors, model.predict(np.concatenate(list(tensors.values()))), strict=True))
-    except Exception as error:  # noqa: BLE001 - a model's failure is one answer's, and never the worker's
-        if len(tensors) == 1:
-            return dict.fromkeys(tensors, error)
-    return {key: found for place in tensors for key, found in _predict(model, {place: tensors[place]}).items()}
-
-
 def _fate(outcome: Prediction | BaseException) -> Fate:
     if isinstance(outcome, Prediction):
         return Fate.ANSWERED
+    if isinstance(outcome, Busy):
+        return Fate.LATE
     return Fate.UNREADABLE if isinstance(outcome, BadImage) else Fate.FAILED
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -118,8 +118,18 @@ class AlarmBook(Protocol):
     ) -> int:
         """Record that an alarm, or without one `series`, is to be mended by a new model; return the retrain's id.
 
-        `series` with an alarm: whose model is mended, where many share the alarm.
+        `series` with an alarm: whose model is mended, where many share the alarm. What it learns is what is labelled now: all of
+        the alarm, or without one all of the series that none has learnt.
         """
+
+    def lesson(self, retrain: int) -> Mapping[str, str]:
+        """Return what a retrain learns, as it was when it was begun: what each sample was said to be."""
+
+    def leave_out(self, retrain: int, names: Collection[str]) -> None:
+        """Record that a retrain does not learn these samples after all."""
+
+    def unlearnt(self, series: str) -> Collection[str]:
+        """Return the labelled samples of a series that no retrain has learnt as they are labelled now."""
 
     def update_retrain(self, retrain: int, **values: str | float) -> None:
         """Change columns of a retrain."""

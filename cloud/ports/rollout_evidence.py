@@ -24,6 +24,16 @@ class WindowRow:
     decided: int
 
 
+@dataclass(frozen=True, slots=True)
+class SpotCounts:
+    """Frames drawn at random: how many are `labelled`, how many of those the model had `right`, and on how many others people
+    disagree."""
+
+    labelled: int = 0
+    right: int = 0
+    disputed: int = 0
+
+
 class EvidenceSource(Protocol):
     """Summaries and labels, by station."""
 
@@ -36,5 +46,5 @@ class EvidenceSource(Protocol):
     def latencies(self, rows: Collection[int]) -> Mapping[int, tuple[float, int]]:
         """Return (mean us a frame, frames) of the summaries named that tell; it decodes their payloads."""
 
-    def labelled(self, since: float) -> Mapping[tuple[str, str], tuple[int, int]]:
-        """Return by (station, bundle) how many frames drawn at random since then people labelled, and how many were right."""
+    def labelled(self, since: float) -> Mapping[tuple[str, str], SpotCounts]:
+        """Return by (station, bundle) what people say of the frames drawn at random since then."""

@@ -134,7 +134,7 @@ class RolloutBook(Protocol):
         """Return the rollouts that are DONE, oldest first."""
 
     def late(self) -> list[Rollout]:
-        """Return the rollouts that are DONE while a station has still to be heard; it reads every station of them."""
+        """Return the rollouts that are over while a station has still to be heard: ordered, or ordered back."""
 
     def note(self, rollout: Rollout, *, hold: str, evidence: str) -> None:
         """Store why a rollout does not move and what was judged, unless its state has changed since it was read."""
@@ -193,9 +193,6 @@ class RolloutBook(Protocol):
 
     def standing(self, station: str) -> StandingOrder | None:
         """Return the newest order of a station, None when it never had one."""
-
-    def ordered_stations(self) -> set[str]:
-        """Return the stations for which an order stands."""
 
     def all_standing(self) -> list[StandingOrder]:
         """Return the newest order of each station that has one, by station."""

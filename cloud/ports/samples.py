@@ -12,7 +12,7 @@ class Sample:
     """A kept frame. `truth` is the label that stands of those people gave (`cloud.review.agreement`), `labeller` and `labelled_at`
     whose made it stand, and when; `inclusion` the probability with which an audit sample was drawn; `novelty` how unlike what its
     camera enrolled it looks, 0 where the station did not say. `again`: why it is in the queue again, "" for the first time or where
-    the queue was not asked for.
+    neither the queue, nor an alarm's, nor what is unsettled was asked for.
     """
 
     sample: str
@@ -50,6 +50,9 @@ class SampleBook(Protocol):
     def labelled_since(self, mark: int) -> dict[tuple[str, str], tuple[int, int]]:
         """Return how many labels came after the one numbered `mark` and the newest's number, by (station, camera); one that took
         a truth away counts, too."""
+
+    def unsettled(self, station: str, camera: str) -> list[Sample]:
+        """Return the samples of `camera` of `station` that people labelled and that have no truth: they disagree."""
 
     def unasked(self, station: str, camera: str, since: float) -> list[Sample]:
         """Return samples of `camera` of `station` captured at or after `since` whose pixels nobody asked for yet."""

@@ -50,3 +50,6 @@ class StationBook(Protocol):
 
     def status(self) -> list[StationStatus]:
         """Return each one's status, by name."""
+
+    def retired(self) -> frozenset[str]:
+        """Return those whose access was taken away."""

@@ -8,15 +8,6 @@ from cloud.review.label_choice import LabelChoice
 from contract.manifest import LabelKind, OutputKind
 
 
-def known_labels(registry: Registry) -> list[str]:
-    """Return them in the model's order, [] where nothing is released yet.
-
-    Raises:
-        NotFound, BadBundle: the newest release's bundle is gone or damaged.
-    """
-    return list(KnownLabels(registry).choice().names)
-
-
 class KnownLabels:
     """The labels of the newest release, read from its bundle once."""
 

@@ -76,6 +76,18 @@ def is_of(target: str, digests: AbstractSet[str]) -> bool:
     return not digests.isdisjoint(ends) if ends is not None else target in {bundle_target(each) for each in digests}
 
 
+def lists_any(digests: AbstractSet[str], *found: Metadata[Targets] | SigningRequest | None) -> bool:
+    """Return whether any of `found` lists one of these bundles, or a delta from or to one."""
+    every = [each.metadata if isinstance(each, SigningRequest) else each for each in found]
+    return any(is_of(name, digests) for each in every if each is not None for name in each.signed.targets)
+
+
+def lists(targets: Metadata[Targets] | None, name: str, digest: str) -> bool:
+    """Return whether `targets` list a file under this name with this SHA-256."""
+    found = targets.signed.targets.get(name) if targets is not None else None
+    return found is not None and found.hashes.get("sha256") == digest
+
+
 def beside_root(targets: SigningRequest, published: Published, root: SigningRequest | None) -> SigningRequest:
     """Return a request for targets as it stands beside what is in force and the root that waits, if that changes their keys."""
     changes = root is not None and (

@@ -13,36 +13,26 @@ clients until it is published.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 # python-tuf exports some of these without __all__, which mypy --strict does not follow.
-from tuf.api.metadata import Metadata, Root, TargetFile, Targets  # type: ignore[attr-defined]
+from tuf.api.metadata import Root, TargetFile  # type: ignore[attr-defined]
 
 from cloud.registry.blobs import sha256_of
 from cloud.registry.bundle import open_bundle
-from cloud.registry.delta_files import drop_unlisted_deltas
 from cloud.registry.durable_file import write_durably
 from cloud.registry.keys import OFFLINE_ROLES, TUF_ROLES, Keys, RoleKeys
 from cloud.registry.pending import Pending
-from cloud.registry.signing_request import (
-    SigningRequest,
-    check_request,
-    is_complete,
-    merge_signatures,
-    sign_request,
-)
+from cloud.registry.signing_request import SigningRequest, is_complete, merge_signatures
 from cloud.registry.signing_words import how_to_sign, lacking_words
-from cloud.registry.tuf_files import TIMESTAMP_FILE, Published, place_file, read_published, read_roots
-from cloud.registry.tuf_next import beside_root, first_root, is_of, next_root, next_targets
-from cloud.registry.tuf_write import publication, resigned
+from cloud.registry.tuf_files import place_file, read_published, read_roots
+from cloud.registry.tuf_next import first_root, is_of, lists, lists_any, next_root, next_targets
+from cloud.registry.tuf_publishing import Publishing
+from cloud.registry.tuf_write import resigned
 from contract.errors import NotFound, RefusedError
 from contract.ids import bundle_target
 from contract.order_keys_target import order_keys_target
@@ -56,6 +46,7 @@ class TufRepository:
     def __init__(self, folder: Path, keys: Keys, pending: Pending) -> None:
         self._metadata, self._targets, self._keys = folder / "metadata", folder / "targets", keys
         self._pending = pending
+        self._publishing = Publishing(self._metadata, self._targets, keys, pending)
 
     def create(self, now: float) -> bytes:
         """Make the first metadata when there is none; return the newest root, which every station pins.
@@ -66,16 +57,16 @@ class TufRepository:
             RefusedError: signatures by keys that are not here are missing; what waits for them is pending.
             NotFound: a key is missing of which nothing is known.
         """
-        with self._lock():
-            published = self._read()
+        with self._publishing.lock():
+            published = self._publishing.read()
             if not published.roots or published.timestamp is None:
-                waiting = self._waiting(published)
+                waiting = self._publishing.waiting(published)
                 root, targets = waiting.get("root"), waiting.get("targets")
                 if not published.roots and root is None:
                     made = first_root({role: self._keys.role_keys(role) for role in TUF_ROLES}, now)
                     root, targets = SigningRequest("root", made), None
                 targets = targets or next_targets(published, None, now, new_root=root)
-                if not self._sign_and_publish(published, [each for each in (root, targets) if each], now):
+                if not self._publishing.publish(published, [each for each in (root, targets) if each], now):
                     raise self.waits()
         return self.root()
 
@@ -102,11 +93,11 @@ class TufRepository:
         """
         _, digest = open_bundle(archive)
         target = bundle_target(digest)
-        with self._lock():
+        with self._publishing.lock():
             place = self._targets / target
             place_file(archive, place, digest)
             published = read_published(self._metadata)
-            waiting = self._waiting(published)
+            waiting = self._publishing.waiting(published)
             request = waiting.get("targets")
             stays = request is None or target in request.metadata.signed.targets
             if published.targets is not None and target in published.targets.signed.targets and stays:
@@ -120,7 +111,7 @@ class TufRepository:
                 keep = None if keep_deltas_to is None else keep_deltas_to | {digest}
                 new_root = waiting.get("root")
                 request = next_targets(published, request, now, added=added, keep_deltas_to=keep, new_root=new_root)
-            return self._publish_targets(published, waiting, request, now)
+            return self._publishing.publish_targets(published, waiting, request, now)
 
     def withdraw(self, digests: AbstractSet[str], now: float) -> bool:
         """Vouch for these bundles no more, nor for deltas from or to them. Their files stay; see `is_listed`.
@@ -131,20 +122,20 @@ class TufRepository:
         Raises:
             NotFound: the repository or an online key is missing.
         """
-        with self._lock():
+        with self._publishing.lock():
             published = read_published(self._metadata)
-            waiting = self._waiting(published)
+            waiting = self._publishing.waiting(published)
             request = waiting.get("targets")
-            if not self._lists_any(digests, published.targets, request):
+            if not lists_any(digests, published.targets, request):
                 return True
-            if request is None or self._lists_any(digests, request.metadata):
+            if request is None or lists_any(digests, request.metadata):
                 request = next_targets(published, request, now, removed=digests, new_root=waiting.get("root"))
-            return self._publish_targets(published, waiting, request, now)
+            return self._publishing.publish_targets(published, waiting, request, now)
 
     def is_listed(self, digest: str) -> bool:
         """Return whether clients find a bundle, or will once what waits has its signatures."""
-        published = self._read()
-        return self._lists_any({digest}, published.targets, self._waiting(published).get("targets"))
+        published = self._publishing.read()
+        return lists_any({digest}, published.targets, self._publishing.waiting(published).get("targets"))
 
     def target_file(self, digest: str) -> Path:
         """Return where the file of a bundle lies that clients fetch."""
@@ -153,11 +144,6 @@ class TufRepository:
     def deltas_of(self, digest: str) -> list[Path]:
         """Return the files of the deltas from and to a bundle."""
         return [file for file in (self._targets / "deltas").glob("*") if is_of(f"deltas/{file.name}", {digest})]
-
-    @staticmethod
-    def _lists_any(digests: AbstractSet[str], *found: Metadata[Targets] | SigningRequest | None) -> bool:
-        every = [each.metadata if isinstance(each, SigningRequest) else each for each in found]
-        return any(is_of(name, digests) for each in every if each is not None for name in each.signed.targets)
 
     def publish_order_keys(self, version: int, envelope: bytes, now: float) -> bool:
         """Vouch for `envelope`, signed OrderKeys of `version`, which stations follow only then; what was listed is replaced.
@@ -169,17 +155,17 @@ class TufRepository:
             NotFound: the repository or an online key is missing.
         """
         target, digest = order_keys_target(version), hashlib.sha256(envelope).hexdigest()
-        with self._lock():
+        with self._publishing.lock():
             published = read_published(self._metadata)
             write_durably(self._targets / target, (envelope,))
-            if _lists(published.targets, target, digest):
+            if lists(published.targets, target, digest):
                 return True
-            waiting = self._waiting(published)
+            waiting = self._publishing.waiting(published)
             request, new_root = waiting.get("targets"), waiting.get("root")
-            if request is None or not _lists(request.metadata, target, digest):
+            if request is None or not lists(request.metadata, target, digest):
                 added = [TargetFile(len(envelope), {"sha256": digest}, target)]
                 request = next_targets(published, request, now, added=added, new_root=new_root)
-            return self._publish_targets(published, waiting, request, now)
+            return self._publishing.publish_targets(published, waiting, request, now)
 
     def refresh_online(self, now: float) -> bool:
         """Sign snapshot and timestamp anew when half their lifetime is over; return whether it did. Run it every hour.
@@ -188,7 +174,7 @@ class TufRepository:
             NotFound: the repository or a key is missing.
             StorageFull: a file cannot be written.
         """
-        with self._lock():
+        with self._publishing.lock():
             writes = resigned(self._metadata, read_published(self._metadata), self._keys, now)
             for name, content in writes:
                 write_durably(self._metadata / name, (content,))
@@ -209,12 +195,12 @@ class TufRepository:
             RefusedError: a root waits already: two of the same version must never both get signatures.
             NotFound: the repository or an online key is missing.
         """
-        with self._lock():
-            published = self._read()
+        with self._publishing.lock():
+            published = self._publishing.read()
             if published.root is None:
                 raise NotFound("there is no repository yet", hint="plumbline-cloud init, or keys publish")
             self.check_no_root_waits()
-            waiting = self._waiting(published)
+            waiting = self._publishing.waiting(published)
             root = SigningRequest(
                 "root",
                 next_root(published.root, changes, now),
@@ -224,9 +210,9 @@ class TufRepository:
                 restart_versions=restart_versions,
             )
             if "targets" not in changes:
-                return self._sign_and_publish(published, [root], now)
+                return self._publishing.publish(published, [root], now)
             targets = next_targets(published, waiting.get("targets"), now, new_root=root)
-            return self._sign_and_publish(published, [root, targets], now)
+            return self._publishing.publish(published, [root, targets], now)
 
     def check_no_root_waits(self) -> None:
         """Check that the next root may be made.
@@ -234,7 +220,7 @@ class TufRepository:
         Raises:
             RefusedError: one waits for signatures already.
         """
-        if (waiting := self._waiting(self._read()).get("root")) is not None:
+        if (waiting := self._publishing.waiting(self._publishing.read()).get("root")) is not None:
             raise RefusedError(
                 f"root {waiting.version} waits for signatures already",
                 hint="plumbline-cloud keys publish it first, or give it up with keys pending --drop",
@@ -242,11 +228,11 @@ class TufRepository:
 
     def renew_targets(self, now: float) -> bool:
         """Make the next targets, which list the same and live longer; return whether they are published, or wait."""
-        with self._lock():
+        with self._publishing.lock():
             published = read_published(self._metadata)
-            waiting = self._waiting(published)
+            waiting = self._publishing.waiting(published)
             request = next_targets(published, waiting.get("targets"), now, new_root=waiting.get("root"))
-            return self._publish_targets(published, waiting, request, now)
+            return self._publishing.publish_targets(published, waiting, request, now)
 
     def pending(self) -> list[SigningRequest]:
         """Return what waits for signatures, root first, as it stands beside what is in force now.
@@ -254,7 +240,7 @@ class TufRepository:
         Raises:
             BadBundle: a file is damaged.
         """
-        return list(self._waiting(self._read()).values())
+        return list(self._publishing.waiting(self._publishing.read()).values())
 
     def publish_pending(self, copies: Iterable[SigningRequest], now: float) -> list[SigningRequest]:
         """Publish what waits, with the signatures it has, those of `copies` that came back, and those of keys that are here.
@@ -267,9 +253,9 @@ class TufRepository:
             BadBundle: a copy is of something else.
             NotFound: an online key is missing.
         """
-        with self._lock():
-            published = self._read()
-            waiting = self._waiting(published)
+        with self._publishing.lock():
+            published = self._publishing.read()
+            waiting = self._publishing.waiting(published)
             for copy in copies:
                 if copy.role in waiting:
                     waiting[copy.role] = merge_signatures(waiting[copy.role], copy)
@@ -279,16 +265,16 @@ class TufRepository:
             groups = [list(waiting.values())] if together else [[each] for each in waiting.values()]
             done = []
             for group in filter(None, groups):
-                if self._sign_and_publish(published, group, now):
+                if self._publishing.publish(published, group, now):
                     done += group
-                    published = self._read()
+                    published = self._publishing.read()
             if waiting and not done:
                 raise self.waits()
             return done
 
     def drop_pending(self) -> None:
         """Give up what waits for signatures. What clients have does not change."""
-        with self._lock():
+        with self._publishing.lock():
             for role in OFFLINE_ROLES:
                 self._pending.clear(role)
 
@@ -327,62 +313,3 @@ class TufRepository:
             BadBundle: a file is damaged.
         """
         return read_published(self._metadata).expires_at()
-
-    def _publish_targets(
-        self, published: Published, waiting: dict[str, SigningRequest], request: SigningRequest, now: float
-    ) -> bool:
-        # Targets whose keys change wait with the root that changes them.
-        group = [waiting["root"], request] if request.next_root is not None else [request]
-        return self._sign_and_publish(published, group, now)
-
-    def _sign_and_publish(self, published: Published, group: list[SigningRequest], now: float) -> bool:
-        """Sign what belongs together with the keys that are here; publish it when that is enough, else keep it; return which."""
-        signed = {each.role: sign_request(each, self._keys)[0] for each in group}
-        if not all(is_complete(each) for each in signed.values()):
-            # Targets first: a root that changes their keys never waits without them.
-            for role in ("targets", "root"):
-                if role in signed:
-                    self._pending.save(signed[role])
-            return False
-        for each in signed.values():
-            check_request(each)
-        root, targets = signed.get("root"), signed.get("targets")
-        for name, content in publication(self._metadata, published, self._keys, now, root=root, targets=targets):
-            write_durably(self._metadata / name, (content,))
-        for role in signed:
-            self._pending.clear(role)
-        if targets is not None:
-            # Files last, when nothing that clients have lists them. What waited for signatures was these targets.
-            drop_unlisted_deltas(self._targets, targets.metadata.signed.targets)
-        return True
-
-    def _waiting(self, published: Published) -> dict[str, SigningRequest]:
-        """Return what waits and was not published by somebody who was killed before saying so, by role, root first."""
-        found: dict[str, SigningRequest] = {}
-        root, targets = self._pending.load("root"), self._pending.load("targets")
-        if root is not None and root.version > published.version("root"):
-            found["root"] = replace(root, roots=published.roots, current=published.targets)
-        if targets is not None and targets.version > published.version("targets"):
-            found["targets"] = beside_root(targets, published, found.get("root"))
-        return found
-
-    def _read(self) -> Published:
-        if (self._metadata / TIMESTAMP_FILE).exists():
-            return read_published(self._metadata)
-        return Published(read_roots(self._metadata))
-
-    @contextmanager
-    def _lock(self) -> Iterator[None]:
-        self._metadata.mkdir(parents=True, exist_ok=True)
-        self._targets.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self._metadata.parent / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
-
-
-def _lists(targets: Metadata[Targets] | None, name: str, digest: str) -> bool:
-    found = targets.signed.targets.get(name) if targets is not None else None
-    return found is not None and found.hashes.get("sha256") == digest

@@ -48,11 +48,18 @@ class RetrainPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Accuracy on `labels` frames drawn at random, and the upper end of its confidence interval."""
+    """Accuracy on `labels` frames drawn at random, and the upper end of its confidence interval, which allows for the model being
+    right on all of the `disputed` ones beside them, on which people disagree."""
 
     labels: int
     accuracy: float
     upper: float
+    disputed: int = 0
+
+    @property
+    def beside(self) -> str:
+        """What is to be said of disputed frames, "" without any."""
+        return f"; {self.disputed} more are disputed and count as right here" if self.disputed else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +139,9 @@ def _called(evidence: Evidence, policy: RetrainPolicy) -> RetrainDecision:
     enough = evidence.labels >= policy.labels
     there = f"{evidence.labels} of {policy.labels} labels are there"
     if audit.labels >= policy.min_audit and audit.upper < policy.min_accuracy:
-        measured = f"accuracy on {audit.labels} random parts is {audit.accuracy:.3f} (at most {audit.upper:.3f})"
+        measured = (
+            f"accuracy on {audit.labels} random parts is {audit.accuracy:.3f} (at most {audit.upper:.3f}{audit.beside})"
+        )
         why = f"{measured}, below {policy.min_accuracy}"
         trigger = default if drifted else Trigger.ACCURACY
         return RetrainDecision(True, why, trigger) if enough else RetrainDecision(False, f"{there}; {why}", trigger)
@@ -147,9 +156,10 @@ def _called(evidence: Evidence, policy: RetrainPolicy) -> RetrainDecision:
             return RetrainDecision(True, f"{every} and {evidence.labels} new labels are there", Trigger.SCHEDULE)
         return RetrainDecision(False, f"{every}, but only {there}", Trigger.SCHEDULE)
     if audit.labels < policy.min_audit:
-        unknown = f"only {audit.labels} labels of random parts: too few to judge the accuracy"
+        more = f" ({audit.disputed} more are disputed)" if audit.disputed else ""
+        unknown = f"only {audit.labels} labels of random parts{more}: too few to judge the accuracy"
         return RetrainDecision(False, unknown if drifted else f"no alarm is open; {unknown}", default)
-    holds = f"labels say the model still holds: accuracy {audit.accuracy:.3f} (up to {audit.upper:.3f})"
+    holds = f"labels say the model still holds: accuracy {audit.accuracy:.3f} (up to {audit.upper:.3f}{audit.beside})"
     return RetrainDecision(False, holds, default)
 
 

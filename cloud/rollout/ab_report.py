@@ -15,7 +15,7 @@ MIN_STATIONS = 2
 
 class ArmReport(msgspec.Struct, frozen=True):
     """One arm. `mix`: share of each verdict over `frames`; `latency_ms`: mean time a frame, None where no window told;
-    `right` of `labelled` randomly drawn frames that people labelled were named as people did.
+    `right` of `labelled` randomly drawn frames that people labelled were named as people did; on `disputed` more they disagree.
     """
 
     arm: str
@@ -27,6 +27,7 @@ class ArmReport(msgspec.Struct, frozen=True):
     latency_ms: float | None = None
     labelled: int = 0
     right: int = 0
+    disputed: int = 0
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -49,13 +50,15 @@ class AbReport(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class ArmStation:
-    """What one station of an arm came to while both ran: frames by verdict, mean ms a frame, labelled frames and those right."""
+    """What one station of an arm came to while both ran: frames by verdict, mean ms a frame, labelled frames and those
+    right, and frames on which people disagree."""
 
     verdicts: Mapping[str, int] = field(default_factory=dict)
     latency_ms: float | None = None
     labelled: int = 0
     right: int = 0
     failed: bool = False
+    disputed: int = 0
 
 
 def ab_report(
@@ -101,6 +104,7 @@ def _arm(arm: str, version: str, stations: Sequence[ArmStation]) -> ArmReport:
         latency_ms=sum(times) / len(times) if times else None,
         labelled=sum(s.labelled for s in stations),
         right=sum(s.right for s in stations),
+        disputed=sum(s.disputed for s in stations),
     )
 
 

@@ -51,8 +51,10 @@ LIVE = (*FORWARD, RolloutState.ABORTING)
 class MemberState(str, Enum):
     """One station within a rollout.
 
-    SHADOWING: ordered to decide unseen only; SHADOWED: did so, and waits for its real order. SKIPPED: already on the bundle, or
-    never ordered because the rollout stopped, or stopped by a person while it went on.
+    SHADOWING: ordered to decide unseen only; SHADOWED: did so, and waits for its real order; one that turned out to run the bundle
+    already (a kit brought it) is PLANNED again. RECALLED: ordered back, and it has not said so yet: one that is away stays so until
+    it returns, however long its rollout is over. SKIPPED: never ordered because the rollout stopped, stopped by a person while it
+    went on, or waited for no more: a newer order took the place of this rollout's, or its access was taken away.
     """
 
     PLANNED = "PLANNED"
@@ -71,6 +73,7 @@ class MemberEvent(str, Enum):
 
     SHADOW = "order unseen"
     SHOWN = "shown unseen"
+    HAS_IT = "has it already"
     ORDER = "order"
     COMMIT = "commit"
     FAIL = "fail"
@@ -83,11 +86,14 @@ MEMBER_TABLE: dict[MemberState, dict[MemberEvent, MemberState]] = {
     MemberState.PLANNED: {
         MemberEvent.SHADOW: MemberState.SHADOWING,
         MemberEvent.ORDER: MemberState.ORDERED,
+        # It was to decide unseen what it runs already: a bad release must not stay with it either.
+        MemberEvent.RECALL: MemberState.RECALLED,
         MemberEvent.SKIP: MemberState.SKIPPED,
     },
     # One that was away for the whole shadow wave gets its real order in the place of the other.
     MemberState.SHADOWING: {
         MemberEvent.SHOWN: MemberState.SHADOWED,
+        MemberEvent.HAS_IT: MemberState.PLANNED,
         MemberEvent.ORDER: MemberState.ORDERED,
         MemberEvent.FAIL: MemberState.FAILED,
         MemberEvent.RECALL: MemberState.RECALLED,
@@ -111,7 +117,12 @@ MEMBER_TABLE: dict[MemberState, dict[MemberEvent, MemberState]] = {
         MemberEvent.SKIP: MemberState.SKIPPED,
     },
     # A way back that was turned down is ordered anew under another name: a station never tries one name twice.
-    MemberState.RECALLED: {MemberEvent.RECALL: MemberState.RECALLED, MemberEvent.RETURN: MemberState.BACK},
+    # One that is away keeps its way back; what is ordered of it later, or that it can never be heard again, ends the wait.
+    MemberState.RECALLED: {
+        MemberEvent.RECALL: MemberState.RECALLED,
+        MemberEvent.RETURN: MemberState.BACK,
+        MemberEvent.SKIP: MemberState.SKIPPED,
+    },
     MemberState.FAILED: {MemberEvent.RECALL: MemberState.RECALLED},
     MemberState.BACK: {},
     MemberState.SKIPPED: {},

@@ -23,7 +23,7 @@ class Counted:
 @dataclass(frozen=True, slots=True)
 class WaveShown:
     """One wave: of `stations` in all, how many are what. `silent` and `offline` were ordered, `under_way` are the others that were;
-    `recalled` were ordered back, `back` are back, `out` were never ordered or were taken out.
+    `recalled` were ordered back and have not said so yet, `back` are back, `out` were never ordered or are waited for no more.
     """
 
     number: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 
 from sqlalchemy import Connection, select, update
@@ -15,6 +15,7 @@ from cloud.ports.series import split_series
 from cloud.store.audit import write_audit
 from cloud.store.database import Database
 from cloud.store.drift_traces import extend_traces
+from cloud.store.lessons import leave_out, lesson_of, unlearnt_of, write_lesson
 from cloud.store.tables import alarms, drift_cursor, drift_state, retrain_decisions, retrains
 
 
@@ -89,8 +90,8 @@ class Alarms:
     ) -> int:
         """Record that an alarm, or without one `series`, is to be mended by a new model; return the retrain's id.
 
-        `series` with an alarm: whose model is mended, where many share the alarm. The decision that led to it is stored in the
-        same transaction.
+        `series` with an alarm: whose model is mended, where many share the alarm. The decision that led to it, and what it learns,
+        are stored in the same transaction.
         """
         station, camera = split_series(series or (alarm.series if alarm else ""))
         series = alarm.series if alarm else series
@@ -108,7 +109,23 @@ class Alarms:
             self._note(connection, Decided(series, now, True, trigger, reason))
             write_audit(connection, now, "plumbline", "retrain", f"{series}: {reason}")
             assert key is not None  # an autoincrement insert always has one
+            write_lesson(connection, int(key[0]), alarm.id if alarm else None, series)
             return int(key[0])
+
+    def lesson(self, retrain: int) -> dict[str, str]:
+        """Return what a retrain learns, as it was when it was begun: what each sample was said to be."""
+        with self._database.read() as connection:
+            return lesson_of(connection, retrain)
+
+    def leave_out(self, retrain: int, names: Collection[str]) -> None:
+        """Record that a retrain does not learn these samples after all."""
+        with self._database.write() as connection:
+            leave_out(connection, retrain, names)
+
+    def unlearnt(self, series: str) -> set[str]:
+        """Return the labelled samples of a series that no retrain has learnt as they are labelled now."""
+        with self._database.read() as connection:
+            return unlearnt_of(connection, series)
 
     def update_retrain(self, retrain: int, **values: str | float) -> None:
         """Change columns of a retrain (state, run, version, figures, ended_at)."""

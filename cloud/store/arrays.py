@@ -64,15 +64,22 @@ def _is_number(table: Table, name: str) -> bool:
 
 @lru_cache(maxsize=256)
 def _array_type(table: Table, name: str) -> str:
+    # Of int8, PostgreSQL checks that they fit the column.
+    return f"{'int8' if isinstance(table.c[name].type, Integer) else element_type(table, name)}[]"
+
+
+def element_type(table: Table, name: str) -> str:
+    """Return PostgreSQL's name of the type of a column."""
     kind = table.c[name].type
     if isinstance(kind, Boolean):
-        return "bool[]"
-    if isinstance(kind, BigInteger | Integer):
-        # PostgreSQL checks that they fit the column.
-        return "int8[]"
+        return "bool"
+    if isinstance(kind, BigInteger):
+        return "int8"
+    if isinstance(kind, Integer):
+        return "int4"
     if isinstance(kind, Float):
-        return "float8[]"
+        return "float8"
     if isinstance(kind, LargeBinary):
-        return "bytea[]"
+        return "bytea"
     assert isinstance(kind, String)
-    return "text[]"
+    return "text"

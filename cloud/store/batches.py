@@ -13,21 +13,23 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, select, text, tuple_
+from sqlalchemy import Connection, select, tuple_
 
 from cloud.ports.batch import Batch, Named, Outcome, named
 from cloud.slo.tally import Promise, Tally, frames, hour_of, late_frames
+from cloud.store.bulk import ask_in_one_go
 from cloud.store.commands import write_answer
 from cloud.store.database import Database
 from cloud.store.digests import digest_of, first_digest
 from cloud.store.partitions import Partitions
 from cloud.store.promises import add_tallies
 from cloud.store.sequences import Sequences, sequences_from
-from cloud.store.stations import Heard, write_states
+from cloud.store.stations import Heard, note_summaries, write_states
 from cloud.store.summary_rows import SUMMARY_COLUMNS, dead_row, filed_at, gap_row, sample_rows, summary_values
 from cloud.store.summary_tables import boots, dead_letters, gaps, seen, station_totals, summaries
 from cloud.store.tables import samples, stations
@@ -41,7 +43,7 @@ _COUNTED = ("summaries", *_SUMMED, "missing", "conflicts", "gaps", "bytes")
 _KEYS_A_QUERY = 300
 
 _BOOTS = "SELECT station, boot, highest, missing, highest_at, birth_at, birth_next FROM boots WHERE station "
-_BOOTS_AMONG, _BOOTS_OF = _BOOTS + "= ", _BOOTS + "IN "
+_LOCK = "SELECT station FROM station_totals WHERE station = ANY(%(names)s) ORDER BY station FOR UPDATE"
 
 BootKey = tuple[str, str]
 
@@ -129,14 +131,11 @@ class Batches:
         names = {summary.header.station for summary, _ in batch.summaries}
         names |= {state.station for state in batch.states} | {report.station for report in batch.reports}
         self._partitions.make((filed_at(summary.header.started_at, now) for summary, _ in batch.summaries), now)
+        keys = {(s.header.station, s.header.boot) for s, _ in batch.summaries} | {(b.station, b.boot) for b in born}
         changes, known = _Changes(), dict[BootKey, _Boot]()
         with self._database.write() as connection:
             if names:
-                self._lock(connection, sorted(names))
-                keys = {(s.header.station, s.header.boot) for s, _ in batch.summaries} | {
-                    (b.station, b.boot) for b in born
-                }
-                known = self._boots(connection, keys)
+                known = self._locked(connection, sorted(names), keys)
                 _note_births(born, known, changes)
                 # An ack may be lost: it is said with each until the station has heard.
                 changes.renew += [
@@ -146,33 +145,39 @@ class Batches:
                 for name in names:
                     changes.count(name)  # nothing: whoever speaks has totals
                 self._store(connection, changes, now)
+            heard = _heard(changes, known, now)
+            if batch.states or batch.reports:
+                write_states(self._database, connection, batch.states, batch.reports, now, heard)
+                heard = {}
+            for result in sorted(batch.results, key=lambda each: each.id):
+                write_answer(connection, result)
+            # One round trip for all of it: beside the payloads, a batch is a dozen small statements.
+            with self._database.in_one_go(connection):
+                self._keep_digests(connection, changes)
                 self._keep_boots(connection, known)
                 self._keep_totals(connection, changes)
                 add_tallies(self._database, connection, changes.tallies(), self._shard)
-            dead = [dead_row(letter, now) for letter in batch.dead]
-            self._database.insert_rows(connection, dead_letters, dead)
-            write_states(self._database, connection, batch.states, batch.reports, now, _heard(changes, known, now))
-            for result in sorted(batch.results, key=lambda each: each.id):
-                write_answer(connection, result)
+                dead = [dead_row(letter, now) for letter in batch.dead]
+                self._database.insert_rows(connection, dead_letters, dead)
+                note_summaries(self._database, connection, heard)
         return Outcome(len(changes.new), tuple(changes.conflicts), tuple(dict.fromkeys(changes.renew)))
 
-    def _lock(self, connection: Connection, names: list[str]) -> None:
-        if not self._database.is_postgresql:
-            return  # one writer at a time anyway
-        lock = text("SELECT station FROM station_totals WHERE station = ANY(:names) ORDER BY station FOR UPDATE")
-        there = set(connection.execute(lock, {"names": names}).scalars())
-        if len(there) < len(names):
-            absent = [{"station": name, **dict.fromkeys(_COUNTED, 0)} for name in names if name not in there]
-            self._database.insert_rows(connection, station_totals, absent, ignore_known=True)
-            connection.execute(lock, {"names": names})
-
-    def _boots(self, connection: Connection, keys: Iterable[BootKey]) -> dict[BootKey, _Boot]:
+    def _locked(self, connection: Connection, names: list[str], keys: Iterable[BootKey]) -> dict[BootKey, _Boot]:
+        """Lock the stations and return their boots as they are then."""
         known = {key: _Boot(Sequences()) for key in keys}
-        stations = sorted({station for station, _ in known})
+        found: Iterable[Sequence[Any]]
         if self._database.is_postgresql:
-            found = connection.exec_driver_sql(_BOOTS_AMONG + "ANY(%(names)s)", {"names": stations})
-        else:
-            found = connection.exec_driver_sql(_BOOTS_OF + "(SELECT value FROM json_each(?))", (json.dumps(stations),))
+            asked = ((_LOCK, {"names": names}), (_BOOTS + "= ANY(%(names)s)", {"names": names}))
+            there, found = ask_in_one_go(connection, *asked)
+            if len(there) < len(names):
+                absent = set(names) - {name for (name,) in there}
+                rows = [{"station": name, **dict.fromkeys(_COUNTED, 0)} for name in sorted(absent)]
+                self._database.insert_rows(connection, station_totals, rows, ignore_known=True)
+                _, found = ask_in_one_go(connection, *asked)
+        else:  # one writer at a time anyway
+            stations = sorted({station for station, _ in known})
+            among = "IN (SELECT value FROM json_each(?))"
+            found = connection.exec_driver_sql(_BOOTS + among, (json.dumps(stations),)).all()
         for station, boot, highest, missing, highest_at, birth_at, birth_next in found:
             if (station, boot) in known:
                 known[station, boot] = _Boot(sequences_from(highest, missing), highest_at, (birth_at, birth_next))
@@ -218,11 +223,7 @@ class Batches:
 
     def _store(self, connection: Connection, changes: _Changes, now: float) -> None:
         d, new = self._database, changes.new
-        digests = [((h := s.header).station, h.boot, h.seq, digest) for s, _, digest in new]
-        d.insert_values(connection, seen, ("station", "boot", "seq", "digest"), digests)
-        d.insert_values(
-            connection, summaries, SUMMARY_COLUMNS, [summary_values(s, payload, now) for s, payload, _ in new]
-        )
+        d.add_values(connection, summaries, SUMMARY_COLUMNS, [summary_values(s, payload, now) for s, payload, _ in new])
         notes = sorted(
             (row for summary, _, _ in new for row in sample_rows(summary)), key=lambda row: str(row["sample"])
         )
@@ -237,6 +238,10 @@ class Batches:
                 told.append(gap_row(each, token is not None and is_gap_signed(each, gap_key_of_digest(token)), now))
                 changes.count(each.header.station, gaps=1)
             d.insert_rows(connection, gaps, told)
+
+    def _keep_digests(self, connection: Connection, changes: _Changes) -> None:
+        rows = [((h := s.header).station, h.boot, h.seq, digest) for s, _, digest in changes.new]
+        self._database.insert_values(connection, seen, ("station", "boot", "seq", "digest"), rows)
 
     def _keep_boots(self, connection: Connection, known: dict[BootKey, _Boot]) -> None:
         rows = [

@@ -6,7 +6,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, OperationalError
 
 from cloud.store.arrays import array_insert, array_update, as_arrays, doing_update, value_insert
+from cloud.store.bulk import copy_rows, in_one_go
+from cloud.store.database_file import DatabaseFile
 from cloud.store.restored import is_of_another_server, number_anew
 from cloud.store.schema import bring_up_to_date, lift_timeouts
 from contract.errors import InvalidConfig, StorageFull, TransientError
@@ -59,8 +61,13 @@ class Database:
         self._reader = engine
         self._writer = engine.execution_options(writes=True)
         self.is_postgresql = engine.dialect.name == "postgresql"
+        name = engine.url.database
+        is_file = engine.dialect.name == "sqlite" and name and name != ":memory:"
+        self._file = DatabaseFile(Path(name) if is_file and name else None)
+        event.listen(engine, "do_connect", self._refuse_stranger)
         try:
             self._open(upgrade)
+            self._file.opened()
         except BaseException:
             self.close()
             raise
@@ -91,16 +98,23 @@ class Database:
 
         Raises:
             StorageFull: the disk is full; nothing was written.
-            TransientError: the database is locked, in a deadlock or not reached; nothing was written, or, where the
-                connection broke during the commit, perhaps all of it.
+            TransientError: the database is locked, in a deadlock, not reached, or its file is not where it was; nothing was
+                written, or, where the connection broke or the file went during the commit, perhaps all of it.
             InvalidConfig: as `read`.
         """
+        self._check_file()
         try:
             with self._writer.begin() as connection:
                 yield connection
         except DBAPIError as error:
             _raise_passing(error)
             raise
+        # P1: what went into a file that the next start does not find must not be acknowledged.
+        self._check_file()
+
+    def why_lost(self) -> str:
+        """Return why the file of the database is none to write into any more, "" while it is where it was."""
+        return self._file.why_lost()
 
     def insert_rows(
         self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *, ignore_known: bool = False
@@ -130,6 +144,22 @@ class Database:
             connection.exec_driver_sql(array_insert(table, columns, on_conflict), arrays)
         else:
             connection.exec_driver_sql(value_insert(table, columns, on_conflict), rows)
+
+    def add_values(
+        self, connection: Connection, table: Table, columns: tuple[str, ...], rows: Sequence[Sequence[Any]]
+    ) -> None:
+        """Insert many rows of a large table, none of which is there: what `insert_values` does, by PostgreSQL's fastest way.
+
+        Not `in_one_go`.
+        """
+        if rows and self.is_postgresql:
+            copy_rows(connection, table, columns, rows)
+        else:
+            self.insert_values(connection, table, columns, rows)
+
+    def in_one_go(self, connection: Connection) -> AbstractContextManager[None]:
+        """Send what is executed within, none of which may return rows, and commit it, without waiting for each answer."""
+        return in_one_go(connection) if self.is_postgresql else nullcontext()
 
     def upsert_rows(
         self,
@@ -194,6 +224,16 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         self._reader.dispose()
+
+    def _check_file(self) -> None:
+        if why := self.why_lost():
+            hint = "put it back: nothing is stored or acknowledged meanwhile; see the runbook database-gone"
+            raise TransientError(why, hint=hint)
+
+    def _refuse_stranger(self, *_: Any) -> None:
+        # SQLite would make an empty file where none is, and each connection would see another database.
+        if why := self.why_lost():
+            raise sqlite3.OperationalError(why)
 
     def _open(self, upgrade: bool) -> None:
         shown = self._reader.url.render_as_string(hide_password=True)

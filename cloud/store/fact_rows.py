@@ -13,7 +13,7 @@ from cloud.store.certificate_tables import certificates
 from cloud.store.database import Database
 from cloud.store.operate_tables import approvals, notices
 from cloud.store.summary_tables import boots, gaps
-from cloud.store.tables import audit, rollout_stations, station_status, stations
+from cloud.store.tables import audit, rollout_stations, station_status
 
 # An abort of the last day is among them, unless a plant is at war with itself.
 _NEWEST_ACTS = 5_000
@@ -34,12 +34,6 @@ class FactRows:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._audit = AuditLog(database)
-
-    def retired(self) -> frozenset[str]:
-        """Return the stations whose access was taken away."""
-        query = select(stations.c.station).where(stations.c.token_sha256 == "")
-        with self._database.read() as connection:
-            return frozenset(connection.execute(query).scalars())
 
     def newest_window_ends(self) -> Mapping[str, float]:
         """Return when the newest window of each station's boot ended, by the station's own clock."""

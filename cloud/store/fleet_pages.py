@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, literal, or_, select
+from sqlalchemy import ColumnElement, Select, and_, case, func, literal, not_, or_, select
 
 from cloud.store.database import Database
 from cloud.store.fleet_rows import (
@@ -59,7 +58,7 @@ class FleetPages:
         where = self._where(chosen, phases)
         key = self._key(sort, phases)
         order = [key.desc() if descending else key.asc(), stations.c.station.asc()]
-        query = _rows().where(*where).order_by(*order).offset(max(start, 0)).limit(min(max(limit, 1), MOST_ROWS))
+        query = _rows(phases).where(*where).order_by(*order).offset(max(start, 0)).limit(min(max(limit, 1), MOST_ROWS))
         with self._database.read() as connection:
             total = connection.execute(select(func.count()).select_from(_FROM).where(*where)).scalar_one()
             rows = [_row(dict(row._mapping), phases) for row in connection.execute(query)]
@@ -68,17 +67,21 @@ class FleetPages:
     def one(self, station: str, phases: Phases) -> FleetRow | None:
         """Return a station, None where it was never added."""
         with self._database.read() as connection:
-            row = connection.execute(_rows().where(stations.c.station == station)).first()
+            row = connection.execute(_rows(phases).where(stations.c.station == station)).first()
         return None if row is None else _row(dict(row._mapping), phases)
 
     def cells(self, chosen: FleetFilter, phases: Phases) -> list[FleetCell]:
         """Return every station that is meant, by site and name."""
         state = func.coalesce(station_status.c.update_state, "")
-        query = select(stations.c.station, stations.c.site, _LINK.label("link"), state).select_from(_FROM)
+        unheard = _unheard(phases).label("unheard")
+        query = select(stations.c.station, stations.c.site, _LINK.label("link"), state, unheard).select_from(_FROM)
         query = query.where(*self._where(chosen, phases)).order_by(stations.c.site, stations.c.station)
         with self._database.read() as connection:
             rows = connection.execute(query).all()
-        return [FleetCell(name, site, LinkState(link), phases.of(name), said) for name, site, link, said in rows]
+        return [
+            FleetCell(name, site, LinkState(link), phases.of(name, unheard=bool(unheard)), said)
+            for name, site, link, said, unheard in rows
+        ]
 
     def counts(self, phases: Phases) -> FleetCounts:
         """Count the whole fleet."""
@@ -91,9 +94,10 @@ class FleetPages:
             func.sum(case((func.coalesce(station_status.c.simulated, False), 1), else_=0)),
             func.sum(case((self._database.among(stations.c.station, phases.alarmed), 1), else_=0)),
             func.sum(case((self._database.among(stations.c.station, phases.quiet), 1), else_=0)),
+            func.sum(case((and_(_unheard(phases), self._is_unknown(phases)), 1), else_=0)),
         ).select_from(_FROM)
         with self._database.read() as connection:
-            total, online, offline, never, updating, back, simulated, drifting, quiet = (
+            total, online, offline, never, updating, back, simulated, drifting, quiet, unheard = (
                 int(value or 0) for value in connection.execute(query).one()
             )
         return FleetCounts(
@@ -102,10 +106,11 @@ class FleetPages:
             offline=offline,
             never=never,
             drifting=drifting,
-            enrolling=total - drifting - quiet,
+            enrolling=total - drifting - quiet - unheard,
             updating=updating,
             rolled_back=back,
             simulated=simulated,
+            unheard=unheard,
         )
 
     def facets(self) -> FleetFacets:
@@ -157,7 +162,9 @@ class FleetPages:
         elif chosen.drift is DriftPhase.QUIET:
             found.append(among(stations.c.station, phases.quiet))
         elif chosen.drift is DriftPhase.ENROLLING:
-            found.append(~among(stations.c.station, phases.quiet | phases.alarmed))
+            found += [self._is_unknown(phases), not_(_unheard(phases))]
+        elif chosen.drift is DriftPhase.UNHEARD:
+            found += [self._is_unknown(phases), _unheard(phases)]
         if chosen.among is not None:
             found.append(among(stations.c.station, chosen.among))
         return found
@@ -165,7 +172,7 @@ class FleetPages:
     def _key(self, sort: SortBy, phases: Phases) -> ColumnElement[Any]:
         c, totals = station_status.c, station_totals.c
         if sort is SortBy.DRIFT:
-            return self._by_phase(phases.alarmed, phases.quiet)
+            return self._by_phase(phases)
         keys: dict[SortBy, ColumnElement[Any]] = {
             SortBy.NAME: stations.c.station,
             SortBy.SITE: stations.c.site,
@@ -181,12 +188,25 @@ class FleetPages:
         }
         return keys[sort]
 
-    def _by_phase(self, alarmed: Collection[str], quiet: Collection[str]) -> ColumnElement[Any]:
+    def _by_phase(self, phases: Phases) -> ColumnElement[Any]:
         among = self._database.among
-        return case((among(stations.c.station, alarmed), 0), (among(stations.c.station, quiet), 2), else_=1)
+        return case(
+            (among(stations.c.station, phases.alarmed), 0),
+            (among(stations.c.station, phases.quiet), 3),
+            (_unheard(phases), 2),
+            else_=1,
+        )
+
+    def _is_unknown(self, phases: Phases) -> ColumnElement[bool]:
+        """Return that the detectors know nothing of a station, or not enough yet."""
+        return ~self._database.among(stations.c.station, phases.quiet | phases.alarmed)
 
 
-def _rows() -> Select[Any]:
+def _unheard(phases: Phases) -> ColumnElement[bool]:
+    return and_(literal(LinkState.NEVER.value) == _LINK, stations.c.added_at < phases.unheard_before)
+
+
+def _rows(phases: Phases) -> Select[Any]:
     c, totals = station_status.c, station_totals.c
     return select(
         stations.c.station,
@@ -203,8 +223,10 @@ def _rows() -> Select[Any]:
         func.coalesce(c.health, "").label("health"),
         *(func.coalesce(totals[name], 0).label(name) for name in ("captured", "passed", "rejected", "missing")),
         func.coalesce(_REVIEW, 0).label("review"),
+        _unheard(phases).label("unheard"),
     ).select_from(_FROM)
 
 
 def _row(row: dict[str, Any], phases: Phases) -> FleetRow:
-    return FleetRow(**{**row, "link": LinkState(row["link"]), "drift": phases.of(row["station"])})
+    drift = phases.of(row["station"], unheard=bool(row.pop("unheard")))
+    return FleetRow(**{**row, "link": LinkState(row["link"]), "drift": drift})

@@ -21,10 +21,15 @@ class LinkState(str, Enum):
 
 
 class DriftPhase(str, Enum):
-    """How a station's cameras stand; of several the worst. The values are what people read."""
+    """How a station's cameras stand; of several the worst. The values are what people read.
+
+    ENROLLING: what is normal is being learnt, or the station is new. UNHEARD: it was added long ago and has not said a word since:
+    nothing is being learnt, and nothing will be until somebody looks.
+    """
 
     ALARMED = "drifting"
     ENROLLING = "enrolling"
+    UNHEARD = "never heard"
     QUIET = "in range"
 
 
@@ -47,16 +52,21 @@ class SortBy(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Phases:
-    """Which stations drift, and which are within their range; all others are enrolling. As the detectors have it in memory."""
+    """Which stations drift, and which are within their range, as the detectors have it in memory; all others are enrolling, but for
+    those that were added before `unheard_before`, Unix seconds, and never heard.
+    """
 
     alarmed: frozenset[str] = frozenset()
     quiet: frozenset[str] = frozenset()
+    unheard_before: float = 0.0
 
-    def of(self, station: str) -> DriftPhase:
-        """Return a station's phase."""
+    def of(self, station: str, *, unheard: bool = False) -> DriftPhase:
+        """Return a station's phase; `unheard`: it was added before `unheard_before` and never heard."""
         if station in self.alarmed:
             return DriftPhase.ALARMED
-        return DriftPhase.QUIET if station in self.quiet else DriftPhase.ENROLLING
+        if station in self.quiet:
+            return DriftPhase.QUIET
+        return DriftPhase.UNHEARD if unheard else DriftPhase.ENROLLING
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +124,10 @@ class FleetPage:
 
 @dataclass(frozen=True, slots=True)
 class FleetCounts:
-    """How many stations there are, and are what. `updating`: an update is under way; `rolled_back`: the last one failed."""
+    """How many stations there are, and are what. `updating`: an update is under way; `rolled_back`: the last one failed.
+
+    Of those `never` heard, `unheard` were added long ago; the others are new, and count as `enrolling`.
+    """
 
     total: int
     online: int
@@ -125,6 +138,7 @@ class FleetCounts:
     updating: int
     rolled_back: int
     simulated: int
+    unheard: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import case, func, select, text
+from sqlalchemy import and_, case, func, select, text
 
 from cloud.store.certificate_tables import certificates
 from cloud.store.database import Database
@@ -82,8 +82,13 @@ class MetricRows:
         return [StationLine(row[0], row[1], bool(row[2]), float(row[3])) for row in rows]
 
     def alarms(self) -> Mapping[tuple[str, bool], int]:
-        """Return how many drift alarms there were by (cause, whether they are open)."""
-        is_open = alarms.c.closed_at.is_(None).label("is_open")
+        """Return how many drift alarms there were by (cause, whether they are open).
+
+        That of a station whose access was taken away is not: nothing more comes of it that could end the alarm, and there is nobody
+        to answer it. It counts again should the station be enrolled again.
+        """
+        retired = select(stations.c.station).where(stations.c.token_sha256 == "")
+        is_open = and_(alarms.c.closed_at.is_(None), alarms.c.station.not_in(retired)).label("is_open")
         query = select(alarms.c.cause, is_open, func.count()).group_by(alarms.c.cause, text("is_open"))
         with self._database.read() as connection:
             return {(row[0], bool(row[1])): int(row[2]) for row in connection.execute(query)}

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 import numpy as np
-from sqlalchemy import case, func, select, text
+from sqlalchemy import func, or_, select, text
 
 from cloud.ports.records import Cursor
-from cloud.ports.rollout_evidence import WindowRow
+from cloud.ports.rollout_evidence import SpotCounts, WindowRow
+from cloud.review.label_choice import is_right
 from cloud.store.database import Database
 from cloud.store.summary_tables import summaries
-from cloud.store.tables import samples
+from cloud.store.tables import again, samples
 from contract.codec import decode_summary
 from contract.errors import PlumblineError
 from contract.sketches.label_counts import LATENCY_BINS, MIN_LATENCY_US
@@ -75,11 +76,21 @@ class RolloutEvidenceRows:
                 told[int(row)] = (float((_CENTRES * counts).sum() / frames), frames)
         return told
 
-    def labelled(self, since: float) -> dict[tuple[str, str], tuple[int, int]]:
-        """Return by (station, bundle) how many frames drawn at random since then people labelled, and how many were right."""
+    def labelled(self, since: float) -> dict[tuple[str, str], SpotCounts]:
+        """Return by (station, bundle) what people say of the frames drawn at random since then."""
         c = samples.c
-        right = func.sum(case((c.truth == c.label, 1), else_=0))
-        query = select(c.station, c.bundle, func.count(), right).group_by(c.station, c.bundle)
-        query = query.where(c.truth.is_not(None), c.reason == "audit", c.captured_at >= since)
+        # Whether an answer is one of several that a truth names is not the database's to say: it counts, for each pair of them.
+        query = select(c.station, c.bundle, c.label, c.truth, func.count()).outerjoin(again, again.c.sample == c.sample)
+        said = or_(c.truth.is_not(None), again.c.why.is_not(None))
+        query = query.where(said, c.reason == "audit", c.captured_at >= since)
+        query = query.group_by(c.station, c.bundle, c.label, c.truth)
+        found: dict[tuple[str, str], SpotCounts] = {}
         with self._database.read() as connection:
-            return {(station, bundle): (int(n), int(r)) for station, bundle, n, r in connection.execute(query)}
+            for station, bundle, label, truth, count in connection.execute(query):
+                so_far = found.get((station, bundle), SpotCounts())
+                found[station, bundle] = SpotCounts(
+                    so_far.labelled + (count if truth is not None else 0),
+                    so_far.right + (count if is_right(label, truth) else 0),
+                    so_far.disputed + (count if truth is None else 0),
+                )
+        return found

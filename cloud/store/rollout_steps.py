@@ -67,7 +67,8 @@ def going_forward(connection: Connection, station: str) -> list[RolloutMember]:
 
 def being_aborted(connection: Connection, station: str) -> list[RolloutMember]:
     """Return the station's part in a rollout that is being aborted, where it was ordered something in it."""
-    return _parts(connection, station, (RolloutState.ABORTING,), MemberEvent.RECALL)
+    parts = _parts(connection, station, (RolloutState.ABORTING,), MemberEvent.RECALL)
+    return [member for member in parts if member.ordered_at is not None]
 
 
 def _parts(

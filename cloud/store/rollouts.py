@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import msgspec
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, or_, select, update
 
 from cloud.ports.rollouts import MemberStep, Rollout, RolloutMember, StandingOrder
 from cloud.rollout.rollout_states import LIVE, MemberEvent, MemberState, RolloutEvent, RolloutState, step_rollout
@@ -119,10 +119,12 @@ class Rollouts(StandingOrders):
         return self._rollouts(rollouts.c.state == RolloutState.DONE.value)
 
     def late(self) -> list[Rollout]:
-        """Return the rollouts that are DONE while a station has still to be heard; it reads every station of them."""
-        table = rollout_stations
-        waited = select(table.c.rollout).where(table.c.state == MemberState.ORDERED.value)
-        return self._rollouts((rollouts.c.state == RolloutState.DONE.value) & rollouts.c.id.in_(waited))
+        """Return the rollouts that are over while a station has still to be heard: ordered, or ordered back."""
+        found = []
+        for over, waits in ((RolloutState.DONE, MemberState.ORDERED), (RolloutState.ABORTED, MemberState.RECALLED)):
+            waited = select(rollout_stations.c.rollout).where(rollout_stations.c.state == waits.value)
+            found.append((rollouts.c.state == over.value) & rollouts.c.id.in_(waited))
+        return self._rollouts(or_(*found))
 
     def get(self, rollout: int) -> Rollout:
         """Return one rollout.

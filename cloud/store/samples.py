@@ -27,7 +27,15 @@ class Samples:
 
     def of_alarm(self, alarm: int) -> list[Sample]:
         """Return the samples asked for because of an alarm."""
-        return self._select(select(samples).where(samples.c.alarm == alarm).order_by(samples.c.captured_at))
+        query, _ = _with_again()
+        return self._select(query.where(samples.c.alarm == alarm).order_by(samples.c.captured_at))
+
+    def unsettled(self, station: str, camera: str) -> list[Sample]:
+        """Return the samples of `camera` of `station` that people labelled and that have no truth, oldest first: two disagree on
+        what they show, or a dataset has them under several labels."""
+        query, why = _with_again()
+        whose = (samples.c.station == station, samples.c.camera == camera, samples.c.truth.is_(None))
+        return self._select(query.where(*whose, why != "").order_by(samples.c.captured_at))
 
     def unasked(self, station: str, camera: str, since: float) -> list[Sample]:
         """Return samples of `camera` of `station` captured at or after `since` whose pixels nobody asked for yet."""
@@ -103,15 +111,13 @@ class Samples:
         `labeller`: who asks, who is not shown what they labelled already, but second looks at what one other person labelled; "":
         unknown, for whom that is left out.
         """
-        came_back = func.coalesce(again.c.why, "").label("again")
-        query = select(samples, came_back).outerjoin(again, again.c.sample == samples.c.sample)
+        query, _ = _with_again()
         order = (samples.c.requested_at, samples.c.sample)
         return self._select(query.where(_waits(labeller)).order_by(*order).limit(limit))
 
     def still_waits(self, sample: str, labeller: str) -> Sample | None:
         """Return a sample where it (still) waits for a label of this person, else None."""
-        came_back = func.coalesce(again.c.why, "").label("again")
-        query = select(samples, came_back).outerjoin(again, again.c.sample == samples.c.sample)
+        query, _ = _with_again()
         found = self._select(query.where(samples.c.sample == sample, _waits(labeller)))
         return found[0] if found else None
 
@@ -193,6 +199,13 @@ class Samples:
     def _select(self, query: Select[tuple[object, ...]]) -> list[Sample]:
         with self._database.read() as connection:
             return [Sample(**row._mapping) for row in connection.execute(query)]
+
+
+def _with_again() -> tuple[Select[tuple[object, ...]], ColumnElement[str]]:
+    """Return the query for samples with why they are in the queue again, and the column that says it ("": they are not)."""
+    came_back = func.coalesce(again.c.why, "")
+    query = select(samples, came_back.label("again")).outerjoin(again, again.c.sample == samples.c.sample)
+    return query, came_back
 
 
 def _waits(labeller: str) -> ColumnElement[bool]:

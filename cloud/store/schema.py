@@ -16,7 +16,7 @@ import cloud.store.operate_tables  # noqa: F401 - so do its
 from cloud.store.tables import metadata
 from contract.errors import InvalidConfig
 
-HEAD = "0006"
+HEAD = "0007"
 """The version of the tables that this program works with: the newest revision in `cloud/store/migrations`."""
 
 # Any number will do, as long as every Plumbline takes the same.

@@ -36,11 +36,6 @@ class StandingOrders:
             row = connection.execute(select(desired).where(desired.c.station == station)).first()
         return None if row is None else standing_of(row._mapping)
 
-    def ordered_stations(self) -> set[str]:
-        """Return the stations for which an order stands."""
-        with self._database.read() as connection:
-            return set(connection.execute(select(desired.c.station).where(desired.c.envelope != "")).scalars())
-
     def all_standing(self) -> list[StandingOrder]:
         """Return the newest order of each station that has one, by station."""
         query = select(desired).where(desired.c.envelope != "").order_by(desired.c.station)

@@ -59,6 +59,12 @@ class Stations:
         with self._database.read() as connection:
             return [_status(row) for row in connection.execute(_statuses().order_by(stations.c.station))]
 
+    def retired(self) -> frozenset[str]:
+        """Return the stations whose access was taken away."""
+        query = select(stations.c.station).where(stations.c.token_sha256 == "")
+        with self._database.read() as connection:
+            return frozenset(connection.execute(query).scalars())
+
     def one(self, station: str) -> StationStatus | None:
         """Return a station's status, None where it was never added."""
         with self._database.read() as connection:
@@ -94,9 +100,6 @@ def write_states(
 
     Writers that lock rows in one order never wait for each other in a circle.
     """
-    if not states and not reports:
-        _note_summaries(database, connection, heard or {})
-        return
     changed: dict[str, dict[str, object]] = {}
     for station, (at, health) in (heard or {}).items():
         changed[station] = {"summary_at": at, "health": health} if health else {"summary_at": at}
@@ -134,8 +137,8 @@ def write_states(
         database.update_rows(connection, station_status, "station", some)
 
 
-def _note_summaries(database: Database, connection: Connection, heard: Mapping[str, Heard]) -> None:
-    """Note when summaries came and how stations fared, and nothing else, as most batches do: one statement."""
+def note_summaries(database: Database, connection: Connection, heard: Mapping[str, Heard]) -> None:
+    """Note when summaries came and how stations fared, and nothing else, as most batches do: one statement that reads nothing."""
     columns = ("station", "summary_at", "health", *(name for name in _BLANK if name not in ("summary_at", "health")))
     blank = tuple(_BLANK[name] for name in columns[3:])
     rows = [(station, *heard[station], *blank) for station in sorted(heard)]

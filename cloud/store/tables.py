@@ -167,6 +167,16 @@ retrains = Table(
     Column("trigger", String(16), nullable=False, default="drift", server_default="drift"),
 )
 
+# What each retrain learns, as it stood when it was begun: whatever dates labels bear and whenever they come, each is learnt once.
+lessons = Table(
+    "lessons",
+    metadata,
+    Column("retrain", Integer, ForeignKey("retrains.id"), primary_key=True),
+    Column("sample", String(80), primary_key=True),
+    Column("truth", String(120), nullable=False),
+    Index("lessons_by_sample", "sample"),
+)
+
 # Of each series the latest decision whether to retrain, and why or why not.
 retrain_decisions = Table(
     "retrain_decisions",

@@ -37,6 +37,7 @@ from scripts.benches.budget import table as budget_table
 from scripts.benches.fallback_load import Heard, Load
 from scripts.benches.line_model import write_line_model
 from scripts.benches.line_spec import LABELS, SIDE, SPEC
+from scripts.benches.with_parent import with_parent
 from scripts.fleet.child import Child
 from scripts.story.processes import free_port
 
@@ -186,7 +187,7 @@ def served(contender: str, plant: Plant) -> Iterator[None]:
     command = [sys.executable, "-m", "scripts.benches.fallback_plain", str(plant.home), str(plant.port)]
     if contender == "own":
         command = [sys.executable, "-m", "cloud", "serve", "--config", str(plant.home / "cloud.toml")]
-    child = Child(contender, command, log)
+    child = Child(contender, with_parent(command), log)
     child.start()
     try:
         _wait_for(f"http://127.0.0.1:{plant.port}/healthz", child)

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.ports.policy import ImagesLeave
-from agent.settings import EXAMPLE, ServiceEnvironment, Settings, load_settings, service_environment
+from agent.settings import ServiceEnvironment, Settings, load_settings, service_environment
+from agent.settings_example import EXAMPLE
 from contract.errors import InvalidConfig
 
 LEAST = 'station = "s1"\nhome = "state"\n'

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-import agent.wiring
+import agent.line_wiring
 from agent.clock import SystemClock
 from agent.health.thermal import ThermalSensors
 from agent.settings import load_settings
@@ -42,7 +42,7 @@ def test_a_hot_station_gives_up_opinions_then_frames_says_so_and_counts_them(
     zone.mkdir(parents=True)
     (zone / "type").write_text("cpu-thermal\n")
     (zone / "temp").write_text("40000\n")
-    monkeypatch.setattr(agent.wiring, "ThermalSensors", lambda: ThermalSensors(tmp_path / "thermal"))
+    monkeypatch.setattr(agent.line_wiring, "ThermalSensors", lambda: ThermalSensors(tmp_path / "thermal"))
     write_bundle(tmp_path / "tiny.plb", pass_at=1.0)  # whatever looks good is unsure
     log = ListLog()
     with opinion_cloud() as cloud:

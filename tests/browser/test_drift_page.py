@@ -200,7 +200,7 @@ class Many:
 
     def drift_status(self, series: str) -> dict[str, Any]:
         no = {"estimate": None, "valid": False, "why": "no record"}
-        labels = {"sentence": "", "audit": None, "atc": no, "ac": no, "shares": {"sentence": ""}}
+        labels = {"sentence": "", "audit": None, "atc": no, "ac": no, "shares": {"sentence": ""}, "disputed": 0}
         return {
             "station": series, "camera": "", "phase": "enrolling", "sentence": f"<i>{series}</i> enrolling: 3 of 24 windows",
             "evidence": [], "shared_by": [], "labels": labels,

@@ -379,7 +379,7 @@ def test_several_defects_of_one_part_where_labels_do_not_exclude_each_other(
     line: Line, open_page: Callable[..., Page]
 ) -> None:
     names = line.keep(3)
-    line.labels = LabelChoice(("good", "dent", "scratch"), frozenset({"good"}), several=True)
+    line.labels = LabelChoice(("good", "dent", "scratch", "a;b"), frozenset({"good"}), several=True)
     page = open_page(f"{line.url}/review", line.sign_in("ann"))
     shown(page)
     page.keyboard.press("3")
@@ -389,7 +389,31 @@ def test_several_defects_of_one_part_where_labels_do_not_exclude_each_other(
     assert press(page, "Enter") == names[1]
     expect(page.get_by_role("button", name="dent")).to_have_attribute("aria-pressed", "false")
     press(page, "1")
-    assert line.truths(names) == ["dent;scratch", "good", None]
+    page.keyboard.press("4")
+    expect(page.get_by_role("button", name="a;b")).to_have_attribute("aria-pressed", "true")
+    page.keyboard.press("2")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("No part waits for you.")).to_be_visible()
+    assert line.truths(names) == ["dent;scratch", "good", 'dent;"a;b"'], "a name that holds a semicolon is one label"
+
+
+def test_an_engineer_settles_a_part_with_several_defects(line: Line, open_page: Callable[..., Page]) -> None:
+    (name,) = line.keep(1)
+    line.labels = LabelChoice(("good", "dent", "scratch", "a;b"), frozenset({"good"}), several=True)
+    line.samples.label(name, "dent", "ann", line.now)
+    line.samples.label(name, "scratch", "bob", line.now)
+    page = open_page(f"{line.url}/review/disagreements", line.sign_in("eva", Role.ENGINEER))
+    page.get_by_role("button", name="Settle it").click()
+    expect(page.locator(".dispute-notice")).to_contain_text("Choose first what it is.")
+    page.get_by_label("It is").click()
+    for label in ("a;b", "dent"):
+        page.get_by_role("option", name=label).click()
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Settle it").click()
+    page.get_by_label("Reason").fill("both are there")
+    page.get_by_role("button", name="Settle", exact=True).click()
+    expect(page.locator(".dispute-notice")).to_contain_text("is a;b, dent.")
+    assert line.truths([name]) == ['dent;"a;b"']
 
 
 @pytest.mark.parametrize("dark", [False, True])

@@ -97,7 +97,7 @@ def test_an_open_page_loses_its_powers_when_its_token_is_revoked(
 
 def test_on_loopback_one_may_look_and_only_from_this_machine(plant: CloudPlant) -> None:
     def page(host: str = "localhost", **more: str) -> str:
-        return httpx.get(plant.url + "/", headers={"Host": host, **more}, timeout=60).text
+        return httpx.get(plant.url + "/", headers={"Host": host, **more}, timeout=60, follow_redirects=True).text
 
     assert "visitor (viewer)" in page()
     for passed_on in PASSED_ON:

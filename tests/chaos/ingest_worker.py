@@ -13,6 +13,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+import psycopg
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
@@ -21,6 +22,7 @@ from cloud.broker.publish_socket import PublishSocket
 from cloud.ingest_worker import work
 from cloud.settings import CloudSettings
 from cloud.settings_scale import BrokerSettings
+from cloud.store import database
 from tests.chaos.kill_points import KillPlan
 
 WORKER_POINTS = ("before-insert", "inserted", "before-commit", "before-puback", "puback", "before-ack", "ack")
@@ -50,6 +52,28 @@ def watch_database(plan: KillPlan) -> None:
     event.listen(Engine, "before_cursor_execute", before)
     event.listen(Engine, "after_cursor_execute", after)
     event.listen(Engine, "commit", commit)
+    watch_postgresql(plan)
+
+
+def watch_postgresql(plan: KillPlan) -> None:
+    """Tell `plan` of what SQLAlchemy does not see: COPY, and the commit that is sent with the last statements."""
+    copy, execute = database.copy_rows, psycopg.Connection.execute
+    copied = threading.Event()
+
+    def copy_rows(*arguments: Any) -> None:
+        plan.at("before-insert")
+        copy(*arguments)
+        plan.at("inserted")
+        copied.set()
+
+    def executed(self: psycopg.Connection[Any], query: Any, *arguments: Any, **named: Any) -> Any:
+        if query == "COMMIT" and copied.is_set():
+            copied.clear()
+            plan.at("before-commit")
+        return execute(self, query, *arguments, **named)
+
+    database.copy_rows = copy_rows
+    psycopg.Connection.execute = executed  # type: ignore[method-assign]
 
 
 def watch_link(plan: KillPlan) -> None:

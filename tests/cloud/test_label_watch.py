@@ -307,7 +307,7 @@ def test_the_api_serves_it_with_validity_flags(line: Line) -> None:
     found = httpx.get(f"{url}/v1/drift/s1", headers=bearer, timeout=20).json()["labels"]
     fleet = httpx.get(f"{url}/v1/fleet", headers=bearer, timeout=20).json()
     next(served, None)
-    assert set(found) == {"sentence", "audit", "sequence", "concept", "shares", "ac", "atc"}
+    assert set(found) == {"sentence", "audit", "sequence", "concept", "shares", "ac", "atc", "disputed"}
     assert {name: (found[name]["valid"], found[name]["why"]) for name in ("ac", "atc", "shares")} == {
         "ac": (True, ""), "atc": (True, ""), "shares": (True, "")
     }  # fmt: skip

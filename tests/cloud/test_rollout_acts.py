@@ -286,6 +286,9 @@ def test_a_station_that_puts_a_shadow_bundle_in_charge_has_failed(plant: Plant) 
     rollout = plant.loop.start("v2", (), "rosa")
     plant.turns(1)
     (member,) = [m for m in plant.tables.rollouts.members(rollout) if m.station == "s1"]
+    # An agent that was put back after its order takes no notice of what it says: it commits the bundle as any other.
+    birth = StationState("s1", "b1", True, plant.clock.now(), agent_version="0.1.9")
+    plant.tables.stations.commit([birth], [], plant.clock.now())
     plant.fleet.running["s1"] = NEW
     plant.fleet.say("s1", "COMMITTED", member.deployment)
     plant.fleet.mute.clear()

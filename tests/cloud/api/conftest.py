@@ -27,7 +27,7 @@ from cloud.api.devices import device_routes
 from cloud.api.drift import drift_routes
 from cloud.api.fleet import fleet_routes
 from cloud.api.idempotency import FirstAnswers
-from cloud.api.images import read_pixels
+from cloud.api.images import count_pixels, read_pixels
 from cloud.api.review import review_routes
 from cloud.api.rollout_acts import RolloutActs
 from cloud.api.rollouts import rollout_routes
@@ -84,7 +84,7 @@ class BrightModel:
 def opinions() -> FallbackService:
     """Return what answers questions by that model."""
     return FallbackService(
-        BrightModel(), read_pixels, time.monotonic,
+        BrightModel(), read_pixels, count_pixels, time.monotonic,
         workers=1, max_batch=4, max_wait_s=0.002, deadline_s=10.0, max_bytes=64 << 20,
     )  # fmt: skip
 

@@ -34,6 +34,34 @@ def test_as_many_as_a_minute_allows_go_at_once_and_then_one_at_a_time() -> None:
     assert limit.take("b", 1001.0) == 0.0
 
 
+def test_what_counts_for_several_takes_as_much() -> None:
+    limit = RateLimit(60, salt=SALT, at_once=10)
+    assert limit.take("a", 1000.0, 4) == 0.0
+    assert limit.take("a", 1000.0, 7) == pytest.approx(1.0)
+    assert limit.take("a", 1000.0, 6) == 0.0
+    assert limit.take("a", 1000.0) == pytest.approx(1.0)
+    assert limit.take("a", 1010.0, 10) == 0.0
+
+
+@given(
+    st.integers(1, 5000),
+    st.integers(1, 300),
+    st.lists(st.tuples(st.floats(0.0, 5.0), st.integers(1, 300)), min_size=1, max_size=200),
+    st.floats(0.0, 2e9),
+)
+def test_of_those_at_once_and_their_rate_never_more(
+    per_minute: int, at_once: int, acts: list[tuple[float, int]], start: float
+) -> None:
+    limit, now, taken = RateLimit(per_minute, salt=SALT, at_once=at_once), start, 0
+    for gap, count in acts:
+        now += gap
+        count = min(count, at_once)
+        wait_s = limit.take("a", now, count)
+        taken += count if wait_s == 0.0 else 0
+        assert wait_s == 0.0 or limit.wait_s("a", now + wait_s + 1e-3, count) == 0.0, "it may come when it was told to"
+    assert taken <= at_once + (now - start) * per_minute / 60.0 + 0.1
+
+
 @given(
     st.integers(1, 200),
     st.lists(st.floats(0.0, 90.0), min_size=1, max_size=300),

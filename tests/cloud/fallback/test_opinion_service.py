@@ -79,6 +79,7 @@ class Bench:
         self.service = FallbackService(
             models,
             pixels_of,
+            len,
             time.monotonic,
             on_asked=lambda station, what, _: self.told.append((station, what)),
             **{**options, **more},
@@ -341,3 +342,23 @@ def test_a_deferred_question_waits_for_lines_and_is_answered_when_they_rest() ->
 
     run(story(), bench)
     assert order == ["line"] * 6 + ["later"]
+
+
+def test_an_answer_that_comes_after_its_time_is_told_as_late_and_counted_as_late() -> None:
+    model = Model()
+    bench = Bench(Models(m=model))
+
+    async def story() -> None:
+        await bench.ask()
+        model.gate.clear()
+        asked = asyncio.create_task(bench.ask(within_s=0.4))
+        await until(lambda: bench.service._desk.running == 1)
+        await asyncio.sleep(0.45)
+        model.gate.set()
+        with pytest.raises(Busy, match="passed while it was judged"):
+            await asked
+        await bench.ask(within_s=5.0)
+
+    run(story(), bench)
+    assert bench.service.counts.fates[Fate.LATE] == 1 and bench.service.counts.fates[Fate.ANSWERED] == 2
+    assert [what for _, what in bench.told] == ["answered", "dropped", "answered"]

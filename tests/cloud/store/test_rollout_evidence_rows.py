@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cloud.ports.rollout_evidence import SpotCounts
 from cloud.ports.rollouts import MemberStep
 from cloud.rollout.rollout_states import MemberEvent, MemberState, RolloutEvent, RolloutState
 from cloud.store.rollout_evidence import RolloutEvidenceRows
@@ -48,8 +49,8 @@ def test_only_frames_drawn_at_random_say_how_often_a_bundle_is_right(tables: Tab
     _tell(tables, "s1", 1, T0, tuple(notes))
     for n, truth in enumerate(["good", "bad", "good", "bad", "bad"]):
         tables.samples.label(f"n{n}", truth, "ida", T0 + 100.0)
-    assert RolloutEvidenceRows(tables.database).labelled(T0) == {("s1", BUNDLE): (3, 2)}
-    assert RolloutEvidenceRows(tables.database).labelled(T0 + 2.0) == {("s1", BUNDLE): (1, 1)}
+    assert RolloutEvidenceRows(tables.database).labelled(T0) == {("s1", BUNDLE): SpotCounts(3, 2)}
+    assert RolloutEvidenceRows(tables.database).labelled(T0 + 2.0) == {("s1", BUNDLE): SpotCounts(1, 1)}
 
 
 def test_the_newest_word_of_each_person_stands_and_only_while_it_is_waited_for(tables: Tables) -> None:

@@ -1,0 +1,125 @@
+"""An agent.toml that shows every key with its default and what it is for."""
+
+# `plumbline-agent run --help` prints this, and a test checks that it parses and that every key of the sections is in it.
+EXAMPLE = """\
+station = "line3-cam1"
+home = "state"                # where results, bundles and kept images live
+
+[source]
+kind = "simulated"            # or "folder", "v4l2", "rtsp", "gstreamer"
+fps = 20.0                    # 0: as fast as it goes; a camera keeps its own rate
+seed = 1                      # simulated: which parts; folder: which order when shuffled
+folder = ""                   # folder: images to read
+shuffle = false               # folder: anew on each lap
+loop = true                   # folder: begin again at the end
+watch = false                 # folder: wait for new files (then loop = false)
+scene = ""                    # simulated: a folder of real images, instead of generated surfaces
+controls = ""                 # simulated: a file of exposure, defocus, ..., followed while running
+height = 128                  # simulated and v4l2
+width = 128
+device = ""                   # v4l2: best a link below /dev/v4l/by-id
+pixel_format = ""             # v4l2: "GREY", "YUYV", "MJPG", "BGR3" or "RGB3"; "": the first of them that it has
+url = ""                      # rtsp: e.g. "rtsp://user:password@10.0.0.20:554/stream1"
+pipeline = ""                 # gstreamer: as for gst-launch-1.0, e.g. "nvarguscamerasrc ! nvvidconv ! video/x-raw"
+gst_python = "/usr/bin/python3"  # gstreamer: the Python that has gi, which pip cannot install
+hardware_trigger = false      # v4l2, gstreamer: each image is a trigger; silence is no fault
+stall_s = 5.0                 # cameras: silent for this long is lost; 0: never
+
+[line]
+deadline_ms = 200.0           # a later verdict is REVIEW
+threads = 1                   # of the model's runtime
+blank_sd = 0.5                # grey levels; less spread is a blank frame
+frozen_after = 5              # identical frames in a row; 0: never
+queue = 2                     # frames of a camera that may wait for the model; then the oldest gives way
+wedged_s = 10.0               # a camera or a model that does not answer for so long is restarted
+
+[runtime]
+provider = "auto"             # "cpu", "cuda", "tensorrt", or "auto": the fastest that is there and that the bundle allows
+engines_mib = 512             # TensorRT engines kept beside those in use
+engine_build_s = 1800.0       # a TensorRT build that takes longer is killed; the present session serves meanwhile
+
+[windows]
+frames = 256
+seconds = 60.0
+sketch = true                 # false: this station's drift is not watched
+
+[enrol]
+frames = 256
+
+[broker]
+host = "127.0.0.1"            # "": no uplink
+port = 1883
+allowed_hosts = []            # other brokers that an order may choose as host
+resend_after_s = 5.0
+reconnect_max_s = 30.0
+ca_file = ""                  # PEM: speak TLS with the broker, and believe only what this authority signed
+cert_file = ""                # PEM: this station's certificate, and its key
+key_file = ""
+
+[cloud]
+url = ""                      # e.g. "http://10.0.0.5:8080"; "": no updates, fallback or uploads
+token_file = ""               # also signs what this station says it gave up
+ca_file = ""                  # PEM: the authority that signed the cloud's certificate; "": the system's
+cert_file = ""
+key_file = ""
+
+[policy]
+images_leave = "requested"    # "never", "unsure" or "requested"
+audit_rate = 0.02             # share of frames kept at random for review
+doubtful_per_window = 16      # most unsure, REVIEW and novel frames kept of a window; a quarter for novel ones
+fallback = false              # ask the cloud's model about unsure frames: they leave without being requested
+fallback_per_s = 2.0
+fallback_burst = 10
+deferred = true               # with fallback: ask it later too, about kept frames it had no time for; the verdict stands
+deferred_per_hour = 60        # most images asked about in any hour
+deferred_mib_per_day = 64     # most that they may weigh in any day, a quarter of it at once
+
+[trust]
+root = ""                     # pinned TUF root.json
+order_keys = []               # pinned order keys
+
+[bundle]
+path = ""                     # a .plb to start with
+crash_loop = 5                # deaths in a row within ten minutes of a start; then the bundle before it runs; 0: never
+
+[degrade]
+enabled = true                # give things up step by step under heat, low power or backlog, rather than fail at once
+hot_c = 0.0                   # 0: by the board's own trip points, 4 degrees before it slows itself down
+climb_s = 10.0                # pressure for so long gives up one thing more
+relief_s = 60.0               # none for so long takes one back
+backlog = 0.05                # share of frames dropped because the model is busy
+battery = 0.3                 # discharging below this share is low power
+
+# More cameras of this station: the keys of [source], and a name. The first camera is [source] itself.
+#[[cameras]]
+#name = "left"
+#kind = "rtsp"
+#url = "rtsp://10.0.0.21/stream1"
+
+# Models that look on beside the bundle in charge; a part passes when all of them pass it. `plumbline-agent reload` reads them anew.
+#[[models]]
+#name = "foreign-parts"
+#bundle = "foreign.plb"
+#camera = "*"                 # every camera, or the name of one ("" is the first)
+
+[api]
+host = "127.0.0.1"            # where the local API listens; beyond loopback it needs token_file
+port = "auto"                 # "auto": 8081 where that is free; a number: that one, or no start; 0: no local API
+token_file = ""               # whoever asks must send it: Authorization: Bearer TOKEN
+max_body_mib = 16             # of an image sent to /v1/infer
+
+[limits]
+disk_mib = 512                # results, waiting summaries and kept images together; least valued go first
+outbox_mib = 64               # of it, at most a quarter
+samples = 2000
+samples_mib = 256             # of it, at most half
+results_rows = 1000000
+commit_s = 1.0                # what a crash may lose, told as undecided; shorter wears flash out sooner
+
+[log]
+format = "text"               # or "json": one object a line
+
+[trace]
+endpoint = ""                 # of an OpenTelemetry collector, e.g. "http://10.0.0.5:4318/v1/traces"; "": nothing is traced
+share = 0.001                 # of frames, drawn at random
+"""
