@@ -46,7 +46,12 @@ class Tables:
         """Add stations that were just born."""
         # All at once: ten thousand commits would take a minute.
         rows = [
-            {"station": name, "token_sha256": hashlib.sha256(f"token of {name}".encode()).hexdigest(), "site": "", "added_at": now}
+            {
+                "station": name,
+                "token_sha256": hashlib.sha256(f"token of {name}".encode()).hexdigest(),
+                "site": "",
+                "added_at": now,
+            }
             for name in names
         ]
         with self.database.write() as connection:
