@@ -28,6 +28,7 @@ from agent.health.process_memory import process_memory_mib
 from agent.health.station_health import health_note
 from agent.health.thermal import ThermalSensors
 from agent.model_wiring import Models
+from agent.plc_wiring import Plc
 from agent.ports.clock import Clock
 from agent.ports.log import Log
 from agent.ports.policy import ImagesLeave
@@ -61,6 +62,7 @@ class Line:
         self._trace_rng = np.random.default_rng()
         self.meter = LineMeter(clock, self._left_out)
         self.degrading = self._make_degrading()
+        self.plc = Plc(settings, clock, log)
         sources = {"": settings.source, **{camera.name: camera for camera in settings.cameras}}
         self.captures = Captures([self._capture(*each, stack) for each in sources.items()])
         self.simulated = any(capture.simulated for capture in self.captures)
@@ -101,7 +103,7 @@ class Line:
             cameras,
             models.serving,
             asking,
-            self.meter.recorder(store.recorder),
+            self.meter.recorder(self.plc.recorder(store.recorder)),
             self._clock,
             self._log,
             LineRules(lambda: store.boot, deadline_ms, windows),
@@ -128,7 +130,8 @@ class Line:
 
     def _capture(self, name: str, source: SourceSettings, stack: ExitStack) -> Capture:
         def opened() -> FrameSource:
-            return self.meter.source(open_source(self._settings, self._clock, source), name)
+            opened = open_source(self._settings, self._clock, source)
+            return self.meter.source(self.plc.source(opened, name, source), name)
 
         capture = Capture(
             name,
@@ -136,7 +139,8 @@ class Line:
             opened,
             self._clock,
             room=self._settings.line.queue,
-            judge_one_in=lambda: self.degrading.judge_one_in,
+            # A part that the controller asks about is never skipped: it would be ejected.
+            judge_one_in=lambda: 1 if self.plc.triggers(name) else self.degrading.judge_one_in,
         )
         stack.callback(capture.close, 2.0)
         return capture

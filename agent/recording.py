@@ -43,6 +43,7 @@ class Recording:
             asked_cloud=judged.asked,
             cloud_answer=judged.answered,
             camera=window.camera,
+            asked=frame.asked,
         )
         recorded = False
         try:
@@ -67,6 +68,7 @@ class Recording:
             latency_ms=elapsed_ms(frame, self._clock) if frame else 0.0,
             bundle=window.bundle,
             camera=window.camera,
+            asked=frame.asked if frame else 0,
         )
         recorded = False
         try:

@@ -175,7 +175,7 @@ def _check(settings: Settings, path: Path, remote: str = "") -> None:
     if settings.runtime.provider not in WANTED:
         problems.append(f"runtime.provider must be one of {', '.join(WANTED)}, not '{settings.runtime.provider[:40]}'")
     problems += _source_problems(source, "source")
-    problems += _camera_problems(settings)
+    problems += _camera_problems(settings) + _plc_problems(settings)
     if not 0 <= policy.audit_rate <= 1:
         problems.append(f"policy.audit_rate must be a share, 0 to 1, not {policy.audit_rate:g}")
     if not 1 <= settings.broker.port <= 65535:
@@ -218,6 +218,34 @@ def _tls_problems(settings: Settings) -> list[str]:
         )
     if (cloud.ca_file or cloud.cert_file) and not cloud.url.startswith("https://"):
         problems.append("cloud.url must begin with https:// where cloud.ca_file or cloud.cert_file is set")
+    return problems
+
+
+def _plc_problems(settings: Settings) -> list[str]:
+    plc, problems = settings.plc, []
+    if plc.kind not in ("", "modbus", "opcua", "mqtt"):
+        problems.append(f"plc.kind must be 'modbus', 'opcua', 'mqtt' or \"\", not '{plc.kind[:40]}'")
+    if plc.camera not in ("", *(camera.name for camera in settings.cameras)):
+        problems.append(f"plc.camera '{plc.camera[:40]}' is no camera of this station")
+    if not plc.host:
+        problems.append("plc.host must name where to listen, or the broker")
+    if not 0 <= plc.port <= 65535:
+        problems.append(f"plc.port must be 0 to 65535, not {plc.port}")
+    for name, value, least, most in (
+        ("delay_ms", plc.delay_ms, 0, 10_000),
+        ("timeout_ms", plc.timeout_ms, 0, 600_000),
+        ("waiting", plc.waiting, 1, 64),
+        ("heartbeat_s", plc.heartbeat_s, 0.05, 60),
+        ("unit", plc.unit, 0, 247),
+    ):
+        if not least <= value <= most:
+            problems.append(f"plc.{name} must be {least:g} to {most:g}, not {value:g}")
+    if 0 < plc.timeout_ms <= plc.delay_ms:
+        problems.append(f"plc.timeout_ms must be above plc.delay_ms, not {plc.timeout_ms:g}")
+    if plc.review_as not in ("review", "reject"):
+        problems.append(f"plc.review_as must be 'review' or 'reject', not '{plc.review_as[:40]}'")
+    if bool(plc.cert_file) != bool(plc.key_file):
+        problems.append("plc.cert_file and plc.key_file go together")
     return problems
 
 

@@ -4,6 +4,7 @@
 EXAMPLE = """\
 station = "line3-cam1"
 home = "state"                # where results, bundles and kept images live
+board = "auto"                # whose profile lies under this file: "auto" (what this machine is), "none", or its name
 
 [source]
 kind = "simulated"            # or "folder", "v4l2", "rtsp", "gstreamer"
@@ -32,6 +33,23 @@ blank_sd = 0.5                # grey levels; less spread is a blank frame
 frozen_after = 5              # identical frames in a row; 0: never
 queue = 2                     # frames of a camera that may wait for the model; then the oldest gives way
 wedged_s = 10.0               # a camera or a model that does not answer for so long is restarted
+
+[plc]
+kind = ""                     # the line's controller speaks "modbus", "opcua" or "mqtt"; "": there is none
+camera = ""                   # whose parts it triggers and whose verdicts it gets; "" is the first camera
+triggers = true               # false: the camera says when a part is there, and the controller only gets verdicts
+host = "127.0.0.1"            # modbus, opcua: where to listen; mqtt: the line's broker
+port = 0                      # 0: 502 (modbus), 4840 (opcua), 1883 or with ca_file 8883 (mqtt)
+delay_ms = 0.0                # a trigger means the first frame that arrives so long after it: what a network camera lags behind
+timeout_ms = 0.0              # a trigger without a verdict for so long is answered as failed; 0: line.deadline_ms and a quarter
+waiting = 4                   # triggers that may wait for their verdicts; one more is refused
+heartbeat_s = 1.0             # the station shows that it lives so often; the controller treats three missed as no verdict
+review_as = "review"          # or "reject", for a gate that has two ways only
+unit = 1                      # modbus: the unit identifier it answers to; 0: any
+topic = ""                    # mqtt: what its topics begin with; "": "line/" and the station's name
+ca_file = ""                  # mqtt: PEM; opcua: a folder of the certificates that are trusted
+cert_file = ""                # mqtt, opcua: this station's certificate, and its key; opcua then takes encrypted sessions only
+key_file = ""
 
 [runtime]
 provider = "auto"             # "cpu", "cuda", "tensorrt", or "auto": the fastest that is there and that the bundle allows

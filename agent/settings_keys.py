@@ -62,6 +62,26 @@ class LineSettings(Section, frozen=True):
     wedged_s: float = 10.0
 
 
+class PlcSettings(Section, frozen=True):
+    """[plc]: the line's controller, which triggers parts and takes verdicts (`agent.ports.line`)."""
+
+    kind: str = ""
+    camera: str = ""
+    triggers: bool = True
+    host: str = "127.0.0.1"
+    port: int = 0
+    delay_ms: float = 0.0
+    timeout_ms: float = 0.0
+    waiting: int = 4
+    heartbeat_s: float = 1.0
+    review_as: str = "review"
+    unit: int = 1
+    topic: str = ""
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+
+
 class RuntimeSettings(Section, frozen=True):
     """[runtime]: where models run."""
 
@@ -197,10 +217,12 @@ class TraceSettings(Section, frozen=True):
 class File(Section, frozen=True):
     station: str
     home: str
+    board: str = "auto"
     source: SourceSettings = SourceSettings()
     cameras: tuple[CameraSettings, ...] = ()
     models: tuple[ModelSettings, ...] = ()
     line: LineSettings = LineSettings()
+    plc: PlcSettings = PlcSettings()
     runtime: RuntimeSettings = RuntimeSettings()
     windows: WindowSettings = WindowSettings()
     enrol: EnrolSettings = EnrolSettings()

@@ -66,6 +66,7 @@ class Station:
         self._reread = reread
         self.reload_asked = threading.Event()
         """Set by a signal handler: [[models]] are read again."""
+        self._stopping = threading.Event()
         self._closing = ExitStack()
         with ExitStack() as stack:
             home = settings.home_folder
@@ -142,6 +143,7 @@ class Station:
             thread.start()
         if self._api is not None:
             self._api.start()
+        self._stopping, self._line.plc.why_not_ready = stop, self._why_not_ready
         self._supervisor.run(stop)
         # The line first, then the disk, then the network: what was judged is stored, and what is stored may still be sent.
         stored = self._store.stop(10.0)
@@ -170,6 +172,7 @@ class Station:
             "opinions": self.opinions,
             "settings": self.config_loop,
             "certificate": self.certificate_loop,
+            "plc": self._line.plc.loop,
         }
         return {name: loop for name, loop in every.items() if loop is not None}
 
@@ -177,6 +180,16 @@ class Station:
         if self._reread is not None and self.reload_asked.is_set():
             self.reload_asked.clear()
             self._models.reload(self._reread)
+
+    def _why_not_ready(self) -> str:
+        """Return what keeps the line's controller from triggering parts, "" if nothing."""
+        if self._stopping.is_set():
+            return "the station stops"
+        if self._models.in_charge() is None:
+            return "no model is installed"
+        if not self._store.recorder.healthy():
+            return "results cannot be stored"
+        return self._line.meter.why_stalled(self._settings.line.wedged_s)
 
     def _why_unsound(self) -> str:
         if self._store.recorder.corrupt:

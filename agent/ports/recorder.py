@@ -16,7 +16,8 @@ from contract.messages import SampleNote, Summary
 class Result:
     """One frame's verdict as it is kept. `cause` is "" unless REVIEW.
 
-    `camera` and `window` name the window it was counted in: windows are numbered per camera, "" is the only or first one.
+    `camera` and `window` name the window it was counted in: windows are numbered per camera, "" is the only or first one. `asked`
+    is the frame's (`agent.ports.source.Frame`), for the line's controller; it is not kept.
     """
 
     window: int
@@ -31,6 +32,7 @@ class Result:
     asked_cloud: bool = False
     cloud_answer: bool = False
     camera: str = ""
+    asked: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ class Frame:
     complete; `part` the line's id of the part, "" where the line gives none. `trigger` is the camera's own count of a hardware
     trigger, None where it has none; a gap in it is a part that was never seen. `skipped` counts the captured images that the
     source dropped since the frame before, because this newer one was there (no result rows are written for them). `trace` carries
-    its trace on ("": not traced; `agent.ports.tracing`).
+    its trace on ("": not traced; `agent.ports.tracing`). `asked` numbers the controller's trigger that it answers, from 1; 0: none
+    (`agent.line_io.desk`).
     """
 
     pixels: NDArray[np.uint8]
@@ -27,6 +28,7 @@ class Frame:
     trigger: int | None = None
     skipped: int = 0
     trace: str = ""
+    asked: int = 0
 
 
 class FrameSource(Protocol):

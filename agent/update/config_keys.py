@@ -34,6 +34,8 @@ NEVER: Mapping[str, str] = {
     "source.controls": "it names a file of the station",
     "source.pipeline": "a pipeline can run anything and send images anywhere",
     "source.gst_python": "it names a program that is run",
+    "board": "a profile says what this machine is, and it lies under agent.toml",
+    "plc": "what releases parts, and who may trigger, is for whoever stands beside the line to say",
     "broker.allowed_hosts": "it says which brokers an order may choose",
     "broker.ca_file": "it says which brokers are believed",
     "broker.cert_file": "it names a file of the station",

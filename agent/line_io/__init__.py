@@ -1,0 +1,1 @@
+"""The line's controller: triggers in, verdicts out (`agent.ports.line`)."""

@@ -1,0 +1,204 @@
+"""Where the controller's triggers meet the frames that answer them: every trigger gets exactly one answer, in time."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from agent.decide.causes import Cause
+from agent.ports.clock import Clock
+from agent.ports.line import Answer, LineCounts, LineState, Lost, Refused
+from agent.ports.recorder import Result
+
+MAX_PART_CHARS = 64
+_NOT_RECORDED = "not_recorded"
+_FAIL_SAFE = "REJECT"
+_NO_FRAME = (Cause.CAMERA_FAULT.value, Cause.BAD_IMAGE.value)
+
+
+@dataclass(frozen=True, slots=True)
+class DeskRules:
+    """`waiting`: triggers open at once; `timeout_s`: how long one may be; `delay_s`: what the camera lags behind the world."""
+
+    camera: str = ""
+    triggers: bool = True
+    waiting: int = 4
+    timeout_s: float = 0.25
+    delay_s: float = 0.0
+    review_as: str = "review"
+
+
+@dataclass(slots=True)
+class _Open:
+    ask: int | str
+    part: str
+    at_s: float
+    due_s: float
+    taken: bool = False
+
+
+class Desk:
+    """An `agent.ports.line.LineDesk`. Any thread; its lock is held for moments only, and never while `show` runs."""
+
+    def __init__(self, rules: DeskRules, clock: Clock, why_not_ready: Callable[[], str] = lambda: "") -> None:
+        """`why_not_ready` returns what is missing, "" where triggers may come; quick, any thread."""
+        self.rules = rules
+        self._clock = clock
+        self._why_not_ready = why_not_ready
+        self.show: Callable[[Answer], None] = self.unshown
+        """Where answers go: the adapter's, once there is one."""
+        self.news = threading.Condition()
+        """Told of each trigger and each answer."""
+        self._open: dict[int, _Open] = {}
+        self._number = 0
+        self._triggers = 0
+        self._answered = 0
+        self._refused: Counter[str] = Counter()
+        self._lost: Counter[str] = Counter()
+        self._missed = 0
+        self._late = 0
+        self._unasked = 0
+        self._unshown = 0
+
+    def trigger(self, ask: int | str, part: str, *, valid_s: float | None = None) -> Refused | None:
+        """Take a trigger; see `agent.ports.line.LineDesk`."""
+        why, now_s = self._why_not_ready(), self._clock.monotonic()
+        within_s = min(self.rules.timeout_s, valid_s) if valid_s is not None else self.rules.timeout_s
+        with self.news:
+            self._triggers += 1
+            refused = self._refusal(ask, why)
+            if refused is not None:
+                self._refused[refused.value] += 1
+                return refused
+            self._number += 1
+            part = "".join(c for c in part[:MAX_PART_CHARS] if c.isprintable())
+            self._open[self._number] = _Open(ask, part, now_s, now_s + within_s)
+            self.news.notify_all()
+        return None
+
+    def withdraw(self, ask: int | str) -> bool:
+        """Give up a trigger; see `agent.ports.line.LineDesk`."""
+        with self.news:
+            number = next((n for n, each in self._open.items() if each.ask == ask), None)
+            if number is None:
+                return False
+            self._drop(number, Lost.GONE)
+        return True
+
+    def unshown(self, answer: Answer) -> None:
+        """Note that `answer` reached no controller."""
+        with self.news:
+            self._unshown += 1
+
+    def state(self) -> LineState:
+        """Return what to show the controller."""
+        why = self._why_not_ready()
+        with self.news:
+            return LineState(not why, why, len(self._open))
+
+    def counts(self) -> LineCounts:
+        """Return what came of every trigger so far."""
+        with self.news:
+            return LineCounts(
+                self._triggers,
+                self._answered,
+                dict(self._refused),
+                dict(self._lost),
+                len(self._open),
+                self._late,
+                self._unasked,
+                self._unshown,
+            )
+
+    @property
+    def missed(self) -> int:
+        """Triggers that were lost before a frame was taken for them: parts that were never seen."""
+        return self._missed
+
+    def wanting(self) -> bool:
+        """Return whether a trigger waits for its frame."""
+        with self.news:
+            return any(not each.taken for each in self._open.values())
+
+    def take(self, captured_s: float) -> tuple[int, str] | None:
+        """Give the frame complete at `captured_s` (monotonic) to the oldest trigger that it can show: (number, part), or None."""
+        with self.news:
+            for number, each in self._open.items():
+                if not each.taken:
+                    if captured_s < each.at_s + self.rules.delay_s:
+                        return None
+                    each.taken = True
+                    return number, each.part
+        return None
+
+    def take_fault(self, cause: Cause) -> None:
+        """Answer the oldest trigger that waits for its frame, if any: capturing failed."""
+        with self.news:
+            number = next((n for n, each in self._open.items() if not each.taken), None)
+            answer = self._lose(number, Lost.FAULT, cause.value) if number is not None else None
+        if answer is not None:
+            self.show(answer)
+
+    def came_out(self, result: Result, *, recorded: bool) -> None:
+        """Answer the trigger of a frame that has its verdict; one that could not be recorded is REVIEW."""
+        if result.camera != self.rules.camera:
+            return
+        if self.rules.triggers and not result.asked and result.cause in _NO_FRAME:
+            return  # `take_fault` answered its trigger, if there was one; without one no part was there
+        verdict, cause = (result.verdict, result.cause) if recorded else ("REVIEW", _NOT_RECORDED)
+        if verdict == "REVIEW" and self.rules.review_as == "reject":
+            verdict = "REJECT"
+        with self.news:
+            opened = self._open.pop(result.asked, None)
+            if opened is None and result.asked:
+                self._late += 1  # answered as lost already: one part never has two answers
+                return
+            latency_ms = result.latency_ms
+            if opened is not None:
+                self._answered += 1
+                latency_ms = (self._clock.monotonic() - opened.at_s) * 1e3
+            elif self.rules.triggers:
+                self._unasked += 1
+            self.news.notify_all()
+        ask, part = (opened.ask, opened.part) if opened else (None, result.part)
+        self.show(Answer(ask, part, verdict, cause, result.label, result.confidence, latency_ms, result.captured_at))
+
+    def expire(self) -> float | None:
+        """Answer every trigger whose time is out; return when the next one's is (monotonic), None if none waits."""
+        now_s = self._clock.monotonic()
+        with self.news:
+            due = [number for number, each in self._open.items() if each.due_s <= now_s]
+            answers = [self._lose(number, Lost.TIMEOUT, Cause.LATE.value) for number in due]
+            following = min((each.due_s for each in self._open.values()), default=None)
+        for answer in answers:
+            self.show(answer)
+        return following
+
+    def close(self) -> None:
+        """Answer what still waits: the station stops."""
+        with self.news:
+            answers = [self._lose(number, Lost.STOPPED, Cause.LATE.value) for number in list(self._open)]
+        for answer in answers:
+            self.show(answer)
+
+    def _refusal(self, ask: int | str, why: str) -> Refused | None:
+        if any(each.ask == ask for each in self._open.values()):
+            return Refused.AGAIN
+        if why or not self.rules.triggers:
+            return Refused.NOT_READY
+        return Refused.FULL if len(self._open) >= self.rules.waiting else None
+
+    def _lose(self, number: int, lost: Lost, cause: str) -> Answer:
+        each = self._drop(number, lost)
+        latency_ms = (self._clock.monotonic() - each.at_s) * 1e3
+        return Answer(each.ask, each.part, _FAIL_SAFE, cause, latency_ms=latency_ms, lost=lost)
+
+    def _drop(self, number: int, lost: Lost) -> _Open:
+        each = self._open.pop(number)
+        self._lost[lost.value] += 1
+        # A fault is a verdict of its own (REVIEW, camera_fault): the part was not missed.
+        self._missed += not each.taken and lost is not Lost.FAULT
+        self.news.notify_all()
+        return each

@@ -1,0 +1,85 @@
+"""Keeps the connection to the line's controller: opens it, beats, answers in time what no frame answers. One thread."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+
+from agent.line_io.desk import Desk
+from agent.ports.clock import Clock
+from agent.ports.line import LineAdapter, LineState, OpenAdapter
+from agent.ports.log import Log
+from contract.errors import PlumblineError
+
+_RETRY_S = 2.0
+_LOOK_S = 0.1
+
+
+class PlcLoop:
+    """`open_adapter` is called again whenever the adapter died or could not start."""
+
+    def __init__(self, desk: Desk, open_adapter: OpenAdapter, clock: Clock, log: Log, *, heartbeat_s: float) -> None:
+        self.desk = desk
+        self._open_adapter = open_adapter
+        self._clock = clock
+        self._log = log
+        self._heartbeat_s = heartbeat_s
+        self._adapter: LineAdapter | None = None
+        self._retry_s = float("-inf")
+        self._beat_s = float("-inf")
+        self._shown: LineState | None = None
+        self.faults = 0
+        self.trouble = ""
+        """What is wrong with the connection, "" if nothing."""
+
+    def run(self, stop: threading.Event) -> None:
+        """Serve the controller until `stop`; then answer what waits, and say that the station is away."""
+        while not stop.is_set():
+            try:
+                self._turn()
+            except Exception as error:  # noqa: BLE001 - the line's connection outlives our faults; they are counted and said
+                self.faults += 1
+                self._log.fault("plc", f"{type(error).__name__}: {error}")
+                self._let_go()
+        self.desk.close()
+        self._let_go()
+
+    def _turn(self) -> None:
+        now_s = self._clock.monotonic()
+        if self._adapter is None and now_s >= self._retry_s:
+            self._start(now_s)
+        if self._adapter is not None:
+            self.trouble = self._adapter.trouble()
+            if self.trouble:
+                self._log.fault("plc", f"the line's controller: {self.trouble}")
+            state = self.desk.state()
+            changed = self._shown is None or (state.ready, state.why) != (self._shown.ready, self._shown.why)
+            if changed or now_s - self._beat_s >= self._heartbeat_s:
+                self._shown, self._beat_s = state, now_s
+                self._adapter.beat(state)
+        following = self.desk.expire()
+        wait_s = _LOOK_S if following is None else min(_LOOK_S, max(0.0, following - self._clock.monotonic()))
+        with self.desk.news:
+            self.desk.news.wait(max(0.001, wait_s))
+
+    def _start(self, now_s: float) -> None:
+        adapter = self._open_adapter(self.desk)
+        try:
+            adapter.start()
+        except PlumblineError as error:
+            self.trouble = error.one_line()
+            self._retry_s = now_s + _RETRY_S
+            self._log.fault("plc", f"the line's controller: {self.trouble}")
+            with suppress(Exception):
+                adapter.stop()
+            return
+        self._adapter, self._shown, self.trouble = adapter, None, ""
+        self.desk.show = adapter.show
+
+    def _let_go(self) -> None:
+        adapter, self._adapter = self._adapter, None
+        self.desk.show = self.desk.unshown
+        self._retry_s = self._clock.monotonic() + _RETRY_S
+        if adapter is not None:
+            with suppress(Exception):
+                adapter.stop()

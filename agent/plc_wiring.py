@@ -1,0 +1,61 @@
+"""From [plc] to the line's controller: its desk, its adapter, its thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from agent.line_io.desk import Desk, DeskRules
+from agent.line_io.plc_loop import PlcLoop
+from agent.line_io.triggered import ShownRecorder, TriggeredSource
+from agent.ports.clock import Clock
+from agent.ports.line import LineAdapter, LineDesk
+from agent.ports.log import Log
+from agent.ports.recorder import Recorder
+from agent.ports.source import FrameSource
+from agent.settings import Settings
+from agent.settings_keys import SourceSettings
+from contract.errors import InvalidConfig
+
+_SLACK = 1.25
+
+
+class Plc:
+    """The controller's side of a station; without [plc] kind it changes nothing."""
+
+    def __init__(self, settings: Settings, clock: Clock, log: Log) -> None:
+        self._keys = keys = settings.plc
+        self._settings = settings
+        self._clock = clock
+        self.why_not_ready: Callable[[], str] = lambda: "the station starts"
+        """Returns what keeps the station from taking triggers, "" if nothing."""
+        timeout_s = (keys.timeout_ms or settings.line.deadline_ms * _SLACK + keys.delay_ms) / 1e3
+        rules = DeskRules(keys.camera, keys.triggers, keys.waiting, timeout_s, keys.delay_ms / 1e3, keys.review_as)
+        self.desk = Desk(rules, clock, lambda: self.why_not_ready()) if keys.kind else None
+        self.loop = (
+            PlcLoop(self.desk, lambda desk: open_adapter(settings, desk, log), clock, log, heartbeat_s=keys.heartbeat_s)
+            if self.desk
+            else None
+        )
+
+    def triggers(self, camera: str) -> bool:
+        """Return whether the controller says when a part is before `camera`."""
+        return self.desk is not None and self._keys.triggers and camera == self._keys.camera
+
+    def source(self, source: FrameSource, camera: str, keys: SourceSettings) -> FrameSource:
+        """Return `source`, read when the controller asks."""
+        if self.desk is None or not self.triggers(camera):
+            return source
+        return TriggeredSource(source, self.desk, self._clock, own_triggers=keys.hardware_trigger)
+
+    def recorder(self, recorder: Recorder) -> Recorder:
+        """Return `recorder`, shown to the controller."""
+        return ShownRecorder(recorder, self.desk) if self.desk is not None else recorder
+
+
+def open_adapter(settings: Settings, desk: LineDesk, log: Log) -> LineAdapter:
+    """Return the adapter that [plc] names, not yet started.
+
+    Raises:
+        InvalidConfig: its library is not installed (the extra [plc]).
+    """
+    raise InvalidConfig(f"[plc] kind '{settings.plc.kind}' needs an adapter that is not here", hint="use another")
