@@ -19,7 +19,20 @@ class ModbusPlc:
             "127.0.0.1", port=port, timeout=5.0, retries=0, source_address=(source, 0), reconnect_delay=0
         )
         self.unit = unit
-        assert self.client.connect()
+        if not self.client.connect():
+            raise ConnectionRefusedError(port)
+
+    @classmethod
+    def at_last(cls, port: int, within_s: float = 60.0) -> ModbusPlc:
+        """Connect as soon as somebody listens."""
+        end_s = time.monotonic() + within_s
+        while True:
+            try:
+                return cls(port)
+            except ConnectionRefusedError:
+                if time.monotonic() > end_s:
+                    raise
+                time.sleep(0.05)
 
     def begin(self) -> None:
         """Say that nothing is asked, as a PLC does at its start."""
