@@ -126,7 +126,7 @@ class LineAdapter(Protocol):
         """Show that the station lives, and how it is; called every `heartbeat_s` and on every change; never blocks or raises."""
 
     def trouble(self) -> str:
-        """Return what is wrong with it in a few words, "" if nothing: a dead server, a lost broker."""
+        """Return what is wrong with it in a few words, "" if nothing (a dead server, a lost broker); what lasts is opened anew."""
 
     def stop(self) -> None:
         """Show that the station is not ready, then let go of the network; waits at most two seconds."""
