@@ -6,11 +6,13 @@ from collections.abc import Callable
 
 from agent.clock import SystemClock
 from agent.line_io.desk import Desk, DeskRules
+from agent.line_io.line_teller import LineTeller
 from agent.line_io.plc_loop import PlcLoop
 from agent.line_io.triggered import ShownRecorder, TriggeredSource
 from agent.ports.clock import Clock
 from agent.ports.line import LineAdapter, LineDesk
 from agent.ports.log import Log
+from agent.ports.memory import Memory
 from agent.ports.recorder import Recorder
 from agent.ports.source import FrameSource
 from agent.settings import Settings
@@ -38,6 +40,9 @@ class Plc:
             else None
         )
 
+        self.tell_last: Callable[[], None] = lambda: None
+        """Keeps how it ended."""
+
     def triggers(self, camera: str) -> bool:
         """Return whether the controller says when a part is before `camera`."""
         return self.desk is not None and self._keys.triggers and camera == self._keys.camera
@@ -51,6 +56,12 @@ class Plc:
     def recorder(self, recorder: Recorder) -> Recorder:
         """Return `recorder`, shown to the controller."""
         return ShownRecorder(recorder, self.desk) if self.desk is not None else recorder
+
+    def teller(self, memory: Memory) -> Callable[[], None]:
+        """Return what keeps how the controller stands where `plumbline-agent status` finds it; to be called again and again."""
+        teller = LineTeller(self.loop, memory, self._clock)
+        self.tell_last = lambda: teller.tell(last=True)
+        return teller.tell
 
 
 def open_adapter(settings: Settings, desk: LineDesk, log: Log) -> LineAdapter:

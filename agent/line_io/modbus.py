@@ -97,7 +97,7 @@ class ModbusLine:
 
     def trouble(self) -> str:
         """Return what is wrong, "" if nothing."""
-        return self._trouble or self._handshake.trouble()
+        return self._trouble
 
     def stop(self) -> None:
         """Show that the station is away, give the controller a moment to see what it was told last, and let go."""
