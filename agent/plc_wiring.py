@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from agent.line_io.desk import Desk, DeskRules
 from agent.line_io.plc_loop import PlcLoop
@@ -13,7 +14,7 @@ from agent.ports.log import Log
 from agent.ports.recorder import Recorder
 from agent.ports.source import FrameSource
 from agent.settings import Settings
-from agent.settings_keys import SourceSettings
+from agent.settings_keys import PlcSettings, SourceSettings
 from contract.errors import InvalidConfig
 
 _SLACK = 1.25
@@ -58,4 +59,24 @@ def open_adapter(settings: Settings, desk: LineDesk, log: Log) -> LineAdapter:
     Raises:
         InvalidConfig: its library is not installed (the extra [plc]).
     """
-    raise InvalidConfig(f"[plc] kind '{settings.plc.kind}' needs an adapter that is not here", hint="use another")
+    keys: PlcSettings = settings.plc
+    if keys.kind != "mqtt":
+        raise InvalidConfig(f"[plc] kind '{keys.kind}' needs an adapter that is not here", hint="use another")
+    from agent.line_io.mqtt import MqttLine
+
+    return MqttLine(
+        desk,
+        log,
+        topic=keys.topic or f"line/{settings.station}",
+        client_id=f"{settings.station}-line",
+        host=keys.host,
+        port=keys.port or (8883 if keys.ca_file else 1883),
+        ca_file=_path(settings, keys.ca_file),
+        cert_file=_path(settings, keys.cert_file),
+        key_file=_path(settings, keys.key_file),
+        heartbeat_s=keys.heartbeat_s,
+    )
+
+
+def _path(settings: Settings, text: str) -> Path | None:
+    return settings.path(text) if text else None
