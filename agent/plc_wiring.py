@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from agent.clock import SystemClock
 from agent.line_io.desk import Desk, DeskRules
@@ -88,4 +89,23 @@ def open_adapter(settings: Settings, desk: LineDesk, log: Log) -> LineAdapter:
         raise InvalidConfig(
             f"[plc] kind '{keys.kind}' needs '{error.name}'", hint="pip install 'plumbline-edge[plc]'"
         ) from error
-    raise InvalidConfig(f"[plc] kind '{keys.kind}' needs an adapter that is not here", hint="use another")
+    if keys.kind != "mqtt":
+        raise InvalidConfig(f"[plc] kind '{keys.kind}' needs an adapter that is not here", hint="use another")
+    from agent.line_io.mqtt import MqttLine
+
+    return MqttLine(
+        desk,
+        log,
+        topic=keys.topic or f"line/{settings.station}",
+        client_id=f"{settings.station}-line",
+        host=keys.host,
+        port=keys.port or (8883 if keys.ca_file else 1883),
+        ca_file=_path(settings, keys.ca_file),
+        cert_file=_path(settings, keys.cert_file),
+        key_file=_path(settings, keys.key_file),
+        heartbeat_s=keys.heartbeat_s,
+    )
+
+
+def _path(settings: Settings, text: str) -> Path | None:
+    return settings.path(text) if text else None
