@@ -33,14 +33,28 @@ class Thermal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shutdown_c: float | None = None
 
 
+class Unwise(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Values of a number in the settings that work, and that whoever knows the board would not choose."""
+
+    key: str
+    why: str
+    below: float | None = None
+    above: float | None = None
+
+    def is_met_by(self, value: float) -> bool:
+        """Return whether `value` is one of them; 0 often means "by itself", and never is."""
+        too_low = self.below is not None and value < self.below
+        return value != 0 and (too_low or (self.above is not None and value > self.above))
+
+
 class BoardProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One board.
 
     `match`: patterns (as of a shell) for what `agent.health.board.board` makes of its device tree's model. `gpu_sm`: the
     compute capability of its GPU times ten, 0 without one. `jetpack`: the releases that run on it. `runtimes`: what may run a
     model there, the fastest first. `recommended_modes`: names, the first that the board's nvpmodel knows; numbers differ between
-    releases. `memory_share`: of its memory, the most that the station may take (systemd's MemoryMax). `settings`: TOML as
-    agent.toml would have it.
+    releases. `memory_share`: of its memory, the most that the station may take (systemd's MemoryMax). `note`: what a person
+    should know of it. `settings`: TOML as agent.toml would have it.
     """
 
     name: str
@@ -54,8 +68,10 @@ class BoardProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     memory_gib: tuple[int, ...] = ()
     power_modes: tuple[PowerMode, ...] = ()
     recommended_modes: tuple[str, ...] = ()
+    note: str = ""
     thermal: Thermal = Thermal()
     settings: dict[str, Any] = {}
+    unwise: tuple[Unwise, ...] = ()
 
     @property
     def is_generic(self) -> bool:
