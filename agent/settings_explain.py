@@ -61,6 +61,7 @@ def _keys_of(section: str) -> list[str]:
 def line_of(source: str, full: str) -> int:
     """Return the line of key `a.b`, or `a[1].b` of the second [[a]] (or of section `a`) in TOML text, 0 when it is not found."""
     section, _, key = full.rpartition(".")
+    key = re.sub(r"\[\d+\]$", "", key)  # an entry of a list stands where the list does
     current, arrays = "", Counter[str]()
     for number, line in enumerate(source.splitlines(), 1):
         header = re.match(r"\s*(\[+)\s*([^\]]+?)\s*\]+", line)

@@ -1,44 +1,17 @@
-"""Where each effective setting comes from: a default, the board's profile, agent.toml, the environment, or an order."""
+"""Settings key by key: their values in plain types, and where each comes from."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from agent.settings import Settings, settings_of
-from agent.settings_layers import Layers, Origin, read_layers
+from agent.settings import Settings
+from agent.settings_layers import Layers, Origin, laid_over
 
 ABOUT_THE_FILE = ("folder", "profile")
 """What of `Settings` is no key."""
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One effective key, as `section.key`, its value in plain types, and its origin: a value of `settings_layers.Origin`."""
-
-    key: str
-    value: Any
-    origin: str
-
-
-def effective_settings(
-    path: Path, remote: str, *, environment: Mapping[str, str] = os.environ, root: Path = Path("/")
-) -> list[Setting]:
-    """Return every key in the order of agent.toml's sections, with `remote` laid over the file at `path`.
-
-    Raises:
-        InvalidConfig: as `agent.settings.load_settings`.
-    """
-    layers = read_layers(path, environment, root, remote)
-    return [
-        Setting(key, value, origin_of(layers, key).value)
-        for key, value in plain_settings(settings_of(layers, path)).items()
-    ]
 
 
 def plain_settings(settings: Settings) -> dict[str, Any]:
@@ -50,6 +23,13 @@ def plain_settings(settings: Settings) -> dict[str, Any]:
         elif section not in ABOUT_THE_FILE:
             found[section] = value
     return found
+
+
+def default_settings(over: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return each key with its default, as `plain_settings`, or with what `over` says in its place; None where it has none."""
+    required = {"station": "", "home": ""}
+    found = plain_settings(msgspec.convert(laid_over([over or {}, required]), Settings))
+    return {**found, **dict.fromkeys(required)}
 
 
 def origin_of(layers: Layers, key: str) -> Origin:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from agent.commands.doctor_checks import Finding, Level
 from agent.health.board import board
-from agent.health.board_profile import profile_named
+from agent.health.board_profile import GENERIC, profile_named
 from agent.health.power_mode import power_modes, recommended
 from agent.settings import Settings
 
@@ -17,7 +17,7 @@ def board_profile(settings: Settings, root: Path = Path("/")) -> Finding:
         return Finding("board", Level.OK, f'{board(root)}, no profile (board = "none")')
     profile = profile_named(settings.profile)
     told = f"{profile.title} (profile {profile.name})"
-    if settings.board == "auto" and profile.is_generic:
+    if settings.board == "auto" and profile.name in GENERIC:
         told = f"no profile knows '{board(root)}', so it is taken as {told}"
     if not profile.power_modes:
         return Finding("board", Level.OK, told)

@@ -14,8 +14,8 @@ import msgspec
 from agent.health.board import board
 from contract.errors import NotFound
 
-GENERIC = {"x86_64": "generic-x86", "amd64": "generic-x86"}
-"""The profile of a machine that no profile matches, by `platform.machine()`; any other is "generic-aarch64"."""
+GENERIC = ("generic-x86", "generic-aarch64")
+"""The profiles of machines that no profile matches: those with an x86-64 processor, and all others."""
 
 
 class PowerMode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,11 +73,6 @@ class BoardProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     settings: dict[str, Any] = {}
     unwise: tuple[Unwise, ...] = ()
 
-    @property
-    def is_generic(self) -> bool:
-        """Whether it is of no board in particular."""
-        return not self.match
-
 
 def profile_names() -> list[str]:
     """Return the names of all of them, sorted."""
@@ -98,14 +93,14 @@ def profile_named(name: str) -> BoardProfile:
 
 def profile_of(root: Path = Path("/")) -> BoardProfile:
     """Return the profile of the machine at `root`: the one that names its device tree's model, else the generic one."""
-    # Most machines of a line have no device tree: then no file but the generic one is read.
-    if (root / "proc/device-tree/model").exists():
-        name = board(root)
+    name = board(root)
+    # Without a device tree it is the machine's word, which is no board's: then no file but the generic one is read.
+    if name != platform.machine():
         for each in profile_names():
             profile = profile_named(each)
             if any(fnmatchcase(name, pattern) for pattern in profile.match):
                 return profile
-    return profile_named(GENERIC.get(platform.machine().lower(), "generic-aarch64"))
+    return profile_named(GENERIC[0] if platform.machine().lower() in ("x86_64", "amd64") else GENERIC[1])
 
 
 def memory_mib(root: Path = Path("/")) -> int:

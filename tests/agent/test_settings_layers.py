@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.ports.policy import ImagesLeave
-from agent.settings import Settings, load_settings
+from agent.settings import Settings, load_settings, settings_of
 from agent.settings_environment import environment_name, environment_values, nearly_settings
 from agent.settings_keys import File
 from agent.settings_layers import Origin, read_layers
-from agent.settings_origins import effective_settings, origin_of, plain_settings
+from agent.settings_origins import origin_of, plain_settings
 from contract.errors import InvalidConfig
 
 LEAST = 'station = "s1"\nhome = "state"\n'
@@ -61,8 +61,9 @@ def test_every_key_is_shown_with_the_layer_that_said_it(tmp_path: Path) -> None:
     path = tmp_path / "agent.toml"
     path.write_text(LEAST + '[trust]\nroot = "r"\norder_keys = ["k"]\n[windows]\nframes = 128\n')
     environment = {"PLUMBLINE_WINDOWS__SECONDS": "30", "PLUMBLINE__HOME": "elsewhere"}
-    found = effective_settings(path, "[line]\nqueue = 3\n", environment=environment, root=machine(tmp_path))
-    said = {setting.key: (setting.value, setting.origin) for setting in found}
+    layers = read_layers(path, environment, machine(tmp_path), "[line]\nqueue = 3\n")
+    plain = plain_settings(settings_of(layers, path))
+    said = {key: (value, origin_of(layers, key).value) for key, value in plain.items()}
     assert said["line.threads"] == (3, "board")
     assert said["windows.frames"] == (128, "agent.toml")
     assert said["windows.seconds"] == (30.0, "environment") and said["home"] == ("elsewhere", "environment")
