@@ -81,6 +81,10 @@ class StationFacts:
         """Return what shuts the station out of the broker, "" for nothing."""
         return self._figures().uplink or ""
 
+    def controller_trouble(self) -> str:
+        """Return why no verdict reaches the line's controller, "" for nothing."""
+        return self._figures().line_trouble
+
     def metrics(self) -> str:
         """Return the station's counters in Prometheus' text format."""
         home = self._settings.home_folder

@@ -13,6 +13,7 @@ from pathlib import Path
 from agent.api.exposition import Exposition
 from agent.api.meter import LATENCY_BOUNDS_MS, LineMeter
 from agent.degrading import DegradeFigures
+from agent.ports.line import LineCounts
 from agent.ports.slots import InstalledBundle
 from contract.errors import PlumblineError
 from contract.update_states import UpdateState
@@ -23,7 +24,8 @@ class StationFigures:
     """What the loops count themselves. `update_state` "": this station follows no orders, or has not said yet.
 
     `models`: how those beside the one in charge stand, "loaded" or why not. `uplink`: what shuts the station out of the broker, ""
-    for nothing; None where it has no broker.
+    for nothing; None where it has no broker. `line`: what came of the controller's triggers; None where it has no controller.
+    `line_trouble`: why no verdict reaches that, "" for nothing.
     """
 
     version: str
@@ -33,6 +35,8 @@ class StationFigures:
     restarts: int = 0
     models: Mapping[str, str] = field(default_factory=dict)
     uplink: str | None = None
+    line: LineCounts | None = None
+    line_trouble: str = ""
 
 
 def station_metrics(
@@ -67,6 +71,8 @@ def station_metrics(
         # The reason is for people: /healthz and /v1/status say it.
         what = "1: the broker does not let this station in, or another device uses its name."
         out.add("plumbline_uplink_shut_out", "gauge", what, bool(figures.uplink))
+    if figures.line is not None:
+        _add_controller(out, figures.line, figures.line_trouble)
     if figures.update_state:
         states = [({"state": state.value}, float(state.value == figures.update_state)) for state in UpdateState]
         out.add_all("plumbline_update_state", "gauge", "1 for the state of the last or current update.", states)
@@ -105,6 +111,27 @@ def _add_line(out: Exposition, meter: LineMeter) -> None:
     bounds = [bound / 1e3 for bound in LATENCY_BOUNDS_MS]
     what = "Capture to verdict in seconds, of every frame that was captured."
     out.add_histogram("plumbline_latency_seconds", what, bounds, list(meter.latency_bins), meter.latency_sum_ms / 1e3)
+
+
+def _add_controller(out: Exposition, line: LineCounts, trouble: str) -> None:
+    what = "1: the line's controller is served, as far as the station knows."
+    out.add("plumbline_controller_served", "gauge", what, not trouble)
+    out.add("plumbline_triggers_total", "counter", "Triggers of the line's controller since the start.", line.triggers)
+    out.add("plumbline_triggers_answered_total", "counter", "Triggers that got their verdict in time.", line.answered)
+    for name, by_cause, what in (
+        ("lost", line.lost, "Triggers that were taken and answered as failed, by cause."),
+        ("refused", line.refused, "Triggers that were not taken, by cause."),
+    ):
+        out.add_all(
+            f"plumbline_triggers_{name}_total", "counter", what, [({"cause": c}, n) for c, n in by_cause.items()]
+        )
+    out.add("plumbline_triggers_waiting", "gauge", "Triggers that have no answer yet.", line.waiting)
+    what = "Verdicts that came after their trigger was answered as failed."
+    out.add("plumbline_verdicts_late_total", "counter", what, line.late)
+    out.add(
+        "plumbline_verdicts_unasked_total", "counter", "Verdicts of frames that no trigger asked for.", line.unasked
+    )
+    out.add("plumbline_verdicts_unshown_total", "counter", "Answers that no controller took.", line.unshown)
 
 
 def _camera(name: str, *, several: bool) -> Mapping[str, str]:

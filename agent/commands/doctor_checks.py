@@ -44,6 +44,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     """Yield what is found, one after the other; a look that breaks is a FAIL with its words."""
     from agent.commands import doctor_board as boards
     from agent.commands import doctor_links as links
+    from agent.commands import doctor_plc as plc
     from agent.commands import doctor_surroundings as surroundings
     from agent.commands import doctor_tls as tls
     from agent.decide.heat import HeatRules
@@ -67,6 +68,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         ("certificate", lambda: tls.certificate(settings, now)),
         ("broker", lambda: links.broker(settings, now)),
         ("cloud", lambda: links.cloud(settings, now)),
+        ("plc", lambda: plc.controller(settings, running=running)),
         ("api", lambda: links.api(settings, running=running)),
     ]
     for name, check in checks:

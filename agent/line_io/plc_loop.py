@@ -45,6 +45,10 @@ class PlcLoop:
         self.trouble = ""
         """What is wrong with the connection, "" if nothing."""
 
+    def why_degraded(self) -> str:
+        """Return why no verdict reaches the controller, in words; "" if nothing is known to be wrong."""
+        return self.trouble or self.desk.why_away
+
     def run(self, stop: threading.Event) -> None:
         """Serve the controller until `stop`; then answer what waits, and say that the station is away."""
         while not stop.is_set():
@@ -95,6 +99,7 @@ class PlcLoop:
                 adapter.stop()
             return
         self._adapter, self._shown, self.trouble, self._well_s = adapter, None, "", now_s
+        self.desk.away("")
         self.desk.show = adapter.show
 
     def _let_go(self) -> None:

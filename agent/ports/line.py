@@ -101,6 +101,9 @@ class LineDesk(Protocol):
     def unshown(self, answer: Answer) -> None:
         """Note that `answer` reached no controller."""
 
+    def away(self, why: str) -> None:
+        """Note that the controller itself shows no sign of life, in words; "" that it does again. Nothing is wrong here then."""
+
     def state(self) -> LineState:
         """Return what to show the controller."""
 

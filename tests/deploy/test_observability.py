@@ -73,7 +73,8 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     plant.start()
     (folder / "station").mkdir()
     port = free_port()
-    station = Station(folder / "station", broker.port, extra=f"[api]\nport = {port}\n")
+    plc = f'[plc]\nkind = "modbus"\nport = {free_port()}\ntriggers = false\n'
+    station = Station(folder / "station", broker.port, extra=f"{plc}[api]\nport = {port}\n")
     station.start()
     try:
         token = (plant.home / "secrets" / "operator.token").read_text().strip()
