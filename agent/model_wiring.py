@@ -140,6 +140,7 @@ class Models:
             prepare_for=self._loader.prepare_for,
             roll=self._roll,
             memory_mib=process_memory_mib,
+            short_of_memory=lambda: degrading.short_of_memory,
         )
         if boot_bundles:
             serving.begin(boot_bundles[0])
