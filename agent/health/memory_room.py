@@ -22,7 +22,7 @@ _NAMES = (
 
 
 class MemorySensor:
-    """One thread's. Which cgroup this process is in is found once: a service is not moved while it runs."""
+    """Any thread may look. Which cgroup this process is in is found once: a service is not moved while it runs."""
 
     def __init__(self, files: KernelFiles | None = None) -> None:
         self._files = files or KernelFiles()
