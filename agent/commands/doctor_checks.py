@@ -43,6 +43,7 @@ class Finding(msgspec.Struct, frozen=True):
 def examine(settings: Settings) -> Iterator[Finding]:
     """Yield what is found, one after the other; a look that breaks is a FAIL with its words."""
     from agent.commands import doctor_links as links
+    from agent.commands import doctor_machine as machine
     from agent.commands import doctor_surroundings as surroundings
     from agent.commands import doctor_tls as tls
     from agent.decide.heat import HeatRules
@@ -57,6 +58,9 @@ def examine(settings: Settings) -> Iterator[Finding]:
         ("clock", clock),
         ("heat", lambda: surroundings.heat(rules=HeatRules(hot_c=settings.degrade.hot_c))),
         ("power", lambda: surroundings.power(PowerSensors(low_battery=settings.degrade.battery))),
+        ("memory", machine.memory),
+        ("disk wear", machine.disk_wear),
+        *([("load", machine.load)] if machine.has_load() else []),
         ("camera", lambda: camera(settings, running=running)),
         ("model", lambda: model(settings)),
         ("runtimes", lambda: runtimes(settings)),

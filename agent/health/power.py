@@ -21,7 +21,8 @@ HWMON = Path("/sys/class/hwmon")
 
 # OC3 is met by slowing down for an instant, and an Orin Nano at full power may count several a second: nothing to degrade for.
 _ALARMS = {"oc1_event_cnt": "under-voltage", "oc2_event_cnt": "over-current"}
-_EVENTS = {**_ALARMS, "oc3_event_cnt": "instant-over-current"}
+INSTANT = "instant-over-current"
+_EVENTS = {**_ALARMS, "oc3_event_cnt": INSTANT}
 # Chips come and go with modules that are loaded and unloaded; to look for them costs more than to ask them.
 _FIND_EVERY_S = 60.0
 
