@@ -74,6 +74,7 @@ class Bench:
         self.second_opinions, self.shadow, self.smaller = True, True, False
         # What a trial reads: the process's memory, and which frames are drawn.
         self.memory_mib, self.roll = 100.0, 0.0
+        self.short_of_memory = ""
         self.loadable = threading.Event()
         self.loadable.set()
         self.log = ListLog()
@@ -99,6 +100,7 @@ class Bench:
             smaller_wanted=lambda: self.smaller,
             roll=lambda: self.roll,
             memory_mib=lambda: self.memory_mib,
+            short_of_memory=lambda: self.short_of_memory,
         )
         if installed is not None:
             self.serving.begin(installed)
