@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Which GPUs a CUDA library has code for, and whether those of a Jetson are among them. Python 3.10's own library is all it needs.
 
-ONNX Runtime lists a provider that was compiled in, code for the GPU at hand or not; a wheel for other GPUs is first found out on the
-line ("no kernel image is available"). So an image's build asks the library itself: by NVIDIA's cuobjdump where there is one, else by
-reading its fat binaries. Code for one minor version runs on later ones on desktop GPUs, not on Tegra: SM 87 needs code for SM 87.
+ONNX Runtime lists a provider that was compiled in, code for the GPU at hand or not; a wheel for other GPUs is first found out on
+the line ("no kernel image is available"). So an image's build asks the library itself: by NVIDIA's cuobjdump where there is one,
+else by reading its fat binaries. Code for a minor version runs on later ones on desktop GPUs, not on Tegra: SM 87 needs code for SM
+87.
 
 Layout read here (little-endian): sections `.nv_fatbin` and `__nv_relfatbin` hold containers: magic u32, version u16, header bytes
 u16, content bytes u64; then entries: kind u16 (1 PTX, 2 machine code), u16, header bytes u32, content bytes u64, ..., the SM u32 at
