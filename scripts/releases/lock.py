@@ -30,7 +30,10 @@ SETS = {
     "agent": ("agent",),
     "agent-plc-camera": ("agent", "plc", "camera"),
     "agent-full": ("agent", "plc", "camera", "v4l2", "tflite"),
+    "jetson": ("jetson",),
 }
+_SOURCE = "pycuda"
+"""Published as source alone; a Jetson's image builds it (firmware_config/image/build-pycuda.sh)."""
 _BROUGHT = frozenset({"pip"})
 """What every virtual environment has of its own: sqlite-utils asks for pip, for a command that no station runs."""
 _INDEX = "https://pypi.org/simple"
@@ -86,9 +89,14 @@ PLATFORMS = tuple(
 )
 
 
+def wanted_locks() -> list[tuple[str, Platform]]:
+    """Return every set with every platform that it is for: a Jetson's GPU is on no x86_64."""
+    return [(what, each) for what in SETS for each in PLATFORMS if what != "jetson" or each.machine == "aarch64"]
+
+
 @dataclass(frozen=True, slots=True)
 class Wheel:
-    """One line of a lock."""
+    """One line of a lock: a wheel, or the source of the package that has none."""
 
     name: str
     version: str
@@ -159,6 +167,7 @@ def _report(requirements: list[str], platform: Platform) -> list[tuple[Wheel, li
                 "--ignore-installed",
                 "--ignore-requires-python",
                 "--only-binary=:all:",
+                f"--no-binary={_SOURCE}",
                 "--index-url",
                 _INDEX,
                 "--report",
@@ -244,23 +253,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     constraints = (ROOT / "constraints.txt").read_text("utf-8")
     stale, failed = 0, 0
-    for platform in PLATFORMS:
-        if args.platform and platform.name not in args.platform:
+    for what, platform in wanted_locks():
+        if platform.name not in (args.platform or [platform.name]) or what not in (args.sets or [what]):
             continue
-        for what in args.sets or SETS:
-            path = args.out / f"{what}-{platform.name}.txt"
-            try:
-                text = written(what, platform, resolve(SETS[what], platform, constraints))
-            except PlumblineError as error:
-                print(f"error: {path.name}: {error.one_line()}", file=sys.stderr)
-                failed += 1
-                continue
-            same = path.is_file() and path.read_text("utf-8") == text
-            stale += not same
-            print(f"{path.name:<36} {'as it was' if same else 'differs' if args.check else 'written'}")
-            if not same and not args.check:
-                args.out.mkdir(parents=True, exist_ok=True)
-                path.write_text(text, "utf-8")
+        path = args.out / f"{what}-{platform.name}.txt"
+        try:
+            text = written(what, platform, resolve(SETS[what], platform, constraints))
+        except PlumblineError as error:
+            print(f"error: {path.name}: {error.one_line()}", file=sys.stderr)
+            failed += 1
+            continue
+        same = path.is_file() and path.read_text("utf-8") == text
+        stale += not same
+        print(f"{path.name:<36} {'as it was' if same else 'differs' if args.check else 'written'}")
+        if not same and not args.check:
+            args.out.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, "utf-8")
     return 1 if failed else 3 if args.check and stale else 0
 
 
