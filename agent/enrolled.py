@@ -1,4 +1,5 @@
-"""The enrolled reference and the limit of refusal: learnt from good frames, kept through restarts, forgotten on command."""
+"""What a camera enrolled: the reference, what is familiar, and from where on it is not. Learnt from good frames, kept through
+restarts, forgotten on command."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import threading
 
 import msgspec
 
+from agent.decide.familiar import Familiar
 from agent.decide.unfamiliar import Learnt, RefusalLimit, frames_needed
 from agent.ports.log import Log
 from agent.ports.memory import Memory
@@ -37,39 +39,44 @@ class Enrolled:
         self._forget = threading.Event()
         self._enrolment = Enrolment(frames_needed)
         self.reference: Reference | None = self._read()
-        self._limit = self._read_limit()
+        self._familiar, self._limit = self._read_limit()
 
     def request_enrolment(self) -> None:
         """Forget the enrolled reference at the next frame boundary, and enrol on the frames that follow."""
         self._forget.set()
 
     def at_frame_boundary(self) -> None:
-        """Forget the reference, and the limit that was learnt of it, if that was asked for."""
+        """Forget the reference, and what is familiar, if that was asked for."""
         if self._forget.is_set():
             self._unsaved = self._unsaved_limit = ""
             self._forget.clear()
             self._enrolment = Enrolment(self._frames_needed)
             self.reference = None
-            self._limit = RefusalLimit(0.0)
+            self._familiar, self._limit = Familiar(self._frames_needed), RefusalLimit(self._rate)
             self._log.say(f"enrolling anew on {self._frames_needed} frames")
 
-    def refuses(self, novelty: float, against: Reference | None) -> bool:
-        """Return whether a frame of this novelty `against` a reference is so unlike it that no model's word on it counts."""
-        return against is self.reference and self._limit.refuses(novelty)
+    def distance(self, stats: FrameStats) -> float:
+        """Return how far a frame lies from what was enrolled; 0 while that is not known, or nobody wants to."""
+        return self._familiar.distance(stats.values) if self._rate > 0 else 0.0
 
-    def add(self, stats: FrameStats, novelty: float = 0.0, against: Reference | None = None) -> None:
-        """Learn from one good frame: the reference first, then, from frames that took no part in it, the limit of refusal.
+    def refuses(self, distance: float) -> bool:
+        """Return whether a frame so far from what was enrolled is none that a model's word counts on."""
+        return self._limit.refuses(distance)
 
-        `novelty` is what the frame had `against` a reference: a window that the disk keeps open may still have an older one.
+    def add(self, stats: FrameStats, distance: float = 0.0) -> None:
+        """Learn from one good frame: reference and what is familiar first, then the limit, from frames that took no part in it.
+
+        `distance` is this frame's, as told before.
         """
-        if self.reference is not None:
-            if against is self.reference:
-                self._learn_limit(novelty)
-            return
+        if self.reference is None:
+            self._enrol(stats)
+        if self._rate > 0:
+            self._learn(stats, distance)
+
+    def _enrol(self, stats: FrameStats) -> None:
         self._enrolment.add(stats)
         if self._enrolment.ready:
             self.reference = self._enrolment.reference()
-            self._limit = RefusalLimit(self._rate, reference=self.reference.digest())
             self._unsaved = encode_reference(self.reference).decode()
             self._log.say(f"enrolled on {self.reference.frames} frames")
 
@@ -89,18 +96,27 @@ class Enrolled:
             if self._unsaved_limit is limit:
                 self._unsaved_limit = None
 
-    def _learn_limit(self, novelty: float) -> None:
-        limit = self._limit
+    def _learn(self, stats: FrameStats, distance: float) -> None:
+        familiar, limit = self._familiar, self._limit
+        if not familiar.ready:
+            familiar.add(stats.values)
+            if familiar.ready:
+                self._keep_limit()
+            return
         if limit.is_learnt:
             return
-        limit.learn(novelty)
+        limit.learn(distance)
         if limit.is_learnt or limit.seen % _KEPT_EVERY == 0:
-            self._unsaved_limit = msgspec.json.encode(limit.learnt()).decode()
-        if limit.is_learnt and limit.value is not None:
+            self._keep_limit()
+        if limit.is_learnt:
             self._log.say(
-                f"frames are refused as unfamiliar from a novelty of {limit.value:.2f} on: "
-                f"at most {self._rate:g} of good ones, learnt from {limit.seen}"
+                f"frames further than {limit.value:.3g} from what was enrolled are refused as unfamiliar: "
+                f"at most {self._rate:g} of the good ones, learnt from {limit.seen}"
             )
+
+    def _keep_limit(self) -> None:
+        digest = self.reference.digest() if self.reference else ""
+        self._unsaved_limit = msgspec.json.encode(self._limit.learnt(digest, self._familiar.encode())).decode()
 
     def _read(self) -> Reference | None:
         kept = self._memory.get(self._name)
@@ -112,21 +128,23 @@ class Enrolled:
             self._log.say(f"{error.one_line()}: enrolling anew")
             return None
 
-    def _read_limit(self) -> RefusalLimit:
-        if self.reference is None:
-            return RefusalLimit(0.0)
-        limit = RefusalLimit(self._rate, reference=self.reference.digest(), kept=self._read_learnt())
-        if not limit.is_learnt:
-            self._log.say(f"learning what is unfamiliar: {limit.seen} of {frames_needed(self._rate)} frames")
-        return limit
-
-    def _read_learnt(self) -> Learnt | None:
+    def _read_limit(self) -> tuple[Familiar, RefusalLimit]:
+        # Enrolled by a build that kept no points, or with the refusal off: the next frames are the familiar ones.
+        fresh = Familiar(self._frames_needed), RefusalLimit(self._rate)
         kept = self._memory.get(self._limit_name)
-        if not kept:
-            return None
+        if self.reference is None or not kept or self._rate <= 0:
+            return fresh
         try:
             learnt = msgspec.json.decode(kept, type=Learnt)
+            familiar = Familiar.decode(learnt.points)
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
-            self._log.say(f"the limit of refusal that was kept cannot be read, learning it anew: {error}")
-            return None
-        return learnt if learnt.is_sound() else None
+            self._log.say(f"what was familiar cannot be read, learning it anew: {error}")
+            return fresh
+        # A crash between the two writes of a new enrolment leaves the old points beside the new reference.
+        if familiar is None or not learnt.is_sound() or learnt.reference != self.reference.digest():
+            self._log.say("what was familiar cannot be used, learning it anew")
+            return fresh
+        limit = RefusalLimit(self._rate, learnt)
+        if not limit.is_learnt:
+            self._log.say(f"learning what is unfamiliar: {limit.seen} of {frames_needed(self._rate)} frames")
+        return familiar, limit

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from agent.camera_line import CameraLine
-from agent.decide.causes import Cause
+from agent.decide.causes import NOT_THE_PART, Cause
 from agent.decide.thresholds import review
 from agent.judging import Judged
 from agent.open_window import OpenWindow
@@ -81,7 +81,10 @@ class Recording:
         if judged.prediction is None:
             return None
         camera = self._cameras[window.camera]
-        keep = camera.sampler.draw(judged.local, judged.novelty)
+        novelty = 0.0
+        if judged.stats is not None and judged.local.why not in NOT_THE_PART:
+            novelty = camera.novelty.of(judged.stats, window.reference)
+        keep = camera.sampler.draw(judged.local, novelty)
         if keep is None:
             return None
         note = SampleNote(
@@ -93,7 +96,7 @@ class Recording:
             verdict=judged.decision.verdict.value,
             reason=keep.reason.value,
             inclusion=keep.inclusion,
-            novelty=round(judged.novelty, 3),
+            novelty=round(novelty, 3),
         )
         looked = summarise(*judged.evidence) if judged.evidence is not None else None
         return Sample(note, frame.pixels, looked)

@@ -1,10 +1,10 @@
 """From where on a frame is refused: so unlike anything enrolled that no model's word on it counts.
 
-Idea: a model answers whatever it is shown, and is often sure of what it never saw. So a frame whose novelty (`novelty.py`) lies
-beyond what the station's own good frames reach is REVIEW, whoever would pass or reject it. Where that is, the station learns
-from the frames that follow its enrolment: they took no part in the reference, so their novelty is that of any later frame.
+Idea: a model answers whatever it is shown, and is often sure of what it never saw. So a frame whose distance from the enrolment
+(`familiar.py`) lies beyond what the station's own good frames reach is REVIEW, whoever would pass or reject it. Where that is,
+the station learns from the frames that follow its enrolment: they took no part in it, so their distance is that of any later one.
 
-Formula: the limit is the `SPARE`-th highest novelty of `frames_needed(rate)` = ceil(SPARE / rate) - 1 frames, and a frame is
+Formula: the limit is the `SPARE`-th highest distance of `frames_needed(rate)` = ceil(SPARE / rate) - 1 frames, and a frame is
 refused when it lies above. It is the order statistic of split conformal prediction: if those frames and a later one are
 exchangeable, the later one is refused with probability <= SPARE / (frames + 1) <= rate, whatever the distribution and whatever
 the reference. That is the mean over enrolments; of one enrolment the share refused is Beta(SPARE, frames + 1 - SPARE), so with
@@ -16,11 +16,11 @@ them changes nothing: that is what the spare one is for. While a drift alarm is 
 learnt: nearly every frame would be beyond the limit, and nothing passes by itself anyway (`agent.guarantee`).
 
 Parameters: `rate`, the most of the good frames that may be refused, e.g. 0.001; SPARE = 2. Memory: two numbers.
-Cost: a comparison a frame; the novelty is computed for the sampler in any case.
+Cost: a comparison a frame.
 
 >>> limit = RefusalLimit(rate=0.2)
->>> for novelty in (1.0, 1.4, 0.9, 5.0, 1.1, 1.2, 0.8, 1.0, 1.3):
-...     limit.learn(novelty)
+>>> for distance in (1.0, 1.4, 0.9, 5.0, 1.1, 1.2, 0.8, 1.0, 1.3):
+...     limit.learn(distance)
 >>> limit.value, limit.refuses(1.4), limit.refuses(1.5)
 (1.4, False, True)
 
@@ -35,7 +35,7 @@ import math
 import msgspec
 
 from agent.decide.causes import Cause
-from agent.decide.novelty import MAX_NOVELTY
+from agent.decide.familiar import MOST_DISTANCE
 from contract.bounds import Count, Share
 from contract.messages import Accounting
 
@@ -45,35 +45,36 @@ _FLOOD_FRAMES, _FLOOD_SHARE = 8, 0.5
 
 
 class Learnt(msgspec.Struct, frozen=True):
-    """What a station keeps of a limit through restarts. `reference`: the digest of the one that the novelty was taken against.
+    """What a station keeps of a limit through restarts. `points`: what its distances were taken from (`Familiar.encode`),
+    enrolled together with the `reference` of this digest.
 
     `highest` are the highest of the `seen` frames so far, at most SPARE; `limit` is in force, or None: nothing is refused yet.
     """
 
     reference: str
+    points: bytes
     rate: Share
     seen: Count = 0
     highest: tuple[float, ...] = ()
     limit: float | None = None
 
     def is_sound(self) -> bool:
-        """Return whether these can be novelties of that many frames."""
+        """Return whether these can be distances of that many frames."""
         numbers = self.highest if self.limit is None else (*self.highest, self.limit)
-        return len(self.highest) <= SPARE and all(0.0 <= number <= MAX_NOVELTY for number in numbers)
+        return len(self.highest) <= SPARE and all(0.0 <= number <= MOST_DISTANCE for number in numbers)
 
 
 class RefusalLimit:
     """One camera's limit, learnt frame by frame. One thread's; `rate` 0 neither learns nor refuses."""
 
-    def __init__(self, rate: float, *, reference: str = "", kept: Learnt | None = None) -> None:
-        """`kept`: what was learnt before, of `reference`. With another rate a limit stays in force until the new one is learnt."""
+    def __init__(self, rate: float, kept: Learnt | None = None) -> None:
+        """`kept`: what was learnt before. With another rate its limit stays in force until the new one is learnt."""
         self._rate = rate
-        self._reference = reference
         self._needed = frames_needed(rate) if rate > 0 else 0
         self._seen = 0
         self._highest: tuple[float, ...] = ()
         self.value: float | None = None
-        if kept is not None and kept.reference == reference and rate > 0:
+        if kept is not None and rate > 0:
             self.value = kept.limit
             if kept.rate == rate:
                 self._seen, self._highest = kept.seen, kept.highest
@@ -88,23 +89,23 @@ class RefusalLimit:
         """Frames learnt from so far."""
         return self._seen
 
-    def learn(self, novelty: float) -> None:
+    def learn(self, distance: float) -> None:
         """Learn from one frame that followed the enrolment; a limit that is learnt stays as it is."""
         if self.is_learnt:
             return
         self._seen += 1
-        if len(self._highest) < SPARE or novelty > self._highest[-1]:
-            self._highest = tuple(sorted((*self._highest, novelty), reverse=True)[:SPARE])
+        if len(self._highest) < SPARE or distance > self._highest[-1]:
+            self._highest = tuple(sorted((*self._highest, distance), reverse=True)[:SPARE])
         if self.is_learnt:
             self.value = self._highest[-1]
 
-    def refuses(self, novelty: float) -> bool:
+    def refuses(self, distance: float) -> bool:
         """Return whether a frame is too unlike the enrolled ones for any model; never before a limit is learnt."""
-        return self.value is not None and novelty > self.value
+        return self.value is not None and distance > self.value
 
-    def learnt(self) -> Learnt:
-        """Return what to keep."""
-        return Learnt(self._reference, self._rate, self._seen, self._highest, self.value)
+    def learnt(self, reference: str, points: bytes) -> Learnt:
+        """Return what to keep, with the `points` that its distances were taken from."""
+        return Learnt(reference, points, self._rate, self._seen, self._highest, self.value)
 
 
 def flood_note(counts: Accounting) -> str:
