@@ -178,7 +178,13 @@ class Line:
         policy, line = settings.policy, settings.line
         return CameraLine(
             name,
-            Enrolled(store.memory(), self._log, frames_needed=settings.enrol.frames, camera=name),
+            Enrolled(
+                store.memory(),
+                self._log,
+                frames_needed=settings.enrol.frames,
+                camera=name,
+                unfamiliar_rate=line.unfamiliar,
+            ),
             Sampler(self._rng, audit_rate=policy.audit_rate, doubtful_per_window=policy.doubtful_per_window),
             FrameFaults(blank_sd=line.blank_sd, frozen_after=line.frozen_after),
             Guarantee(store.memory(), self._log, ask=policy.images_leave is ImagesLeave.REQUESTED, camera=name),

@@ -44,8 +44,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
     """Yield what is found, one after the other; a look that breaks is a FAIL with its words."""
     from agent.commands import doctor_board as boards
     from agent.commands import doctor_links as links
-    from agent.commands import doctor_plc as plc
     from agent.commands import doctor_machine as machine
+    from agent.commands import doctor_plc as plc
     from agent.commands import doctor_surroundings as surroundings
     from agent.commands import doctor_tls as tls
     from agent.decide.heat import HeatRules

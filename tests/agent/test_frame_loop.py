@@ -65,6 +65,7 @@ class Bench:
         kept_per_window: int = 2,
         memory: DictMemory | None = None,
         beside: BesideModels | None = None,
+        unfamiliar_rate: float = 0.0,
         unloadable: tuple[str, ...] = (),
     ) -> None:
         self.clock = HandClock()
@@ -85,7 +86,7 @@ class Bench:
         self.switch = Switch()
         self.runtimes: dict[str, BrightRuntime] = {}
         self.models: dict[str, Callable[[NDArray[Any]], NDArray[np.float32]]] = {}
-        self.enrolled = Enrolled(self.memory, self.log, frames_needed=enrol_frames)
+        self.enrolled = Enrolled(self.memory, self.log, frames_needed=enrol_frames, unfamiliar_rate=unfamiliar_rate)
         self.fallback = (
             CannedFallback(self.clock, fallback_answer, fallback_takes_s) if fallback_takes_s is not None else None
         )
