@@ -120,7 +120,7 @@ class Station:
                     self._reload,
                     self._models.tell,
                     self._models.settle,
-                    lambda: self._line.degrade(self.frame_loop.frames),
+                    lambda: self._line.degrade(self.frame_loop.frames, self._models.beside),
                     self._line.plc.teller(self._store.memory()),
                 ],
                 why_unsound=self._why_unsound,
@@ -243,6 +243,7 @@ class Station:
             void=lambda: "; ".join(filter(None, (camera.guarantee.note for camera in self._cameras))),
             figures=figures,
             degrade=lambda: self._line.degrading.figures,
+            machine=lambda: self._line.machine_figures,
         )
         api = open_api(self._settings, self._clock, self._log, view, self._line.meter, self._models.manifests)
         if api is not None:

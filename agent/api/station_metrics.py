@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.api.exposition import Exposition
+from agent.api.machine_metrics import add_machine
 from agent.api.meter import LATENCY_BOUNDS_MS, LineMeter
 from agent.degrading import DegradeFigures
 from agent.ports.line import LineCounts
+from agent.ports.machine import MachineFigures
 from agent.ports.slots import InstalledBundle
 from contract.errors import PlumblineError
 from contract.update_states import UpdateState
@@ -50,8 +52,9 @@ def station_metrics(
     station: str,
     simulated: bool,
     degrade: DegradeFigures | None = None,
+    machine: MachineFigures | None = None,
 ) -> str:
-    """Return every figure as text. `degrade` None: this station has no degrade ladder."""
+    """Return every figure as text. `degrade` None: this station has no degrade ladder. `machine` None: nothing was read yet."""
     out = Exposition()
     about = {"station": station, "version": figures.version, "bundle": bundle.digest if bundle else ""}
     about["model"] = f"{bundle.manifest.name} {bundle.manifest.version}" if bundle else ""
@@ -78,6 +81,8 @@ def station_metrics(
         out.add_all("plumbline_update_state", "gauge", "1 for the state of the last or current update.", states)
     if degrade is not None:
         _add_degrade(out, degrade)
+    if machine is not None:
+        add_machine(out, machine)
     readable = _add_store(out, connect)
     out.add("plumbline_database_readable", "gauge", "0: what the database says is missing from this answer.", readable)
     _add_disk(out, home, database)
@@ -145,6 +150,7 @@ def _add_degrade(out: Exposition, degrade: DegradeFigures) -> None:
     out.add("plumbline_degrade_changes_total", "counter", "Steps up and down that ladder.", degrade.changes)
     out.add("plumbline_throttled", "gauge", "1: the machine slows itself down because of heat.", degrade.throttled)
     out.add("plumbline_low_power", "gauge", "1: the supply gives less than is needed.", degrade.low_power)
+    out.add("plumbline_low_memory", "gauge", "1: what is left of memory presses that ladder.", degrade.low_memory)
     zone = degrade.zone
     if zone is None:
         return
