@@ -69,6 +69,7 @@ What is settled:
 - The result in hand is that of the last REQUEST. A new REQUEST takes the old result away at once, in the same write.
 - One write and one read are each handled whole. What is written in several steps takes effect with the step that changes REQUEST:
   write the part before it. What is read in several steps may belong to two results: compare ASK again, or read it in one.
+- Of 64 results the oldest gives way: REQUEST n + 64, once taken, withdraws REQUEST n if that is still open (lost, 4).
 - REQUEST 0 withdraws what is open (it counts as lost, 4) and takes away every result.
 - After the station's start, or once the PLC's heartbeat was missing, a REQUEST that the PLC only repeats must not trigger a part
   that is long gone: the first one is refused as out of step, unless REQUEST 0 came before it.
@@ -206,6 +207,7 @@ CAUSES = {
     Cause.BROKEN_DISK.value: 11,
     Cause.INTERNAL.value: 12,
     "not_recorded": 13,
+    Cause.UNFAMILIAR.value: 14,
 }
 """CAUSE in numbers; a cause that a newer station has and this table has not is 99."""
 

@@ -17,7 +17,7 @@ _BENCHES = {
     "drift": "power, run length and cost beside other detectors, on real tiles (minutes; --quick: seconds)",
     "fallback": "second opinions at 1, 2 and 4 times capacity beside a server that refuses none (minutes; --quick: seconds)",
     "ingest": "workers beside a bare subscriber, and a fleet with an outage (minutes; --quick: seconds)",
-    "line": "a controller's latency and every trigger's end, by Modbus and MQTT, overrun, and with a dead camera (minutes; --quick)",
+    "line": "a controller's latency and each trigger's end, overrun and with a dead camera too (minutes; --quick: one or two)",
     "loop": "the demo on the steel images under defocus (minutes)",
     "retrain": "labels to recovery, what 8 bits cost, the gate's error rates (half an hour; --quick: a minute or two)",
     "sketch": "cost and size of sketches (seconds)",

@@ -66,7 +66,7 @@ class ModbusPlc:
         """Connect, begin, and wait for READY."""
         end_s = time.monotonic() + _READY_WITHIN_S
         while time.monotonic() < end_s:
-            if self._client.connect():
+            if self._client.connect():  # type: ignore[no-untyped-call]
                 self._client.write_register(Hold.REQUEST, 0)
                 if self._read(In.STATE, 1)[0] & Bit.READY:
                     return
@@ -91,7 +91,7 @@ class ModbusPlc:
 
     def close(self) -> None:
         """Disconnect."""
-        self._client.close()
+        self._client.close()  # type: ignore[no-untyped-call]
 
     def _look(self, ask: int) -> Heard | None:
         seen, status, verdict, _, reason, _, took_ms, _ = self._read(

@@ -276,3 +276,18 @@ def test_an_unrequested_verdict_never_stands_where_an_answer_is_expected(line: L
     seen = plc.inputs()
     assert (seen[In.ASK], seen[In.STATUS], seen[In.REASON]) == (1, Status.BUSY, Reason.NONE)
     assert line.desk.counts().unshown == 1
+
+
+def test_a_refusal_leaves_the_result_whose_place_it_would_take(line: Line, plc: ModbusPlc) -> None:
+    for n in (1, 2, 3, 4):
+        plc.ask(n)
+    plc.ask(1 + m.SLOTS)
+    assert plc.inputs()[In.ASK : In.VERDICT + 1] == [1 + m.SLOTS, Status.REFUSED, m.REJECT]
+    plc.write(Hold.ACK, 1 + m.SLOTS)
+    assert plc.inputs()[In.ASK] == 0
+    line.judge("PASS")
+    assert plc.inputs(m.RING + m.SLOT_WORDS, 3) == [1, Status.VERDICT, m.VERDICTS["PASS"]]
+    plc.ask(2 + m.SLOTS)  # there is room for one now, and its place is that of an open one
+    seen = plc.inputs()
+    assert (seen[In.ASK], seen[In.STATUS], seen[In.WAITING]) == (2 + m.SLOTS, Status.BUSY, 3)
+    assert line.desk.counts().lost == {"gone": 1}
