@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -19,6 +20,7 @@ from contract.errors import DeadlinePassed
 _READY_WITHIN_S = 90.0
 _CYCLE_S = 0.001
 _AFTER_S = 15.0
+_SLOTS_A_READ = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class ModbusPlc:
         """Read the results of what is open."""
         end_s = time.monotonic() + within_s
         while True:
-            found = [heard for ask in self._open if (heard := self._look(ask)) is not None]
+            found = self._look()
             if found or time.monotonic() >= end_s:
                 done = {heard.ask for heard in found}
                 self._open = [ask for ask in self._open if ask not in done]
@@ -93,21 +95,35 @@ class ModbusPlc:
         """Disconnect."""
         self._client.close()  # type: ignore[no-untyped-call]
 
-    def _look(self, ask: int) -> Heard | None:
-        seen, status, verdict, _, reason, _, took_ms, _ = self._read(
-            m.RING + m.SLOT_WORDS * (ask % m.SLOTS), m.SLOT_WORDS
-        )
-        at_s = time.monotonic()
-        if seen != ask or status < Status.VERDICT:
-            return None
-        self._client.write_register(Hold.ACK, ask)
-        if status == Status.VERDICT:
-            word = next(word for word, code in m.VERDICTS.items() if code == verdict)
-            return Heard(ask, word, "", at_s, float(took_ms))
-        return Heard(ask, "", Reason(reason).name.lower(), at_s)
+    def _look(self) -> list[Heard]:
+        """Return what has an end, of all that is open; a read shows 15 results at most."""
+        found: list[Heard] = []
+        left = list(self._open)
+        while left:
+            first = left[0] % m.SLOTS
+            asks = [ask for ask in left if ask - left[0] < min(_SLOTS_A_READ, m.SLOTS - first)]
+            left = left[len(asks) :]
+            words = self._read(m.RING + m.SLOT_WORDS * first, (asks[-1] - asks[0] + 1) * m.SLOT_WORDS)
+            at_s = time.monotonic()
+            for ask in asks:
+                at = (ask - asks[0]) * m.SLOT_WORDS
+                heard = _heard(ask, words[at : at + m.SLOT_WORDS], at_s)
+                if heard is not None:
+                    found.append(heard)
+                    self._client.write_register(Hold.ACK, ask)
+        return found
 
     def _read(self, address: int, count: int) -> list[int]:
         return list(self._client.read_input_registers(address, count=count).registers)
+
+
+def _heard(ask: int, result: list[int], at_s: float) -> Heard | None:
+    seen, status, verdict, _, reason, _, took_ms, _ = result
+    if seen != ask or status < Status.VERDICT:
+        return None
+    if status != Status.VERDICT:
+        return Heard(ask, "", Reason(reason).name.lower(), at_s)
+    return Heard(ask, next(word for word, code in m.VERDICTS.items() if code == verdict), "", at_s, float(took_ms))
 
 
 class MqttPlc:
@@ -120,6 +136,7 @@ class MqttPlc:
         self._client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
         self._client.on_connect = lambda client, *_: client.subscribe(f"{topic}/#", qos=1)
         self._client.on_message = self._take
+        self._client.on_socket_open = _at_once
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()
 
@@ -161,6 +178,10 @@ class MqttPlc:
             lost = said.get("lost")
             verdict, took_ms = "" if lost else str(said["verdict"]), float(said["latency_ms"])
             self._heard.append(Heard(int(said["ask"]), verdict, str(lost or ""), at_s, took_ms))
+
+
+def _at_once(_client: object, _data: object, connection: Any) -> None:
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 @dataclass(slots=True)
@@ -211,6 +232,7 @@ def drive(plc: LinePlc, parts: int, per_s: float) -> Drive:
             hear(due_s)
         done.sent_s[ask] = time.monotonic()
         plc.trigger(ask, f"part-{ask}")
+        hear(0.0)
     end_s = time.monotonic() + _AFTER_S
     while len(done.heard) < parts and time.monotonic() < end_s:
         hear(time.monotonic() + 0.2)
