@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -224,3 +225,38 @@ def test_what_cannot_be_bound_is_said() -> None:
         ModbusLine(desk, log, SystemClock(), host="127.0.0.1", port=other.getsockname()[1]).start()
     with pytest.raises(InvalidConfig, match=r"Modbus on 203\.0\.113\.7:1502"):
         ModbusLine(desk, log, SystemClock(), host="203.0.113.7", port=1502).start()
+
+
+def test_a_server_that_dies_comes_back_with_what_it_showed(line: Line, plc: ModbusPlc) -> None:
+    plc.ask(1)
+    line.judge("PASS")
+    handshake = line.adapters[-1]._handshake
+    tick, died = handshake.tick, threading.Event()
+
+    def dies() -> None:
+        handshake.tick = tick  # type: ignore[method-assign]
+        died.set()
+        raise MemoryError("for this test")
+
+    handshake.tick = dies  # type: ignore[method-assign]
+    assert died.wait(5.0)
+    while not line.loop.why_degraded():
+        assert line.thread.is_alive()
+    with closing(ModbusPlc.at_last(line.port)) as again:
+        assert again.answered(1)[In.VERDICT] == m.VERDICTS["PASS"]
+    while line.loop.why_degraded():
+        assert line.thread.is_alive()
+    assert any("for this test" in fault for fault in line.log.faults)
+    line.log.faults.clear()
+
+
+def test_an_adapter_that_is_opened_anew_withdraws_what_the_old_one_asked(line: Line, plc: ModbusPlc) -> None:
+    plc.ask(1)
+    line.loop._let_go()
+    assert line.desk.counts().lost == {"gone": 1}
+    with closing(ModbusPlc.at_last(line.port)) as again:
+        assert again.inputs()[In.ASK : In.VERDICT + 1] == [0, 0, 0]
+        again.begin()
+        again.ask(1)
+        line.judge("PASS")
+        assert again.answered(1)[In.VERDICT] == m.VERDICTS["PASS"]

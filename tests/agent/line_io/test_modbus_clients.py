@@ -12,8 +12,8 @@ import pytest
 from pymodbus.constants import ExcCodes
 
 from agent.line_io import modbus_map as m
-from agent.line_io.modbus import MAX_CONNECTIONS
 from agent.line_io.modbus_map import Bit, Coil, Hold, In, Reason, Status
+from agent.line_io.modbus_server import MAX_CONNECTIONS
 from tests.fakes.modbus_line import Line
 from tests.fakes.modbus_plc import ModbusPlc
 
@@ -38,7 +38,7 @@ def raw(line: Line) -> socket.socket:
 
 
 def frame(number: int, body: bytes, unit: int = 1) -> bytes:
-    """Return one request. Source: MODBUS Messaging on TCP/IP Implementation Guide V1.0b, 3.1.3."""
+    """Return one request. Source: MODBUS Messaging on TCP/IP Implementation Guide V1.0b."""
     return struct.pack(">HHHB", number, 0, len(body) + 1, unit) + body
 
 
