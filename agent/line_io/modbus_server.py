@@ -67,7 +67,7 @@ class Server(ModbusTcpServer):
         """
         connections = self._connections()
         if len(connections) >= MAX_CONNECTIONS:
-            min(connections, key=lambda each: each.heard_s).close()
+            min(connections, key=lambda each: each.heard_s).let_go()
         return _Connection(self)
 
 
@@ -88,19 +88,27 @@ class _Connection(ServerRequestHandler):
         self.host = str(transport.get_extra_info("peername", ("",))[0])
         super().connection_made(transport)
 
+    def let_go(self) -> None:
+        """End the connection now, whatever it has yet to read."""
+        if isinstance(self.transport, asyncio.Transport):
+            self.transport.abort()
+        self.close()
+
     def data_received(self, data: bytes) -> None:
         """Take bytes as they come."""
         self.heard_s = self.loop.time()
         self._received += data
         while len(self._received) >= _HEADER:
             length = int.from_bytes(self._received[4:_HEADER], "big")
-            if any(self._received[2:4]) or not 2 <= length <= _LONGEST or len(self._frames) >= _AHEAD:
-                self.close()
+            if any(self._received[2:4]) or not 2 <= length <= _LONGEST:
+                self.let_go()
                 return
             if len(self._received) < _HEADER + length:
                 break
             self._frames.append(self._received[: _HEADER + length])
             self._received = self._received[_HEADER + length :]
+        if len(self._frames) > _AHEAD and isinstance(self.transport, asyncio.Transport):
+            self.transport.pause_reading()
         if self._frames and (self._answering is None or self._answering.done()):
             self._answering = self.loop.create_task(self._answer())
 
@@ -118,7 +126,10 @@ class _Connection(ServerRequestHandler):
             else:
                 await self.handle_request()  # type: ignore[no-untyped-call]
             if self.is_active() and self._unread() > _UNREAD:
-                self.close()  # it asks and does not read
+                self.let_go()  # it asks and does not read
+            await asyncio.sleep(0)  # the others' turn
+        if isinstance(self.transport, asyncio.Transport) and not self.transport.is_reading():
+            self.transport.resume_reading()
 
     def _refusal(self, frame: bytes) -> ExcCodes | None:
         unit, function = frame[_HEADER], frame[_HEADER + 1]
