@@ -92,6 +92,19 @@ def open_adapter(settings: Settings, desk: LineDesk, log: Log) -> LineAdapter:
                 unit=keys.unit,
                 heartbeat_s=keys.heartbeat_s,
             )
+        if keys.kind == "opcua":
+            from agent.line_io.opcua import OpcUaLine
+
+            return OpcUaLine(
+                desk,
+                log,
+                station=settings.station,
+                host=keys.host,
+                port=keys.port or 4840,
+                trusted=_path(settings, keys.ca_file),
+                cert_file=_path(settings, keys.cert_file),
+                key_file=_path(settings, keys.key_file),
+            )
     except ModuleNotFoundError as error:
         raise InvalidConfig(
             f"[plc] kind '{keys.kind}' needs '{error.name}'", hint="pip install 'plumbline-edge[plc]'"
