@@ -1,7 +1,7 @@
 """A line's controller beside a station: how long a verdict takes to reach it, and what becomes of every trigger.
 
 Four runs, each a whole station as its own process and a real client of the protocol in this one. `calm`: parts at a rate that the
-model keeps up with, over Modbus TCP and MQTT (and OPC UA); latency is from just before the client's write of the request to the
+model keeps up with, over Modbus TCP, MQTT and OPC UA; latency is from just before the client's write of the request to the
 verdict in the client's hands. `overrun`: parts faster than the model can judge. `dies`: a camera that gives its last image half
 way. In each, every ask must come to exactly one end, and the verdict that the client got must be the one that the station recorded.
 The floor, taken in the same minutes: pymodbus' own client and server with one register and nothing behind it.
@@ -9,6 +9,7 @@ The floor, taken in the same minutes: pymodbus' own client and server with one r
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import sqlite3
@@ -28,6 +29,7 @@ from scripts.benches.budget import table as budget_table
 from scripts.benches.line_floor import floor_ms
 from scripts.benches.line_images import read_grey, write_line_images
 from scripts.benches.line_model import build_line_bundle
+from scripts.benches.line_opcua import OpcUaPlc
 from scripts.benches.line_plc import Drive, LinePlc, ModbusPlc, MqttPlc, drive
 from scripts.benches.with_parent import with_parent
 from scripts.fleet.child import Child
@@ -96,6 +98,8 @@ def measure(*, quick: bool = False, peers: bool = False) -> Figures:
     """
     sizes = QUICK if quick else FULL
     figures: Figures = {}
+    for library in ("asyncua", "pymodbus"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)  # that nobody listens yet is no news
     with tempfile.TemporaryDirectory(prefix="plumbline-line-") as folder:
         images = write_line_images(Path(folder) / "images", _IMAGES)
         bundle = build_line_bundle(Path(folder) / "line.plb", read_grey(images.small), width=sizes.width)
@@ -104,7 +108,7 @@ def measure(*, quick: bool = False, peers: bool = False) -> Figures:
         try:
             bench = Bench(Path(folder), images.small, bundle, port)
             figures |= _floor(bench)
-            for kind in ("modbus", "mqtt"):
+            for kind in ("modbus", "mqtt", "opcua"):
                 _say(f"calm, {kind}: {sizes.parts} parts at {sizes.per_s:g} a second")
                 figures |= calm(bench, kind, sizes)
             capacity = 1e3 / figures["line.modbus.station_p50_ms"]
@@ -174,15 +178,14 @@ def run(bench: Bench, kind: str, parts: int, per_s: float, *, images: Path | Non
     )
     command = with_parent([sys.executable, "-m", "agent", "run", "--config", str(config)])
     station = Child("the station", command, home / "agent.log")
-    plc = _PLCS[kind](port)
     station.start()
     try:
-        plc.wait_ready()
-        done = drive(plc, parts, per_s)
+        with closing(_PLCS[kind](port)) as plc:
+            plc.wait_ready()
+            done = drive(plc, parts, per_s)
         station.check_alive()
         station.stop()
     finally:
-        plc.close()
         station.kill()
     with closing(sqlite3.connect(home / "state" / "agent.sqlite")) as connection:
         row = connection.execute("SELECT value FROM memory WHERE name = ?", (FACT,)).fetchone()
@@ -252,4 +255,8 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-_PLCS: dict[str, Callable[[int], LinePlc]] = {"modbus": ModbusPlc, "mqtt": lambda port: MqttPlc(port, "line/bench")}
+_PLCS: dict[str, Callable[[int], LinePlc]] = {
+    "modbus": ModbusPlc,
+    "opcua": OpcUaPlc,
+    "mqtt": lambda port: MqttPlc(port, "line/bench"),
+}
