@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -160,6 +161,13 @@ def test_a_controller_that_goes_silent_has_its_triggers_withdrawn(line: Line, pl
     line.judge("PASS")
     assert plc.answered(4)[In.VERDICT] == m.VERDICTS["PASS"]
     assert line.loop.why_degraded() == ""
+    end_s = time.monotonic() + 5.0
+    while len(line.log.said) < 2 and time.monotonic() < end_s:
+        time.sleep(0.01)
+    assert line.log.said == [
+        "the line's controller: the controller's heartbeat stopped",
+        "the line's controller: it shows signs of life again",
+    ]
 
 
 def test_a_request_from_before_the_start_triggers_nothing() -> None:
