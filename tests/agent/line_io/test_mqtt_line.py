@@ -87,6 +87,25 @@ def test_hundreds_of_triggers_are_all_accounted_for(broker: Broker) -> None:
         pair.close()
 
 
+def test_a_verdict_does_not_wait_behind_its_triggers_acknowledgement(tmp_path: Path) -> None:
+    broker = Broker(tmp_path / "broker", config="set_tcp_nodelay true\n")
+    broker.start()
+    pair = Pair(broker)
+    plc: Any = pair.plc.client.socket()
+    plc.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    try:
+        took_s = []
+        for ask in range(40):
+            began_s = time.monotonic()
+            pair.plc.trigger(ask, "p")
+            pair.plc.next("verdict")
+            took_s.append(time.monotonic() - began_s)
+        assert sorted(took_s)[5] < 0.02  # Nagle's algorithm takes 40 ms of each; a busy machine not of all
+    finally:
+        pair.close()
+        broker.kill()
+
+
 def test_a_trigger_without_a_frame_fails_safe(broker: Broker) -> None:
     pair = Pair(broker, verdict_of=lambda part: None, timeout_s=0.2)
     try:
