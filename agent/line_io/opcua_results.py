@@ -10,7 +10,8 @@ from typing import Any
 
 from asyncua import ua
 
-from agent.line_io.opcua_space import RESULT_FIELDS, Space
+from agent.line_io.opcua_names import RESULT_FIELDS
+from agent.line_io.opcua_space import Space
 from agent.ports.line import Answer, Lost
 
 _KEPT = 64

@@ -15,143 +15,23 @@ from asyncua import Node, Server, ua
 from asyncua.common.manage_nodes import create_encoding
 from asyncua.common.structures104 import new_struct_field
 
+from agent.line_io.opcua_names import (
+    AUTO_METHODS,
+    EVENT_TYPES,
+    INT,
+    NAMESPACE,
+    OURS,
+    RESULT_FIELDS,
+    RESULT_METHODS,
+    STATE,
+    STRUCTURES,
+    TOP_METHODS,
+    UINT,
+    Method,
+)
 from agent.line_io.opcua_states import OPERATIONAL, TRANSITIONS, State, Transition
 
-NAMESPACE = "http://opcfoundation.org/UA/MachineVision"
 Call = Callable[..., Any]
-
-_STATE = 3009
-_BASE, _UTC, _DURATION, _LOCALIZED = 24, 294, 290, 21
-_BOOL, _INT, _UINT, _STRING, _BYTES = 1, 6, 7, 12, 15
-# The standard has TrimmedString here, a String on the wire; asyncua 2.1 knows only OPC UA's own type of that name, and its clients
-# cannot load a structure that has another.
-_TEXT = _STRING
-_OUR = 1000
-"""Above this a data type's number is one of the standard's namespace, below it of OPC UA itself."""
-
-_NAMED = (("Id", _TEXT, False), ("Description", _LOCALIZED, True))
-_BINARY = (
-    ("Id", _TEXT, False),
-    ("Version", _TEXT, True),
-    ("Hash", _BYTES, True),
-    ("HashAlgorithm", _STRING, True),
-    ("Description", _LOCALIZED, True),
-)
-# Name, NodeId, NodeId of its binary encoding, fields (name, data type, optional).
-_STRUCTURES: tuple[tuple[str, int, int, tuple[tuple[str, int, bool], ...]], ...] = (
-    ("JobIdDataType", 3016, 5008, (("Id", _TEXT, False),)),
-    ("ResultIdDataType", 3021, 5274, (("Id", _TEXT, False),)),
-    ("MeasIdDataType", 3015, 5006, _NAMED),
-    ("PartIdDataType", 3004, 5013, _NAMED),
-    ("ProductIdDataType", 3003, 5224, _NAMED),
-    ("ConfigurationIdDataType", 3008, 5090, _BINARY),
-    ("RecipeIdExternalDataType", 3002, 5002, _BINARY),
-    ("RecipeIdInternalDataType", 3013, 5268, _BINARY),
-    (
-        "ProcessingTimesDataType",
-        3005,
-        5016,
-        (
-            ("StartTime", _UTC, False),
-            ("EndTime", _UTC, False),
-            ("AcquisitionDuration", _DURATION, True),
-            ("ProcessingDuration", _DURATION, True),
-        ),
-    ),
-)
-# The parts of a result, as ResultDataType, ResultType and ResultReadyEventType have them (7.10, 8.3.8.6, 12.17).
-RESULT_FIELDS: tuple[tuple[str, int, bool], ...] = (
-    ("ResultId", 3021, False),
-    ("HasTransferableDataOnFile", _BOOL, True),
-    ("IsPartial", _BOOL, False),
-    ("IsSimulated", _BOOL, True),
-    ("ResultState", _STATE, False),
-    ("MeasId", 3015, True),
-    ("PartId", 3004, True),
-    ("ExternalRecipeId", 3002, True),
-    ("InternalRecipeId", 3013, False),
-    ("ProductId", 3003, True),
-    ("ExternalConfigurationId", 3008, True),
-    ("InternalConfigurationId", 3008, False),
-    ("JobId", 3016, False),
-    ("CreationTime", _UTC, False),
-    ("ProcessingTimes", 3005, True),
-    ("ResultContent", _BASE, True),
-)
-_EVENTS: tuple[tuple[str, int, int, tuple[tuple[str, int], ...]], ...] = (
-    ("JobStartedEventType", 1013, ua.ObjectIds.BaseEventType, (("JobId", 3016),)),
-    ("ReadyEventType", 1023, ua.ObjectIds.BaseEventType, (("JobId", 3016),)),
-    (
-        "ResultReadyEventType",
-        1024,
-        ua.ObjectIds.BaseEventType,
-        tuple((name, kind) for name, kind, _ in RESULT_FIELDS if name != "HasTransferableDataOnFile"),
-    ),
-    ("StateChangedEventType", 1018, ua.ObjectIds.TransitionEventType, ()),
-    ("ErrorEventType", 1019, ua.ObjectIds.TransitionEventType, ()),
-    ("ErrorResolvedEventType", 1020, ua.ObjectIds.TransitionEventType, ()),
-)
-EVENTS = {name: number for name, number, _, _ in _EVENTS}
-
-_ERROR = (("Error", _INT),)
-_CAUSE = (("Cause", _INT), ("CauseDescription", _STRING))
-_START = (("MeasId", 3015), ("PartId", 3004), ("RecipeId", 3002), ("ProductId", 3003), ("Parameters", -_BASE))
-_FILTER = (
-    ("ResultState", _STATE),
-    ("MeasId", 3015),
-    ("PartId", 3004),
-    ("ExternalRecipeId", 3002),
-    ("InternalRecipeId", 3013),
-    ("ExternalConfigurationId", 3008),
-    ("InternalConfigurationId", 3008),
-    ("ProductId", 3003),
-    ("JobId", 3016),
-    ("MaxResults", _UINT),
-    ("StartIndex", _UINT),
-    ("Timeout", _INT),
-)
-_BY_ID = (("ResultId", 3021), ("Timeout", _INT))
-
-
-@dataclass(frozen=True, slots=True)
-class Method:
-    """Its BrowseName, the NodeId on its type, and its arguments (name, data type; negative: an array of it)."""
-
-    name: str
-    node: int
-    inputs: tuple[tuple[str, int], ...]
-    outputs: tuple[tuple[str, int], ...]
-
-
-_TOP_METHODS = (
-    Method("Halt", 7094, _CAUSE, _ERROR),
-    Method("Reset", 7093, _CAUSE, _ERROR),
-    Method("SelectModeAutomatic", 7095, (), _ERROR),
-)
-_JOB = (("JobId", 3016), ("Error", _INT))
-_AUTO_METHODS = (
-    Method("StartSingleJob", 7098, _START, _JOB),
-    Method("StartContinuous", 7009, _START, _JOB),
-    Method("Stop", 7096, _CAUSE, _ERROR),
-    Method("Abort", 7097, _CAUSE, _ERROR),
-)
-_COMPONENTS = tuple((name, -_BASE if name == "ResultContent" else kind) for name, kind, _ in RESULT_FIELDS[1:])
-_RESULT_METHODS = (
-    Method("GetResultById", 7026, _BY_ID, (("ResultHandle", 3018), ("Result", 3006), ("Error", _INT))),
-    Method(
-        "GetResultComponentsById",
-        7007,
-        _BY_ID,
-        (_COMPONENTS[0], ("ResultHandle", 3018), *_COMPONENTS[1:], ("Error", _INT)),
-    ),
-    Method(
-        "GetResultListFiltered",
-        7089,
-        _FILTER,
-        (("IsComplete", _BOOL), ("ResultCount", _UINT), ("ResultHandle", 3018), ("ResultList", -3006), ("Error", _INT)),
-    ),
-)
-METHODS = {method.name: method for method in (*_TOP_METHODS, *_AUTO_METHODS, *_RESULT_METHODS)}
 
 
 @dataclass(slots=True)
@@ -188,13 +68,13 @@ async def build(server: Server, calls: dict[str, Call]) -> Space:
     space.states["top id"], space.states["auto id"] = [
         await space.states[machine].get_child("0:Id") for machine in ("top", "auto")
     ]
-    for parent, methods in ((top, _TOP_METHODS), (auto, _AUTO_METHODS), (results, _RESULT_METHODS)):
+    for parent, methods in ((top, TOP_METHODS), (auto, AUTO_METHODS), (results, RESULT_METHODS)):
         for method in methods:
             space.methods[method.name] = await maker.method(parent, method, calls[method.name])
     folder = await maker.object(results, "Results", types["ResultFolderType"])
     await server.load_data_type_definitions()
     # Not what that returns: asyncua makes each class once in a process, and this may be the second server in it.
-    structures = (*_STRUCTURES, ("ResultDataType", 3006, 0, ()))
+    structures = (*STRUCTURES, ("ResultDataType", 3006, 0, ()))
     space.classes = {name: ua.get_type(ua.NodeId(number, index)) for name, number, _, _ in structures}
     latest = await maker.variable(folder, "Latest", 3006, ua.NodeId(2002, index))
     for name, kind, _ in RESULT_FIELDS:
@@ -207,11 +87,11 @@ async def build(server: Server, calls: dict[str, Call]) -> Space:
 
 async def _data_types(server: Server, index: int) -> None:
     for name, number, parent in (
-        ("Handle", 3018, _UINT),
-        ("ResultStateDataType", _STATE, _INT),
+        ("Handle", 3018, UINT),
+        ("ResultStateDataType", STATE, INT),
     ):
         await server.get_node(ua.NodeId(parent)).add_data_type(ua.NodeId(number, index), ua.QualifiedName(name, index))
-    for name, number, encoding, fields in (*_STRUCTURES, ("ResultDataType", 3006, 5018, RESULT_FIELDS)):
+    for name, number, encoding, fields in (*STRUCTURES, ("ResultDataType", 3006, 5018, RESULT_FIELDS)):
         kind = await server.nodes.base_structure_type.add_data_type(
             ua.NodeId(number, index), ua.QualifiedName(name, index)
         )
@@ -245,7 +125,7 @@ class _Types:
             ("ResultFolderType", 1016, ua.ObjectIds.FolderType),
         ):
             self._made[name] = await self._add_type(parent, number, name)
-        for name, number, parent, properties in _EVENTS:
+        for name, number, parent, properties in EVENT_TYPES:
             event = self._made[name] = await self._add_type(parent, number, name)
             for field_name, kind in properties:
                 await event.add_property(
@@ -286,10 +166,10 @@ class _Types:
             await made.add_reference(nodes[each.target], ua.ObjectIds.ToState)
             for effect in effects(each):
                 await made.add_reference(self._made[effect], ua.ObjectIds.HasEffect)
-        for parent, methods in ((top, _TOP_METHODS), (auto, _AUTO_METHODS)):
+        for parent, methods in ((top, TOP_METHODS), (auto, AUTO_METHODS)):
             for method in methods:
                 await maker.method(parent, method, _never, number=method.node)
-        for method in _RESULT_METHODS:
+        for method in RESULT_METHODS:
             await maker.method(self._made["ResultManagementType"], method, _never, number=method.node)
 
 
@@ -388,4 +268,4 @@ async def _never(*_: Any) -> ua.StatusCode:
 
 
 def _kind(number: int, index: int) -> ua.NodeId:
-    return ua.NodeId(number, index if number > _OUR else 0)
+    return ua.NodeId(number, index if number > OURS else 0)

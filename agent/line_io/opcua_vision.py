@@ -17,8 +17,9 @@ from asyncua import Server, ua
 from asyncua.common.event_objects import BaseEvent, TransitionEvent
 
 from agent.line_io.desk import MAX_PART_CHARS
+from agent.line_io.opcua_names import EVENTS
 from agent.line_io.opcua_results import COMPONENTS, EVENT_FIELDS, FAILED, Job, Results, state_of, variants
-from agent.line_io.opcua_space import EVENTS, Space, build, effects
+from agent.line_io.opcua_space import Space, build, effects
 from agent.line_io.opcua_states import METHODS, OPERATIONAL, TABLE, Cause, State, Transition, move
 from agent.ports.line import Answer, LineDesk, LineState, Lost, Refused
 

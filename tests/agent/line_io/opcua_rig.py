@@ -12,7 +12,7 @@ from asyncua import Client, Node, ua
 from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
 
 from agent.line_io.opcua import OpcUaLine
-from agent.line_io.opcua_space import EVENTS, NAMESPACE
+from agent.line_io.opcua_names import EVENTS, NAMESPACE
 from tests.agent.line_io.line_certs import Pair
 from tests.agent.line_io.line_rig import Line
 
