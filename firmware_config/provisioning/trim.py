@@ -58,7 +58,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.parse_args(arguments)
     packages = Path(sysconfig.get_path("purelib"))
     if sys.prefix == sys.base_prefix or not Path(__file__).is_relative_to(packages):
-        print("error: this is not a station's own virtual environment (scripts/install-agent makes one)", file=sys.stderr)
+        print(
+            "error: this is not a station's own virtual environment (scripts/install-agent makes one)", file=sys.stderr
+        )
         return 2
     print(f"{trim(packages, Path(sysconfig.get_path('scripts'))) / 1e6:.2f} MB that no station runs were taken away")
     return 0
