@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from agent.clock import SystemClock
 from agent.line_io.desk import Desk, DeskRules
 from agent.line_io.plc_loop import PlcLoop
 from agent.line_io.triggered import ShownRecorder, TriggeredSource
@@ -13,7 +14,7 @@ from agent.ports.log import Log
 from agent.ports.recorder import Recorder
 from agent.ports.source import FrameSource
 from agent.settings import Settings
-from agent.settings_keys import SourceSettings
+from agent.settings_keys import PlcSettings, SourceSettings
 from contract.errors import InvalidConfig
 
 _SLACK = 1.25
@@ -58,4 +59,22 @@ def open_adapter(settings: Settings, desk: LineDesk, log: Log) -> LineAdapter:
     Raises:
         InvalidConfig: its library is not installed (the extra [plc]).
     """
-    raise InvalidConfig(f"[plc] kind '{settings.plc.kind}' needs an adapter that is not here", hint="use another")
+    keys: PlcSettings = settings.plc
+    try:
+        if keys.kind == "modbus":
+            from agent.line_io.modbus import ModbusLine
+
+            return ModbusLine(
+                desk,
+                log,
+                SystemClock(),
+                host=keys.host,
+                port=keys.port or 502,
+                unit=keys.unit,
+                heartbeat_s=keys.heartbeat_s,
+            )
+    except ModuleNotFoundError as error:
+        raise InvalidConfig(
+            f"[plc] kind '{keys.kind}' needs '{error.name}'", hint="pip install 'plumbline-edge[plc]'"
+        ) from error
+    raise InvalidConfig(f"[plc] kind '{keys.kind}' needs an adapter that is not here", hint="use another")

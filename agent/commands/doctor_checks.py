@@ -42,6 +42,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 def examine(settings: Settings) -> Iterator[Finding]:
     """Yield what is found, one after the other; a look that breaks is a FAIL with its words."""
+    from agent.commands import doctor_board as boards
     from agent.commands import doctor_links as links
     from agent.commands import doctor_surroundings as surroundings
     from agent.commands import doctor_tls as tls
@@ -52,6 +53,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     now = SystemClock().now()
     running = is_locked(settings.home_folder)
     checks: list[tuple[str, Callable[[], Finding]]] = [
+        ("board", lambda: boards.board_profile(settings)),
         ("disk", lambda: disk(settings)),
         ("database", lambda: database(settings)),
         ("clock", clock),

@@ -104,6 +104,9 @@ class LineDesk(Protocol):
     def state(self) -> LineState:
         """Return what to show the controller."""
 
+    def counts(self) -> LineCounts:
+        """Return what came of every trigger so far."""
+
 
 class LineAdapter(Protocol):
     """One protocol. It has threads of its own; `show` may be called from any."""
