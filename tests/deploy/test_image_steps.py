@@ -171,11 +171,15 @@ def test_the_environment_is_made_checked_and_pruned(tmp_path: Path) -> None:
         for each in locked
     ]
     lock.write_text("# a comment\n" + "\n".join(hashed) + "\n")
+    trimmer = {
+        f"firmware_config/{each}": (ROOT / "firmware_config" / each).read_bytes()
+        for each in ("__init__.py", "provisioning/__init__.py", "provisioning/trim.py")
+    }
     agent = wheel(
         tmp_path / "agent",
         "plumbline_edge",
         "0.2.0",
-        {"agent/__init__.py": b"", "agent/wiring.py": b"import numpy\n"},
+        {"agent/__init__.py": b"", "agent/wiring.py": b"import numpy\n", "cloud/__init__.py": b"", **trimmer},
         ("numpy", "onnxruntime>=1"),
     )
     ort = tmp_path / "ort"
