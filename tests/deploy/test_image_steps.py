@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from scripts.releases.dependency_walk import ROOT
+from scripts.releases.packages import build, commit_epoch
 from tests.deploy.test_check_sm import CODE, library
 
 STEPS = ROOT / "firmware_config" / "image"
@@ -220,12 +221,10 @@ def test_two_runtimes_are_one_too_many(tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_the_real_agent_runs_out_of_such_an_environment(tmp_path: Path) -> None:
-    subprocess.run(
-        (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, ROOT), check=True
-    )
+    wheel_file, _ = build(tmp_path / "dist", tmp_path / "copy", commit_epoch())
     lock = ROOT / f"firmware_config/locks/agent-cp3{sys.version_info.minor}-{os.uname().machine}.txt"
     venv = tmp_path / "venv"
-    step("make-venv.sh", venv, lock, next(tmp_path.glob("*.whl")))
+    step("make-venv.sh", venv, lock, wheel_file)
     assert "no CUDAExecutionProvider" in step("check-runtime.sh", venv, "87", code=1).stderr
     step("prune-venv.sh", venv)
     print(step("check-size.sh", venv, 250).stdout)

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from zipfile import ZipFile
 import pytest
 
 from contract.errors import RefusedError
-from scripts.releases import release
+from scripts.releases import lock, release
 from scripts.releases.bill import bill_of, check_bill
 from scripts.releases.dependency_walk import installed_by
 from scripts.releases.licences import ALLOWED, Allowed, Kind, Licence, kind_of, licences_of, refused
@@ -208,6 +208,16 @@ def test_without_git_there_is_a_fixed_time(tmp_path: Path) -> None:
     assert commit_epoch(tmp_path) == commit_epoch(tmp_path / "none") == 1_700_000_000
 
 
+@pytest.mark.parametrize("command", [lock.main, release.main], ids=["lock", "release"])
+def test_help_has_an_example_and_the_exit_codes(
+    command: Callable[[list[str]], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command(["--help"])
+    shown = capsys.readouterr().out
+    assert ended.value.code == 0 and "example" in shown and "exit codes: 0" in shown
+
+
 @pytest.mark.long
 def test_a_whole_release(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "dist"
@@ -231,20 +241,8 @@ def test_the_wheels_of_a_station_are_enough_without_a_network(tmp_path: Path) ->
     wheel, _ = build(tmp_path / "dist", tmp_path / "copy", commit_epoch())
     found = release.wheelhouse(tmp_path / "dist", "agent", here, wheel)
     subprocess.run((sys.executable, "-m", "venv", tmp_path / "venv"), check=True)
-    command = (
-        tmp_path / "venv/bin/python",
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-index",
-        "--find-links",
-        found[0].parent,
-    )
-    subprocess.run(
-        (*command, "plumbline-edge[agent]"),
-        check=True,
-        env={**os.environ, "PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": ""},
-    )
-    subprocess.run((tmp_path / "venv/bin/plumbline-agent", "--help"), check=True, capture_output=True)
+    pip = (tmp_path / "venv/bin/python", "-I", "-m", "pip", "install", "--quiet", "--no-index", "--find-links")
+    alone = {**os.environ, "PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": ""}
+    subprocess.run((*pip, found[0].parent, "plumbline-edge[agent]"), check=True, env=alone)
+    subprocess.run((tmp_path / "venv/bin/python", "-I", "-m", "agent", "--help"), check=True, capture_output=True)
     assert len(found) == len(installed_by("agent"))  # pip's place is taken by our own
