@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -14,65 +16,10 @@ from agent.line_io import modbus_map as m
 from agent.line_io.desk import Desk, DeskRules
 from agent.line_io.modbus import ModbusLine
 from agent.line_io.modbus_map import Bit, Coil, Hold, In, Reason, Status
-from agent.line_io.plc_loop import PlcLoop
 from agent.ports.recorder import Result
 from contract.errors import InvalidConfig, TransientError
+from tests.fakes.modbus_line import Line, QuietLog
 from tests.fakes.modbus_plc import ModbusPlc
-
-
-class QuietLog:
-    def __init__(self) -> None:
-        self.faults: list[str] = []
-
-    def say(self, text: str) -> None: ...
-
-    def fault(self, key: str, text: str) -> None:
-        self.faults.append(text)
-
-
-class Line:
-    """A station's desk with its Modbus side, in threads as in a station; the test plays camera and model."""
-
-    def __init__(self, *, timeout_s: float = 5.0, waiting: int = 4, heartbeat_s: float = 0.1, unit: int = 1) -> None:
-        self.why = ""
-        self.log = QuietLog()
-        self.desk = Desk(DeskRules(timeout_s=timeout_s, waiting=waiting), SystemClock(), lambda: self.why)
-        self.adapters: list[ModbusLine] = []
-        self.port, self.unit, self.heartbeat_s = 0, unit, heartbeat_s
-        self.loop = PlcLoop(self.desk, self._open, SystemClock(), self.log, heartbeat_s=heartbeat_s)
-        self.stop = threading.Event()
-        self.thread = threading.Thread(target=self.loop.run, args=(self.stop,), daemon=True)
-        self.thread.start()
-        while self.loop._adapter is None:
-            assert self.thread.is_alive() and not self.loop.trouble, self.loop.trouble
-        self.port = self.adapters[-1].port
-
-    def _open(self, desk: object) -> ModbusLine:
-        made = ModbusLine(
-            self.desk,
-            self.log,
-            SystemClock(),
-            host="127.0.0.1",
-            port=self.port,
-            unit=self.unit,
-            heartbeat_s=self.heartbeat_s,
-        )
-        self.adapters.append(made)
-        return made
-
-    def judge(self, verdict: str = "PASS", cause: str = "", label: str = "good", confidence: float = 0.9) -> None:
-        """Give the oldest trigger its frame and that frame its verdict."""
-        taken = self.desk.take(SystemClock().monotonic())
-        assert taken is not None
-        number, part = taken
-        self.desk.came_out(
-            Result(1, 10.0, part, verdict, cause, label, confidence, 5.0, "d", asked=number), recorded=True
-        )
-
-    def close(self) -> None:
-        self.stop.set()
-        self.thread.join(5.0)
-        assert not self.thread.is_alive()
 
 
 @pytest.fixture
@@ -203,7 +150,8 @@ def test_a_controller_that_goes_silent_has_its_triggers_withdrawn(line: Line, pl
     seen = plc.until(lambda seen: bool(seen[In.STATE] & Bit.LOST))
     assert (seen[In.ASK], seen[In.WAITING]) == (0, 0)
     assert seen[In.STATE] & (Bit.PASS | Bit.REJECT | Bit.READY) == Bit.REJECT
-    assert line.adapters[-1].trouble() == "the controller's heartbeat stopped"
+    assert line.loop.why_degraded() == "the controller's heartbeat stopped"
+    assert line.adapters[-1].trouble() == ""  # which would open it anew
     assert line.desk.counts().lost == {"gone": 1}
     plc.ask(3)
     assert plc.inputs()[In.REASON] == Reason.NO_HEARTBEAT
@@ -212,7 +160,14 @@ def test_a_controller_that_goes_silent_has_its_triggers_withdrawn(line: Line, pl
     plc.ask(4)
     line.judge("PASS")
     assert plc.answered(4)[In.VERDICT] == m.VERDICTS["PASS"]
-    line.log.faults.clear()  # it was said
+    assert line.loop.why_degraded() == ""
+    end_s = time.monotonic() + 5.0
+    while len(line.log.said) < 2 and time.monotonic() < end_s:
+        time.sleep(0.01)
+    assert line.log.said == [
+        "the line's controller: the controller's heartbeat stopped",
+        "the line's controller: it shows signs of life again",
+    ]
 
 
 def test_a_request_from_before_the_start_triggers_nothing() -> None:
@@ -278,3 +233,38 @@ def test_what_cannot_be_bound_is_said() -> None:
         ModbusLine(desk, log, SystemClock(), host="127.0.0.1", port=other.getsockname()[1]).start()
     with pytest.raises(InvalidConfig, match=r"Modbus on 203\.0\.113\.7:1502"):
         ModbusLine(desk, log, SystemClock(), host="203.0.113.7", port=1502).start()
+
+
+def test_a_server_that_dies_comes_back_with_what_it_showed(line: Line, plc: ModbusPlc) -> None:
+    plc.ask(1)
+    line.judge("PASS")
+    handshake = line.adapters[-1]._handshake
+    tick, died = handshake.tick, threading.Event()
+
+    def dies() -> None:
+        handshake.tick = tick  # type: ignore[method-assign]
+        died.set()
+        raise MemoryError("for this test")
+
+    handshake.tick = dies  # type: ignore[method-assign]
+    assert died.wait(5.0)
+    while not line.loop.why_degraded():
+        assert line.thread.is_alive()
+    with closing(ModbusPlc.at_last(line.port)) as again:
+        assert again.answered(1)[In.VERDICT] == m.VERDICTS["PASS"]
+    while line.loop.why_degraded():
+        assert line.thread.is_alive()
+    assert any("for this test" in fault for fault in line.log.faults)
+    line.log.faults.clear()
+
+
+def test_an_adapter_that_is_opened_anew_withdraws_what_the_old_one_asked(line: Line, plc: ModbusPlc) -> None:
+    plc.ask(1)
+    line.loop._let_go()
+    assert line.desk.counts().lost == {"gone": 1}
+    with closing(ModbusPlc.at_last(line.port)) as again:
+        assert again.inputs()[In.ASK : In.VERDICT + 1] == [0, 0, 0]
+        again.begin()
+        again.ask(1)
+        line.judge("PASS")
+        assert again.answered(1)[In.VERDICT] == m.VERDICTS["PASS"]
