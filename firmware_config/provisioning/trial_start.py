@@ -46,7 +46,10 @@ def try_start(folder: Path, within_s: float) -> float:
     config, address = folder / "agent.toml", folder / "notify"
     config.write_text(_CONFIG)
     environment = {
-        **{key: value for key, value in os.environ.items() if key not in ("WATCHDOG_PID", "PYTHONPATH")},
+        # Settings of the shell that installs are laid over agent.toml too; the trial has its own.
+        **{
+            key: value for key, value in os.environ.items() if not key.startswith(("WATCHDOG_", "PYTHON", "PLUMBLINE_"))
+        },
         "NOTIFY_SOCKET": str(address),
         "WATCHDOG_USEC": str(int(_WATCHDOG_S * 1e6)),
     }

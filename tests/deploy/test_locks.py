@@ -18,6 +18,7 @@ from contract.errors import InvalidConfig, NotFound
 from scripts.releases import lock
 from scripts.releases.dependency_walk import ROOT, installed_by
 from scripts.releases.lock import LOCKS, PLATFORMS, SETS, Platform, Wheel, pins, wanted_locks
+from scripts.releases.packages import build, commit_epoch
 
 HERE = f"cp3{sys.version_info.minor}-{machine.machine()}"
 CONSTRAINTS = (ROOT / "constraints.txt").read_text("utf-8")
@@ -97,11 +98,13 @@ def test_the_index_still_has_what_is_locked(capsys: pytest.CaptureFixture[str]) 
 def test_pip_installs_the_lock_and_refuses_another_wheel(tmp_path: Path) -> None:
     good = LOCKS / f"agent-{HERE}.txt"
     subprocess.run((sys.executable, "-m", "venv", tmp_path / "venv"), check=True)
-    pip = (tmp_path / "venv/bin/python", "-m", "pip", "--disable-pip-version-check", "install", "--quiet")
+    pip = (tmp_path / "venv/bin/python", "-I", "-m", "pip", "--disable-pip-version-check", "install", "--quiet")
     subprocess.run((*pip, "--no-deps", "--require-hashes", "-r", good), check=True)
-    subprocess.run((*pip, "--no-deps", ROOT), check=True)
-    subprocess.run((tmp_path / "venv/bin/python", "-m", "pip", "check"), check=True)
-    said = subprocess.run((tmp_path / "venv/bin/plumbline-agent", "--help"), capture_output=True, text=True, check=True)
+    own, _ = build(tmp_path / "dist", tmp_path / "copy", commit_epoch())
+    subprocess.run((*pip, "--no-deps", "--no-index", own), check=True)
+    subprocess.run((tmp_path / "venv/bin/python", "-I", "-m", "pip", "check"), check=True)
+    help_command = (tmp_path / "venv/bin/python", "-I", "-m", "agent", "--help")
+    said = subprocess.run(help_command, capture_output=True, text=True, check=True)
     assert "selftest" in said.stdout
     wheel = next(each for each in wheels_of(good.read_text("utf-8")) if each.name == "certifi")
     (tmp_path / "bad.txt").write_text(f"certifi=={wheel.version} --hash=sha256:{'0' * 64}\n")

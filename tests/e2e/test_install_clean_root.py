@@ -28,8 +28,8 @@ def mirror() -> tuple[str, str]:
     """Return Debian's mirror that apt here is set to, and this system's suite."""
     said = subprocess.run(("apt-cache", "policy"), capture_output=True, text=True, check=False).stdout
     suite = re.search(r"^VERSION_CODENAME=(\w+)$", Path("/etc/os-release").read_text(), re.MULTILINE)
-    found = re.search(r"(https?://\S+|file:\S+) \S+/main ", said)
-    if suite is None or found is None:
+    found = suite and re.search(rf"(https?://\S+|file:\S+) {suite[1]}/main ", said)
+    if suite is None or not found:
         pytest.skip("apt here knows no Debian")
     return found[1], suite[1]
 
