@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
-from agent.clock import SystemClock
 from agent.line_io.desk import Desk, DeskRules
 from agent.line_io.line_teller import LineTeller
 from agent.line_io.plc_loop import PlcLoop
@@ -21,13 +21,22 @@ from agent.settings_keys import PlcSettings, SourceSettings
 from contract.errors import InvalidConfig
 
 _SLACK = 1.25
+_LIBRARIES = {"modbus": "pymodbus", "opcua": "asyncua"}
 
 
 class Plc:
     """The controller's side of a station; without [plc] kind it changes nothing."""
 
     def __init__(self, settings: Settings, clock: Clock, log: Log) -> None:
+        """Open nothing yet.
+
+        Raises:
+            InvalidConfig: the library that [plc] kind needs is not installed.
+        """
         self._keys = keys = settings.plc
+        library = _LIBRARIES.get(keys.kind)
+        if library and find_spec(library) is None:
+            raise InvalidConfig(f"[plc] kind '{keys.kind}' needs '{library}'", hint="pip install 'plumbline-edge[plc]'")
         self._settings = settings
         self._clock = clock
         self.why_not_ready: Callable[[], str] = lambda: "the station starts"
@@ -36,11 +45,16 @@ class Plc:
         rules = DeskRules(keys.camera, keys.triggers, keys.waiting, timeout_s, keys.delay_ms / 1e3, keys.review_as)
         self.desk = Desk(rules, clock, lambda: self.why_not_ready()) if keys.kind else None
         self.loop = (
-            PlcLoop(self.desk, lambda desk: open_adapter(settings, desk, log), clock, log, heartbeat_s=keys.heartbeat_s)
+            PlcLoop(
+                self.desk,
+                lambda desk: open_adapter(settings, desk, clock, log),
+                clock,
+                log,
+                heartbeat_s=keys.heartbeat_s,
+            )
             if self.desk
             else None
         )
-
         self.tell_last: Callable[[], None] = lambda: None
         """Keeps how it ended."""
 
@@ -72,45 +86,34 @@ class Plc:
         return teller.tell
 
 
-def open_adapter(settings: Settings, desk: LineDesk, log: Log) -> LineAdapter:
-    """Return the adapter that [plc] names, not yet started.
-
-    Raises:
-        InvalidConfig: its library is not installed (the extra [plc]).
-    """
+def open_adapter(settings: Settings, desk: LineDesk, clock: Clock, log: Log) -> LineAdapter:
+    """Return the adapter that [plc] names, not yet started."""
     keys: PlcSettings = settings.plc
-    try:
-        if keys.kind == "modbus":
-            from agent.line_io.modbus import ModbusLine
+    if keys.kind == "modbus":
+        from agent.line_io.modbus import ModbusLine
 
-            return ModbusLine(
-                desk,
-                log,
-                SystemClock(),
-                host=keys.host,
-                port=keys.port or 502,
-                unit=keys.unit,
-                heartbeat_s=keys.heartbeat_s,
-            )
-        if keys.kind == "opcua":
-            from agent.line_io.opcua import OpcUaLine
+        return ModbusLine(
+            desk,
+            log,
+            clock,
+            host=keys.host,
+            port=keys.port or 502,
+            unit=keys.unit,
+            heartbeat_s=keys.heartbeat_s,
+        )
+    if keys.kind == "opcua":
+        from agent.line_io.opcua import OpcUaLine
 
-            return OpcUaLine(
-                desk,
-                log,
-                station=settings.station,
-                host=keys.host,
-                port=keys.port or 4840,
-                trusted=_path(settings, keys.ca_file),
-                cert_file=_path(settings, keys.cert_file),
-                key_file=_path(settings, keys.key_file),
-            )
-    except ModuleNotFoundError as error:
-        raise InvalidConfig(
-            f"[plc] kind '{keys.kind}' needs '{error.name}'", hint="pip install 'plumbline-edge[plc]'"
-        ) from error
-    if keys.kind != "mqtt":
-        raise InvalidConfig(f"[plc] kind '{keys.kind}' needs an adapter that is not here", hint="use another")
+        return OpcUaLine(
+            desk,
+            log,
+            station=settings.station,
+            host=keys.host,
+            port=keys.port or 4840,
+            trusted=_path(settings, keys.ca_file),
+            cert_file=_path(settings, keys.cert_file),
+            key_file=_path(settings, keys.key_file),
+        )
     from agent.line_io.mqtt import MqttLine
 
     return MqttLine(

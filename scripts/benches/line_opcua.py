@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from asyncua import Client, ua
 
-from agent.line_io.opcua_space import EVENTS, NAMESPACE
+from agent.line_io.opcua_names import EVENTS, NAMESPACE
 from contract.errors import DeadlinePassed
 from scripts.benches.line_plc import Heard
 
