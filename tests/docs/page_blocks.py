@@ -10,6 +10,7 @@ A fence's info string says what it is, and how the test is to take it; a reader 
 
 A comment `# exit N: ...` behind a command is the exit code that the reader is told to expect. The comment
 `<!-- starts from PAGE, running NAME NAME -->` at a page's top: it goes on in the folder that PAGE left, with those backgrounds.
+`<!-- brings FILE FILE -->`: files of the reader's own, which the test makes.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ REASONS = {
 
 _FENCE = re.compile(r"^```([^\n`]*)\n(.*?)^```[ \t]*$", re.MULTILINE | re.DOTALL)
 _START = re.compile(r"^<!-- starts from (\S+?)(?:, running ([a-z ]+))? -->$", re.MULTILINE)
+_BRINGS = re.compile(r"^<!-- brings (.+) -->$", re.MULTILINE)
 _HERE_DOCUMENT = re.compile(r"<<-?\s*'?\"?(\w+)")
 _EXIT = re.compile(r"\s#\s*exit (\d+)\b")
 
@@ -98,6 +100,12 @@ def start_of(page: Path) -> tuple[str, tuple[str, ...]] | None:
     """Return (the page whose folder it goes on in, the backgrounds that run), None for an empty folder."""
     match = _START.search(page.read_text("utf-8"))
     return None if match is None else (match[1], tuple((match[2] or "").split()))
+
+
+def brought(page: Path) -> list[str]:
+    """Return the files that a reader of the page brings."""
+    match = _BRINGS.search(page.read_text("utf-8"))
+    return match[1].split() if match else []
 
 
 def without_fences(text: str) -> str:

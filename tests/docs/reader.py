@@ -38,8 +38,9 @@ class Desk:
         broker = ROOT / ".venv/bin/mosquitto"
         shell = f'#!/bin/sh\nexec {broker if broker.exists() else shutil.which("mosquitto")} "$@"\n'
         (self.bin / "mosquitto").write_text(shell)
-        (self.bin / "mosquitto").chmod(0o755)
-        (self.bin / "python").symlink_to(sys.executable)
+        (self.bin / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+        for name in ("mosquitto", "python"):
+            (self.bin / name).chmod(0o755)
         self.environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith(("PLUMBLINE_", "PYTEST_"))},
             "PATH": f"{self.bin}:{os.environ['PATH']}",

@@ -9,8 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.page_blocks import DOCS, Block, blocks, pages, start_of
-from tests.docs.reader import Desk, Reader, missing, pattern
+from tests.docs.page_blocks import DOCS, Block, blocks, brought, pages, start_of
+from tests.docs.reader import Desk, Reader, missing
+from tests.tiny_tflite import tflite_bytes
+
+BRINGS = {"model.tflite": lambda: tflite_bytes(side=32)}
+"""What a reader has of his own before he comes, by its name on the page."""
 
 FOLLOWED = [page for page in pages() if any(block.is_shell and block.unrun is None for block in blocks(page))]
 
@@ -47,6 +51,8 @@ class Library:
                 for name in start[1]:
                     reader.leave_running(running[name])
             reader = reader or Reader(self._desk, folder)
+            for name in brought(page):
+                (folder / name).write_bytes(BRINGS[name]())
             for block in blocks(page):
                 if block.is_shell and block.unrun is None:
                     _follow(reader, block)
