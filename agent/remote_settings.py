@@ -1,7 +1,7 @@
 """The settings that a station starts with, and what of them is an order's: it outlives each start within the process.
 
-Precedence: defaults < agent.toml < remote. Remote settings are in force only while agent.toml pins an order key: who takes the
-key out takes them back.
+Precedence: defaults < board < agent.toml < environment < remote (`agent.settings_layers`). Remote settings are in force only while
+an order key is pinned under them: who takes the key out takes them back.
 """
 
 from __future__ import annotations

@@ -1,23 +1,24 @@
-"""agent.toml and the environment: the only file of the agent that reads configuration."""
+"""The settings a station works with, read in one place: defaults < board < agent.toml < environment < order.
+
+The only file of the agent that asks for the process's environment; `agent.settings_layers` says who wins.
+"""
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from agent.decide.degrade import LadderRules
-from agent.runtime.providers import WANTED
-from agent.settings_explain import complained_of, explain, line_of
-from agent.settings_keys import ApiSettings, File, Settings, SourceSettings
+from agent.settings_checks import problems_of
+from agent.settings_explain import complained_of, explain
+from agent.settings_keys import File, Settings
+from agent.settings_layers import Layer, Layers, Origin, order_layer, read_layers
 from agent.update.config_keys import moves_broker, why_beyond, why_never
 from contract.errors import InvalidConfig
-from contract.ids import CAMERA_PATTERN, check_station_id
+from contract.ids import check_station_id
 
 __all__ = [
     "NO_SERVICE",
@@ -26,99 +27,82 @@ __all__ = [
     "load_settings",
     "names_another_broker",
     "service_environment",
+    "settings_of",
 ]
 
 
-REMOTE = Path("remote settings")
-"""What a mistake in an order's settings is said to be in, where a mistake in a file names its path."""
+def load_settings(
+    path: Path, remote: str = "", *, environment: Mapping[str, str] = os.environ, root: Path = Path("/")
+) -> Settings:
+    """Return the settings of the file at `path` on this machine, with an order's TOML text `remote` laid over them.
 
-
-def load_settings(path: Path, remote: str = "") -> Settings:
-    """Return the settings in the file at `path`, with the TOML text `remote` laid over it (defaults < file < remote).
+    Args:
+        environment: the process's; `agent.settings_environment` says which of it are settings.
+        root: of the machine whose board's profile lies under the file.
 
     Raises:
-        InvalidConfig: it cannot be read, is no TOML, has an unknown key, or a value that cannot work; or `remote` has, or
-            sets a key that no order may set, or one further than it may. The message says which of the two it is in.
+        InvalidConfig: the file cannot be read, is no TOML, has an unknown key, or a value that cannot work; or one of the others
+            has; or `remote` sets a key that no order may set, or one further than it may. The message says which it is in.
     """
-    try:
-        payload = path.read_bytes()
-    except FileNotFoundError as error:
-        raise InvalidConfig(f"no config file '{path}'", hint="plumbline-agent run --help shows an example") from error
-    except OSError as error:
-        raise InvalidConfig(f"'{path}' cannot be read: {error.strerror or error}") from error
-    source = payload.decode(errors="replace")
-    values = _parse(payload, path)
-    if not remote:
-        return _settings(values, path, source)
-    above = _parse_remote(remote)
-    key, why = why_never(above)
+    return settings_of(read_layers(path, environment, root, remote), path)
+
+
+def settings_of(layers: Layers, path: Path) -> Settings:
+    """Return what `layers` make, those of the file at `path` among them.
+
+    Raises:
+        InvalidConfig: as `load_settings`.
+    """
+    order = layers.get(Origin.ORDER)
+    if not order.text:
+        return _settings(layers, path)
+    key, why = why_never(order.values)
     if key:
-        raise _not_remotely(key, why, remote)
-    local = _settings(values, path, source)
-    merged = _settings(_laid_over(values, above), path, source, remote)
-    key, why = why_beyond(above, msgspec.to_builtins(local), msgspec.to_builtins(merged))
+        raise _not_remotely(order, key, why)
+    local = _settings(layers.under(Origin.ORDER), path)
+    merged = _settings(layers, path)
+    key, why = why_beyond(order.values, msgspec.to_builtins(local), msgspec.to_builtins(merged))
     if key:
-        raise _not_remotely(key, why, remote)
+        raise _not_remotely(order, key, why)
     return merged
 
 
 def names_another_broker(remote: str) -> bool:
     """Return whether an order's TOML text, which was checked, names a broker."""
-    return moves_broker(_parse_remote(remote)) if remote else False
+    return moves_broker(order_layer(remote).values) if remote else False
 
 
-def _parse(payload: bytes, path: Path) -> dict[str, Any]:
+def _settings(layers: Layers, path: Path) -> Settings:
     try:
-        values: dict[str, Any] = msgspec.toml.decode(payload)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise InvalidConfig(f"'{path}' is no TOML: {error}") from error
-    return values
-
-
-def _parse_remote(remote: str) -> dict[str, Any]:
-    try:
-        return _parse(remote.encode(), REMOTE)
-    except UnicodeEncodeError as error:
-        raise InvalidConfig(f"'{REMOTE}' is no text: {error}") from error
-
-
-def _laid_over(values: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `values` with every key of `above` in its place; of two tables with one name both keep their keys."""
-    merged = dict(values)
-    for name, value in above.items():
-        under = merged.get(name)
-        both = isinstance(value, Mapping) and isinstance(under, Mapping)
-        merged[name] = {**under, **value} if both else value  # type: ignore[dict-item]  # both are mappings
-    return merged
-
-
-def _settings(values: Mapping[str, Any], path: Path, source: str, remote: str = "") -> Settings:
-    try:
-        read = msgspec.convert(values, File)
+        read = msgspec.convert(layers.merged(), File)
     except msgspec.ValidationError as error:
-        raise explain(str(error), *_blamed(error, path, source, remote)) from error
+        layer = layers.saying(complained_of(str(error))) or layers.get(Origin.FILE)
+        raise explain(str(error), layer.where) from error
     except (ValueError, OverflowError, RecursionError) as error:
         raise InvalidConfig(f"'{path}' holds a value that cannot be used: {error}") from error
     settings = Settings(
-        **{name: getattr(read, name) for name in File.__struct_fields__}, folder=str(path.resolve().parent)
+        **{name: getattr(read, name) for name in File.__struct_fields__},
+        folder=str(path.resolve().parent),
+        profile=layers.board.name if layers.board else "",
     )
-    _check(settings, path, remote)
+    check_station_id(settings.station)
+    problems = problems_of(settings)
+    if problems:
+        raise misfit(layers, problems[0])
     return settings
 
 
-def _blamed(error: msgspec.ValidationError, path: Path, source: str, remote: str) -> tuple[Path, str]:
-    """Return (name, text) of what holds the value that `error` is about: what was laid over the file, if that has the key."""
-    if not remote:
-        return path, source
-    section, _, key = complained_of(str(error)).partition(".")
-    under = _parse_remote(remote).get(section)
-    theirs = under is not None and (not key or not isinstance(under, Mapping) or key in under)
-    return (REMOTE, remote) if theirs else (path, source)
+def misfit(layers: Layers, problem: str) -> InvalidConfig:
+    """Return `problem`, a sentence that begins with its key, as an error that says which layer it is in."""
+    key = problem.partition(" ")[0]
+    # What the others did not have without an order is the order's, whether or not the order names the key.
+    order = layers.get(Origin.ORDER)
+    layer = order if order.text else layers.saying(key) or layers.get(Origin.FILE)
+    return InvalidConfig(f"{layer.where(key)}: {problem}", hint="plumbline-agent run --help shows every key")
 
 
-def _not_remotely(key: str, why: str, remote: str) -> InvalidConfig:
-    line = line_of(remote, key)
-    return InvalidConfig(f"'{REMOTE}'{f' line {line}' if line else ''}: no order sets '{key[:80]}' so: {why}")
+def _not_remotely(order: Layer, key: str, why: str) -> InvalidConfig:
+    return InvalidConfig(f"{order.where(key)}: no order sets '{key[:80]}' so: {why}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,177 +121,3 @@ def service_environment(environment: Mapping[str, str] = os.environ) -> ServiceE
     microseconds, pid = environment.get("WATCHDOG_USEC", ""), environment.get("WATCHDOG_PID", "")
     mine = microseconds.isdecimal() and pid in ("", str(os.getpid()))
     return ServiceEnvironment(environment.get("NOTIFY_SOCKET", ""), int(microseconds) / 1e6 if mine else 0.0)
-
-
-_RELIEF_SHARE = LadderRules().backlog_relief_share
-_NAME = re.compile(CAMERA_PATTERN)
-
-
-def _check(settings: Settings, path: Path, remote: str = "") -> None:
-    check_station_id(settings.station)
-    source, line, policy = settings.source, settings.line, settings.policy
-    positive = {
-        "line.deadline_ms": line.deadline_ms,
-        "line.threads": line.threads,
-        "line.queue": line.queue,
-        "line.wedged_s": line.wedged_s,
-        "runtime.engines_mib": settings.runtime.engines_mib,
-        "runtime.engine_build_s": settings.runtime.engine_build_s,
-        "windows.frames": settings.windows.frames,
-        "windows.seconds": settings.windows.seconds,
-        "enrol.frames": settings.enrol.frames,
-        "broker.resend_after_s": settings.broker.resend_after_s,
-        "broker.reconnect_max_s": settings.broker.reconnect_max_s,
-        "degrade.climb_s": settings.degrade.climb_s,
-        "degrade.relief_s": settings.degrade.relief_s,
-        "limits.outbox_mib": settings.limits.outbox_mib,
-        "limits.samples": settings.limits.samples,
-        "limits.samples_mib": settings.limits.samples_mib,
-        "limits.results_rows": settings.limits.results_rows,
-        "limits.disk_mib": settings.limits.disk_mib,
-        "limits.commit_s": settings.limits.commit_s,
-    }
-    problems = [f"{key} must be above 0, not {value:g}" for key, value in positive.items() if not value > 0]
-    if 0 < settings.limits.disk_mib < 16:
-        problems.append(f"limits.disk_mib must be 16 or more, not {settings.limits.disk_mib}")
-    if not settings.home:
-        problems.append("home must name a folder")
-    if settings.runtime.provider not in WANTED:
-        problems.append(f"runtime.provider must be one of {', '.join(WANTED)}, not '{settings.runtime.provider[:40]}'")
-    problems += _source_problems(source, "source")
-    problems += _camera_problems(settings) + _plc_problems(settings)
-    if not 0 <= policy.audit_rate <= 1:
-        problems.append(f"policy.audit_rate must be a share, 0 to 1, not {policy.audit_rate:g}")
-    if not 1 <= settings.broker.port <= 65535:
-        problems.append(f"broker.port must be 1 to 65535, not {settings.broker.port}")
-    if settings.trust.order_keys and not settings.trust.root:
-        problems.append("trust.order_keys needs trust.root too")
-    if policy.fallback and not settings.cloud.url:
-        problems.append("policy.fallback needs cloud.url")
-    if not _RELIEF_SHARE < settings.degrade.backlog < 1:
-        problems.append(f"degrade.backlog must be a share, {_RELIEF_SHARE:g} to 1, not {settings.degrade.backlog:g}")
-    if settings.bundle.crash_loop < 0:
-        problems.append(f"bundle.crash_loop must be 0 or more, not {settings.bundle.crash_loop}")
-    if policy.deferred_per_hour < 2:
-        problems.append(f"policy.deferred_per_hour must be 2 or more, not {policy.deferred_per_hour}")
-    if policy.deferred_mib_per_day < 1:
-        problems.append(f"policy.deferred_mib_per_day must be 1 or more, not {policy.deferred_mib_per_day}")
-    if settings.log.format not in ("text", "json"):
-        problems.append(f'log.format must be "text" or "json", not \'{settings.log.format[:40]}\'')
-    if not 0 <= settings.trace.share <= 1:
-        problems.append(f"trace.share must be a share, 0 to 1, not {settings.trace.share:g}")
-    problems += _api_problems(settings.api) + _tls_problems(settings)
-    if problems:
-        # Each begins with its key. One that agent.toml did not have alone is the order's, whether or not the order names it.
-        number = line_of(remote, problems[0].partition(" ")[0])
-        where = f"'{REMOTE if remote else path}'{f' line {number}' if number else ''}"
-        raise InvalidConfig(f"{where}: {problems[0]}", hint="plumbline-agent run --help shows every key")
-
-
-def _tls_problems(settings: Settings) -> list[str]:
-    problems = []
-    for section, keys in (("broker", settings.broker), ("cloud", settings.cloud)):
-        if keys.cert_file and not keys.key_file:
-            problems.append(f"{section}.cert_file needs {section}.key_file beside it")
-        if keys.key_file and not keys.cert_file:
-            problems.append(f"{section}.key_file needs {section}.cert_file beside it")
-    broker, cloud = settings.broker, settings.cloud
-    if broker.cert_file and not broker.ca_file:
-        problems.append(
-            "broker.cert_file needs broker.ca_file: a station shows itself only to a broker that it can check"
-        )
-    if (cloud.ca_file or cloud.cert_file) and not cloud.url.startswith("https://"):
-        problems.append("cloud.url must begin with https:// where cloud.ca_file or cloud.cert_file is set")
-    return problems
-
-
-def _plc_problems(settings: Settings) -> list[str]:
-    plc, problems = settings.plc, []
-    if plc.kind not in ("", "modbus", "opcua", "mqtt"):
-        problems.append(f"plc.kind must be 'modbus', 'opcua', 'mqtt' or \"\", not '{plc.kind[:40]}'")
-    if plc.camera not in ("", *(camera.name for camera in settings.cameras)):
-        problems.append(f"plc.camera '{plc.camera[:40]}' is no camera of this station")
-    if not plc.host:
-        problems.append("plc.host must name where to listen, or the broker")
-    if not 0 <= plc.port <= 65535:
-        problems.append(f"plc.port must be 0 to 65535, not {plc.port}")
-    for name, value, least, most in (
-        ("delay_ms", plc.delay_ms, 0, 10_000),
-        ("timeout_ms", plc.timeout_ms, 0, 600_000),
-        ("waiting", plc.waiting, 1, 64),
-        ("heartbeat_s", plc.heartbeat_s, 0.05, 60),
-        ("unit", plc.unit, 0, 247),
-    ):
-        if not least <= value <= most:
-            problems.append(f"plc.{name} must be {least:g} to {most:g}, not {value:g}")
-    if 0 < plc.timeout_ms <= plc.delay_ms:
-        problems.append(f"plc.timeout_ms must be above plc.delay_ms, not {plc.timeout_ms:g}")
-    if plc.review_as not in ("review", "reject"):
-        problems.append(f"plc.review_as must be 'review' or 'reject', not '{plc.review_as[:40]}'")
-    if bool(plc.cert_file) != bool(plc.key_file):
-        problems.append("plc.cert_file and plc.key_file go together")
-    return problems
-
-
-def _api_problems(api: ApiSettings) -> list[str]:
-    problems = []
-    if isinstance(api.port, str):
-        if api.port != "auto":
-            problems.append(f"api.port must be \"auto\" or a number, not '{api.port[:40]}'")
-    elif not 0 <= api.port <= 65535:
-        problems.append(f"api.port must be 0 to 65535, not {api.port}")
-    if not 0 < api.max_body_mib <= 256:
-        problems.append(f"api.max_body_mib must be 1 to 256, not {api.max_body_mib}")
-    if api.port != 0 and not api.on_loopback and not api.token_file:
-        problems.append(
-            f"api.host = '{api.host[:80]}' can be reached from other machines, so api.token_file must be set"
-        )
-    return problems
-
-
-def _source_problems(source: SourceSettings, section: str) -> list[str]:
-    # What each kind needs, and what is said when it is missing.
-    needs = {
-        "simulated": ("kind", ""),
-        "folder": ("folder", "must name a folder of images"),
-        "v4l2": ("device", "must name a camera, e.g. /dev/v4l/by-id/..."),
-        "rtsp": ("url", "must be the camera's rtsp:// address"),
-        "gstreamer": ("pipeline", "must hold a pipeline, as for gst-launch-1.0"),
-    }
-    if source.kind not in needs:
-        *most, last = (f"'{kind}'" for kind in needs)
-        return [f"{section}.kind must be {', '.join(most)} or {last}, not '{source.kind}'"]
-    problems = []
-    key, what = needs[source.kind]
-    if not getattr(source, key):
-        problems.append(f"{section}.{key} {what}")
-    if source.hardware_trigger and source.kind not in ("v4l2", "gstreamer"):
-        problems.append(f"{section}.hardware_trigger is for 'v4l2' and 'gstreamer', not '{source.kind}'")
-    if not 0 <= source.stall_s <= 3600:
-        problems.append(f"{section}.stall_s must be 0 to 3600 seconds, not {source.stall_s:g}")
-    if not source.fps >= 0:
-        problems.append(f"{section}.fps must be 0 or more, not {source.fps:g}")
-    if source.height <= 0 or source.width <= 0:
-        problems.append(f"{section}.height and width must be above 0, not {source.height} and {source.width}")
-    return problems
-
-
-def _camera_problems(settings: Settings) -> list[str]:
-    problems, names = [], [""]
-    for camera in settings.cameras:
-        if not _NAME.fullmatch(camera.name):
-            problems.append(f"cameras.name must be 1 to 32 of a-z, 0-9 and '-', not '{camera.name[:40]}'")
-        names.append(camera.name)
-        problems += _source_problems(camera, f"cameras '{camera.name}'")
-    if len(set(names)) < len(names):
-        problems.append("two cameras have the same name")
-    for model in settings.models:
-        if not _NAME.fullmatch(model.name):
-            problems.append(f"models.name must be 1 to 32 of a-z, 0-9 and '-', not '{model.name[:40]}'")
-        if not model.bundle:
-            problems.append(f"model '{model.name}' names no bundle")
-        if model.camera not in ("*", *names):
-            problems.append(f"model '{model.name}' looks through camera '{model.camera}', which is not there")
-    if len({model.name for model in settings.models}) < len(settings.models):
-        problems.append("two models have the same name")
-    return problems

@@ -1,8 +1,11 @@
-"""An agent.toml that shows every key with its default and what it is for."""
+"""An agent.toml that shows every key with its default and what it is for.
+
+The comments here are the one source of what a key is for: `config explain` and the JSON Schema take them from here.
+"""
 
 # `plumbline-agent run --help` prints this, and a test checks that it parses and that every key of the sections is in it.
 EXAMPLE = """\
-station = "line3-cam1"
+station = "line3-cam1"        # who it is: its topic, its certificate and its orders carry this name
 home = "state"                # where results, bundles and kept images live
 board = "auto"                # whose profile lies under this file: "auto" (what this machine is), "none", or its name
 
@@ -17,7 +20,7 @@ watch = false                 # folder: wait for new files (then loop = false)
 scene = ""                    # simulated: a folder of real images, instead of generated surfaces
 controls = ""                 # simulated: a file of exposure, defocus, ..., followed while running
 height = 128                  # simulated and v4l2
-width = 128
+width = 128                   # simulated and v4l2
 device = ""                   # v4l2: best a link below /dev/v4l/by-id
 pixel_format = ""             # v4l2: "GREY", "YUYV", "MJPG", "BGR3" or "RGB3"; "": the first of them that it has
 url = ""                      # rtsp: e.g. "rtsp://user:password@10.0.0.20:554/stream1"
@@ -31,6 +34,7 @@ deadline_ms = 200.0           # a later verdict is REVIEW
 threads = 1                   # of the model's runtime
 blank_sd = 0.5                # grey levels; less spread is a blank frame
 frozen_after = 5              # identical frames in a row; 0: never
+unfamiliar = 0.001            # most good frames refused as unlike what was enrolled, learnt from 2 / this frames after it; 0: none
 queue = 2                     # frames of a camera that may wait for the model; then the oldest gives way
 wedged_s = 10.0               # a camera or a model that does not answer for so long is restarted
 
@@ -49,7 +53,7 @@ unit = 1                      # modbus: the unit identifier it answers to; 0: an
 topic = ""                    # mqtt: what its topics begin with; "": "line/" and the station's name
 ca_file = ""                  # mqtt: PEM; opcua: a folder of the certificates that are trusted
 cert_file = ""                # mqtt, opcua: this station's certificate, and its key; opcua then takes encrypted sessions only
-key_file = ""
+key_file = ""                 # mqtt, opcua: the key of cert_file
 
 [runtime]
 provider = "auto"             # "cpu", "cuda", "tensorrt", or "auto": the fastest that is there and that the bundle allows
@@ -57,37 +61,37 @@ engines_mib = 512             # TensorRT engines kept beside those in use
 engine_build_s = 1800.0       # a TensorRT build that takes longer is killed; the present session serves meanwhile
 
 [windows]
-frames = 256
-seconds = 60.0
+frames = 256                  # a window is closed after so many frames, or after seconds, whichever comes first
+seconds = 60.0                # see frames
 sketch = true                 # false: this station's drift is not watched
 
 [enrol]
-frames = 256
+frames = 256                  # so many make the reference that drift is measured against
 
 [broker]
 host = "127.0.0.1"            # "": no uplink
-port = 1883
+port = 1883                   # 1883, or 8883 with ca_file
 allowed_hosts = []            # other brokers that an order may choose as host
-resend_after_s = 5.0
-reconnect_max_s = 30.0
+resend_after_s = 5.0          # a summary that the server has not acknowledged for so long is sent again
+reconnect_max_s = 30.0        # tries to reach it lie at most so far apart
 ca_file = ""                  # PEM: speak TLS with the broker, and believe only what this authority signed
 cert_file = ""                # PEM: this station's certificate, and its key
-key_file = ""
+key_file = ""                 # the key of cert_file
 
 [cloud]
 url = ""                      # e.g. "http://10.0.0.5:8080"; "": no updates, fallback or uploads
 token_file = ""               # also signs what this station says it gave up
 ca_file = ""                  # PEM: the authority that signed the cloud's certificate; "": the system's
-cert_file = ""
-key_file = ""
+cert_file = ""                # PEM: this station's certificate, where the cloud asks for one, and its key
+key_file = ""                 # the key of cert_file
 
 [policy]
 images_leave = "requested"    # "never", "unsure" or "requested"
 audit_rate = 0.02             # share of frames kept at random for review
 doubtful_per_window = 16      # most unsure, REVIEW and novel frames kept of a window; a quarter for novel ones
 fallback = false              # ask the cloud's model about unsure frames: they leave without being requested
-fallback_per_s = 2.0
-fallback_burst = 10
+fallback_per_s = 2.0          # most questions a second, over time
+fallback_burst = 10           # most questions at once
 deferred = true               # with fallback: ask it later too, about kept frames it had no time for; the verdict stands
 deferred_per_hour = 60        # most images asked about in any hour
 deferred_mib_per_day = 64     # most that they may weigh in any day, a quarter of it at once
@@ -110,14 +114,14 @@ battery = 0.3                 # discharging below this share is low power
 
 # More cameras of this station: the keys of [source], and a name. The first camera is [source] itself.
 #[[cameras]]
-#name = "left"
+#name = "left"                # 1 to 32 of a-z, 0-9 and -; it stands in results and topics
 #kind = "rtsp"
 #url = "rtsp://10.0.0.21/stream1"
 
 # Models that look on beside the bundle in charge; a part passes when all of them pass it. `plumbline-agent reload` reads them anew.
 #[[models]]
-#name = "foreign-parts"
-#bundle = "foreign.plb"
+#name = "foreign-parts"       # 1 to 32 of a-z, 0-9 and -
+#bundle = "foreign.plb"       # the model, signed like any other
 #camera = "*"                 # every camera, or the name of one ("" is the first)
 
 [api]
@@ -129,9 +133,9 @@ max_body_mib = 16             # of an image sent to /v1/infer
 [limits]
 disk_mib = 512                # results, waiting summaries and kept images together; least valued go first
 outbox_mib = 64               # of it, at most a quarter
-samples = 2000
+samples = 2000                # most kept images
 samples_mib = 256             # of it, at most half
-results_rows = 1000000
+results_rows = 1000000        # most results kept, a row a frame; the oldest go first
 commit_s = 1.0                # what a crash may lose, told as undecided; shorter wears flash out sooner
 
 [log]

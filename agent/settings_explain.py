@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, get_args
 
 import msgspec
@@ -17,25 +17,26 @@ _PATH = re.compile(r" - at `\$(.*?)`$")
 _UNKNOWN = re.compile(r"unknown field `(.+?)`")
 
 
-def explain(text: str, path: Path, source: str) -> InvalidConfig:
-    """Return msgspec's complaint in a person's words: the key, its line, and the key that was probably meant."""
+def explain(text: str, where: Callable[[str, bool], str]) -> InvalidConfig:
+    """Return msgspec's complaint in a person's words: the key, its line, and the key that was probably meant.
+
+    `where(key, in_brackets)` says where a key stands, as `agent.settings_layers.Layer.where`.
+    """
     match = _PATH.search(text)
     section = match[1].lstrip(".") if match else ""
     what = _PATH.sub("", text)
     unknown = _UNKNOWN.search(text)
     if unknown is None:
         missing = re.search(r"missing required field `(.+?)`", text)
-        where = f" (line {line_of(source, section)})" if section and line_of(source, section) else ""
-        message = f"'{path}'{where}: {section + ': ' if section else ''}{what[0].lower() + what[1:]}"
+        message = f"{where(section, True)}: {section + ': ' if section else ''}{what[0].lower() + what[1:]}"
         hint = f'add it, e.g. {missing[1]} = "..."' if missing else "plumbline-agent run --help shows every key"
         return InvalidConfig(message, hint=hint)
     key = unknown[1]
     known = _keys_of(section)
     nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     full = f"{section}.{key}" if section else key
-    line = line_of(source, full)
     hint = f"did you mean '{nearest[0]}'?" if nearest else f"the keys here are {', '.join(sorted(known))}"
-    return InvalidConfig(f"'{path}'{f' line {line}' if line else ''}: unknown key '{full}'", hint=hint)
+    return InvalidConfig(f"{where(full, False)}: unknown key '{full}'", hint=hint)
 
 
 def complained_of(text: str) -> str:
@@ -60,6 +61,7 @@ def _keys_of(section: str) -> list[str]:
 def line_of(source: str, full: str) -> int:
     """Return the line of key `a.b`, or `a[1].b` of the second [[a]] (or of section `a`) in TOML text, 0 when it is not found."""
     section, _, key = full.rpartition(".")
+    key = re.sub(r"\[\d+\]$", "", key)  # an entry of a list stands where the list does
     current, arrays = "", Counter[str]()
     for number, line in enumerate(source.splitlines(), 1):
         header = re.match(r"\s*(\[+)\s*([^\]]+?)\s*\]+", line)

@@ -58,6 +58,7 @@ class LineSettings(Section, frozen=True):
     threads: int = 1
     blank_sd: float = 0.5
     frozen_after: int = 5
+    unfamiliar: float = 0.001
     queue: int = 2
     wedged_s: float = 10.0
 
@@ -239,9 +240,14 @@ class File(Section, frozen=True):
 
 
 class Settings(File, frozen=True):
-    """agent.toml as it was read; `folder` is where it lies, and what relative paths start from."""
+    """What a station works with: agent.toml, and what lies under and over it.
+
+    `folder`: where the file lies, and what relative paths start from. `profile`: the board's profile that lies under it, "" for
+    none.
+    """
 
     folder: str = ""
+    profile: str = ""
 
     def path(self, text: str) -> Path:
         """Return the path that `text` in the file means."""

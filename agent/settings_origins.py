@@ -1,45 +1,38 @@
-"""Where each effective setting comes from: a default, agent.toml, or an order."""
+"""Settings key by key: their values in plain types, and where each comes from."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from agent.settings import Settings, load_settings
+from agent.settings import Settings
+from agent.settings_layers import Layers, Origin, laid_over
+
+ABOUT_THE_FILE = ("folder", "profile")
+"""What of `Settings` is no key."""
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One effective key, as `section.key`, its value in plain types, and its origin: "default", "agent.toml" or "order"."""
-
-    key: str
-    value: Any
-    origin: str
-
-
-def effective_settings(path: Path, remote: str) -> list[Setting]:
-    """Return every key in the order of agent.toml's sections, with `remote` laid over the file at `path`.
-
-    Raises:
-        InvalidConfig: as `agent.settings.load_settings`.
-    """
-    plain: dict[str, Any] = msgspec.to_builtins(load_settings(path, remote))
-    here, above = msgspec.toml.decode(path.read_bytes()), msgspec.toml.decode(remote)
-    found = []
-    for field in Settings.__struct_fields__:
-        if field == "folder":
-            continue
-        value = plain[field]
-        for name in value if isinstance(value, Mapping) else ("",):
-            key = f"{field}.{name}" if name else field
-            said = "order" if _has(above, field, name) else "agent.toml" if _has(here, field, name) else "default"
-            found.append(Setting(key, value[name] if name else value, said))
+def plain_settings(settings: Settings) -> dict[str, Any]:
+    """Return each key, as `section.key`, with its value in plain types, in the order of agent.toml's sections."""
+    found: dict[str, Any] = {}
+    for section, value in msgspec.to_builtins(settings).items():
+        if isinstance(value, Mapping):
+            found.update({f"{section}.{name}": each for name, each in value.items()})
+        elif section not in ABOUT_THE_FILE:
+            found[section] = value
     return found
 
 
-def _has(values: Mapping[str, Any], section: str, name: str) -> bool:
-    return section in values and (not name or name in values[section])
+def default_settings(over: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return each key with its default, as `plain_settings`, or with what `over` says in its place; None where it has none."""
+    required = {"station": "", "home": ""}
+    found = plain_settings(msgspec.convert(laid_over([over or {}, required]), Settings))
+    return {**found, **dict.fromkeys(required)}
+
+
+def origin_of(layers: Layers, key: str) -> Origin:
+    """Return who said the value that is in force."""
+    layer = layers.saying(key)
+    return layer.origin if layer else Origin.DEFAULT

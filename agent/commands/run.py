@@ -55,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
     import msgspec
 
     from agent.clock import SystemClock
+    from agent.health.board import board
+    from agent.health.board_profile import GENERIC
     from agent.health.log import StderrLog
     from agent.settings import load_settings
 
@@ -67,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
     clock = SystemClock()
     log = StderrLog(sys.stderr, clock, name=local.station, form=local.log.format)
     forward_logging(log)
+    if local.board == "auto" and local.profile in GENERIC:
+        log.say(f"no board profile knows '{board()}': it is {local.profile}")
     starts = _Starts(log, clock)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: starts.end())

@@ -3,7 +3,7 @@
 The order key alone signs settings, and it is the key that lies on a server. So remote settings must not be able to do what
 bundles need two keys for (choose what judges), nor what no key may do: choose who is trusted, where images go, or what the
 line looks at. Those keys stay with whoever can touch the station. What is left is tuning, and of it only what a probation on
-the station can find wrong, or what is no looser than agent.toml says.
+the station can find wrong, or what is no looser than the station itself says: its board's profile, agent.toml and environment.
 """
 
 from __future__ import annotations
@@ -57,17 +57,17 @@ NEVER: Mapping[str, str] = {
 
 
 class Bound(str, Enum):
-    """How a remote value may differ from the one that agent.toml gives (or leaves at its default)."""
+    """How a remote value may differ from the station's own: the one that all layers under an order give."""
 
     FREE = "anything"
-    NOT_ABOVE = "not above agent.toml's"
-    NOT_BELOW = "not below agent.toml's"
-    ONLY_OFF = "true only where agent.toml has true"
-    ONLY_ON = "false only where agent.toml has false"
-    SOONER = "not above agent.toml's, and 0 (never) only where agent.toml has 0"
-    NEAR = "within a factor of 8 of agent.toml's"
-    STRICTER = "not looser than agent.toml's"
-    LISTED = "agent.toml's, or one that agent.toml lists as allowed"
+    NOT_ABOVE = "not above the station's own"
+    NOT_BELOW = "not below the station's own"
+    ONLY_OFF = "true only where the station itself has true"
+    ONLY_ON = "false only where the station itself has false"
+    SOONER = "not above the station's own, and 0 (never) only where that is 0"
+    NEAR = "within a factor of 8 of the station's own"
+    STRICTER = "not looser than the station's own"
+    LISTED = "the station's own, or one that it lists as allowed"
 
 
 _FREE = Bound.FREE
@@ -90,6 +90,8 @@ KEYS: Mapping[str, Bound] = {
     "line.threads": _FREE,
     "line.blank_sd": Bound.NOT_BELOW,
     "line.frozen_after": Bound.SOONER,
+    # Lower, fewer frames are refused, and a longer time passes before any is. 0 never refuses.
+    "line.unfamiliar": Bound.NOT_BELOW,
     # Frames that wait are memory; only a backlog, which may come later, fills it.
     "line.queue": Bound.NEAR,
     "line.wedged_s": Bound.NOT_ABOVE,
@@ -155,7 +157,7 @@ def why_beyond(remote: Mapping[str, Any], local: Mapping[str, Any], merged: Mapp
 
     Args:
         remote: TOML as read; only its keys are looked at.
-        local: agent.toml's settings with their defaults, by section and key.
+        local: the station's settings without the order, by section and key.
         merged: the same with `remote` laid over them.
     """
     for key in _leaves(remote):
@@ -188,21 +190,21 @@ def _why_beyond(bound: Bound, local: Any, value: Any) -> str:
     if isinstance(value, int | float) and not (math.isfinite(value) and abs(value) <= _MOST):
         return f"{value:.3g} is no number to work with"
     if bound is Bound.NOT_ABOVE and value > local:
-        return f"agent.toml says {local:g}, and an order can only lower it"
+        return f"the station itself says {local:g}, and an order can only lower it"
     if bound is Bound.NOT_BELOW and value < local:
-        return f"agent.toml says {local:g}, and an order can only raise it"
+        return f"the station itself says {local:g}, and an order can only raise it"
     if bound is Bound.ONLY_OFF and value and not local:
-        return "agent.toml says false, and an order cannot switch it on"
+        return "the station itself says false, and an order cannot switch it on"
     if bound is Bound.ONLY_ON and local and not value:
-        return "agent.toml says true, and an order cannot switch it off"
+        return "the station itself says true, and an order cannot switch it off"
     # Below 0 it is never, too.
     if bound is Bound.SOONER and local > 0 and not 0 < value <= local:
-        return f"agent.toml says {local:g}, and an order cannot raise it or switch it off"
+        return f"the station itself says {local:g}, and an order cannot raise it or switch it off"
     # Of 0, which may mean "never", nothing but 0 is near.
     if bound is Bound.NEAR and not min(local / _NEAR, local) <= value <= max(local * _NEAR, local):
-        return f"agent.toml says {local:g}, and an order moves it by a factor of {_NEAR} at most"
+        return f"the station itself says {local:g}, and an order moves it by a factor of {_NEAR} at most"
     if bound is Bound.STRICTER and _STRICTNESS[value] < _STRICTNESS[local]:
-        return f"agent.toml says '{local}', and an order can only make it stricter"
+        return f"the station itself says '{local}', and an order can only make it stricter"
     return ""
 
 
@@ -212,5 +214,5 @@ def _why_unlisted(section: Mapping[str, Any], name: str, value: Any) -> str:
     if not value:
         return "it must not be empty: the station would never be reached again"
     if value not in section[f"allowed_{name}s"]:
-        return f"agent.toml says '{section[name]}', and does not list '{value[:80]}' in allowed_{name}s"
+        return f"the station itself says '{section[name]}', and does not list '{value[:80]}' in allowed_{name}s"
     return ""

@@ -41,7 +41,7 @@ def test_every_key_is_shown_with_its_value_and_where_it_comes_from(
     assert settings["windows.seconds"] == {"value": 5.0, "from": "agent.toml"}
     assert settings["windows.sketch"] == {"value": True, "from": "default"}
     assert settings["station"] == {"value": "s1", "from": "agent.toml"}
-    assert {key.partition(".")[0] for key in settings} == set(Settings.__struct_fields__) - {"folder"}
+    assert {key.partition(".")[0] for key in settings} == set(Settings.__struct_fields__) - {"folder", "profile"}
     assert (shown["configuration"], shown["config_seq"], shown["on_trial"]) == (settings_digest(REMOTE), 7, 8)
     assert main(["config", "show", "--config", str(config)]) == 0
     text = capsys.readouterr().out
