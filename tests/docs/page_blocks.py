@@ -5,6 +5,7 @@ A fence's info string says what it is, and how the test is to take it; a reader 
     ```sh                            commands, one after another, in one shell and one folder for the whole page
     ```sh background=NAME ready=WORD a command that runs on until the page ends; WORD stands in what it prints when it is ready
     ```sh no-run=REASON              cannot run in the tests; REASON is one of REASONS, and the words are checked all the same
+    ```sh slow                       typed only by the tests marked `long`, and parsed by the others
     ```console                       commands behind "$ ", each with what the reader sees
     ```toml  ```json                 settings and answers, which must load
 
@@ -74,6 +75,11 @@ class Block:
     def unrun(self) -> str | None:
         """Return why it cannot run in the tests, None where it does."""
         return self.options.get("no-run")
+
+    @property
+    def is_slow(self) -> bool:
+        """Return whether only the long tests type it."""
+        return "slow" in self.options
 
     def commands(self) -> list[Command]:
         """Return what is typed, in order."""

@@ -165,14 +165,18 @@ class Reader:
         self._lines.put(None)
 
 
+_NUMBER = re.compile(r"[0-9a-f]{8,}|\d+(?:[.,:TZ-]+\d+)*Z?")
+_SHOWN = re.compile(rf"(\.\.\.|{_NUMBER.pattern}|\s+)")
+
+
 def pattern(shown: str) -> re.Pattern[str]:
     """Return what a shown line stands for: its words, with any number, hash, time and column width; "..." is anything."""
     pieces = []
-    for word in re.split(r"(\.\.\.|[0-9a-f]{8,}|\d[\d.,:TZ-]*|\s+)", shown.strip()):
+    for word in _SHOWN.split(shown.strip()):
         if word == "...":
-            pieces.append(r".*")
-        elif re.fullmatch(r"[0-9a-f]{8,}|\d[\d.,:TZ-]*", word):
-            pieces.append(r"[0-9a-f.,:TZ-]+" + ("" if word[-1] not in ".,:" else ""))
+            pieces.append(".*")
+        elif _NUMBER.fullmatch(word):
+            pieces.append(f"(?:{_NUMBER.pattern})")
         elif word.isspace():
             pieces.append(r"\s+")
         else:

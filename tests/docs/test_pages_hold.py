@@ -30,7 +30,7 @@ ELSEWHERE = {"RUNBOOKS.md", "README.md", "GPU.md", "training.md", "capacity.md",
 """Pages older than this test: their fences have no language. Their commands are parsed, and the runbooks have a test of their own."""
 
 BLOCKS = [block for page in pages() for block in blocks(page)]
-UNRUN = [block for block in BLOCKS if block.is_shell and block.unrun is not None]
+UNRUN = [block for block in BLOCKS if block.is_shell and (block.unrun is not None or block.is_slow)]
 OLD = [
     block for block in BLOCKS if block.language == "" and block.page.name in ELSEWHERE and COMMAND.search(block.text)
 ]
@@ -47,7 +47,7 @@ CHECKED = [
 
 @pytest.mark.parametrize("block", [b for b in BLOCKS if b.is_shell], ids=lambda block: block.place)
 def test_a_fence_runs_or_says_why_not(block: Block) -> None:
-    assert block.options.keys() <= {"no-run", "background", "ready"}, block.options
+    assert block.options.keys() <= {"no-run", "background", "ready", "slow"}, block.options
     if block.unrun is not None:
         assert block.unrun in REASONS, f"'{block.unrun}' is none of {', '.join(REASONS)}"
     if "background" in block.options:

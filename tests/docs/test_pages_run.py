@@ -22,8 +22,8 @@ FOLLOWED = [page for page in pages() if any(block.is_shell and block.unrun is No
 class Library:
     """The folders that pages left, made when a page asks for them: each page is followed once."""
 
-    def __init__(self, desk: Desk, folder: Path) -> None:
-        self._desk, self._folder = desk, folder
+    def __init__(self, desk: Desk, folder: Path, *, slowly: bool = False) -> None:
+        self._desk, self._folder, self._slowly = desk, folder, slowly
         self._done: dict[str, Path | str] = {}
 
     def follow(self, page: Path) -> Path:
@@ -54,7 +54,7 @@ class Library:
             for name in brought(page):
                 (folder / name).write_bytes(BRINGS[name]())
             for block in blocks(page):
-                if block.is_shell and block.unrun is None:
+                if block.is_shell and block.unrun is None and (self._slowly or not block.is_slow):
                     _follow(reader, block)
         finally:
             ended = reader.close() if reader is not None else {}
@@ -89,3 +89,13 @@ def test_every_command_of_the_page_does_what_it_says(page: Path, library: Librar
     began = time.monotonic()
     library.follow(page)
     print(f"{page.name}: {time.monotonic() - began:.1f} s")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("page", [p for p in FOLLOWED if any(b.is_slow for b in blocks(p))], ids=lambda page: page.name)
+def test_the_slow_commands_of_the_page_do_too(page: Path, tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    try:
+        Library(desk, tmp_path / "pages", slowly=True).follow(page)
+    finally:
+        desk.close()
