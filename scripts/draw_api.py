@@ -23,21 +23,21 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "api.md"
 
 _HEAD = """# API reference
 
-Written by `python -m scripts.draw_api`; do not edit. Three ways in: [the server's HTTP API](#the-servers-http-api), [a station's local
-API](#a-stations-local-api), [the commands](#commands). Metrics are in [metrics.md](metrics.md), messages in `contract/messages.py`.
+Written by `python -m scripts.draw_api`; do not edit. Three ways in: [the server's HTTP API](#the-servers-http-api),
+[a station's local API](#a-stations-local-api), [the commands](#commands). Metrics are in [metrics.md](metrics.md), messages in `contract/messages.py`.
 """
 
 _SERVER = """## The server's HTTP API
 
-`GET /v1/openapi.json` is the whole description, with bodies and answers. People show a token (`Authorization: Bearer TOKEN`, made by
+`GET /v1/openapi.json` is the whole description, with bodies and answers. People show a token (`Authorization: Bearer TOKEN`, by
 `plumbline-cloud token add NAME --role ROLE`); from the server's own machine anybody may look. Whatever is wrong is answered as
 `{"detail": "what it is and what to do"}`. A route for stations takes the station's own token, or its certificate.
 """
 
 _STATION = """## A station's local API
 
-On 127.0.0.1:8081 unless `[api]` of agent.toml says otherwise; beyond loopback it needs a token file. It answers from the station's database
-and never at the line's cost: `/v1/infer` refuses with 503 while the line needs the processor.
+On 127.0.0.1:8081 unless `[api]` of agent.toml says otherwise; beyond loopback it needs a token file. It answers from the station's
+database and never at the line's cost: `/v1/infer` refuses with 503 while the line needs the processor.
 """
 
 
@@ -87,6 +87,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _descriptions(scratch: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """Return the OpenAPI descriptions of both doors of a server that is put together and never started."""
+    from fastapi import FastAPI
+
     from cloud.__main__ import main as cloud_main
     from cloud.settings import load_settings
     from cloud.wiring import Aggregator
@@ -99,7 +101,8 @@ def _descriptions(scratch: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     if made:
         raise RuntimeError("plumbline-cloud init did not make a plant to describe")
     server = Aggregator(load_settings(Path(home) / "cloud.toml"))
-    return server.app.openapi(), server.device_app.openapi()
+    people, stations = (door.openapi() for door in (server.app, server.device_app) if isinstance(door, FastAPI))
+    return people, stations
 
 
 def _routes(description: Mapping[str, Any]) -> Iterator[str]:
