@@ -105,7 +105,7 @@ path = ""                     # a .plb to start with
 crash_loop = 5                # deaths in a row within ten minutes of a start; then the bundle before it runs; 0: never
 
 [degrade]
-enabled = true                # give things up step by step under heat, low power or backlog, rather than fail at once
+enabled = true                # give things up step by step under heat, low power, little memory or backlog, rather than fail
 hot_c = 0.0                   # 0: by the board's own trip points, 4 degrees before it slows itself down
 climb_s = 10.0                # pressure for so long gives up one thing more
 relief_s = 60.0               # none for so long takes one back

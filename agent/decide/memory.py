@@ -22,9 +22,9 @@ class MemoryRoom:
 class MemoryRules:
     """Where little memory becomes pressure.
 
-    Low is under `low_share` of all, but within [`least_mib`, `most_mib`]: a smaller artefact, which is loaded beside the larger
-    one, must still fit; systemd-oomd and earlyoom begin at 10 % as they come. There is relief from `relief` times that; critical is
-    under `critical` times. `stalled_share` is half of where systemd-oomd kills (60 %).
+    Low is under `low_share` of all, but within [`least_mib`, `most_mib`] and never over a quarter of all: a smaller artefact, which
+    is loaded beside the larger one, must still fit; earlyoom begins to kill at 10 % as it comes. There is relief from `relief`
+    times that; critical is under `critical` times. `stalled_share` is half of where systemd-oomd kills (60 %).
     """
 
     low_share: float = 0.06
@@ -39,7 +39,7 @@ class MemoryRules:
 
 def low_mib(room: MemoryRoom, rules: MemoryRules) -> float:
     """Return under how many available MiB memory is low."""
-    return min(max(room.total_mib * rules.low_share, rules.least_mib), rules.most_mib)
+    return min(max(room.total_mib * rules.low_share, rules.least_mib), rules.most_mib, room.total_mib / 4)
 
 
 def why_low(room: MemoryRoom | None, rules: MemoryRules) -> str:

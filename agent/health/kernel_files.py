@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.health.sysfs import read_attribute
+
 
 @dataclass(frozen=True, slots=True)
 class KernelFiles:
@@ -62,9 +64,12 @@ def is_tegra(files: KernelFiles) -> bool:
     """Return whether this is a Jetson, whose GPU has no memory of its own.
 
     Source: /proc/device-tree/compatible is a list of NUL-ended strings from the board to its chip ("nvidia,tegra234"),
-    Devicetree Specification 0.4, 2.3.1; a Thor too is one ("nvidia,tegra264").
+    Devicetree Specification 0.4, 2.3.1; a Thor too is one ("nvidia,tegra264"). Docker hides the device tree from containers, but
+    not soc0, whose family is "Tegra" (kernel, drivers/soc/tegra/fuse).
     """
     try:
-        return b"nvidia,tegra" in (files.proc / "device-tree/compatible").read_bytes()[:1000]
+        if b"nvidia,tegra" in (files.proc / "device-tree/compatible").read_bytes()[:1000]:
+            return True
     except OSError:
-        return False
+        pass
+    return read_attribute(files.root / "sys/devices/soc0/family") == "Tegra"

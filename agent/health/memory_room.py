@@ -6,6 +6,7 @@ memory.stat) and its cgroup-v1/memory; https://docs.kernel.org/accounting/psi.ht
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from agent.decide.memory import MemoryRoom
@@ -14,11 +15,16 @@ from agent.health.sysfs import read_attribute, read_number
 
 _MIB = 1 << 20
 _MOST_LEVELS = 12
-# Limit, what is taken, and of which files that can be dropped: cgroup v2 and v1.
-_NAMES = (
-    ("memory.max", "memory.current", "inactive_file"),
-    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-)
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """A cgroup's files: its limits, what it takes, and its statistics, in which `dropped` names the files that can be dropped."""
+
+    limits: tuple[Path, ...]
+    taken: Path
+    stat: Path
+    dropped: str
 
 
 class MemorySensor:
@@ -26,7 +32,7 @@ class MemorySensor:
 
     def __init__(self, files: KernelFiles | None = None) -> None:
         self._files = files or KernelFiles()
-        self._groups: list[tuple[Path, Path, Path, str]] | None = None
+        self._groups: list[_Group] | None = None
 
     def look(self) -> MemoryRoom | None:
         """Return the room; None where the kernel does not tell."""
@@ -44,12 +50,13 @@ class MemorySensor:
         if self._groups is None:
             self._groups = _groups(self._files)
         found = []
-        for limit_path, taken_path, stat_path, dropped in self._groups:
-            limit, taken = read_number(limit_path), read_number(taken_path)
+        for group in self._groups:
             # "max" is no number; cgroup v1 says 2^63 less a page for "no limit", which the machine's own memory undercuts.
-            if limit is None or taken is None or limit <= 0:
+            limits = [limit for limit in map(read_number, group.limits) if limit is not None and limit > 0]
+            taken = read_number(group.taken) if limits else None
+            if taken is None:
                 continue
-            reclaimable = _fields(read_attribute(stat_path)).get(dropped, 0)
+            limit, reclaimable = min(limits), _fields(read_attribute(group.stat)).get(group.dropped, 0)
             found.append((limit / _MIB, max(limit - max(taken - reclaimable, 0), 0) / _MIB))
         return found
 
@@ -65,25 +72,32 @@ class MemorySensor:
         return 0.0
 
 
-def _groups(files: KernelFiles) -> list[tuple[Path, Path, Path, str]]:
-    """Return the files of this process's memory cgroup and those above it that limit anything, or might later."""
+def _groups(files: KernelFiles) -> list[_Group]:
+    """Return this process's memory cgroup and those above it, as far as they have limits, set or not."""
     found = []
     for line in read_attribute(files.proc / "self/cgroup").splitlines()[:32]:
         number, _, rest = line.partition(":")
         kinds, _, path = rest.partition(":")
-        if number == "0" and not kinds:
-            top, names = files.cgroup, _NAMES[0]
-        elif "memory" in kinds.split(","):
-            top, names = files.cgroup / "memory", _NAMES[1]
-        else:
+        unified = number == "0" and not kinds
+        if not unified and "memory" not in kinds.split(","):
             continue
+        top = files.cgroup if unified else files.cgroup / "memory"
         parts = [part for part in path.split("/") if part not in ("", ".", "..")][:_MOST_LEVELS]
         # In a container the path may be the host's, of which only the top is to be seen here: that is then its own.
         for depth in range(len(parts), -1, -1):
-            group = top.joinpath(*parts[:depth])
-            if (group / names[0]).exists():
-                found.append((group / names[0], group / names[1], group / "memory.stat", names[2]))
+            group = _group(top.joinpath(*parts[:depth]), unified=unified)
+            if group.limits[0].exists():
+                found.append(group)
     return found
+
+
+def _group(folder: Path, *, unified: bool) -> _Group:
+    stat = folder / "memory.stat"
+    if unified:
+        # Above memory.high a process is held up until it has given some back, which is no way to judge parts.
+        limits = folder / "memory.max", folder / "memory.high"
+        return _Group(limits, folder / "memory.current", stat, "inactive_file")
+    return _Group((folder / "memory.limit_in_bytes",), folder / "memory.usage_in_bytes", stat, "total_inactive_file")
 
 
 def _fields(text: str) -> dict[str, int]:

@@ -206,6 +206,7 @@ CAUSES = {
     Cause.BROKEN_DISK.value: 11,
     Cause.INTERNAL.value: 12,
     "not_recorded": 13,
+    Cause.UNFAMILIAR.value: 14,
 }
 """CAUSE in numbers; a cause that a newer station has and this table has not is 99."""
 

@@ -23,7 +23,9 @@ def after(seconds: int, room: MemoryRoom | None, ladder: Ladder, start_s: float 
     return ladder
 
 
-@pytest.mark.parametrize(("total", "low"), [(512.0, 128.0), (4096.0, 245.76), (7620.0, 457.2), (64_000.0, 512.0)])
+@pytest.mark.parametrize(
+    ("total", "low"), [(256.0, 64.0), (512.0, 128.0), (4096.0, 245.76), (7620.0, 457.2), (64_000.0, 512.0)]
+)
 def test_low_is_a_share_of_all_within_bounds(total: float, low: float) -> None:
     assert low_mib(MemoryRoom(total, 0.0), MemoryRules()) == pytest.approx(low)
 
