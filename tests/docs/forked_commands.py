@@ -102,8 +102,8 @@ def _run(program: str, words: list[str], folder: str, environment: dict[str, str
         os.dup2(stream, place)
         os.close(stream)
     # The forked process wrote to a file, which can seek; a pipe or a terminal cannot.
-    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
-    sys.stdout, sys.stderr = (open(place, "w", encoding="utf-8", buffering=1, closefd=False) for place in (1, 2))
+    sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
+    sys.stdout, sys.stderr = (os.fdopen(place, "w", 1, encoding="utf-8", closefd=False) for place in (1, 2))
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
@@ -119,7 +119,7 @@ def _run(program: str, words: list[str], folder: str, environment: dict[str, str
         code = ended.code
     except KeyboardInterrupt:
         code = 130
-    except BaseException:
+    except BaseException:  # noqa: BLE001 (an interpreter prints whatever it is)
         traceback.print_exc()
     with contextlib.suppress(OSError):
         sys.stdout.flush()

@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -26,8 +27,8 @@ COMMAND = re.compile(
     re.MULTILINE,
 )
 
-ELSEWHERE = {"RUNBOOKS.md", "README.md", "GPU.md", "training.md", "capacity.md", "metrics.md"}
-"""Pages older than this test: their fences have no language. Their commands are parsed, and the runbooks have a test of their own."""
+ELSEWHERE = {"RUNBOOKS.md", "README.md"}
+"""Pages whose fences have no language: their commands are parsed here, and the runbooks have a test of their own besides."""
 
 BLOCKS = [block for page in pages() for block in blocks(page)]
 UNRUN = [block for block in BLOCKS if block.is_shell and (block.unrun is not None or block.is_slow)]
@@ -77,11 +78,25 @@ def _parse(program: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> N
     assert (cloud_main if program == "plumbline-cloud" else agent_main)(words) == 0 and parsed
 
 
+def _parts(line: str) -> list[list[str]]:
+    """Return the words of each command of a line, without redirections and remarks."""
+    lexer = shlex.shlex(re.sub(r"\$\([^)]*\)", "X", line.replace("\\\n", " ")), posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    found: list[list[str]] = [[]]
+    for word in lexer:
+        if set(word) <= set("|&;"):
+            found.append([])
+        elif set(word) <= set("<>"):
+            lexer.get_token()
+        else:
+            found[-1].append(word)
+    return found
+
+
 @pytest.mark.parametrize("line", CHECKED)
 def test_what_cannot_run_is_at_least_a_command(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert subprocess.run(["bash", "-n", "-c", line], check=False).returncode == 0
-    for part in re.split(r"\s*(?:&&|;|\||&)\s*", re.sub(r"\\\n", " ", re.split(r"\s#", line)[0])):
-        words = shlex.split(part)
+    for words in _parts(line):
         while words and (words[0] in ("sudo", "exec") or re.fullmatch(r"\w+=\S*", words[0])):
             del words[0]
         if not words:
@@ -98,7 +113,7 @@ def test_what_cannot_run_is_at_least_a_command(line: str, monkeypatch: pytest.Mo
                 "bash" not in first or subprocess.run(["bash", "-n", str(ROOT / program)], check=False).returncode == 0
             )
         elif program in ("docker", "kubectl"):
-            for before, word in zip(words, words[1:], strict=False):
+            for before, word in pairwise(words):
                 if before in ("-f", "--file", "-k"):
                     assert (ROOT / word).exists(), word
 
