@@ -153,7 +153,7 @@ class Line:
             opened(),
             opened,
             self._clock,
-            room=self._settings.line.queue,
+            room=self.plc.room(name, self._settings.line.queue),
             # A part that the controller asks about is never skipped: it would be ejected.
             judge_one_in=lambda: 1 if self.plc.triggers(name) else self.degrading.judge_one_in,
         )

@@ -48,6 +48,13 @@ class Plc:
         """Return whether the controller says when a part is before `camera`."""
         return self.desk is not None and self._keys.triggers and camera == self._keys.camera
 
+    def room(self, camera: str, room: int) -> int:
+        """Return how many frames of `camera` may wait for the model, where `room` may of one that nobody triggers.
+
+        Every open trigger has room: a frame that gives way would leave its trigger to its timeout.
+        """
+        return max(room, self._keys.waiting) if self.triggers(camera) else room
+
     def source(self, source: FrameSource, camera: str, keys: SourceSettings) -> FrameSource:
         """Return `source`, read when the controller asks."""
         if self.desk is None or not self.triggers(camera):
@@ -84,6 +91,19 @@ def open_adapter(settings: Settings, desk: LineDesk, log: Log) -> LineAdapter:
                 port=keys.port or 502,
                 unit=keys.unit,
                 heartbeat_s=keys.heartbeat_s,
+            )
+        if keys.kind == "opcua":
+            from agent.line_io.opcua import OpcUaLine
+
+            return OpcUaLine(
+                desk,
+                log,
+                station=settings.station,
+                host=keys.host,
+                port=keys.port or 4840,
+                trusted=_path(settings, keys.ca_file),
+                cert_file=_path(settings, keys.cert_file),
+                key_file=_path(settings, keys.key_file),
             )
     except ModuleNotFoundError as error:
         raise InvalidConfig(

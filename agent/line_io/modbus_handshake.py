@@ -93,7 +93,7 @@ class Handshake:
                 self._hear()
             ack, request = self._holding[Hold.ACK], self._holding[Hold.REQUEST]
             if ack and ack != before[Hold.ACK]:
-                self._acknowledge(self._slots.get(ack % m.SLOTS), ack)
+                self._acknowledge(ack)
             written = address <= Hold.REQUEST < address + len(values)
             if written and (request != before[Hold.REQUEST] or not self._in_step):
                 self._request(request)
@@ -106,7 +106,7 @@ class Handshake:
             if self._coils[Coil.BEAT] != before[Coil.BEAT]:
                 self._hear()
             if self._coils[Coil.ACK] and not before[Coil.ACK]:
-                self._acknowledge(self._in_hand, self._in_hand.ask)
+                self._acknowledge(self._in_hand.ask)
             written = address <= Coil.REQUEST < address + len(values)
             if written and (self._coils[Coil.REQUEST] != before[Coil.REQUEST] or not self._in_step):
                 self._request(self._last_request % _MAX + 1 if self._coils[Coil.REQUEST] else 0)
@@ -176,9 +176,9 @@ class Handshake:
                 self._controller_lost, self._in_step = True, False
                 self._desk.away("the controller's heartbeat stopped")
                 self._clear()
-            for slot, result in list(self._slots.items()):
+            for result in [*self._slots.values(), self._in_hand]:
                 if result.since_s and now_s - result.since_s > self._hold_s:
-                    self._release(slot)
+                    self._take_away(result)
 
     def stop(self) -> bool:
         """Fall to "reject" for good; return whether a controller has yet to see an answer that was there."""
@@ -209,9 +209,8 @@ class Handshake:
         if old is not None and old.ask == request and old.status is Status.BUSY:
             self._in_hand, self._request_code = old, Reason.AGAIN
             return
-        self._release(slot)
         part = m.part_of(self._holding)
-        self._in_hand = result = self._slots[slot] = _Result(request, part)
+        self._in_hand = result = _Result(request, part)
         if self._controller_lost:
             why: Reason = Reason.NO_HEARTBEAT
         elif not in_step:
@@ -225,6 +224,10 @@ class Handshake:
                 del self._open[self._number]
             why = m.reason_of(refused)
         self._request_code = why or m.TAKEN
+        if not why or old is None or old.status is not Status.BUSY:
+            if old is not None:
+                self._take_away(old)
+            self._slots[slot] = result
         if why:
             result.status, result.reason, result.since_s = Status.REFUSED, why, self._monotonic()
 
@@ -233,27 +236,28 @@ class Handshake:
             return None  # it would stand where the answer to a request is expected
         self._unasked = self._unasked % _MAX + 1
         slot = self._unasked % m.SLOTS
-        self._release(slot)
+        if slot in self._slots:
+            self._take_away(self._slots[slot])
         self._in_hand = result = self._slots[slot] = _Result(self._unasked, answer.part)
         return result
 
-    def _acknowledge(self, result: _Result | None, ask: int) -> None:
-        if result is not None and result.ask == ask and result.since_s:
-            result.taken = True
-            self._release(ask % m.SLOTS)
+    def _acknowledge(self, ask: int) -> None:
+        for result in (self._in_hand, self._slots.get(ask % m.SLOTS, _NOTHING)):
+            if result.ask == ask and result.since_s:
+                result.taken = True
+                self._take_away(result)
 
     def _clear(self) -> None:
-        for slot in list(self._slots):
-            self._release(slot)
-        self._in_hand = _NOTHING
+        for result in [*self._slots.values(), self._in_hand]:
+            self._take_away(result)
 
-    def _release(self, slot: int) -> None:
-        """Take a result away; what is open is withdrawn."""
-        result = self._slots.pop(slot, None)
-        if result is None:
-            return
+    def _take_away(self, result: _Result) -> None:
+        """Show a result no more; what is open is withdrawn. One that is gone already stays gone."""
         if self._in_hand is result:
             self._in_hand = _NOTHING
+        if self._slots.get(result.ask % m.SLOTS) is not result:
+            return  # a refusal whose place another has
+        del self._slots[result.ask % m.SLOTS]
         for number in [number for number, each in self._open.items() if each is result]:
             del self._open[number]
             self._desk.withdraw(number)

@@ -26,7 +26,9 @@ Input registers (the station writes them):
     6      ASK          the result in hand: of which REQUEST it is. 0: none is in hand
     7      STATUS       0 none, 1 busy, 2 verdict, 3 lost (taken, but there is no verdict), 4 refused
     8      VERDICT      0 none, 1 PASS, 2 REJECT, 3 REVIEW. Lost and refused parts are 2
-    9      CAUSE        why it is REVIEW, or what failed: the numbers in `CAUSES`
+    9      CAUSE        why it is REVIEW, or what failed: 1 unsure, 2 drifted, 3 degraded, 4 late, 5 broken_model, 6 no_model,
+                        7 camera_fault, 8 bad_image, 9 blank_frame, 10 frozen_frame, 11 broken_disk, 12 internal,
+                        13 not_recorded, 14 unfamiliar, 99 another; 0 none
     10     REASON       why it is lost: 1 timeout, 2 camera fault, 3 station stopped, 4 controller away; why it is refused: 11 not
                         ready, 12 too many wait, 13 this number waits already, 14 out of step, 15 the PLC's heartbeat is missing
     11     CONFIDENCE   0 to 10000: the model's confidence in 1/10000
@@ -69,6 +71,7 @@ What is settled:
 - The result in hand is that of the last REQUEST. A new REQUEST takes the old result away at once, in the same write.
 - One write and one read are each handled whole. What is written in several steps takes effect with the step that changes REQUEST:
   write the part before it. What is read in several steps may belong to two results: compare ASK again, or read it in one.
+- Of 64 results the oldest gives way: REQUEST n + 64, once taken, withdraws REQUEST n if that is still open (lost, 4).
 - REQUEST 0 withdraws what is open (it counts as lost, 4) and takes away every result.
 - After the station's start, or once the PLC's heartbeat was missing, a REQUEST that the PLC only repeats must not trigger a part
   that is long gone: the first one is refused as out of step, unless REQUEST 0 came before it.

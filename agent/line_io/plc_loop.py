@@ -41,6 +41,7 @@ class PlcLoop:
         self._beat_s = float("-inf")
         self._well_s = float("-inf")
         self._shown: LineState | None = None
+        self._said_away = ""
         self.faults = 0
         self.trouble = ""
         """What is wrong with the connection, "" if nothing."""
@@ -73,6 +74,9 @@ class PlcLoop:
             if changed or now_s - self._beat_s >= self._heartbeat_s:
                 self._shown, self._beat_s = state, now_s
                 self._adapter.beat(state)
+        if self.desk.why_away != self._said_away:
+            self._said_away = self.desk.why_away
+            self._log.say(f"the line's controller: {self._said_away or 'it shows signs of life again'}")
         following = self.desk.expire()
         wait_s = _LOOK_S if following is None else min(_LOOK_S, max(0.0, following - self._clock.monotonic()))
         with self.desk.news:

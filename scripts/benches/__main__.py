@@ -17,12 +17,13 @@ _BENCHES = {
     "drift": "power, run length and cost beside other detectors, on real tiles (minutes; --quick: seconds)",
     "fallback": "second opinions at 1, 2 and 4 times capacity beside a server that refuses none (minutes; --quick: seconds)",
     "ingest": "workers beside a bare subscriber, and a fleet with an outage (minutes; --quick: seconds)",
+    "line": "a controller's latency and each trigger's end, overrun and with a dead camera too (minutes; --quick: one or two)",
     "loop": "the demo on the steel images under defocus (minutes)",
     "retrain": "labels to recovery, what 8 bits cost, the gate's error rates (half an hour; --quick: a minute or two)",
     "sketch": "cost and size of sketches (seconds)",
     "update": "an update full, as delta, by zstd and by bsdiff, on a fine-tuned pair (minutes; --quick: seconds)",
 }
-_WITH_OPTIONS = ("agent", "drift", "fallback", "ingest", "retrain", "update")
+_WITH_OPTIONS = ("agent", "drift", "fallback", "ingest", "line", "retrain", "update")
 
 
 def main() -> int:
@@ -38,7 +39,7 @@ def main() -> int:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="agent, drift, fallback, ingest, retrain, update: seconds instead of minutes, and figures that say little",
+        help="agent, drift, fallback, ingest, line, retrain, update: seconds instead of minutes, and figures that say little",
     )
     parser.add_argument(
         "--peers",
@@ -50,7 +51,9 @@ def main() -> int:
     )
     args = parser.parse_args()
     if args.what not in _WITH_OPTIONS and (args.quick or args.peers):
-        parser.error("--quick and --peers are for 'agent', 'drift', 'fallback', 'ingest', 'retrain' and 'update'")
+        parser.error(
+            "--quick and --peers are for 'agent', 'drift', 'fallback', 'ingest', 'line', 'retrain' and 'update'"
+        )
     if args.keep is not None and args.what != "retrain":
         parser.error("--keep is for 'retrain'")
     if args.what is None:

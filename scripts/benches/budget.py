@@ -43,6 +43,11 @@ TARGETS: dict[str, Target] = {
     "drift.fleet_flags_per_1000": Target("<=", 1),
     "drift.delay_exp4_h": Target("<=", 3),
     "drift.heldout_arl_ratio": Target(">=", 1),
+    **{
+        f"line.{run}.{what}": Target("<=", 0)
+        for run in ("modbus", "mqtt", "opcua", "overrun", "dies")
+        for what in ("unaccounted", "unheard", "differs")
+    },
     "loop.before_acc": Target("<", 0.5),
     "loop.after_over_oracle": Target(">=", 0.97),
     "loop.labels": Target("<=", 120),

@@ -14,8 +14,10 @@ from agent.ports.recorder import Result
 class QuietLog:
     def __init__(self) -> None:
         self.faults: list[str] = []
+        self.said: list[str] = []
 
-    def say(self, text: str) -> None: ...
+    def say(self, text: str) -> None:
+        self.said.append(text)
 
     def fault(self, key: str, text: str) -> None:
         self.faults.append(text)

@@ -26,7 +26,7 @@ class Pair:
 def make_pair(
     folder: Path, name: str, *, issuer: Pair | None = None, authority: bool = False, uri: str = "", days: int = 30
 ) -> Pair:
-    """Write `name`.pem and `name`.key, for 127.0.0.1 and `uri`, signed by `issuer` or itself; negative `days`: expired."""
+    """Write `name`.pem and `name`-key.pem, for 127.0.0.1 and `uri`, signed by `issuer` or itself; negative `days`: expired."""
     private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
@@ -67,7 +67,7 @@ def make_pair(
         )
     certificate = builder.sign(signer, hashes.SHA256())
     folder.mkdir(parents=True, exist_ok=True)
-    cert, key = folder / f"{name}.pem", folder / f"{name}.key"
+    cert, key = folder / f"{name}.pem", folder / f"{name}-key.pem"
     cert.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     key.write_bytes(
         private.private_bytes(

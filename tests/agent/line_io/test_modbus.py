@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -159,6 +161,13 @@ def test_a_controller_that_goes_silent_has_its_triggers_withdrawn(line: Line, pl
     line.judge("PASS")
     assert plc.answered(4)[In.VERDICT] == m.VERDICTS["PASS"]
     assert line.loop.why_degraded() == ""
+    end_s = time.monotonic() + 5.0
+    while len(line.log.said) < 2 and time.monotonic() < end_s:
+        time.sleep(0.01)
+    assert line.log.said == [
+        "the line's controller: the controller's heartbeat stopped",
+        "the line's controller: it shows signs of life again",
+    ]
 
 
 def test_a_request_from_before_the_start_triggers_nothing() -> None:
@@ -224,3 +233,38 @@ def test_what_cannot_be_bound_is_said() -> None:
         ModbusLine(desk, log, SystemClock(), host="127.0.0.1", port=other.getsockname()[1]).start()
     with pytest.raises(InvalidConfig, match=r"Modbus on 203\.0\.113\.7:1502"):
         ModbusLine(desk, log, SystemClock(), host="203.0.113.7", port=1502).start()
+
+
+def test_a_server_that_dies_comes_back_with_what_it_showed(line: Line, plc: ModbusPlc) -> None:
+    plc.ask(1)
+    line.judge("PASS")
+    handshake = line.adapters[-1]._handshake
+    tick, died = handshake.tick, threading.Event()
+
+    def dies() -> None:
+        handshake.tick = tick  # type: ignore[method-assign]
+        died.set()
+        raise MemoryError("for this test")
+
+    handshake.tick = dies  # type: ignore[method-assign]
+    assert died.wait(5.0)
+    while not line.loop.why_degraded():
+        assert line.thread.is_alive()
+    with closing(ModbusPlc.at_last(line.port)) as again:
+        assert again.answered(1)[In.VERDICT] == m.VERDICTS["PASS"]
+    while line.loop.why_degraded():
+        assert line.thread.is_alive()
+    assert any("for this test" in fault for fault in line.log.faults)
+    line.log.faults.clear()
+
+
+def test_an_adapter_that_is_opened_anew_withdraws_what_the_old_one_asked(line: Line, plc: ModbusPlc) -> None:
+    plc.ask(1)
+    line.loop._let_go()
+    assert line.desk.counts().lost == {"gone": 1}
+    with closing(ModbusPlc.at_last(line.port)) as again:
+        assert again.inputs()[In.ASK : In.VERDICT + 1] == [0, 0, 0]
+        again.begin()
+        again.ask(1)
+        line.judge("PASS")
+        assert again.answered(1)[In.VERDICT] == m.VERDICTS["PASS"]

@@ -12,8 +12,8 @@ import pytest
 from pymodbus.constants import ExcCodes
 
 from agent.line_io import modbus_map as m
-from agent.line_io.modbus import MAX_CONNECTIONS
 from agent.line_io.modbus_map import Bit, Coil, Hold, In, Reason, Status
+from agent.line_io.modbus_server import MAX_CONNECTIONS
 from tests.fakes.modbus_line import Line
 from tests.fakes.modbus_plc import ModbusPlc
 
@@ -38,7 +38,7 @@ def raw(line: Line) -> socket.socket:
 
 
 def frame(number: int, body: bytes, unit: int = 1) -> bytes:
-    """Return one request. Source: MODBUS Messaging on TCP/IP Implementation Guide V1.0b, 3.1.3."""
+    """Return one request. Source: MODBUS Messaging on TCP/IP Implementation Guide V1.0b."""
     return struct.pack(">HHHB", number, 0, len(body) + 1, unit) + body
 
 
@@ -207,8 +207,9 @@ def test_read_and_write_in_one_and_masked_writes(line: Line, plc: ModbusPlc) -> 
 def test_requests_that_arrive_together_or_in_pieces_are_all_answered_in_order(line: Line) -> None:
     ask = struct.pack(">BHH", 4, 0, 1)
     with raw(line) as connection:
-        connection.sendall(b"".join(frame(n, ask) for n in range(1, 21)))
-        assert [answer(connection)[0] for _ in range(20)] == list(range(1, 21))
+        for _ in range(2):
+            connection.sendall(b"".join(frame(n, ask) for n in range(1, 201)))
+            assert [answer(connection)[0] for _ in range(200)] == list(range(1, 201))
         whole = frame(1, ask) + frame(2, ask) + frame(3, ask)
         for at in range(0, len(whole), 5):
             connection.sendall(whole[at : at + 5])
@@ -276,3 +277,18 @@ def test_an_unrequested_verdict_never_stands_where_an_answer_is_expected(line: L
     seen = plc.inputs()
     assert (seen[In.ASK], seen[In.STATUS], seen[In.REASON]) == (1, Status.BUSY, Reason.NONE)
     assert line.desk.counts().unshown == 1
+
+
+def test_a_refusal_leaves_the_result_whose_place_it_would_take(line: Line, plc: ModbusPlc) -> None:
+    for n in (1, 2, 3, 4):
+        plc.ask(n)
+    plc.ask(1 + m.SLOTS)
+    assert plc.inputs()[In.ASK : In.VERDICT + 1] == [1 + m.SLOTS, Status.REFUSED, m.REJECT]
+    plc.write(Hold.ACK, 1 + m.SLOTS)
+    assert plc.inputs()[In.ASK] == 0
+    line.judge("PASS")
+    assert plc.inputs(m.RING + m.SLOT_WORDS, 3) == [1, Status.VERDICT, m.VERDICTS["PASS"]]
+    plc.ask(2 + m.SLOTS)  # there is room for one now, and its place is that of an open one
+    seen = plc.inputs()
+    assert (seen[In.ASK], seen[In.STATUS], seen[In.WAITING]) == (2 + m.SLOTS, Status.BUSY, 3)
+    assert line.desk.counts().lost == {"gone": 1}

@@ -154,3 +154,5 @@ def test_a_text_comes_back_as_far_as_it_fits(text: str) -> None:
 def test_every_cause_has_a_number_of_its_own() -> None:
     assert {cause.value for cause in Cause} <= set(m.CAUSES)
     assert len(set(m.CAUSES.values())) == len(m.CAUSES)
+    told = " ".join((m.__doc__ or "").split())
+    assert [name for name, number in m.CAUSES.items() if name and f" {number} {name}," not in told] == []

@@ -13,6 +13,10 @@ import pytest
 
 from agent.line_io import modbus_map as m
 from agent.line_io.modbus_map import Bit, Hold, In, Reason, Status
+from agent.plc_wiring import Plc
+from agent.settings import load_settings
+from tests.fakes.agent_clock import HandClock
+from tests.fakes.modbus_line import QuietLog
 from tests.fakes.modbus_plc import ModbusPlc
 from tests.fixtures_broker import free_port
 from tests.station_process import Station
@@ -88,3 +92,11 @@ def test_a_station_that_is_killed_and_starts_again_shows_nothing_of_before(
     plc.ask(5)
     seen = plc.answered(5)
     assert (seen[In.STATUS], seen[In.REASON]) == (Status.REFUSED, Reason.OUT_OF_STEP)
+
+
+def test_every_open_trigger_has_room_for_its_frame(tmp_path: Path) -> None:
+    (tmp_path / "agent.toml").write_text('station = "s1"\nhome = "state"\n[plc]\nkind = "modbus"\nwaiting = 6\n')
+    plc = Plc(load_settings(tmp_path / "agent.toml"), HandClock(), QuietLog())
+    assert plc.room("", 2) == 6
+    assert plc.room("", 9) == 9
+    assert plc.room("another", 2) == 2
