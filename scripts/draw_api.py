@@ -24,7 +24,8 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "api.md"
 _HEAD = """# API reference
 
 Written by `python -m scripts.draw_api`; do not edit. Three ways in: [the server's HTTP API](#the-servers-http-api),
-[a station's local API](#a-stations-local-api), [the commands](#commands). Metrics are in [metrics.md](metrics.md), messages in `contract/messages.py`.
+[a station's local API](#a-stations-local-api), [the commands](#commands).
+Metrics are in [metrics.md](metrics.md), messages in `contract/messages.py`.
 """
 
 _SERVER = """## The server's HTTP API
