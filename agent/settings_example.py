@@ -60,7 +60,7 @@ engine_build_s = 1800.0       # a TensorRT build that takes longer is killed; th
 [windows]
 frames = 256
 seconds = 60.0
-sketch = true                 # false: this station's drift is not watched
+sketch = true                 # false: this station's drift is not watched, and not even a mean of its frames leaves
 
 [enrol]
 frames = 256

@@ -45,7 +45,8 @@ def on_a_patch(network: nn.Module, pixels: U8, area: float, *, steps: int, seed:
 def noise(pixels: U8, eps: int, seed: int) -> U8:
     """Return parts with noise of `eps` grey levels up or down at each pixel: what an attack must be better than."""
     signs = np.random.default_rng(seed).choice((-eps, eps), pixels.shape)
-    return np.clip(pixels.astype(np.int16) + signs, 0, 255).astype(np.uint8)
+    noisy: U8 = np.clip(pixels.astype(np.int16) + signs, 0, 255).astype(np.uint8)
+    return noisy
 
 
 def _descend(
@@ -65,4 +66,5 @@ def _descend(
         (gradient,) = torch.autograd.grad(loss, now)
         now = torch.minimum(torch.maximum(now.detach() - step * gradient.sign() * mask, low), high)
     # A camera's file has whole grey levels.
-    return now.detach().round().clamp(0, 255).to(torch.uint8).numpy()[:, 0]
+    levels: U8 = now.detach().round().clamp(0, 255).to(torch.uint8).numpy()[:, 0]
+    return levels
