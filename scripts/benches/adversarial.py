@@ -2,6 +2,11 @@
 
 Only defects that the artefact names as such when nobody tampers with them are attacked. REVIEW counts as caught. No figure has a
 target: Plumbline claims no defence, and says how far one is from having one.
+
+Seen in a full run, of 300 defects, as passed by the first guess, by thresholds, and after the refusal: +-2 grey levels .70, .65, .64;
++-4 1.00, 1.00, .98; +-8 1.00, 1.00, .99 (noise of 8: .22, .21, .21); a patch of 5 % of the picture .68, .57, 0, of 10 % .83, .72, 0.
+The refusal sees bold patches, for they change the picture's statistics, and next to nothing of small changes everywhere. Who knows
+of it draws the patch fainter: within 48 levels one of 10 % passes .95, .89, .83 of 104 defects.
 """
 
 from __future__ import annotations
@@ -17,6 +22,8 @@ from scripts.benches.adversarial_model import GOOD, Line, parts, train
 
 EPS = (2, 4, 8)
 AREAS = (0.05, 0.1)
+# Grey levels: of those tried, what an attacker chooses who knows of the refusal.
+FAINT = 48
 _SEED = 11
 
 
@@ -59,6 +66,7 @@ def shares(effort: Effort) -> dict[str, float]:
             ways[f"eps{eps}"] = in_a_ball(network, found, eps, steps=effort.steps, seed=_SEED)
         for area in AREAS:
             ways[f"patch{area * 100:.0f}"] = on_a_patch(network, found, area, steps=effort.steps, seed=_SEED)
+        ways["faint_patch10"] = on_a_patch(network, found, 0.1, steps=effort.steps, seed=_SEED, reach=FAINT)
         for name, tampered in ways.items():
             passed = line.passes(tampered)
             figures[f"adversarial.{name}_bare"] = passed.bare

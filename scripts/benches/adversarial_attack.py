@@ -28,8 +28,11 @@ def in_a_ball(network: nn.Module, pixels: U8, eps: int, *, steps: int, seed: int
     return _descend(network, begun, torch.ones_like(start), low, high, max(eps * _STEP_SHARE, 0.5), steps)
 
 
-def on_a_patch(network: nn.Module, pixels: U8, area: float, *, steps: int, seed: int) -> U8:
-    """Return parts with a square patch each, of `area` (a share of the picture), at a place drawn by chance."""
+def on_a_patch(network: nn.Module, pixels: U8, area: float, *, steps: int, seed: int, reach: int = 255) -> U8:
+    """Return parts with a square patch each, of `area` (a share of the picture), at a place drawn by chance.
+
+    `reach`: how many grey levels a pixel of the patch may differ; an attacker who knows of the refusal keeps it small.
+    """
     start = tensor_of(pixels)
     count, _, height, width = start.shape
     side = round(math.sqrt(area * height * width))
@@ -38,8 +41,8 @@ def on_a_patch(network: nn.Module, pixels: U8, area: float, *, steps: int, seed:
     for row in range(count):
         top, left = (int(rng.integers(0, size - side + 1)) for size in (height, width))
         mask[row, :, top : top + side, left : left + side] = 1.0
-    low, high = start * (1 - mask), start * (1 - mask) + 255.0 * mask
-    return _descend(network, start, mask, low, high, _PATCH_STEP, steps)
+    low, high = (start - reach * mask).clamp(0, 255), (start + reach * mask).clamp(0, 255)
+    return _descend(network, start, mask, low, high, min(_PATCH_STEP, max(reach * _STEP_SHARE, 0.5)), steps)
 
 
 def noise(pixels: U8, eps: int, seed: int) -> U8:

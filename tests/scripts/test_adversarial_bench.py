@@ -29,7 +29,13 @@ def test_a_small_change_turns_most_found_defects_into_good_ones_where_noise_of_t
 
 
 def test_thresholds_and_refusal_only_take_away_and_every_figure_is_a_share(figures: dict[str, float]) -> None:
-    ways = ["untouched", "noise8", *(f"eps{eps}" for eps in EPS), *(f"patch{area * 100:.0f}" for area in AREAS)]
+    ways = [
+        "untouched",
+        "noise8",
+        *(f"eps{eps}" for eps in EPS),
+        *(f"patch{area * 100:.0f}" for area in AREAS),
+        "faint_patch10",
+    ]
     for way in ways:
         bare, sure, familiar = (figures[f"adversarial.{way}_{by}"] for by in ("bare", "thresholds", "refusal"))
         assert 0.0 <= familiar <= sure <= bare <= 1.0, way
