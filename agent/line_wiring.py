@@ -40,7 +40,7 @@ from agent.settings_keys import SourceSettings
 from agent.source_wiring import open_source
 from agent.store.outbox_count import OutboxCount
 from agent.store_wiring import Store
-from agent.windows import WindowRules
+from agent.windows import LEAST_OF_NO_ONE, WindowRules
 
 _ASK_LEAST_S = 0.02
 # Of the deadline: beyond it the line needs every core for itself.
@@ -98,6 +98,7 @@ class Line:
             frames=settings.windows.frames,
             seconds=settings.windows.seconds,
             sketch=settings.windows.sketch,
+            least_sketched=LEAST_OF_NO_ONE if settings.policy.images_leave is ImagesLeave.NEVER else 0,
             clock_synced=lambda: clock_synced(self._clock.now()),
             shadow=models.serving.take_shadow,
             health=lambda: health_note(

@@ -17,10 +17,12 @@ from contract.sketches.window import FEATURES_VERSION, SketchIdentity
 from contract.sketches.wire import to_wire
 
 NO_MODEL = "no model was installed"
+_WAITS_TIMES = 8
 # A clock that differs by more from the time that passed was set, or the machine slept.
 _SET_S = 1.0
 HANDED_OVER = "no sketches: several models judged in this window, for the disk was away"
 SKETCHES_OFF = "no sketches: windows.sketch is false"
+TOO_FEW = "no sketches: of so few frames they would show what one looked like (images_leave = 'never')"
 
 
 class OpenWindow:
@@ -35,7 +37,11 @@ class OpenWindow:
         camera: str = "",
         *,
         sketch: bool = True,
+        least_sketched: int = 0,
     ) -> None:
+        """`least_sketched`: sketches of fewer frames are not shipped."""
+        self._least_sketched = least_sketched
+        self._sketched = 0
         self.number = number
         self.camera = camera
         self.model = model
@@ -69,6 +75,7 @@ class OpenWindow:
         if self._sketch is not None:
             index, confidence = (local.index, local.confidence) if local else (-1, 0.0)
             self._sketch.observe(stats, index, confidence, latency_us)
+            self._sketched += 1
 
     def count(self, decision: Decision, *, recorded: bool, asked: bool = False, answered: bool = False) -> None:
         """Count one frame by what became of it."""
@@ -93,9 +100,11 @@ class OpenWindow:
 
     def is_due(self, max_frames: int, max_s: float) -> bool:
         """Return whether it holds enough frames, or is old enough and not empty."""
-        if self.frames >= max_frames:
+        if self.frames >= max(max_frames, self._least_sketched):
             return True
-        return self.frames > 0 and self._clock.monotonic() - self.started_s >= max_s
+        # One with too few to ship waits for more, but a slow line is not silent for that.
+        waits = self._sketch is not None and self._sketched < self._least_sketched
+        return self.frames > 0 and self._clock.monotonic() - self.started_s >= max_s * (_WAITS_TIMES if waits else 1)
 
     def summary(self, station: str, *, clock_synced: bool, shadow: ShadowNote | None, simulated: bool) -> Summary:
         """Return what is shipped of this window; call it once. The outbox fills in `boot`, `seq` and `samples`."""
@@ -119,6 +128,8 @@ class OpenWindow:
             bundle=self.bundle,
             camera=self.camera,
         )
+        if self._sketch is not None and self._sketched < self._least_sketched:
+            self._sketch, self._note = None, TOO_FEW
         return Summary(
             header=header,
             accounting=self._tally.close(),

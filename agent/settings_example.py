@@ -63,7 +63,7 @@ engine_build_s = 1800.0       # a TensorRT build that takes longer is killed; th
 [windows]
 frames = 256                  # a window is closed after so many frames, or after seconds, whichever comes first
 seconds = 60.0                # see frames
-sketch = true                 # false: this station's drift is not watched
+sketch = true                 # false: this station's drift is not watched, and not even a mean of its frames leaves
 
 [enrol]
 frames = 256                  # so many make the reference that drift is measured against

@@ -13,6 +13,7 @@ from contract.errors import PlumblineError
 from scripts.benches.budget import all_held, table
 
 _BENCHES = {
+    "adversarial": "defects an attacker turns into PASS, by thresholds and refusal (minutes; --quick: a minute)",
     "agent": "the station beside a bare loop, without sketches, and a peer (minutes; --quick: seconds)",
     "drift": "power, run length and cost beside other detectors, on real tiles (minutes; --quick: seconds)",
     "fallback": "second opinions at 1, 2 and 4 times capacity beside a server that refuses none (minutes; --quick: seconds)",
@@ -23,7 +24,7 @@ _BENCHES = {
     "sketch": "cost and size of sketches (seconds)",
     "update": "an update full, as delta, by zstd and by bsdiff, on a fine-tuned pair (minutes; --quick: seconds)",
 }
-_WITH_OPTIONS = ("agent", "drift", "fallback", "ingest", "line", "retrain", "update")
+_WITH_OPTIONS = ("adversarial", "agent", "drift", "fallback", "ingest", "line", "retrain", "update")
 
 
 def main() -> int:
@@ -39,7 +40,7 @@ def main() -> int:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="agent, drift, fallback, ingest, line, retrain, update: seconds instead of minutes, and figures that say little",
+        help="adversarial, agent, drift, fallback, ingest, line, retrain, update: seconds, not minutes, and figures that say little",
     )
     parser.add_argument(
         "--peers",
@@ -52,12 +53,12 @@ def main() -> int:
     args = parser.parse_args()
     if args.what not in _WITH_OPTIONS and (args.quick or args.peers):
         parser.error(
-            "--quick and --peers are for 'agent', 'drift', 'fallback', 'ingest', 'line', 'retrain' and 'update'"
+            "--quick and --peers are for 'adversarial', 'agent', 'drift', 'fallback', 'ingest', 'line', 'retrain' and 'update'"
         )
     if args.keep is not None and args.what != "retrain":
         parser.error("--keep is for 'retrain'")
     if args.what is None:
-        print("\n".join(f"{name:<8} {what}" for name, what in _BENCHES.items()))
+        print("\n".join(f"{name:<11} {what}" for name, what in _BENCHES.items()))
         return 0
     try:
         bench = import_module(f"scripts.benches.{args.what}")

@@ -66,6 +66,7 @@ class Bench:
         memory: DictMemory | None = None,
         beside: BesideModels | None = None,
         unfamiliar_rate: float = 0.0,
+        least_sketched: int = 0,
         unloadable: tuple[str, ...] = (),
     ) -> None:
         self.clock = HandClock()
@@ -133,7 +134,13 @@ class Bench:
                 lambda: "b0",
                 deadline_ms=100.0,
                 windows=WindowRules(
-                    "s1", window_frames, 60.0, lambda: True, self.serving.take_shadow, lambda: "; ".join(self.notes)
+                    "s1",
+                    window_frames,
+                    60.0,
+                    lambda: True,
+                    self.serving.take_shadow,
+                    lambda: "; ".join(self.notes),
+                    least_sketched=least_sketched,
                 ),
             ),
             beside=beside,

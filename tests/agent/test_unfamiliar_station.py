@@ -1,0 +1,60 @@
+"""A station process learns what is familiar, keeps it through a restart, and says of a stranger that it is one."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import httpx
+import numpy as np
+from PIL import Image
+
+from tests.fixtures_broker import free_port
+from tests.station_process import Station, wait_for
+
+
+def put(folder: Path, name: str, level: int, *, striped: bool = False) -> None:
+    rng = np.random.default_rng(sum(name.encode()))
+    pixels = rng.normal(level + rng.normal(0.0, 2.0), 10.0, (32, 32))
+    if striped:
+        pixels[::2] -= 90
+    body = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+    body.save(folder / f".{name}", "PNG")
+    (folder / f".{name}").rename(folder / name)
+
+
+def verdict_of(station: Station, part: str) -> tuple[str, str]:
+    wait_for(lambda: bool(station.query(f"SELECT 1 FROM results WHERE part = '{part}'")), 60)
+    ((verdict, cause),) = station.query(f"SELECT verdict, cause FROM results WHERE part = '{part}'")
+    return str(verdict), str(cause)
+
+
+def test_a_station_refuses_a_stranger_after_a_restart_and_its_status_and_metrics_say_so(tmp_path: Path) -> None:
+    parts, port = tmp_path / "parts", free_port()
+    parts.mkdir()
+    for number in range(40):
+        put(parts, f"good{number:02d}.png", 200)
+    station = Station(tmp_path, 1, extra=f"[api]\nport = {port}\n")
+    text = station.config.read_text().replace("unfamiliar = 0.0", "unfamiliar = 0.1")
+    source = f'kind = "folder"\nfolder = "{parts}"\nwatch = true\nloop = false\nfps = 200.0\n'
+    station.config.write_text(text.replace("fps = 200.0\nheight = 32\nwidth = 32\n", source))
+    try:
+        station.start()
+        wait_for(lambda: station.rows() == 40, 60)
+        wait_for(lambda: "refused as unfamiliar" in station.said(), 30)
+        wait_for(lambda: bool(station.query("SELECT 1 FROM memory WHERE name = 'refusal_limit' AND value <> ''")), 30)
+        assert station.end(signal.SIGTERM) == 0
+        # A folder that is watched is read anew by a station that starts.
+        for file in parts.iterdir():
+            file.unlink()
+        station.start()
+        put(parts, "stranger.png", 230, striped=True)
+        assert verdict_of(station, "stranger.png") == ("REVIEW", "unfamiliar")
+        put(parts, "again.png", 200)
+        assert verdict_of(station, "again.png")[1] in ("", "unfamiliar")
+        wait_for(lambda: station.status()["review_causes"].get("unfamiliar", 0) >= 1, 30)
+        metrics = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=30).text
+        assert 'verdict="REVIEW",cause="unfamiliar"' in metrics
+        assert "learning what is unfamiliar" not in station.said(), "it was learnt, and kept"
+    finally:
+        station.close()
