@@ -18,6 +18,7 @@ from agent.api.station_metrics import StationFigures, station_metrics
 from agent.degrading import DegradeFigures
 from agent.ports.clock import Clock
 from agent.ports.log import Log
+from agent.ports.machine import MachineFigures
 from agent.ports.slots import InstalledBundle
 from agent.settings import Settings
 from agent.slots.ab_slots import Slots
@@ -48,13 +49,14 @@ class StationFacts:
         stored: Callable[[], bool],
         figures: Callable[[], StationFigures],
         degrade: Callable[[], DegradeFigures],
+        machine: Callable[[], MachineFigures],
         void: Callable[[], str],
     ) -> None:
         self.station = settings.station
         self.simulated = settings.source.kind == "simulated"
         self.in_charge, self.why_void = in_charge, void
         self._settings, self._clock, self._meter, self._slots = settings, clock, meter, slots
-        self._stored, self._figures, self._degrade = stored, figures, degrade
+        self._stored, self._figures, self._degrade, self._machine = stored, figures, degrade, machine
         self._boot: InstalledBundle | None = None
 
     def status(self) -> Mapping[str, Any]:
@@ -81,6 +83,10 @@ class StationFacts:
         """Return what shuts the station out of the broker, "" for nothing."""
         return self._figures().uplink or ""
 
+    def controller_trouble(self) -> str:
+        """Return why no verdict reaches the line's controller, "" for nothing."""
+        return self._figures().line_trouble
+
     def metrics(self) -> str:
         """Return the station's counters in Prometheus' text format."""
         home = self._settings.home_folder
@@ -94,6 +100,7 @@ class StationFacts:
             station=self.station,
             simulated=self.simulated,
             degrade=self._degrade(),
+            machine=self._machine(),
         )
 
     def _boot_bundle(self) -> InstalledBundle | None:

@@ -15,6 +15,7 @@ from agent.ports.log import Log
 from contract.errors import PlumblineError
 
 EVERY_CAMERA = "*"
+_GIVEN_UP = "given up while the station is short of memory"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,20 @@ class BesideModels:
         self._serving: dict[Wanted, Model | None] = {}
         self._retired: list[Model] = []
         self._worker: threading.Thread | None = None
+        self._given_up = False
+
+    def give_up(self, given_up: bool) -> None:
+        """Unload every model and load none, for the memory they take, until this says otherwise: nothing passes meanwhile."""
+        # Asked every few milliseconds, and nearly always for what is so already.
+        if given_up is self._given_up:
+            return
+        with self._lock:
+            self._given_up = given_up
+            if given_up:
+                self._retired += self._loaded.values()
+                self._loaded = {}
+            self._publish()
+            self._load_missing()
 
     def want(self, wanted: Sequence[Wanted]) -> None:
         """Run exactly these from now on: unload what is not among them, load what is new, and try again what did not load."""
@@ -86,8 +101,9 @@ class BesideModels:
     def states(self) -> dict[str, str]:
         """Return how each wanted model stands, by name: "loaded", "loading", or why it does not load."""
         with self._lock:
+            absent = _GIVEN_UP if self._given_up else "loading"
             return {
-                wanted.name: "loaded" if wanted in self._loaded else self._errors.get(wanted, "loading")
+                wanted.name: "loaded" if wanted in self._loaded else self._errors.get(wanted, absent)
                 for wanted in self._wanted
             }
 
@@ -124,7 +140,7 @@ class BesideModels:
             if model is None:
                 self._errors[wanted] = error
                 self._log.say(f"model '{wanted.name}' does not load, nothing passes until it does: {error}")
-            elif wanted in self._wanted:
+            elif wanted in self._wanted and not self._given_up:
                 self._loaded[wanted] = model
                 self._log.say(f"model '{wanted.name}' looks on: {model.bundle.digest[:12]}")
             else:
@@ -137,6 +153,8 @@ class BesideModels:
             self._worker.start()
 
     def _missing(self) -> list[Wanted]:
+        if self._given_up:
+            return []
         return [wanted for wanted in self._wanted if wanted not in self._loaded and wanted not in self._errors]
 
     def _publish(self) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from agent.decide.degrade import Ladder, LadderRules, Pressure, Rung, next_rung
-from agent.decide.heat import Heat, Zone, hottest
+from agent.decide.heat import Heat, Zone, hottest, slowed_by
+from agent.decide.memory import GivenUp, MemoryRoom, next_given_up, why_low
 from agent.ports.log import Log
 
 # A look costs about half a millisecond on a board with nine zones.
@@ -25,19 +26,29 @@ class DegradeFigures:
     zone: Zone | None = None
     throttled: bool = False
     low_power: bool = False
+    low_memory: bool = False
+    memory: MemoryRoom | None = None
 
 
 class Degrading:
     """`tick` is one thread's, the main thread's; the rest may be read from any: what it reads is swapped whole."""
 
     def __init__(
-        self, rules: LadderRules, log: Log, *, heat: Callable[[], Heat], power_trouble: Callable[[float], str]
+        self,
+        rules: LadderRules,
+        log: Log,
+        *,
+        heat: Callable[[], Heat],
+        power_trouble: Callable[[float], str],
+        memory: Callable[[], MemoryRoom | None] = lambda: None,
     ) -> None:
-        """`heat` and `power_trouble` (given monotonic seconds; "" for none) look at the sensors; neither raises."""
+        """`heat`, `power_trouble` (given monotonic seconds; "" for none) and `memory` look at the sensors; none of them raises."""
         self._rules = rules
         self._log = log
         self._heat = heat
         self._power_trouble = power_trouble
+        self._memory = memory
+        self._beside = GivenUp()
         self._ladder = Ladder()
         self._figures = DegradeFigures()
         self._looks: deque[tuple[float, int, int]] = deque()
@@ -59,6 +70,19 @@ class Degrading:
     def smaller_artefact(self) -> bool:
         """Whether the bundle's smaller artefact is to run, where it has one (`agent/decide/smaller.py`)."""
         return self._ladder.rung >= Rung.SMALLER_ARTEFACT
+
+    @property
+    def short_of_memory(self) -> str:
+        """Why a model on trial is no more to be held beside the incumbent; "" while there is memory for both."""
+        figures = self._figures
+        if figures.memory is None or not figures.low_memory or self._ladder.rung < Rung.NO_SHADOW:
+            return ""
+        return f"the station is short of memory: {why_low(figures.memory, self._rules.memory)}"
+
+    @property
+    def models_beside(self) -> bool:
+        """Whether the models beside the one in charge may be held: without them nothing passes, so they are the last to go."""
+        return not self._beside.given_up
 
     @property
     def judge_one_in(self) -> int:
@@ -94,18 +118,38 @@ class Degrading:
         heat = self._heat()
         zone = hottest(heat.zones, self._rules.heat)
         trouble = self._power_trouble(now_s)
-        pressure = Pressure(zone, bool(heat.throttled_by), trouble, self._dropped_share(now_s, captured, dropped))
+        slowed, memory = bool(slowed_by(heat, self._rules.heat)), self._memory()
+        pressure = Pressure(zone, slowed, trouble, self._dropped_share(now_s, captured, dropped), memory)
         before, after = self._ladder, next_rung(self._ladder, pressure, self._rules, now_s)
         changes = self._figures.changes + (after.rung != before.rung)
         with self._lock:
             self._ladder = after
             if after.rung > self._worst.rung:
                 self._worst = after
-        self._figures = DegradeFigures(after.rung, after.note, changes, zone, pressure.throttled, bool(trouble))
+        low = bool(why_low(memory, self._rules.memory))
+        self._figures = DegradeFigures(after.rung, after.note, changes, zone, slowed, bool(trouble), low, memory)
+        self._give_up_beside(memory, now_s)
         if after.rung != before.rung:
             # What was dropped before says nothing of how the line fares on this rung.
             self._looks = deque([(now_s, captured, dropped)])
             self._say(before, after)
+
+    def _give_up_beside(self, memory: MemoryRoom | None, now_s: float) -> None:
+        before, rules = self._beside, self._rules
+        self._beside = next_given_up(
+            before,
+            memory,
+            rules.memory,
+            nothing_else=self._ladder.rung >= Rung.SMALLER_ARTEFACT,
+            turn_after_s=rules.relief_s if before.given_up else rules.climb_after_s,
+            now_s=now_s,
+        )
+        if self._beside.given_up is not before.given_up:
+            left = f"{memory.available_mib:.0f} MiB are left" if memory else "what is left is not known"
+            self._log.say(
+                f"memory: {left}; the models beside the one in charge are "
+                + ("given up, nothing passes without them" if self._beside.given_up else "taken up again")
+            )
 
     def _say(self, before: Ladder, after: Ladder) -> None:
         if after.rung > before.rung:

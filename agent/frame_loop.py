@@ -264,8 +264,10 @@ class FrameLoop:
         latency_ms = elapsed_ms(judged.frame, self._clock)
         if judged.stats is not None and judged.window.model is not None:
             judged.window.observe(judged.stats, judged.prediction, latency_ms * 1e3)
-            if judged.local.why not in NOT_THE_PART:
-                camera.enrolled.add(judged.stats)
+            # While a drift alarm is open no frame is an example of what this camera's frames are like, unless it enrols anew.
+            learns = camera.enrolled.reference is None or not camera.guarantee.is_void
+            if learns and judged.local.why not in NOT_THE_PART:
+                camera.enrolled.add(judged.stats, judged.distance)
         if (span := self._begin_span(judged.frame, camera.name)) is not None:
             judged.span, judged.frame = span, replace(judged.frame, trace=span.traceparent)
         if latency_ms > self._rules.deadline_ms:

@@ -28,6 +28,11 @@ class Guarantee:
         self._void_because = memory.get(self._name) or ""
 
     @property
+    def is_void(self) -> bool:
+        """Whether a drift alarm is open."""
+        return bool(self._void_because)
+
+    @property
     def note(self) -> str:
         """What a summary says of it; "" while it holds."""
         return f"guarantee void: {self._void_because}" if self._void_because else ""

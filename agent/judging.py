@@ -32,7 +32,7 @@ class Judged:
 
     `local` is the station's own answer and `decision` the one that is given. `by` is the model that decided; it is not the
     window's where a model beside it objected, and `seen` is then what that one saw. `evidence`: the likeliest defect's label, and
-    f32[h,w], where the window's model saw it.
+    f32[h,w], where the window's model saw it. `distance`: how far it lies from what its camera enrolled.
     """
 
     frame: Frame
@@ -46,6 +46,7 @@ class Judged:
     evidence: Evidence | None = None
     fault: str = ""
     model_failed: bool = False
+    distance: float = 0.0
     asked: bool = False
     answered: bool = False
     span: FrameSpan | None = None
@@ -91,6 +92,11 @@ def _judge(
     if model is None:
         return review(Cause.NO_MODEL)
     judged.by = model
+    # Before any model is entered: a thread that comes back from a hung one must touch nothing of the camera's.
+    if wrong is None:
+        judged.distance = camera.enrolled.distance(stats)
+        if camera.enrolled.refuses(judged.distance) and not camera.guarantee.is_void:
+            wrong = Cause.UNFAMILIAR
     judged.prediction, judged.evidence = model.examine(frame)
     judged.seen = judged.prediction
     local = review(wrong) if wrong else decide(judged.prediction, model.thresholds)

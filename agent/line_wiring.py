@@ -8,6 +8,7 @@ import numpy as np
 
 from agent.api.meter import LineMeter
 from agent.asking import Asking
+from agent.beside import BesideModels
 from agent.camera_line import CameraLine
 from agent.capture import Capture, Captures
 from agent.cloud_wiring import AGENT_VERSION, CloudSide
@@ -23,14 +24,14 @@ from agent.frame_loop import FrameLoop, LineRules
 from agent.guarantee import Guarantee
 from agent.health.clock_sync import clock_synced
 from agent.health.disk import disk_room
-from agent.health.power import PowerSensors
+from agent.health.linux_machine import LinuxMachine
 from agent.health.process_memory import process_memory_mib
 from agent.health.station_health import health_note
-from agent.health.thermal import ThermalSensors
 from agent.model_wiring import Models
 from agent.plc_wiring import Plc
 from agent.ports.clock import Clock
 from agent.ports.log import Log
+from agent.ports.machine import Machine, MachineFigures
 from agent.ports.policy import ImagesLeave
 from agent.ports.source import FrameSource
 from agent.ports.tracing import BeginSpan
@@ -44,6 +45,8 @@ from agent.windows import WindowRules
 _ASK_LEAST_S = 0.02
 # Of the deadline: beyond it the line needs every core for itself.
 _PRESSED_SHARE = 0.5
+# Rails answer over a slow bus, and a disk does not wear by the second.
+_FIGURES_EVERY_S = 30.0
 
 
 class Line:
@@ -61,6 +64,10 @@ class Line:
         self._rng = np.random.default_rng()
         self._trace_rng = np.random.default_rng()
         self.meter = LineMeter(clock, self._left_out)
+        self._machine: Machine = LinuxMachine(low_battery=settings.degrade.battery)
+        self._figures_s = clock.monotonic()
+        self.machine_figures: MachineFigures = self._machine.figures()
+        """What the machine's slower sensors said of late."""
         self.degrading = self._make_degrading()
         self.plc = Plc(settings, clock, log)
         sources = {"": settings.source, **{camera.name: camera for camera in settings.cameras}}
@@ -94,7 +101,11 @@ class Line:
             clock_synced=lambda: clock_synced(self._clock.now()),
             shadow=models.serving.take_shadow,
             health=lambda: health_note(
-                self.degrading.figures, process_memory_mib(), disk_room(settings.home_folder), waiting()
+                self.degrading.figures,
+                process_memory_mib(),
+                disk_room(settings.home_folder),
+                waiting(),
+                self.machine_figures,
             ),
             notes=self.degrading.note_of_window if len(cameras) == 1 else lambda: self.degrading.note,
         )
@@ -111,13 +122,17 @@ class Line:
             begin_span=self._spans(stack),
         )
 
-    def degrade(self, judged: int) -> None:
-        """Look at heat, power and backlog, now that `judged` frames have had their verdict."""
+    def degrade(self, judged: int, beside: BesideModels) -> None:
+        """Look at heat, power, memory and backlog, now that `judged` frames have had their verdict; give up or take up `beside`."""
+        now_s = self._clock.monotonic()
+        if not 0.0 <= now_s - self._figures_s < _FIGURES_EVERY_S:
+            self._figures_s, self.machine_figures = now_s, self._machine.figures()
         if not self._settings.degrade.enabled:
             return
         counts = [capture.dropped() for capture in self.captures]
         dropped = sum(c.get(Drop.BACKLOG.value, 0) + c.get(Drop.SUPERSEDED.value, 0) for c in counts)
-        self.degrading.tick(self._clock.monotonic(), judged + dropped, dropped)
+        self.degrading.tick(now_s, judged + dropped, dropped)
+        beside.give_up(not self.degrading.models_beside)
 
     def is_pressed(self) -> bool:
         """Return whether the line needs the machine for itself, so that nobody is asked for opinions afterwards."""
@@ -153,15 +168,23 @@ class Line:
             backlog_share=keys.backlog,
             heat=HeatRules(hot_c=keys.hot_c),
         )
-        power = PowerSensors(low_battery=keys.battery)
-        return Degrading(rules, self._log, heat=ThermalSensors().look, power_trouble=power.trouble)
+        machine = self._machine
+        return Degrading(
+            rules, self._log, heat=machine.heat, power_trouble=machine.power_trouble, memory=machine.memory
+        )
 
     def _camera_line(self, capture: Capture, store: Store) -> CameraLine:
         settings, name = self._settings, capture.name
         policy, line = settings.policy, settings.line
         return CameraLine(
             name,
-            Enrolled(store.memory(), self._log, frames_needed=settings.enrol.frames, camera=name),
+            Enrolled(
+                store.memory(),
+                self._log,
+                frames_needed=settings.enrol.frames,
+                camera=name,
+                unfamiliar_rate=line.unfamiliar,
+            ),
             Sampler(self._rng, audit_rate=policy.audit_rate, doubtful_per_window=policy.doubtful_per_window),
             FrameFaults(blank_sd=line.blank_sd, frozen_after=line.frozen_after),
             Guarantee(store.memory(), self._log, ask=policy.images_leave is ImagesLeave.REQUESTED, camera=name),

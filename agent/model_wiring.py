@@ -13,6 +13,8 @@ import msgspec
 from agent.api.provenance import Manifests
 from agent.beside import BesideModels, Wanted
 from agent.degrading import Degrading
+from agent.health.kernel_files import KernelFiles, is_tegra
+from agent.health.memory_room import MemorySensor
 from agent.health.process_memory import process_memory_mib
 from agent.loading import Model, load_model
 from agent.ports.clock import Clock
@@ -21,6 +23,7 @@ from agent.ports.memory import Memory
 from agent.ports.runtime import Runtime
 from agent.ports.slots import BundleSwitch, InstalledBundle
 from agent.runtime.load import ModelLoader
+from agent.runtime.memory_guard import GpuMemoryGuard
 from agent.serving import Serving
 from agent.settings import Settings
 from agent.slots.ab_slots import Slots
@@ -115,7 +118,7 @@ class Models:
         self.beside.want([Wanted(model.name, str(path), model.camera, _stamp(path)) for model, path in paths])
 
     def _make_loader(self) -> ModelLoader:
-        runtime = self._settings.runtime
+        runtime, files = self._settings.runtime, KernelFiles()
         return ModelLoader(
             self._log.say,
             self._clock,
@@ -124,6 +127,7 @@ class Models:
             engines=self._settings.home_folder / "engines",
             engines_max_bytes=runtime.engines_mib << 20,
             build_within_s=runtime.engine_build_s,
+            guard=GpuMemoryGuard(MemorySensor(files).look, shared=is_tegra(files)),
         )
 
     def _make_serving(self, switch: BundleSwitch, degrading: Degrading) -> Serving:
@@ -140,6 +144,7 @@ class Models:
             prepare_for=self._loader.prepare_for,
             roll=self._roll,
             memory_mib=process_memory_mib,
+            short_of_memory=lambda: degrading.short_of_memory,
         )
         if boot_bundles:
             serving.begin(boot_bundles[0])

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from agent.clock import SystemClock
 from agent.line_io.desk import Desk, DeskRules
+from agent.line_io.line_teller import LineTeller
 from agent.line_io.plc_loop import PlcLoop
 from agent.line_io.triggered import ShownRecorder, TriggeredSource
 from agent.ports.clock import Clock
 from agent.ports.line import LineAdapter, LineDesk
 from agent.ports.log import Log
+from agent.ports.memory import Memory
 from agent.ports.recorder import Recorder
 from agent.ports.source import FrameSource
 from agent.settings import Settings
@@ -38,6 +41,9 @@ class Plc:
             else None
         )
 
+        self.tell_last: Callable[[], None] = lambda: None
+        """Keeps how it ended."""
+
     def triggers(self, camera: str) -> bool:
         """Return whether the controller says when a part is before `camera`."""
         return self.desk is not None and self._keys.triggers and camera == self._keys.camera
@@ -51,6 +57,12 @@ class Plc:
     def recorder(self, recorder: Recorder) -> Recorder:
         """Return `recorder`, shown to the controller."""
         return ShownRecorder(recorder, self.desk) if self.desk is not None else recorder
+
+    def teller(self, memory: Memory) -> Callable[[], None]:
+        """Return what keeps how the controller stands where `plumbline-agent status` finds it; to be called again and again."""
+        teller = LineTeller(self.loop, memory, self._clock)
+        self.tell_last = lambda: teller.tell(last=True)
+        return teller.tell
 
 
 def open_adapter(settings: Settings, desk: LineDesk, log: Log) -> LineAdapter:
@@ -77,4 +89,23 @@ def open_adapter(settings: Settings, desk: LineDesk, log: Log) -> LineAdapter:
         raise InvalidConfig(
             f"[plc] kind '{keys.kind}' needs '{error.name}'", hint="pip install 'plumbline-edge[plc]'"
         ) from error
-    raise InvalidConfig(f"[plc] kind '{keys.kind}' needs an adapter that is not here", hint="use another")
+    if keys.kind != "mqtt":
+        raise InvalidConfig(f"[plc] kind '{keys.kind}' needs an adapter that is not here", hint="use another")
+    from agent.line_io.mqtt import MqttLine
+
+    return MqttLine(
+        desk,
+        log,
+        topic=keys.topic or f"line/{settings.station}",
+        client_id=f"{settings.station}-line",
+        host=keys.host,
+        port=keys.port or (8883 if keys.ca_file else 1883),
+        ca_file=_path(settings, keys.ca_file),
+        cert_file=_path(settings, keys.cert_file),
+        key_file=_path(settings, keys.key_file),
+        heartbeat_s=keys.heartbeat_s,
+    )
+
+
+def _path(settings: Settings, text: str) -> Path | None:
+    return settings.path(text) if text else None

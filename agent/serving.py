@@ -43,9 +43,14 @@ class Serving:
         prepare_for: PrepareFor = lambda _spec: None,
         roll: Callable[[], float] = lambda: 0.0,
         memory_mib: ProcessMemory = lambda: 0.0,
+        short_of_memory: Callable[[], str] = lambda: "",
     ) -> None:
-        """`shadow_allowed` and `smaller_wanted` say what a degraded station gives up; `roll` and `memory_mib` as TrialRules."""
+        """`shadow_allowed` and `smaller_wanted` say what a degraded station gives up; `roll` and `memory_mib` as TrialRules.
+
+        `short_of_memory`: why no candidate is to be held beside the model in charge, "" while one may be.
+        """
         self._smaller_wanted = smaller_wanted
+        self._short_of_memory = short_of_memory
         self._prepare_for = prepare_for
         # The artefact that the bundle in charge runs when nothing is given up; None while it runs. And the incumbent's.
         self._full: Artefact | None = None
@@ -107,6 +112,7 @@ class Serving:
         if not self._takeover.under_way:
             self._switch.judged_by(self.in_charge.bundle.digest if self.in_charge else "")
         self._fit_artefact()
+        self._give_up_candidate()
         if not self._trying.under_way:
             refused = self._trying.take_up()
             if refused:
@@ -185,6 +191,14 @@ class Serving:
                 model.close()
         self.in_charge = None
         self._trying.lose_second()
+
+    def _give_up_candidate(self) -> None:
+        """End the trial of a candidate that is not in charge when memory is short: the kernel would end the whole station."""
+        if not self._trying.under_way or self._trying.in_charge or self.in_charge is None:
+            return
+        short = self._short_of_memory()
+        if short:
+            self._turn_down(short)
 
     def _finish_loading(self) -> None:
         candidate, why_not = self._trying.look_at_loading()

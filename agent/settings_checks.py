@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from agent.decide.degrade import LadderRules
+from agent.decide.unfamiliar import LEAST_RATE, MOST_RATE
 from agent.runtime.providers import WANTED
 from agent.settings_keys import ApiSettings, Settings, SourceSettings
 from contract.ids import CAMERA_PATTERN
@@ -46,6 +47,8 @@ def problems_of(settings: Settings) -> list[str]:
         problems.append(f"runtime.provider must be one of {', '.join(WANTED)}, not '{settings.runtime.provider[:40]}'")
     problems += _source_problems(source, "source")
     problems += _camera_problems(settings) + _plc_problems(settings)
+    if line.unfamiliar != 0 and not LEAST_RATE <= line.unfamiliar <= MOST_RATE:
+        problems.append(f"line.unfamiliar must be 0, or {LEAST_RATE:g} to {MOST_RATE:g}, not {line.unfamiliar:g}")
     if not 0 <= policy.audit_rate <= 1:
         problems.append(f"policy.audit_rate must be a share, 0 to 1, not {policy.audit_rate:g}")
     if not 1 <= settings.broker.port <= 65535:

@@ -14,6 +14,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from enum import Enum
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -68,7 +69,8 @@ def nearly_settings(environment: Mapping[str, str]) -> list[str]:
     return [f"{name} is not read as a setting; {meant[name]} would be" for name in sorted(environment) if name in meant]
 
 
-def _settable() -> dict[str, dict[str, Any]]:
+@cache
+def _settable() -> Mapping[str, Mapping[str, Any]]:
     """Return the type of each key that a variable sets, by section ("" for the top) and name."""
     found: dict[str, dict[str, Any]] = {"": {}}
     for field in msgspec.structs.fields(File):

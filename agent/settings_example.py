@@ -34,6 +34,7 @@ deadline_ms = 200.0           # a later verdict is REVIEW
 threads = 1                   # of the model's runtime
 blank_sd = 0.5                # grey levels; less spread is a blank frame
 frozen_after = 5              # identical frames in a row; 0: never
+unfamiliar = 0.001            # most good frames refused as unlike what was enrolled, learnt from 2 / this frames after it; 0: none
 queue = 2                     # frames of a camera that may wait for the model; then the oldest gives way
 wedged_s = 10.0               # a camera or a model that does not answer for so long is restarted
 
@@ -104,7 +105,7 @@ path = ""                     # a .plb to start with
 crash_loop = 5                # deaths in a row within ten minutes of a start; then the bundle before it runs; 0: never
 
 [degrade]
-enabled = true                # give things up step by step under heat, low power or backlog, rather than fail at once
+enabled = true                # give things up step by step under heat, low power, little memory or backlog, rather than fail
 hot_c = 0.0                   # 0: by the board's own trip points, 4 degrees before it slows itself down
 climb_s = 10.0                # pressure for so long gives up one thing more
 relief_s = 60.0               # none for so long takes one back

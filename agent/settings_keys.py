@@ -58,6 +58,7 @@ class LineSettings(Section, frozen=True):
     threads: int = 1
     blank_sd: float = 0.5
     frozen_after: int = 5
+    unfamiliar: float = 0.001
     queue: int = 2
     wedged_s: float = 10.0
 

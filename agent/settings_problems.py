@@ -58,7 +58,9 @@ def examine_settings(path: Path, environment: Mapping[str, str], root: Path = Pa
         check_station_id(read.station)
     except InvalidConfig as error:
         problems.append(error)
-    problems += [misfit(layers, each) for each in problems_of(read) if _STAND_IN not in each]
+    # Two nameless models are told in the same words.
+    words = dict.fromkeys(each for each in problems_of(read) if _STAND_IN not in each)
+    problems += [misfit(layers, each) for each in words]
     if layers.board is not None:
         warnings += unwise(layers.board, read)
     return Examined(problems, warnings, layers)
@@ -95,7 +97,8 @@ def _mended(values: dict[str, Any], layers: Layers, problems: list[InvalidConfig
             missing = _MISSING.search(text)
             if missing:
                 key = f"{key}.{missing[1]}" if key else missing[1]
-            if not _take_out(values, key, f"{_STAND_IN}-{turn}"):
+            # A stand-in is for what must be there; a key that is not known is not wanted under any value.
+            if not _take_out(values, key, "" if "unknown field" in text else f"{_STAND_IN}-{turn}"):
                 return None
         except (ValueError, OverflowError, RecursionError) as error:
             problems.append(InvalidConfig(f"a value cannot be used: {error}"))
@@ -106,7 +109,7 @@ def _mended(values: dict[str, Any], layers: Layers, problems: list[InvalidConfig
 
 
 def _take_out(values: dict[str, Any], key: str, stand_in: str) -> bool:
-    """Take `a.b` or `a[1].b` out of `values`, or put `stand_in` in its place where it is required; return whether it could."""
+    """Take `a.b` or `a[1].b` out of `values`, or put a `stand_in` that is not "" where it is required; return whether it could."""
     parts = [int(number) if number else name for name, number in _PART.findall(key)]
     here: Any = values
     for depth, part in enumerate(parts):
@@ -118,7 +121,7 @@ def _take_out(values: dict[str, Any], key: str, stand_in: str) -> bool:
         if not last:
             here = here.get(part) if isinstance(here, dict) else here[part]
             continue
-        if part in _REQUIRED:
+        if stand_in and part in _REQUIRED:
             here[part] = stand_in
         elif isinstance(here, dict):
             return here.pop(part, None) is not None

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from agent.health.home_lock import is_locked
+from agent.line_io.line_teller import line_of
 from agent.ports.slots import InstalledBundle
 from agent.slots.ab_slots import Slots
 from agent.store.database import FILE_NAME, open_read_only
@@ -65,6 +66,7 @@ def station_status(
         "outbox_bytes": store.outbox_bytes,
         "acked_at": store.acked_at,
         "uplink": store.uplink,
+        **line_of(store.line),
         "samples": store.samples,
         "samples_bytes": store.samples_bytes,
         # Of several cameras the least: one that enrols is not hidden behind the others.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import msgspec
 
 from agent.camera_line import CameraLine
+from agent.decide.unfamiliar import flood_note
 from agent.loading import Model
 from agent.open_window import OpenWindow
 from agent.ports.clock import Clock
@@ -98,6 +99,9 @@ class Windows:
                 shadow=self._rules.shadow(),
                 simulated=self._camera.simulated,
             )
-            note = "; ".join(filter(None, (window.told.note, self._camera.guarantee.note, self._rules.notes())))
+            strange = flood_note(window.told.accounting)
+            note = "; ".join(
+                filter(None, (window.told.note, self._camera.guarantee.note, strange, self._rules.notes()))
+            )
             window.told = msgspec.structs.replace(window.told, note=note, health=self._rules.health())
         return window.told

@@ -120,7 +120,8 @@ class Station:
                     self._reload,
                     self._models.tell,
                     self._models.settle,
-                    lambda: self._line.degrade(self.frame_loop.frames),
+                    lambda: self._line.degrade(self.frame_loop.frames, self._models.beside),
+                    self._line.plc.teller(self._store.memory()),
                 ],
                 why_unsound=self._why_unsound,
             )
@@ -150,6 +151,8 @@ class Station:
         uplink_stop.set()
         for thread in threads:
             thread.join(8.0)
+        with suppress(PlumblineError):
+            self._line.plc.tell_last()
         self._log.say(f"stopped after {self.frame_loop.frames} frames")
         well = stored and not self._supervisor.failed
         if well:
@@ -226,6 +229,8 @@ class Station:
                 self._supervisor.restarts,
                 self._models.beside.states(),
                 self.uplink_loop.trouble if self.uplink_loop is not None else None,
+                self._line.plc.desk.counts() if self._line.plc.desk is not None else None,
+                self._line.plc.loop.why_degraded() if self._line.plc.loop is not None else "",
             )
 
         view = StationFacts(
@@ -238,6 +243,7 @@ class Station:
             void=lambda: "; ".join(filter(None, (camera.guarantee.note for camera in self._cameras))),
             figures=figures,
             degrade=lambda: self._line.degrading.figures,
+            machine=lambda: self._line.machine_figures,
         )
         api = open_api(self._settings, self._clock, self._log, view, self._line.meter, self._models.manifests)
         if api is not None:

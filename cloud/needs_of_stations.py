@@ -19,6 +19,8 @@ SILENT = "silent station"
 SITE_SHARE, SITE_LEAST = 0.5, 3
 # The outbox needs some, an update two bundles; below the lower one summaries are merged away.
 DISK_LOW_MIB, DISK_FULL_MIB = 1024, 200
+# A disk says it in steps of 10 %; there is time to order another, and less of it than one thinks.
+DISK_WORN = 0.8
 # Beyond this, windows are filed wrongly, and orders look expired or not yet valid.
 CLOCK_S = 300.0
 # From here on frames are left out.
@@ -71,6 +73,8 @@ def _troubles(status: StationStatus, facts: Facts) -> Mapping[str, float]:
     if health is not None:
         if health.disk_free_mib < DISK_LOW_MIB:
             found["disk"] = float(health.disk_free_mib)
+        if health.disk_worn is not None and health.disk_worn >= DISK_WORN:
+            found["worn"] = health.disk_worn
         if health.throttled or health.rung >= _RUNG_FRAMES_LEFT_OUT:
             found["throttled"] = float(health.rung)
     return found
@@ -102,6 +106,9 @@ def _need(
         kind, runbook = "station disk full", "disk-full"
         severity = _PAGE if least < DISK_FULL_MIB else _TICKET
         what = f"{who} {_has(one)} {least:.0f} MiB left on the disk{'' if one else ', or little more'}."
+    elif trouble == "worn":
+        kind = "station disk worn"
+        what = f"The disk of {who} is worn to {worst:.0%}{'' if one else ' at worst'}: replace it before it fails."
     elif trouble == "throttled":
         kind, runbook = "station throttled", "station-throttled"
         severity = _TICKET if worst >= _RUNG_FRAMES_LEFT_OUT else _INFO

@@ -139,10 +139,12 @@ class GapNote(msgspec.Struct, frozen=True):
 
 
 class HealthNote(msgspec.Struct, frozen=True):
-    """How the station itself fared when this window closed. A temperature that it cannot read is None, all else 0.
+    """How the station itself fared when this window closed. What it cannot read is None, or 0 where that is no value.
 
     `memory_mib`: of the agent's process. `hottest_c` and `limit_c`: the thermal zone nearest to its limit, and that limit.
     `rung`: how far down the degrade ladder. `disk_free_mib`: on the disk of its home. `outbox`: summaries not acknowledged.
+    `low_power`: its supply gives too little. `power_w`: what its board takes. `free_memory_mib`: what it may still take of memory.
+    `disk_worn`: the share of its life that the most worn disk has used, beyond 1 when it is past that.
     """
 
     memory_mib: Seconds = 0.0
@@ -152,6 +154,10 @@ class HealthNote(msgspec.Struct, frozen=True):
     rung: Count = 0
     disk_free_mib: Count = 0
     outbox: Count = 0
+    low_power: bool = False
+    power_w: Seconds | None = None
+    free_memory_mib: Seconds | None = None
+    disk_worn: Seconds | None = None
 
 
 class Summary(msgspec.Struct, frozen=True):

@@ -39,6 +39,11 @@ def odd_pictures() -> dict[str, tuple[bytes, str]]:
         "sixteen_bit_grey.tif": (file_of(Image.fromarray(wide), "TIFF"), "PASS"),
         "sixteen_bit_rgb.png": (_rgb16(np.repeat(wide[:, :, None], 3, axis=2)), "PASS"),
         "thirty_two_bit.tif": (file_of(Image.fromarray(wide.astype(np.float32)), "TIFF"), REFUSED),
+        "not_a_number.tif": (file_of(Image.fromarray(np.full((16, 16), np.nan, np.float32)), "TIFF"), REFUSED),
+        "with_alpha.png": (file_of(_with_alpha(bright, 0), "PNG"), "PASS"),
+        "palette_dark.png": (file_of(dark.convert("RGB").quantize(16), "PNG", transparency=0), "REJECT"),
+        "turned_by_a_tag.jpg": (file_of(bright, "JPEG", exif=_turned()), "PASS"),
+        "one_row.png": (file_of(Image.fromarray(image(230).reshape(1, -1)), "PNG"), "PASS"),
         "cmyk.jpg": (file_of(bright.convert("RGB").convert("CMYK"), "JPEG"), "PASS"),
         "cmyk_dark.tif": (file_of(dark.convert("RGB").convert("CMYK"), "TIFF"), "REJECT"),
         "animated.png": (file_of(bright, "PNG", **moving), REFUSED),
@@ -59,6 +64,18 @@ def odd_pictures() -> dict[str, tuple[bytes, str]]:
         "page_that_begins_as_an_image.bmp": (b"BM<html><body>" + b"x" * 200, REFUSED),
         "another_suffix.jpg": (png, "PASS"),
     }
+
+
+def _with_alpha(picture: Image.Image, alpha: int) -> Image.Image:
+    whole = picture.convert("RGB")
+    whole.putalpha(alpha)
+    return whole
+
+
+def _turned() -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return exif
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:

@@ -82,7 +82,7 @@ class Station:
             extra += '[bundle]\npath = "tiny.plb"\n'
         self.config.write_text(
             f'station = "{STATION}"\nhome = "state"\n[source]\nfps = 200.0\nheight = 32\nwidth = 32\n'
-            "[windows]\nframes = 60\nseconds = 1.0\n[enrol]\nframes = 10\n[line]\ndeadline_ms = 5000.0\n"
+            "[windows]\nframes = 60\nseconds = 1.0\n[enrol]\nframes = 10\n[line]\ndeadline_ms = 5000.0\nunfamiliar = 0.0\n"
             f"[limits]\ncommit_s = 0.1\n[broker]\nport = {port}\nresend_after_s = 1.0\nreconnect_max_s = 0.5\n{extra}"
         )
         self.log = (folder / "agent.log").open("ab")

@@ -4,37 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from importlib import metadata
-from pathlib import Path
 
-import msgspec
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from scripts.releases.dependency_walk import ROOT, installed_by
 
-ROOT = Path(__file__).resolve().parent.parent
 TOO_MUCH = {"torch", "scipy", "pandas", "sqlalchemy", "fastapi"}
-
-
-def installed_by(extra: str) -> set[str]:
-    """Return the names of everything that `plumbline-edge[extra]` installs here, requirements of requirements included."""
-    project = msgspec.toml.decode((ROOT / "pyproject.toml").read_bytes())["project"]
-    waiting = [Requirement(each) for each in project["dependencies"] + project["optional-dependencies"][extra]]
-    seen: set[tuple[str, str]] = set()
-    while waiting:
-        requirement = waiting.pop()
-        name = canonicalize_name(requirement.name)
-        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
-            continue
-        for wanted in ("", *sorted(requirement.extras)):
-            if (name, wanted) in seen:
-                continue
-            seen.add((name, wanted))
-            for line in metadata.requires(name) or []:
-                inner = Requirement(line)
-                if inner.marker is None or inner.marker.evaluate({"extra": wanted}):
-                    inner.marker = None
-                    waiting.append(inner)
-    return {name for name, _ in seen}
 
 
 def test_the_agent_extra_installs_none_of_the_heavy_packages() -> None:

@@ -16,7 +16,7 @@ PACKAGES = ("contract", "agent", "cloud")
 SIDES = "Both sides stand on the contract and never on each other"
 AGENT, CLOUD = "Layers of the agent", "Layers of the cloud"
 PURE = "The contract and the pure folders do no I/O and read no clock"
-PAHO, TORCH = "Only the two mqtt.py and the broker's roles know paho", "Only retrain and quantize know torch"
+PAHO, TORCH = "Only the mqtt.py files and the broker's roles know paho", "Only retrain and quantize know torch"
 
 FORBIDDEN = [
     (SIDES, "agent.settings", "cloud.settings"),

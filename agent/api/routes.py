@@ -127,6 +127,8 @@ class Routes:
         # Said beside it: a station that the broker shuts out decides as ever, and restarting it would help nobody.
         if uplink := self._view.uplink_trouble():
             body["uplink"] = uplink
+        if controller := self._view.controller_trouble():
+            body["controller"] = controller
         return json_response(503 if reason else 200, body)
 
     def _metrics(self, _request: Request) -> Response:

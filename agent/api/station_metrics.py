@@ -11,8 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.api.exposition import Exposition
+from agent.api.machine_metrics import add_machine
 from agent.api.meter import LATENCY_BOUNDS_MS, LineMeter
 from agent.degrading import DegradeFigures
+from agent.ports.line import LineCounts
+from agent.ports.machine import MachineFigures
 from agent.ports.slots import InstalledBundle
 from contract.errors import PlumblineError
 from contract.update_states import UpdateState
@@ -23,7 +26,8 @@ class StationFigures:
     """What the loops count themselves. `update_state` "": this station follows no orders, or has not said yet.
 
     `models`: how those beside the one in charge stand, "loaded" or why not. `uplink`: what shuts the station out of the broker, ""
-    for nothing; None where it has no broker.
+    for nothing; None where it has no broker. `line`: what came of the controller's triggers; None where it has no controller.
+    `line_trouble`: why no verdict reaches that, "" for nothing.
     """
 
     version: str
@@ -33,6 +37,8 @@ class StationFigures:
     restarts: int = 0
     models: Mapping[str, str] = field(default_factory=dict)
     uplink: str | None = None
+    line: LineCounts | None = None
+    line_trouble: str = ""
 
 
 def station_metrics(
@@ -46,8 +52,9 @@ def station_metrics(
     station: str,
     simulated: bool,
     degrade: DegradeFigures | None = None,
+    machine: MachineFigures | None = None,
 ) -> str:
-    """Return every figure as text. `degrade` None: this station has no degrade ladder."""
+    """Return every figure as text. `degrade` None: this station has no degrade ladder. `machine` None: nothing was read yet."""
     out = Exposition()
     about = {"station": station, "version": figures.version, "bundle": bundle.digest if bundle else ""}
     about["model"] = f"{bundle.manifest.name} {bundle.manifest.version}" if bundle else ""
@@ -67,11 +74,15 @@ def station_metrics(
         # The reason is for people: /healthz and /v1/status say it.
         what = "1: the broker does not let this station in, or another device uses its name."
         out.add("plumbline_uplink_shut_out", "gauge", what, bool(figures.uplink))
+    if figures.line is not None:
+        _add_controller(out, figures.line, figures.line_trouble)
     if figures.update_state:
         states = [({"state": state.value}, float(state.value == figures.update_state)) for state in UpdateState]
         out.add_all("plumbline_update_state", "gauge", "1 for the state of the last or current update.", states)
     if degrade is not None:
         _add_degrade(out, degrade)
+    if machine is not None:
+        add_machine(out, machine)
     readable = _add_store(out, connect)
     out.add("plumbline_database_readable", "gauge", "0: what the database says is missing from this answer.", readable)
     _add_disk(out, home, database)
@@ -107,6 +118,27 @@ def _add_line(out: Exposition, meter: LineMeter) -> None:
     out.add_histogram("plumbline_latency_seconds", what, bounds, list(meter.latency_bins), meter.latency_sum_ms / 1e3)
 
 
+def _add_controller(out: Exposition, line: LineCounts, trouble: str) -> None:
+    what = "1: the line's controller is served, as far as the station knows."
+    out.add("plumbline_controller_served", "gauge", what, not trouble)
+    out.add("plumbline_triggers_total", "counter", "Triggers of the line's controller since the start.", line.triggers)
+    out.add("plumbline_triggers_answered_total", "counter", "Triggers that got their verdict in time.", line.answered)
+    for name, by_cause, what in (
+        ("lost", line.lost, "Triggers that were taken and answered as failed, by cause."),
+        ("refused", line.refused, "Triggers that were not taken, by cause."),
+    ):
+        out.add_all(
+            f"plumbline_triggers_{name}_total", "counter", what, [({"cause": c}, n) for c, n in by_cause.items()]
+        )
+    out.add("plumbline_triggers_waiting", "gauge", "Triggers that have no answer yet.", line.waiting)
+    what = "Verdicts that came after their trigger was answered as failed."
+    out.add("plumbline_verdicts_late_total", "counter", what, line.late)
+    out.add(
+        "plumbline_verdicts_unasked_total", "counter", "Verdicts of frames that no trigger asked for.", line.unasked
+    )
+    out.add("plumbline_verdicts_unshown_total", "counter", "Answers that no controller took.", line.unshown)
+
+
 def _camera(name: str, *, several: bool) -> Mapping[str, str]:
     """Return the label of a camera. A station of one camera has none, so that its series stay what they are."""
     return {"camera": name or "first"} if several else {}
@@ -118,6 +150,7 @@ def _add_degrade(out: Exposition, degrade: DegradeFigures) -> None:
     out.add("plumbline_degrade_changes_total", "counter", "Steps up and down that ladder.", degrade.changes)
     out.add("plumbline_throttled", "gauge", "1: the machine slows itself down because of heat.", degrade.throttled)
     out.add("plumbline_low_power", "gauge", "1: the supply gives less than is needed.", degrade.low_power)
+    out.add("plumbline_low_memory", "gauge", "1: what is left of memory presses that ladder.", degrade.low_memory)
     zone = degrade.zone
     if zone is None:
         return

@@ -13,7 +13,8 @@ Precedence: defaults < board < agent.toml < environment < the settings that the 
 
   board        the profile of this machine's board (board = "auto" in agent.toml; plumbline-agent config board)
   environment  PLUMBLINE_SECTION__KEY=value, at the top PLUMBLINE__KEY=value: a TOML value, or a bare word for text,
-               e.g. PLUMBLINE_LINE__THREADS=2 or PLUMBLINE_BROKER__HOST=10.0.0.5
+               e.g. PLUMBLINE_LINE__THREADS=2 or PLUMBLINE_BROKER__HOST=10.0.0.5; [[cameras]] and [[models]] stay in the file.
+               It is this shell's that is looked at; a service's own is in its unit (systemctl show -p Environment).
 
 examples:
   plumbline-agent config check --config agent.toml

@@ -20,8 +20,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = subparsers.add_parser(
         "doctor",
         help="check camera, model, clock, disk, heat, power, certificate, broker, cloud, trust and GPU",
-        description="Check what a station needs: config, board, disk, clock, heat, power, camera, model, runtimes, trust, secrets, "
-        "certificate, broker, cloud and local API.",
+        description="Check what a station needs: config, board, disk, clock, heat, power, camera, model, runtimes, trust, "
+        "secrets, certificate, broker, cloud, the line's controller and local API.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

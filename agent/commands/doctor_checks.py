@@ -44,6 +44,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
     """Yield what is found, one after the other; a look that breaks is a FAIL with its words."""
     from agent.commands import doctor_board as boards
     from agent.commands import doctor_links as links
+    from agent.commands import doctor_machine as machine
+    from agent.commands import doctor_plc as plc
     from agent.commands import doctor_surroundings as surroundings
     from agent.commands import doctor_tls as tls
     from agent.decide.heat import HeatRules
@@ -59,6 +61,9 @@ def examine(settings: Settings) -> Iterator[Finding]:
         ("clock", clock),
         ("heat", lambda: surroundings.heat(rules=HeatRules(hot_c=settings.degrade.hot_c))),
         ("power", lambda: surroundings.power(PowerSensors(low_battery=settings.degrade.battery))),
+        ("memory", machine.memory),
+        ("disk wear", machine.disk_wear),
+        *([("load", machine.load)] if machine.has_load() else []),
         ("camera", lambda: camera(settings, running=running)),
         ("model", lambda: model(settings)),
         ("runtimes", lambda: runtimes(settings)),
@@ -67,6 +72,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         ("certificate", lambda: tls.certificate(settings, now)),
         ("broker", lambda: links.broker(settings, now)),
         ("cloud", lambda: links.cloud(settings, now)),
+        ("plc", lambda: plc.controller(settings, running=running)),
         ("api", lambda: links.api(settings, running=running)),
     ]
     for name, check in checks:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from agent.clock import SystemClock
 from agent.commands.doctor_checks import Finding, Level
 from agent.decide.heat import HeatRules, Zone, hottest, limit_c
-from agent.health.power import PowerSensors, Supplies
+from agent.health.power import HWMON, INSTANT, PowerSensors, Supplies
+from agent.health.rails import read_rails, whole_power_w
 from agent.health.thermal import ThermalSensors
 
 _COOL = "clean its fan and heat sink, give the enclosure air, or choose a lower power mode (on a Jetson: nvpmodel -q)"
@@ -29,12 +32,15 @@ def heat(sensors: ThermalSensors | None = None, rules: HeatRules | None = None) 
     return Finding("heat", Level.OK, told)
 
 
-def power(sensors: PowerSensors | None = None) -> Finding:
-    """Look at mains, batteries and the alarms of the supply."""
-    sensors = sensors or PowerSensors()
+def power(sensors: PowerSensors | None = None, hwmon: Path = HWMON) -> Finding:
+    """Look at mains, batteries, the alarms of the supply and what the board takes."""
+    sensors = sensors or PowerSensors(hwmon=hwmon)
     trouble = sensors.trouble(SystemClock().monotonic())
     alarms = ", ".join(f"{n} {what} alarms" for what, n in sensors.alarms_since_start().items() if n)
-    told = _describe(sensors.supplies())
+    told = _describe(sensors.supplies(), hwmon)
+    peaks = sensors.events().get(INSTANT, 0)
+    if peaks:
+        told += f"; {peaks} short peaks of current were met by the hardware, which is its business"
     if alarms:
         told += f"; {alarms} since the machine started"
     if trouble:
@@ -47,9 +53,12 @@ def _name(zone: Zone) -> str:
     return f"{zone.name} at {zone.temp_c:.1f} C ({', '.join(trips) or 'no trip points'})"
 
 
-def _describe(supplies: Supplies) -> str:
+def _describe(supplies: Supplies, hwmon: Path) -> str:
     mains = {None: "", True: "mains on", False: "mains off"}[supplies.mains_online]
     battery = "" if supplies.charge is None else f"battery at {supplies.charge:.0%}"
     if battery and supplies.discharging:
         battery += ", discharging"
-    return ", ".join(filter(None, (mains, battery))) or "no supply is described here, and no alarm is up"
+    rails = ", ".join(f"{rail.name} {rail.milliwatts / 1e3:.1f} W" for rail in read_rails(hwmon))
+    whole_w = whole_power_w(hwmon)
+    takes = f"the board takes {whole_w:.1f} W ({rails})" if whole_w is not None else rails
+    return ", ".join(filter(None, (mains, battery, takes))) or "no supply is described here, and no alarm is up"

@@ -29,6 +29,8 @@ it can within two seconds, and leaves. The exit code is 1 when something judged 
 example:
   plumbline-agent run --config agent.toml
 
+Under agent.toml lies the profile of the board, over it the environment: plumbline-agent config --help.
+
 every key of agent.toml, with its default (paths are relative to the file):
 
 {EXAMPLE}"""

@@ -8,6 +8,8 @@ from enum import Enum
 class Cause(str, Enum):
     """What kept a frame from PASS and REJECT. Only UNSURE, DRIFTED and DEGRADED can be settled in time, by more evidence.
 
+    UNFAMILIAR: the frame is so unlike what the camera enrolled that no model's answer to it counts (`agent.decide.unfamiliar`).
+
     DEGRADED: another artefact judged than the thresholds were chosen for, under heat or load or because that one does not load.
     """
 
@@ -21,6 +23,7 @@ class Cause(str, Enum):
     BAD_IMAGE = "bad_image"
     BLANK_FRAME = "blank_frame"
     FROZEN_FRAME = "frozen_frame"
+    UNFAMILIAR = "unfamiliar"
     BROKEN_DISK = "broken_disk"
     INTERNAL = "internal"
 

@@ -5,7 +5,8 @@ below the lower one). Up: one rung after `climb_after_s` of unbroken pressure. D
 presses or holds. In between the rung stays: the gap of the levels and the two times keep it from flapping.
 
 Each cause climbs no further than helps against it. Skipping frames cools and saves power, but against backlog it only swaps
-frames dropped by chance for frames dropped by rule; backlog therefore ends at the smaller artefact.
+frames dropped by chance for frames dropped by rule; backlog therefore ends at the smaller artefact. So does little memory, of
+which a frame that is not judged frees none.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from agent.decide.heat import HeatRules, Zone, limit_c
+from agent.decide.memory import MemoryRoom, MemoryRules, is_relieved, why_low
 
 
 class Rung(IntEnum):
@@ -52,13 +54,14 @@ class Pressure:
 
     `zone`: the thermal zone nearest to its limit. `throttled`: the machine slows itself down because of heat. `low_power`:
     what is wrong with the supply, for a person; "" for nothing. `dropped_share`: of the captured frames, 0 to 1, those that
-    were dropped for backlog since the rung last changed, or of late.
+    were dropped for backlog since the rung last changed, or of late. `memory`: what is left of it.
     """
 
     zone: Zone | None = None
     throttled: bool = False
     low_power: str = ""
     dropped_share: float = 0.0
+    memory: MemoryRoom | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,7 @@ class LadderRules:
     backlog_share: float = 0.05
     backlog_relief_share: float = 0.01
     heat: HeatRules = field(default_factory=HeatRules)
+    memory: MemoryRules = field(default_factory=MemoryRules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,9 @@ def _pressing(pressure: Pressure, rules: LadderRules) -> list[tuple[Rung, str]]:
         found.append((Rung.SKIP_8, f"low power: {pressure.low_power}"))
     if pressure.dropped_share >= rules.backlog_share:
         found.append((Rung.SMALLER_ARTEFACT, f"backlog: {pressure.dropped_share:.0%} of the frames dropped"))
+    short = why_low(pressure.memory, rules.memory)
+    if short:
+        found.append((Rung.SMALLER_ARTEFACT, f"memory: {short}"))
     return found
 
 
@@ -129,5 +136,7 @@ def _holding(pressure: Pressure, rules: LadderRules) -> list[Rung]:
     if zone is not None and zone.temp_c > limit_c(zone, rules.heat) - rules.heat.relief_c:
         found.append(Rung.SKIP_8)
     if pressure.dropped_share > rules.backlog_relief_share:
+        found.append(Rung.SMALLER_ARTEFACT)
+    if not is_relieved(pressure.memory, rules.memory):
         found.append(Rung.SMALLER_ARTEFACT)
     return found

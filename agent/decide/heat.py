@@ -23,10 +23,14 @@ class Zone:
 
 @dataclass(frozen=True, slots=True)
 class Heat:
-    """What the sensors say. `throttled_by` names what slows the machine down because of heat; "" for nothing."""
+    """What the sensors say. `throttled_by` names what slows the machine down because of heat; "" for nothing.
+
+    `capped` names what may not run as fast as it did, for a reason that the kernel does not give: heat, or another power mode.
+    """
 
     zones: tuple[Zone, ...] = ()
     throttled_by: str = ""
+    capped: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +71,11 @@ def hottest(zones: Iterable[Zone], rules: HeatRules) -> Zone | None:
         own = (zone.throttle_c is not None or zone.critical_c is not None for zone in zones)
         zones = tuple(z if has else replace(z, throttle_c=max(known)) for z, has in zip(zones, own, strict=True))
     return max(zones, key=lambda zone: zone.temp_c - limit_c(zone, rules), default=None)
+
+
+def slowed_by(heat: Heat, rules: HeatRules) -> str:
+    """Return what slows the machine down because of heat: a lowered ceiling counts while a zone is near its limit, or over it."""
+    if heat.throttled_by or not heat.capped:
+        return heat.throttled_by
+    zone = hottest(heat.zones, rules)
+    return heat.capped if zone is not None and zone.temp_c > limit_c(zone, rules) - rules.relief_c else ""

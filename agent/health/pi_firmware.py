@@ -22,14 +22,29 @@ class PiFlags(IntFlag):
     SOFT_TEMPERATURE_LIMIT = 1 << 3
 
 
-def pi_flags(platform: Path = PLATFORM) -> PiFlags:
-    """Return the flags that are up now; none on any other machine."""
+class PiFirmware:
+    """One thread's. Where the firmware shows its flags is found once, for a machine has many platform devices."""
+
+    def __init__(self, platform: Path = PLATFORM) -> None:
+        self._platform = platform
+        self._path: Path | None = None
+        self._looked = False
+
+    def flags(self) -> PiFlags:
+        """Return the flags that are up now; none on any other machine."""
+        if not self._looked:
+            self._path, self._looked = _flags_path(self._platform), True
+        raw = read_number(self._path, 16) if self._path is not None else None
+        return PiFlags(raw & 0xF) if raw is not None else PiFlags(0)
+
+
+def _flags_path(platform: Path) -> Path | None:
     for soc in entries(platform, "soc"):
         for firmware in entries(soc, "soc"):
-            raw = read_number(firmware / "get_throttled", 16) if firmware.name.endswith(":firmware") else None
-            if raw is not None:
-                return PiFlags(raw & 0xF)
-    return PiFlags(0)
+            path = firmware / "get_throttled"
+            if firmware.name.endswith(":firmware") and path.exists():
+                return path
+    return None
 
 
 def throttled_by_heat(flags: PiFlags) -> bool:

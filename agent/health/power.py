@@ -1,16 +1,19 @@
 """Whether the machine gets the power it needs: mains and batteries, a Jetson's over-current alarms, a Pi's under-voltage.
 
 Sources: https://docs.kernel.org/power/power_supply_class.html; NVIDIA's Jetson Linux guide, "Platform Power and Performance": on
-Orin OC1 is under-voltage, OC2 average and OC3 instantaneous over-current, counted since the start in `oc*_event_cnt`;
+Orin OC1 is under-voltage, OC2 average and OC3 instantaneous over-current, counted since the start in `oc*_event_cnt` (their
+driver, tegra234-oc-event, knows no other chip: a Xavier tells of too much current by its power monitors alone, see `rails`);
 https://docs.kernel.org/hwmon/raspberrypi-hwmon.html.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.health.pi_firmware import PLATFORM, PiFlags, pi_flags
+from agent.health.pi_firmware import PLATFORM, PiFirmware, PiFlags
+from agent.health.rails import RailAlarms
 from agent.health.sysfs import entries, read_attribute, read_number
 
 POWER_SUPPLY = Path("/sys/class/power_supply")
@@ -18,6 +21,10 @@ HWMON = Path("/sys/class/hwmon")
 
 # OC3 is met by slowing down for an instant, and an Orin Nano at full power may count several a second: nothing to degrade for.
 _ALARMS = {"oc1_event_cnt": "under-voltage", "oc2_event_cnt": "over-current"}
+INSTANT = "instant-over-current"
+_EVENTS = {**_ALARMS, "oc3_event_cnt": INSTANT}
+# Chips come and go with modules that are loaded and unloaded; to look for them costs more than to ask them.
+_FIND_EVERY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +38,7 @@ class Supplies:
 
 
 class PowerSensors:
-    """One thread's: it remembers the alarm counts it saw."""
+    """One thread's, but for `supplies` and `events`: it remembers the alarm counts it saw, and where the sensors are."""
 
     def __init__(
         self,
@@ -47,13 +54,20 @@ class PowerSensors:
         self._hold_s = hold_s
         self._power_supply = power_supply
         self._hwmon = hwmon
-        self._platform = platform
+        self._firmware = PiFirmware(platform)
         self._counts: dict[Path, int] = {}
+        self._counters: list[Path] = []
+        self._low_voltage: list[Path] = []
+        self._rails = RailAlarms(hwmon)
+        self._found_s: float | None = None
         self._alarm = ""
         self._alarm_at_s = 0.0
 
     def trouble(self, now_s: float) -> str:
         """Return what is wrong with the power, for a person; "" for nothing. `now_s`: monotonic."""
+        if self._found_s is None or not 0.0 <= now_s - self._found_s < _FIND_EVERY_S:
+            self._find()
+            self._found_s = now_s
         # Looked at each time, whatever else is wrong: else an old alarm would pass for a new one later.
         alarm = self._recent_alarm(now_s)
         return self._low_supply() or alarm or self._under_voltage()
@@ -64,11 +78,20 @@ class PowerSensors:
 
     def alarms_since_start(self) -> dict[str, int]:
         """Return how often each alarm went off since the machine started; empty where there are none to count."""
+        return {what: count for what, count in self.events().items() if what in _ALARMS.values()}
+
+    def events(self) -> dict[str, int]:
+        """Return those, and how often the hardware met a peak of current by itself."""
         found: dict[str, int] = {}
-        for path, count in self._read_counts().items():
-            what = _ALARMS[path.name]
+        for path, count in _read_counts(_paths_of(self._hwmon, _EVENTS)).items():
+            what = _EVENTS[path.name]
             found[what] = found.get(what, 0) + count
         return found
+
+    def _find(self) -> None:
+        self._counters = _paths_of(self._hwmon, _ALARMS)
+        chips = [chip for chip in entries(self._hwmon, "hwmon") if read_attribute(chip / "name") == "rpi_volt"]
+        self._low_voltage = [chip / "in0_lcrit_alarm" for chip in chips]
 
     def _low_supply(self) -> str:
         now = self.supplies()
@@ -80,33 +103,33 @@ class PowerSensors:
         return "the mains are off" if now.mains_online is False and now.charge is None else ""
 
     def _recent_alarm(self, now_s: float) -> str:
-        counts = self._read_counts()
+        counts = _read_counts(self._counters)
         rose = [path for path, count in counts.items() if count > self._counts.get(path, count)]
         self._counts = counts
-        if rose:
-            self._alarm, self._alarm_at_s = " and ".join(sorted({_ALARMS[path.name] for path in rose})), now_s
+        over = self._rails.look(now_s)
+        told = [f"{' and '.join(sorted({_ALARMS[path.name] for path in rose}))} alarm"] if rose else []
+        told += [f"over-current at {over}"] if over else []
+        if told:
+            self._alarm, self._alarm_at_s = "; ".join(told), now_s
         # A clock that stepped back must not hold it for ever.
         self._alarm_at_s = min(self._alarm_at_s, now_s)
         if now_s - self._alarm_at_s > self._hold_s:
             self._alarm = ""
-        return f"{self._alarm} alarm" if self._alarm else ""
-
-    def _read_counts(self) -> dict[Path, int]:
-        found: dict[Path, int] = {}
-        for folder in entries(self._hwmon, "hwmon"):
-            for name in _ALARMS:
-                count = read_number(folder / name)
-                if count is not None:
-                    found[folder / name] = count
-        return found
+        return self._alarm
 
     def _under_voltage(self) -> str:
-        if PiFlags.UNDER_VOLTAGE in pi_flags(self._platform):
+        if PiFlags.UNDER_VOLTAGE in self._firmware.flags():
             return "under-voltage"
-        for folder in entries(self._hwmon, "hwmon"):
-            if read_attribute(folder / "name") == "rpi_volt" and read_number(folder / "in0_lcrit_alarm"):
-                return "under-voltage"
-        return ""
+        return "under-voltage" if any(read_number(path) for path in self._low_voltage) else ""
+
+
+def _paths_of(hwmon: Path, names: Iterable[str]) -> list[Path]:
+    return [path for chip in entries(hwmon, "hwmon") for path in (chip / name for name in names) if path.exists()]
+
+
+def _read_counts(paths: Iterable[Path]) -> dict[Path, int]:
+    counts = ((path, read_number(path)) for path in paths)
+    return {path: count for path, count in counts if count is not None}
 
 
 def read_supplies(root: Path) -> Supplies:

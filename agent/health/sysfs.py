@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+_LARGEST = (1 << 64) - 1
+
 
 def read_attribute(path: Path) -> str:
     """Return the text of a sysfs attribute, stripped; "" where there is none, or none at the moment.
@@ -26,11 +28,12 @@ def read_attribute(path: Path) -> str:
 
 
 def read_number(path: Path, base: int = 10) -> int | None:
-    """Return the whole number in a sysfs attribute; None where it holds none."""
+    """Return the whole number in a sysfs attribute; None where it holds none, or one that no C program wrote."""
     try:
-        return int(read_attribute(path), base)
+        number = int(read_attribute(path)[:64], base)
     except ValueError:
         return None
+    return number if -_LARGEST <= number <= _LARGEST else None
 
 
 def entries(folder: Path, prefix: str) -> list[Path]:

@@ -10,8 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from agent.decide.heat import Heat, Zone
-from agent.health.pi_firmware import PLATFORM, pi_flags, throttled_by_heat
+from agent.health.kernel_files import KernelFiles
+from agent.health.pi_firmware import PLATFORM, PiFirmware, throttled_by_heat
 from agent.health.sysfs import entries, read_attribute, read_number
+from agent.health.throttling import FrequencyCeilings, HeldClock
 
 THERMAL = Path("/sys/class/thermal")
 
@@ -19,16 +21,20 @@ _COLDEST_C, _HOTTEST_C = -40.0, 200.0
 _MOST_TRIPS = 16
 # It reads 100 C on every Jetson up to Xavier, at any weather: a constant, no sensor.
 _CONSTANT = "PMIC-Die"
-# What slows the machine down, as opposed to fans. Its state is 0 while it does not.
+# What slows the machine down, as opposed to fans. Its state is 0 while it does not. "-balanced" is L4T's before Orin.
+_SLOWED = ("-alert", "-balanced")
 _SLOWS = ("cpufreq-", "thermal-cpufreq-", "devfreq-", "thermal-devfreq-", "Processor")
 
 
 class ThermalSensors:
-    """One thread's. Trip points do not move while a station runs, so they are read once a zone."""
+    """One thread's. Trip points and types do not move while a station runs, so they are read once."""
 
-    def __init__(self, root: Path = THERMAL, platform: Path = PLATFORM) -> None:
+    def __init__(self, root: Path = THERMAL, platform: Path = PLATFORM, files: KernelFiles | None = None) -> None:
+        """`files`: where to look for clocks that are held down too; None: nowhere."""
         self._root = root
-        self._platform = platform
+        self._firmware = PiFirmware(platform)
+        self._ceilings = FrequencyCeilings(files) if files is not None else None
+        self._held = HeldClock(files) if files is not None else None
         self._trips: dict[tuple[str, str], tuple[float | None, float | None]] = {}
 
     def look(self) -> Heat:
@@ -39,7 +45,9 @@ class ThermalSensors:
             temp_c = _celsius(read_number(folder / "temp"), _COLDEST_C) if name != _CONSTANT else None
             if temp_c is not None:
                 zones.append(Zone(name or folder.name, temp_c, *self._trips_of(folder, name)))
-        return Heat(tuple(zones), self._throttled_by())
+        capped = self._ceilings.look() if self._ceilings is not None else ""
+        held = self._held is not None and self._held.look()
+        return Heat(tuple(zones), self._throttled_by() or ("the processor itself" if held else ""), capped)
 
     def _trips_of(self, folder: Path, name: str) -> tuple[float | None, float | None]:
         key = folder.name, name
@@ -50,9 +58,9 @@ class ThermalSensors:
     def _throttled_by(self) -> str:
         for folder in entries(self._root, "cooling_device"):
             name = read_attribute(folder / "type")
-            if (name.endswith("-alert") or name.startswith(_SLOWS)) and (read_number(folder / "cur_state") or 0) > 0:
+            if (name.endswith(_SLOWED) or name.startswith(_SLOWS)) and (read_number(folder / "cur_state") or 0) > 0:
                 return name
-        return "the firmware" if throttled_by_heat(pi_flags(self._platform)) else ""
+        return "the firmware" if throttled_by_heat(self._firmware.flags()) else ""
 
 
 def _read_trips(folder: Path) -> tuple[float | None, float | None]:

@@ -49,6 +49,7 @@ class Desk:
         self._why_not_ready = why_not_ready
         self.show: Callable[[Answer], None] = self.unshown
         """Where answers go: the adapter's, once there is one."""
+        self.why_away = ""
         self.news = threading.Condition()
         """Told of each trigger and each answer."""
         self._open: dict[int, _Open] = {}
@@ -91,6 +92,10 @@ class Desk:
         """Note that `answer` reached no controller."""
         with self.news:
             self._unshown += 1
+
+    def away(self, why: str) -> None:
+        """Note whether the controller shows signs of life; see `agent.ports.line.LineDesk`."""
+        self.why_away = why
 
     def state(self) -> LineState:
         """Return what to show the controller."""

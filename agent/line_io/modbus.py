@@ -46,6 +46,8 @@ _FUNCTIONS = frozenset((1, 2, 3, 4, 5, 6, 15, 16, 22, 23))
 # The same guide, 3.1.3.2: 0 and 0xFF mean the device at this address, as nothing is behind it.
 _THIS_DEVICE = frozenset((0, 255))
 _COILS, _DISCRETES, _INPUTS = frozenset((1, 5, 15)), 2, 4
+_WRITES = frozenset((5, 6, 15, 16, 22, 23))
+_WRITER_S = 10.0
 _READABLE = 125
 
 
@@ -95,7 +97,7 @@ class ModbusLine:
 
     def trouble(self) -> str:
         """Return what is wrong, "" if nothing."""
-        return self._trouble or self._handshake.trouble()
+        return self._trouble
 
     def stop(self) -> None:
         """Show that the station is away, give the controller a moment to see what it was told last, and let go."""
@@ -143,13 +145,26 @@ class _Server(ModbusTcpServer):
         super().__init__(_device(handshake, log), address=listening.getsockname()[:2])
         self.call_create = partial(self.loop.create_server, self.handle_new_connection, sock=listening)
         self.unit = unit
+        self._writer = ""
+
+    def may_write(self, host: str) -> bool:
+        """Return whether `host` is the one that may write: who wrote first, as long as it is connected and heard of."""
+        if host != self._writer:
+            since_s = self.loop.time() - _WRITER_S
+            if any(each.host == self._writer and each.heard_s > since_s for each in self._connections()):
+                return False
+            self._writer = host
+        return True
+
+    def _connections(self) -> list[_Connection]:
+        return [each for each in self.active_connections.values() if isinstance(each, _Connection)]
 
     def callback_new_connection(self) -> ServerRequestHandler:
         """Take a connection. Of too many, the one that was quiet for longest gives way: a PLC that polls is never that one.
 
         Source: MODBUS Messaging on TCP/IP Implementation Guide V1.0b, 4.3.2.
         """
-        connections = [each for each in self.active_connections.values() if isinstance(each, _Connection)]
+        connections = self._connections()
         if len(connections) >= MAX_CONNECTIONS:
             min(connections, key=lambda each: each.heard_s).close()
         return _Connection(self)
@@ -160,11 +175,17 @@ class _Connection(ServerRequestHandler):
 
     def __init__(self, server: _Server) -> None:
         super().__init__(server, None, None, None)  # type: ignore[no-untyped-call]
-        self._unit = server.unit
+        self._server = server
         self._received = b""
         self._frames: deque[bytes] = deque()
         self._answering: asyncio.Task[None] | None = None
         self.heard_s = server.loop.time()
+        self.host = ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Note who it is."""
+        self.host = str(transport.get_extra_info("peername", ("",))[0])
+        super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes as they come."""
@@ -200,9 +221,11 @@ class _Connection(ServerRequestHandler):
 
     def _refusal(self, frame: bytes) -> ExcCodes | None:
         unit, function = frame[_HEADER], frame[_HEADER + 1]
-        if self._unit and unit not in (self._unit, *_THIS_DEVICE):
+        if self._server.unit and unit not in (self._server.unit, *_THIS_DEVICE):
             return ExcCodes.GATEWAY_NO_RESPONSE
-        return None if function in _FUNCTIONS else ExcCodes.ILLEGAL_FUNCTION
+        if function not in _FUNCTIONS:
+            return ExcCodes.ILLEGAL_FUNCTION
+        return ExcCodes.DEVICE_BUSY if function in _WRITES and not self._server.may_write(self.host) else None
 
     def _refuse(self, frame: bytes, why: ExcCodes) -> None:
         refusal = ExceptionResponse(

@@ -174,15 +174,11 @@ class Handshake:
             silent = self._heard_s is not None and now_s - self._heard_s > self._silence_s
             if silent and not self._controller_lost:
                 self._controller_lost, self._in_step = True, False
+                self._desk.away("the controller's heartbeat stopped")
                 self._clear()
             for slot, result in list(self._slots.items()):
                 if result.since_s and now_s - result.since_s > self._hold_s:
                     self._release(slot)
-
-    def trouble(self) -> str:
-        """Return what is wrong with the controller, "" if nothing."""
-        with self._lock:
-            return "the controller's heartbeat stopped" if self._controller_lost else ""
 
     def stop(self) -> bool:
         """Fall to "reject" for good; return whether a controller has yet to see an answer that was there."""
@@ -198,7 +194,9 @@ class Handshake:
 
     def _hear(self) -> None:
         self._heard_s = self._monotonic()
-        self._controller_lost = False
+        if self._controller_lost:
+            self._controller_lost = False
+            self._desk.away("")
 
     def _request(self, request: int) -> None:
         if not request:

@@ -74,6 +74,10 @@ What is settled:
   that is long gone: the first one is refused as out of step, unless REQUEST 0 came before it.
 - A result that nobody acknowledges is taken away after 30 s. One that was neither read nor acknowledged counts as UNSHOWN.
 - `[plc] triggers = false`: there are no requests; each verdict is shown at once, under a number that counts up.
+- Any number of clients may read, eight at once. Only one address may write: who wrote first, until it has no connection or was not
+  heard of for 10 s; others get exception 6. A connection that ends changes nothing else: the result is still there afterwards.
+- Exceptions: 1 another function; 2 an address that is not here, or not for writing; 3 more than 125 registers, or a broken
+  request; 4 the station failed (no verdict comes of it); 6 another client writes; 11 another unit identifier.
 - Everything that can be written here can be written by whoever reaches the port: Modbus has no passwords.
 """
 
@@ -202,6 +206,7 @@ CAUSES = {
     Cause.BROKEN_DISK.value: 11,
     Cause.INTERNAL.value: 12,
     "not_recorded": 13,
+    Cause.UNFAMILIAR.value: 14,
 }
 """CAUSE in numbers; a cause that a newer station has and this table has not is 99."""
 

@@ -11,26 +11,43 @@ from agent.ports.line import LineAdapter, LineState, OpenAdapter
 from agent.ports.log import Log
 from contract.errors import PlumblineError
 
-_RETRY_S = 2.0
+RETRY_S = 2.0
 _LOOK_S = 0.1
+# An adapter mends what it can by itself, a lost broker say; what it could not in five retries is opened anew.
+_RETRIES_LEFT_TO_IT = 5
 
 
 class PlcLoop:
     """`open_adapter` is called again whenever the adapter died or could not start."""
 
-    def __init__(self, desk: Desk, open_adapter: OpenAdapter, clock: Clock, log: Log, *, heartbeat_s: float) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        open_adapter: OpenAdapter,
+        clock: Clock,
+        log: Log,
+        *,
+        heartbeat_s: float,
+        retry_s: float = RETRY_S,
+    ) -> None:
         self.desk = desk
         self._open_adapter = open_adapter
         self._clock = clock
         self._log = log
         self._heartbeat_s = heartbeat_s
+        self._wait_s = retry_s
         self._adapter: LineAdapter | None = None
         self._retry_s = float("-inf")
         self._beat_s = float("-inf")
+        self._well_s = float("-inf")
         self._shown: LineState | None = None
         self.faults = 0
         self.trouble = ""
         """What is wrong with the connection, "" if nothing."""
+
+    def why_degraded(self) -> str:
+        """Return why no verdict reaches the controller, in words; "" if nothing is known to be wrong."""
+        return self.trouble or self.desk.why_away
 
     def run(self, stop: threading.Event) -> None:
         """Serve the controller until `stop`; then answer what waits, and say that the station is away."""
@@ -49,9 +66,8 @@ class PlcLoop:
         if self._adapter is None and now_s >= self._retry_s:
             self._start(now_s)
         if self._adapter is not None:
-            self.trouble = self._adapter.trouble()
-            if self.trouble:
-                self._log.fault("plc", f"the line's controller: {self.trouble}")
+            self._look_at(self._adapter, now_s)
+        if self._adapter is not None:
             state = self.desk.state()
             changed = self._shown is None or (state.ready, state.why) != (self._shown.ready, self._shown.why)
             if changed or now_s - self._beat_s >= self._heartbeat_s:
@@ -62,24 +78,34 @@ class PlcLoop:
         with self.desk.news:
             self.desk.news.wait(max(0.001, wait_s))
 
+    def _look_at(self, adapter: LineAdapter, now_s: float) -> None:
+        self.trouble = adapter.trouble()
+        if not self.trouble:
+            self._well_s = now_s
+            return
+        self._log.fault("plc", f"the line's controller: {self.trouble}")
+        if now_s - self._well_s >= self._wait_s * _RETRIES_LEFT_TO_IT:
+            self._let_go()
+
     def _start(self, now_s: float) -> None:
         adapter = self._open_adapter(self.desk)
         try:
             adapter.start()
         except PlumblineError as error:
             self.trouble = error.one_line()
-            self._retry_s = now_s + _RETRY_S
+            self._retry_s = now_s + self._wait_s
             self._log.fault("plc", f"the line's controller: {self.trouble}")
             with suppress(Exception):
                 adapter.stop()
             return
-        self._adapter, self._shown, self.trouble = adapter, None, ""
+        self._adapter, self._shown, self.trouble, self._well_s = adapter, None, "", now_s
+        self.desk.away("")
         self.desk.show = adapter.show
 
     def _let_go(self) -> None:
         adapter, self._adapter = self._adapter, None
         self.desk.show = self.desk.unshown
-        self._retry_s = self._clock.monotonic() + _RETRY_S
+        self._retry_s = self._clock.monotonic() + self._wait_s
         if adapter is not None:
             with suppress(Exception):
                 adapter.stop()

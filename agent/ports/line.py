@@ -101,6 +101,9 @@ class LineDesk(Protocol):
     def unshown(self, answer: Answer) -> None:
         """Note that `answer` reached no controller."""
 
+    def away(self, why: str) -> None:
+        """Note that the controller itself shows no sign of life, in words; "" that it does again. Nothing is wrong here then."""
+
     def state(self) -> LineState:
         """Return what to show the controller."""
 
@@ -126,7 +129,7 @@ class LineAdapter(Protocol):
         """Show that the station lives, and how it is; called every `heartbeat_s` and on every change; never blocks or raises."""
 
     def trouble(self) -> str:
-        """Return what is wrong with it in a few words, "" if nothing: a dead server, a lost broker."""
+        """Return what is wrong with it in a few words, "" if nothing (a dead server, a lost broker); what lasts is opened anew."""
 
     def stop(self) -> None:
         """Show that the station is not ready, then let go of the network; waits at most two seconds."""

@@ -44,6 +44,9 @@ class StationView(Protocol):
     def uplink_trouble(self) -> str:
         """Return what shuts the station out of the broker, in words for a person; "" for nothing. The line goes on without it."""
 
+    def controller_trouble(self) -> str:
+        """Return why no verdict reaches the line's controller, in words for a person; "" for nothing."""
+
     def metrics(self) -> str:
         """Return the station's counters in Prometheus' text format."""
 

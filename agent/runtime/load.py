@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from agent.ports.clock import Clock
 from agent.ports.runtime import Prepare, Runtime
+from agent.runtime.memory_guard import GpuMemoryGuard
 from agent.runtime.providers import Choice, Provider, available_providers, choose_provider
 from agent.runtime.tensorrt_build import BuildState, EngineBuilds
 from agent.runtime.tensorrt_cache import EngineCache
@@ -73,8 +74,12 @@ class ModelLoader:
         engines: Path,
         engines_max_bytes: int = 512 << 20,
         build_within_s: float = 1800.0,
+        guard: GpuMemoryGuard | None = None,
     ) -> None:
-        """`provider` is one of providers.WANTED; `engines` the folder of TensorRT engines, made when first needed."""
+        """`provider` is one of providers.WANTED; `engines` the folder of TensorRT engines, made when first needed.
+
+        `guard` says when the GPU must not be given any more of the machine's memory: None lets it have all.
+        """
         self._say = say
         self._clock = clock
         self._threads = threads
@@ -83,6 +88,7 @@ class ModelLoader:
         self._engines_max_bytes = engines_max_bytes
         self._build_within_s = build_within_s
         self._builds: EngineBuilds | None = None
+        self._guard = guard or GpuMemoryGuard()
 
     def load(self, folder: Path, manifest: Manifest) -> tuple[Runtime, Artefact]:
         """Return the first artefact of `manifest`, `in_order` for this station, that loads, and which it is.
@@ -101,7 +107,7 @@ class ModelLoader:
     def prepare_for(self, spec: PreprocessSpec) -> Prepare | None:
         """Return what prepares frames where the station may use a GPU; None: plainly on the CPU."""
         gpu = {"CUDAExecutionProvider", "TensorrtExecutionProvider"} & set(available_providers())
-        if self._provider == "cpu" or not gpu:
+        if self._provider == "cpu" or not gpu or self._guard.session_lack(0):
             return None
         from agent.runtime.cuda_preprocess import open_cuda_preprocess
         from agent.runtime.preparing import MeasuredPreprocess
@@ -129,13 +135,23 @@ class ModelLoader:
         choice = _CPU
         if artefact.runtime is RuntimeKind.ONNX and self._provider != "cpu":
             choice = choose_provider(self._provider, available_providers(), artefact)
+            choice = self._within_memory(choice, folder / artefact.file, manifest)
         runtime = load_runtime(folder, manifest, artefact, threads=self._threads, provider=choice.meanwhile)
+        if getattr(runtime, "provider", Provider.CPU) is not Provider.CPU:
+            self._guard.opened()
         why = choice.why or str(getattr(runtime, "why", ""))
         if why:
             self._say(f"'{artefact.file}' runs on {getattr(runtime, 'provider', Provider.CPU).value}: {why}")
         if choice.provider is not Provider.TENSORRT:
             return runtime
         return self._on_tensorrt(folder, manifest, artefact, runtime)
+
+    def _within_memory(self, choice: Choice, path: Path, manifest: Manifest) -> Choice:
+        """Return `choice`, or the CPU where the GPU's share of the memory would be the station's end."""
+        if choice.provider is Provider.CPU:
+            return choice
+        lack = self._guard.session_lack(_size_of(path), manifest.resources.memory_mib)
+        return Choice(Provider.CPU, Provider.CPU, lack) if lack else choice
 
     def _on_tensorrt(self, folder: Path, manifest: Manifest, artefact: Artefact, runtime: Runtime) -> Runtime:
         from agent.runtime.device_facts import read_engine_facts
@@ -146,7 +162,13 @@ class ModelLoader:
         try:
             if self._builds is None:
                 cache = EngineCache(self._engines, max_bytes=self._engines_max_bytes)
-                self._builds = EngineBuilds(cache, self._clock, self._say, within_s=self._build_within_s)
+                self._builds = EngineBuilds(
+                    cache,
+                    self._clock,
+                    self._say,
+                    within_s=self._build_within_s,
+                    why_not=lambda model: self._guard.build_lack(_size_of(model)),
+                )
             facts = read_engine_facts(path, artefact.precision)
         except (PlumblineError, OSError) as error:
             self._say(f"no TensorRT for '{artefact.file}': {error}")
@@ -167,10 +189,18 @@ class ModelLoader:
             if faster.provider is not Provider.TENSORRT:
                 faster.close()
                 raise BadModel(faster.why)
+            self._guard.opened()
             serving.upgrade(faster)
 
         self._builds.request(facts.key(), path, artefact.precision, take_up)
         return serving
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0  # loading it says what is wrong
 
 
 def in_order(manifest: Manifest, *, tensorrt: bool) -> tuple[Artefact, ...]:

@@ -59,13 +59,15 @@ class EngineBuilds:
         *,
         within_s: float,
         command: BuilderCommand = builder_command,
+        why_not: Callable[[Path], str] = lambda _model: "",
     ) -> None:
-        """`within_s` is how long one build may take before it is killed."""
+        """`within_s` is how long one build may take before it is killed; `why_not` says why `model`'s must not begin now, or ""."""
         self._cache = cache
         self._clock = clock
         self._say = say
         self._within_s = within_s
         self._command = command
+        self._why_not = why_not
         self._one_at_a_time = threading.Lock()
         self._lock = threading.Lock()
         self._states: dict[str, BuildState] = {}
@@ -136,6 +138,12 @@ class EngineBuilds:
                 self._say(f"TensorRT engine {key[:12]}: {type(error).__name__}: {error}")
 
     def _build(self, key: str, model: Path, precision: str) -> Path | None:
+        hindered = self._why_not(model)
+        if hindered:
+            # Not a try: the next time that the model is loaded there may be room.
+            self._put(key, BuildPhase.FAILED, hindered)
+            self._say(f"TensorRT engine {key[:12]} is not built: {hindered}; the present session goes on serving")
+            return None
         scratch = self._cache.begin(key)
         tries, last = self._cache.tries(key)
         if scratch is None:

@@ -32,6 +32,7 @@ class StoreStatus:
     opinions: dict[str, int]
     models: str
     uplink: str
+    line: str
 
 
 def read_status(connection: sqlite3.Connection) -> StoreStatus:
@@ -39,7 +40,7 @@ def read_status(connection: sqlite3.Connection) -> StoreStatus:
     facts = {
         str(name): str(value)
         for name, value in connection.execute(
-            "SELECT name, value FROM memory WHERE name IN ('boot', 'acked_at', 'models', 'uplink')"
+            "SELECT name, value FROM memory WHERE name IN ('boot', 'acked_at', 'models', 'uplink', 'line')"
         )
     }
     captured, passed, rejected, review = connection.execute(
@@ -66,6 +67,7 @@ def read_status(connection: sqlite3.Connection) -> StoreStatus:
         opinions=_opinions(connection),
         models=facts.get("models", ""),
         uplink=facts.get("uplink", ""),
+        line=facts.get("line", ""),
     )
 
 

@@ -14,11 +14,15 @@ TROUBLES = frozenset(
         "bad_image",
         "blank_frame",
         "frozen_frame",
+        "unfamiliar",
         "broken_disk",
         "internal",
     }
 )
-"""Causes of REVIEW that say something of the station; `unsure` and `drifted` say something of the parts."""
+"""Causes of REVIEW that say something of the station; `unsure` and `drifted` say something of the parts.
+
+`unfamiliar` is among them: of parts it says the same before and after, and settings that change the picture show in it first.
+"""
 
 UNDECIDED = "undecided"
 """Verdicts that could not be recorded, and frames dropped because the model was busy: counted beside the causes."""

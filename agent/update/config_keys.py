@@ -90,6 +90,8 @@ KEYS: Mapping[str, Bound] = {
     "line.threads": _FREE,
     "line.blank_sd": Bound.NOT_BELOW,
     "line.frozen_after": Bound.SOONER,
+    # Lower, fewer frames are refused, and a longer time passes before any is. 0 never refuses.
+    "line.unfamiliar": Bound.NOT_BELOW,
     # Frames that wait are memory; only a backlog, which may come later, fills it.
     "line.queue": Bound.NEAR,
     "line.wedged_s": Bound.NOT_ABOVE,

@@ -207,9 +207,13 @@ def health_words(points: Sequence[TimePoint]) -> str:
     limit = f" of {last.limit_c:.0f}" if last.limit_c is not None else ""
     slow = ", throttled" if last.throttled else ""
     rung = "no step down" if last.rung == 0 else f"step {last.rung} of the degrade ladder"
+    weak = ", short of power" if last.low_power else ""
+    takes = "" if last.power_w is None else f" Its board takes {last.power_w:.1f} W."
+    left = "" if last.free_memory_mib is None else f" {last.free_memory_mib:,.0f} MiB of the machine's memory are left."
+    worn = "" if last.disk_worn is None else f" Its disk has used {last.disk_worn:.0%} of its life."
     return (
-        f"Last told: {heat}{limit}{slow}, {last.memory_mib:,.0f} MiB of memory, {rung}, {last.disk_free_mib:,} MiB free on its"
-        f" disk, {last.outbox:,} summaries waiting to be sent."
+        f"Last told: {heat}{limit}{slow}{weak}, {last.memory_mib:,.0f} MiB of memory, {rung}, {last.disk_free_mib:,} MiB free on"
+        f" its disk, {last.outbox:,} summaries waiting to be sent.{takes}{left}{worn}"
     )
 
 

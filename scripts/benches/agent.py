@@ -1,6 +1,6 @@
 """The agent beside a bare loop, itself without sketches, and a peer: same model, same images, one run, in turns.
 
-Contenders, each a process of its own with one thread for the model:
+Contenders, each a process of its own with one thread for the model, in an environment that has `[agent]` and nothing else:
   bare         read, decode (Pillow), contract.preprocess, ONNX Runtime, and nothing else
   agent        `plumbline-agent run` on the folder: features, sketches, SQLite, kept images, the local API; no broker
   no_sketches  the agent with `[windows] sketch = false`
@@ -25,6 +25,7 @@ from statistics import median
 
 from agent.settings_keys import WindowSettings
 from agent.slots.unpacked import open_archive
+from scripts.benches.agent_venv import station_python
 from scripts.benches.budget import table as budget_table
 from scripts.benches.child import run_child
 from scripts.benches.line_images import read_grey, write_line_images
@@ -75,6 +76,7 @@ def measure(*, quick: bool = False, peers: bool = False) -> Figures:
         _say(
             f"{busy:.1f} processes wait for each core: frames/s and start-up say little now, processor time still does"
         )
+    python = station_python(_say)
     effort, cases = (_QUICK, _CASES[:2]) if quick else (_WHOLE, _CASES)
     if peers:
         install_peer(_say)
@@ -96,14 +98,18 @@ def measure(*, quick: bool = False, peers: bool = False) -> Figures:
         runs: dict[str, dict[str, list[Figures]]] = {}
         for case in cases:
             folder = images.camera if case.images == "camera" else images.small
-            contenders = _contenders(work, bundles[case.model], models[case.model], folder, effort, peers=peers)
+            contenders = _contenders(python, work, bundles[case.model], models[case.model], folder, effort, peers=peers)
             runs[case.name] = _in_turns(case.name, contenders, effort.repetitions)
-            alone = median(_bare(models[case.model], folder, 0.0, 0)["rss_mb"] for _ in range(effort.repetitions))
+            alone = median(
+                _bare(python, models[case.model], folder, 0.0, 0)["rss_mb"] for _ in range(effort.repetitions)
+            )
             figures |= {f"agent.{case.name}.session.rss_mb": alone}
         for name, of_case in runs.items():
             figures |= _of_case(name, of_case)
-        inside = _inside(work / "home-inside", bundles["medium"], images.small, effort)
-        restarted = run_station(work / "home-agent", bundles["medium"], images.small, 0.5, effort.warm, fresh=False)
+        inside = _inside(python, work / "home-inside", bundles["medium"], images.small, effort)
+        restarted = run_station(
+            work / "home-agent", bundles["medium"], images.small, 0.5, effort.warm, python=python, fresh=False
+        )
     return _headline(runs, figures) | inside | {"agent.restart_s": restarted["start_s"], "agent.busy": busy} | figures
 
 
@@ -122,11 +128,13 @@ def table(figures: Mapping[str, float]) -> str:
 
 
 def _contenders(
-    work: Path, bundle: Path, model: Path, folder: Path, effort: _Effort, *, peers: bool
+    python: str, work: Path, bundle: Path, model: Path, folder: Path, effort: _Effort, *, peers: bool
 ) -> dict[str, Callable[[], Figures]]:
-    station = partial(run_station, bundle=bundle, images=folder, seconds=effort.seconds, warm=effort.warm)
+    station = partial(
+        run_station, bundle=bundle, images=folder, seconds=effort.seconds, warm=effort.warm, python=python
+    )
     contenders: dict[str, Callable[[], Figures]] = {
-        "bare": partial(_bare, model, folder, effort.seconds, effort.warm),
+        "bare": partial(_bare, python, model, folder, effort.seconds, effort.warm),
         "agent": partial(station, work / "home-agent"),
     }
     if "sketch" in WindowSettings.__struct_fields__:
@@ -185,19 +193,19 @@ def _headline(runs: Mapping[str, Mapping[str, Sequence[Figures]]], figures: Mapp
     return found
 
 
-def _inside(home: Path, bundle: Path, images: Path, effort: _Effort) -> Figures:
+def _inside(python: str, home: Path, bundle: Path, images: Path, effort: _Effort) -> Figures:
     """Return `agent.overhead_us`, and what decoding, preparing and running took beside it, from inside the station."""
     taken: list[Figures] = []
     for repetition in range(effort.repetitions):
         config = write_config(home, bundle, images, effort.warm)
         arguments = (str(config), str(effort.seconds), str(effort.warm))
-        taken.append(run_child((sys.executable, "-m", "scripts.benches.overhead", *arguments)))
+        taken.append(run_child((python, "-m", "scripts.benches.overhead", *arguments)))
         _say(f"inside {repetition + 1}/{effort.repetitions}: {taken[-1]['overhead_us']:.0f} us a frame beyond its work")
     return {f"agent.{what}": median(figures[what] for figures in taken) for what in taken[0] if what != "cpu_us"}
 
 
-def _bare(model: Path, folder: Path, seconds: float, warm: int) -> Figures:
-    command = (sys.executable, "-m", "scripts.benches.bare_loop", str(model), str(folder), str(seconds), str(warm))
+def _bare(python: str, model: Path, folder: Path, seconds: float, warm: int) -> Figures:
+    command = (python, "-m", "scripts.benches.bare_loop", str(model), str(folder), str(seconds), str(warm))
     return run_child(command)
 
 

@@ -6,7 +6,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -53,7 +52,15 @@ def write_config(home: Path, bundle: Path, images: Path, warm: int, *, windows: 
 
 
 def run_station(
-    home: Path, bundle: Path, images: Path, seconds: float, warm: int, *, windows: str = "", fresh: bool = True
+    home: Path,
+    bundle: Path,
+    images: Path,
+    seconds: float,
+    warm: int,
+    *,
+    python: str,
+    windows: str = "",
+    fresh: bool = True,
 ) -> dict[str, float]:
     """Run a station for `seconds` after its first `warm` frames are stored; return its figures.
 
@@ -62,6 +69,7 @@ def run_station(
 
     Args:
         home: a folder for it; with `fresh` it is emptied first.
+        python: of the environment it runs in.
         windows: more keys of [windows], as TOML.
     Raises:
         RefusedError: the station did not start, or ended by itself; the message is its last line.
@@ -71,9 +79,7 @@ def run_station(
     stored_before = _rows(database)
     with log.open("wb") as told:
         started_at = time.time()
-        process = subprocess.Popen(
-            (sys.executable, "-m", "agent", "run", "--config", str(config)), stdout=told, stderr=told
-        )
+        process = subprocess.Popen((python, "-m", "agent", "run", "--config", str(config)), stdout=told, stderr=told)
         try:
             _wait(lambda: _rows(database) >= stored_before + warm, process, log)
             begun_at, begun = time.time(), used(process.pid)

@@ -111,6 +111,8 @@ def test_more_cameras_and_models_are_read_and_their_mistakes_are_named(tmp_path:
         ('[[models]]\nname = "m"\nbundle = ""\n', "model 'm' names no bundle"),
         ('[[models]]\nname = "m"\nbundle = "a"\n[[models]]\nname = "m"\nbundle = "b"\n', "two models have the same"),
         ("[degrade]\nbacklog = 0.0\n", "degrade.backlog must be a share"),
+        ("[line]\nunfamiliar = 0.2\n", "line.unfamiliar must be 0, or 1e-05 to 0.1"),
+        ("[line]\nunfamiliar = nan\n", "line.unfamiliar must be 0"),
         ("[line]\nqueue = 0\n", "line.queue must be above 0"),
     ],
 )

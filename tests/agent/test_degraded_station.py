@@ -13,7 +13,8 @@ import pytest
 
 import agent.line_wiring
 from agent.clock import SystemClock
-from agent.health.thermal import ThermalSensors
+from agent.health.kernel_files import KernelFiles
+from agent.health.linux_machine import LinuxMachine
 from agent.settings import load_settings
 from agent.wiring import Station
 from contract.codec import decode_summary
@@ -38,11 +39,11 @@ def summaries(home: Path) -> list[Summary]:
 def test_a_hot_station_gives_up_opinions_then_frames_says_so_and_counts_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    zone = tmp_path / "thermal/thermal_zone0"
+    zone = tmp_path / "sys/class/thermal/thermal_zone0"
     zone.mkdir(parents=True)
     (zone / "type").write_text("cpu-thermal\n")
     (zone / "temp").write_text("40000\n")
-    monkeypatch.setattr(agent.line_wiring, "ThermalSensors", lambda: ThermalSensors(tmp_path / "thermal"))
+    monkeypatch.setattr(agent.line_wiring, "LinuxMachine", lambda low_battery: LinuxMachine(KernelFiles(tmp_path)))
     write_bundle(tmp_path / "tiny.plb", pass_at=1.0)  # whatever looks good is unsure
     log = ListLog()
     with opinion_cloud() as cloud:

@@ -65,6 +65,7 @@ class Bench:
         kept_per_window: int = 2,
         memory: DictMemory | None = None,
         beside: BesideModels | None = None,
+        unfamiliar_rate: float = 0.0,
         unloadable: tuple[str, ...] = (),
     ) -> None:
         self.clock = HandClock()
@@ -74,6 +75,7 @@ class Bench:
         self.second_opinions, self.shadow, self.smaller = True, True, False
         # What a trial reads: the process's memory, and which frames are drawn.
         self.memory_mib, self.roll = 100.0, 0.0
+        self.short_of_memory = ""
         self.loadable = threading.Event()
         self.loadable.set()
         self.log = ListLog()
@@ -84,7 +86,7 @@ class Bench:
         self.switch = Switch()
         self.runtimes: dict[str, BrightRuntime] = {}
         self.models: dict[str, Callable[[NDArray[Any]], NDArray[np.float32]]] = {}
-        self.enrolled = Enrolled(self.memory, self.log, frames_needed=enrol_frames)
+        self.enrolled = Enrolled(self.memory, self.log, frames_needed=enrol_frames, unfamiliar_rate=unfamiliar_rate)
         self.fallback = (
             CannedFallback(self.clock, fallback_answer, fallback_takes_s) if fallback_takes_s is not None else None
         )
@@ -99,6 +101,7 @@ class Bench:
             smaller_wanted=lambda: self.smaller,
             roll=lambda: self.roll,
             memory_mib=lambda: self.memory_mib,
+            short_of_memory=lambda: self.short_of_memory,
         )
         if installed is not None:
             self.serving.begin(installed)

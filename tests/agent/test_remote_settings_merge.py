@@ -78,6 +78,8 @@ def test_an_order_lies_over_the_file_and_the_file_over_the_defaults(tmp_path: Pa
         ("[line]\nfrozen_after = 9007199254740991\n", ["line.frozen_after", "5", "raise"]),
         ("[line]\nfrozen_after = -1\n", ["line.frozen_after", "switch it off"]),
         ("[line]\nblank_sd = -1e9\n", ["line.blank_sd", "0.5", "raise"]),
+        ("[line]\nunfamiliar = 0\n", ["line.unfamiliar", "0.001", "raise"]),
+        ("[line]\nunfamiliar = 0.5\n", ["line.unfamiliar", "0.1"]),
         ("[line]\nwedged_s = 3600.0\n", ["line.wedged_s", "10", "lower"]),
         ("[line]\nqueue = 1000000\n", ["line.queue", "factor of 8"]),
         ("[source]\nstall_s = 3600\n", ["source.stall_s", "5"]),
@@ -180,6 +182,7 @@ def test_any_overlay_is_settings_or_invalid_config_and_no_forbidden_key_ever_mov
     assert settings.limits.samples == local.limits.samples
     assert 0 < settings.line.frozen_after <= local.line.frozen_after
     assert settings.line.blank_sd >= local.line.blank_sd and settings.line.wedged_s <= local.line.wedged_s
+    assert settings.line.unfamiliar >= local.line.unfamiliar > 0
     assert 0 < settings.source.stall_s <= local.source.stall_s and settings.degrade.enabled
     assert settings.policy.images_leave in (ImagesLeave.UNSURE, ImagesLeave.NEVER)
     assert not settings.policy.fallback and settings.broker.host == local.broker.host

@@ -30,7 +30,9 @@ HOW = "THE ALERT RULES ARE NOT TESTED: no promtool (apt-get install prometheus p
 # What a station has only where a part of it is there: a broker, orders, other models, heat that can be read, a cloud that answered.
 SOMETIMES = {
     "plumbline_hottest_celsius", "plumbline_hottest_trip_celsius", "plumbline_model_loaded", "plumbline_update_state",
-    "plumbline_acknowledged_timestamp_seconds",
+    "plumbline_acknowledged_timestamp_seconds", "plumbline_power_watts", "plumbline_rail_watts", "plumbline_supply_events_total",
+    "plumbline_gpu_load", "plumbline_disk_worn", "plumbline_disk_written_bytes_total", "plumbline_memory_available_bytes",
+    "plumbline_memory_stalled",
 }  # fmt: skip
 
 
@@ -73,7 +75,8 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     plant.start()
     (folder / "station").mkdir()
     port = free_port()
-    station = Station(folder / "station", broker.port, extra=f"[api]\nport = {port}\n")
+    plc = f'[plc]\nkind = "modbus"\nport = {free_port()}\ntriggers = false\n'
+    station = Station(folder / "station", broker.port, extra=f"{plc}[api]\nport = {port}\n")
     station.start()
     try:
         token = (plant.home / "secrets" / "operator.token").read_text().strip()

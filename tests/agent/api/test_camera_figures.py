@@ -71,8 +71,8 @@ def test_a_station_that_the_broker_shuts_out_says_so_and_one_without_a_broker_do
 class View:
     station, simulated = "s1", False
 
-    def __init__(self, reason: str, uplink: str) -> None:
-        self.reason, self.uplink = reason, uplink
+    def __init__(self, reason: str, uplink: str, controller: str) -> None:
+        self.reason, self.uplink, self.controller = reason, uplink, controller
 
     def status(self) -> Mapping[str, Any]:
         return {}
@@ -89,12 +89,15 @@ class View:
     def uplink_trouble(self) -> str:
         return self.uplink
 
+    def controller_trouble(self) -> str:
+        return self.controller
+
     def metrics(self) -> str:
         return ""
 
 
-def health(reason: str, uplink: str) -> tuple[int, dict[str, Any]]:
-    routes = Routes(View(reason, uplink), None, None, None, lambda: False)  # type: ignore[arg-type]
+def health(reason: str, uplink: str, controller: str = "") -> tuple[int, dict[str, Any]]:
+    routes = Routes(View(reason, uplink, controller), None, None, None, lambda: False)  # type: ignore[arg-type]
     answer = routes.answer(Request("GET", "/healthz", ""))
     return answer.code, msgspec.json.decode(answer.body)
 
@@ -103,4 +106,6 @@ def test_health_tells_of_the_broker_and_stays_well() -> None:
     assert health("", "") == (200, {"ok": True, "station": "s1", "simulated": False})
     code, body = health("", "another device uses this station's name")
     assert (code, body["ok"], body["uplink"]) == (200, True, "another device uses this station's name")
+    code, body = health("", "", "the controller's heartbeat stopped")
+    assert (code, body["ok"], body["controller"]) == (200, True, "the controller's heartbeat stopped")
     assert health("the disk has 1 MiB left", "")[0] == 503

@@ -40,6 +40,9 @@ class View:
     def uplink_trouble(self) -> str:
         return ""
 
+    def controller_trouble(self) -> str:
+        return ""
+
     def metrics(self) -> str:
         return ""
 

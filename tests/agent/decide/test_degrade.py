@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from agent.decide.degrade import Ladder, LadderRules, Pressure, Rung, next_rung
 from agent.decide.heat import HeatRules, Zone, hottest, limit_c
+from agent.decide.memory import MemoryRoom
 
 ORIN = Zone("cpu-thermal", 60.0, throttle_c=99.0, critical_c=104.5)
 RULES = LadderRules(climb_after_s=10.0, relief_s=60.0)
@@ -149,6 +150,7 @@ pressures = st.builds(
     st.booleans(),
     st.sampled_from(["", "under-voltage"]),
     st.floats(0, 1),
+    st.one_of(st.none(), st.floats(0, 8000).map(lambda mib: MemoryRoom(8000.0, mib))),
 )
 # Mostly pressed for long enough to move.
 waits = st.sampled_from([0.0, 1.0, 5.0, 10.0, 30.0, 60.0])
@@ -187,7 +189,10 @@ def test_between_two_steps_lies_the_time_that_the_rules_ask_for(looks: list[tupl
         ladder = moved
 
 
-@given(ladders, pressures.map(lambda p: replace(p, zone=ORIN, throttled=False, low_power="", dropped_share=0.0)))
+@given(
+    ladders,
+    pressures.map(lambda p: replace(p, zone=ORIN, throttled=False, low_power="", dropped_share=0.0, memory=None)),
+)
 def test_after_long_relief_it_is_back_at_full_wherever_it_stood(ladder: Ladder, calm: Pressure) -> None:
     assert after(int(RULES.relief_s) * len(Rung), calm, ladder).rung is Rung.FULL
 
@@ -200,6 +205,9 @@ def at_least(pressure: Pressure, more: Pressure) -> Pressure:
         pressure.throttled or more.throttled,
         pressure.low_power or more.low_power,
         max(pressure.dropped_share, more.dropped_share),
+        min(
+            (room for room in (pressure.memory, more.memory) if room), key=lambda room: room.available_mib, default=None
+        ),
     )
 
 

@@ -9,11 +9,14 @@ import pytest
 
 from agent.decide.degrade import Rung
 from agent.decide.heat import Zone
+from agent.decide.memory import MemoryRoom
 from agent.degrading import DegradeFigures
 from agent.health.board import MAX_CHARS, board
 from agent.health.disk import DiskRoom
+from agent.health.linux_machine import LinuxMachine
 from agent.health.station_health import health_note
 from contract.messages import HealthNote
+from tests.agent.health.recorded_trees import unpack
 
 
 @pytest.mark.parametrize(
@@ -43,3 +46,11 @@ def test_the_note_says_what_can_be_read_and_nothing_else() -> None:
     assert note == HealthNote(118.5, 71.3, 95.0, True, int(Rung.NO_SHADOW), 20, 3)
     assert health_note(DegradeFigures(), 0.0, None, 0) == HealthNote()
     assert health_note(DegradeFigures(zone=Zone("soc", -5.0)), 1.0, None, 0).limit_c is None
+
+
+def test_the_note_tells_what_the_machine_said_of_late_and_memory_as_it_is_now(tmp_path: Path) -> None:
+    machine = LinuxMachine(unpack("agx_orin_jp6", tmp_path)).figures()
+    note = health_note(DegradeFigures(low_power=True), 0.0, None, 0, machine)
+    assert note == HealthNote(low_power=True, power_w=7.9, free_memory_mib=56_641.0, disk_worn=0.9)
+    now = DegradeFigures(memory=MemoryRoom(62_841.0, 312.4))
+    assert health_note(now, 0.0, None, 0, machine).free_memory_mib == 312.0

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import platform
+import subprocess
 from pathlib import Path
 
 import msgspec
 import pytest
 
+import firmware_config
 from agent.health.board_profile import (
     GENERIC,
     BoardProfile,
@@ -83,6 +85,15 @@ def test_each_jetson_has_a_gpu_and_recommends_a_mode_that_it_has(name: str) -> N
     modes = PowerModes({mode.id: mode.name for mode in profile.power_modes}, 0)
     assert len(modes.names) == len(profile.power_modes), "two modes have one number"
     assert recommended(profile, modes) is not None
+
+
+@pytest.mark.parametrize("jetpack", ["6.2", "7.2"])
+def test_the_profiles_and_the_image_agree_on_which_gpus_a_jetpack_has(jetpack: str) -> None:
+    """An image whose ONNX Runtime has no code for a board that its JetPack runs on would be found out on the board."""
+    script = Path(firmware_config.__file__).parent / "image/jetpack.sh"
+    done = subprocess.run(["sh", script, jetpack, "sm"], capture_output=True, text=True, check=True)
+    boards = {profile.gpu_sm for profile in map(profile_named, ALL) if jetpack in profile.jetpack}
+    assert boards == {int(sm) for sm in done.stdout.split()}
 
 
 @pytest.mark.parametrize(

@@ -14,65 +14,10 @@ from agent.line_io import modbus_map as m
 from agent.line_io.desk import Desk, DeskRules
 from agent.line_io.modbus import ModbusLine
 from agent.line_io.modbus_map import Bit, Coil, Hold, In, Reason, Status
-from agent.line_io.plc_loop import PlcLoop
 from agent.ports.recorder import Result
 from contract.errors import InvalidConfig, TransientError
+from tests.fakes.modbus_line import Line, QuietLog
 from tests.fakes.modbus_plc import ModbusPlc
-
-
-class QuietLog:
-    def __init__(self) -> None:
-        self.faults: list[str] = []
-
-    def say(self, text: str) -> None: ...
-
-    def fault(self, key: str, text: str) -> None:
-        self.faults.append(text)
-
-
-class Line:
-    """A station's desk with its Modbus side, in threads as in a station; the test plays camera and model."""
-
-    def __init__(self, *, timeout_s: float = 5.0, waiting: int = 4, heartbeat_s: float = 0.1, unit: int = 1) -> None:
-        self.why = ""
-        self.log = QuietLog()
-        self.desk = Desk(DeskRules(timeout_s=timeout_s, waiting=waiting), SystemClock(), lambda: self.why)
-        self.adapters: list[ModbusLine] = []
-        self.port, self.unit, self.heartbeat_s = 0, unit, heartbeat_s
-        self.loop = PlcLoop(self.desk, self._open, SystemClock(), self.log, heartbeat_s=heartbeat_s)
-        self.stop = threading.Event()
-        self.thread = threading.Thread(target=self.loop.run, args=(self.stop,), daemon=True)
-        self.thread.start()
-        while self.loop._adapter is None:
-            assert self.thread.is_alive() and not self.loop.trouble, self.loop.trouble
-        self.port = self.adapters[-1].port
-
-    def _open(self, desk: object) -> ModbusLine:
-        made = ModbusLine(
-            self.desk,
-            self.log,
-            SystemClock(),
-            host="127.0.0.1",
-            port=self.port,
-            unit=self.unit,
-            heartbeat_s=self.heartbeat_s,
-        )
-        self.adapters.append(made)
-        return made
-
-    def judge(self, verdict: str = "PASS", cause: str = "", label: str = "good", confidence: float = 0.9) -> None:
-        """Give the oldest trigger its frame and that frame its verdict."""
-        taken = self.desk.take(SystemClock().monotonic())
-        assert taken is not None
-        number, part = taken
-        self.desk.came_out(
-            Result(1, 10.0, part, verdict, cause, label, confidence, 5.0, "d", asked=number), recorded=True
-        )
-
-    def close(self) -> None:
-        self.stop.set()
-        self.thread.join(5.0)
-        assert not self.thread.is_alive()
 
 
 @pytest.fixture
@@ -203,7 +148,8 @@ def test_a_controller_that_goes_silent_has_its_triggers_withdrawn(line: Line, pl
     seen = plc.until(lambda seen: bool(seen[In.STATE] & Bit.LOST))
     assert (seen[In.ASK], seen[In.WAITING]) == (0, 0)
     assert seen[In.STATE] & (Bit.PASS | Bit.REJECT | Bit.READY) == Bit.REJECT
-    assert line.adapters[-1].trouble() == "the controller's heartbeat stopped"
+    assert line.loop.why_degraded() == "the controller's heartbeat stopped"
+    assert line.adapters[-1].trouble() == ""  # which would open it anew
     assert line.desk.counts().lost == {"gone": 1}
     plc.ask(3)
     assert plc.inputs()[In.REASON] == Reason.NO_HEARTBEAT
@@ -212,7 +158,7 @@ def test_a_controller_that_goes_silent_has_its_triggers_withdrawn(line: Line, pl
     plc.ask(4)
     line.judge("PASS")
     assert plc.answered(4)[In.VERDICT] == m.VERDICTS["PASS"]
-    line.log.faults.clear()  # it was said
+    assert line.loop.why_degraded() == ""
 
 
 def test_a_request_from_before_the_start_triggers_nothing() -> None:

@@ -64,6 +64,10 @@ def test_parts_are_judged_when_the_plc_says_so_and_each_verdict_is_in_the_record
     recorded.pop("the last", None)
     assert recorded == verdicts
     assert len(set(verdicts.values())) >= 2
+    status = station.status()
+    assert status["controller"] == "served"
+    assert status["triggers"]["triggers"] == 301
+    assert status["triggers"]["answered"] + status["triggers"].get("lost: stopped", 0) == 301
 
 
 def test_a_station_that_is_killed_and_starts_again_shows_nothing_of_before(

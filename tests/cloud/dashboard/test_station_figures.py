@@ -59,7 +59,19 @@ def test_points_add_up_and_are_few_however_many_windows() -> None:
     assert sums == [6000, 1200, 1800, 600]
     assert all(p.latency_ms is not None and p.latency_ms[0] <= p.latency_ms[2] for p in figures.points)
     assert figures.points[-1].health == health
-    assert "step 1 of the degrade ladder" in charts.health_words(figures.points)
+    words = charts.health_words(figures.points)
+    assert "step 1 of the degrade ladder" in words and words.endswith(
+        "waiting to be sent."
+    )  # an older agent says no more
+
+
+def test_what_the_machine_itself_said_is_told() -> None:
+    health = HealthNote(hottest_c=50.0, low_power=True, power_w=14.25, free_memory_mib=3120.0, disk_worn=0.9)
+    words = charts.health_words(figures_of([_stored(StationLine(), T0, health=health)], "", None).points)
+    assert "50 °C, short of power" in words
+    assert words.endswith(
+        "Its board takes 14.2 W. 3,120 MiB of the machine's memory are left. Its disk has used 90% of its life."
+    )
 
 
 def test_cameras_are_apart_and_what_cannot_be_read_is_counted() -> None:

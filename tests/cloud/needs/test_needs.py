@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -112,6 +113,21 @@ def test_stations_troubles_each_have_their_kind_and_runbook() -> None:
     }
     assert only(of(found, "clock wrong")).what == "The clock of ahead is 2 h ahead."
     assert only(of(found, "station rolled back")).what == "back went back to the bundle before: it agreed on 41 %"
+
+
+@pytest.mark.parametrize(
+    ("worn", "words"),
+    [
+        ({"a": 0.9}, ["The disk of a is worn to 90%: replace it before it fails."]),
+        ({"a": 0.8, "b": 1.1}, ["The disk of a and b is worn to 110% at worst: replace it before it fails."]),
+        ({"a": 0.7, "b": None}, []),
+    ],
+)
+def test_a_worn_disk_is_told_before_it_fails(worn: dict[str, float | None], words: list[str]) -> None:
+    stations = [station(name, health=HealthNote(disk_free_mib=9999, disk_worn=share)) for name, share in worn.items()]
+    found = needs(facts(stations=stations))
+    assert [need.what for need in found] == words
+    assert {(need.kind, need.severity) for need in found} <= {("station disk worn", Severity.TICKET)}
 
 
 def test_an_alarm_of_a_blind_camera_is_a_page_a_drift_a_ticket_and_a_clock_is_told_once() -> None:
