@@ -12,14 +12,15 @@ number "$uid"; number "$video"; number "$render"
 group() {  # group NAME GID: exists with this number, whatever either was called before
   there=$(sed -n "s/^\([^:]*\):[^:]*:$2:.*/\1/p" "$root/etc/group" | head -n 1)
   if [ -n "$there" ]; then echo "$there"; return; fi
-  if grep -q "^$1:" "$root/etc/group"; then groupmod ${root:+--prefix "$root"} --gid "$2" "$1"
+  if grep -q "^$1:" "$root/etc/group"; then sed -i "s/^\($1:[^:]*\):[0-9]*:/\1:$2:/" "$root/etc/group"
   else groupadd ${root:+--prefix "$root"} --gid "$2" "$1"; fi
   echo "$1"
 }
 
 own=$(group plumbline "$uid")
-groups=$(group video "$video"),$(group render "$render")
-useradd ${root:+--prefix "$root"} --uid "$uid" --gid "$own" --groups "$groups" --no-create-home --home-dir /var/lib/plumbline \
+video=$(group video "$video")
+render=$(group render "$render")
+useradd ${root:+--prefix "$root"} --uid "$uid" --gid "$own" --groups "$video,$render" --no-create-home --home-dir /var/lib/plumbline \
   --shell /usr/sbin/nologin plumbline
 mkdir -p "$root/var/lib/plumbline" "$root/etc/plumbline"
 chown "$uid:$uid" "$root/var/lib/plumbline"

@@ -36,7 +36,7 @@ _SOURCE = "pycuda"
 """Published as source alone; a Jetson's image builds it (firmware_config/image/build-pycuda.sh)."""
 _BROUGHT = frozenset({"pip"})
 """What every virtual environment has of its own: sqlite-utils asks for pip, for a command that no station runs."""
-_INDEX = "https://pypi.org/simple"
+INDEX = "https://pypi.org/simple"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,12 @@ class Platform:
             "python_version": version,
             "sys_platform": "linux",
         }
+
+    @property
+    def pip_options(self) -> list[str]:
+        """Return how pip is told to choose for it."""
+        tags = [word for tag in self.tags for word in ("--platform", tag)]
+        return ["--implementation", "cp", "--python-version", f"3.{self.minor}", "--only-binary=:all:", *tags]
 
     @property
     def tags(self) -> list[str]:
@@ -151,49 +157,17 @@ def resolve(extras: Sequence[str], platform: Platform, constraints: str) -> list
 def _report(requirements: list[str], platform: Platform) -> list[tuple[Wheel, list[str]]]:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
-        command = [
-            *(
-                sys.executable,
-                "-m",
-                "pip",
-                "--disable-pip-version-check",
-                "install",
-                "--dry-run",
-                "--quiet",
-                "--no-deps",
-            ),
-            # Its check of Requires-Python would ask for this interpreter's version; ours is below.
-            *(
-                "--ignore-installed",
-                "--ignore-requires-python",
-                "--only-binary=:all:",
-                f"--no-binary={_SOURCE}",
-                "--index-url",
-                _INDEX,
-                "--report",
-                str(report),
-            ),
-            *(
-                "--target",
-                str(Path(folder) / "nowhere"),
-                "--implementation",
-                "cp",
-                "--python-version",
-                f"3.{platform.minor}",
-            ),
-            *(word for tag in platform.tags for word in ("--platform", tag)),
-            *requirements,
-        ]
-        # Of a machine's own pip settings only what it takes to reach the index may count: other indexes have other files.
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("PIP_") or name in _NETWORK}
-        done = subprocess.run(
-            command, env=kept | {"PIP_CONFIG_FILE": os.devnull}, capture_output=True, text=True, check=False
-        )
+        # --ignore-requires-python: pip's check would ask for this interpreter's version; ours is below.
+        options = ["--dry-run", "--quiet", "--no-deps", "--ignore-installed", "--ignore-requires-python"]
+        where = ["--target", str(Path(folder) / "nowhere"), "--report", str(report), "--index-url", INDEX]
+        command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", *options, *where]
+        command += [*platform.pip_options, f"--no-binary={_SOURCE}", *requirements]
+        done = subprocess.run(command, env=pip_environment(), capture_output=True, text=True, check=False)
         if done.returncode:
             said = next((line for line in done.stderr.splitlines() if "No matching distribution" in line), "")
             if said:
                 raise NotFound(f"no wheel for {platform.name}: {said.split('for ')[-1]}", hint="see constraints.txt")
-            raise LinkDown(f"pip failed: {done.stderr.strip()[-300:]}", hint=f"is {_INDEX} reachable?")
+            raise LinkDown(f"pip failed: {done.stderr.strip()[-300:]}", hint=f"is {INDEX} reachable?")
         items = json.loads(report.read_bytes())["install"]
     for item in items:
         wanted = SpecifierSet(item["metadata"].get("requires_python", ""))
@@ -205,6 +179,12 @@ def _report(requirements: list[str], platform: Platform) -> list[tuple[Wheel, li
 
 
 _NETWORK = ("PIP_CERT", "PIP_PROXY", "PIP_DEFAULT_TIMEOUT", "PIP_RETRIES", "PIP_TRUSTED_HOST")
+
+
+def pip_environment() -> dict[str, str]:
+    """Return the environment for a pip that asks PyPI alone: of the machine's own settings only those that reach the network."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PIP_") or name in _NETWORK}
+    return kept | {"PIP_CONFIG_FILE": os.devnull}
 
 
 def _wheel(item: dict[str, dict[str, object]]) -> Wheel:
