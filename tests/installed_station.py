@@ -164,6 +164,12 @@ class Machine:
         return file if self.root == Path("/") else Path("/srv") / file.relative_to(ROOT)
 
 
+def unwell(said: str) -> list[str]:
+    """Return what the doctor at the end failed. Not the local API: any station of this computer may hold its usual port."""
+    assert "doctor: exit code" in said
+    return [line for line in said.splitlines() if line.startswith("FAIL") and line.split()[1] != "api"]
+
+
 def wait_until(what: Callable[[], bool], within_s: float = 60.0) -> None:
     until_s = time.monotonic() + within_s
     while not what():

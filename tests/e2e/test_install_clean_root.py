@@ -14,7 +14,16 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.rtsp_server import RtspServer
-from tests.installed_station import DIES_ON_THE_LINE, NEVER_STARTS, UNIT, Machine, WheelHouse, serve_a_line, wait_until
+from tests.installed_station import (
+    DIES_ON_THE_LINE,
+    NEVER_STARTS,
+    UNIT,
+    Machine,
+    WheelHouse,
+    serve_a_line,
+    unwell,
+    wait_until,
+)
 from tests.wheel_house import ROOT
 
 pytestmark = [
@@ -94,7 +103,7 @@ def test_the_life_of_a_station(root: Path, house: WheelHouse, machine: Machine) 
     done = machine.install_agent("install", *put(root, house, "0.2.0"), "--station", "line7")
     assert done.returncode == 0, done.stderr
     first = machine.status()["current"]
-    assert "doctor: exit code 0" in done.stderr
+    assert unwell(done.stdout + done.stderr) == []
     assert float(done.stdout.split(" MB  plumbline-edge[agent]")[0].split()[-1]) <= 180
     assert machine.inside("/usr/local/bin/plumbline-agent").readlink() == Path(
         "/opt/plumbline/current/bin/plumbline-agent"
