@@ -102,7 +102,9 @@ class Machine:
             capture_output=True,
             text=True,
             check=False,
-            cwd="/",
+            cwd="/"
+            if enter
+            else ROOT,  # where a person calls it from; the checkout must not be mistaken for what is installed
             env=clean | {"PIP_CONFIG_FILE": os.devnull} | (environment or {}),
         )
 
