@@ -85,13 +85,14 @@ def test_the_agent_alone_is_no_larger_than_promised(machine: Machine) -> None:
     megabytes = float(sizes.splitlines()[-1].split()[0])
     assert 60 < megabytes <= 180
     assert "numpy" in sizes and "av  (an extra, not counted)" in sizes
-    # Measured by another ruler: the files that the extras did not bring.
+    # Measured by another ruler: the files that the extras did not bring. (This test's pip compiles nothing; with what it
+    # compiles on a station, 10 % more, the script itself holds to the bound, and tests/e2e/test_install_clean_root.py looks.)
     packages = next((machine.place / "current/lib").glob("python3*/site-packages"))
     extras = ("av", "asyncua", "pymodbus", "cryptography", "pip", "setuptools", "pytz", "cffi", "pycparser")
     everything = sum(
         path.lstat().st_size
         for path in packages.rglob("*")
-        if path.is_file() and not path.relative_to(packages).parts[0].startswith(extras)
+        if path.is_file() and path.suffix != ".pyc" and not path.relative_to(packages).parts[0].startswith(extras)
     )
     assert everything / 1e6 == pytest.approx(megabytes, rel=0.02)
     assert not (packages / "cloud").exists() and not (machine.place / "current/bin/plumbline-cloud").exists()
@@ -119,6 +120,7 @@ def test_a_second_install_changes_nothing_and_stops_no_line(machine: Machine, ho
     assert (machine.status(), machine.main_process(), config.read_text(), versions(machine)) == before
 
 
+@pytest.mark.long
 def test_a_version_that_dies_on_the_line_is_left_by_itself(machine: Machine, house: WheelHouse) -> None:
     before, process = machine.status(), machine.main_process()
     done = install(machine, house, house.version("9.0.0", DIES_ON_THE_LINE))
