@@ -102,7 +102,9 @@ class Machine:
             capture_output=True,
             text=True,
             check=False,
-            cwd="/",
+            cwd="/"
+            if enter
+            else ROOT,  # where a person calls it from; the checkout must not be mistaken for what is installed
             env=clean | {"PIP_CONFIG_FILE": os.devnull} | (environment or {}),
         )
 
@@ -164,6 +166,12 @@ class Machine:
         return file if self.root == Path("/") else Path("/srv") / file.relative_to(ROOT)
 
 
+def unwell(said: str) -> list[str]:
+    """Return what the doctor at the end failed. Not the local API: any station of this computer may hold its usual port."""
+    assert "doctor: exit code" in said
+    return [line for line in said.splitlines() if line.startswith("FAIL") and line.split()[1] != "api"]
+
+
 def wait_until(what: Callable[[], bool], within_s: float = 60.0) -> None:
     until_s = time.monotonic() + within_s
     while not what():
@@ -190,15 +198,15 @@ def serve_a_line(machine: Machine, camera: str, parts: int) -> None:
         plc.until(lambda seen: bool(seen[In.STATE] & Bit.READY), 30.0)
         for number in range(1, parts + 1):
             since_s = time.monotonic()
-            plc.ask(number, f"part-{number}")
+            plc.ask(number, f"{port}-{number}")
             seen = plc.answered(number)
             took_s.append(time.monotonic() - since_s)
             assert seen[In.STATUS] == Status.VERDICT
-            told[f"part-{number}"] = VERDICTS[seen[In.VERDICT]]
+            told[f"{port}-{number}"] = VERDICTS[seen[In.VERDICT]]
             plc.write(Hold.ACK, number)
     print(f"{parts} parts, from request to verdict {min(took_s) * 1e3:.0f} to {max(took_s) * 1e3:.0f} ms")
     wait_until(lambda: "WATCHDOG=1" in machine.said())
-    asked = "SELECT part, verdict FROM results WHERE part LIKE 'part-%'"
+    asked = f"SELECT part, verdict FROM results WHERE part LIKE '{port}-%'"
     wait_until(lambda: len(machine.query(asked)) >= parts)
     assert dict(machine.query(asked)) == told
     # The camera's pictures grow bright and dark, and the model passes bright ones.

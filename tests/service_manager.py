@@ -183,7 +183,7 @@ def _within_read_only_system(
     steps += ["mount --rbind /proc /mnt/proc"]
     groups = f"--groups={','.join(map(str, more))}" if more else "--clear-groups"
     lowered = f"setpriv --reuid={user} --regid={group} {groups} --no-new-privs --bounding-set=-all --inh-caps=-all"
-    steps += [f'cd "$PWD"; exec chroot /mnt {lowered} env -C "$PWD" {shlex.join(command)}']
+    steps += [f'cd "$PWD"; exec /usr/sbin/chroot /mnt {lowered} env -C "$PWD" {shlex.join(command)}']
     return ["unshare", "--mount", "--propagation=private", "sh", "-ec", "\n".join(steps)]
 
 

@@ -14,7 +14,15 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.rtsp_server import RtspServer
-from tests.installed_station import DIES_ON_THE_LINE, INSTALL_AGENT, Machine, WheelHouse, serve_a_line, wait_until
+from tests.installed_station import (
+    DIES_ON_THE_LINE,
+    INSTALL_AGENT,
+    Machine,
+    WheelHouse,
+    serve_a_line,
+    unwell,
+    wait_until,
+)
 from tests.wheel_house import lock_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="installs a Linux service")
@@ -35,7 +43,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory, house: WheelHouse) -> Iter
     )  # fmt: skip
     done = install(made, house, house.wheel, "--station", "line7", action="install")
     assert done.returncode == 0, done.stderr
-    assert "doctor: exit code 0" in done.stderr
+    assert unwell(done.stdout + done.stderr) == []
     yield made
     made.manage("stop")
 
@@ -77,13 +85,14 @@ def test_the_agent_alone_is_no_larger_than_promised(machine: Machine) -> None:
     megabytes = float(sizes.splitlines()[-1].split()[0])
     assert 60 < megabytes <= 180
     assert "numpy" in sizes and "av  (an extra, not counted)" in sizes
-    # Measured by another ruler: the files that the extras did not bring.
+    # Measured by another ruler: the files that the extras did not bring. (This test's pip compiles nothing; with what it
+    # compiles on a station, 10 % more, the script itself holds to the bound, and tests/e2e/test_install_clean_root.py looks.)
     packages = next((machine.place / "current/lib").glob("python3*/site-packages"))
     extras = ("av", "asyncua", "pymodbus", "cryptography", "pip", "setuptools", "pytz", "cffi", "pycparser")
     everything = sum(
         path.lstat().st_size
         for path in packages.rglob("*")
-        if path.is_file() and not path.relative_to(packages).parts[0].startswith(extras)
+        if path.is_file() and path.suffix != ".pyc" and not path.relative_to(packages).parts[0].startswith(extras)
     )
     assert everything / 1e6 == pytest.approx(megabytes, rel=0.02)
     assert not (packages / "cloud").exists() and not (machine.place / "current/bin/plumbline-cloud").exists()
@@ -111,6 +120,7 @@ def test_a_second_install_changes_nothing_and_stops_no_line(machine: Machine, ho
     assert (machine.status(), machine.main_process(), config.read_text(), versions(machine)) == before
 
 
+@pytest.mark.long
 def test_a_version_that_dies_on_the_line_is_left_by_itself(machine: Machine, house: WheelHouse) -> None:
     before, process = machine.status(), machine.main_process()
     done = install(machine, house, house.version("9.0.0", DIES_ON_THE_LINE))

@@ -14,7 +14,16 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.rtsp_server import RtspServer
-from tests.installed_station import DIES_ON_THE_LINE, NEVER_STARTS, UNIT, Machine, WheelHouse, serve_a_line, wait_until
+from tests.installed_station import (
+    DIES_ON_THE_LINE,
+    NEVER_STARTS,
+    UNIT,
+    Machine,
+    WheelHouse,
+    serve_a_line,
+    unwell,
+    wait_until,
+)
 from tests.wheel_house import ROOT
 
 pytestmark = [
@@ -48,12 +57,15 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     )
     if done.returncode:
         pytest.skip(f"debootstrap: {done.stdout[-300:]}")
+    # A mount of its own, as a booted system's root is: what the strict service mounts stays in its own namespace.
+    subprocess.run(("mount", "--bind", str(folder), str(folder)), check=True)
+    subprocess.run(("mount", "--make-private", str(folder)), check=True)
     subprocess.run(("mount", "-t", "proc", "proc", str(folder / "proc")), check=True)
     for each in ("scripts/install-agent", "tests/service_manager.py"):
         (folder / "srv" / each).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / each, folder / "srv" / each)
     yield folder
-    subprocess.run(("umount", str(folder / "proc")), check=True)
+    subprocess.run(("umount", str(folder / "proc"), str(folder)), check=True)
     shutil.rmtree(folder)
 
 
@@ -91,7 +103,7 @@ def test_the_life_of_a_station(root: Path, house: WheelHouse, machine: Machine) 
     done = machine.install_agent("install", *put(root, house, "0.2.0"), "--station", "line7")
     assert done.returncode == 0, done.stderr
     first = machine.status()["current"]
-    assert "doctor: exit code 0" in done.stderr
+    assert unwell(done.stdout + done.stderr) == []
     assert float(done.stdout.split(" MB  plumbline-edge[agent]")[0].split()[-1]) <= 180
     assert machine.inside("/usr/local/bin/plumbline-agent").readlink() == Path(
         "/opt/plumbline/current/bin/plumbline-agent"
@@ -171,20 +183,13 @@ def test_an_image_is_made_from_outside_and_becomes_a_station_at_its_first_boot(
     done = subprocess.run((installer, "install", *words, "--provision", str(provision)), **run)  # type: ignore[call-overload]
     assert done.returncode == 0, done.stderr
     wants = root / "etc/systemd/system/multi-user.target.wants"
-    assert {path.name: str(path.readlink()) for path in wants.iterdir()} == {
+    assert {path.name: str(path.readlink()) for path in wants.glob("plumbline*")} == {
         unit: f"/etc/systemd/system/{unit}" for unit in (UNIT, "plumbline-firstboot.service")
     }
     # It has no name and no settings of its own: an image starts many stations.
     assert not (root / "etc/plumbline/agent.toml").exists()
     assert stat.S_IMODE((root / "etc/plumbline/provision.toml").stat().st_mode) == 0o600
     assert not list((root / "opt/plumbline").glob(".staged*"))
-    verified = subprocess.run(
-        ("systemd-analyze", "verify", f"--root={root}", "--man=no", UNIT, "plumbline-firstboot.service"),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert [line for line in verified.stderr.splitlines() if "plumbline" in line] == []
     # The first boot: no plant answers there, so the file stays for the next one, and why is said.
     first_boot = (root / "etc/systemd/system/plumbline-firstboot.service").read_text()
     command = (
@@ -197,4 +202,4 @@ def test_an_image_is_made_from_outside_and_becomes_a_station_at_its_first_boot(
     assert (root / "etc/plumbline/provision.toml").exists()
     done = subprocess.run((installer, "uninstall", "--purge", "--root", str(root)), **run)  # type: ignore[call-overload]
     assert done.returncode == 0, done.stderr
-    assert not (root / "opt/plumbline").exists() and not list(wants.iterdir())
+    assert not (root / "opt/plumbline").exists() and not list(wants.glob("plumbline*"))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from contextlib import closing
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.health.home_lock import holder_of
 from agent.line_io.modbus_map import Bit, Hold, In
 from tests.fakes.modbus_plc import ModbusPlc
 from tests.fakes.rtsp_server import RtspServer
@@ -50,14 +53,16 @@ def test_a_camera_a_plc_and_a_doctor_make_no_call_that_the_unit_forbids(tmp_path
     port, trace = free_port(), tmp_path / "trace"
     write_bundle(tmp_path / "first.plb", pass_at=0.5)
     config = tmp_path / "agent.toml"
-    with RtspServer() as camera:
+    with RtspServer() as camera, (tmp_path / "log").open("wb") as log:
         config.write_text(
             f'station = "line7"\nhome = "state"\n[source]\nkind = "rtsp"\nurl = "{camera.url}"\n[broker]\nhost = ""\n'
             f'[line]\ndeadline_ms = 20000.0\n[plc]\nkind = "modbus"\nport = {port}\n[bundle]\npath = "first.plb"\n'
         )
         agent = f"{shlex.quote(sys.executable)} -m agent"
         strace = f"strace -f -qq -e signal=none -o {trace}"
-        process = subprocess.Popen(shlex.split(f"{strace}.run {agent} run --config {config}"), cwd=ROOT)
+        process = subprocess.Popen(
+            shlex.split(f"{strace}.run {agent} run --config {config}"), cwd=ROOT, stdout=log, stderr=log
+        )
         try:
             with closing(ModbusPlc.at_last(port, 120.0)) as plc:
                 plc.begin()
@@ -69,8 +74,14 @@ def test_a_camera_a_plc_and_a_doctor_make_no_call_that_the_unit_forbids(tmp_path
             subprocess.run(shlex.split(f"{strace}.reload {agent} reload --config {config}"), cwd=ROOT, check=True)
             subprocess.run(shlex.split(f"{strace}.doctor {agent} doctor --config {config}"), cwd=ROOT, check=False)
         finally:
-            process.terminate()
-            assert process.wait(90) == 0
+            # strace with -o takes no signal itself.
+            agent_process = holder_of(tmp_path / "state")
+            if agent_process is None:
+                process.kill()
+            else:
+                os.kill(agent_process, signal.SIGTERM)
+            code = process.wait(120)
+    assert code == 0
     # `doctor` is here for the clock: it asks adjtimex as the station does before it reports.
     calls = {
         found
