@@ -40,7 +40,7 @@ def main() -> int:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="adversarial, agent, drift, fallback, ingest, line, retrain, update: seconds, not minutes, and figures that say little",
+        help="adversarial, agent, drift, fallback, ingest, line, retrain, update: seconds, not minutes; the figures say little",
     )
     parser.add_argument(
         "--peers",
