@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -23,20 +24,18 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotStarted
 from pathlib import Path
 
-from asyncua import Server, ua
-from asyncua.common.connection import TransportLimits
+from asyncua import ua
 from asyncua.crypto.truststore import TrustStore
 
 from agent.line_io.opcua_security import LineUsers, secure, trust_store
+from agent.line_io.opcua_server import BoundServer
 from agent.line_io.opcua_vision import Vision
 from agent.ports.line import Answer, LineDesk, LineState
 from agent.ports.log import Log
 from contract.errors import InvalidConfig, TransientError
 
-_SESSIONS = 16
-_SUBSCRIPTIONS = 64
 _WAITING = 256
-_MESSAGE_BYTES, _CHUNK_BYTES = 1 << 20, 65_535
+_AGAIN_S = 2.0
 _START_S, _STOP_S, _CLOSE_S, _LAST_WORDS_S = 60.0, 2.0, 1.4, 0.3
 
 
@@ -60,9 +59,11 @@ class OpcUaLine:
         self._desk, self._log, self._station = desk, log, station
         self._host, self._port = host, port
         self._trusted, self._cert_file, self._key_file = trusted, cert_file, key_file
+        self._family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._now = now
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._work: asyncio.Queue[Answer | LineState | None] = asyncio.Queue()
+        self._work: asyncio.Queue[Answer | LineState | None] | None = None
+        self._stopping = threading.Event()
         self._started: Future[None] = Future()
         self._trouble = ""
         self._thread = threading.Thread(target=self._run, name="plc-opcua", daemon=True)
@@ -78,8 +79,10 @@ class OpcUaLine:
             raise InvalidConfig("plc.cert_file is for known clients only", hint="set plc.ca_file, a folder of theirs")
         if self._trusted is not None and self._cert_file is None:
             raise InvalidConfig("plc.ca_file is of no use without plc.cert_file and plc.key_file")
-        self._thread.start()
         try:
+            # Before the address space is made, which takes seconds: a port that is taken is tried again and again.
+            socket.create_server((self._host, self._port), family=self._family).close()
+            self._thread.start()
             self._started.result(_START_S)
         except NotStarted as error:
             raise TransientError(f"the OPC UA server did not start within {_START_S:g} s") from error
@@ -100,54 +103,58 @@ class OpcUaLine:
 
     def trouble(self) -> str:
         """Return why there is no server, "" if there is one."""
-        if self._trouble or not self._started.done() or self._thread.is_alive():
-            return self._trouble
-        return "the OPC UA server ended"
+        return self._trouble
 
     def stop(self) -> None:
         """Go to Halted, and let go of the port; at most two seconds."""
+        self._stopping.set()
         self._queue(None)
         if self._thread.ident is not None:
             self._thread.join(_STOP_S)
 
     def _queue(self, item: Answer | LineState | None) -> bool:
-        loop = self._loop
-        if loop is None or (self._work.qsize() >= _WAITING and item is not None):
+        loop, work = self._loop, self._work
+        if loop is None or work is None or (work.qsize() >= _WAITING and item is not None):
             return False
         try:
-            loop.call_soon_threadsafe(self._work.put_nowait, item)
+            loop.call_soon_threadsafe(work.put_nowait, item)
         except RuntimeError:  # it is closed
             return False
         return True
 
     def _run(self) -> None:
-        try:
-            asyncio.run(self._serve())
-        except BaseException as error:  # noqa: BLE001 - `start` raises it, or `trouble` says it
-            if self._started.done():
-                self._trouble = f"{type(error).__name__}: {error}"
-            else:
-                self._started.set_exception(error)
-        finally:
-            self._loop = None
-            while not self._work.empty():
-                left = self._work.get_nowait()
-                if isinstance(left, Answer):
-                    self._desk.unshown(left)
+        """Serve until `stop`; a server that dies of a fault of ours is made anew, and `trouble` says so meanwhile."""
+        while not self._stopping.is_set():
+            try:
+                asyncio.run(self._serve())
+            except BaseException as error:  # noqa: BLE001 - `start` raises it, or `trouble` says it
+                if not self._started.done():
+                    self._started.set_exception(error)
+                    return
+                self._trouble = f"the OPC UA server died: {type(error).__name__}: {error}"
+                self._log.fault("plc", self._trouble)
+            finally:
+                self._loop, work = None, self._work
+                while work is not None and not work.empty():
+                    left = work.get_nowait()
+                    if isinstance(left, Answer):
+                        self._desk.unshown(left)
+            self._stopping.wait(_AGAIN_S)
 
     async def _serve(self) -> None:
         # A stranger's nonsense is not to fill the journal; asyncua tells of each packet of it.
         logging.getLogger("asyncua").setLevel(logging.CRITICAL)
         trusted = await trust_store(self._trusted) if self._trusted is not None else None
-        server = Server(user_manager=LineUsers(trusted))
+        server = BoundServer(LineUsers(trusted))
         await self._open(server, trusted)
         vision = Vision(server, self._desk, self._now, f"{self._station}-{int(self._now() * 1e3):x}")
         await vision.open()
         await server.start()
         try:
-            self._loop = asyncio.get_running_loop()
-            self._started.set_result(None)
-            while (item := await self._work.get()) is not None:
+            self._work, self._loop, self._trouble = asyncio.Queue(), asyncio.get_running_loop(), ""
+            if not self._started.done():
+                self._started.set_result(None)
+            while not self._stopping.is_set() and (item := await self._work.get()) is not None:
                 if isinstance(item, LineState):
                     await vision.is_now(item)
                 elif not await vision.answered(item):
@@ -161,18 +168,10 @@ class OpcUaLine:
             except asyncio.TimeoutError:
                 self._log.fault("plc", "the OPC UA server was slow to stop")
 
-    async def _open(self, server: Server, trusted: TrustStore | None) -> None:
+    async def _open(self, server: BoundServer, trusted: TrustStore | None) -> None:
         server.set_server_name(f"Plumbline {self._station}")
         server.product_uri, server.manufacturer_name = "urn:plumbline:station", "Plumbline"
         server.application_type = ua.ApplicationType.Server
-        server.limits = TransportLimits(
-            _CHUNK_BYTES,
-            _CHUNK_BYTES,
-            max_chunk_count=_MESSAGE_BYTES // _CHUNK_BYTES + 1,
-            max_message_size=_MESSAGE_BYTES,
-        )
-        server.iserver.max_connections, server.iserver.max_subscriptions = _SESSIONS, _SUBSCRIPTIONS
-        server.iserver.max_pending_activation_seconds = 10.0
         server.allow_remote_admin(False)
         server.set_identity_tokens([ua.AnonymousIdentityToken])
         uri = f"urn:plumbline:{self._station}"
@@ -182,4 +181,5 @@ class OpcUaLine:
             server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
         await server.init()
         await server.set_application_uri(uri)
-        server.set_endpoint(f"opc.tcp://{self._host}:{self._port}/plumbline/")
+        host = f"[{self._host}]" if self._family is socket.AF_INET6 else self._host
+        server.set_endpoint(f"opc.tcp://{host}:{self._port}/plumbline/")

@@ -15,8 +15,8 @@ from asyncua.ua.uaerrors import BadInvalidArgument, BadNotExecutable, UaStatusCo
 
 from agent.line_io.desk import Desk
 from agent.line_io.opcua import OpcUaLine
-from agent.line_io.opcua_vision import ERRORS, NO_RECIPES, NO_SUCH_RESULT
-from agent.ports.line import Answer, Refused
+from agent.line_io.opcua_vision import ERRORS, NO_RECIPES, NO_SUCH_RESULT, Vision
+from agent.ports.line import Answer, LineState, Refused
 from contract.errors import TransientError
 from tests.agent.line_io.line_rig import Line, books_close
 from tests.agent.line_io.opcua_rig import IDS, Controller, line_on, until
@@ -44,11 +44,16 @@ class Running:
             async with Controller(self.port) as plc:
                 await plc.call("Reset", 0, "")
                 await plc.call("SelectModeAutomatic")
-                await plc.until_state("Ready")
+                await until(lambda: any(is_way(each, "InitializedToReadyAuto") for each in plc.events))
                 plc.events.clear()
                 await what(plc)
 
         asyncio.run(go())
+
+
+def is_way(event: tuple[str, dict[str, Any]], transition: str) -> bool:
+    kind, fields = event
+    return kind == "StateChangedEventType" and fields["Transition"].Value.Text == transition
 
 
 def listens(port: int) -> bool:
@@ -413,6 +418,50 @@ def test_bytes_that_are_no_opc_ua_harm_nobody(running: Running) -> None:
         assert (await plc.event("ResultReadyEventType", job=job))["ResultContent"][0].Value == "PASS"
 
     running.by(go)
+
+
+def test_a_packet_of_endless_size_is_hung_up_on(running: Running) -> None:
+    async def go(plc: Controller) -> None:
+        stranger = socket.create_connection(("127.0.0.1", running.port))
+        stranger.sendall(b"HELF\xff\xff\xff\x7f")
+
+        def pour() -> int:
+            sent = 0
+            with contextlib.suppress(OSError):
+                while sent < 64 << 20:
+                    sent += stranger.send(b"x" * 65_536)
+            return sent
+
+        sent = await asyncio.get_running_loop().run_in_executor(None, pour)
+        assert sent < 16 << 20  # what the kernel holds, and a MiB
+        stranger.close()
+        assert (await plc.start("good-z"))[1] == 0
+
+    running.by(go)
+
+
+def test_a_server_that_dies_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    faults = [ValueError("a fault of ours")]
+    follow = Vision.is_now
+
+    async def once(vision: Vision, state: LineState) -> None:
+        if faults and vision._desk is running.line.desk:
+            raise faults.pop()
+        await follow(vision, state)
+
+    running = Running()
+    monkeypatch.setattr(Vision, "is_now", once)
+    try:
+        asyncio.run(until(lambda: any("a fault of ours" in line for line in running.line.log.lines)))
+
+        async def go(plc: Controller) -> None:
+            job, _ = await plc.start("good-1")
+            assert (await plc.event("ResultReadyEventType", job=job))["ResultContent"][0].Value == "PASS"
+
+        running.by(go)
+        assert len(running.line.adapters) == 1
+    finally:
+        assert running.line.stop() < 2.5
 
 
 def test_a_line_that_never_started_lets_go_at_once() -> None:
