@@ -285,7 +285,7 @@ def test_a_broker_that_comes_back_does_not_say_that_a_dead_station_is_ready(tmp_
     finally:
         broker.kill()  # before it can say the Will; the state is on its disk
         line.stop()
-    time.sleep(1.2)
+    time.sleep(2.2)  # it lives for a second, and the broker counts whole ones
     broker.start()
     late = MqttController(broker.port, "late")
     try:
