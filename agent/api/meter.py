@@ -73,16 +73,27 @@ class LineMeter:
         """Return `recorder`, watched."""
         return _MeteredRecorder(recorder, self)
 
-    def why_stalled(self, within_s: float) -> str:
-        """Return "" while the line turns: it reads, and what it reads comes out decided; else what is wrong."""
+    def why_stalled(self, within_s: float, camera: str | None = None) -> str:
+        """Return "" while the line turns: it reads, and what it reads comes out decided; else what is wrong.
+
+        Of every camera, or of the one that is named.
+        """
         # One by one: a camera that works says nothing of another.
-        reasons = (self._why(camera, progress, within_s) for camera, progress in self._cameras.copy().items())
+        reasons = (
+            self._why(name, progress, within_s)
+            for name, progress in self._cameras.copy().items()
+            if camera in (None, name)
+        )
         return "; ".join(filter(None, reasons))
 
     def idle_s(self) -> dict[str, float]:
         """Return for how long each camera has given nothing and nothing of it came out, by its name ("": the only or first)."""
         now_s = self._clock.monotonic()
         return {camera: now_s - progress.turned_s for camera, progress in sorted(self._cameras.copy().items())}
+
+    def saw(self, camera: str) -> None:
+        """Note that a camera gave a frame, whatever becomes of it: it works."""
+        self._of(camera).faults_in_a_row = 0
 
     def _why(self, camera: str, progress: _Progress, within_s: float) -> str:
         now_s, waiting_s = self._clock.monotonic(), progress.waiting_since_s
