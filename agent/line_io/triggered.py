@@ -86,8 +86,11 @@ class TriggeredSource:
             frame = self._source.read()
         except Exception as fault:
             self._look_s = self._clock.monotonic() + _LOOK_AGAIN_S
+            torn = isinstance(fault, BadImage)
+            # A camera that is opened anew counts anew.
+            self._counted = (self._counted[0] + 1, self._counted[1]) if torn and self._counted else None
             if not self._closed:
-                self._desk.take_fault(Cause.BAD_IMAGE if isinstance(fault, BadImage) else Cause.CAMERA_FAULT)
+                self._desk.take_fault(Cause.BAD_IMAGE if torn else Cause.CAMERA_FAULT)
             raise
         if frame is not None:
             self._look_s = float("inf")

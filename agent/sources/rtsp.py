@@ -242,7 +242,7 @@ class StreamTiming:
             return
         gap_s = pts_s - self._last_pts_s
         took_s = at - self._rated_at
-        self.live = (0 < gap_s and waited_s >= gap_s * _LIVE_SHARE) or at - self._first_at >= _CATCH_UP_S
+        self.live = (gap_s > 0 and waited_s >= gap_s * _LIVE_SHARE) or at - self._first_at >= _CATCH_UP_S
         if took_s >= _RATE_S:
             self.live = self.live or pts_s - self._rated_pts_s <= took_s * _AHEAD
             self._rated_at, self._rated_pts_s = at, pts_s

@@ -1,4 +1,4 @@
-"""An adapter that is opened anew: nothing that its predecessor was asked is answered to it, and nothing that it is asked is lost."""
+"""An adapter that is opened anew: nothing that its predecessor was asked is answered to it."""
 
 from __future__ import annotations
 

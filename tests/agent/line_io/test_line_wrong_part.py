@@ -18,7 +18,7 @@ from agent.line_io.triggered import TriggeredSource
 from agent.ports.line import Answer, Lost
 from agent.ports.recorder import Result
 from agent.ports.source import Frame
-from contract.errors import CameraFault
+from contract.errors import BadImage, CameraFault
 from tests.agent.line_io.line_rig import until
 from tests.fakes.agent_clock import HandClock
 from tests.fakes.agent_line import QueueSource
@@ -226,3 +226,22 @@ def test_a_triggered_cameras_count_says_which_part_has_no_frame() -> None:
     camera.put(GREY)
     assert (source.read() or pytest.fail("none")).part == "part-4"
     assert desk.missed == 1
+
+
+def test_a_torn_frame_of_a_triggered_camera_costs_its_own_part_only() -> None:
+    clock = HandClock()
+    desk, camera = Desk(DeskRules(timeout_s=1.0), clock), QueueSource(clock)
+    shown = shown_by(desk)
+    source = TriggeredSource(camera, desk, clock, own_triggers=True)
+    counts = iter((5, 7))
+    read = camera.read
+    camera.read = lambda: replace(read() or pytest.fail("no frame"), trigger=next(counts))  # type: ignore[method-assign]
+    for ask, item in enumerate((GREY, BadImage("torn"), GREY), 1):
+        desk.trigger(ask, f"part-{ask}")
+        camera.put(item)
+        if isinstance(item, BadImage):
+            with pytest.raises(BadImage):
+                source.read()
+        else:
+            assert (source.read() or pytest.fail("none")).part == f"part-{ask}"
+    assert [(each.ask, each.lost) for each in shown] == [(2, Lost.FAULT)]
