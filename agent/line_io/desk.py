@@ -56,6 +56,7 @@ class Desk:
         self._open: dict[int, _Open] = {}
         self._number = 0
         self._closed = False
+        self._early_s = float("-inf")
         self._triggers = 0
         self._answered = 0
         self._refused: Counter[str] = Counter()
@@ -76,7 +77,10 @@ class Desk:
                 self._refused[refused.value] += 1
                 return refused
             self._number += 1
-            self._open[self._number] = _Open(ask, _printable(part), now_s, now_s + within_s)
+            early, self._early_s = now_s - self._early_s < self.rules.timeout_s, float("-inf")
+            # Its frame was there before it, and `expire` says so: whoever asks may hold what `show` needs.
+            due_s = now_s if early else now_s + within_s
+            self._open[self._number] = _Open(ask, _printable(part), now_s, due_s, taken=early)
             self.news.notify_all()
         return None
 
@@ -129,18 +133,26 @@ class Desk:
         with self.news:
             return any(not each.taken for each in self._open.values())
 
-    def take(self, captured_s: float, *, in_order: bool = False, gone: int = 0) -> tuple[int, str] | None:
+    def take(
+        self, captured_s: float, *, in_order: bool = False, gone: int = 0, own: bool = False
+    ) -> tuple[int, str] | None:
         """Give the frame complete at `captured_s` (monotonic) to a trigger that it can show: (number, part), or None.
 
         A frame shows what is there at its time. Of several triggers that it could be for it is the newest's, and the parts of
         the older ones went by unseen. `in_order`: each frame is one part's, so that it is the oldest's; of `gone` parts before
-        it there is no frame.
+        it there is no frame. `own`: the camera has a trigger of its own for each part, so that one which came too early for any
+        trigger of the controller's is the next one's, which has no frame then; else that would get the frame of the part after.
         """
         with self.news:
             free = [number for number, each in self._open.items() if not each.taken]
             can = [n for n in free[gone:] if captured_s >= self._open[n].at_s + self.rules.delay_s]
             mine = can[0 if in_order else -1] if can else None
             unseen = free[:gone] if in_order else can[:-1]
+            if own and mine is None:
+                unseen = free[: gone + 1]
+                for number in unseen[gone:]:
+                    self._open[number].taken = True  # it was seen, and nobody knows as whom
+                self._early_s = captured_s if len(free) <= gone else float("-inf")
             answers = [self._lose(number, Lost.TIMEOUT, Cause.LATE.value) for number in unseen]
             if mine is not None:
                 self._open[mine].taken = True

@@ -61,7 +61,7 @@ class TriggeredSource:
             return None  # closed: another camera took its place while this one hung, and has the triggers
         captured_s = self._clock.monotonic() if waits else frame.captured_monotonic
         gone = self._gone(frame)
-        taken = self._desk.take(captured_s, in_order=waits or self._own_triggers, gone=gone)
+        taken = self._desk.take(captured_s, in_order=waits or self._own_triggers, gone=gone, own=self._own_triggers)
         self._kept = frame if waits and taken is None else None
         if self._own_triggers:
             # The desk knows which parts were never seen.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,8 @@ from agent.line_io.triggered import TriggeredSource
 from agent.ports.line import Answer, Lost
 from agent.ports.recorder import Result
 from agent.ports.source import Frame
-from contract.errors import BadImage, CameraFault
+from agent.settings import load_settings
+from contract.errors import BadImage, CameraFault, InvalidConfig
 from tests.agent.line_io.line_rig import until
 from tests.fakes.agent_clock import HandClock
 from tests.fakes.agent_line import QueueSource
@@ -245,3 +247,44 @@ def test_a_torn_frame_of_a_triggered_camera_costs_its_own_part_only() -> None:
         else:
             assert (source.read() or pytest.fail("none")).part == f"part-{ask}"
     assert [(each.ask, each.lost) for each in shown] == [(2, Lost.FAULT)]
+
+
+@pytest.mark.parametrize("first", ["the frame", "the request, read late"])
+def test_a_camera_that_is_triggered_before_the_request_never_gives_one_part_the_next_ones_frame(first: str) -> None:
+    clock = HandClock()
+    desk, camera = Desk(DeskRules(timeout_s=1.0), clock), QueueSource(clock)
+    shown = shown_by(desk)
+    source = TriggeredSource(camera, desk, clock, own_triggers=True)
+    for ask in range(1, 4):
+        complete_s = clock.monotonic()
+        clock.forward(0.01)
+        if first != "the frame":
+            desk.trigger(ask, f"part-{ask}")
+        read = camera.read
+        camera.put(GREY)
+        camera.read = lambda: replace(read() or pytest.fail("none"), captured_monotonic=complete_s)  # type: ignore[method-assign] # noqa: B023
+        frame = source.read()
+        camera.read = read  # type: ignore[method-assign]
+        assert frame is not None and frame.asked == 0
+        if first == "the frame":
+            desk.trigger(ask, f"part-{ask}")
+        desk.expire()
+        clock.forward(0.1)
+    assert [(each.ask, each.verdict, each.lost) for each in shown] == [(n, "REJECT", Lost.TIMEOUT) for n in (1, 2, 3)]
+    clock.forward(1.0)
+    desk.trigger(9, "part-9")
+    camera.put(GREY)
+    frame = source.read()
+    assert frame is not None and frame.part == "part-9"
+
+
+def test_a_lag_of_a_camera_that_is_triggered_by_wire_is_refused(tmp_path: Path) -> None:
+    config = tmp_path / "agent.toml"
+    text = (
+        'station = "s"\nhome = "h"\n[source]\nkind = "v4l2"\ndevice = "/dev/video0"\nhardware_trigger = true\n[plc]\n'
+    )
+    config.write_text(f'{text}kind = "modbus"\n')
+    assert load_settings(config).source.hardware_trigger
+    config.write_text(f'{text}kind = "modbus"\ndelay_ms = 20.0\n')
+    with pytest.raises(InvalidConfig, match=r"plc\.delay_ms"):
+        load_settings(config)

@@ -82,6 +82,7 @@ def test_a_camera_with_triggers_of_its_own_hands_on_every_frame() -> None:
     camera.put(GREY, GREY)
     unasked = source.read()
     assert unasked is not None and unasked.asked == 0
+    clock.forward(1.0)
     desk.trigger(1, "asked")
     frame = source.read()
     assert frame is not None and (frame.part, frame.asked) == ("asked", 1)
