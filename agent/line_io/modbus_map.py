@@ -30,7 +30,7 @@ Input registers (the station writes them):
                         7 camera_fault, 8 bad_image, 9 blank_frame, 10 frozen_frame, 11 broken_disk, 12 internal,
                         13 not_recorded, 14 unfamiliar, 99 another; 0 none
     10     REASON       why it is lost: 1 timeout, 2 camera fault, 3 station stopped, 4 controller away; why it is refused: 11 not
-                        ready, 12 too many wait, 13 this number waits already, 14 out of step, 15 the PLC's heartbeat is missing
+                        ready, 12 too many wait, 14 out of step, 15 the PLC's heartbeat is missing
     11     CONFIDENCE   0 to 10000: the model's confidence in 1/10000
     12     LATENCY_MS   from the request to the verdict, at most 65535
     13     LABEL_CODE   CRC-16/XMODEM of the label in UTF-8; 0: no label. The same label has the same number for ever
@@ -72,6 +72,7 @@ What is settled:
 - One write and one read are each handled whole. What is written in several steps takes effect with the step that changes REQUEST:
   write the part before it. What is read in several steps may belong to two results: compare ASK again, or read it in one.
 - Of 64 results the oldest gives way: REQUEST n + 64, once taken, withdraws REQUEST n if that is still open (lost, 4).
+- A REQUEST that comes again is another part: the older one of that number is withdrawn (lost, 4), and its result is gone.
 - REQUEST 0 withdraws what is open (it counts as lost, 4) and takes away every result.
 - A PLC that starts anew counts anew: without REQUEST 0 it may read the PASS of an older part of that number, never acknowledged.
 - After the station's start, or once the PLC's heartbeat was missing, a REQUEST that the PLC only repeats must not trigger a part

@@ -271,7 +271,13 @@ def test_a_camera_that_is_triggered_before_the_request_never_gives_one_part_the_
         desk.expire()
         clock.forward(0.1)
     assert [(each.ask, each.verdict, each.lost) for each in shown] == [(n, "REJECT", Lost.TIMEOUT) for n in (1, 2, 3)]
+    camera.put(GREY)
+    assert (source.read() or pytest.fail("none")).asked == 0
+    desk.trigger(8, "part-8")  # that was its frame, and the next part's comes before anybody has said so
+    camera.put(GREY)
+    assert (source.read() or pytest.fail("none")).asked == 0
     clock.forward(1.0)
+    desk.expire()
     desk.trigger(9, "part-9")
     camera.put(GREY)
     frame = source.read()
