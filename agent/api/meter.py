@@ -64,10 +64,17 @@ class LineMeter:
         return sum(n for (_, cause), n in self.decided.copy().items() if cause == Cause.CAMERA_FAULT.value)
 
     def source(self, source: FrameSource, camera: str = "") -> FrameSource:
-        """Return `source`, watched, in place of the one that `camera` had."""
-        watched = _MeteredSource(source, self, camera)
-        self._of(camera).source = watched
+        """Return `source`, watched, in place of the one that `camera` had until it is closed."""
+        progress = self._of(camera)
+        watched = _MeteredSource(source, self, camera, progress.source)
+        progress.source = watched
         return watched
+
+    def closed(self, source: object, camera: str, before: object) -> None:
+        """Note that `source` is closed: one that was opened too late never took the place of the one `before` it."""
+        progress = self._of(camera)
+        if progress.source is source:
+            progress.source = before
 
     def recorder(self, recorder: Recorder) -> Recorder:
         """Return `recorder`, watched."""
@@ -155,7 +162,8 @@ class LineMeter:
 
 
 class _MeteredSource:
-    def __init__(self, source: FrameSource, meter: LineMeter, camera: str) -> None:
+    def __init__(self, source: FrameSource, meter: LineMeter, camera: str, before: object) -> None:
+        self._before = before
         self._source = source
         self._meter = meter
         self._camera = camera
@@ -178,6 +186,8 @@ class _MeteredSource:
 
     def close(self) -> None:
         """Let go of the device."""
+        before, self._before = self._before, None
+        self._meter.closed(self, self._camera, before)
         self._source.close()
 
 

@@ -207,7 +207,9 @@ class Handshake:
         slot = request % m.SLOTS
         old = self._slots.get(slot)
         if old is not None and old.ask == request:
-            self._take_away(old)  # a number that comes again is another part: what is to come of the first is not shown as its
+            self._take_away(
+                old
+            )  # a number that comes again is another part: what is to come of the first is not shown as its
             old = None
         part = m.part_of(self._holding)
         self._in_hand = result = _Result(request, part)

@@ -294,3 +294,23 @@ def test_a_lag_of_a_camera_that_is_triggered_by_wire_is_refused(tmp_path: Path) 
     config.write_text(f'{text}kind = "modbus"\ndelay_ms = 20.0\n')
     with pytest.raises(InvalidConfig, match=r"plc\.delay_ms"):
         load_settings(config)
+
+
+def test_a_camera_that_comes_back_while_another_opening_was_too_slow_keeps_its_place() -> None:
+    clock = HandClock()
+    meter = LineMeter(clock)
+    camera = QueueSource(clock)
+    here = meter.source(camera, "")
+    meter.source(QueueSource(clock), "").close()  # opened at last, when nobody waited for it any more
+    clock.forward(60.0)
+    camera.put(GREY)
+    assert here.read() is not None
+    meter.came_out(result(0), recorded=True)
+    clock.forward(11.0)
+    here.read()
+    assert meter.why_stalled(10.0) == ""
+    new = meter.source(QueueSource(clock), "")
+    here.close()
+    clock.forward(11.0)
+    new.read()
+    assert meter.why_stalled(10.0) == ""
