@@ -244,3 +244,10 @@ def test_the_index_names_every_page_and_each_start_is_one() -> None:
         if start is not None:
             running = {block.options.get("background") for block in blocks(DOCS / start[0])}
             assert set(start[1]) <= running, page.name
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_every_file_of_the_project_that_is_named_is_there(page: Path) -> None:
+    prose = without_fences(page.read_text("utf-8"))
+    named = set(re.findall(r"`((?:agent|cloud|contract|firmware_config|scripts|tests|deploy|docs)/[\w./-]+)`", prose))
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
