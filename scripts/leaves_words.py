@@ -177,7 +177,7 @@ SPANS: Mapping[str, str] = {
 }
 
 NEARBY: Mapping[str, str] = {
-    "verdicts to the line's controller (`[plc]`)": "by MQTT, Modbus or OPC UA: what was asked, the part's id, verdict, cause, label, confidence, times",
+    "verdicts to the line's controller (`[plc]`)": "what was asked, the part's id, verdict, cause, label, confidence, times",
     "`GET /v1/status`, `/healthz`, `/metrics` of the local API": "counts, times and health; names of station, cameras and bundle",
     "`GET /v1/decisions` of the local API": "verdicts with their parts' ids",
     "`POST /v1/infer` of the local API": "the verdict on an image that the asker brings along; that image is not kept",

@@ -83,7 +83,12 @@ def page() -> str:
     parts += [f"| `{request}` | {what} |" for request, what in HTTP.items()]
     parts += ["", "## Spans", "", "Of a drawn frame (`[trace] share`): when it was captured and decided, and", ""]
     parts += ["| attribute | what it tells |", "|---|---|", *(f"| `{name}` | {what} |" for name, what in SPANS.items())]
-    parts += ["", "## Nearer by", "", "What does not go to the cloud, but to whoever may ask or listen on the plant's network or the device."]
+    parts += [
+        "",
+        "## Nearer by",
+        "",
+        "What does not go to the cloud, but to whoever may ask or listen on the plant's network or the device.",
+    ]
     parts += ["", "| what | what it carries |", "|---|---|", *(f"| {name} | {what} |" for name, what in NEARBY.items())]
     return "\n".join(parts) + "\n"
 

@@ -256,7 +256,9 @@ def _refused(plant: SecurePlant, identity: Path) -> str:
     return client.refused
 
 
-@pytest.mark.xfail(strict=True, reason="a role belongs to a name, at whichever door: docs/security.md says so of ca.key")
+@pytest.mark.xfail(
+    strict=True, reason="a role belongs to a name, at whichever door: docs/security.md says so of ca.key"
+)
 @pytest.mark.parametrize("user", [INGEST_USER, ADMIN_USER])
 def test_who_has_the_stations_authority_is_not_the_cloud(guarded: Guarded, user: str) -> None:
     plant = guarded.plant

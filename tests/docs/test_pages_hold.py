@@ -22,7 +22,19 @@ from agent.settings_keys import File as AgentFile
 from cloud.__main__ import main as cloud_main
 from cloud.settings import CloudSettings
 from cloud.settings import load_settings as load_cloud
-from tests.docs.page_blocks import DOCS, REASONS, ROOT, WANTS, Block, anchors, blocks, links, pages, start_of, without_fences
+from tests.docs.page_blocks import (
+    DOCS,
+    REASONS,
+    ROOT,
+    WANTS,
+    Block,
+    anchors,
+    blocks,
+    links,
+    pages,
+    start_of,
+    without_fences,
+)
 
 REAL_PARSE = argparse.ArgumentParser.parse_args
 COMMAND = re.compile(
@@ -128,7 +140,9 @@ def test_a_command_that_is_named_in_a_sentence_is_one(
 def _named_keys() -> list[Any]:
     found: dict[tuple[str, str], str] = {}
     for page in pages():
-        for section, key in re.findall(r"`\[([a-z_.]+)\](?: ([a-z_]+)(?!\*)\b)?", without_fences(page.read_text("utf-8"))):
+        for section, key in re.findall(
+            r"`\[([a-z_.]+)\](?: ([a-z_]+)(?!\*)\b)?", without_fences(page.read_text("utf-8"))
+        ):
             found.setdefault((section, key), page.name)
     return [pytest.param(*each, id=f"{page}: [{each[0]}] {each[1]}") for each, page in found.items()]
 

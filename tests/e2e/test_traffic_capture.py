@@ -264,7 +264,9 @@ def test_no_byte_of_an_image_leaves_a_station_that_says_never_and_the_same_detec
     found = known.leaks([*made.mqtt.everything(), *made.http.everything()])
     beside = [*made.line.everything(), *made.spans.everything()]
     assert sum(b'"PASS"' in each for each in beside) and sum(b"plumbline.verdict" in each for each in beside)
-    assert known.leaks([*beside, *made.answered]) == [], "to the line, the collector and who asks here, no image under any policy"
+    assert known.leaks([*beside, *made.answered]) == [], (
+        "to the line, the collector and who asks here, no image under any policy"
+    )
     sent = sum(map(len, [*made.mqtt.sent(), *made.http.sent()]))
     captured = made.station.last_id()
     print(f"\n{policy}: {sent} bytes sent for {captured} frames, {sent / captured:.0f} a frame")
