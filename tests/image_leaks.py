@@ -1,7 +1,8 @@
 """Finds images, or pieces of known ones, in recorded traffic: through chunked bodies, zstd, gzip, zlib, base64 and hex.
 
 Known are a frame's pixels, its file, and what is made small of it: the station's thumbnail and its projection (as numbers of 1, 2,
-4 or 8 bytes) and the frame itself at some sizes. What is written out in decimals, or changed in a way of its own, is not recognised.
+4 or 8 bytes) and the frame itself at some sizes. What is written out in decimals, or changed in a way of its own, is not
+recognised.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ class Block:
 
 def pages() -> list[Path]:
     """Return every page of docs/, and the README's own."""
-    return [*sorted(DOCS.glob("*.md")), ROOT / "README.md"]
+    return [*sorted(DOCS.glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "deploy/README.md"]
 
 
 def blocks(page: Path) -> list[Block]:
