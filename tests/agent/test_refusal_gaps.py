@@ -1,0 +1,92 @@
+"""What a reviewer found of refusals: a moment in which a stranger could pass, silences, and a limit of rounding errors."""
+
+from __future__ import annotations
+
+from unittest.mock import PropertyMock
+
+import msgspec
+import numpy as np
+import pytest
+
+from agent.decide.familiar import Familiar
+from agent.decide.unfamiliar import LEAST_LIMIT, Learnt, RefusalLimit, frames_needed
+from agent.enrolled import Enrolled
+from agent.guarantee import Guarantee
+from contract.sketches.frame_stats import frame_stats
+from tests.agent.test_frame_loop import Bench, bright, review
+from tests.agent.test_unfamiliar_frames import ENROL, LEARN, RATE, strange, taught
+from tests.fakes.agent_line import DictMemory, ListLog, bundle
+
+
+def test_a_stranger_does_not_pass_while_an_alarm_is_being_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The alarm is open as the refusal looks at it, and closed by another thread before the guarantee is asked."""
+    bench = taught()
+    monkeypatch.setattr(Guarantee, "is_void", PropertyMock(return_value=True))
+    assert bench.feed(strange(230)) == [review("unfamiliar")]
+
+
+def test_a_station_whose_enrolment_is_older_than_the_refusal_says_what_it_learns() -> None:
+    older = Bench(installed=bundle("a"), enrol_frames=ENROL, window_frames=64)
+    older.feed(*bright(ENROL))
+    older.enrolled.save()
+    log = ListLog()
+    Enrolled(older.memory, log, frames_needed=ENROL, unfamiliar_rate=RATE)
+    assert log.lines == [f"what is familiar was never kept: the next {ENROL} good frames are"]
+    off = ListLog()
+    Enrolled(older.memory, off, frames_needed=ENROL)
+    assert off.lines == []
+
+
+def test_a_limit_is_never_a_rounding_error() -> None:
+    """A folder in a loop: every frame is one of those enrolled, and its distance what the arithmetic of a processor leaves."""
+    limit = RefusalLimit(RATE)
+    for _ in range(LEARN):
+        limit.learn(0.0)
+    assert limit.value == LEAST_LIMIT and not limit.refuses(1e-7) and limit.refuses(0.02)
+    points = np.random.default_rng(4).normal(0.5, 0.1, (10, 12))
+    familiar = Familiar(40)
+    for index in range(40):
+        familiar.add(points[index % 10])
+    again = Familiar.decode(familiar.encode())
+    assert again is not None and max(again.distance(x) for x in points) < LEAST_LIMIT / 100
+
+
+def test_frames_that_are_not_refused_yet_pass_or_fail_by_the_model_while_another_rate_is_learnt() -> None:
+    """Refused frames take part in learning, else a lower rate could never be reached."""
+    bench = taught()
+    bench.enrolled.save()
+    again = Bench(
+        installed=bundle("a"), enrol_frames=ENROL, unfamiliar_rate=0.05, window_frames=64, memory=bench.memory
+    )
+    assert again.feed(strange(230, 1), strange(230, 2)) == [review("unfamiliar")] * 2
+    again.feed(*bright(frames_needed(0.05) - 2, 800))
+    assert again.feed(strange(230, 2)) != [review("unfamiliar")], "two in forty are what this rate lets be learnt from"
+
+
+@pytest.mark.parametrize(
+    "learnt",
+    [
+        Learnt("r", b"", 0.1, 19, (2.0, 1.0), None),
+        Learnt("r", b"", 0.1, 400, (2.0, 1.0), None),
+        Learnt("r", b"", 0.1, 9, (), None),
+        Learnt("r", b"", 0.1, 9, (1.0,), None),
+        Learnt("r", b"", 0.1, 9, (1.0, 2.0), None),
+        Learnt("r", b"", 0.1, 0, (1.0,), None),
+        Learnt("r", b"", 0.0, 9, (2.0, 1.0), 1.0),
+        Learnt("r", b"", 5e-324, 9, (2.0, 1.0), 1.0),
+        Learnt("r", b"", 1.0, 9, (2.0, 1.0), 1.0),
+    ],
+)
+def test_what_would_refuse_nothing_for_ever_or_was_never_learnt_so_is_not_believed(learnt: Learnt) -> None:
+    assert not learnt.is_sound()
+    memory = DictMemory()
+    first = Enrolled(memory, ListLog(), frames_needed=2, unfamiliar_rate=0.1)
+    for pixels in bright(4):
+        first.add(frame_stats(pixels), 1.0)
+    first.save()
+    mine = msgspec.json.decode(memory.facts["refusal_limit"], type=Learnt)
+    torn = msgspec.structs.replace(learnt, reference=mine.reference, points=mine.points)
+    memory.facts["refusal_limit"] = msgspec.json.encode(torn).decode()
+    log = ListLog()
+    Enrolled(memory, log, frames_needed=2, unfamiliar_rate=0.1)
+    assert any("learning it anew" in line for line in log.lines)
