@@ -47,6 +47,7 @@ SPARE = 2
 LEAST_RATE, MOST_RATE = 1e-5, 0.1
 LEAST_LIMIT = 0.01
 _FLOOD_FRAMES, _FLOOD_SHARE = 8, 0.5
+_HOUR_S, _HOURS, _LEAST_TOLD = 3600.0, 24, 50
 
 
 class Learnt(msgspec.Struct, frozen=True):
@@ -129,6 +130,27 @@ def flood_note(counts: Accounting) -> str:
     if refused < _FLOOD_FRAMES or refused < _FLOOD_SHARE * counts.decided:
         return ""
     return f"{refused} of {counts.decided} frames are unfamiliar: look at the camera, or enrol what it sees now"
+
+
+class RefusedOfLate:
+    """Which share of its frames each camera refused of late, by the hour for a day. One thread's; a restart forgets it."""
+
+    def __init__(self) -> None:
+        self._hours: dict[str, dict[int, tuple[int, int]]] = {}
+
+    def count(self, camera: str, counts: Accounting, now_s: float) -> None:
+        """Add a closed window of `camera`. `now_s`: monotonic."""
+        hour = int(now_s // _HOUR_S)
+        hours = self._hours.setdefault(camera, {})
+        decided, refused = hours.get(hour, (0, 0))
+        hours[hour] = decided + counts.decided, refused + counts.review.get(Cause.UNFAMILIAR.value, 0)
+        for old in [each for each in hours if each <= hour - _HOURS]:
+            del hours[old]
+
+    def share(self) -> float | None:
+        """Return the share of the camera that refuses most; None while no camera decided enough frames to tell."""
+        totals = [tuple(map(sum, zip(*hours.values(), strict=True))) for hours in self._hours.values()]
+        return max((refused / decided for decided, refused in totals if decided >= _LEAST_TOLD), default=None)
 
 
 def frames_needed(rate: float) -> int:

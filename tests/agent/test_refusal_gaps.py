@@ -7,11 +7,17 @@ from unittest.mock import PropertyMock
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent.decide.familiar import Familiar
-from agent.decide.unfamiliar import LEAST_LIMIT, Learnt, RefusalLimit, frames_needed
+from agent.decide.unfamiliar import LEAST_LIMIT, Learnt, RefusalLimit, RefusedOfLate, frames_needed
+from agent.degrading import DegradeFigures
 from agent.enrolled import Enrolled
 from agent.guarantee import Guarantee
+from agent.health.station_health import health_note
+from agent.ports.machine import MachineFigures
+from contract.messages import Accounting
 from contract.sketches.frame_stats import frame_stats
 from tests.agent.test_frame_loop import Bench, bright, review
 from tests.agent.test_unfamiliar_frames import ENROL, LEARN, RATE, strange, taught
@@ -90,3 +96,44 @@ def test_what_would_refuse_nothing_for_ever_or_was_never_learnt_so_is_not_believ
     log = ListLog()
     Enrolled(memory, log, frames_needed=2, unfamiliar_rate=0.1)
     assert any("learning it anew" in line for line in log.lines)
+
+
+def counted(decided: int, refused: int) -> Accounting:
+    return Accounting(captured=decided, passed=decided - refused, review={"unfamiliar": refused})
+
+
+def test_the_share_refused_of_late_is_of_a_day_and_of_the_camera_that_refuses_most() -> None:
+    late = RefusedOfLate()
+    assert late.share() is None
+    late.count("left", counted(49, 49), 0.0)
+    assert late.share() is None, "too few to tell"
+    late.count("left", counted(51, 1), 3600.0)
+    late.count("right", counted(1000, 10), 3600.0)
+    assert late.share() == 0.5
+    late.count("left", counted(10, 0), 23 * 3600.0)
+    assert late.share() == 50 / 110
+    late.count("left", counted(100, 0), 24 * 3600.0)
+    assert late.share() == pytest.approx(0.01), "the first hour is a day old"
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 300), st.integers(0, 300), st.floats(0, 1e6))))
+def test_the_share_is_one_whatever_the_clock_does_and_a_day_is_all_that_is_held(
+    windows: list[tuple[str, int, int, float]],
+) -> None:
+    late = RefusedOfLate()
+    for camera, passed, refused, now_s in windows:
+        late.count(camera, counted(passed + refused, refused), now_s)
+        share = late.share()
+        assert share is None or 0.0 <= share <= 1.0
+    late.count("a", counted(1, 0), 1e6 + 3600.0)
+    assert len(late._hours["a"]) <= 24
+
+
+def test_a_windows_health_tells_it() -> None:
+    machine = MachineFigures()
+    assert health_note(DegradeFigures(), 1.0, None, 0, machine).unfamiliar is None
+    assert health_note(DegradeFigures(), 1.0, None, 0, machine, 1 / 3).unfamiliar == 0.3333
+    bench = taught()
+    bench.feed(*(strange(230, seed) for seed in range(60)))
+    bench.finish()
+    assert bench.loop._rules.windows.refused.share() == pytest.approx(60 / (60 + ENROL + LEARN))

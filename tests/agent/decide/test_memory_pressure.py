@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -144,8 +145,8 @@ def test_a_board_too_small_for_its_models_does_not_load_them_for_ever() -> None:
     board = _Board(free_mib=900.0, takes_mib=850.0)
     board.hours(8)
     gone = [now_s for now_s, given_up in board.turns if given_up]
-    waits = [later - earlier for earlier, later in zip(gone, gone[1:], strict=False)]
-    assert waits[0] < 150 and all(b > 1.5 * a for a, b in zip(waits[:3], waits[1:4], strict=True))
+    waits = [later - earlier for earlier, later in pairwise(gone)]
+    assert waits[0] < 150 and all(later > 1.5 * earlier for earlier, later in pairwise(waits[:4]))
     assert len(gone) <= 36, "every two minutes would be two hundred and more"
     assert max(waits) < 1200, "and they are tried again within twenty minutes"
 
