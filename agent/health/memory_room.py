@@ -103,8 +103,8 @@ def _group(folder: Path, *, unified: bool) -> _Group:
         # Above memory.high a process is held up until it has given some back, which is no way to judge parts.
         limits = folder / "memory.max", folder / "memory.high"
         return _Group(limits, folder / "memory.current", stat, _FILES)
-    limits = (folder / "memory.limit_in_bytes",)
-    return _Group(limits, folder / "memory.usage_in_bytes", stat, tuple(f"total_{name}" for name in _FILES))
+    dropped = tuple(f"total_{name}" for name in _FILES)
+    return _Group((folder / "memory.limit_in_bytes",), folder / "memory.usage_in_bytes", stat, dropped)
 
 
 def _fields(text: str) -> dict[str, int]:
