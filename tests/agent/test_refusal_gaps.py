@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.decide.familiar import Familiar
+from agent.decide.familiar import MOST_POINTS, Familiar
 from agent.decide.unfamiliar import LEAST_LIMIT, Learnt, RefusalLimit, RefusedOfLate, frames_needed
 from agent.degrading import DegradeFigures
 from agent.enrolled import Enrolled
@@ -137,3 +137,13 @@ def test_a_windows_health_tells_it() -> None:
     bench.feed(*(strange(230, seed) for seed in range(60)))
     bench.finish()
     assert bench.loop._rules.windows.refused.share() == pytest.approx(60 / (60 + ENROL + LEARN))
+
+
+def test_more_points_than_are_ever_kept_or_larger_ones_are_none() -> None:
+    """What is far beyond any statistic of pixels would make everything near, and a long list costs every frame time."""
+    good = np.random.default_rng(5).normal(0.5, 0.1, (MOST_POINTS, 12)).astype("<f4")
+    assert Familiar.decode(good.tobytes()) is not None
+    assert Familiar.decode(np.vstack([good, good[:1]]).tobytes()) is None
+    for number in (2e6, -2e6, np.inf, np.nan):
+        good[3, 4] = number
+        assert Familiar.decode(good.tobytes()) is None
