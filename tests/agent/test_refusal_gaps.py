@@ -147,3 +147,19 @@ def test_more_points_than_are_ever_kept_or_larger_ones_are_none() -> None:
     for number in (2e6, -2e6, np.inf, np.nan):
         good[3, 4] = number
         assert Familiar.decode(good.tobytes()) is None
+
+
+def test_a_station_enrols_anew_while_a_drift_alarm_is_open_and_its_old_limit_is_forgotten_on_disk() -> None:
+    """The alarm is often why it is to enrol: what it learnt before must be neither used nor shown until it has."""
+    bench = taught()
+    bench.enrolled.save()
+    bench.guarantee.notice_drift(True, "a new product")
+    bench.enrolled.request_enrolment()
+    bench.feed(strange(230, 0))
+    bench.enrolled.save()
+    assert bench.memory.facts["refusal_limit"] == "" == bench.memory.facts["reference"]
+    bench.feed(*(strange(230, seed) for seed in range(1, ENROL)))
+    assert bench.enrolled.reference is not None
+    bench.guarantee.notice_drift(False, "")
+    bench.feed(*(strange(230, seed) for seed in range(100, 100 + LEARN)))
+    assert bench.feed(*bright(1, 600)) == [review("unfamiliar")]
