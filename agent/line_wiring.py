@@ -135,7 +135,7 @@ class Line:
             return
         counts = [capture.dropped() for capture in self.captures]
         dropped = sum(c.get(Drop.BACKLOG.value, 0) + c.get(Drop.SUPERSEDED.value, 0) for c in counts)
-        self.degrading.tick(now_s, judged + dropped, dropped)
+        self.degrading.tick(now_s, judged + dropped, dropped, has_beside=beside.any_wanted)
         beside.give_up(not self.degrading.models_beside)
 
     def is_pressed(self) -> bool:
