@@ -63,7 +63,12 @@ class StationFacts:
         """Return what `plumbline-agent status` shows."""
         settings = self._settings
         return station_status(
-            settings.home_folder, settings.station, settings.source.kind, self._slots, self._boot_bundle
+            settings.home_folder,
+            settings.station,
+            settings.source.kind,
+            self._slots,
+            self._boot_bundle,
+            refuses=settings.line.unfamiliar > 0,
         )
 
     def why_unhealthy(self) -> str:

@@ -48,6 +48,11 @@ class BesideModels:
         self._worker: threading.Thread | None = None
         self._given_up = False
 
+    @property
+    def any_wanted(self) -> bool:
+        """Whether there are any to run."""
+        return bool(self._wanted)
+
     def give_up(self, given_up: bool) -> None:
         """Unload every model and load none, for the memory they take, until this says otherwise: nothing passes meanwhile."""
         # Asked every few milliseconds, and nearly always for what is so already.

@@ -105,13 +105,14 @@ class Degrading:
             worst, self._worst = self._worst, self._ladder
         return worst.note
 
-    def tick(self, now_s: float, captured: int, dropped: int) -> None:
+    def tick(self, now_s: float, captured: int, dropped: int, *, has_beside: bool = True) -> None:
         """Look at the sensors and move the ladder, if a second has passed since the last look: call it as often as you like.
 
         Args:
             now_s: monotonic seconds.
             captured: frames captured since the start, the dropped ones included.
             dropped: those of them that were dropped because the line could not keep up.
+            has_beside: whether the station has models beside the one in charge, to give up.
         """
         if self._looks and 0.0 <= now_s - self._looks[-1][0] < _EVERY_S:
             return
@@ -119,7 +120,8 @@ class Degrading:
         zone = hottest(heat.zones, self._rules.heat)
         trouble = self._power_trouble(now_s)
         slowed, memory = bool(slowed_by(heat, self._rules.heat)), self._memory()
-        pressure = Pressure(zone, slowed, trouble, self._dropped_share(now_s, captured, dropped), memory)
+        share = self._dropped_share(now_s, captured, dropped)
+        pressure = Pressure(zone, slowed, trouble, share, memory, without_beside=self._beside.given_up)
         before, after = self._ladder, next_rung(self._ladder, pressure, self._rules, now_s)
         changes = self._figures.changes + (after.rung != before.rung)
         with self._lock:
@@ -128,13 +130,16 @@ class Degrading:
                 self._worst = after
         low = bool(why_low(memory, self._rules.memory))
         self._figures = DegradeFigures(after.rung, after.note, changes, zone, slowed, bool(trouble), low, memory)
-        self._give_up_beside(memory, now_s)
+        self._give_up_beside(memory, now_s, has_beside=has_beside)
         if after.rung != before.rung:
             # What was dropped before says nothing of how the line fares on this rung.
             self._looks = deque([(now_s, captured, dropped)])
             self._say(before, after)
 
-    def _give_up_beside(self, memory: MemoryRoom | None, now_s: float) -> None:
+    def _give_up_beside(self, memory: MemoryRoom | None, now_s: float, *, has_beside: bool) -> None:
+        if not has_beside:
+            self._beside = GivenUp()
+            return
         before, rules = self._beside, self._rules
         self._beside = next_given_up(
             before,

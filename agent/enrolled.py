@@ -129,10 +129,13 @@ class Enrolled:
             return None
 
     def _read_limit(self) -> tuple[Familiar, RefusalLimit]:
-        # Enrolled by a build that kept no points, or with the refusal off: the next frames are the familiar ones.
         fresh = Familiar(self._frames_needed), RefusalLimit(self._rate)
         kept = self._memory.get(self._limit_name)
-        if self.reference is None or not kept or self._rate <= 0:
+        if self.reference is None or self._rate <= 0:
+            return fresh
+        if not kept:
+            # Enrolled by a build that kept no points, or with the refusal off.
+            self._log.say(f"what is familiar was never kept: the next {self._frames_needed} good frames are")
             return fresh
         try:
             learnt = msgspec.json.decode(kept, type=Learnt)

@@ -16,6 +16,7 @@ from agent.ports.source import Frame
 from agent.ports.tracing import FrameSpan
 from contract.decode import Prediction
 from contract.errors import BadImage, BadModel
+from contract.messages import Verdict
 from contract.sketches.frame_stats import FrameStats, frame_stats
 
 _LEVELS = 255.0
@@ -93,14 +94,19 @@ def _judge(
         return review(Cause.NO_MODEL)
     judged.by = model
     # Before any model is entered: a thread that comes back from a hung one must touch nothing of the camera's.
+    strange = False
     if wrong is None:
         judged.distance = camera.enrolled.distance(stats)
-        if camera.enrolled.refuses(judged.distance) and not camera.guarantee.is_void:
+        strange = camera.enrolled.refuses(judged.distance)
+        if strange and not camera.guarantee.is_void:
             wrong = Cause.UNFAMILIAR
     judged.prediction, judged.evidence = model.examine(frame)
     judged.seen = judged.prediction
     local = review(wrong) if wrong else decide(judged.prediction, model.thresholds)
     local = camera.guarantee.apply(local) if model.guaranteed else camera.guarantee.void(local, Cause.DEGRADED)
+    # A drift alarm that closes between those two looks at it would else let a stranger pass by the model's word alone.
+    if strange and local.verdict is Verdict.PASS:
+        local = review(Cause.UNFAMILIAR)
     for other in beside:
         if other:
             entering(other)

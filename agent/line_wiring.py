@@ -18,6 +18,7 @@ from agent.decide.degrade import LadderRules
 from agent.decide.frame_faults import FrameFaults
 from agent.decide.heat import HeatRules
 from agent.decide.sampling import Sampler
+from agent.decide.unfamiliar import RefusedOfLate
 from agent.degrading import Degrading
 from agent.enrolled import Enrolled
 from agent.frame_loop import FrameLoop, LineRules
@@ -92,7 +93,7 @@ class Line:
             least_s=_ASK_LEAST_S,
             allowed=lambda: self.degrading.second_opinions,
         )
-        waiting = OutboxCount(store.connect())
+        waiting, refused = OutboxCount(store.connect()), RefusedOfLate()
         windows = WindowRules(
             station=settings.station,
             frames=settings.windows.frames,
@@ -107,7 +108,9 @@ class Line:
                 disk_room(settings.home_folder),
                 waiting(),
                 self.machine_figures,
+                refused.share(),
             ),
+            refused=refused,
             notes=self.degrading.note_of_window if len(cameras) == 1 else lambda: self.degrading.note,
         )
         return FrameLoop(
@@ -132,7 +135,7 @@ class Line:
             return
         counts = [capture.dropped() for capture in self.captures]
         dropped = sum(c.get(Drop.BACKLOG.value, 0) + c.get(Drop.SUPERSEDED.value, 0) for c in counts)
-        self.degrading.tick(now_s, judged + dropped, dropped)
+        self.degrading.tick(now_s, judged + dropped, dropped, has_beside=beside.any_wanted)
         beside.give_up(not self.degrading.models_beside)
 
     def is_pressed(self) -> bool:

@@ -9,13 +9,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from agent.settings_checks import problems_of
 from agent.settings_explain import complained_of, explain
 from agent.settings_keys import File, Settings
-from agent.settings_layers import Layer, Layers, Origin, order_layer, read_layers
+from agent.settings_layers import Layer, Layers, Origin, laid_over, order_layer, read_layers
 from agent.update.config_keys import moves_broker, why_beyond, why_never
 from contract.errors import InvalidConfig
 from contract.ids import check_station_id
@@ -24,11 +25,17 @@ __all__ = [
     "NO_SERVICE",
     "ServiceEnvironment",
     "Settings",
+    "default_settings",
     "load_settings",
     "names_another_broker",
+    "plain_settings",
     "service_environment",
     "settings_of",
 ]
+
+
+# What of `Settings` is no key.
+_ABOUT_THE_FILE = ("folder", "profile")
 
 
 def load_settings(
@@ -70,6 +77,24 @@ def settings_of(layers: Layers, path: Path) -> Settings:
 def names_another_broker(remote: str) -> bool:
     """Return whether an order's TOML text, which was checked, names a broker."""
     return moves_broker(order_layer(remote).values) if remote else False
+
+
+def plain_settings(settings: Settings) -> dict[str, Any]:
+    """Return each key, as `section.key`, with its value in plain types, in the order of agent.toml's sections."""
+    found: dict[str, Any] = {}
+    for section, value in msgspec.to_builtins(settings).items():
+        if isinstance(value, Mapping):
+            found.update({f"{section}.{name}": each for name, each in value.items()})
+        elif section not in _ABOUT_THE_FILE:
+            found[section] = value
+    return found
+
+
+def default_settings(over: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return each key with its default, as `plain_settings`, or with what `over` says in its place; None where it has none."""
+    required = {"station": "", "home": ""}
+    found = plain_settings(msgspec.convert(laid_over([over or {}, required]), Settings))
+    return {**found, **dict.fromkeys(required)}
 
 
 def _settings(layers: Layers, path: Path) -> Settings:

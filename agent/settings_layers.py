@@ -117,6 +117,12 @@ def read_layers(path: Path, environment: Mapping[str, str], root: Path, remote: 
     return Layers(tuple(layers), profile)
 
 
+def origin_of(layers: Layers, key: str) -> Origin:
+    """Return who said the value that is in force."""
+    layer = layers.saying(key)
+    return layer.origin if layer else Origin.DEFAULT
+
+
 def file_layer(path: Path) -> Layer:
     """Return agent.toml.
 

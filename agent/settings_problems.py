@@ -12,13 +12,12 @@ from typing import Any
 import msgspec
 
 from agent.health.board_profile import BoardProfile
-from agent.settings import misfit
+from agent.settings import misfit, plain_settings
 from agent.settings_checks import problems_of
 from agent.settings_environment import nearly_settings
 from agent.settings_explain import complained_of, explain
 from agent.settings_keys import File, Settings
 from agent.settings_layers import Layers, Origin, read_layers
-from agent.settings_origins import plain_settings
 from contract.errors import InvalidConfig
 from contract.ids import check_station_id
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from agent.settings_comments import words_of
+from agent.settings_example import words_of
 from agent.settings_keys import File
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

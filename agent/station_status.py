@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from agent.decide.unfamiliar import Learnt, frames_needed
 from agent.health.home_lock import is_locked
 from agent.line_io.line_teller import line_of
 from agent.ports.slots import InstalledBundle
@@ -25,11 +26,14 @@ def station_status(
     source_kind: str,
     slots: Slots | None = None,
     boot_bundle: Callable[[], InstalledBundle | None] | None = None,
+    *,
+    refuses: bool = True,
 ) -> dict[str, Any]:
     """Return the status of the station whose files are in `home`, as plain values.
 
     Args:
         boot_bundle: how to find the bundle that boots; None reads and hashes it, which takes a while for a large one.
+        refuses: whether it refuses unfamiliar frames ([line] unfamiliar).
     Raises:
         NotFound: the station never ran.
     """
@@ -71,8 +75,31 @@ def station_status(
         "samples_bytes": store.samples_bytes,
         # Of several cameras the least: one that enrols is not hidden behind the others.
         "enrolled_frames": min(enrolled.values(), default=0),
+        "refusal": _refusals({camera: store.limits.get(camera, "") for camera in cameras or [""]})
+        if refuses
+        else "off",
         **({"cameras": several} if any(cameras) else {}),
     }
+
+
+def _refusals(limits: Mapping[str, str]) -> str:
+    """Return how far each camera is with learning from where on a frame is refused as unfamiliar, in words."""
+    words = {camera: _refusal(kept) for camera, kept in limits.items()}
+    if not any(words):
+        return words[""]
+    return "; ".join(f"{camera or '(first)'} {each}" for camera, each in words.items())
+
+
+def _refusal(kept: str) -> str:
+    try:
+        learnt = msgspec.json.decode(kept, type=Learnt) if kept else None
+    except (msgspec.DecodeError, RecursionError):
+        learnt = None
+    if learnt is None or not learnt.is_sound():
+        return "not learnt: nothing is enrolled for it yet"
+    if learnt.limit is None:
+        return f"learning, {learnt.seen} of {frames_needed(learnt.rate)} frames"
+    return "in force"
 
 
 def _models(kept: str) -> dict[str, str]:

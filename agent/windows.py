@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
 from agent.camera_line import CameraLine
-from agent.decide.unfamiliar import flood_note
+from agent.decide.unfamiliar import RefusedOfLate, flood_note
 from agent.loading import Model
 from agent.open_window import OpenWindow
 from agent.ports.clock import Clock
@@ -33,6 +33,7 @@ class WindowRules:
     """When a window ends, and what its summary says of the station. `notes` are asked as it ends. `sketch`: frames are sketched.
 
     `least_sketched`: sketches of fewer frames than this do not leave (`LEAST_OF_NO_ONE`); such a window waits for more, a while.
+    `refused` is told of every window, of any camera.
     """
 
     station: str
@@ -44,6 +45,7 @@ class WindowRules:
     sketch: bool = True
     least_sketched: int = 0
     health: Callable[[], HealthNote | None] = lambda: None
+    refused: RefusedOfLate = field(default_factory=RefusedOfLate)
 
 
 class Windows:
@@ -120,6 +122,7 @@ class Windows:
                 simulated=self._camera.simulated,
             )
             strange = flood_note(window.told.accounting)
+            self._rules.refused.count(self._camera.name, window.told.accounting, self._clock.monotonic())
             note = "; ".join(
                 filter(None, (window.told.note, self._camera.guarantee.note, strange, self._rules.notes()))
             )

@@ -21,6 +21,8 @@ SITE_SHARE, SITE_LEAST = 0.5, 3
 DISK_LOW_MIB, DISK_FULL_MIB = 1024, 200
 # A disk says it in steps of 10 %; there is time to order another, and less of it than one thinks.
 DISK_WORN = 0.8
+# Strange parts are a few; where a fifth of a day's frames is refused, it is the picture or the product that has changed.
+UNFAMILIAR = 0.2
 # Beyond this, windows are filed wrongly, and orders look expired or not yet valid.
 CLOCK_S = 300.0
 # From here on frames are left out.
@@ -75,6 +77,8 @@ def _troubles(status: StationStatus, facts: Facts) -> Mapping[str, float]:
             found["disk"] = float(health.disk_free_mib)
         if health.disk_worn is not None and health.disk_worn >= DISK_WORN:
             found["worn"] = health.disk_worn
+        if health.unfamiliar is not None and health.unfamiliar >= UNFAMILIAR:
+            found["unfamiliar"] = health.unfamiliar
         if health.throttled or health.rung >= _RUNG_FRAMES_LEFT_OUT:
             found["throttled"] = float(health.rung)
     return found
@@ -109,6 +113,9 @@ def _need(
     elif trouble == "worn":
         kind = "station disk worn"
         what = f"The disk of {who} is worn to {worst:.0%}{'' if one else ' at worst'}: replace it before it fails."
+    elif trouble == "unfamiliar":
+        kind, runbook = "frames unfamiliar", "unfamiliar-frames"
+        what = f"{who} refused {worst:.0%} of a day's frames{'' if one else ', or fewer,'} as unlike what was enrolled."
     elif trouble == "throttled":
         kind, runbook = "station throttled", "station-throttled"
         severity = _TICKET if worst >= _RUNG_FRAMES_LEFT_OUT else _INFO

@@ -144,7 +144,8 @@ class HealthNote(msgspec.Struct, frozen=True):
     `memory_mib`: of the agent's process. `hottest_c` and `limit_c`: the thermal zone nearest to its limit, and that limit.
     `rung`: how far down the degrade ladder. `disk_free_mib`: on the disk of its home. `outbox`: summaries not acknowledged.
     `low_power`: its supply gives too little. `power_w`: what its board takes. `free_memory_mib`: what it may still take of memory.
-    `disk_worn`: the share of its life that the most worn disk has used, beyond 1 when it is past that.
+    `disk_worn`: the share of its life that the most worn disk has used, beyond 1 when it is past that. `unfamiliar`: of the frames
+    of a day, the share refused as unlike what was enrolled, by the camera that refuses most; None while they are too few.
     """
 
     memory_mib: Seconds = 0.0
@@ -158,6 +159,7 @@ class HealthNote(msgspec.Struct, frozen=True):
     power_w: Seconds | None = None
     free_memory_mib: Seconds | None = None
     disk_worn: Seconds | None = None
+    unfamiliar: Share | None = None
 
 
 class Summary(msgspec.Struct, frozen=True):

@@ -55,9 +55,8 @@ def run(args: argparse.Namespace) -> int:
 def _side(name: str, config: Path) -> dict[str, Any]:
     from agent.commands.config_in_force import read_in_force
     from agent.health.board_profile import profile_named, profile_names, profile_of
-    from agent.settings import settings_of
+    from agent.settings import default_settings, plain_settings, settings_of
     from agent.settings_layers import read_layers
-    from agent.settings_origins import default_settings, plain_settings
 
     if name == "defaults":
         return default_settings()

@@ -38,8 +38,8 @@ def register(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 def run(args: argparse.Namespace) -> int:
     """Print it."""
-    from agent.settings_comments import words_of
-    from agent.settings_origins import default_settings
+    from agent.settings import default_settings
+    from agent.settings_example import words_of
 
     keys = [key for key in default_settings() if not args.key or args.key in (key, key.partition(".")[0])]
     if not keys:
@@ -57,7 +57,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _one(args: argparse.Namespace) -> int:
     from agent.commands.config_in_force import read_in_force
-    from agent.settings_origins import origin_of, plain_settings
+    from agent.settings import plain_settings
+    from agent.settings_layers import origin_of
 
     path = args.config or Path("agent.toml")
     found = read_in_force(path) if args.config or path.exists() else None
@@ -81,10 +82,10 @@ def _one(args: argparse.Namespace) -> int:
 
 def explained(key: str, layers: Layers | None) -> dict[str, Any]:
     """Return what is known of `section.key`; of what each layer says, where `layers` were read."""
-    from agent.settings_comments import words_of
+    from agent.settings import default_settings
     from agent.settings_environment import environment_name
+    from agent.settings_example import words_of
     from agent.settings_layers import Origin
-    from agent.settings_origins import default_settings
     from agent.update.config_keys import KEYS, NEVER
 
     bound = KEYS.get(key)

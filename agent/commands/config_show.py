@@ -32,7 +32,8 @@ def register(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 def run(args: argparse.Namespace) -> int:
     """Print them; nothing is changed."""
     from agent.commands.config_in_force import read_in_force
-    from agent.settings_origins import origin_of, plain_settings
+    from agent.settings import plain_settings
+    from agent.settings_layers import origin_of
     from contract.config_states import settings_digest
 
     found = read_in_force(args.config)

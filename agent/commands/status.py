@@ -54,7 +54,9 @@ def read(settings: Settings) -> dict[str, Any]:
     """
     from agent.station_status import station_status
 
-    return station_status(settings.home_folder, settings.station, settings.source.kind)
+    return station_status(
+        settings.home_folder, settings.station, settings.source.kind, refuses=settings.line.unfamiliar > 0
+    )
 
 
 def _in_words(name: str, value: object) -> str:

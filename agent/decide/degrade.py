@@ -54,7 +54,8 @@ class Pressure:
 
     `zone`: the thermal zone nearest to its limit. `throttled`: the machine slows itself down because of heat. `low_power`:
     what is wrong with the supply, for a person; "" for nothing. `dropped_share`: of the captured frames, 0 to 1, those that
-    were dropped for backlog since the rung last changed, or of late. `memory`: what is left of it.
+    were dropped for backlog since the rung last changed, or of late. `memory`: what is left of it. `without_beside`: the models
+    beside the one in charge are given up; what they need to come back is not taken by anything else, for nothing passes meanwhile.
     """
 
     zone: Zone | None = None
@@ -62,6 +63,7 @@ class Pressure:
     low_power: str = ""
     dropped_share: float = 0.0
     memory: MemoryRoom | None = None
+    without_beside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,6 @@ def _holding(pressure: Pressure, rules: LadderRules) -> list[Rung]:
         found.append(Rung.SKIP_8)
     if pressure.dropped_share > rules.backlog_relief_share:
         found.append(Rung.SMALLER_ARTEFACT)
-    if not is_relieved(pressure.memory, rules.memory):
+    if pressure.without_beside or not is_relieved(pressure.memory, rules.memory):
         found.append(Rung.SMALLER_ARTEFACT)
     return found

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+_SOON_S = 3600.0
+_MOST_DOUBLINGS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +66,16 @@ def is_relieved(room: MemoryRoom | None, rules: MemoryRules) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class GivenUp:
-    """Whether the models beside the one in charge are given up. It has been `turning` to the other since `since_s`."""
+    """Whether the models beside the one in charge are given up. It has been `turning` to the other since `since_s`.
+
+    `again`: how often they were given up soon after they had come back. `back_s`: when they came back last.
+    """
 
     given_up: bool = False
     turning: bool = False
     since_s: float = 0.0
+    again: int = 0
+    back_s: float | None = None
 
 
 def next_given_up(
@@ -83,12 +91,18 @@ def next_given_up(
 
     Nothing passes while those models are away, so they go last: once memory is critical for `turn_after_s` though `nothing_else`
     is left to give up. They come back when `back` times what is low has been free for as long, for they will take some of it again.
+    How much is not known: where that was too much, they are soon given up again, and each such time is waited twice as long for
+    the next, at most 16 times: a station too small for its models is not for ever loading them.
     """
     if state.given_up:
         wants = room is None or room.available_mib >= low_mib(room, rules) * rules.back
+        turn_after_s *= 1 << min(state.again, _MOST_DOUBLINGS)
     else:
         wants = nothing_else and room is not None and room.available_mib < low_mib(room, rules) * rules.critical
     since_s = state.since_s if wants and state.turning and state.since_s <= now_s else now_s
-    if wants and now_s - since_s >= turn_after_s:
-        return GivenUp(not state.given_up, False, now_s)
-    return GivenUp(state.given_up, wants, since_s)
+    if not wants or now_s - since_s < turn_after_s:
+        return replace(state, turning=wants, since_s=since_s)
+    if state.given_up:
+        return replace(state, given_up=False, turning=False, since_s=now_s, back_s=now_s)
+    soon = state.back_s is not None and 0.0 <= now_s - state.back_s < _SOON_S
+    return GivenUp(True, False, now_s, state.again + 1 if soon else 0, state.back_s)

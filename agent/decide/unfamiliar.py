@@ -1,8 +1,9 @@
 """From where on a frame is refused: so unlike anything enrolled that no model's word on it counts.
 
 Idea: a model answers whatever it is shown, and is often sure of what it never saw. So a frame whose distance from the enrolment
-(`familiar.py`) lies beyond what the station's own good frames reach is REVIEW, whoever would pass or reject it. Where that is,
-the station learns from the frames that follow its enrolment: they took no part in it, so their distance is that of any later one.
+(`familiar.py`) lies beyond what the station's own frames reach is REVIEW, whether its model would pass or reject it; a model that
+looks on beside it may still reject it. Where that is, the station learns from the frames that follow its enrolment: they took no
+part in it, so their distance is that of any later one.
 
 Formula: the limit is the `SPARE`-th highest distance of `frames_needed(rate)` = ceil(SPARE / rate) - 1 frames, and a frame is
 refused when it lies above. It is the order statistic of split conformal prediction: if those frames and a later one are
@@ -13,9 +14,12 @@ the reference. That is the mean over enrolments; of one enrolment the share refu
 Void when frames are not exchangeable: light, lens, material or camera changed since, the frames learnt from were of one shift
 only, or a stranger in `SPARE` or more of them lifted the limit, which then refuses too little, never too much. One stranger among
 them changes nothing: that is what the spare one is for. While a drift alarm is open the refusal is suspended and nothing is
-learnt: nearly every frame would be beyond the limit, and nothing passes by itself anyway (`agent.guarantee`).
+learnt: nearly every frame would be beyond the limit, and nothing passes by itself anyway (`agent.guarantee`). The cloud, where it
+is asked then, has the only word.
 
-Parameters: `rate`, the most of the good frames that may be refused, e.g. 0.001; SPARE = 2. Memory: two numbers.
+Parameters: `rate`, the most of the good frames that may be refused, e.g. 0.001; SPARE = 2. Memory: two numbers. A limit is never
+under LEAST_LIMIT, a hundredth of a standard deviation: where every frame is one of those enrolled (a folder in a loop, a still
+scene), distances are rounding errors, which another processor or a restart makes anew.
 Cost: a comparison a frame.
 
 >>> limit = RefusalLimit(rate=0.2)
@@ -41,7 +45,9 @@ from contract.messages import Accounting
 
 SPARE = 2
 LEAST_RATE, MOST_RATE = 1e-5, 0.1
+LEAST_LIMIT = 0.01
 _FLOOD_FRAMES, _FLOOD_SHARE = 8, 0.5
+_HOUR_S, _HOURS, _LEAST_TOLD = 3600.0, 24, 50
 
 
 class Learnt(msgspec.Struct, frozen=True):
@@ -61,7 +67,13 @@ class Learnt(msgspec.Struct, frozen=True):
     def is_sound(self) -> bool:
         """Return whether these can be distances of that many frames."""
         numbers = self.highest if self.limit is None else (*self.highest, self.limit)
-        return len(self.highest) <= SPARE and all(0.0 <= number <= MOST_DISTANCE for number in numbers)
+        if len(self.highest) != min(self.seen, SPARE) or list(self.highest) != sorted(self.highest, reverse=True):
+            return False
+        if not LEAST_RATE <= self.rate <= MOST_RATE:
+            return False
+        # All seen and no limit would refuse nothing, for ever, without a word.
+        forgot = self.limit is None and self.seen >= frames_needed(self.rate)
+        return not forgot and all(0.0 <= number <= MOST_DISTANCE for number in numbers)
 
 
 class RefusalLimit:
@@ -97,7 +109,7 @@ class RefusalLimit:
         if len(self._highest) < SPARE or distance > self._highest[-1]:
             self._highest = tuple(sorted((*self._highest, distance), reverse=True)[:SPARE])
         if self.is_learnt:
-            self.value = self._highest[-1]
+            self.value = max(self._highest[-1], LEAST_LIMIT)
 
     def refuses(self, distance: float) -> bool:
         """Return whether a frame is too unlike the enrolled ones for any model; never before a limit is learnt."""
@@ -118,6 +130,27 @@ def flood_note(counts: Accounting) -> str:
     if refused < _FLOOD_FRAMES or refused < _FLOOD_SHARE * counts.decided:
         return ""
     return f"{refused} of {counts.decided} frames are unfamiliar: look at the camera, or enrol what it sees now"
+
+
+class RefusedOfLate:
+    """Which share of its frames each camera refused of late, by the hour for a day. One thread's; a restart forgets it."""
+
+    def __init__(self) -> None:
+        self._hours: dict[str, dict[int, tuple[int, int]]] = {}
+
+    def count(self, camera: str, counts: Accounting, now_s: float) -> None:
+        """Add a closed window of `camera`. `now_s`: monotonic."""
+        hour = int(now_s // _HOUR_S)
+        hours = self._hours.setdefault(camera, {})
+        decided, refused = hours.get(hour, (0, 0))
+        hours[hour] = decided + counts.decided, refused + counts.review.get(Cause.UNFAMILIAR.value, 0)
+        for old in [each for each in hours if each <= hour - _HOURS]:
+            del hours[old]
+
+    def share(self) -> float | None:
+        """Return the share of the camera that refuses most; None while no camera decided enough frames to tell."""
+        totals = [tuple(map(sum, zip(*hours.values(), strict=True))) for hours in self._hours.values()]
+        return max((refused / decided for decided, refused in totals if decided >= _LEAST_TOLD), default=None)
 
 
 def frames_needed(rate: float) -> int:

@@ -15,16 +15,21 @@ from agent.health.sysfs import read_attribute, read_number
 
 _MIB = 1 << 20
 _MOST_LEVELS = 12
+_FILES = ("inactive_file", "active_file")
 
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """A cgroup's files: its limits, what it takes, and its statistics, in which `dropped` names the files that can be dropped."""
+    """A cgroup's files: its limits, what it takes, and its statistics, in which `dropped` names the pages of files.
+
+    Those can be dropped, read often or not, and MemAvailable counts both kinds as left too: a group that only reads and writes
+    files fills up to its limit with them, which is no shortage. Where dropping them costs time, `stalled` tells.
+    """
 
     limits: tuple[Path, ...]
     taken: Path
     stat: Path
-    dropped: str
+    dropped: tuple[str, ...]
 
 
 class MemorySensor:
@@ -56,7 +61,8 @@ class MemorySensor:
             taken = read_number(group.taken) if limits else None
             if taken is None:
                 continue
-            limit, reclaimable = min(limits), _fields(read_attribute(group.stat)).get(group.dropped, 0)
+            told = _fields(read_attribute(group.stat))
+            limit, reclaimable = min(limits), sum(told.get(name, 0) for name in group.dropped)
             found.append((limit / _MIB, max(limit - max(taken - reclaimable, 0), 0) / _MIB))
         return found
 
@@ -96,8 +102,9 @@ def _group(folder: Path, *, unified: bool) -> _Group:
     if unified:
         # Above memory.high a process is held up until it has given some back, which is no way to judge parts.
         limits = folder / "memory.max", folder / "memory.high"
-        return _Group(limits, folder / "memory.current", stat, "inactive_file")
-    return _Group((folder / "memory.limit_in_bytes",), folder / "memory.usage_in_bytes", stat, "total_inactive_file")
+        return _Group(limits, folder / "memory.current", stat, _FILES)
+    dropped = tuple(f"total_{name}" for name in _FILES)
+    return _Group((folder / "memory.limit_in_bytes",), folder / "memory.usage_in_bytes", stat, dropped)
 
 
 def _fields(text: str) -> dict[str, int]:

@@ -14,6 +14,7 @@ def health_note(
     room: DiskRoom | None,
     outbox: int,
     machine: MachineFigures | None = None,
+    unfamiliar: float | None = None,
 ) -> HealthNote:
     """Return the note.
 
@@ -23,6 +24,7 @@ def health_note(
         outbox: summaries not acknowledged.
         room: of the disk under the station's home, None where it does not answer.
         machine: what was read of late, None while nothing was.
+        unfamiliar: the share of frames refused of late (`agent.decide.unfamiliar.RefusedOfLate`).
     """
     zone = figures.zone
     trips = [celsius for _name, celsius in zone.trips if celsius is not None] if zone is not None else []
@@ -40,4 +42,5 @@ def health_note(
         power_w=round(seen.power_w, 1) if seen.power_w is not None else None,
         free_memory_mib=round(left.available_mib) if left is not None else None,
         disk_worn=seen.worn,
+        unfamiliar=round(unfamiliar, 4) if unfamiliar is not None else None,
     )

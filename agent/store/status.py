@@ -13,7 +13,8 @@ from agent.store.results import closed_windows
 class StoreStatus:
     """Totals over the station's life; what waits in the outbox; when the cloud last acknowledged (Unix seconds, 0: never).
 
-    `windows` and `references` are by camera, "" being the only or first one: windows closed, and the enrolled reference.
+    `windows`, `references` and `limits` are by camera, "" being the only or first one: windows closed, the enrolled reference, and
+    what is kept of the limit of refusal.
     """
 
     boot: str
@@ -29,6 +30,7 @@ class StoreStatus:
     samples: int
     samples_bytes: int
     references: dict[str, str]
+    limits: dict[str, str]
     opinions: dict[str, int]
     models: str
     uplink: str
@@ -64,6 +66,7 @@ def read_status(connection: sqlite3.Connection) -> StoreStatus:
         samples=samples,
         samples_bytes=samples_bytes,
         references=facts_by_camera(connection, "reference"),
+        limits=facts_by_camera(connection, "refusal_limit"),
         opinions=_opinions(connection),
         models=facts.get("models", ""),
         uplink=facts.get("uplink", ""),

@@ -36,14 +36,15 @@ class Kind(enum.IntEnum):
         return {"WEAK": "MPL or EPL"}.get(self.name, self.name if "GPL" in self.name else self.name.lower())
 
 
+# Words of their own: "deployment" and "example" have EPL and MPL inside, "permit" MIT.
 _KINDS = (
     (re.compile(r"agpl|affero", re.I), Kind.AGPL),
     (re.compile(r"lgpl|lesser general public", re.I), Kind.LGPL),
     (re.compile(r"gpl.*with.*exception|gcc-exception", re.I), Kind.PERMISSIVE),
     (re.compile(r"gpl|gnu general public", re.I), Kind.GPL),
-    (re.compile(r"mpl|mozilla|epl|eclipse", re.I), Kind.WEAK),
-    (re.compile(r"apache|mit\b|bsd|isc\b|zlib|cc0|public domain|unlicense|hpnd|bsl-1", re.I), Kind.PERMISSIVE),
-    (re.compile(r"psf|python software foundation", re.I), Kind.PERMISSIVE),
+    (re.compile(r"\bmpl|mozilla|\bepl|eclipse", re.I), Kind.WEAK),
+    (re.compile(r"\bapache|\bmit\b|\b0?bsd|\bisc\b|\bzlib|\bcc0|public domain|\bunlicense|\bhpnd|\bbsl-1", re.I), Kind.PERMISSIVE),
+    (re.compile(r"\bpsf|python software foundation", re.I), Kind.PERMISSIVE),
 )  # fmt: skip
 
 # Libraries under the GPL that wheels are known to bring (GCC's own runtime has an exception, and is none).
@@ -124,7 +125,7 @@ def _brought(name: str) -> tuple[str, ...]:
 
 
 def refused(licences: Collection[Licence], allowed: Mapping[str, Allowed] = ALLOWED) -> list[str]:
-    """Return a line for each package that may not be there, and for each LGPL one that nobody allowed by name."""
+    """Return a line for each package that may not be there: the LGPL may, for nothing here is linked with what it covers."""
     lines = []
     for licence in licences:
         kind = licence.strictest

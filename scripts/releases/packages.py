@@ -24,6 +24,14 @@ def commit_epoch(root: Path = ROOT) -> int:
     return int(done.stdout) if done.returncode == 0 and done.stdout.strip() else _NO_CHECKOUT_EPOCH
 
 
+def uncommitted(root: Path = ROOT) -> list[str]:
+    """Return the tracked files that differ from the commit: they go into what is built, which then follows from no commit."""
+    done = subprocess.run(
+        ("git", "-C", str(root), "diff", "--name-only", "-z", "HEAD"), capture_output=True, text=True, check=False
+    )
+    return sorted(filter(None, done.stdout.split("\0"))) if done.returncode == 0 else []
+
+
 def copy_of_the_checkout(folder: Path, epoch: int, root: Path = ROOT) -> None:
     """Write what git tracks into `folder`, with times and modes that no machine's habits change.
 

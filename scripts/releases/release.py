@@ -20,7 +20,7 @@ from scripts.releases.bill import bill_of, environment_bill, write_bill
 from scripts.releases.dependency_walk import installed_by
 from scripts.releases.licences import ALLOWED, Licence, licences_of, refused
 from scripts.releases.lock import INDEX, LOCKS, PLATFORMS, SETS, Platform, pip_environment
-from scripts.releases.packages import build, commit_epoch
+from scripts.releases.packages import build, commit_epoch, uncommitted
 from scripts.releases.sizes import MOST_AGENT_MB, installed_mb
 
 # What is released to somebody: a station without and with its parts, and the cloud as its image has it.
@@ -101,6 +101,7 @@ def released(out: Path, houses: Sequence[tuple[str, Platform]]) -> dict[str, Any
     return {
         "version": version,
         "commit_epoch": epoch,
+        "uncommitted": uncommitted(),
         "wheel_sha256": hashlib.sha256(wheel.read_bytes()).hexdigest(),
         "files": [str(each.relative_to(out)) for each in files],
         "agent_mb": round(total, 1),
@@ -140,6 +141,8 @@ def table(summary: dict[str, Any]) -> str:
     for what, kinds in summary["licences"].items():
         told = ", ".join(f"{n} {kind}" for kind, n in kinds.items())
         lines.append(f"{what:<12} {summary['packages'][what]:>4} packages: {told}")
+    if changed := summary["uncommitted"]:
+        lines.append(f"NOT A RELEASE: {len(changed)} files have changes that no commit has, e.g. {changed[0]}")
     lines += ["", *(f"allowed  {name}: {why}" for name, why in summary["allowed"].items())]
     return "\n".join([*lines, *(f"WRONG    {line}" for line in summary["wrong"])])
 

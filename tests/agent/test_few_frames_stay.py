@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from agent.open_window import TOO_FEW
 from agent.windows import LEAST_OF_NO_ONE
+from contract.errors import BadImage
 from contract.sketches.enrolment import DEFAULT_SEED
 from contract.sketches.projection import THUMBNAIL_SIDE, project, projection_matrix
 from tests.agent.test_frame_loop import Bench, bright
@@ -52,6 +53,16 @@ def test_a_slow_line_is_not_silent_for_that() -> None:
     slow.loop.step()
     ((_, summary),) = slow.recorder.summaries
     assert summary.window is None and summary.note == TOO_FEW and summary.accounting.captured == 3
+
+
+def test_frames_that_were_never_sketched_hide_none_that_was() -> None:
+    """Sixteen frames of which fifteen could not be decoded leave a sketch of one."""
+    broken = bench()
+    broken.feed(*[BadImage("torn") for _ in range(15)], *bright(1))
+    broken.loop.step()
+    (summary,) = [summary for _, summary in broken.recorder.summaries] or broken.finish()
+    assert summary.accounting.captured == 16 and summary.accounting.passed == 1
+    assert summary.window is None and summary.note == TOO_FEW
 
 
 def smooth_pictures(count: int) -> NDArray[np.float64]:

@@ -11,11 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.ports.policy import ImagesLeave
-from agent.settings import Settings, load_settings, settings_of
+from agent.settings import Settings, load_settings, plain_settings, settings_of
 from agent.settings_environment import environment_name, environment_values, nearly_settings
 from agent.settings_keys import File
-from agent.settings_layers import Origin, read_layers
-from agent.settings_origins import origin_of, plain_settings
+from agent.settings_layers import Origin, origin_of, read_layers
 from contract.errors import InvalidConfig
 
 LEAST = 'station = "s1"\nhome = "state"\n'

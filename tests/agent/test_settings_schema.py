@@ -13,11 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.__main__ import main
-from agent.settings import load_settings
-from agent.settings_comments import described, words_of
-from agent.settings_example import EXAMPLE
+from agent.settings import default_settings, load_settings
+from agent.settings_example import EXAMPLE, described, words_of
 from agent.settings_keys import CameraSettings, File, ModelSettings
-from agent.settings_origins import default_settings
 from agent.settings_schema import settings_schema
 from contract.errors import InvalidConfig
 

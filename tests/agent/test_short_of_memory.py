@@ -24,7 +24,7 @@ class Station:
     """A ladder that is looked at once a second, on a machine whose free memory is said."""
 
     def __init__(self) -> None:
-        self.free_mib, self.now_s, self.log = 4000.0, 0.0, ListLog()
+        self.free_mib, self.now_s, self.log, self.has_beside = 4000.0, 0.0, ListLog(), True
         self.degrading = Degrading(
             RULES,
             self.log,
@@ -36,7 +36,7 @@ class Station:
     def seconds(self, count: int) -> Degrading:
         for _ in range(count):
             self.now_s += 1.0
-            self.degrading.tick(self.now_s, 0, 0)
+            self.degrading.tick(self.now_s, 0, 0, has_beside=self.has_beside)
         return self.degrading
 
 
@@ -58,10 +58,33 @@ def test_each_thing_goes_in_its_turn_and_comes_back_last_first() -> None:
     )
     station.free_mib = 700.0  # what they freed
     assert not station.seconds(600).models_beside
-    assert (station.degrading.figures.rung, station.degrading.short_of_memory) == (Rung.FULL, "")
+    # Nor does anything else take what they need: without them nothing passes.
+    assert (station.degrading.figures.rung, station.degrading.short_of_memory) == (Rung.SMALLER_ARTEFACT, "")
     station.free_mib = 1500.0
-    assert station.seconds(62).models_beside
+    assert not station.seconds(30).models_beside
+    assert station.seconds(32).models_beside
     assert station.log.lines[-1] == "memory: 1500 MiB are left; the models beside the one in charge are taken up again"
+    assert station.seconds(190).figures.rung is Rung.FULL
+
+
+def test_even_when_memory_is_critical_at_once_the_others_go_first() -> None:
+    station = Station()
+    station.free_mib = 50.0
+    assert station.seconds(32).smaller_artefact and station.degrading.models_beside
+    assert not station.seconds(12).models_beside
+
+
+def test_a_station_that_has_no_models_beside_gives_none_up_and_says_nothing_of_them() -> None:
+    station = Station()
+    station.has_beside, station.free_mib = False, 10.0
+    assert station.seconds(600).models_beside and station.degrading.smaller_artefact
+    station.free_mib = 700.0
+    assert station.seconds(200).figures.rung is Rung.FULL
+    assert not any("beside" in line for line in station.log.lines)
+    line = Beside()
+    assert not line.beside.any_wanted
+    line.settled("foreign")
+    assert line.beside.any_wanted
 
 
 def test_a_station_whose_memory_cannot_be_read_gives_up_nothing() -> None:

@@ -149,7 +149,7 @@ def summary() -> Summary:
         opinions=OpinionsNote(6, 4, 2, 1, 1, 3, {"evicted": 1}),
         covers=((12, 14), (16, 16)),
         gap=GapNote(4, "lack of room"),
-        health=HealthNote(118.5, 71.25, 95.0, True, 2, 20_480, 7, True, 14.5, 3120.0, 0.5),
+        health=HealthNote(118.5, 71.25, 95.0, True, 2, 20_480, 7, True, 14.5, 3120.0, 0.5, 0.25),
         trace="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     )
     return sign_gap(message, gap_key("a token for tests, known to everybody"))

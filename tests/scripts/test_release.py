@@ -22,7 +22,7 @@ from scripts.releases.bill import bill_of, check_bill
 from scripts.releases.dependency_walk import installed_by
 from scripts.releases.licences import ALLOWED, Allowed, Kind, Licence, kind_of, licences_of, refused
 from scripts.releases.lock import SETS
-from scripts.releases.packages import build, commit_epoch
+from scripts.releases.packages import build, commit_epoch, uncommitted
 from scripts.releases.sizes import MOST_AGENT_MB, installed_mb
 
 
@@ -50,6 +50,12 @@ from scripts.releases.sizes import MOST_AGENT_MB, installed_mb
         ("UNKNOWN", Kind.UNKNOWN),
         ("", Kind.UNKNOWN),
         ("MIT AND SSPL-1.0", Kind.UNKNOWN),
+        ("All rights reserved, see the deployment terms", Kind.UNKNOWN),
+        ("For example, no permit", Kind.UNKNOWN),
+        ("Proprietary of MPSF Ltd", Kind.UNKNOWN),
+        ("MIT-0", Kind.PERMISSIVE),
+        ("BSL-1.0", Kind.PERMISSIVE),
+        ("PSF-2.0", Kind.PERMISSIVE),
     ],
 )
 def test_kinds_of_licences(said: str, kind: Kind) -> None:
@@ -199,13 +205,16 @@ def test_the_same_commit_gives_the_same_bytes(tmp_path: Path) -> None:
         assert wheel.read("agent/link.py") == b"text = 1\n"
         assert {member.mtime for member in archive.getmembers()} == {epoch}
         assert all(member.isfile() or member.isdir() for member in archive.getmembers())
-    # And another content is another wheel.
+    # And another content is another wheel, which is of no commit.
+    before = uncommitted(root)
     (root / "agent/notes.py").write_text("text = 2\n")
+    assert [*before, "agent/notes.py"] == uncommitted(root)
     assert digests(build(tmp_path / "two", tmp_path / "copy-three", epoch, root)) != digests(first)
 
 
 def test_without_git_there_is_a_fixed_time(tmp_path: Path) -> None:
     assert commit_epoch(tmp_path) == commit_epoch(tmp_path / "none") == 1_700_000_000
+    assert uncommitted(tmp_path) == []
 
 
 @pytest.mark.parametrize("command", [lock.main, release.main], ids=["lock", "release"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -111,3 +112,57 @@ def test_a_lowered_ceiling_counts_only_on_a_hot_machine_and_never_for_what_says_
     assert slowed_by(Heat((hot,), capped="policy0"), HeatRules()) == "policy0"
     assert slowed_by(Heat((hot,), "the firmware", "policy0"), HeatRules()) == "the firmware"
     assert slowed_by(Heat((), capped="policy0"), HeatRules()) == ""
+
+
+class _Board:
+    """4 GiB, of which the models beside take `takes_mib`: looked at once a second for hours."""
+
+    def __init__(self, free_mib: float, takes_mib: float) -> None:
+        self.free_mib, self.takes_mib, self.now_s = free_mib, takes_mib, 0.0
+        self.ladder, self.state = Ladder(), GivenUp()
+        self.turns: list[tuple[float, bool]] = []
+
+    def hours(self, hours: float) -> None:
+        for _ in range(int(hours * 3600)):
+            self.now_s += 1.0
+            free = self.free_mib - (0.0 if self.state.given_up else self.takes_mib)
+            room = MemoryRoom(4096.0, free)
+            self.ladder = next_rung(self.ladder, Pressure(memory=room), RULES, self.now_s)
+            before = self.state.given_up
+            self.state = next_given_up(
+                self.state,
+                room,
+                RULES.memory,
+                nothing_else=self.ladder.rung >= Rung.SMALLER_ARTEFACT,
+                turn_after_s=RULES.relief_s if before else RULES.climb_after_s,
+                now_s=self.now_s,
+            )
+            if self.state.given_up is not before:
+                self.turns.append((self.now_s, self.state.given_up))
+
+
+def test_a_board_too_small_for_its_models_does_not_load_them_for_ever() -> None:
+    board = _Board(free_mib=900.0, takes_mib=850.0)
+    board.hours(8)
+    gone = [now_s for now_s, given_up in board.turns if given_up]
+    waits = [later - earlier for earlier, later in pairwise(gone)]
+    assert waits[0] < 150 and all(later > 1.5 * earlier for earlier, later in pairwise(waits[:4]))
+    assert len(gone) <= 36, "every two minutes would be two hundred and more"
+    assert max(waits) < 1200, "and they are tried again within twenty minutes"
+
+
+def test_what_was_short_once_is_taken_back_as_soon_the_next_time() -> None:
+    board = _Board(free_mib=900.0, takes_mib=850.0)
+    board.hours(1)
+    assert board.state.again >= 3
+    board.free_mib = 4000.0
+    board.hours(3)
+    assert not board.state.given_up, "there is room now"
+    board.free_mib = 900.0
+    board.hours(0.02)
+    assert board.state.given_up and board.state.again == 0
+    board.free_mib = 4000.0
+    before = board.now_s
+    board.hours(0.1)
+    now_s, given_up = board.turns[-1]
+    assert not given_up and now_s - before <= 61.0

@@ -22,8 +22,7 @@ from agent.health.board_profile import (
 )
 from agent.health.power_mode import PowerModes, power_modes, recommended
 from agent.runtime.providers import WANTED
-from agent.settings import load_settings
-from agent.settings_origins import plain_settings
+from agent.settings import load_settings, plain_settings
 from agent.update.config_keys import NEVER
 from contract.errors import NotFound
 

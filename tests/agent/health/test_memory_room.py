@@ -83,3 +83,13 @@ def test_odd_text_raises_nothing(tmp_path_factory: pytest.TempPathFactory, text:
 def test_this_machine_has_memory_left() -> None:
     room = MemorySensor().look()
     assert room is not None and 0 < room.available_mib <= room.total_mib
+
+
+def test_a_service_that_only_reads_and_writes_files_is_not_short_of_memory(tmp_path: Path) -> None:
+    """A limited group fills up with pages of files, the often read among them; the kernel drops those before it kills."""
+    sensor = MemorySensor(unpack("orin_nano_jp6", tmp_path))
+    write(tmp_path, f"{_UNIT}memory.max", 1 << 30)
+    write(tmp_path, f"{_UNIT}memory.current", (1 << 30) - 4096)
+    write(tmp_path, f"{_UNIT}memory.stat", f"anon 1\\nactive_file {600 << 20}\\ninactive_file {100 << 20}")
+    room = sensor.look()
+    assert room is not None and 700.0 <= room.available_mib < 701.0

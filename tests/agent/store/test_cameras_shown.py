@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from agent.__main__ import main
 from agent.api.decisions import Decisions
+from agent.decide.unfamiliar import Learnt
 from agent.ports.recorder import Result
 from agent.store.database import claim_boot, open_database, open_read_only, transaction
 from agent.store.memory import SqliteMemory, fact_of
@@ -75,6 +77,25 @@ def test_status_of_a_station_with_one_camera_is_what_it_always_was(
     shown, words = status(station(tmp_path, ""), capsys)
     assert "cameras" not in shown and "cameras" not in words
     assert (shown["windows"], shown["enrolled_frames"]) == (1, 2)
+    assert shown["refusal"] == "not learnt: nothing is enrolled for it yet"
+
+
+def test_status_says_how_far_each_camera_is_with_learning_what_to_refuse(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = station(tmp_path, "", "left")
+    assert status(config, capsys)[0]["refusal"] == (
+        "(first) not learnt: nothing is enrolled for it yet; left not learnt: nothing is enrolled for it yet"
+    )
+    connection = open_database(tmp_path / "state/agent.sqlite")
+    for camera, limit in (("", None), ("left", 2.0)):
+        kept = Learnt("r", b"", 0.001, 1999 if limit else 512, (3.0, 2.0), limit)
+        SqliteMemory(connection).put(fact_of("refusal_limit", camera), msgspec.json.encode(kept).decode())
+    connection.close()
+    shown, words = status(config, capsys)
+    assert shown["refusal"] == "(first) learning, 512 of 1999 frames; left in force" and str(shown["refusal"]) in words
+    config.write_text(config.read_text() + "[line]\nunfamiliar = 0.0\n")
+    assert status(config, capsys)[0]["refusal"] == "off"
 
 
 def test_a_decision_names_its_camera_only_where_it_has_a_name(tmp_path: Path) -> None:

@@ -130,6 +130,25 @@ def test_a_worn_disk_is_told_before_it_fails(worn: dict[str, float | None], word
     assert {(need.kind, need.severity) for need in found} <= {("station disk worn", Severity.TICKET)}
 
 
+@pytest.mark.parametrize(
+    ("shares", "words"),
+    [
+        ({"a": 0.43}, ["a refused 43% of a day's frames as unlike what was enrolled."]),
+        ({"a": 0.2, "b": 0.9}, ["a and b refused 90% of a day's frames, or fewer, as unlike what was enrolled."]),
+        ({"a": 0.19, "b": None}, []),
+    ],
+)
+def test_many_frames_unlike_the_enrolment_are_somebodys_to_look_at(
+    shares: dict[str, float | None], words: list[str]
+) -> None:
+    stations = [station(name, health=HealthNote(disk_free_mib=9999, unfamiliar=each)) for name, each in shares.items()]
+    found = needs(facts(stations=stations))
+    assert [need.what for need in found] == words
+    assert {(each.kind, each.severity, each.runbook) for each in found} <= {
+        ("frames unfamiliar", Severity.TICKET, "unfamiliar-frames")
+    }
+
+
 def test_an_alarm_of_a_blind_camera_is_a_page_a_drift_a_ticket_and_a_clock_is_told_once() -> None:
     def alarm(cause: str, series: str) -> Alarm:
         return Alarm(1, series, NOW, NOW, None, cause, f"what {cause} says", "")
