@@ -67,7 +67,7 @@ def why_not_bound(host: str, port: int) -> tuple[str, str] | None:
     except socket.gaierror as error:
         return f"'{host}' is no address: {error.strerror}", "set [plc] host to an address of this machine"
     except PermissionError:
-        todo = "run doctor as the station's user does: its unit has AmbientCapabilities=CAP_NET_BIND_SERVICE, or set [plc] port"
+        todo = "`install-agent install` once more lets the service have it (not this shell); or set [plc] port to e.g. 1502"
         return f"a port below {_least_port()} needs CAP_NET_BIND_SERVICE", todo
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
