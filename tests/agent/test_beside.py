@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -178,6 +179,7 @@ def test_all_are_freed_with_the_line() -> None:
     assert [runtime.closed for runtime in line.runtimes] == [True, True]
 
 
+@pytest.mark.slow
 def test_a_running_station_loads_and_unloads_a_model_on_reload(tmp_path: Path, broker: Broker) -> None:
     collector = Collector(broker.port)
     station = Station(tmp_path, broker.port)

@@ -28,6 +28,7 @@ def run_until_judging(station: Station) -> None:
     wait_for(lambda: station.rows() > rows)
 
 
+@pytest.mark.slow
 def test_bundle_that_kills_is_left_for_the_one_before_and_the_last_one_for_none(station: Station) -> None:
     run_until_judging(station)
     assert station.end(signal.SIGTERM) == 0

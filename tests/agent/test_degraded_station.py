@@ -36,6 +36,7 @@ def summaries(home: Path) -> list[Summary]:
         return [decode_summary(payload) for (payload,) in connection.execute("SELECT payload FROM outbox ORDER BY id")]
 
 
+@pytest.mark.slow
 def test_a_hot_station_gives_up_opinions_then_frames_says_so_and_counts_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -119,6 +119,7 @@ def test_a_model_beside_that_hangs_again_at_the_stop_leaves_nothing_behind_eithe
     assert seen["PASS", ""] == 5
 
 
+@pytest.mark.slow
 def test_a_camera_that_is_dead_for_days_leaves_a_handful_of_threads_behind(
     monkeypatch: pytest.MonkeyPatch, released: threading.Event
 ) -> None:

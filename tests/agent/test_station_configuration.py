@@ -84,6 +84,7 @@ def open_files(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
+@pytest.mark.slow
 def test_good_settings_are_kept_and_bad_ones_taken_back_without_a_frame_unaccounted_for(plant: Plant) -> None:
     plant.station.start()
     wait_for(lambda: bool(plant.collector.summaries))
@@ -120,6 +121,7 @@ def test_good_settings_are_kept_and_bad_ones_taken_back_without_a_frame_unaccoun
     assert sum(each.undecided for each in sums) == 0
 
 
+@pytest.mark.slow
 def test_settings_under_which_the_process_is_killed_three_times_are_taken_back(plant: Plant) -> None:
     plant.station.start()
     wait_for(lambda: bool(plant.collector.summaries))

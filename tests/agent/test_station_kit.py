@@ -49,6 +49,7 @@ def plant(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[KitPla
         assert process.wait(60) == 0
 
 
+@pytest.mark.slow
 def test_kits_are_installed_one_after_the_other_and_the_first_is_gone_back_to_by_hand(
     plant: KitPlant, tmp_path: Path
 ) -> None:

@@ -54,6 +54,7 @@ def opinions(station: Station, where: str = "1") -> int:
     return int(found[0])
 
 
+@pytest.mark.slow
 def test_kept_frames_are_asked_about_later_and_every_opinion_is_told_once(start: Start, tmp_path: Path) -> None:
     broker = start_broker(tmp_path / "broker")
     collector = Collector(broker.port)
@@ -86,6 +87,7 @@ def told_opinions(collector: Collector, station: Station) -> list[OpinionsNote]:
     return [summary.opinions for summary in every.values() if summary.opinions]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ['images_leave = "never"', "deferred = false", "fallback = false"])
 def test_p8_not_one_byte_leaves_a_station_that_must_not_ask(start: Start, cloud: OpinionCloud, policy: str) -> None:
     station = start(policy)
@@ -95,6 +97,7 @@ def test_p8_not_one_byte_leaves_a_station_that_must_not_ask(start: Start, cloud:
     assert cloud.requests == []
 
 
+@pytest.mark.slow
 def test_p8_what_waited_when_the_policy_became_stricter_stays_here(
     start: Start, cloud: OpinionCloud, tmp_path: Path
 ) -> None:

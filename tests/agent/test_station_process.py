@@ -50,6 +50,7 @@ def test_sigterm_ships_the_open_window_and_says_goodbye(station: Station, collec
     assert all(note is not None and 20.0 < note.memory_mib < 2000.0 and note.disk_free_mib > 0 for note in health)
 
 
+@pytest.mark.slow
 def test_kill_9_then_restart_accounts_for_every_recorded_frame_once(station: Station, collector: Collector) -> None:
     for _ in range(3):
         rows = station.rows()
@@ -85,6 +86,7 @@ def test_a_broker_killed_and_restarted_loses_nothing_and_doubles_nothing(
     wait_for(lambda: collector.decided == station.rows())
 
 
+@pytest.mark.slow
 def test_what_is_not_acknowledged_stays_in_the_outbox_and_is_sent_again(station: Station, collector: Collector) -> None:
     collector.acking = False
     station.start()

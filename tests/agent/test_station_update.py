@@ -124,6 +124,7 @@ def ended(collector: Collector, deployment: str) -> bool:
     return state is not None and state.update_state in ("COMMITTED", "ROLLED_BACK")
 
 
+@pytest.mark.slow
 def test_first_install_then_a_bad_release_is_turned_down_then_a_good_one_takes_over(
     plant: tuple[Plant, Collector],
 ) -> None:

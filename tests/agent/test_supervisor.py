@@ -340,6 +340,7 @@ def test_systemd_is_told_and_its_watchdog_fed_while_frames_get_through(notices: 
     assert any(text.startswith("STATUS=") and "frames judged" in text for text in said)
 
 
+@pytest.mark.slow
 def test_the_watchdog_is_not_fed_while_nothing_gets_through(notices: tuple[str, socket.socket]) -> None:
     path, listener = notices
     released = threading.Event()

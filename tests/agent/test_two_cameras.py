@@ -33,6 +33,7 @@ def summaries(station: Station) -> list[Summary]:
     return [decode_summary(row[0]) for row in station.query("SELECT payload FROM outbox ORDER BY id")]
 
 
+@pytest.mark.slow
 def test_each_cameras_windows_are_accounted_for_through_a_kill(station: Station) -> None:
     station.start()
     wait_for(lambda: all(windows(station).get(camera, 0) >= 3 for camera in CAMERAS), 60.0)

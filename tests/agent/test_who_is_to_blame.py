@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from agent.beside import Wanted
@@ -152,6 +153,7 @@ def test_what_was_to_replace_a_failing_bundle_does_not_replace_the_candidate_tha
     assert {result.bundle for result in line.recorder.results[seen + 5 :]} == {"good" * 8}
 
 
+@pytest.mark.slow
 def test_a_process_that_was_paused_gives_nobody_up() -> None:
     clock = Paused()
     line = Line(Parts(100_000, lambda _n: time.sleep(0.002)), installed=bundle("a"), previous=bundle("b"), clock=clock)

@@ -115,6 +115,7 @@ def test_every_page_can_be_read_by_everybody_and_fits_the_window(
     assert_accessible(page)
 
 
+@pytest.mark.slow
 def test_filters_are_in_the_address_and_a_link_shows_the_same(plant: CloudPlant, open_page: Open) -> None:
     page = open_page(f"{plant.url}/fleet")
     page.get_by_label("Name or site").fill("hall 2")
@@ -145,6 +146,7 @@ def test_a_choice_by_keyboard_filters(plant: CloudPlant, open_page: Open) -> Non
     expect(page.locator(".pl-headline")).to_contain_text("shown")
 
 
+@pytest.mark.slow
 def test_pages_follow_the_fleet_without_a_reload(plant: CloudPlant, open_page: Open, tables: Tables) -> None:
     overview, fleet = open_page(plant.url), open_page(f"{plant.url}/fleet")
     station = open_page(f"{plant.url}/station/line3")
@@ -167,6 +169,7 @@ def test_who_was_never_added_is_named_with_what_to_do(plant: CloudPlant, open_pa
     expect(strangers).to_contain_text("plumbline-cloud station add NAME")
 
 
+@pytest.mark.slow
 def test_what_a_station_says_is_text_and_never_markup(plant: CloudPlant, open_page: Open, tables: Tables) -> None:
     tables.stations.commit([], [ReportedState("line3", "b", 0.0, "f" * 64, EVIL[:20], reason=EVIL)], time.time())
     with tables.database.write() as connection:
@@ -188,6 +191,7 @@ def test_what_a_station_says_is_text_and_never_markup(plant: CloudPlant, open_pa
         assert "owned" not in page.title() and page.title().endswith(" · Plumbline")
 
 
+@pytest.mark.slow
 def test_the_server_ends_when_told_with_pages_open_and_its_log_has_no_traceback(
     plant: CloudPlant, open_page: Open
 ) -> None:
@@ -203,6 +207,7 @@ def test_the_server_ends_when_told_with_pages_open_and_its_log_has_no_traceback(
     assert "Traceback" not in log and "Warning" not in log, log
 
 
+@pytest.mark.slow
 def test_pages_say_when_the_data_cannot_be_read_and_recover(plant: CloudPlant, open_page: Open, tables: Tables) -> None:
     page = open_page(f"{plant.url}/fleet")
     expect(page.locator(".table-stations")).to_contain_text("lens: sharpness -")

@@ -51,6 +51,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Roll
     fleet.close()
 
 
+@pytest.mark.slow
 def test_it_sees_a_bad_release_stop_at_the_canary(
     served: tuple[str, RolloutFleet], browser: Browser, tmp_path: Path
 ) -> None:

@@ -152,6 +152,7 @@ def test_a_bad_release_is_seen_stopping_itself(releaser: Page, fleet: RolloutFle
     expect(releaser.locator(".rollout-sentence")).to_contain_text("Stopped, and its stations are ordered back: s1:")
 
 
+@pytest.mark.slow
 def test_a_double_click_on_start_starts_one(releaser: Page, fleet: RolloutFleet) -> None:
     releaser.get_by_role("button", name="Start a rollout").dblclick()
     expect(_dialog(releaser)).to_have_count(1)
@@ -336,6 +337,7 @@ def test_a_rollout_that_is_not_there_says_so_and_an_old_link_leads_on(
     expect(page.get_by_role("heading", name=f"Rollout {rollout}", exact=True)).to_be_visible()
 
 
+@pytest.mark.slow
 def test_a_rollout_of_ten_thousand_stations_is_shown_in_two_seconds(
     served: Served, tmp_path: Path, open_page: Open
 ) -> None:

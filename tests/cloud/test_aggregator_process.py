@@ -74,6 +74,7 @@ def plant(tmp_path: Path) -> Iterator[tuple[CloudPlant, Broker]]:
     broker.kill()
 
 
+@pytest.mark.slow
 def test_summaries_reports_and_orders_go_all_the_way_and_survive_kill_9(plant: tuple[CloudPlant, Broker]) -> None:
     cloud, broker = plant
     token = (cloud.home / "secrets" / "operator.token").read_text().strip()

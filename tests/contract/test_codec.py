@@ -43,6 +43,7 @@ def version_1(message: Any) -> Any:
     return msgspec.structs.replace(message, v=1)
 
 
+@pytest.mark.slow
 @given(any_of(Summary).map(version_1))
 def test_a_decoded_summary_is_the_one_encoded(summary: Summary) -> None:
     assert decode_summary(encode_summary(summary)) == summary

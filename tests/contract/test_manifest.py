@@ -65,6 +65,7 @@ def test_a_decoded_manifest_is_the_one_encoded() -> None:
     assert decode_manifest(PLAIN) == GOOD
 
 
+@pytest.mark.slow
 @given(any_of(Manifest))
 def test_any_manifest_is_read_back_or_refused(drawn: Manifest) -> None:
     try:

@@ -158,6 +158,7 @@ def runtime(folder: Path, name: str, providers: str, sms: list[int]) -> Path:
     )
 
 
+@pytest.mark.slow
 def test_the_environment_is_made_checked_and_pruned(tmp_path: Path) -> None:
     index = tmp_path / "index"
     locked = [

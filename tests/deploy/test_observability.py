@@ -186,6 +186,7 @@ def test_promtool_accepts_the_rules_and_the_config(tmp_path: Path) -> None:
     assert done.returncode == 0 and "rules found" in done.stdout, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_alerts_ring_when_they_should() -> None:
     file = HERE / "rules-tests" / "alerts_test.yml"
     done = subprocess.run([tool("promtool"), "test", "rules", str(file)], capture_output=True, text=True, timeout=280)

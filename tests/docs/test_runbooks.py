@@ -183,6 +183,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     broker.kill()
 
 
+@pytest.mark.slow
 def test_broker_down_is_told_and_over_when_it_is_back(desk: Desk) -> None:
     wait_for(desk.aggregator._link.connected)
     desk.broker.kill()
@@ -194,6 +195,7 @@ def test_broker_down_is_told_and_over_when_it_is_back(desk: Desk) -> None:
     assert "nothing needs to be told" in desk.command("alerts", "list")
 
 
+@pytest.mark.slow
 def test_clock_wrong_a_full_station_disk_and_dead_letters_come_and_go(desk: Desk) -> None:
     wait_for(desk.aggregator._link.connected)
     line = Line(desk.broker, "line1")
@@ -216,6 +218,7 @@ def test_clock_wrong_a_full_station_disk_and_dead_letters_come_and_go(desk: Desk
     line.close()
 
 
+@pytest.mark.slow
 def test_disk_full_at_the_server_is_a_page_until_there_is_room(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as full:
         usage = shutil.disk_usage(desk.plant.home)._replace(total=100 << 30, free=100 << 20)

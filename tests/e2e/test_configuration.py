@@ -86,6 +86,7 @@ def house(tmp_path: Path) -> Iterator[House]:
         broker.kill()
 
 
+@pytest.mark.slow
 def test_an_operator_orders_settings_sees_them_kept_refused_and_taken_back(house: House, tmp_path: Path) -> None:
     overlay = tmp_path / "overlay.toml"
     overlay.write_text(SHORT)

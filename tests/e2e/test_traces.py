@@ -25,6 +25,7 @@ def collector() -> Iterator[SpanCollector]:
         yield found
 
 
+@pytest.mark.slow
 def test_a_frame_is_followed_from_its_capture_to_the_commit_of_its_summary(
     tmp_path: Path, collector: SpanCollector
 ) -> None:
@@ -76,6 +77,7 @@ def _assert_json(log: Path, who: str) -> None:
     assert all({"at", "level", "who", "say"} <= set(line) and line["at"].endswith("Z") for line in lines)
 
 
+@pytest.mark.slow
 def test_a_collector_that_is_away_costs_no_frame(tmp_path: Path) -> None:
     trace = '[trace]\nendpoint = "http://127.0.0.1:9/v1/traces"\nshare = 1.0\n'
     station = Station(tmp_path, 1, extra=trace)
@@ -87,6 +89,7 @@ def test_a_collector_that_is_away_costs_no_frame(tmp_path: Path) -> None:
         station.close()
 
 
+@pytest.mark.slow
 def test_what_is_no_trace_makes_no_span(tmp_path: Path, collector: SpanCollector) -> None:
     plant = CloudPlant(tmp_path)
     config = plant.home / "cloud.toml"

@@ -41,6 +41,8 @@ from tests.recording_proxy import RecordingProxy
 from tests.station_process import STATION, Station, wait_for
 from tests.tiny_bundle import write_bundle
 
+pytestmark = pytest.mark.slow
+
 SIDE = 96
 FRAMES = 18
 

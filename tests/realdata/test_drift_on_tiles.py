@@ -14,7 +14,7 @@ from scripts.benches.own_judge import watch_streams
 from scripts.benches.run_lengths import StreamEffort, changing_streams
 from scripts.benches.tiles import Condition, TilePool, load_pool, split_tiles, tile_images
 
-pytestmark = pytest.mark.realdata
+pytestmark = [pytest.mark.realdata, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

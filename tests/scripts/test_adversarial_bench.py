@@ -10,6 +10,8 @@ from scripts.benches.adversarial import AREAS, EPS, Effort, shares
 from scripts.benches.adversarial_attack import in_a_ball, on_a_patch
 from scripts.benches.adversarial_model import SIDE, parts, train
 
+pytestmark = pytest.mark.slow
+
 SMALL = Effort(learnt=240, batches=120, tried=60, steps=8)
 
 

@@ -40,6 +40,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux ends a child with its parent")
 @pytest.mark.parametrize("contender", ["plain", "own"])
 def test_a_killed_bench_leaves_no_server_behind(contender: str, tmp_path: Path) -> None:

@@ -155,6 +155,7 @@ def _check(figures: dict[str, float]) -> None:
     assert figures["broker_rss_mb"] > 1 and figures["worker_rss_mb"] > 10 and figures["worker_cpu_s"] > 0
 
 
+@pytest.mark.slow
 def test_thirty_stations_lose_nothing_when_the_broker_is_killed() -> None:
     _check(_simulate("30", "--rate", "60", "--minutes", "0.07", "--outage", "500ms", "--skew", "10m"))
 

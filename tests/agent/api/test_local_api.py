@@ -221,6 +221,7 @@ def test_a_station_without_a_bundle_answers_review(tmp_path: Path) -> None:
         bare.close()
 
 
+@pytest.mark.slow
 def test_while_a_drift_alarm_is_open_no_image_that_is_sent_passes(tmp_path: Path) -> None:
     port = free_port()
     fogged = Station(tmp_path, 1, extra=f"[api]\nport = {port}\n")

@@ -31,6 +31,7 @@ def is_stored(url: str) -> bool:
     return httpx.get(f"{url}/healthz", timeout=20).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_disk_that_takes_nothing_for_a_while_is_told_by_every_door(tmp_path: Path) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
@@ -75,6 +76,7 @@ def remount(home: Path, how: str) -> bool:
     return not subprocess.run(("mount", "-o", f"remount,{how}", str(home)), capture_output=True, check=False).returncode
 
 
+@pytest.mark.slow
 def test_a_home_that_is_read_only_at_the_start_is_one_line_and_the_station_starts_once_it_is_not(
     tmp_path: Path, home: Path
 ) -> None:

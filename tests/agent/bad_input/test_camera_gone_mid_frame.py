@@ -186,6 +186,7 @@ def test_a_gstreamer_worker_killed_while_it_hands_a_frame_over(tmp_path: Path) -
         station.close()
 
 
+@pytest.mark.slow
 def test_a_simulated_camera_unplugged_for_a_while_misses_those_parts_and_no_other(tmp_path: Path) -> None:
     from agent.sources.camera_model import CLEAN, CameraSettings
     from agent.sources.controls import write_controls

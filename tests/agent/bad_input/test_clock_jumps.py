@@ -64,6 +64,7 @@ def collector(broker: Broker) -> Iterator[Collector]:
     collector.close()
 
 
+@pytest.mark.slow
 def test_results_summaries_samples_and_commands_survive_a_clock_that_jumps(
     tmp_path: Path, broker: Broker, collector: Collector
 ) -> None:
@@ -127,6 +128,7 @@ def test_results_summaries_samples_and_commands_survive_a_clock_that_jumps(
     assert station.status()["captured"] == station.rows()
 
 
+@pytest.mark.slow
 def test_a_station_that_boots_in_1970_and_learns_the_time_later_tells_no_window_of_fifty_years(
     tmp_path: Path, broker: Broker, collector: Collector
 ) -> None:
@@ -151,6 +153,7 @@ def test_a_station_that_boots_in_1970_and_learns_the_time_later_tells_no_window_
     assert len({h.boot for h in headers}) == 1
 
 
+@pytest.mark.slow
 def test_a_clock_in_1970_revives_no_expired_order_and_one_in_2106_only_delays_a_good_one(
     tmp_path: Path, broker: Broker, collector: Collector
 ) -> None:

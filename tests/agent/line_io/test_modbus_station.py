@@ -42,6 +42,7 @@ def connect(port: int) -> Iterator[Callable[[], ModbusPlc]]:
         yield lambda: stack.enter_context(closing(ModbusPlc.at_last(port)))
 
 
+@pytest.mark.slow
 def test_parts_are_judged_when_the_plc_says_so_and_each_verdict_is_in_the_record(
     station: Station, connect: Callable[[], ModbusPlc]
 ) -> None:

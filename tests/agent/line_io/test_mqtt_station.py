@@ -5,11 +5,14 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.agent.line_io.line_rig import TOPIC, MqttController
 from tests.fixtures_broker import Broker
 from tests.station_process import Station, wait_for
 
 
+@pytest.mark.slow
 def test_a_station_answers_every_trigger_and_is_known_to_be_gone_when_it_is(tmp_path: Path, broker: Broker) -> None:
     plc = MqttController(broker.port)
     extra = f'[plc]\nkind = "mqtt"\nport = {broker.port}\ntopic = "{TOPIC}"\nheartbeat_s = 0.2\n'

@@ -317,6 +317,7 @@ def test_several_clients_see_the_same_and_one_may_go_in_the_middle_of_a_job(runn
     running.by(go)
 
 
+@pytest.mark.slow
 def test_hundreds_of_jobs_are_all_accounted_for() -> None:
     running = Running()
 

@@ -71,6 +71,7 @@ def sweep(folder: Path, kills: int, seed: int) -> None:
     assert "Traceback" not in station.said()
 
 
+@pytest.mark.slow
 def test_3_kills_lose_at_most_the_stated_interval_of_verdicts_and_no_frame_from_the_count(tmp_path: Path) -> None:
     sweep(tmp_path, 3, 20261121)
 

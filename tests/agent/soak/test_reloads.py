@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[3]
 MODEL_KIB = 2048
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("door", "kind"), [("loader", "onnx"), ("loader", "tflite"), ("serving", "onnx")])
 def test_memory_returns_to_where_it_was(tmp_path: Path, door: str, kind: str) -> None:
     if kind == "tflite":

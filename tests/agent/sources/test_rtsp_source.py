@@ -137,6 +137,7 @@ def test_a_camera_that_loses_power_is_a_fault_and_comes_back() -> None:
         source.close()
 
 
+@pytest.mark.slow
 def test_a_camera_that_falls_silent_is_a_fault_after_stall_s_and_not_before(server: RtspServer) -> None:
     source = source_of(server.url, stall_s=2.0)
     watch(source, 15, enough=3)

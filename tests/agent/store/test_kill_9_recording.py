@@ -78,6 +78,7 @@ def check(summaries: Sequence[Summary], frames: int, kills: int) -> None:
         assert (f"{summary.accounting.undecided} frame(s)" in summary.note) == (summary.accounting.undecided > 0)
 
 
+@pytest.mark.slow
 def test_5_kills_lose_at_most_the_stated_interval_and_every_frame_is_accounted_for(tmp_path: Path) -> None:
     sweep(tmp_path, 5)
 

@@ -227,6 +227,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_kill_9_again_and_again_loses_no_message_and_repeats_only_those_it_was_killed_in(
     tmp_path: Path, hook: Hook
 ) -> None:

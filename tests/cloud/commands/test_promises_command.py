@@ -11,6 +11,7 @@ from cloud.__main__ import main
 from tests.fakes.cloud_plant import CloudPlant
 
 
+@pytest.mark.slow
 def test_the_running_server_tells_what_is_promised_and_what_it_cost(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,6 +16,8 @@ from cloud.retrain.run_folder import RunFolder
 from cloud.retrain.train import train
 from tests.cloud.retrain.pictures import picture, quick_job, write_folders
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:

@@ -37,6 +37,8 @@ from contract.errors import BadModel, InvalidConfig, TransientError
 from contract.preprocess import PreprocessSpec
 from tests.cloud.retrain.pictures import LABELS, picture, quick_job, write_folders
 
+pytestmark = pytest.mark.slow
+
 SMALL = Recipe(epochs=1, min_steps=24, warm_steps=8, batch_size=8, shift_px=2, width=0.5)
 CPU = Place(torch.device("cpu"))
 

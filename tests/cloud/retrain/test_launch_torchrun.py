@@ -38,6 +38,7 @@ def _job(folder: Path, *, steps: int = 40, model: str = "surface", per_label: in
     return msgspec.structs.replace(quick_job(write_folders(folder / "data", per_label), folder / "run"), recipe=recipe)
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")]))

@@ -79,6 +79,7 @@ def _assert_same(run: RunFolder, straight: RunFolder) -> None:
     assert learnt[0] == learnt[1] and len(learnt[0]) == first["step"]
 
 
+@pytest.mark.slow
 def test_killed_process_resumes_to_the_same_bytes(data: Path, straight: RunFolder) -> None:
     job = _job(data, data.parent / "killed")
     _kill_when(job, lambda run: len(read_metrics(run.metrics)) >= 9 and run.checkpoint.with_suffix(".tmp").exists())

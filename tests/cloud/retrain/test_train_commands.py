@@ -17,6 +17,7 @@ from contract.errors import BadDataset, InvalidConfig, NotFound, RefusedError, T
 from tests.cloud.retrain.pictures import QUICK, quick_job, write_folders, write_prefix
 
 
+@pytest.mark.slow
 def test_three_commands_lead_from_images_to_a_judged_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, run = write_prefix(tmp_path / "data", 24), tmp_path / "run"
     (tmp_path / "not.txt").write_text("good_0.png\n")

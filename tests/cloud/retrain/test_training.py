@@ -90,6 +90,7 @@ class _FastClock(SystemClock):
         return self._at
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("warm", [False, True])
 def test_killed_training_resumes_to_the_same_weights(base: RunFolder, tmp_path: Path, warm: bool) -> None:
     data = write_folders(tmp_path / "d", 8)

@@ -16,6 +16,7 @@ from cloud.rollout.simulate import SimulatedFleet, rates, simulate, simulate_one
 from contract.errors import InvalidConfig
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate", "aborts"), [(0.03, True), (0.005, False)])
 def test_over_200_seeds_a_release_that_fails_3_percent_aborts_and_one_that_fails_half_a_percent_completes(
     rate: float, aborts: bool
