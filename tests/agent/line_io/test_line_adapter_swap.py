@@ -6,9 +6,12 @@ import time
 
 from agent.clock import SystemClock
 from agent.line_io import modbus_map as m
-from agent.line_io.modbus_map import In
+from agent.line_io.desk import Desk, DeskRules
+from agent.line_io.modbus_handshake import Handshake
+from agent.line_io.modbus_map import Hold, In
 from agent.ports.recorder import Result
 from tests.agent.line_io.line_rig import until
+from tests.fakes.agent_clock import HandClock
 from tests.fakes.modbus_line import Line
 from tests.fakes.modbus_plc import ModbusPlc
 
@@ -52,3 +55,20 @@ def test_a_part_named_by_bytes_that_are_no_text_is_read_all_the_same() -> None:
         plc.close()
     finally:
         line.close()
+
+
+def test_the_first_request_after_a_missing_heartbeat_is_out_of_step() -> None:
+    clock = HandClock()
+    desk = Desk(DeskRules(timeout_s=5.0), clock)
+    hands = Handshake(desk, clock.monotonic, silence_s=0.3)
+    desk.show = hands.show
+    hands.write(Hold.REQUEST, [0])
+    hands.write(Hold.HEARTBEAT, [1])
+    clock.forward(0.5)
+    hands.beat(desk.state())
+    hands.tick()
+    hands.write(Hold.HEARTBEAT, [2])
+    hands.write(Hold.REQUEST, [7])  # it may have been meant for a part of before
+    assert hands.inputs(In.ASK, 5) == [7, m.Status.REFUSED, m.REJECT, 0, m.Reason.OUT_OF_STEP]
+    hands.write(Hold.REQUEST, [8])
+    assert hands.inputs(In.ASK, 2) == [8, m.Status.BUSY]
