@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent.api.meter import LineMeter
 from agent.capture import Capture, Captures
@@ -360,3 +362,35 @@ def test_a_station_is_ready_for_its_controller_while_another_of_its_cameras_fail
         assert station._why_not_ready() == "results cannot be stored"
     finally:
         station.close()
+
+
+EVENTS = st.lists(st.tuples(st.sampled_from(["trigger", "frame", "expire", "out"]), st.integers(0, 120)), max_size=60)
+
+
+@given(EVENTS, st.sampled_from([0.0, 0.05, 0.3]))
+def test_no_frame_is_given_to_a_part_after_which_another_came_before_it(
+    events: list[tuple[str, int]], delay_s: float
+) -> None:
+    clock = HandClock()
+    desk = Desk(DeskRules(waiting=4, timeout_s=0.5, delay_s=delay_s), clock)
+    shown = shown_by(desk)
+    asked: dict[str, float] = {}
+    taken: list[tuple[int, str]] = []
+    for ask, (what, wait_ms) in enumerate(events):
+        clock.forward(wait_ms / 1e3)
+        now_s = clock.monotonic()
+        if what == "trigger" and desk.trigger(ask, f"part-{ask}") is None:
+            asked[f"part-{ask}"] = now_s
+        elif what == "frame" and (got := desk.take(now_s)) is not None:
+            assert got[1] == max(
+                (p for p in asked if asked[p] + delay_s <= now_s), key=lambda p: (asked[p], int(p[5:]))
+            )
+            taken.append(got)
+        elif what == "out" and taken:
+            number, part = taken.pop(0)
+            desk.came_out(result(number, part=part), recorded=True)
+        elif what == "expire":
+            desk.expire()
+    desk.close()
+    assert sorted(int(each.part[5:]) for each in shown) == sorted(int(part[5:]) for part in asked)
+    assert all(each.lost is None or each.verdict == "REJECT" for each in shown)
