@@ -104,6 +104,7 @@ def open_adapter(settings: Settings, desk: LineDesk, clock: Clock, log: Log) -> 
             port=keys.port or 502,
             unit=keys.unit,
             heartbeat_s=keys.heartbeat_s,
+            only_asked=keys.triggers,
         )
     if keys.kind == "opcua":
         from agent.line_io.opcua import OpcUaLine

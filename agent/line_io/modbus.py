@@ -36,13 +36,14 @@ class ModbusLine:
         port: int,
         unit: int = 1,
         heartbeat_s: float = 1.0,
+        only_asked: bool = False,
     ) -> None:
-        """`unit` 0: any. `port` 0: any that is free, see `port`."""
+        """`unit` 0: any. `port` 0: any that is free, see `port`. `only_asked`: see `Handshake`."""
         self._host, self.port = host, port
         self._unit = unit
         self._log = log
         self._clock = clock
-        self._handshake = Handshake(desk, clock.monotonic, silence_s=_MISSED * heartbeat_s)
+        self._handshake = Handshake(desk, clock.monotonic, silence_s=_MISSED * heartbeat_s, only_asked=only_asked)
         self._thread = threading.Thread(target=self._run, name="modbus", daemon=True)
         self._listening = threading.Event()
         self._stopping = threading.Event()

@@ -56,9 +56,19 @@ class Handshake:
     """The registers and what they do. Its lock is held for moments; under it the desk is called, never the other way round."""
 
     def __init__(
-        self, desk: LineDesk, monotonic: Callable[[], float], *, silence_s: float, hold_s: float = 30.0
+        self,
+        desk: LineDesk,
+        monotonic: Callable[[], float],
+        *,
+        silence_s: float,
+        hold_s: float = 30.0,
+        only_asked: bool = False,
     ) -> None:
-        """`silence_s`: without a heartbeat for so long either side is away; `hold_s`: results nobody acknowledges."""
+        """`silence_s`: without a heartbeat for so long either side is away; `hold_s`: results nobody acknowledges.
+
+        `only_asked`: the PLC triggers, and a PASS of a frame that nobody asked for must stand nowhere.
+        """
+        self._only_asked = only_asked
         self._desk = desk
         self._monotonic = monotonic
         self._silence_s = silence_s
@@ -234,7 +244,7 @@ class Handshake:
             result.status, result.reason, result.since_s = Status.REFUSED, why, self._monotonic()
 
     def _unrequested(self, answer: Answer) -> _Result | None:
-        if self._last_request or self._stopped:
+        if self._only_asked or self._last_request or self._stopped:
             return None  # it would stand where the answer to a request is expected
         self._unasked = self._unasked % _MAX + 1
         slot = self._unasked % m.SLOTS

@@ -64,6 +64,7 @@ class TriggeredSource:
         taken = self._desk.take(captured_s, in_order=waits or self._own_triggers, gone=gone, own=self._own_triggers)
         self._kept = frame if waits and taken is None else None
         if self._own_triggers:
+            self._counted = (frame.trigger, self._desk.missed) if frame.trigger is not None else None
             # The desk knows which parts were never seen.
             frame = replace(frame, trigger=None, skipped=0)
         if taken is None:
@@ -99,10 +100,8 @@ class TriggeredSource:
 
     def _gone(self, frame: Frame) -> int:
         """Return for how many of the triggers that wait the camera's count says that there is no frame."""
-        if not self._own_triggers or frame.trigger is None:
-            return 0
-        before, self._counted = self._counted, (frame.trigger, self._desk.missed)
-        if before is None:
+        before = self._counted
+        if before is None or frame.trigger is None:
             return 0
         gone = frame.trigger - before[0] - 1
         # Those that ran out of time meanwhile were for the oldest of them.

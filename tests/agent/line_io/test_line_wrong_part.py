@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent.api.meter import LineMeter
 from agent.capture import Capture, Captures
@@ -16,14 +18,17 @@ from agent.clock import SystemClock
 from agent.decide.causes import Drop
 from agent.line_io.desk import Desk, DeskRules
 from agent.line_io.triggered import TriggeredSource
+from agent.plc_wiring import Plc
 from agent.ports.line import Answer, Lost
 from agent.ports.recorder import Result
 from agent.ports.source import Frame
 from agent.settings import load_settings
+from agent.wiring import Station
 from contract.errors import BadImage, CameraFault, InvalidConfig
 from tests.agent.line_io.line_rig import until
 from tests.fakes.agent_clock import HandClock
-from tests.fakes.agent_line import QueueSource
+from tests.fakes.agent_line import ListLog, QueueSource
+from tests.tiny_bundle import write_bundle
 
 GREY = np.full((4, 4), 90, np.uint8)
 
@@ -210,10 +215,10 @@ def test_a_closed_desk_takes_nothing_more() -> None:
 
 def test_a_triggered_cameras_count_says_which_part_has_no_frame() -> None:
     clock = HandClock()
-    desk, camera = Desk(DeskRules(timeout_s=1.0), clock), QueueSource(clock)
+    desk, camera = Desk(DeskRules(timeout_s=1.0, waiting=9), clock), QueueSource(clock)
     shown = shown_by(desk)
     source = TriggeredSource(camera, desk, clock, own_triggers=True)
-    counts = iter((5, 7, 8))
+    counts = iter((5, 7, 9, 10, 12))
     read = camera.read
     camera.read = lambda: replace(read() or pytest.fail("no frame"), trigger=next(counts))  # type: ignore[method-assign]
     desk.trigger(1, "part-1")
@@ -223,11 +228,22 @@ def test_a_triggered_cameras_count_says_which_part_has_no_frame() -> None:
     desk.trigger(3, "part-3")
     camera.put(GREY)
     assert (source.read() or pytest.fail("none")).part == "part-3"
-    assert [(each.ask, each.verdict, each.lost) for each in shown] == [(2, "REJECT", Lost.TIMEOUT)]
-    desk.trigger(4, "part-4")
+    desk.trigger(4, "part-4")  # and the next but one
+    desk.trigger(5, "part-5")
     camera.put(GREY)
-    assert (source.read() or pytest.fail("none")).part == "part-4"
-    assert desk.missed == 1
+    assert (source.read() or pytest.fail("none")).part == "part-5"
+    lost = [(2, "REJECT", Lost.TIMEOUT), (4, "REJECT", Lost.TIMEOUT)]
+    assert [(each.ask, each.verdict, each.lost) for each in shown] == lost
+    desk.trigger(6, "part-6")
+    camera.put(GREY)
+    assert (source.read() or pytest.fail("none")).part == "part-6"
+    desk.trigger(7, "part-7")  # lost too, and said so before the next frame tells of it
+    clock.forward(1.0)
+    desk.expire()
+    desk.trigger(8, "part-8")
+    camera.put(GREY)
+    assert (source.read() or pytest.fail("none")).part == "part-8"
+    assert desk.missed == 3
 
 
 def test_a_torn_frame_of_a_triggered_camera_costs_its_own_part_only() -> None:
@@ -314,3 +330,67 @@ def test_a_camera_that_comes_back_while_another_opening_was_too_slow_keeps_its_p
     clock.forward(11.0)
     new.read()
     assert meter.why_stalled(10.0) == ""
+
+
+def test_a_stations_windows_know_of_the_parts_that_its_controller_missed(tmp_path: Path) -> None:
+    config = tmp_path / "agent.toml"
+    config.write_text('station = "s"\nhome = "h"\n[plc]\nkind = "modbus"\n')
+    clock = HandClock()
+    plc = Plc(load_settings(config), clock, ListLog())
+    plc.why_not_ready = lambda: ""
+    assert plc.desk is not None and plc.desk.trigger(1, "") is None
+    clock.forward(10.0)
+    plc.desk.expire()
+    assert (plc.missed(""), plc.missed("another")) == (1, 0)
+
+
+def test_a_station_is_ready_for_its_controller_while_another_of_its_cameras_fails(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "tiny.plb", pass_at=0.5)
+    config = tmp_path / "agent.toml"
+    config.write_text(
+        'station = "s1"\nhome = "state"\n[source]\nfps = 50.0\n[broker]\nhost = ""\n[bundle]\npath = "tiny.plb"\n'
+        '[plc]\nkind = "modbus"\n[api]\nport = 0\n[[cameras]]\nname = "top"\nkind = "simulated"\nfps = 50.0\n'
+    )
+    station = Station(load_settings(config), SystemClock(), ListLog())
+    try:
+        for camera, why in (("top", ""), ("", "the camera failed 5 times in a row")):
+            for _ in range(5):
+                fault = replace(result(0, "REVIEW", "camera_fault"), camera=camera)
+                station._line.meter.came_out(fault, recorded=True)
+            assert station._why_not_ready() == why
+        station._store.recorder.healthy = lambda: False  # type: ignore[method-assign]
+        assert station._why_not_ready() == "results cannot be stored"
+    finally:
+        station.close()
+
+
+EVENTS = st.lists(st.tuples(st.sampled_from(["trigger", "frame", "expire", "out"]), st.integers(0, 120)), max_size=60)
+
+
+@given(EVENTS, st.sampled_from([0.0, 0.05, 0.3]))
+def test_no_frame_is_given_to_a_part_after_which_another_came_before_it(
+    events: list[tuple[str, int]], delay_s: float
+) -> None:
+    clock = HandClock()
+    desk = Desk(DeskRules(waiting=4, timeout_s=0.5, delay_s=delay_s), clock)
+    shown = shown_by(desk)
+    asked: dict[str, float] = {}
+    taken: list[tuple[int, str]] = []
+    for ask, (what, wait_ms) in enumerate(events):
+        clock.forward(wait_ms / 1e3)
+        now_s = clock.monotonic()
+        if what == "trigger" and desk.trigger(ask, f"part-{ask}") is None:
+            asked[f"part-{ask}"] = now_s
+        elif what == "frame" and (got := desk.take(now_s)) is not None:
+            assert got[1] == max(
+                (p for p in asked if asked[p] + delay_s <= now_s), key=lambda p: (asked[p], int(p[5:]))
+            )
+            taken.append(got)
+        elif what == "out" and taken:
+            number, part = taken.pop(0)
+            desk.came_out(result(number, part=part), recorded=True)
+        elif what == "expire":
+            desk.expire()
+    desk.close()
+    assert sorted(int(each.part[5:]) for each in shown) == sorted(int(part[5:]) for part in asked)
+    assert all(each.lost is None or each.verdict == "REJECT" for each in shown)

@@ -474,3 +474,20 @@ def test_a_line_that_never_started_lets_go_at_once() -> None:
     began_s = time.monotonic()
     line.stop()
     assert (len(unshown), time.monotonic() - began_s < 0.5) == (1, True)
+
+
+def test_the_verdict_of_a_job_that_was_left_is_never_the_next_ones(running: Running) -> None:
+    async def go(plc: Controller) -> None:
+        old, _ = await plc.start("never-old")
+        await plc.call("Abort", 0, "by hand")
+        await plc.event("ResultReadyEventType", job=old)
+        job, error = await plc.start("never-new")
+        assert error == 0
+        unshown = running.line.desk.counts().unshown
+        running.line.adapters[-1].show(Answer(old, "never-old", "PASS"))  # it was under way already
+        await until(lambda: running.line.desk.counts().unshown == unshown + 1)
+        result = await plc.event("ResultReadyEventType", job=job)
+        assert result["ResultContent"][0].Value == "REJECT"
+        assert [kind for kind, _ in plc.events if kind == "ResultReadyEventType"] == []
+
+    running.by(go)

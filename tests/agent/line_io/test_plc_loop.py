@@ -13,6 +13,7 @@ from agent.clock import SystemClock
 from agent.line_io.desk import Desk, DeskRules
 from agent.line_io.plc_loop import PlcLoop
 from agent.ports.line import Answer, LineState, Lost
+from agent.ports.recorder import Result
 from contract.errors import TransientError
 from tests.fakes.agent_line import ListLog
 
@@ -140,3 +141,28 @@ def test_a_port_that_is_taken_is_tried_again_and_answers_are_counted_meanwhile()
     assert wire.answers == []
     assert running.desk.counts().unshown == 1
     running.end()
+
+
+def test_what_a_broken_adapter_was_asked_is_given_up_with_it(wire: Wire) -> None:
+    made = Running(wire, timeout_s=60.0)
+    try:
+        until(lambda: bool(wire.states))
+        assert made.desk.trigger(1, "old") is None
+        taken = made.desk.take(time.monotonic())
+        assert taken is not None
+        wire.breaks = True
+        until(lambda: wire.started == 2)
+        assert made.desk.counts().lost == {"gone": 1}
+        made.desk.came_out(Result(1, 1.0, "old", "PASS", "", "ok", 0.9, 5.0, "d", asked=taken[0]), recorded=True)
+        assert wire.answers == [] and made.desk.counts().late == 1
+        assert made.desk.trigger(1, "new") is None, "its ask is free again"
+    finally:
+        made.end()
+
+
+def test_nothing_is_shown_through_an_adapter_that_was_let_go(wire: Wire) -> None:
+    made = Running(wire)
+    made.end()
+    made.desk.show(Answer(1, "p", "PASS"))
+    assert Answer(1, "p", "PASS") not in wire.answers
+    assert made.desk.counts().unshown == 1

@@ -15,7 +15,7 @@ from agent.clock import SystemClock
 from agent.decide.causes import Drop
 from agent.line_io.desk import Desk, DeskRules
 from agent.line_io.triggered import TriggeredSource
-from agent.ports.line import Answer, Lost
+from agent.ports.line import Answer, Lost, Refused
 from agent.settings import load_settings
 from agent.wiring import Station
 from contract.errors import BadImage, CameraFault
@@ -144,7 +144,9 @@ def test_a_whole_station_judges_what_was_asked_for_and_nothing_else(running: tup
     assert [(each.ask, each.part) for each in shown] == [(ask, f"part-{ask}") for ask in range(20)]
     assert {each.verdict for each in shown} <= {"PASS", "REJECT", "REVIEW"}
     assert all(each.lost is None and each.latency_ms > 0 for each in shown)
+    station._models.in_charge = lambda: None  # type: ignore[method-assign]
+    assert desk.trigger("without a model", "") is Refused.NOT_READY
     # Fifty frames a second went by; only what was asked for is on record.
     assert station.frame_loop.frames == 20
     counts = desk.counts()
-    assert (counts.triggers, counts.answered, counts.waiting) == (20, 20, 0)
+    assert (counts.triggers, counts.answered, counts.waiting) == (21, 20, 0)
