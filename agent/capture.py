@@ -39,8 +39,12 @@ class Capture:
         *,
         room: int = 2,
         judge_one_in: Callable[[], int] = lambda: 1,
+        missed: Callable[[], int] = lambda: 0,
     ) -> None:
-        """`judge_one_in`: of so many frames one is handed on (a degraded station); 1 is all of them."""
+        """`judge_one_in`: of so many frames one is handed on (a degraded station); 1 is all of them.
+
+        `missed`: parts since the start that were never captured, where somebody else knows of them (the line's controller).
+        """
         self.name = name
         self.simulated = source.simulated
         self._source = source
@@ -48,6 +52,7 @@ class Capture:
         self._clock = clock
         self._room = 1 if source.waits else room
         self._judge_one_in = judge_one_in
+        self._missed = missed
         self._waiting: deque[Captured] = deque()
         self._dropped: dict[str, int] = {}
         self._last_trigger: int | None = None
@@ -133,7 +138,11 @@ class Capture:
 
     def dropped(self) -> Mapping[str, int]:
         """Return the drops since the start by cause; a dict that is replaced, never changed."""
-        return self._dropped
+        missed, dropped = self._missed(), self._dropped
+        if not missed:
+            return dropped
+        cause = Drop.MISSED_TRIGGER.value
+        return {**dropped, cause: dropped.get(cause, 0) + missed}
 
     @property
     def ended(self) -> bool:

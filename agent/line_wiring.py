@@ -150,7 +150,8 @@ class Line:
     def _capture(self, name: str, source: SourceSettings, stack: ExitStack) -> Capture:
         def opened() -> FrameSource:
             opened = open_source(self._settings, self._clock, source)
-            return self.meter.source(self.plc.source(opened, name, source), name)
+            triggered = self.plc.source(opened, name, source, lambda: self.meter.saw(name))
+            return self.meter.source(triggered, name)
 
         capture = Capture(
             name,
@@ -160,6 +161,7 @@ class Line:
             room=self.plc.room(name, self._settings.line.queue),
             # A part that the controller asks about is never skipped: it would be ejected.
             judge_one_in=lambda: 1 if self.plc.triggers(name) else self.degrading.judge_one_in,
+            missed=lambda: self.plc.missed(name),
         )
         stack.callback(capture.close, 2.0)
         return capture

@@ -69,11 +69,15 @@ class Plc:
         """
         return max(room, self._keys.waiting) if self.triggers(camera) else room
 
-    def source(self, source: FrameSource, camera: str, keys: SourceSettings) -> FrameSource:
-        """Return `source`, read when the controller asks."""
+    def missed(self, camera: str) -> int:
+        """Return how many parts that the controller asked about were never before `camera`'s lens."""
+        return self.desk.missed if self.desk is not None and self.triggers(camera) else 0
+
+    def source(self, source: FrameSource, camera: str, keys: SourceSettings, seen: Callable[[], None]) -> FrameSource:
+        """Return `source`, read when the controller asks; `seen` is told of each frame that it gives."""
         if self.desk is None or not self.triggers(camera):
             return source
-        return TriggeredSource(source, self.desk, self._clock, own_triggers=keys.hardware_trigger)
+        return TriggeredSource(source, self.desk, self._clock, own_triggers=keys.hardware_trigger, seen=seen)
 
     def recorder(self, recorder: Recorder) -> Recorder:
         """Return `recorder`, shown to the controller."""

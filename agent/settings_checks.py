@@ -110,6 +110,9 @@ def _plc_problems(settings: Settings) -> list[str]:
             problems.append(f"plc.{name} must be {least:g} to {most:g}, not {value:g}")
     if 0 < plc.timeout_ms <= plc.delay_ms:
         problems.append(f"plc.timeout_ms must be above plc.delay_ms, not {plc.timeout_ms:g}")
+    camera = {each.name: each for each in settings.cameras}.get(plc.camera, settings.source)
+    if plc.kind and plc.triggers and plc.delay_ms > 0 and camera.hardware_trigger:
+        problems.append("plc.delay_ms is for a camera that runs freely: with hardware_trigger it must be 0")
     if plc.review_as not in ("review", "reject"):
         problems.append(f"plc.review_as must be 'review' or 'reject', not '{plc.review_as[:40]}'")
     if bool(plc.cert_file) != bool(plc.key_file):

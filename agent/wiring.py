@@ -192,7 +192,7 @@ class Station:
             return "no model is installed"
         if not self._store.recorder.healthy():
             return "results cannot be stored"
-        return self._line.meter.why_stalled(self._settings.line.wedged_s)
+        return self._line.meter.why_stalled(self._settings.line.wedged_s, self._settings.plc.camera)
 
     def _why_unsound(self) -> str:
         if self._store.recorder.corrupt:

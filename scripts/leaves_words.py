@@ -97,8 +97,8 @@ WORDS: Mapping[str, str] = {
     "HealthNote.disk_free_mib": "free disk",
     "HealthNote.outbox": "summaries that wait",
     "HealthNote.low_power": "whether its supply gives too little",
-    "HealthNote.power_w": "the power its board takes",
-    "HealthNote.free_memory_mib": "memory it may still take",
+    "HealthNote.power_w": "what its board takes, in watts",
+    "HealthNote.free_memory_mib": "what it may still take of memory",
     "HealthNote.disk_worn": "how much of its life the most worn disk has used",
     "HealthNote.unfamiliar": "share of a day's frames refused as unlike what was enrolled",
     "StationState.station": "the station's name",
@@ -162,5 +162,25 @@ HTTP: Mapping[str, str] = {
     "GET /v1/ca": "nothing",
     "POST /v1/enrol": "an EnrolRequest",
     "POST /v1/renew/{station}": "a RenewRequest",
-    "POST {endpoint of [trace]}/v1/traces": "where it is set: times of single frames' steps, with verdict and label",
+    "POST {endpoint of [trace]}/v1/traces": "where it is set, to that collector: spans of drawn frames, see below",
+}
+
+SPANS: Mapping[str, str] = {
+    "plumbline.camera": "the camera's name",
+    "plumbline.part": "the part's id, its first 120 characters",
+    "plumbline.verdict": "the verdict given",
+    "plumbline.cause": "why it was REVIEW",
+    "plumbline.label": "the label the model named",
+    "plumbline.confidence": "how sure it was",
+    "plumbline.bundle": "the hash of the bundle that judged",
+    "plumbline.asked_cloud": "whether the cloud's model was asked in time",
+    "plumbline.cloud_answer": "what it answered",
+}
+
+NEARBY: Mapping[str, str] = {
+    "verdicts to the line's controller (`[plc]`)": "what was asked, the part's id, verdict, cause, label, confidence, times",
+    "`GET /v1/status`, `/healthz`, `/metrics` of the local API": "counts, times and health; names of station, cameras and bundle",
+    "`GET /v1/decisions` of the local API": "verdicts with their parts' ids",
+    "`POST /v1/infer` of the local API": "the verdict on an image that the asker brings along; that image is not kept",
+    "the journal (`[log]`)": "what happened, in words; names of files and errors",
 }

@@ -20,7 +20,7 @@ from contract import messages
 from contract.provisioning import EnrolRequest, RenewRequest
 from contract.sketches.window import SketchIdentity, WindowWire, empty_window
 from contract.sketches.wire import to_wire
-from scripts.leaves_words import HTTP, SECTIONS, SENT, WORDS
+from scripts.leaves_words import HTTP, NEARBY, SECTIONS, SENT, SPANS, WORDS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "what-leaves.md"
@@ -81,6 +81,15 @@ def page() -> str:
             parts += [f"| `{name}` | {what} |" for name, what in SECTIONS.items()]
     parts += ["", "## Over HTTP", "", "Beside the messages above.", "", "| request | what it carries |", "|---|---|"]
     parts += [f"| `{request}` | {what} |" for request, what in HTTP.items()]
+    parts += ["", "## Spans", "", "Of a drawn frame (`[trace] share`): when it was captured and decided, and", ""]
+    parts += ["| attribute | what it tells |", "|---|---|", *(f"| `{name}` | {what} |" for name, what in SPANS.items())]
+    parts += [
+        "",
+        "## Nearer by",
+        "",
+        "What does not go to the cloud, but to whoever may ask or listen on the plant's network or the device.",
+    ]
+    parts += ["", "| what | what it carries |", "|---|---|", *(f"| {name} | {what} |" for name, what in NEARBY.items())]
     return "\n".join(parts) + "\n"
 
 

@@ -1,4 +1,9 @@
-"""Finds images, or pieces of known ones, in recorded traffic: through chunked bodies, zstd, gzip, zlib, base64 and hex."""
+"""Finds images, or pieces of known ones, in recorded traffic: through chunked bodies, zstd, gzip, zlib, base64 and hex.
+
+Known are a frame's pixels, its file, and what is made small of it: the station's thumbnail and its projection (as numbers of 1, 2,
+4 or 8 bytes) and the frame itself at some sizes. What is written out in decimals, or changed in a way of its own, is not
+recognised.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +18,10 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 from PIL import Image
+
+from contract.sketches.enrolment import DEFAULT_SEED
+from contract.sketches.frame_stats import frame_stats
+from contract.sketches.projection import project
 
 RUN = 32
 # Any run of 32 bytes holds a block of 16 at a multiple of 16.
@@ -34,6 +43,7 @@ class KnownImages:
     def __init__(self, frames: Iterable[NDArray[np.uint8]], files: Iterable[bytes]) -> None:
         self._frames = [np.ascontiguousarray(frame) for frame in frames]
         sources = [*(frame.tobytes() for frame in self._frames), *(f.T.tobytes() for f in self._frames), *files]
+        sources += [small for frame in self._frames for small in likenesses(frame)]
         self._runs = {
             source[at : at + _BLOCK]
             for source in sources
@@ -56,6 +66,17 @@ class KnownImages:
     def _name(self, image: NDArray[np.uint8]) -> str:
         kind = "an image" if not any(np.array_equal(image, frame) for frame in self._frames) else "a whole frame"
         return f"{kind} of {image.shape[1]} x {image.shape[0]}"
+
+
+def likenesses(frame: NDArray[np.uint8]) -> Iterator[bytes]:
+    """Yield what is made small of one frame u8[H,W], in the forms in which it could be sent."""
+    thumbnail = frame_stats(frame).thumbnail
+    for numbers in (thumbnail.reshape(-1), project(thumbnail.reshape(1, -1), DEFAULT_SEED)[0]):
+        yield from (numbers.astype(kind).tobytes() for kind in ("<f2", "<f4", "<f8", ">f4", ">f8"))
+    yield from ((thumbnail * 255.0 + up).astype(np.uint8).tobytes() for up in (0.0, 0.5))
+    for side in (8, 12, 16, 24, 32, 48, 64):
+        for way in (Image.Resampling.BOX, Image.Resampling.BILINEAR, Image.Resampling.NEAREST):
+            yield Image.fromarray(frame).resize((side, side), way).tobytes()
 
 
 def layers(data: bytes, way: str = "", depth: int = 0) -> Iterator[tuple[str, bytes]]:

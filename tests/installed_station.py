@@ -106,11 +106,12 @@ class Machine:
             if enter
             else ROOT,  # where a person calls it from; the checkout must not be mistaken for what is installed
             env=clean | {"PIP_CONFIG_FILE": os.devnull} | (environment or {}),
+            umask=0o077,  # of a hardened root shell; the station's user must read what is made all the same
         )
 
     def install_agent(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run scripts/install-agent on it, with tests/service_manager.py for systemctl."""
-        where = ["--systemctl", self._manager]
+        where = ["--systemctl", self.manager]
         where += ["--prefix", self.prefix] if self.prefix else []
         done = self.command([str(self._at(INSTALL_AGENT)), *words, *where, *self.more], environment)
         print(done.stdout[-6000:], done.stderr[-6000:])
@@ -150,10 +151,10 @@ class Machine:
 
     def manage(self, command: str) -> int:
         """Have the service manager do `command` to the unit; return its exit code."""
-        return self.command([*shlex.split(self._manager), command, UNIT]).returncode
+        return self.command([*shlex.split(self.manager), command, UNIT]).returncode
 
     @property
-    def _manager(self) -> str:
+    def manager(self) -> str:
         script = self._at(ROOT / "tests/service_manager.py")
         strict = " --strict" if self.strict else ""
         return f"{self._python} {script} --units {self.units} --run {self.run}{strict}"

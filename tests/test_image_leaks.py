@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.image_leaks import KnownImages
+from tests.image_leaks import KnownImages, likenesses
 
 RNG = np.random.default_rng(5)
 FRAME = RNG.integers(0, 256, (48, 40), np.uint8)
@@ -65,6 +65,13 @@ def test_an_image_encoded_anew_is_found_and_a_whole_frame_is_named() -> None:
     small = io.BytesIO()
     Image.fromarray(FRAME).resize((10, 12)).save(small, "BMP")
     assert any("an image of 10 x 12" in each for each in KNOWN.leaks([base64.b64encode(small.getvalue())]))
+
+
+@pytest.mark.parametrize("number", range(33))
+def test_what_is_made_small_of_a_frame_is_found(number: int) -> None:
+    small = list(likenesses(FRAME))
+    assert len(small) == 33
+    assert KNOWN.leaks([b"head" + zstandard.ZstdCompressor().compress(b"xyz" + small[number] + b"tail")])
 
 
 def test_what_holds_none_is_clean() -> None:

@@ -64,25 +64,43 @@ class LineMeter:
         return sum(n for (_, cause), n in self.decided.copy().items() if cause == Cause.CAMERA_FAULT.value)
 
     def source(self, source: FrameSource, camera: str = "") -> FrameSource:
-        """Return `source`, watched, in place of the one that `camera` had."""
-        watched = _MeteredSource(source, self, camera)
-        self._of(camera).source = watched
+        """Return `source`, watched, in place of the one that `camera` had until it is closed."""
+        progress = self._of(camera)
+        watched = _MeteredSource(source, self, camera, progress.source)
+        progress.source = watched
         return watched
+
+    def closed(self, source: object, camera: str, before: object) -> None:
+        """Note that `source` is closed: one that was opened too late never took the place of the one `before` it."""
+        progress = self._of(camera)
+        if progress.source is source:
+            progress.source = before
 
     def recorder(self, recorder: Recorder) -> Recorder:
         """Return `recorder`, watched."""
         return _MeteredRecorder(recorder, self)
 
-    def why_stalled(self, within_s: float) -> str:
-        """Return "" while the line turns: it reads, and what it reads comes out decided; else what is wrong."""
+    def why_stalled(self, within_s: float, camera: str | None = None) -> str:
+        """Return "" while the line turns: it reads, and what it reads comes out decided; else what is wrong.
+
+        Of every camera, or of the one that is named.
+        """
         # One by one: a camera that works says nothing of another.
-        reasons = (self._why(camera, progress, within_s) for camera, progress in self._cameras.copy().items())
+        reasons = (
+            self._why(name, progress, within_s)
+            for name, progress in self._cameras.copy().items()
+            if camera in (None, name)
+        )
         return "; ".join(filter(None, reasons))
 
     def idle_s(self) -> dict[str, float]:
         """Return for how long each camera has given nothing and nothing of it came out, by its name ("": the only or first)."""
         now_s = self._clock.monotonic()
         return {camera: now_s - progress.turned_s for camera, progress in sorted(self._cameras.copy().items())}
+
+    def saw(self, camera: str) -> None:
+        """Note that a camera gave a frame, whatever becomes of it: it works."""
+        self._of(camera).faults_in_a_row = 0
 
     def _why(self, camera: str, progress: _Progress, within_s: float) -> str:
         now_s, waiting_s = self._clock.monotonic(), progress.waiting_since_s
@@ -144,7 +162,8 @@ class LineMeter:
 
 
 class _MeteredSource:
-    def __init__(self, source: FrameSource, meter: LineMeter, camera: str) -> None:
+    def __init__(self, source: FrameSource, meter: LineMeter, camera: str, before: object) -> None:
+        self._before = before
         self._source = source
         self._meter = meter
         self._camera = camera
@@ -167,6 +186,8 @@ class _MeteredSource:
 
     def close(self) -> None:
         """Let go of the device."""
+        before, self._before = self._before, None
+        self._meter.closed(self, self._camera, before)
         self._source.close()
 
 

@@ -21,6 +21,17 @@ _UNPRIVILEGED = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 
 def controller(settings: Settings, *, running: bool) -> Finding:
     """Look at whether [plc] can be served as it stands."""
+    found, keys = _served(settings, running=running), settings.plc
+    watched = {camera.name: camera for camera in settings.cameras}.get(keys.camera, settings.source).watch
+    if found.level is Level.OK and keys.kind and keys.triggers and watched:
+        todo = "set plc.triggers = false and tell verdicts apart by their part, or read the camera itself"
+        return Finding(
+            "plc", Level.WARNING, "an image that comes late into the watched folder is taken for the next part's", todo
+        )
+    return found
+
+
+def _served(settings: Settings, *, running: bool) -> Finding:
     keys = settings.plc
     if not keys.kind:
         return Finding("plc", Level.OK, "no controller of the line is configured")
@@ -56,7 +67,7 @@ def why_not_bound(host: str, port: int) -> tuple[str, str] | None:
     except socket.gaierror as error:
         return f"'{host}' is no address: {error.strerror}", "set [plc] host to an address of this machine"
     except PermissionError:
-        todo = "run doctor as the station's user does: its unit has AmbientCapabilities=CAP_NET_BIND_SERVICE, or set [plc] port"
+        todo = "`install-agent install` once more lets the service have it (not this shell); or set [plc] port to e.g. 1502"
         return f"a port below {_least_port()} needs CAP_NET_BIND_SERVICE", todo
     except OSError as error:
         if error.errno == errno.EADDRINUSE:

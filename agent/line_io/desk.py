@@ -15,6 +15,7 @@ from agent.ports.recorder import Result
 MAX_PART_CHARS = 64
 _NOT_RECORDED = "not_recorded"
 _FAIL_SAFE = "REJECT"
+_CLOSED = "the station stops"
 _NO_FRAME = (Cause.CAMERA_FAULT.value, Cause.BAD_IMAGE.value)
 
 
@@ -54,6 +55,8 @@ class Desk:
         """Told of each trigger and each answer."""
         self._open: dict[int, _Open] = {}
         self._number = 0
+        self._closed = False
+        self._early_s = float("-inf")
         self._triggers = 0
         self._answered = 0
         self._refused: Counter[str] = Counter()
@@ -74,8 +77,10 @@ class Desk:
                 self._refused[refused.value] += 1
                 return refused
             self._number += 1
-            part = "".join(c for c in part[:MAX_PART_CHARS] if c.isprintable())
-            self._open[self._number] = _Open(ask, part, now_s, now_s + within_s)
+            early, self._early_s = now_s - self._early_s < self.rules.timeout_s, float("-inf")
+            # Its frame was there before it, and `expire` says so: whoever asks may hold what `show` needs.
+            due_s = now_s if early else now_s + within_s
+            self._open[self._number] = _Open(ask, _printable(part), now_s, due_s, taken=early)
             self.news.notify_all()
         return None
 
@@ -101,6 +106,7 @@ class Desk:
         """Return what to show the controller."""
         why = self._why_not_ready()
         with self.news:
+            why = why or (_CLOSED if self._closed else "")
             return LineState(not why, why, len(self._open))
 
     def counts(self) -> LineCounts:
@@ -127,16 +133,33 @@ class Desk:
         with self.news:
             return any(not each.taken for each in self._open.values())
 
-    def take(self, captured_s: float) -> tuple[int, str] | None:
-        """Give the frame complete at `captured_s` (monotonic) to the oldest trigger that it can show: (number, part), or None."""
+    def take(
+        self, captured_s: float, *, in_order: bool = False, gone: int = 0, own: bool = False
+    ) -> tuple[int, str] | None:
+        """Give the frame complete at `captured_s` (monotonic) to a trigger that it can show: (number, part), or None.
+
+        A frame shows what is there at its time. Of several triggers that it could be for it is the newest's, and the parts of
+        the older ones went by unseen. `in_order`: each frame is one part's, so that it is the oldest's; of `gone` parts before
+        it there is no frame. `own`: the camera has a trigger of its own for each part, so that one which came too early for any
+        trigger of the controller's is the next one's, which has no frame then; else that would get the frame of the part after.
+        """
         with self.news:
-            for number, each in self._open.items():
-                if not each.taken:
-                    if captured_s < each.at_s + self.rules.delay_s:
-                        return None
-                    each.taken = True
-                    return number, each.part
-        return None
+            free = [number for number, each in self._open.items() if not each.taken]
+            can = [n for n in free[gone:] if captured_s >= self._open[n].at_s + self.rules.delay_s]
+            mine = can[0 if in_order else -1] if can else None
+            unseen = free[:gone] if in_order else can[:-1]
+            if own and mine is None:
+                unseen = free[: gone + 1]
+                for number in unseen[gone:]:
+                    self._open[number].taken = True  # it was seen, and nobody knows as whom
+                self._early_s = captured_s if len(free) <= gone else float("-inf")
+            answers = [self._lose(number, Lost.TIMEOUT, Cause.LATE.value) for number in unseen]
+            if mine is not None:
+                self._open[mine].taken = True
+            found = (mine, self._open[mine].part) if mine is not None else None
+        for answer in answers:
+            self.show(answer)
+        return found
 
     def take_fault(self, cause: Cause) -> None:
         """Answer the oldest trigger that waits for its frame, if any: capturing failed."""
@@ -167,7 +190,7 @@ class Desk:
             elif self.rules.triggers:
                 self._unasked += 1
             self.news.notify_all()
-        ask, part = (opened.ask, opened.part) if opened else (None, result.part)
+        ask, part = (opened.ask, opened.part) if opened else (None, _printable(result.part))
         self.show(Answer(ask, part, verdict, cause, result.label, result.confidence, latency_ms, result.captured_at))
 
     def expire(self) -> float | None:
@@ -181,9 +204,16 @@ class Desk:
             self.show(answer)
         return following
 
-    def close(self) -> None:
-        """Answer what still waits: the station stops."""
+    def forsake(self) -> None:
+        """Give up every trigger: who asked is away for good, and what asks next has asks of its own."""
         with self.news:
+            for number in list(self._open):
+                self._drop(number, Lost.GONE)
+
+    def close(self) -> None:
+        """Answer what still waits, and take nothing more: the station stops."""
+        with self.news:
+            self._closed = True
             answers = [self._lose(number, Lost.STOPPED, Cause.LATE.value) for number in list(self._open)]
         for answer in answers:
             self.show(answer)
@@ -191,7 +221,7 @@ class Desk:
     def _refusal(self, ask: int | str, why: str) -> Refused | None:
         if any(each.ask == ask for each in self._open.values()):
             return Refused.AGAIN
-        if why or not self.rules.triggers:
+        if why or self._closed or not self.rules.triggers:
             return Refused.NOT_READY
         return Refused.FULL if len(self._open) >= self.rules.waiting else None
 
@@ -207,3 +237,8 @@ class Desk:
         self._missed += not each.taken and lost is not Lost.FAULT
         self.news.notify_all()
         return each
+
+
+def _printable(part: str) -> str:
+    """Return a part's id as every protocol can say it: a file's name may hold bytes that are no text."""
+    return "".join(c for c in part[:MAX_PART_CHARS] if c.isprintable())

@@ -128,7 +128,7 @@ def _bound(host: str, port: int) -> socket.socket:
     except PermissionError as error:
         raise InvalidConfig(
             f"{where}: a port below 1024 needs CAP_NET_BIND_SERVICE",
-            hint="set [plc] port to e.g. 1502, or AmbientCapabilities=CAP_NET_BIND_SERVICE in the unit",
+            hint="`install-agent install` once more lets the service have it; or set [plc] port to e.g. 1502",
         ) from error
     except OSError as error:
         if error.errno == errno.EADDRNOTAVAIL:

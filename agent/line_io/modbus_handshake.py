@@ -206,9 +206,11 @@ class Handshake:
         self._last_request, in_step, self._in_step = request, self._in_step, not self._controller_lost
         slot = request % m.SLOTS
         old = self._slots.get(slot)
-        if old is not None and old.ask == request and old.status is Status.BUSY:
-            self._in_hand, self._request_code = old, Reason.AGAIN
-            return
+        if old is not None and old.ask == request:
+            self._take_away(
+                old
+            )  # a number that comes again is another part: what is to come of the first is not shown as its
+            old = None
         part = m.part_of(self._holding)
         self._in_hand = result = _Result(request, part)
         if self._controller_lost:

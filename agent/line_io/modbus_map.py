@@ -30,7 +30,7 @@ Input registers (the station writes them):
                         7 camera_fault, 8 bad_image, 9 blank_frame, 10 frozen_frame, 11 broken_disk, 12 internal,
                         13 not_recorded, 14 unfamiliar, 99 another; 0 none
     10     REASON       why it is lost: 1 timeout, 2 camera fault, 3 station stopped, 4 controller away; why it is refused: 11 not
-                        ready, 12 too many wait, 13 this number waits already, 14 out of step, 15 the PLC's heartbeat is missing
+                        ready, 12 too many wait, 14 out of step, 15 the PLC's heartbeat is missing
     11     CONFIDENCE   0 to 10000: the model's confidence in 1/10000
     12     LATENCY_MS   from the request to the verdict, at most 65535
     13     LABEL_CODE   CRC-16/XMODEM of the label in UTF-8; 0: no label. The same label has the same number for ever
@@ -65,14 +65,16 @@ Coils (a simple PLC writes them instead of registers 0 to 2; the part's id regis
 One part after another: (1) at the start write REQUEST 0. (2) Part there: write the part's id, then REQUEST n, one more than the
 last, or all in one write. (3) Read input registers 2 to 13 in one request until ASK = n and STATUS >= 2, no longer than your own
 patience; act on VERDICT 1 only. (4) Write ACK n: the station clears the result. With coils: raise REQUEST, wait for RESULT_READY,
-act on PASS, drop REQUEST, wait until RESULT_READY falls.
+act on PASS, drop REQUEST, wait until RESULT_READY and BUSY are 0: a fall that is shorter than the PLC's polling is never sent.
 
 What is settled:
 - The result in hand is that of the last REQUEST. A new REQUEST takes the old result away at once, in the same write.
 - One write and one read are each handled whole. What is written in several steps takes effect with the step that changes REQUEST:
   write the part before it. What is read in several steps may belong to two results: compare ASK again, or read it in one.
 - Of 64 results the oldest gives way: REQUEST n + 64, once taken, withdraws REQUEST n if that is still open (lost, 4).
+- A REQUEST that comes again is another part: the older one of that number is withdrawn (lost, 4), and its result is gone.
 - REQUEST 0 withdraws what is open (it counts as lost, 4) and takes away every result.
+- A PLC that starts anew counts anew: without REQUEST 0 it may read the PASS of an older part of that number, never acknowledged.
 - After the station's start, or once the PLC's heartbeat was missing, a REQUEST that the PLC only repeats must not trigger a part
   that is long gone: the first one is refused as out of step, unless REQUEST 0 came before it.
 - A result that nobody acknowledges is taken away after 30 s. One that was neither read nor acknowledged counts as UNSHOWN.

@@ -93,9 +93,11 @@ class PlcLoop:
 
     def _start(self, now_s: float) -> None:
         adapter = self._open_adapter(self.desk)
+        self.desk.show = adapter.show  # before anybody can ask through it
         try:
             adapter.start()
         except PlumblineError as error:
+            self.desk.show = self.desk.unshown
             self.trouble = error.one_line()
             self._retry_s = now_s + self._wait_s
             self._log.fault("plc", f"the line's controller: {self.trouble}")
@@ -104,11 +106,11 @@ class PlcLoop:
             return
         self._adapter, self._shown, self.trouble, self._well_s = adapter, None, "", now_s
         self.desk.away("")
-        self.desk.show = adapter.show
 
     def _let_go(self) -> None:
         adapter, self._adapter = self._adapter, None
         self.desk.show = self.desk.unshown
+        self.desk.forsake()
         self._retry_s = self._clock.monotonic() + self._wait_s
         if adapter is not None:
             with suppress(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from agent.decide.causes import Cause
@@ -13,54 +14,99 @@ from contract.errors import BadImage
 from contract.messages import Summary
 
 _REST_S = 0.005
+_LOOK_AGAIN_S = 1.0
+_MOST_GONE = 100_000  # a larger jump of a camera's count is a counter that was reset
 
 
 class TriggeredSource:
     """A `FrameSource` that hands on one frame a trigger: the first that is complete after it, with the trigger's part id.
 
     A camera that runs freely is read all the time and what nobody asked for is let go, uncounted: no part was there. One that has
-    triggers of its own (`own_triggers`) hands on every frame, asked for or not. One that can wait (a folder) is read when asked.
+    triggers of its own (`own_triggers`) hands on every frame, asked for or not; of what its count leaves out there is no frame, and
+    the triggers that were for it are lost. One that can wait (a folder) is read when asked, and keeps what nobody took.
     """
 
-    def __init__(self, source: FrameSource, desk: Desk, clock: Clock, *, own_triggers: bool = False) -> None:
+    def __init__(
+        self,
+        source: FrameSource,
+        desk: Desk,
+        clock: Clock,
+        *,
+        own_triggers: bool = False,
+        seen: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`seen` is told of every frame that the camera gave, also of those that are let go."""
         self._source = source
         self._desk = desk
         self._clock = clock
         self._own_triggers = own_triggers
-        self._handed = 0
+        self._seen = seen
+        self._kept: Frame | None = None
+        self._look_s = float("inf")
+        self._counted: tuple[int, int] | None = None
+        self._closed = False
         self.simulated = source.simulated
         self.waits = False
 
     def read(self) -> Frame | None:
         """Return the frame of the oldest trigger; None where there is no trigger or no frame yet. Raises as the camera's own."""
-        if self._source.waits and not self._desk.wanting():
+        waits = self._source.waits
+        # After a fault it is read unasked: a station whose camera failed is not ready, and nobody would ever ask.
+        if waits and not self._desk.wanting() and self._clock.monotonic() < self._look_s:
             with self._desk.news:
                 self._desk.news.wait(_REST_S)
             return None
-        try:
-            frame = self._source.read()
-        except Exception as fault:
-            self._desk.take_fault(Cause.BAD_IMAGE if isinstance(fault, BadImage) else Cause.CAMERA_FAULT)
-            raise
-        if frame is None:
-            return None
-        captured_s = self._clock.monotonic() if self._source.waits else frame.captured_monotonic
-        taken = self._desk.take(captured_s)
+        frame = self._kept or self._next()
+        if frame is None or self._closed:
+            return None  # closed: another camera took its place while this one hung, and has the triggers
+        captured_s = self._clock.monotonic() if waits else frame.captured_monotonic
+        gone = self._gone(frame)
+        taken = self._desk.take(captured_s, in_order=waits or self._own_triggers, gone=gone, own=self._own_triggers)
+        self._kept = frame if waits and taken is None else None
+        if self._own_triggers:
+            # The desk knows which parts were never seen.
+            frame = replace(frame, trigger=None, skipped=0)
         if taken is None:
             return frame if self._own_triggers else None
         number, part = taken
-        self._handed += 1
-        # Where the camera counts none itself, a gap in this count is a part that was never seen (`agent.capture`).
-        trigger = frame.trigger if self._own_triggers else self._handed + self._desk.missed
-        return replace(frame, part=part or frame.part, asked=number, trigger=trigger, skipped=0)
+        return replace(frame, part=part or frame.part, asked=number, skipped=0)
 
     def exhausted(self) -> bool:
         """Return whether no frame will ever come again."""
-        return self._source.exhausted()
+        return self._kept is None and self._source.exhausted()
 
     def close(self) -> None:
         """Let go of the device."""
+        self._closed = True
+        self._kept = None
         self._source.close()
+
+    def _next(self) -> Frame | None:
+        try:
+            frame = self._source.read()
+        except Exception as fault:
+            self._look_s = self._clock.monotonic() + _LOOK_AGAIN_S
+            torn = isinstance(fault, BadImage)
+            # A camera that is opened anew counts anew.
+            self._counted = (self._counted[0] + 1, self._counted[1]) if torn and self._counted else None
+            if not self._closed:
+                self._desk.take_fault(Cause.BAD_IMAGE if torn else Cause.CAMERA_FAULT)
+            raise
+        if frame is not None:
+            self._look_s = float("inf")
+            self._seen()
+        return frame
+
+    def _gone(self, frame: Frame) -> int:
+        """Return for how many of the triggers that wait the camera's count says that there is no frame."""
+        if not self._own_triggers or frame.trigger is None:
+            return 0
+        before, self._counted = self._counted, (frame.trigger, self._desk.missed)
+        if before is None:
+            return 0
+        gone = frame.trigger - before[0] - 1
+        # Those that ran out of time meanwhile were for the oldest of them.
+        return max(0, gone - (self._desk.missed - before[1])) if 0 < gone < _MOST_GONE else 0
 
 
 class ShownRecorder:

@@ -29,8 +29,8 @@ class Refused(str, Enum):
 class Lost(str, Enum):
     """Why a trigger that was taken has no verdict.
 
-    TIMEOUT: none came in time (there may have been no frame). FAULT: the camera could not capture it. STOPPED: the station
-    stops. GONE: the controller that asked is away, and nobody would take the answer.
+    TIMEOUT: none came in time (no frame, or the next part was there first). FAULT: the camera could not capture it. STOPPED: the
+    station stops. GONE: the controller that asked is away, and nobody would take the answer.
     """
 
     TIMEOUT = "timeout"

@@ -26,6 +26,9 @@ _SLACK_S = 0.02  # a call can take this long for other reasons: another thread h
 _CONFIRM = (
     3  # so many images in a row must come late by the same time until the stream is believed to have become slower
 )
+# A server that keeps its last key frame begins with pictures of before, as fast as they are taken.
+_LIVE_SHARE, _RATE_S, _AHEAD = 0.5, 1.0, 1.1
+_CATCH_UP_S = 3.0
 
 
 def open_rtsp(url: str, clock: Clock, roll: Callable[[], float], *, stall_s: float) -> LiveSource:
@@ -119,7 +122,7 @@ class RtspCamera:
             if decoded is not None:
                 pts_s = None if decoded.pts is None else float(decoded.pts * decoded.time_base)
                 complete_at = self._timing.complete_at(arrived_at, pts_s)
-                if arrived_at - complete_at <= STALE_S:
+                if self._timing.live and arrived_at - complete_at <= STALE_S:
                     return self._framed(decoded, complete_at)
                 self._skipped += 1
             if self._clock.monotonic() >= until:
@@ -202,9 +205,15 @@ class StreamTiming:
     A reader that comes back late and then waits a moment proves nothing: the call itself may have been slow. Such a packet renews
     the tie only if it was asked for by the time it was due; else once `_CONFIRM` in a row were late by the same time, which a
     backlog being read faster than it came never is.
+
+    Until the reader has caught up with the stream for the first time there is no tie to believe, and how old an image is cannot be
+    said: `live` is False. It has caught up when a packet had to be waited for, or when packets come no faster than the stream's
+    clock runs; after three seconds it is taken to have.
     """
 
     def __init__(self) -> None:
+        self.live = False
+        self._first_at = self._rated_at = self._rated_pts_s = float("-inf")
         self._tie: float | None = None  # our monotonic seconds minus the stream's
         self._last_pts_s = 0.0
         self._late_tie = 0.0
@@ -213,14 +222,30 @@ class StreamTiming:
     def arrived(self, at: float, pts_s: float | None, *, waited_s: float) -> None:
         """Note that the packet with timestamp `pts_s` was read at monotonic `at`, by a call that took `waited_s`."""
         if pts_s is None:
+            self.live = True  # nothing will ever be known of it
             return
         if pts_s < self._last_pts_s:
             self._tie = None  # the stream's clock was set back
+            self.live = False
+        self._catch_up(at, pts_s, waited_s)
         gap_s, self._last_pts_s = pts_s - self._last_pts_s, pts_s
         tie = at - pts_s
         # A server may begin with a burst of old pictures: the least difference seen is the live one.
         if self._tie is None or tie <= self._tie or self._renews(tie, gap_s, waited_s):
             self._tie, self._late_count = tie, 0
+
+    def _catch_up(self, at: float, pts_s: float, waited_s: float) -> None:
+        if self.live:
+            return
+        if self._tie is None:
+            self._first_at, self._rated_at, self._rated_pts_s = at, at, pts_s
+            return
+        gap_s = pts_s - self._last_pts_s
+        took_s = at - self._rated_at
+        self.live = (gap_s > 0 and waited_s >= gap_s * _LIVE_SHARE) or at - self._first_at >= _CATCH_UP_S
+        if took_s >= _RATE_S:
+            self.live = self.live or pts_s - self._rated_pts_s <= took_s * _AHEAD
+            self._rated_at, self._rated_pts_s = at, pts_s
 
     def _renews(self, tie: float, gap_s: float, waited_s: float) -> bool:
         assert self._tie is not None

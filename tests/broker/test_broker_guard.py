@@ -13,7 +13,7 @@ from cloud.broker.roles import RolesConnection
 from cloud.broker.tls import client_context
 from cloud.provision.authority import make_authority
 from cloud.provision.broker_roles import Synced, Told
-from cloud.provision.dynsec import add_commands, remove_commands
+from cloud.provision.dynsec import ADMIN_USER, INGEST_USER, add_commands, remove_commands
 from cloud.provision.folder import ProvisionFolder
 from cloud.provision_wiring import make_desk
 from cloud.settings import load_settings
@@ -254,3 +254,20 @@ def _refused(plant: SecurePlant, identity: Path) -> str:
     if not client.refused:
         client.close()
     return client.refused
+
+
+@pytest.mark.xfail(
+    strict=True, reason="a role belongs to a name, at whichever door: docs/security.md says so of ca.key"
+)
+@pytest.mark.parametrize("user", [INGEST_USER, ADMIN_USER])
+def test_who_has_the_stations_authority_is_not_the_cloud(guarded: Guarded, user: str) -> None:
+    plant = guarded.plant
+    forged = plant.identity(user, plant.provision.authority())
+    assert Client(plant, forged, "worker-9", cloud=True).refused
+    thief = Client(plant, forged, user)
+    if not thief.refused:
+        assert not thief.may_publish("$CONTROL/dynamic-security/v1", b'{"commands": [{"command": "listClients"}]}')
+        assert not thief.may_publish(f"{OTHERS}/dn/des")
+        assert not thief.may_subscribe("$share/agg/pl/v1/d/+/up/sum")
+        thief.close()
+    assert not guarded.worker.lost

@@ -6,8 +6,10 @@ A fence's info string says what it is, and how the test is to take it; a reader 
     ```sh background=NAME ready=WORD a command that runs on until the page ends; WORD stands in what it prints when it is ready
     ```sh no-run=REASON              cannot run in the tests; REASON is one of REASONS, and the words are checked all the same
     ```sh slow                       typed only by the tests marked `long`, and parsed by the others
-    ```console                       commands behind "$ ", each with what the reader sees
-    ```toml  ```json                 settings and answers, which must load
+    ```sh no-run=tested-elsewhere by=FILE   FILE is the test that runs it
+    ```console                       commands behind "$ ", each with what the reader sees; of numbers, only that there is one
+    ```console exact                 the same, and every number is the one shown
+    ```toml  ```json                 settings and answers, which must load; `toml for=cloud`: of the server
 
 A comment `# exit N: ...` behind a command is the exit code that the reader is told to expect. The comment
 `<!-- starts from PAGE, running NAME NAME -->` at a page's top: it goes on in the folder that PAGE left, with those backgrounds.
@@ -31,9 +33,18 @@ REASONS = {
     "camera": "wants a camera, or a controller, that the machine of the tests has not",
     "elsewhere": "runs on another machine, or against a server of yours",
     "minutes": "takes minutes, or gigabytes to fetch",
-    "tested-elsewhere": "runs in a test of its own, named in the page's test",
+    "tested-elsewhere": "runs in a test of its own, which `by=` names",
 }
 """Why a fence may stay unrun. Nothing else is taken."""
+
+WANTS = {
+    "root": r"^(sudo|systemctl|journalctl) ",
+    "docker": r"^(docker|kubectl) ",
+    "camera": r"v4l|rtsp|plc",
+    "gpu": r"cuda|tensorrt|nvidia|GPU",
+    "jetson": r"jetson|jetpack",
+}
+"""What a fence with such a reason must hold: in every command for root and docker, somewhere for the rest."""
 
 _FENCE = re.compile(r"^```([^\n`]*)\n(.*?)^```[ \t]*$", re.MULTILINE | re.DOTALL)
 _START = re.compile(r"^<!-- starts from (\S+?)(?:, running ([a-z ]+))? -->$", re.MULTILINE)
@@ -77,6 +88,11 @@ class Block:
         return self.options.get("no-run")
 
     @property
+    def is_exact(self) -> bool:
+        """Return whether the numbers shown are to be the numbers seen."""
+        return "exact" in self.options
+
+    @property
     def is_slow(self) -> bool:
         """Return whether only the long tests type it."""
         return "slow" in self.options
@@ -88,7 +104,7 @@ class Block:
 
 def pages() -> list[Path]:
     """Return every page of docs/, and the README's own."""
-    return [*sorted(DOCS.glob("*.md")), ROOT / "README.md"]
+    return [*sorted(DOCS.glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "deploy/README.md"]
 
 
 def blocks(page: Path) -> list[Block]:

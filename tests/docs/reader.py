@@ -169,26 +169,29 @@ _NUMBER = re.compile(r"[0-9a-f]{8,}|\d+(?:[.,:TZ-]+\d+)*Z?")
 _SHOWN = re.compile(rf"(\.\.\.|{_NUMBER.pattern}|\s+)")
 
 
-def pattern(shown: str) -> re.Pattern[str]:
-    """Return what a shown line stands for: its words, with any number, hash, time and column width; "..." is anything."""
+def pattern(shown: str, *, exact: bool = False) -> re.Pattern[str]:
+    """Return what a shown line stands for: its words, with any number, hash, time and column width; "..." is anything.
+
+    `exact`: its own numbers, and nothing before or behind them.
+    """
     pieces = []
     for word in _SHOWN.split(shown.strip()):
         if word == "...":
             pieces.append(".*")
-        elif _NUMBER.fullmatch(word):
+        elif _NUMBER.fullmatch(word) and not exact:
             pieces.append(f"(?:{_NUMBER.pattern})")
         elif word.isspace():
             pieces.append(r"\s+")
         else:
             pieces.append(re.escape(word))
-    return re.compile("".join(pieces))
+    return re.compile("".join(("^", *pieces, "$") if exact else pieces))
 
 
-def missing(shown: tuple[str, ...], output: str) -> str | None:
+def missing(shown: tuple[str, ...], output: str, *, exact: bool = False) -> str | None:
     """Return the first shown line that the output has not, in the order shown; None when it has them all."""
     lines = iter(output.splitlines())
     for line in shown:
-        wanted = pattern(line)
+        wanted = pattern(line, exact=exact)
         if not any(wanted.search(each.strip()) for each in lines):
             return line
     return None

@@ -68,3 +68,10 @@ def test_starts_and_anchors(page: Path) -> None:
 )
 def test_shapes_are_compared_and_numbers_are_not(shown: tuple[str, ...], output: str, lost: str | None) -> None:
     assert missing(shown, output) == lost
+
+
+def test_where_it_says_exact_numbers_are_compared_too() -> None:
+    assert missing(("114",), "114", exact=True) is None
+    for output in ("1140", "115", "x 114"):
+        assert missing(("114",), output, exact=True) == "114", output
+    assert missing(("0.0199 ...",), "0.0199 0.0067", exact=True) is None

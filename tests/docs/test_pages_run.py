@@ -73,7 +73,7 @@ def _follow(reader: Reader, block: Block) -> None:
         assert seen.code == command.code, (
             f"{told}ended with {seen.code}, not {command.code}:\n{seen.output}\n{reader.said()}"
         )
-        lost = missing(command.shown, seen.output)
+        lost = missing(command.shown, seen.output, exact=block.is_exact)
         assert lost is None, f"{told}does not show: {lost}\nbut:\n{seen.output}"
 
 

@@ -17,6 +17,7 @@ from tests.fakes.rtsp_server import RtspServer
 from tests.installed_station import (
     DIES_ON_THE_LINE,
     INSTALL_AGENT,
+    UNIT,
     Machine,
     WheelHouse,
     serve_a_line,
@@ -190,6 +191,43 @@ def test_rollback_goes_to_the_version_before_and_rollback_again_returns(machine:
     }  # fmt: skip
 
 
+def test_killed_between_the_switch_and_the_restart_the_next_run_puts_it_right(machine: Machine, tmp_path: Path) -> None:
+    before, process = machine.status(), machine.main_process()
+    shim = tmp_path / "systemctl"
+    shim.write_text(f'#!/bin/sh\nif [ "$1" = restart ]; then kill -9 $PPID; exit 1; fi\nexec {machine.manager} "$@"\n')
+    shim.chmod(0o755)
+    words = (str(INSTALL_AGENT), "rollback", "--prefix", machine.prefix, "--systemctl", str(shim))
+    assert subprocess.run(words, capture_output=True, check=False).returncode == -signal.SIGKILL
+    # "current" is now another version than the one that runs, which nobody has seen start.
+    assert machine.status()["current"] == before["previous"] and machine.main_process() == process
+    done = machine.install_agent("rollback")
+    assert done.returncode == 0 and "cut off while it switched" in done.stderr
+    assert machine.status() == before
+    assert machine.main_process() != process
+    assert not list(machine.place.glob(".s*"))
+
+
+def test_what_changes_in_the_unit_is_taken_up_by_the_same_version(machine: Machine, house: WheelHouse) -> None:
+    process = machine.main_process()
+    done = install(machine, house, house.wheel, "--memory-max", "3G", action="install")
+    assert done.returncode == 0, done.stderr
+    dropin = machine.inside(machine.units) / f"{UNIT}.d/11-plumbline-memory.conf"
+    assert dropin.read_text() == "[Service]\nMemoryMax=3G\n"
+    assert machine.main_process() != process
+
+
+def test_no_line_is_stopped_for_settings_that_it_would_not_start_with(machine: Machine, house: WheelHouse) -> None:
+    config, process = machine.inside(machine.config), machine.main_process()
+    sound = config.read_text()
+    config.write_text(sound.replace("station =", "stattion ="))
+    for words in (["--memory-max", "2G"], []):
+        done = install(machine, house, house.wheel, *words, action="install")
+        assert done.returncode == 1
+        assert "stattion" in done.stderr and "mend it first" in done.stderr
+    assert machine.main_process() == process and machine.status()["service"] == "active"
+    config.write_text(sound)
+
+
 def test_uninstall_keeps_the_state_until_it_is_purged(machine: Machine) -> None:
     assert machine.install_agent("uninstall").returncode == 0
     assert machine.status()["current"] == "" and not list(machine.place.glob("versions"))
@@ -213,6 +251,9 @@ def test_shellcheck_finds_nothing() -> None:
         (["install", "--with", "gpu"], 2, "--with 'gpu'"),
         (["install", "--index", "https://127.0.0.1/simple"], 2, "--index needs --version"),
         (["instal"], 2, "'instal' is unknown"),
+        (["install", "--station", "Line 3"], 2, "--station 'Line 3': 1 to 63 of a-z"),
+        (["install", "--station", 'x"'], 2, "beginning with a letter or digit"),
+        (["install", "--prefix", "/tmp/my station"], 2, "a path without spaces"),
         (["rollback", "--prefix", "PREFIX"], 1, "no version before is kept"),
         (["upgrade", "--prefix", "PREFIX"], 1, "nothing is installed"),
         (["install", "--prefix", "PREFIX", "--python", "no-such-python"], 1, "no Python >= 3.10"),
@@ -222,6 +263,19 @@ def test_it_says_what_is_wrong(tmp_path: Path, words: list[str], code: int, said
     words = [str(tmp_path / "prefix") if word == "PREFIX" else word for word in words]
     done = subprocess.run((str(INSTALL_AGENT), *words), capture_output=True, text=True, check=False)
     assert (done.returncode, said in done.stdout + done.stderr) == (code, True), done.stderr
+
+
+@pytest.mark.parametrize("action", ["install", "uninstall"])
+def test_a_folder_of_other_things_is_no_prefix(tmp_path: Path, action: str) -> None:
+    # As --prefix /usr/local would be, whose etc is not the station's to set modes of, nor to purge.
+    for name in ("bin", "etc"):
+        (tmp_path / "local" / name).mkdir(parents=True)
+    (tmp_path / "local/etc/theirs").write_text("keep me")
+    words = (str(INSTALL_AGENT), action, "--prefix", str(tmp_path / "local"), *(["--purge"] * (action == "uninstall")))
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "holds other things (bin)" in done.stderr
+    assert sorted(path.name for path in (tmp_path / "local").iterdir()) == ["bin", "etc"]
+    assert (tmp_path / "local/etc/theirs").read_text() == "keep me"
 
 
 def test_no_two_of_them_work_on_one_place(tmp_path: Path) -> None:

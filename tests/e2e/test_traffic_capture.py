@@ -2,8 +2,9 @@
 
 A real station, cloud and broker, with a recording proxy before broker and HTTP server. Frames are noise: whatever of them leaves is
 recognised, in whatever wrapping (`tests.image_leaks`). The station is unsure and has fallback switched on, drifts, updates, follows
-settings and a kit, and is asked for every frame it kept, by the real cloud and by name. The same is done under "requested", where
-the same detector must find frames: or this test would show nothing.
+settings and a kit, and is asked for every frame it kept, by the real cloud and by name. A line's controller listens by MQTT, a
+collector takes spans of every frame, and the local API is asked for all that it has: those are recorded too. The same is done under
+"requested", where the same detector must find frames: or this test would show nothing.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -57,6 +60,22 @@ def png_of(frame: NDArray[np.uint8]) -> bytes:
     return body.getvalue()
 
 
+class Taker(BaseHTTPRequestHandler):
+    """A collector of spans: takes whatever it is sent."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        """Take it."""
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
 class Plant:
     """A broker, a cloud and a station that trusts it, and between them the proxies that record."""
 
@@ -83,12 +102,20 @@ class Plant:
             (folder / "parts" / f"part{number:02d}.png").write_bytes(body)
         self.mqtt, self.http = RecordingProxy(broker.port), RecordingProxy(port)
         self.api = f"http://127.0.0.1:{port}"
+        self.line = RecordingProxy(broker.port)
+        self._collector = ThreadingHTTPServer(("127.0.0.1", 0), Taker)
+        threading.Thread(target=self._collector.serve_forever, daemon=True).start()
+        self.spans = RecordingProxy(self._collector.server_port)
+        self.local = f"http://127.0.0.1:{free_port()}"
+        self.answered: list[bytes] = []
         trust = 'root = "device/trust/root.json"\norder_keys = ["device/trust/order_key.json"]\n'
         self.station = Station(
             folder,
             self.mqtt.port,
             extra=f'[cloud]\nurl = "http://127.0.0.1:{self.http.port}"\ntoken_file = "device/station.token"\n'
-            f"[trust]\n{trust}[api]\nport = 0\n[policy]\n{policy}\n",
+            f"[trust]\n{trust}[api]\nport = {self.local.rpartition(':')[2]}\n[policy]\n{policy}\n"
+            f'[trace]\nendpoint = "http://127.0.0.1:{self.spans.port}/v1/traces"\nshare = 1.0\n'
+            f'[plc]\nkind = "mqtt"\nport = {self.line.port}\ntopic = "line/3"\ntriggers = false\n',
         )
         text = self.station.config.read_text()
         source = f'kind = "folder"\nfolder = "{folder}/parts"\nfps = 40.0\n'
@@ -152,6 +179,15 @@ class Plant:
         wait_for(lambda: station.last_id() > before + 60, 60)
         newest = [str(row[0]) for row in station.query("SELECT sample FROM samples ORDER BY captured_at DESC LIMIT 64")]
         assert self.order("upload_samples", samples=newest).detail
+        self.ask_the_local_api()
+
+    def ask_the_local_api(self) -> None:
+        """Ask for all that the station itself has to say, images' addresses that there are not included."""
+        newest = httpx.get(f"{self.local}/v1/decisions?limit=200").json()["decisions"]
+        addresses = ["/healthz", "/metrics", "/v1/status", "/v1/decisions?limit=200", "/v1/samples", "/v1/images"]
+        for address in (*addresses, *(f"/v1/decisions/{row['id']}" for row in newest[:20])):
+            self.answered.append(httpx.get(f"{self.local}{address}").content)
+        assert b"part00" in b"".join(self.answered), "it tells of parts"
 
     def asked_by_the_cloud(self) -> bool:
         """Return whether the cloud's own review has asked for frames and was answered."""
@@ -172,8 +208,10 @@ class Plant:
         self._client.loop_stop()
         self._server.kill()
         self._server.wait()
-        self.mqtt.close()
-        self.http.close()
+        for each in (self.mqtt, self.http, self.line, self.spans):
+            each.close()
+        self._collector.shutdown()
+        self._collector.server_close()
 
     def _serve(self) -> subprocess.Popen[bytes]:
         with (self.folder / "serve.log").open("ab") as log:
@@ -224,6 +262,11 @@ def test_no_byte_of_an_image_leaves_a_station_that_says_never_and_the_same_detec
     assert made.station.end(signal.SIGTERM) == 0
     known = KnownImages(made.frames, made.files)
     found = known.leaks([*made.mqtt.everything(), *made.http.everything()])
+    beside = [*made.line.everything(), *made.spans.everything()]
+    assert sum(b'"PASS"' in each for each in beside) and sum(b"plumbline.verdict" in each for each in beside)
+    assert known.leaks([*beside, *made.answered]) == [], (
+        "to the line, the collector and who asks here, no image under any policy"
+    )
     sent = sum(map(len, [*made.mqtt.sent(), *made.http.sent()]))
     captured = made.station.last_id()
     print(f"\n{policy}: {sent} bytes sent for {captured} frames, {sent / captured:.0f} a frame")

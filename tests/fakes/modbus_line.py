@@ -55,7 +55,7 @@ class Line:
 
     def judge(self, verdict: str = "PASS", cause: str = "", label: str = "good", confidence: float = 0.9) -> None:
         """Give the oldest trigger its frame and that frame its verdict."""
-        self.answer(self.desk.take(SystemClock().monotonic()), verdict, cause, label, confidence)
+        self.answer(self.desk.take(SystemClock().monotonic(), in_order=True), verdict, cause, label, confidence)
 
     def answer(
         self,

@@ -62,10 +62,16 @@ def encode(count: int) -> list[list[bytes]]:
 class RtspServer:
     """Serves the same pictures to every client, each from the beginning, at FPS in real time."""
 
-    def __init__(self, port: int = 0, *, password: str = "", damage: int | None = None) -> None:
-        """`password`: asked of user `u` by Basic authentication. `damage`: this picture is sent with a hole in it."""
+    def __init__(self, port: int = 0, *, password: str = "", damage: int | None = None, burst: int = 0) -> None:
+        """`password`: asked of user `u` by Basic authentication. `damage`: this picture is sent with a hole in it.
+
+        `burst`: so many pictures of before are sent at once at the beginning, as a server does that keeps the last key frame.
+        """
         self._units = encode(200)
         self._damage = damage
+        self._burst = burst
+        self.began_s: list[float] = []
+        """When (monotonic) picture 0 of each connection was taken."""
         self._auth = password and "Basic " + __import__("base64").b64encode(f"u:{password}".encode()).decode()
         self._listener = socket.create_server(("127.0.0.1", port))
         self.port: int = self._listener.getsockname()[1]
@@ -151,7 +157,8 @@ class RtspServer:
         return f"{ok}Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN, GET_PARAMETER\r\n", ""
 
     def _play(self, client: socket.socket, lock: threading.Lock, gone: threading.Event) -> None:
-        sequence, began = 0, time.monotonic()
+        sequence, began = 0, time.monotonic() - self._burst / FPS
+        self.began_s.append(began)
         with contextlib.suppress(OSError):
             number = 0
             while not (gone.is_set() or self._stop.is_set()):

@@ -121,10 +121,71 @@ def test_the_file_is_used_once_and_destroyed(tmp_path: Path, place: Place) -> No
 def test_a_power_cut_after_the_enrolment_does_not_ask_for_a_second_one(tmp_path: Path, place: Place) -> None:
     file, enrolments = tmp_path / "plumbline-provision.toml", Enrolments()
     file.write_text(FILE)
-    enrolments(Provision("", "cut off", ""), place.identity)
+
+    def cut_off(wanted: Provision, folder: Path) -> None:
+        enrolments(wanted, folder)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        provision(file, place, cut_off)
+    assert file.read_text() == FILE
     provision(file, place, enrolments)
-    assert enrolments.tokens == ["cut off"]
+    assert enrolments.tokens == ["one-time"]
     assert load_settings(place.config).station == "line7"
+    assert not file.exists()
+
+
+def test_a_power_cut_while_the_file_is_destroyed_is_no_mistake_at_the_next_boot(
+    tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, enrolments = tmp_path / "plumbline-provision.toml", Enrolments()
+    file.write_text(FILE)
+
+    def cut_off(_self: Path, missing_ok: bool = False) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            provision(file, place, enrolments)
+    assert file.exists() and "one-time" not in file.read_text()
+    made = place.config.read_text()
+    assert provision(file, place, enrolments) == "line7"
+    assert not file.exists()
+    assert (place.config.read_text(), enrolments.tokens) == (made, ["one-time"])
+
+
+def test_another_file_on_a_station_is_refused_and_kept(tmp_path: Path, place: Place) -> None:
+    file, enrolments = tmp_path / "plumbline-provision.toml", Enrolments()
+    file.write_text(FILE)
+    provision(file, place, enrolments)
+    made, other = place.config.read_text(), FILE.replace("10.0.0.5", "10.9.9.9").replace("one-time", "of another plant")
+    file.write_text(other)
+    with pytest.raises(RefusedError, match="enrolled already"):
+        provision(file, place, enrolments)
+    assert (file.read_text(), place.config.read_text(), enrolments.tokens) == (other, made, ["one-time"])
+
+
+def test_a_file_that_would_make_a_station_that_cannot_start_is_kept(tmp_path: Path, place: Place) -> None:
+    file, enrolments = tmp_path / "plumbline-provision.toml", Enrolments()
+    place.config.write_text(HERE)
+    for mistake in (FILE.replace('kind = "rtsp"', 'kind = "rstp"'), FILE.replace('url = "rtsp', 'ulr = "rtsp')):
+        file.write_text(mistake)
+        with pytest.raises(InvalidConfig):
+            provision(file, place, enrolments)
+        assert (file.read_text(), place.config.read_text()) == (mistake, HERE)
+        assert not list(place.config.parent.glob("*.tmp"))
+    file.write_text(FILE)  # mended: the same token goes on
+    assert provision(file, place, enrolments) == "line7"
+    assert enrolments.tokens == ["one-time"]
+
+
+def test_a_file_that_is_no_text_is_said_to_be_none(tmp_path: Path, place: Place) -> None:
+    file = tmp_path / "plumbline-provision.toml"
+    file.write_bytes(b"\xff\xfe\x00u")
+    with pytest.raises(InvalidConfig, match="plumbline-provision"):
+        provision(file, place, Enrolments())
+    assert file.exists()
 
 
 def test_a_refused_token_keeps_the_file_and_changes_nothing(tmp_path: Path, place: Place) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scripts import list_leaves
-from scripts.leaves_words import HTTP, SENT, WORDS
+from scripts.leaves_words import HTTP, SENT, SPANS, WORDS
 
 AGENT = Path(__file__).resolve().parents[2] / "agent"
 
@@ -40,3 +40,7 @@ def test_every_path_that_a_station_asks_for_is_listed() -> None:
     local = {"infer", "decisions", "status", "models", "health", "healthz", "metrics", "info"}
     listed = {found for key in HTTP for found in re.findall(r"/v1/([a-z]+)", key)}
     assert listed <= paths | {"tuf"} and paths - local <= listed
+
+
+def test_every_attribute_of_a_span_is_listed() -> None:
+    assert set(re.findall(r'"(plumbline\.\w+)":', (AGENT / "telemetry.py").read_text())) == SPANS.keys()

@@ -82,7 +82,7 @@ class Line:
                 with self.desk.news:
                     self.desk.news.wait(0.01)
                 continue
-            taken = self.desk.take(self.clock.monotonic())
+            taken = self.desk.take(self.clock.monotonic(), in_order=True)
             verdict = self._verdict_of(taken[1]) if taken else None
             if taken and verdict:
                 result = Result(1, self.clock.now(), taken[1], verdict, "", "ok", 0.9, 5.0, "d", asked=taken[0])

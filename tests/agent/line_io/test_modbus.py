@@ -117,15 +117,33 @@ def test_refusals_are_said_at_once() -> None:
     plc.ask(3)
     seen = plc.inputs()
     assert (seen[In.ASK], seen[In.STATUS], seen[In.REASON]) == (3, Status.REFUSED, Reason.FULL)
-    plc.ask(2)
-    seen = plc.inputs()
-    assert (seen[In.ASK], seen[In.STATUS], seen[In.REQUEST_CODE]) == (2, Status.BUSY, Reason.AGAIN)
     line.judge("PASS")
-    assert plc.answered(2)[In.VERDICT] == m.VERDICTS["PASS"]
+    assert line.desk.counts().answered == 1
+    assert plc.inputs()[In.STATUS] == Status.REFUSED, "the verdict of another request is not in hand"
     plc.close()
     line.close()
     counts = line.desk.counts()
     assert (counts.triggers, counts.answered, counts.refused) == (3, 1, {"not_ready": 1, "full": 1})
+
+
+def test_a_number_that_comes_again_is_another_part() -> None:
+    line = Line(waiting=2, timeout_s=60.0)
+    plc = ModbusPlc(line.port)
+    plc.begin()
+    taken = []
+    for number, part in ((1, "A"), (2, "B"), (1, "C")):
+        plc.ask(number, part)
+        taken.append(line.desk.take(SystemClock().monotonic()))
+        seen = plc.inputs()
+        assert (seen[In.ASK], seen[In.STATUS], seen[In.REQUEST_CODE]) == (number, Status.BUSY, m.TAKEN)
+    line.answer(taken[0], "PASS")
+    assert plc.inputs()[In.STATUS] == Status.BUSY, "that is the verdict of part A"
+    line.answer(taken[2], "REJECT")
+    seen = plc.answered(1)
+    assert (seen[In.VERDICT], m.text(seen[In.PART : In.PART + m.PART_WORDS])) == (m.REJECT, "C")
+    assert line.desk.counts().lost == {"gone": 1}
+    plc.close()
+    line.close()
 
 
 def test_coils_and_bits_are_enough_for_a_simple_plc(line: Line, plc: ModbusPlc) -> None:

@@ -277,3 +277,28 @@ def test_a_burst_of_old_pictures_at_the_start_and_a_clock_set_back_are_no_age() 
     assert timing.complete_at(100.01, 0.5) == pytest.approx(100.01)
     timing.arrived(100.02, None, waited_s=0.0)
     assert timing.complete_at(100.02, None) == 100.02
+
+
+@pytest.mark.parametrize("burst", [0, 40, 150])
+def test_pictures_of_before_the_connection_are_never_taken_for_new_ones(burst: int) -> None:
+    with RtspServer(burst=burst) as server:
+        source = source_of(server.url)
+        frames, faults = watch(source, 20, enough=20)
+        source.close()
+        assert (len(frames), faults) == (20, [])
+        for frame in frames:
+            sent_at = server.began_s[0] + number_in(frame.pixels) / FPS
+            assert frame.captured_monotonic - sent_at < 0.25, "a picture is older than it says"
+        numbers = [number_in(frame.pixels) for frame in frames]
+        assert [after - before for before, after in pairwise(numbers)] == [1 + frame.skipped for frame in frames[1:]]
+
+
+def test_a_reader_that_is_as_fast_as_the_stream_gets_its_frames_though_it_never_waits() -> None:
+    timing = StreamTiming()
+    for number in range(40):
+        timing.arrived(100.0 + number * 0.05, number * 0.05, waited_s=0.0)
+    assert timing.live
+    timing = StreamTiming()
+    for number in range(20):
+        timing.arrived(100.0 + number * 0.01, number * 0.05, waited_s=0.0)
+    assert not timing.live

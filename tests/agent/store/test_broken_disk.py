@@ -158,7 +158,9 @@ def test_a_damaged_database_is_put_aside_and_the_first_summary_says_what_was_los
     first, *later = summaries(path)
     assert first.note.startswith("gap: database was corrupt, quarantined as agent.sqlite.corrupt-")
     assert f"up to {waiting} unshipped summaries are unknown" in first.note
-    assert first.accounting.undecided == first.accounting.captured == open_frames
+    # On a busy machine frames give way meanwhile; they are counted too.
+    lost = first.accounting.undecided + sum(first.accounting.dropped.values())
+    assert lost == first.accounting.captured == open_frames
     assert first.header.boot != boot and later
     assert len(kept(path)) == 1 and reference is not None
     assert "database was corrupt" in station.said()

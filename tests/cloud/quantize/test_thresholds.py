@@ -3,7 +3,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from cloud.quantize.temperature import fit_temperature
 from cloud.quantize.thresholds import choose_thresholds
+from contract.decode import softmax
 from contract.manifest import Label, LabelKind
 
 LABELS = (Label("good", LabelKind.GOOD), Label("dent", LabelKind.DEFECT))
@@ -30,6 +32,22 @@ def test_promise_is_kept_as_often_as_it_says() -> None:
         broken += thresholds.pass_at < 1.0 and _true_risk(thresholds.pass_at) > alpha
     # 0.1 * 400 = 40 may break; 58 is three standard deviations more.
     assert used > rounds / 2 and 0 < broken <= 58
+
+
+def test_promise_is_kept_where_the_same_images_also_set_the_temperature() -> None:
+    alpha, rounds = 0.03, 300
+    broken = used = 0
+    for seed in range(rounds):
+        probabilities, truth = _line(seed, 1200)
+        scores = np.log(np.maximum(probabilities, 1e-9))
+        apart = fit_temperature(scores, truth).temperature
+        thresholds = choose_thresholds(softmax(scores / np.float32(apart)), truth, LABELS, alpha=alpha, delta=0.1)
+        used += thresholds.pass_at < 1.0
+        # Who is as sure as `pass_at` after the temperature was as sure as this before it.
+        before = 1.0 / (1.0 + ((1.0 - thresholds.pass_at) / thresholds.pass_at) ** apart)
+        broken += thresholds.pass_at < 1.0 and _true_risk(before) > alpha
+    # 0.1 * 300 = 30 may break; 46 is three standard deviations more.
+    assert used > rounds / 2 and 0 < broken <= 46
 
 
 def test_perfect_model_passes_all_it_calls_good() -> None:
