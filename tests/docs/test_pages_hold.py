@@ -42,7 +42,7 @@ COMMAND = re.compile(
     re.MULTILINE,
 )
 
-LANGUAGES = {"sh", "console", "toml", "json", "mermaid"}
+LANGUAGES = {"sh", "console", "toml", "json", "mermaid", "text"}
 
 ELSEWHERE = {"RUNBOOKS.md", "README.md"}
 """Pages whose fences have no language: their commands are parsed here, and the runbooks have a test of their own besides."""
