@@ -99,7 +99,9 @@ def test_status_says_how_far_each_camera_is_with_learning_what_to_refuse(
     SqliteMemory(connection).put(fact_of("refusal_limit", "left"), unsound)
     SqliteMemory(connection).put(fact_of("refusal_limit", ""), "{")
     connection.close()
-    assert str(status(config, capsys)[0]["refusal"]).count("not learnt") == 2, "what the station itself would not believe"
+    assert str(status(config, capsys)[0]["refusal"]).count("not learnt") == 2, (
+        "what the station itself would not believe"
+    )
     config.write_text(config.read_text() + "[line]\nunfamiliar = 0.0\n")
     assert status(config, capsys)[0]["refusal"] == "off"
 
