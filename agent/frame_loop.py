@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from agent.asking import Asking
 from agent.beside import BesideModels
 from agent.camera_line import CameraLine
-from agent.decide.causes import NOT_THE_PART, Cause
+from agent.decide.causes import Cause
 from agent.decide.thresholds import review
 from agent.judging import Judged, TurnOver, judge
 from agent.loading import Model
@@ -266,7 +266,7 @@ class FrameLoop:
             judged.window.observe(judged.stats, judged.prediction, latency_ms * 1e3)
             # While a drift alarm is open no frame is an example of what this camera's frames are like, unless it enrols anew.
             learns = camera.enrolled.reference is None or not camera.guarantee.is_void
-            if learns and judged.local.why not in NOT_THE_PART:
+            if learns and judged.shows_a_part:
                 camera.enrolled.add(judged.stats, judged.distance)
         if (span := self._begin_span(judged.frame, camera.name)) is not None:
             judged.span, judged.frame = span, replace(judged.frame, trace=span.traceparent)

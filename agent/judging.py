@@ -33,7 +33,8 @@ class Judged:
 
     `local` is the station's own answer and `decision` the one that is given. `by` is the model that decided; it is not the
     window's where a model beside it objected, and `seen` is then what that one saw. `evidence`: the likeliest defect's label, and
-    f32[h,w], where the window's model saw it. `distance`: how far it lies from what its camera enrolled.
+    f32[h,w], where the window's model saw it. `distance`: how far it lies from what its camera enrolled. `shows_a_part`: it is not
+    blank and no repetition; one that does not is nothing to enrol on, whoever rejects it.
     """
 
     frame: Frame
@@ -48,6 +49,7 @@ class Judged:
     fault: str = ""
     model_failed: bool = False
     distance: float = 0.0
+    shows_a_part: bool = True
     asked: bool = False
     answered: bool = False
     span: FrameSpan | None = None
@@ -90,6 +92,7 @@ def _judge(
     frame, model = judged.frame, judged.window.model
     judged.stats = stats = judged.stats or frame_stats(frame.pixels)
     wrong = camera.faults.look(float(stats.values[_SPREAD]) * _LEVELS, stats.frame_hash)
+    judged.shows_a_part = wrong is None
     if model is None:
         return review(Cause.NO_MODEL)
     judged.by = model

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from agent.camera_line import CameraLine
-from agent.decide.causes import NOT_THE_PART, Cause
+from agent.decide.causes import Cause
 from agent.decide.thresholds import review
 from agent.judging import Judged
 from agent.open_window import OpenWindow
@@ -82,7 +82,7 @@ class Recording:
             return None
         camera = self._cameras[window.camera]
         novelty = 0.0
-        if judged.stats is not None and judged.local.why not in NOT_THE_PART:
+        if judged.stats is not None and judged.shows_a_part:
             novelty = camera.novelty.of(judged.stats, window.reference)
         keep = camera.sampler.draw(judged.local, novelty)
         if keep is None:

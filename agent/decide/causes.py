@@ -28,10 +28,6 @@ class Cause(str, Enum):
     INTERNAL = "internal"
 
 
-NOT_THE_PART = frozenset((Cause.BLANK_FRAME, Cause.FROZEN_FRAME))
-"""What is wrong with the picture: it shows nothing to enrol on, and its strangeness is no news of the part."""
-
-
 class Drop(str, Enum):
     """Why a captured frame was dropped before anybody looked at it: the line moves on, and a newer one was there.
 

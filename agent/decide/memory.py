@@ -91,8 +91,9 @@ def next_given_up(
 
     Nothing passes while those models are away, so they go last: once memory is critical for `turn_after_s` though `nothing_else`
     is left to give up. They come back when `back` times what is low has been free for as long, for they will take some of it again.
-    How much is not known: where that was too much, they are soon given up again, and each such time is waited twice as long for
-    the next, at most 16 times: a station too small for its models is not for ever loading them.
+    Meanwhile nothing else takes it (`degrade`). How much they need is not known: where there was too little, they are soon given up
+    again, and each such time is waited twice as long for the next, at most 16 times: a station too small for its models is not for
+    ever loading them.
     """
     if state.given_up:
         wants = room is None or room.available_mib >= low_mib(room, rules) * rules.back

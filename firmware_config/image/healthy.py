@@ -39,7 +39,10 @@ def why_unwell(config: Path) -> str:
     api = settings.api
     if api.port == 0:
         return ""
-    token = settings.path(api.token_file).read_text("ascii").strip() if api.token_file else ""
+    try:
+        token = settings.path(api.token_file).read_text("ascii").strip() if api.token_file else ""
+    except (OSError, ValueError) as error:
+        return f"api.token_file cannot be read: {error}"
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(api.host, f"[{api.host}]" if ":" in api.host else api.host)
     port = DEFAULT_PORT if api.port == "auto" else api.port
     request = Request(f"http://{host}:{port}/healthz", headers={"Authorization": f"Bearer {token}"} if token else {})

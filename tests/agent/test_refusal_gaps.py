@@ -19,6 +19,7 @@ from agent.health.station_health import health_note
 from agent.ports.machine import MachineFigures
 from contract.messages import Accounting
 from contract.sketches.frame_stats import frame_stats
+from tests.agent.test_beside import Beside, says
 from tests.agent.test_frame_loop import Bench, bright, review
 from tests.agent.test_unfamiliar_frames import ENROL, LEARN, RATE, strange, taught
 from tests.fakes.agent_line import DictMemory, ListLog, bundle
@@ -163,3 +164,17 @@ def test_a_station_enrols_anew_while_a_drift_alarm_is_open_and_its_old_limit_is_
     bench.guarantee.notice_drift(False, "")
     bench.feed(*(strange(230, seed) for seed in range(100, 100 + LEARN)))
     assert bench.feed(*bright(1, 600)) == [review("unfamiliar")]
+
+
+def test_a_frame_that_shows_nothing_is_not_enrolled_because_a_model_beside_rejects_it() -> None:
+    """Nor does it count, at a distance of 0, among the frames that the limit is learnt from."""
+    line = Beside()
+    line.models["strict"] = says(-9, 9)
+    bench = line.settled("strict")
+    bench.enrolled._frames_needed = ENROL
+    bench.enrolled.request_enrolment()
+    blank = [np.full((32, 32), 120 + number, np.uint8) for number in range(ENROL)]
+    assert bench.feed(*blank) == [("REJECT", "")] * ENROL
+    assert bench.enrolled.reference is None
+    assert bench.feed(*bright(ENROL)) == [("REJECT", "")] * ENROL
+    assert bench.enrolled.reference is not None, "what a model rejects is a part, all the same"

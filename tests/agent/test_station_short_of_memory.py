@@ -68,3 +68,30 @@ def test_a_station_out_of_memory_gives_up_the_model_beside_passes_nothing_and_ta
     assert any("memory: 59 of 7620 MiB" in summary.note for summary in told)
     notes = [summary.health for summary in told if summary.health is not None]
     assert any(note.free_memory_mib == 59.0 for note in notes) and all(note.power_w == 7.6 for note in notes)
+
+
+def test_a_station_without_models_beside_is_told_nothing_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = unpack("orin_nano_jp6", tmp_path / "root")
+    monkeypatch.setattr(agent.degrading, "_EVERY_S", 0.05)
+    monkeypatch.setattr(agent.line_wiring, "LinuxMachine", lambda low_battery: LinuxMachine(files))
+    write(tmp_path, "root/proc/meminfo", "MemTotal: 7802624 kB\\nMemAvailable: 60000 kB")
+    write_bundle(tmp_path / "tiny.plb", pass_at=0.5)
+    (tmp_path / "agent.toml").write_text(
+        'station = "s1"\nhome = "state"\n[source]\nfps = 50.0\nheight = 32\nwidth = 32\n[bundle]\npath = "tiny.plb"\n'
+        '[broker]\nhost = ""\n[api]\nport = 0\n[degrade]\nclimb_s = 0.1\nrelief_s = 0.1\n'
+    )
+    log, stop = ListLog(), threading.Event()
+    station = Station(load_settings(tmp_path / "agent.toml"), SystemClock(), log)
+    runner = threading.Thread(target=station.run, args=(stop,), daemon=True)
+    runner.start()
+    try:
+        wait_for(lambda: any("smaller artefact: memory" in line for line in log.lines))
+        judged = station.frame_loop.frames
+        wait_for(lambda: station.frame_loop.frames > judged + 60)
+    finally:
+        stop.set()
+        runner.join(30)
+        station.close()
+    assert not any("beside" in line for line in log.lines)

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import httpx
 import numpy as np
+import pytest
 from PIL import Image
 
+from contract.codec import decode_summary
 from tests.fixtures_broker import free_port
 from tests.station_process import Station, wait_for
+from tests.tiny_bundle import write_bundle
 
 
 def put(folder: Path, name: str, level: int, *, striped: bool = False) -> None:
@@ -58,3 +65,24 @@ def test_a_station_refuses_a_stranger_after_a_restart_and_its_status_and_metrics
         assert "learning what is unfamiliar" not in station.said(), "it was learnt, and kept"
     finally:
         station.close()
+
+
+def test_a_station_tells_the_cloud_which_share_it_refused(tmp_path: Path) -> None:
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    for number in range(60):
+        put(parts, f"part{number:02d}.png", 200, striped=number >= 54)
+    write_bundle(tmp_path / "tiny.plb")
+    config = tmp_path / "agent.toml"
+    config.write_text(
+        'station = "s1"\nhome = "state"\n[broker]\nhost = ""\n[source]\nkind = "folder"\nfolder = "parts"\nloop = false\nfps = 0\n'
+        '[bundle]\npath = "tiny.plb"\n[line]\ndeadline_ms = 60000.0\nunfamiliar = 0.1\n[enrol]\nframes = 10\n[api]\nport = 0\n'
+    )
+    command = (sys.executable, "-m", "agent", "run", "--config", str(config))
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    with closing(sqlite3.connect(tmp_path / "state/agent.sqlite")) as connection:
+        told = [decode_summary(payload) for (payload,) in connection.execute("SELECT payload FROM outbox ORDER BY seq")]
+    refused = sum(each.accounting.review.get("unfamiliar", 0) for each in told)
+    assert refused >= 6 and told[-1].health is not None
+    assert told[-1].health.unfamiliar == pytest.approx(refused / 60, abs=1e-4)

@@ -67,6 +67,17 @@ def test_a_station_that_does_not_run_is_not_well(tmp_path: Path, capsys: pytest.
     assert main(["--config", str(tmp_path / "none.toml")]) == 1
 
 
+def test_a_token_that_cannot_be_read_is_a_line_and_no_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = config(tmp_path, 'port = 8099\ntoken_file = "token"')
+    for spoil in (lambda: (tmp_path / "token").write_bytes(b"\xff"), (tmp_path / "token").unlink):
+        spoil()
+        with running(tmp_path):
+            assert main(["--config", str(file)]) == 1
+        assert capsys.readouterr().err.startswith("error: api.token_file cannot be read")
+
+
 def test_without_a_local_api_it_is_enough_that_it_runs(tmp_path: Path) -> None:
     file = config(tmp_path, "port = 0")
     with running(tmp_path):

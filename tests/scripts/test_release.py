@@ -19,7 +19,7 @@ import pytest
 from contract.errors import RefusedError
 from scripts.releases import lock, release
 from scripts.releases.bill import bill_of, check_bill
-from scripts.releases.dependency_walk import installed_by
+from scripts.releases.dependency_walk import installed_by, walk
 from scripts.releases.licences import ALLOWED, Allowed, Kind, Licence, kind_of, licences_of, refused
 from scripts.releases.lock import SETS
 from scripts.releases.packages import build, commit_epoch, uncommitted
@@ -210,6 +210,17 @@ def test_the_same_commit_gives_the_same_bytes(tmp_path: Path) -> None:
     (root / "agent/notes.py").write_text("text = 2\n")
     assert [*before, "agent/notes.py"] == uncommitted(root)
     assert digests(build(tmp_path / "two", tmp_path / "copy-three", epoch, root)) != digests(first)
+
+
+def test_what_an_extra_of_a_requirement_asks_for_is_walked_too() -> None:
+    asked = {
+        "server": ["plain", 'wheels; extra == "fast"', 'other; python_version < "3"'],
+        "plain": ["Server"],
+        "wheels": [],
+    }
+    names = walk(["server[fast]"], lambda new: {name: asked[name] for name in new})
+    assert names == {"server", "plain", "wheels"}
+    assert walk(["server"], lambda new: {name: asked[name] for name in new}) == {"server", "plain"}
 
 
 def test_without_git_there_is_a_fixed_time(tmp_path: Path) -> None:

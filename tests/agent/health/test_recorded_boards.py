@@ -27,7 +27,7 @@ from tests.agent.health.recorded_trees import BOARDS, unpack, write
         ("agx_thor_jp7", "soc012-thermal", 4, "", 22.96, None, 107_422, None, True),
         ("xavier_nx_jp5", "CPU-therm", 5, "cpu-balanced", 18.17, 0.987, 879, 1.1, True),
         ("raspberry_pi_5", "cpu-thermal", 1, "", None, None, 6738, None, False),
-        ("nuc_x86", "SEN1", 6, "", None, None, 291, None, False),
+        ("nuc_x86", "SEN1", 6, "", None, None, 310, None, False),
     ],
 )
 def test_each_board_says_what_it_can(

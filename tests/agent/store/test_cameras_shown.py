@@ -94,6 +94,14 @@ def test_status_says_how_far_each_camera_is_with_learning_what_to_refuse(
     connection.close()
     shown, words = status(config, capsys)
     assert shown["refusal"] == "(first) learning, 512 of 1999 frames; left in force" and str(shown["refusal"]) in words
+    connection = open_database(tmp_path / "state/agent.sqlite")
+    unsound = msgspec.json.encode(Learnt("r", b"", 0.001, 1999, (3.0, 2.0), None)).decode()
+    SqliteMemory(connection).put(fact_of("refusal_limit", "left"), unsound)
+    SqliteMemory(connection).put(fact_of("refusal_limit", ""), "{")
+    connection.close()
+    assert str(status(config, capsys)[0]["refusal"]).count("not learnt") == 2, (
+        "what the station itself would not believe"
+    )
     config.write_text(config.read_text() + "[line]\nunfamiliar = 0.0\n")
     assert status(config, capsys)[0]["refusal"] == "off"
 
