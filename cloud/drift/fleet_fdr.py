@@ -1,7 +1,12 @@
 """Which stations of a fleet have changed, when thousands are watched at once: e-d-BH.
 
-Idea: of all alarms raised, at most a share alpha should be false. Benjamini-Hochberg on e-values needs no independence:
-with K streams sorted by e-value, alarm for the k* largest, k* = max{k: e_(k) >= K / (alpha * k)}.
+Idea: of all alarms raised, few should be false. Benjamini-Hochberg on e-values needs no independence: with K streams sorted by
+e-value, alarm for the k* largest, k* = max{k: e_(k) >= K / (alpha * k)}.
+
+What it promises is no fixed share of false alarms: of e-detectors, which alarm falsely after a finite time, nothing can. It is
+the error over patience: the mean share of false ones among the alarms at any moment is at most alpha for each window watched
+until then. And a fleet on which nothing changes raises its first alarm after 1 / alpha windows or more on average, for
+e_(k) >= K / (alpha * k) needs an average e-value of 1 / alpha.
 
 A cause that many stations share is one more stream: its null says that fewer than m members changed, and the average of the
 K - m + 1 smallest e-values is an e-value for it (partial conjunction).
@@ -25,7 +30,7 @@ def discoveries(log_e: Mapping[str, float], alpha: float, count: int | None = No
 
     Args:
         log_e: natural logarithm of each stream's e-value; streams below -log(alpha) may be left out.
-        alpha: the share of false discoveries allowed.
+        alpha: the mean share of false discoveries allowed for each window watched.
         count: how many streams there are, where `log_e` leaves some out.
     """
     count = len(log_e) if count is None else count

@@ -12,8 +12,8 @@ class DriftPolicy(msgspec.Struct, frozen=True):
     """When a station has drifted.
 
     `period_s`: windows that begin in the same period of this many seconds are judged as one; 0 judges each as it came.
-    `alpha`: the share of false discoveries among a fleet's alarms, and 1 / the windows between false ones of a single station
-    (DESIGN 4.5). `enrol_windows`: windows that make a first baseline, at least 12; it is learnt anew, while nothing is wrong,
+    `alpha`: 1 / the windows until a false alarm, of a single station and of a fleet on which nothing changes (DESIGN 4.5,
+    `fleet_fdr`). `enrol_windows`: windows that make a first baseline, at least 12; it is learnt anew, while nothing is wrong,
     each time twice as many are in, until there are `settle_windows`. `min_frames`: smaller windows say too little and are left
     out. `tolerance`: a shift too small to care about, in standard deviations of a single frame. `latch_windows`: windows in a
     row that must agree. `clear_windows`: quiet windows that end an alarm. `reorder_windows`: how many later windows may already

@@ -27,12 +27,14 @@ import paho.mqtt.client as paho
 import pytest
 from numpy.typing import NDArray
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.subscribeoptions import SubscribeOptions
 from PIL import Image
 
+from agent.windows import LEAST_OF_NO_ONE
 from cloud.__main__ import main
 from cloud.registry.keys import load_keys
 from cloud.registry.release import Registry, release_archive
-from contract.codec import decode_control, encode_control
+from contract.codec import decode_control, decode_summary, encode_control
 from contract.messages import Command, CommandResult
 from contract.topics import Channel, topic
 from tests.fixtures_broker import ROOT, Broker, free_port, start_broker
@@ -125,6 +127,8 @@ class Plant:
         self.station.config.write_text(text.replace("deadline_ms", "queue = 200\ndeadline_ms"))
         self.commands: list[str] = []
         self.results: list[CommandResult] = []
+        self.sketched: list[int] = []
+        """Of how many frames each window's sketches were."""
         self._server = self._serve()
         self._client = self._listen()
 
@@ -231,10 +235,18 @@ class Plant:
 
     def _listen(self) -> paho.Client:
         client = paho.Client(CallbackAPIVersion.VERSION2, client_id="listener", protocol=paho.MQTTv5)
-        client.on_message = lambda _client, _data, message: self.results.append(
-            decode_control(message.payload, CommandResult)
+
+        def take(_client: object, _data: object, message: paho.MQTTMessage) -> None:
+            if message.topic == topic(STATION, Channel.SUMMARY):
+                if (window := decode_summary(message.payload).window) is not None:
+                    self.sketched.append(window.frames)
+            else:
+                self.results.append(decode_control(message.payload, CommandResult))
+
+        client.on_message = take
+        client.on_connect = lambda client, *_: client.subscribe(
+            [(topic(STATION, each), SubscribeOptions(qos=1)) for each in (Channel.RESULT, Channel.SUMMARY)]
         )
-        client.on_connect = lambda client, *_: client.subscribe(topic(STATION, Channel.RESULT), qos=1)
         client.connect("127.0.0.1", self.broker.port)
         client.loop_start()
         return client
@@ -275,10 +287,12 @@ def test_no_byte_of_an_image_leaves_a_station_that_says_never_and_the_same_detec
     answers = [
         result.detail for result in made.results if "sent" in result.detail or "no image leaves" in result.detail
     ]
+    print(f"frames of windows with sketches: {sorted(made.sketched)[:8]}")
     if policy == "requested":
         assert any("a whole frame of 96 x 96" in each for each in found), "the detector sees what leaves"
         assert any("1 sent" in answer for answer in answers), "the cloud got what it asked for"
         return
     assert found == []
+    assert len(made.sketched) > 3 and min(made.sketched) >= LEAST_OF_NO_ONE, "sums of a few frames would show one"
     assert len(answers) > 2 and all("no image leaves this station" in answer for answer in answers)
     assert sent / captured < SIDE * SIDE / 8, "and all that it sends of a frame is far smaller than one"
