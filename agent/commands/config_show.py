@@ -32,7 +32,7 @@ def register(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 def run(args: argparse.Namespace) -> int:
     """Print them; nothing is changed."""
     from agent.commands.config_in_force import read_in_force
-    from agent.settings_origins import origin_of, plain_settings
+    from agent.settings_origins import origin_of, plain_settings, shown
     from contract.config_states import settings_digest
 
     found = read_in_force(args.config)
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         "board": profile,
     }
     settings = {
-        key: {"value": value, "from": origin_of(found.layers, key).value}
+        key: {"value": shown(value), "from": origin_of(found.layers, key).value}
         for key, value in plain_settings(found.settings).items()
     }
     if args.json:
