@@ -6,6 +6,7 @@ The only file of the agent that asks for the process's environment; `agent.setti
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +89,19 @@ def plain_settings(settings: Settings) -> dict[str, Any]:
         elif section not in _ABOUT_THE_FILE:
             found[section] = value
     return found
+
+
+_PASSWORDS = re.compile(r"(?<=//)[^\s\"']*@|(?<=user-pw=)[^\s!]+")
+"""User and password in an address, and as GStreamer's rtspsrc takes one."""
+
+
+def shown(value: Any) -> Any:
+    """Return a setting's value as a screen may show it: without the passwords of cameras."""
+    if isinstance(value, str):
+        return _PASSWORDS.sub(lambda found: "***@" if found[0].endswith("@") else "***", value)
+    if isinstance(value, Mapping):
+        return {key: shown(each) for key, each in value.items()}
+    return [shown(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def default_settings(over: Mapping[str, Any] | None = None) -> dict[str, Any]:

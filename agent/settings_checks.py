@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
 
 from agent.decide.degrade import LadderRules
 from agent.decide.unfamiliar import LEAST_RATE, MOST_RATE
@@ -69,7 +74,21 @@ def problems_of(settings: Settings) -> list[str]:
         problems.append(f'log.format must be "text" or "json", not \'{settings.log.format[:40]}\'')
     if not 0 <= settings.trace.share <= 1:
         problems.append(f"trace.share must be a share, 0 to 1, not {settings.trace.share:g}")
-    return problems + _api_problems(settings.api) + _tls_problems(settings)
+    problems += _api_problems(settings.api) + _tls_problems(settings)
+    named = {problem.split(" ", 1)[0] for problem in problems}
+    return problems + [
+        f"{key} is {value}, and that is no number to work with"
+        for key, value in _endless(msgspec.to_builtins(settings), "")
+        if key not in named
+    ]
+
+
+def _endless(value: Any, key: str) -> Iterator[tuple[str, float]]:
+    """Find what TOML may write and no clock can wait for: inf and nan."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield key, value
+    for name, each in value.items() if isinstance(value, dict) else ():
+        yield from _endless(each, f"{key}.{name}" if key else name)
 
 
 def _tls_problems(settings: Settings) -> list[str]:

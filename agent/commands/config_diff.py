@@ -41,8 +41,10 @@ def register(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 def run(args: argparse.Namespace) -> int:
     """Print the differences; return 1 where there are any."""
+    from agent.settings import shown
+
     a, b = _side(args.a, args.config), _side(args.b, args.config)
-    found = {key: (a[key], b[key]) for key in a if a[key] != b[key]}
+    found = {key: (shown(a[key]), shown(b[key])) for key in a if a[key] != b[key]}
     if args.json:
         print(json.dumps([{"key": key, "a": left, "b": right} for key, (left, right) in found.items()], indent=2))
     elif found:

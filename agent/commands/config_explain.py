@@ -57,14 +57,17 @@ def run(args: argparse.Namespace) -> int:
 
 def _one(args: argparse.Namespace) -> int:
     from agent.commands.config_in_force import read_in_force
-    from agent.settings import plain_settings
+    from agent.settings import plain_settings, shown
     from agent.settings_layers import origin_of
 
     path = args.config or Path("agent.toml")
     found = read_in_force(path) if args.config or path.exists() else None
     told = explained(args.key, found.layers if found else None)
     if found:
-        told |= {"value": plain_settings(found.settings)[args.key], "from": origin_of(found.layers, args.key).value}
+        told |= {
+            "value": shown(plain_settings(found.settings)[args.key]),
+            "from": origin_of(found.layers, args.key).value,
+        }
     if args.json:
         print(json.dumps(told, indent=2))
         return 0
@@ -82,7 +85,7 @@ def _one(args: argparse.Namespace) -> int:
 
 def explained(key: str, layers: Layers | None) -> dict[str, Any]:
     """Return what is known of `section.key`; of what each layer says, where `layers` were read."""
-    from agent.settings import default_settings
+    from agent.settings import default_settings, shown
     from agent.settings_environment import environment_name
     from agent.settings_example import words_of
     from agent.settings_layers import Origin
@@ -96,7 +99,7 @@ def explained(key: str, layers: Layers | None) -> dict[str, Any]:
         "means": words_of(key),
         "type": _type_of(key),
         "default": default_settings()[key],
-        "layers": {origin.value: layers.get(origin).value(key) for origin in said} if layers else {},
+        "layers": {origin.value: shown(layers.get(origin).value(key)) for origin in said} if layers else {},
         "variable": environment_name(key),
         "order": {"may": bound is not None, "how": bound.value if bound is not None else why},
     }

@@ -32,7 +32,7 @@ def register(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 def run(args: argparse.Namespace) -> int:
     """Print them; nothing is changed."""
     from agent.commands.config_in_force import read_in_force
-    from agent.settings import plain_settings
+    from agent.settings import plain_settings, shown
     from agent.settings_layers import origin_of
     from contract.config_states import settings_digest
 
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         "board": profile,
     }
     settings = {
-        key: {"value": value, "from": origin_of(found.layers, key).value}
+        key: {"value": shown(value), "from": origin_of(found.layers, key).value}
         for key, value in plain_settings(found.settings).items()
     }
     if args.json:

@@ -203,3 +203,4 @@ def test_an_image_is_made_from_outside_and_becomes_a_station_at_its_first_boot(
     done = subprocess.run((installer, "uninstall", "--purge", "--root", str(root)), **run)  # type: ignore[call-overload]
     assert done.returncode == 0, done.stderr
     assert not (root / "opt/plumbline").exists() and not list(wants.glob("plumbline*"))
+    assert not (root / "var/cache/plumbline").exists()
