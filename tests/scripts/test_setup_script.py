@@ -175,8 +175,8 @@ def test_every_script_is_executable_and_says_its_usage_at_the_top(script: str) -
 def test_test_help_says_what_it_does_without_setting_anything_up() -> None:
     done = run(ROOT / "scripts/test", "--help")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "usage: ./scripts/test [--all]" in done.stdout
-    assert "--all" in done.stdout.splitlines()[1]
+    assert "usage: ./scripts/test [--slow | --all]" in done.stdout
+    assert [line.split()[0] for line in done.stdout.splitlines()[1:3]] == ["--slow", "--all"]
 
 
 def test_bench_alone_lists_what_there_is() -> None:

@@ -89,7 +89,7 @@ def test_a_frame_that_nobody_asked_for_is_shown_only_to_a_controller_that_listen
         f'station = "s"\nhome = "h"\n[plc]\nkind = "modbus"\nport = {port}\ntriggers = {str(triggers).lower()}\n'
     )
     desk = Desk(DeskRules(triggers=triggers), SystemClock())
-    line = open_adapter(load_settings(config), desk, QuietLog())
+    line = open_adapter(load_settings(config), desk, SystemClock(), QuietLog())
     desk.show = line.show
     line.start()
     try:
