@@ -146,6 +146,7 @@ def test_who_lost_the_right_meanwhile_does_nothing(plant: Plant, open_page: Call
     assert plant.alarm.closed_at is None
 
 
+@pytest.mark.slow
 def test_a_retrain_is_started_by_hand_from_the_labels_that_are_there(
     plant: Plant, open_page: Callable[..., Page]
 ) -> None:

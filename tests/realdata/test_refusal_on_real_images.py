@@ -79,6 +79,7 @@ def refused(
     return shares
 
 
+@pytest.mark.slow
 def test_a_station_of_tiles_refuses_what_is_no_tile_and_few_of_its_own() -> None:
     print("\ntiles of six exposures, rate 1 %")
     others = {name: pictures("magnetic-tile", f"{name}/*.jpg") for name in DEFECTS}
@@ -110,6 +111,7 @@ def test_a_station_of_one_kind_of_steel_refuses_tiles_and_most_other_kinds(kind:
     assert_the_gross_ones(found)
 
 
+@pytest.mark.slow
 def test_a_station_of_five_kinds_of_steel_refuses_some_of_a_sixth_and_hardly_any_tiles() -> None:
     print("\nsteel, all but scratches, rate .3 %")
     good = tuple(picture for name in STEEL if name != "scratches" for picture in pictures("neu", f"{name}_*.jpg"))

@@ -441,6 +441,7 @@ def test_a_packet_of_endless_size_is_hung_up_on(running: Running) -> None:
     running.by(go)
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     faults = [ValueError("a fault of ours")]
     follow = Vision.is_now

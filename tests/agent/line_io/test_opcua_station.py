@@ -6,12 +6,15 @@ import asyncio
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.agent.line_io.opcua_rig import Controller, until
 from tests.agent.line_io.test_opcua_line import listens
 from tests.fixtures_broker import Broker, free_port
 from tests.station_process import Station
 
 
+@pytest.mark.slow
 def test_a_station_answers_every_job_and_ends_clean(tmp_path: Path, broker: Broker) -> None:
     port = free_port()
     station = Station(tmp_path, broker.port, extra=f'[plc]\nkind = "opcua"\nport = {port}\nheartbeat_s = 0.2\n')

@@ -6,6 +6,7 @@ from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -139,6 +140,7 @@ def test_what_is_over_one_by_one_is_a_storm_as_well(tables: Tables) -> None:
     assert sum(each["part_count"] or 1 for each in told if each["event"] in ("storm", "resolved")) == 200
 
 
+@pytest.mark.slow
 def test_who_flaps_for_an_hour_is_told_of_ever_more_seldom_and_a_new_storm_at_once(tables: Tables) -> None:
     desk = Desk(tables)
     told = []

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import httpx
+import pytest
 from nicegui import core
 from starlette.middleware.base import BaseHTTPMiddleware
 
@@ -14,6 +15,7 @@ from tests.cloud.api.whole_app import open_whole_app
 from tests.fakes.cloud_plant import CloudPlant
 
 
+@pytest.mark.slow
 def test_browsers_that_leave_early_leave_no_traceback(tmp_path: Path) -> None:
     plant = CloudPlant(tmp_path)
     plant.start()

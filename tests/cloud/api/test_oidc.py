@@ -243,6 +243,7 @@ def test_a_session_ends_when_the_rules_that_gave_its_role_are_others(
         assert after(msgspec.structs.replace(rules, **change)) is None, change
 
 
+@pytest.mark.slow
 def test_a_provider_that_hangs_holds_no_threads_of_those_who_do_something_else(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:

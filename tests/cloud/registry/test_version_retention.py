@@ -194,6 +194,7 @@ def test_released_again_while_its_withdrawal_waits_it_stays_listed(plant: Plant)
     assert plant.bundles()["v1"] in plant.targets()
 
 
+@pytest.mark.slow
 def test_killed_before_any_step_clients_accept_what_is_there_and_a_repetition_ends_it(plant: Plant) -> None:
     digests = plant.bundles()
     root = plant.registry.tuf(load_keys(plant.folder / "keys")).root()

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
+import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -324,7 +325,7 @@ class RolloutMachine(RuleBasedStateMachine):
                 )
 
 
-TestRolloutMachine = RolloutMachine.TestCase
+TestRolloutMachine = pytest.mark.slow(RolloutMachine.TestCase)
 TestRolloutMachine.settings = settings(
     # To make a failing story shorter takes minutes here; the seed that finds one finds it again.
     max_examples=20, stateful_step_count=20, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate)
