@@ -112,6 +112,7 @@ def open_adapter(settings: Settings, desk: LineDesk, clock: Clock, log: Log) -> 
         return OpcUaLine(
             desk,
             log,
+            now=clock.now,
             station=settings.station,
             host=keys.host,
             port=keys.port or 4840,

@@ -144,6 +144,15 @@ def _not_remotely(order: Layer, key: str, why: str) -> InvalidConfig:
     return InvalidConfig(f"{order.where(key)}: no order sets '{key[:80]}' so: {why}")
 
 
+def layers_here(path: Path, remote: str = "") -> Layers:
+    """Return what every layer says on this machine, in this process's environment.
+
+    Raises:
+        InvalidConfig: as `load_settings`.
+    """
+    return read_layers(path, os.environ, Path("/"), remote)
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceEnvironment:
     """What systemd tells a service: where to send notices ("": nowhere), and the watchdog's period (0: none)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -36,7 +37,7 @@ class Examined:
     layers: Layers | None = None
 
 
-def examine_settings(path: Path, environment: Mapping[str, str], root: Path = Path("/")) -> Examined:
+def examine_settings(path: Path, environment: Mapping[str, str] = os.environ, root: Path = Path("/")) -> Examined:
     """Return all that is wrong with the file at `path` and the environment over it, without orders."""
     problems, warnings = [], nearly_settings(environment)
     try:

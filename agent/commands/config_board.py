@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +36,13 @@ def register(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 def run(args: argparse.Namespace) -> int:
     """Print it."""
     from agent.health.board_profile import profile_named, profile_of
-    from agent.settings_layers import read_layers
+    from agent.settings import layers_here
 
     path = args.config or Path("agent.toml")
     if args.name:
         profile = profile_named(args.name)
     elif args.config or path.exists():
-        chosen = read_layers(path, os.environ, Path("/")).board
+        chosen = layers_here(path).board
         if chosen is None:
             print(json.dumps({"profile": None, "memory_max": None}) if args.json else 'no profile (board = "none")')
             return 0

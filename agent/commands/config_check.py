@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 
 _EPILOG = """\
@@ -37,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from agent.commands.config_in_force import read_in_force
     from agent.settings_problems import examine_settings
 
-    found = examine_settings(args.config, os.environ)
+    found = examine_settings(args.config)
     warnings = list(found.warnings)
     profile = found.layers.board if found.layers else None
     if not found.problems:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.settings import Settings, settings_of
-from agent.settings_layers import Layers, Origin, read_layers
+from agent.settings import Settings, layers_here, settings_of
+from agent.settings_layers import Layers, Origin
 from agent.slots.config_file import ConfigFile
 from contract.errors import InvalidConfig
 
@@ -31,7 +30,7 @@ def read_in_force(path: Path) -> InForce:
     Raises:
         InvalidConfig: what lies under an order is wrong.
     """
-    layers = read_layers(path, os.environ, Path("/"))
+    layers = layers_here(path)
     local = settings = settings_of(layers, path)
     folder = local.home_folder / "config"
     # An order counts only while the station pins a key that orders can be signed with.
@@ -41,7 +40,7 @@ def read_in_force(path: Path) -> InForce:
     remote, problem = in_force.settings if in_force else "", ""
     if remote:
         try:
-            with_order = read_layers(path, os.environ, Path("/"), remote)
+            with_order = layers_here(path, remote)
             layers, settings = with_order, settings_of(with_order, path)
         except InvalidConfig as error:
             layers, problem, remote = layers.under(Origin.ORDER), error.one_line(), ""

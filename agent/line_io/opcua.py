@@ -145,7 +145,7 @@ class OpcUaLine:
         # A stranger's nonsense is not to fill the journal; asyncua tells of each packet of it.
         logging.getLogger("asyncua").setLevel(logging.CRITICAL)
         trusted = await trust_store(self._trusted) if self._trusted is not None else None
-        server = BoundServer(LineUsers(trusted))
+        server = BoundServer(LineUsers(trusted, self._now))
         await self._open(server, trusted)
         vision = Vision(server, self._desk, self._now, f"{self._station}-{int(self._now() * 1e3):x}")
         await vision.open()

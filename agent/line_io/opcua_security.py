@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,10 @@ class LineUsers:
     names none; this one looks at the certificate that the encrypted channel was made with.
     """
 
-    def __init__(self, trusted: TrustStore | None) -> None:
+    def __init__(self, trusted: TrustStore | None, now: Callable[[], float]) -> None:
+        """`now` returns Unix seconds."""
         self._trusted = trusted
+        self._now = now
 
     def get_user(
         self, iserver: Any, username: str | None = None, password: str | None = None, certificate: Any = None
@@ -34,7 +36,7 @@ class LineUsers:
         if not isinstance(certificate, bytes):
             return None
         shown = x509.load_der_x509_certificate(certificate)
-        in_time = shown.not_valid_before_utc <= datetime.now(timezone.utc) <= shown.not_valid_after_utc
+        in_time = shown.not_valid_before_utc.timestamp() <= self._now() <= shown.not_valid_after_utc.timestamp()
         return User(role=UserRole.User) if in_time and self._trusted.validate(shown) else None
 
 

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 
 from agent.line_io.desk import Desk
 from agent.line_io.opcua import OpcUaLine
+from agent.line_io.opcua_security import LineUsers, trust_store
 from contract.errors import InvalidConfig
 from tests.agent.line_io.line_certs import Pair, make_pair
 from tests.agent.line_io.line_rig import Line
@@ -188,3 +189,15 @@ def test_certificates_that_cannot_be_used_are_said(tmp_path: Path, files: dict[s
     with pytest.raises(InvalidConfig, match=said):
         line.start()
     line.stop()
+
+
+def test_whether_a_certificate_has_expired_is_asked_of_the_stations_clock(tmp_path: Path) -> None:
+    (tmp_path / "trusted").mkdir()
+    known = make_pair(tmp_path, "known", uri=PLC)
+    shutil.copy(known.cert, tmp_path / "trusted")
+    trusted = asyncio.run(trust_store(tmp_path / "trusted"))
+    der = known.certificate.public_bytes(serialization.Encoding.DER)
+    during = known.certificate.not_valid_before_utc.timestamp() + 60.0
+    after = known.certificate.not_valid_after_utc.timestamp() + 60.0
+    assert LineUsers(trusted, lambda: during).get_user(None, certificate=der) is not None
+    assert LineUsers(trusted, lambda: after).get_user(None, certificate=der) is None
