@@ -66,7 +66,7 @@ def captures(*sources: FrameSource, room: int = 2, one_in: Callable[[], int] = l
 def everything(queue: Captures) -> list[Captured]:
     """Take until nothing will come any more."""
     taken: list[Captured] = []
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while not queue.exhausted():
         assert time.monotonic() < until
         item = queue.take(0.05)
@@ -75,7 +75,7 @@ def everything(queue: Captures) -> list[Captured]:
 
 
 def when_all_is_read(*sources: Numbered) -> None:
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while not all(source.exhausted() for source in sources):
         assert time.monotonic() < until
         time.sleep(0.002)
@@ -180,9 +180,9 @@ def test_one_camera_that_hangs_or_dies_does_not_stall_the_others_and_is_opened_a
     ]
     queue = Captures(stages)
     queue.start()
-    seen = [item.camera for item in (queue.take(5.0) for _ in range(30)) if item is not None]
+    seen = [item.camera for item in (queue.take(60.0) for _ in range(30)) if item is not None]
     assert seen == ["good"] * 30
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while not (stages[0].why_stalled(0.05) and stages[1].why_stalled(0.05)):
         assert time.monotonic() < until
         time.sleep(0.01)
@@ -192,7 +192,7 @@ def test_one_camera_that_hangs_or_dies_does_not_stall_the_others_and_is_opened_a
     stages[0].restart()
     stages[1].restart()
     assert sorted(item.camera for item in everything(queue)) == ["dead", "hung", "hung"]
-    assert hung.closed.wait(10)
+    assert hung.closed.wait(60)
     release.set()
     time.sleep(0.05)
     assert queue.take(0.0) is None, "what the hung camera gives in the end is not wanted any more"

@@ -112,7 +112,7 @@ def test_sorting_and_filtering_ten_thousand_answers_within_two_seconds(
 def test_the_map_has_a_mark_for_each_station_and_opens_it(url: str, open_page: Callable[..., Page]) -> None:
     page = open_page(f"{url}/fleet?view=map", VIEWER, expected=("404",))
     chart = page.get_by_role("img", name="Map of the fleet: 10,000 stations: 2 drifting, 1,112 offline")
-    expect(chart).to_be_visible(timeout=20_000)
+    expect(chart).to_be_visible()
     number = (chart.get_attribute("id") or "")[1:]
     drawn = f"() => getElement({number}).chart.getOption().series.reduce((n, each) => n + each.data.length, 0)"
     page.wait_for_function(f"({drawn})() === 10000")

@@ -78,5 +78,5 @@ class Line:
 
     def close(self) -> None:
         self.stop.set()
-        self.thread.join(5.0)
+        self.thread.join(60.0)
         assert not self.thread.is_alive()

@@ -92,7 +92,7 @@ class RtspServer:
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
         for thread in self._threads:
-            thread.join(5)
+            thread.join(60)
 
     def __enter__(self) -> RtspServer:
         return self
@@ -136,7 +136,7 @@ class RtspServer:
                     break
         gone.set()
         if player is not None:
-            player.join(5)
+            player.join(60)
 
     def _reply(self, method: str, url: str, headers: dict[str, str]) -> tuple[str, str]:
         if self._auth and headers.get("authorization") != self._auth:

@@ -28,7 +28,7 @@ def summaries(home: Path) -> list[Summary]:
 
 
 def is_stored(url: str) -> bool:
-    return httpx.get(f"{url}/healthz", timeout=20).status_code == 200
+    return httpx.get(f"{url}/healthz", timeout=60).status_code == 200
 
 
 @pytest.mark.slow

@@ -65,7 +65,7 @@ class Running:
 
     def end(self) -> None:
         self.stop.set()
-        self.thread.join(5.0)
+        self.thread.join(60.0)
         assert not self.thread.is_alive()
 
 
@@ -82,7 +82,7 @@ def running(wire: Wire) -> Iterator[Running]:
     made.end()
 
 
-def until(what: object, within_s: float = 5.0) -> None:
+def until(what: object, within_s: float = 60.0) -> None:
     end = time.monotonic() + within_s
     while not what():  # type: ignore[operator]
         assert time.monotonic() < end, "it never came to be"

@@ -79,7 +79,7 @@ def summary(captured: int, note: str = "") -> Summary:
 
 
 def wait_until(what: Callable[[], bool]) -> None:
-    until = time.monotonic() + 20.0
+    until = time.monotonic() + 60.0
     while not what():
         assert time.monotonic() < until, "it never came to be"
         time.sleep(0.005)

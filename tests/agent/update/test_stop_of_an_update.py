@@ -41,7 +41,7 @@ def stop_when(here: Plant, loop: UpdateLoop, state: str) -> None:
     stop = threading.Event()
     thread = threading.Thread(target=loop.run, args=(stop,), daemon=True)
     thread.start()
-    until = time.monotonic() + 20.0
+    until = time.monotonic() + 60.0
     while not here.report.said or here.report.said[-1].update_state != state:
         assert time.monotonic() < until
         time.sleep(0.01)
