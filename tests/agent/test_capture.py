@@ -109,9 +109,10 @@ def test_a_frame_that_could_wait_is_not_made_late_by_waiting() -> None:
     queue = captures(Numbered([{}] * 3, waits=True))
     queue.start()
     time.sleep(0.3)
-    item = queue.take(1.0)
+    asked_s = CLOCK.monotonic()
+    item = queue.take(60.0)
     assert item is not None and item.frame is not None
-    assert CLOCK.monotonic() - item.frame.captured_monotonic < 0.2
+    assert item.frame.captured_monotonic >= asked_s
 
 
 @settings(max_examples=40, deadline=None)
@@ -217,12 +218,14 @@ def test_stopping_keeps_what_was_captured_for_its_verdict() -> None:
 
 
 def test_wake_lets_a_waiting_taker_go() -> None:
-    queue = captures(Numbered([lambda: time.sleep(3)]))
+    held = threading.Event()
+    queue = captures(Numbered([lambda: held.wait(60) and None]))
     queue.start()
     threading.Timer(0.05, queue.wake).start()
     began = time.monotonic()
-    assert queue.take(2.5) is None
-    assert time.monotonic() - began < 2.0
+    assert queue.take(50.0) is None
+    assert time.monotonic() - began < 40.0
+    held.set()
     queue.stop()
 
 
@@ -231,6 +234,10 @@ def test_a_camera_that_only_fails_does_not_spin(fault: Exception) -> None:
     source = Numbered([fault] * 100_000)
     queue = captures(source)
     queue.start()
+    until = time.monotonic() + 60
+    while source.at < 2:
+        assert time.monotonic() < until
+        time.sleep(0.005)
     time.sleep(0.2)
     queue.close()
-    assert 1 <= source.at < 100
+    assert source.at < 100

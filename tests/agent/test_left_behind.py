@@ -182,7 +182,7 @@ def test_a_camera_whose_opening_hangs_holds_up_neither_the_watchdog_nor_the_stop
     assert fed >= 3
     began_s = time.monotonic()
     stopped_with_all_accounted_for(line, runner)
-    assert time.monotonic() - began_s < 15
+    assert time.monotonic() - began_s < 30  # the hang lasts 60
 
 
 def test_what_opens_too_late_is_closed_again(released: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:

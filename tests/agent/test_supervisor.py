@@ -176,7 +176,7 @@ def hang_at(*numbers: int) -> tuple[Callable[[], None], threading.Event]:
 
 
 def test_every_part_gets_its_verdict_and_every_window_closes() -> None:
-    line = Line(Parts(120))
+    line = Line(Parts(120), wedged_s=60.0)
     line.run()
     assert line.verdicts() == [("PASS", "")] * 120
     assert line.accounted() == (120, 120)
@@ -332,11 +332,13 @@ def test_systemd_is_told_and_its_watchdog_fed_while_frames_get_through(notices: 
     path, listener = notices
     line = Line(Parts(1_000_000), service=path)
     threading.Timer(1.5, line.stop.set).start()
+    began_s = time.monotonic()
     line.run()
+    lasted_s = time.monotonic() - began_s
     said = said_to(listener)
     assert said[0] == "READY=1"
     assert said[-1] == "STOPPING=1"
-    assert 2 <= said.count("WATCHDOG=1") <= 8
+    assert 2 <= said.count("WATCHDOG=1") <= 4 * lasted_s + 2
     assert any(text.startswith("STATUS=") and "frames judged" in text for text in said)
 
 

@@ -34,7 +34,7 @@ def plc(line: Line) -> Iterator[ModbusPlc]:
 
 
 def raw(line: Line) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", line.port), 5.0)
+    return socket.create_connection(("127.0.0.1", line.port), 60.0)
 
 
 def frame(number: int, body: bytes, unit: int = 1) -> bytes:
