@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import threading
@@ -20,6 +21,12 @@ from nicegui.testing.general import nicegui_reset_globals
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
 expect.set_options(timeout=60_000)  # a machine that runs the whole suite has other things to do, too
+
+
+def busy_factor() -> float:
+    """Return how many times as long as alone something takes now, as far as the load tells: so many want each core."""
+    return max(1.0, 1.5 * os.getloadavg()[0] / (os.cpu_count() or 1))
+
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 HOW_TO_INSTALL = (

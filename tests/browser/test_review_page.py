@@ -33,7 +33,7 @@ from contract.activation_map import PNG_KEYWORD, encode_map, summarise
 from contract.decode import Prediction
 from contract.manifest import Label, LabelKind
 from contract.messages import SampleNote
-from tests.browser.conftest import serve_pages
+from tests.browser.conftest import busy_factor, serve_pages
 from tests.fakes.cloud_tables import T0, Tables, open_tables, received, summary
 
 pytestmark = pytest.mark.browser
@@ -173,7 +173,7 @@ def test_an_inspector_labels_twenty_parts_by_keyboard_alone(line: Line, open_pag
     assert {line.samples.get(name).labeller for name in names} == {"ann"}
     expect(page.locator(".review-progress")).to_contain_text("20 done today · 0 parts left · 2.0 a minute")
     print(f"from a key to the next image: median {statistics.median(waits)} ms, most {max(waits)} ms")
-    assert 0 < statistics.median(waits) < 1000, waits
+    assert 0 < statistics.median(waits) < 1000 * busy_factor(), waits
 
 
 def test_a_key_pressed_twice_labels_one_part(line: Line, open_page: Callable[..., Page]) -> None:

@@ -55,7 +55,7 @@ class Slow:
 
     def wait_begun(self, count: int) -> None:
         for _ in range(count):
-            assert self.begun.acquire(timeout=30)
+            assert self.begun.acquire(timeout=60)
 
     def end(self) -> None:
         self.over.set()
