@@ -47,7 +47,7 @@ class Line:
     ) -> None:
         self.clock, self.log = SystemClock(), ListLog()
         self.why = ""
-        self.desk = Desk(DeskRules(**{"timeout_s": 5.0, **rules}), self.clock, lambda: self.why)
+        self.desk = Desk(DeskRules(**{"timeout_s": 60.0, **rules}), self.clock, lambda: self.why)
         self.adapters: list[LineAdapter] = []
         self._verdict_of = verdict_of
 

@@ -160,7 +160,10 @@ def test_coils_and_bits_are_enough_for_a_simple_plc(line: Line, plc: ModbusPlc) 
     assert (counts.triggers, counts.answered, counts.unshown) == (3, 3, 0)
 
 
-def test_a_controller_that_goes_silent_has_its_triggers_withdrawn(line: Line, plc: ModbusPlc) -> None:
+def test_a_controller_that_goes_silent_has_its_triggers_withdrawn() -> None:
+    line = Line(heartbeat_s=0.7)
+    plc = ModbusPlc(line.port)
+    plc.begin()
     plc.write(Hold.HEARTBEAT, 1)
     plc.ask(1)
     line.judge("PASS")
@@ -186,6 +189,9 @@ def test_a_controller_that_goes_silent_has_its_triggers_withdrawn(line: Line, pl
         "the line's controller: the controller's heartbeat stopped",
         "the line's controller: it shows signs of life again",
     ]
+    plc.close()
+    line.close()
+    assert line.log.faults == []
 
 
 def test_a_request_from_before_the_start_triggers_nothing() -> None:
