@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import random
@@ -16,7 +17,6 @@ from typing import IO
 from contract.errors import PlumblineError, RefusedError
 
 _OWN_PORTS = range(20_000, 32_768)
-_claims: list[socket.socket] = []
 
 
 class StepFailed(RefusedError):
@@ -53,7 +53,7 @@ def _claim(port: int) -> None:
         except OSError:
             claim.close()
             raise
-        _claims.append(claim)
+        atexit.register(claim.close)
 
 
 class Process:
