@@ -409,6 +409,8 @@ def test_an_engineer_settles_a_part_with_several_defects(line: Line, open_page: 
     page.get_by_label("It is").click()
     for label in ("a;b", "dent"):
         page.get_by_role("option", name=label).click()
+        # The server says what is chosen: before it has, another click would replace this one.
+        expect(page.get_by_role("option", name=label)).to_have_attribute("aria-selected", "true")
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Settle it").click()
     page.get_by_label("Reason").fill("both are there")

@@ -38,7 +38,7 @@ def make() -> Iterator[Make]:
 
     yield start
     for server in made:
-        server.stop(5.0)
+        server.stop(60.0)
 
 
 def talk(server: HttpServer, payload: bytes, *, within_s: float = 60.0) -> bytes:
@@ -195,7 +195,7 @@ def test_stopping_frees_the_port_and_ends_the_threads(make: Make) -> None:
     server = make()
     before = [thread.name for thread in threading.enumerate() if thread.name.startswith("api")]
     assert len(before) == 7
-    server.stop(5.0)
+    server.stop(60.0)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("api")]
     HttpServer("127.0.0.1", server.port, echo, HttpRules(), SystemClock(), ListLog()).stop(0.0)
 
