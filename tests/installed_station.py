@@ -196,7 +196,7 @@ def serve_a_line(machine: Machine, camera: str, parts: int) -> None:
     told, took_s = {}, []
     with closing(ModbusPlc.at_last(port)) as plc:
         plc.begin()
-        plc.until(lambda seen: bool(seen[In.STATE] & Bit.READY), 30.0)
+        plc.until(lambda seen: bool(seen[In.STATE] & Bit.READY), 60.0)
         for number in range(1, parts + 1):
             since_s = time.monotonic()
             plc.ask(number, f"{port}-{number}")
