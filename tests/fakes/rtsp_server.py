@@ -72,6 +72,8 @@ class RtspServer:
         self._burst = burst
         self.began_s: list[float] = []
         """When (monotonic) picture 0 of each connection was taken."""
+        self.taken_s: dict[int, float] = {}
+        """When each picture of the latest connection was: on a busy machine this server may send one later than it should."""
         self._auth = password and "Basic " + __import__("base64").b64encode(f"u:{password}".encode()).decode()
         self._listener = socket.create_server(("127.0.0.1", port))
         self.port: int = self._listener.getsockname()[1]
@@ -166,6 +168,7 @@ class RtspServer:
                 if self.silent.is_set():
                     number = int((time.monotonic() - began) * FPS) + 1
                     continue
+                self.taken_s[number] = began + number / FPS if number < self._burst else time.monotonic()
                 nals = list(self._units[number % len(self._units)])
                 if number == self._damage:
                     nals[-1] = nals[-1][: len(nals[-1]) // 3] + b"\xff" * 20
