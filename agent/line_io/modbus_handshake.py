@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from agent.line_io import modbus_map as m
 from agent.line_io.modbus_map import Bit, Coil, Hold, In, Reason, Status
-from agent.ports.line import Answer, LineDesk, LineState
+from agent.ports.line import Answer, LineDesk
 
 _MAX = 0xFFFF
 _PASS, _REVIEW = m.VERDICTS["PASS"], m.VERDICTS["REVIEW"]
@@ -85,12 +85,11 @@ class Handshake:
         self._last_request = 0
         self._request_code = 0
         self._unasked = 0
-        self._state = LineState(ready=False, why="the station starts", waiting=0)
         self._beats = 0
         self._beat_s = monotonic()
         self._heard_s: float | None = None
         self._controller_lost = False
-        self._stopped = False
+        self._stopping = self._stopped = False
 
     # What the PLC does.
 
@@ -170,10 +169,9 @@ class Handshake:
             result.status = Status.LOST if answer.lost else Status.VERDICT
             result.reason = m.reason_of(answer.lost)
 
-    def beat(self, state: LineState) -> None:
-        """Show that the station lives, and how it is."""
+    def beat(self) -> None:
+        """Show that the station lives. How it is, is asked for with each reading."""
         with self._lock:
-            self._state = state
             self._beats += 1
             self._beat_s = self._monotonic()
 
@@ -193,7 +191,7 @@ class Handshake:
     def stop(self) -> bool:
         """Fall to "reject" for good; return whether a controller has yet to see an answer that was there."""
         with self._lock:
-            self._state = LineState(ready=False, why="the station stops", waiting=0)
+            self._stopping = True
             return any(result.since_s and not result.taken for result in self._slots.values())
 
     def close(self) -> None:
@@ -287,7 +285,7 @@ class Handshake:
         result = self._in_hand if alive else _NOTHING
         there, verdict = result.since_s > 0, result.registers()[In.VERDICT - In.ASK]
         passed, review = there and verdict == _PASS, there and verdict == _REVIEW
-        ready = self._state.ready and alive
+        ready = alive and not self._stopping and self._desk.state().ready
         shown = {
             Bit.READY: ready and not self._controller_lost,
             Bit.BUSY: result.status is Status.BUSY,
