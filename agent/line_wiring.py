@@ -71,6 +71,7 @@ class Line:
         """What the machine's slower sensors said of late."""
         self.degrading = self._make_degrading()
         self.plc = Plc(settings, clock, log)
+        stack.callback(self.plc.close)
         sources = {"": settings.source, **{camera.name: camera for camera in settings.cameras}}
         self.captures = Captures([self._capture(*each, stack) for each in sources.items()])
         self.simulated = any(capture.simulated for capture in self.captures)
@@ -118,12 +119,15 @@ class Line:
             cameras,
             models.serving,
             asking,
-            self.meter.recorder(self.plc.recorder(store.recorder)),
+            # The meter first: whether the camera works is then known as the controller is told.
+            self.plc.recorder(self.meter.recorder(store.recorder)),
             self._clock,
             self._log,
             LineRules(lambda: store.boot, deadline_ms, windows),
             beside=models.beside,
             begin_span=self._spans(stack),
+            on_model=self.plc.look_again,
+            last_call=self.plc.last_call,
         )
 
     def degrade(self, judged: int, beside: BesideModels) -> None:

@@ -144,7 +144,8 @@ class Station:
             thread.start()
         if self._api is not None:
             self._api.start()
-        self._stopping, self._line.plc.why_not_ready = stop, self._why_not_ready
+        self._stopping = stop
+        self._line.plc.begin(stop, self._why_not_ready)
         self._supervisor.run(stop)
         # The line first, then the disk, then the network: what was judged is stored, and what is stored may still be sent.
         stored = self._store.stop(10.0)

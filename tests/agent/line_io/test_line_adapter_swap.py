@@ -71,7 +71,7 @@ def test_the_first_request_after_a_missing_heartbeat_is_out_of_step() -> None:
     hands.write(Hold.REQUEST, [0])
     hands.write(Hold.HEARTBEAT, [1])
     clock.forward(0.5)
-    hands.beat(desk.state())
+    hands.beat()
     hands.tick()
     hands.write(Hold.HEARTBEAT, [2])
     hands.write(Hold.REQUEST, [7])  # it may have been meant for a part of before
