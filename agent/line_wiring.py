@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import random
 from contextlib import ExitStack
-
-import numpy as np
 
 from agent.api.meter import LineMeter
 from agent.asking import Asking
@@ -62,8 +61,8 @@ class Line:
         self._settings = settings
         self._clock = clock
         self._log = log
-        self._rng = np.random.default_rng()
-        self._trace_rng = np.random.default_rng()
+        self._rng = random.Random()
+        self._trace_rng = random.Random()
         self.meter = LineMeter(clock, self._left_out)
         self._machine: Machine = LinuxMachine(low_battery=settings.degrade.battery)
         self._figures_s = clock.monotonic()
@@ -213,7 +212,7 @@ class Line:
             AGENT_VERSION,
             endpoint=settings.trace.endpoint,
             share=settings.trace.share,
-            roll=lambda: float(self._trace_rng.random()),
+            roll=self._trace_rng.random,
         )
         stack.callback(made.close)
         return made.begin
