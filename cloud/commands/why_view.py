@@ -76,7 +76,7 @@ def _gate(told: dict[str, Any]) -> Iterator[str]:
     yield f"gate: {'passed' if gate['passed'] else 'FAILED'}, {len(gate['checks'])} checks"
     ranked = sorted(gate["checks"], key=lambda check: check["passed"])
     for check in ranked[:_MOST_CHECKS]:
-        yield f"  {'held' if check['passed'] else 'FAILED'}: {_short(check['sentence'], 140)}"
+        yield f"  {'held' if check['passed'] else 'FAILED'}: {_short(check['sentence'], 180)}"
     if len(ranked) > _MOST_CHECKS:
         yield f"  and {len(ranked) - _MOST_CHECKS} more that held (--json)"
 
