@@ -41,6 +41,33 @@ def shown_by(look: LookFigures, promise: Promise) -> Shown:
     return Shown.TOO_FEW
 
 
+def in_words(look: LookFigures, promise: Promise) -> str:
+    """Return what the parts of one look say of the promise, for whoever answers for quality."""
+    shown, sure = shown_by(look, promise), f"with {promise.confidence:.0%} confidence"
+    whose = (
+        "the parts as they look since the last labels"
+        if look.newest
+        else "the parts as they looked at earlier retrains"
+    )
+    promised = f"at most {promise.alpha:.3g} of what passes are defects"
+    if not look.passed:
+        seen = (
+            f"of {look.parts} labelled parts set aside none passes by itself"
+            if look.parts
+            else "no labelled part was set aside"
+        )
+        return f"For {whose} it is not shown that {promised}: {seen}."
+    low, high = (bound(look.missed, look.passed, promise.confidence) for bound in (lower_bound, upper_bound))
+    seen = f"of {look.parts} labelled parts set aside {look.passed} pass by themselves, {look.missed} of them defects"
+    if shown is Shown.SHOWN:
+        return f"For {whose} it is shown too that {promised}: {seen}, hence {high:.3g} at most {sure}."
+    if shown is Shown.REFUTED:
+        return f"For {whose} it is refuted that {promised}: {seen}, hence {low:.3g} at least {sure}."
+    return (
+        f"For {whose} it is neither shown nor refuted that {promised}: {seen}, so {high:.3g} may be ({sure}): too few."
+    )
+
+
 def looks(card: Scorecard) -> list[GateCheck]:
     """Refuted: at the promise's own confidence, on the newest look by itself and on the earlier ones together."""
     return [_look(look, card.promise) for look in card.looks]
