@@ -55,6 +55,7 @@ def work(
         loop = make_ingest(settings, arrivals, link, database, clock, telemetry)
         threading.Thread(target=_stop_in_time, args=(parent, stopping, loop.stop), daemon=True).start()
         link.start()
+        _log.info("ingesting as %s from %s", name, ", ".join(brokers))
         try:
             loop.run()
         finally:

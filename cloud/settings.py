@@ -55,8 +55,12 @@ class ApiSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     client_ca_file: str = ""
 
     def url(self) -> str:
-        """Return the server's address for this machine."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        """Return the server's address for this machine.
+
+        One that listens on every address is asked at loopback: its certificate names that, and no certificate names 0.0.0.0.
+        """
+        own = {"0.0.0.0": "127.0.0.1", "::": "localhost"}.get(self.host, self.host)
+        host = f"[{own}]" if ":" in own else own
         return f"{'https' if self.cert_file else 'http'}://{host}:{self.port}"
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from cloud.commands.output import Subparsers, log_to_stderr
 from cloud.settings import load_settings
 
+_BACKLOG = 2048  # uvicorn's own
+
 
 def register(subparsers: Subparsers) -> None:
     """Add the command."""
@@ -50,6 +52,10 @@ def run(args: argparse.Namespace) -> int:
         aggregator.start()
         # The server gives SIGTERM on when it has ended; unheard, it would end the process before what is below.
         signal.signal(signal.SIGTERM, lambda *_: setattr(main, "should_exit", True))
+        # Who reads that line and asks at once waits for the first answer instead of being refused.
+        for each in (listener, devices):
+            if each is not None:
+                each.listen(_BACKLOG)
         print(f"dashboard and API on {settings.api.url()}", flush=True)
         try:
             if beside is not None:

@@ -19,13 +19,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.docs.forked_commands import write_clients
-from tests.docs.page_blocks import ROOT, Block, Command
+from tests.docs.page_blocks import ROOT, Command
 from tests.fixtures_broker import free_port
 
-PORTS = ("1883", "8080", "8081", "8082", "8443", "8883", "8884", "4840", "1502")
+PORTS = ("1883", "8080", "8081", "8082", "8443", "8444", "8883", "8884", "4840", "1502")
 _INIT = re.compile(r"plumbline-cloud init (?!.*--broker-port)(?!.*--secure)")
+_SECURE_INIT = re.compile(r"plumbline-cloud init (?!.*--broker-port)(?=.*--secure)")
 _MARK = "\x01"
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
 
 
 class Desk:
@@ -60,6 +61,9 @@ class Desk:
     def on_these_ports(self, text: str) -> str:
         """Return a command with this run's ports in place of the page's."""
         text = _INIT.sub("plumbline-cloud init --api-port 8080 --broker-port 1883 ", text)
+        doors = "--broker-port 8884 --station-port 8883 --device-port 8444"
+        doors += "" if "--api-port" in text else " --api-port 8080"
+        text = _SECURE_INIT.sub(f"plumbline-cloud init {doors} ", text)
         return re.sub(rf"(?<![\d.])({'|'.join(PORTS)})(?![\d.])", lambda found: self.ports[found[0]], text)
 
     def close(self) -> None:
@@ -120,21 +124,20 @@ class Reader:
                 return Seen(int(line[1:]), "".join(output).strip("\n"), time.monotonic() - began)
             output.append(line)
 
-    def leave_running(self, block: Block) -> None:
+    def leave_running(self, name: str, command: Command) -> None:
         """Start what runs on until the page ends, as in a terminal of its own, and wait until it says that it is ready."""
-        (command,) = block.commands()
-        log = self.folder / f".{block.options['background']}.log"
+        log = self.folder / f".{name}.log"
         said_before = len(log.read_text(errors="replace")) if log.exists() else 0
         with log.open("ab") as file:
             process = subprocess.Popen(
                 ("bash", "-c", f"exec {self.desk.on_these_ports(command.text)}"), cwd=self.folder, stdout=file, stderr=file,
                 stdin=subprocess.DEVNULL, env=self.desk.environment, start_new_session=True,
             )  # fmt: skip
-        self._backgrounds.append(_Background(block.options["background"], process, log))
+        self._backgrounds.append(_Background(name, process, log))
         until = time.monotonic() + PATIENCE_S
-        while block.options["ready"] not in (said := log.read_text(errors="replace")[said_before:]):
-            assert process.poll() is None, f"{block.place}: ended with {process.returncode}:\n{said}"
-            assert time.monotonic() < until, f"{block.place}: never said '{block.options['ready']}':\n{said}"
+        while command.ready not in (said := log.read_text(errors="replace")[said_before:]):
+            assert process.poll() is None, f"{command.text}: ended with {process.returncode}:\n{said}"
+            assert time.monotonic() < until, f"{command.text}: never said '{command.ready}':\n{said}"
             time.sleep(0.05)
 
     def said(self) -> str:

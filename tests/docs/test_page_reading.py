@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.page_blocks import Command, anchors, blocks, start_of
+from tests.docs.page_blocks import Command, anchors, blocks, put_in, stand_ins, start_of
 from tests.docs.reader import missing
 
 PAGE = """<!-- starts from tour.md, running broker server -->
@@ -30,6 +30,11 @@ $ five   # exit 4
 ```sh no-run=gpu
 six
 ```
+```sh ready=up,there
+seven & # in its own time
+eight --x 'a & b'
+nine&
+```
 """
 
 
@@ -41,7 +46,7 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_commands_are_those_a_reader_types(page: Path) -> None:
-    shell, console, unrun = blocks(page)
+    shell, console, unrun, left = blocks(page)
     assert shell.commands() == [
         Command("one --a \\\n  --b"),
         Command("two <<'END'\na b\nEND"),
@@ -49,6 +54,31 @@ def test_commands_are_those_a_reader_types(page: Path) -> None:
     ]
     assert console.commands() == [Command("four", ("seen",)), Command("five   # exit 4", code=4)]
     assert unrun.unrun == "gpu" and shell.unrun is None
+    assert left.commands() == [
+        Command("seven", ready="up"),
+        Command("eight --x 'a & b'"),
+        Command("nine", ready="there"),
+    ]
+
+
+def test_a_word_of_ready_that_is_of_no_command_is_a_mistake(page: Path) -> None:
+    page.write_text("```sh ready=up,there\none &\n```\n")
+    (block,) = blocks(page)
+    with pytest.raises(AssertionError, match="ends in &"):
+        block.commands()
+
+
+def test_what_stands_for_something_of_the_readers_is_typed_so(page: Path) -> None:
+    page.write_text("<!-- typed with cloud.toml=plant/cloud.toml /srv/x=mine line2=line3-cam1 -->\n# A page\n")
+    words = stand_ins(page)
+    assert put_in("do --config cloud.toml /srv/x/keys line2 line22 my-line2", words) == (
+        "do --config plant/cloud.toml mine/keys line3-cam1 line22 my-line2"
+    )
+    assert (
+        put_in("do other/cloud.toml x.cloud.toml cloud.toml.bak", words)
+        == "do other/cloud.toml x.cloud.toml cloud.toml.bak"
+    )
+    assert put_in("do cloud.toml", {}) == "do cloud.toml"
 
 
 def test_starts_and_anchors(page: Path) -> None:
