@@ -94,6 +94,7 @@ def make_apps(
     accounts: Accounts,
     versions: VersionParts,
     needs: Callable[[], Sequence[Need]],
+    why_unwell: Callable[[], str],
     now: Callable[[], float],
 ) -> tuple[FastAPI, FastAPI]:
     """Return the application for people (and, without a door of their own, stations), and that of the stations' door."""
@@ -182,14 +183,14 @@ def make_apps(
         configuration_routes(guards=guards, control=configuration),
         metrics_routes(guards, metrics),
     ]
-    app = make_app(routers, entrance.rules, metrics.answered, stores.database.why_lost)
+    app = make_app(routers, entrance.rules, metrics.answered, why_unwell)
     install_rollouts_page(entrance.shell, rollouts)
     install_rollout_page(entrance.shell, rollouts)
     install_models_page(entrance.shell, versions.book, versions.desk)
     install_model_page(entrance.shell, versions.book, versions.desk, versions.datasets)
     install_audit_page(entrance.shell, stores.audit, now)
     install_runbooks_page(entrance.shell)
-    entrance.shell.say_at_top(make_banners(stores, link, resign.status, now))
+    entrance.shell.say_at_top(make_banners(stores, link, resign.status, why_unwell, now))
     install_review(
         app,
         entrance.shell,
@@ -220,4 +221,4 @@ def make_apps(
             costs=SharedRead(lambda: cost_lines(accounts.costs, stores.alarms.retrains(), now()), 30.0, now),
         ),
     )
-    return app, make_app(devices, answered=metrics.answered, why_unwell=stores.database.why_lost)
+    return app, make_app(devices, answered=metrics.answered, why_unwell=why_unwell)
