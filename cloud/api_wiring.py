@@ -129,7 +129,7 @@ def make_apps(
     routers = [
         *entrance.routers,
         *([] if api.device_port else devices),
-        *([enrol_routes(desk)] if desk is not None else []),
+        *([enrol_routes(desk, entrance.limits)] if desk is not None else []),
         review_routes(
             guards=guards,
             samples=stores.samples,

@@ -35,6 +35,7 @@ class Entrance:
     """What lets people in. `tries` has a tick; `pages` counts what pages sent in vain."""
 
     guards: Guards
+    limits: RequestLimits
     shell: Shell
     pages: PageDoor
     routers: tuple[APIRouter, ...]
@@ -76,6 +77,7 @@ def make_entrance(settings: CloudSettings, stores: Stores, clock: SystemClock) -
     tries = FailedTries(stores.audit, clock.now)
     return Entrance(
         guards=guards,
+        limits=limits,
         shell=shell,
         pages=PageDoor(shell, RefusedMessages(clock.monotonic), clock.monotonic, secrets.token_bytes(16)),
         routers=(
