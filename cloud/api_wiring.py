@@ -40,6 +40,7 @@ from cloud.dashboard.rollouts_page import RolloutDesk, install_rollouts_page
 from cloud.dashboard.runbooks_page import install_runbooks_page
 from cloud.dashboard.shared_read import SharedRead
 from cloud.fallback.service import FallbackService
+from cloud.heard_by_http import HeardByHttp
 from cloud.improve_loop import ImproveLoop
 from cloud.pages_wiring import fleet_pages, make_banners, make_fleet_source
 from cloud.people_wiring import Entrance
@@ -95,11 +96,12 @@ def make_apps(
     versions: VersionParts,
     needs: Callable[[], Sequence[Need]],
     why_unwell: Callable[[], str],
+    heard: HeardByHttp,
     now: Callable[[], float],
 ) -> tuple[FastAPI, FastAPI]:
     """Return the application for people (and, without a door of their own, stations), and that of the stations' door."""
     api, guards = settings.api, entrance.guards
-    source = make_fleet_source(stores, registry, improve, needs, now)
+    source = make_fleet_source(stores, registry, improve, needs, heard.fresh, now)
     reading = RolloutReading(stores.database)
     rollouts = RolloutDesk(
         reading=reading,
@@ -109,12 +111,12 @@ def make_apps(
         now=now,
     )
     choice, claims, traces = KnownLabels(registry).choice, ReviewClaims(stores.database), DriftTraces(stores.database)
-    full_precision = FullPrecisionModels(registry)
+    full_precision, is_token = FullPrecisionModels(registry), heard.noting(stores.stations.is_token)
 
     devices = [
         device_routes(
             tuf_folder=registry.tuf_folder,
-            is_token=stores.stations.is_token,
+            is_token=is_token,
             samples=stores.samples,
             images=registry.blobs,
             opinions=opinions,
@@ -125,7 +127,7 @@ def make_apps(
         ),
     ]
     if desk is not None:
-        devices.append(renew_routes(desk, stores.stations.is_token))
+        devices.append(renew_routes(desk, is_token))
     routers = [
         *entrance.routers,
         *([] if api.device_port else devices),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cloud.alerts.channel import Channel
@@ -106,6 +106,7 @@ def make_alerts(
     repository: Callable[[], ResignStatus] | None = None,
     promises: Promises | None = None,
     faults: Callable[[], dict[str, int]] = dict,
+    heard_by_http: Callable[[], Mapping[str, float]] = dict,
 ) -> Alerts:
     """Return what tells people; `faults` says what broke in the server's loops of late.
 
@@ -131,6 +132,7 @@ def make_alerts(
         undelivered=lambda: {c: n for c, n in notices.undelivered(now() - _UNDELIVERED_S).items() if c in names},
         faults=faults,
         lost_database=watch.why,
+        heard_by_http=heard_by_http,
     )
     needs = NeedsNow(FleetFacts(sources, now), now)
     notices.forget_channels(names, now())

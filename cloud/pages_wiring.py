@@ -41,13 +41,21 @@ def make_fleet_source(
     registry: Registry,
     improve: ImproveLoop,
     needs: Callable[[], Sequence[Need]],
+    by_http: Callable[[], frozenset[str]],
     now: Callable[[], float],
 ) -> FleetSource:
-    """Return what pages and the API read of the fleet."""
+    """Return what pages and the API read of the fleet; `by_http` says who was heard over HTTP of late."""
 
     def phases() -> Phases:
         found = improve.overview()
-        return phases_of(found.watched, found.alarmed, found.enrolling, now())
+        return phases_of(
+            found.watched,
+            found.alarmed,
+            found.enrolling,
+            now(),
+            revoked=stores.stations.retired(),
+            by_http=by_http(),
+        )
 
     return FleetSource(
         pages=FleetPages(stores.database),

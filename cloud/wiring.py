@@ -14,6 +14,7 @@ from cloud.clock import SystemClock
 from cloud.config_orders import ConfigOrders
 from cloud.fallback_figures import FallbackFigures
 from cloud.fallback_wiring import make_opinions
+from cloud.heard_by_http import HeardByHttp
 from cloud.improve_wiring import make_improve_loop
 from cloud.ingest_wiring import broker_context, brokers_of, make_arrivals, make_ingest, make_link, make_telemetry
 from cloud.loop_counts import LoopCounts
@@ -115,6 +116,7 @@ class Aggregator:
         resign = ResignJob(lambda: registry.tuf(load_keys(settings.path(settings.keys))), now)
         self.loops = LoopCounts(clock.monotonic)
         watch = make_watch(settings, stores, clock)
+        heard = HeardByHttp(now)
         alerts = make_alerts(
             settings,
             stores,
@@ -124,6 +126,7 @@ class Aggregator:
             repository=resign.status,
             promises=self.accounts.promises,
             faults=self.loops.recent_faults,
+            heard_by_http=heard.all,
         )
         self._alerts = alerts
         self._stop = threading.Event()
@@ -198,6 +201,7 @@ class Aggregator:
             versions,
             alerts.needs.current,
             watch.why,
+            heard,
             now,
         )
         around = self._telemetry.around if self._telemetry is not None else lambda app: app
