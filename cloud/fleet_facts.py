@@ -48,7 +48,7 @@ T = TypeVar("T")
 class FactSources:
     """Where the facts come from.
 
-    `disks`: folders of the server by what they hold ("the cloud's home"). The last four: as in
+    `disks`: folders of the server by what they hold ("the cloud's home"). The last five: as in
     `Facts`.
     """
 
@@ -67,6 +67,7 @@ class FactSources:
     undelivered: Callable[[], dict[str, int]] = dict
     faults: Callable[[], dict[str, int]] = dict
     lost_database: Callable[[], str] = str
+    heard_by_http: Callable[[], Mapping[str, float]] = dict
 
 
 class FleetFacts:
@@ -123,6 +124,7 @@ class FleetFacts:
             undelivered=s.undelivered(),
             faults=s.faults(),
             lost_database=lost_database,
+            heard_by_http=s.heard_by_http(),
         )
 
     def _look_at_link(self, now: float) -> None:
