@@ -200,7 +200,11 @@ def test_the_server_ends_when_told_with_pages_open_and_its_log_has_no_traceback(
     for path in ("/", "/fleet", "/station/line2"):
         page = open_page(plant.url + path, expected=lost)
         expect(page.locator(".pl-page h1")).to_be_visible()
-        page.wait_for_load_state("networkidle")  # a chart whose code was not fetched yet would say so in the console
+        # A chart whose code was not fetched yet would say so in the console.
+        page.wait_for_function(
+            "[...document.querySelectorAll('.pl-chart:not(.hidden)')].every(each => each.querySelector('canvas, svg'))"
+        )
+        page.wait_for_load_state("networkidle")
     assert plant.stop() in (0, 130)  # 0 where the shell that started us ignores SIGINT, as for a job in the background
     log = plant.log.read_text()
     plant.start()

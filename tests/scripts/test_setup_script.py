@@ -59,7 +59,7 @@ class BareMachine:
             env={"PATH": str(self.path), "HOME": str(self.tree)},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=200,
         )
 
 
