@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from agent.line_io.desk import Desk, DeskRules
-from agent.line_io.line_books import MARK, BooksBefore, LineMark, read_books
+from agent.line_io.line_books import MARK, BooksBefore, LineBooks, read_books
 from agent.line_io.line_teller import LineTeller
 from agent.line_io.plc_loop import PlcLoop
 from agent.line_io.triggered import ShownRecorder, TriggeredSource
@@ -46,14 +46,11 @@ class Plc:
         """Returns what keeps the station from taking triggers, "" if nothing."""
         timeout_s = (keys.timeout_ms or settings.line.deadline_ms * _SLACK + keys.delay_ms) / 1e3
         rules = DeskRules(keys.camera, keys.triggers, keys.waiting, timeout_s, keys.delay_ms / 1e3, keys.review_as)
-        books = settings.home_folder / MARK
-        self._before = read_books(books, kernel_boot()) if keys.kind else BooksBefore()
-        self._mark = LineMark(books, kernel_boot()) if keys.kind else None
-        self.desk = (
-            Desk(rules, clock, lambda: self.why_not_ready(), keep=self._mark.keep, missed=self._before.missed)
-            if self._mark
-            else None
-        )
+        mark, kernel = settings.home_folder / MARK, kernel_boot()
+        self._before = read_books(mark, kernel) if keys.kind else BooksBefore()
+        missed = self._before.missed
+        self.desk = Desk(rules, clock, lambda: self.why_not_ready(), missed=missed) if keys.kind else None
+        self._books = LineBooks(self.desk, mark, kernel) if self.desk else None
         self.loop = (
             PlcLoop(
                 self.desk,
@@ -71,13 +68,13 @@ class Plc:
     def begin(self, stop: threading.Event, why_not_ready: Callable[[], str]) -> None:
         """Take triggers from now on, unless `why_not_ready` says what is missing. That `stop` is set is seen at once."""
         self.why_not_ready = why_not_ready
-        if self.desk is None or self._mark is None:
+        if self.desk is None or self._books is None:
             return
         if self._before.missed:
             self._log.say(
                 f"the process before left {self._before.missed} of the controller's triggers unanswered: lost"
             )
-        self._mark.keep(self.desk.counts())
+        self._books.begin()
         self.desk.look_again()
         # It only waits, and holds nothing that anybody else waits for: a signal handler may set `stop` at any point.
         threading.Thread(target=self._look_at_stop, args=(stop,), name="plc-stop", daemon=True).start()
@@ -93,9 +90,9 @@ class Plc:
             self.desk.last_call()
 
     def close(self) -> None:
-        """Let go of the books."""
-        if self._mark is not None:
-            self._mark.close()
+        """Close the books."""
+        if self._books is not None:
+            self._books.close()
 
     def triggers(self, camera: str) -> bool:
         """Return whether the controller says when a part is before `camera`."""

@@ -49,16 +49,13 @@ class Desk:
         clock: Clock,
         why_not_ready: Callable[[], str] = lambda: "",
         *,
-        keep: Callable[[LineCounts], None] = lambda _counts: None,
         missed: int = 0,
     ) -> None:
         """`why_not_ready` returns what is missing, "" where triggers may come; quick, any thread.
 
-        `keep` is told of every change of the counts; quick too. `missed`: parts that were asked about before the start and that
-        nobody counted yet.
+        `missed`: parts that were asked about before the start and that nobody counted yet.
         """
         self.rules = rules
-        self._keep = keep
         self._clock = clock
         self._why_not_ready = why_not_ready
         self.show: Callable[[Answer], None] = self.unshown
@@ -89,14 +86,14 @@ class Desk:
             refused = self._refusal(ask, why)
             if refused is not None:
                 self._refused[refused.value] += 1
-                self._keep(self._counts())
+                self._tell()
                 return refused
             self._number += 1
             early, self._early_s = now_s - self._early_s < self.rules.timeout_s, float("-inf")
             # Its frame was there before it, and `expire` says so: whoever asks may hold what `show` needs.
             due_s = now_s if early else now_s + within_s
             self._open[self._number] = _Open(ask, _printable(part), now_s, due_s, taken=early)
-            self._changed()
+            self._tell()
         return None
 
     def withdraw(self, ask: int | str) -> bool:
@@ -112,7 +109,6 @@ class Desk:
         """Note that `answer` reached no controller."""
         with self.news:
             self._unshown += 1
-            self._keep(self._counts())
 
     def away(self, why: str) -> None:
         """Note whether the controller shows signs of life; see `agent.ports.line.LineDesk`."""
@@ -128,7 +124,16 @@ class Desk:
     def counts(self) -> LineCounts:
         """Return what came of every trigger so far."""
         with self.news:
-            return self._counts()
+            return LineCounts(
+                self._triggers,
+                self._answered,
+                dict(self._refused),
+                dict(self._lost),
+                len(self._open),
+                self._late,
+                self._unasked,
+                self._unshown,
+            )
 
     def look_again(self) -> None:
         """Have whoever shows the state look whether it is another: something that it depends on has changed."""
@@ -195,7 +200,7 @@ class Desk:
             opened = self._open.pop(result.asked, None)
             if opened is None and result.asked:
                 self._late += 1  # answered as lost already: one part never has two answers
-                self._changed()
+                self._tell()
                 return
             latency_ms = result.latency_ms
             if opened is not None:
@@ -203,7 +208,7 @@ class Desk:
                 latency_ms = (self._clock.monotonic() - opened.at_s) * 1e3
             elif self.rules.triggers:
                 self._unasked += 1
-            self._changed()
+            self._tell()
         ask, part = (opened.ask, opened.part) if opened else (None, _printable(result.part))
         self.show(Answer(ask, part, verdict, cause, result.label, result.confidence, latency_ms, result.captured_at))
 
@@ -261,28 +266,12 @@ class Desk:
         self._lost[lost.value] += 1
         # A fault is a verdict of its own (REVIEW, camera_fault): the part was not missed.
         self._missed += not each.taken and lost is not Lost.FAULT
-        self._changed()
-        return each
-
-    def _changed(self) -> None:
-        self._keep(self._counts())
         self._tell()
+        return each
 
     def _tell(self) -> None:
         self.told += 1
         self.news.notify_all()
-
-    def _counts(self) -> LineCounts:
-        return LineCounts(
-            self._triggers,
-            self._answered,
-            dict(self._refused),
-            dict(self._lost),
-            len(self._open),
-            self._late,
-            self._unasked,
-            self._unshown,
-        )
 
 
 def _printable(part: str) -> str:

@@ -85,6 +85,16 @@ class Handshake:
             if written and (self._coils[Coil.REQUEST] != before[Coil.REQUEST] or not self._in_step):
                 self._request(self._last_request % _MAX + 1 if self._coils[Coil.REQUEST] else 0)
 
+    def change_hands(self) -> None:
+        """Start anew with another PLC: it has asked for nothing yet, and takes no other's results for its own."""
+        with self._lock:
+            self._in_step = False
+            self._heard_s = None
+            if self._controller_lost:
+                self._controller_lost = False
+                self._desk.away("")
+            self._clear()
+
     def holding(self) -> list[int]:
         """Return the holding registers as they were written."""
         with self._lock:

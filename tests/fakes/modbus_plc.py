@@ -21,6 +21,11 @@ class ModbusPlc:
         self.unit = unit
         if not self.client.connect():
             raise ConnectionRefusedError(port)
+        connected = self.client.socket
+        if connected.getsockname() == connected.getpeername():
+            # Nobody listens yet, and the kernel gave this end the very port that it asks for: TCP's simultaneous open.
+            self.client.close()
+            raise ConnectionRefusedError(port)
 
     @classmethod
     def at_last(cls, port: int, within_s: float = 60.0) -> ModbusPlc:

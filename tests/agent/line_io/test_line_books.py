@@ -15,19 +15,20 @@ from PIL import Image
 from agent.decide.accounting import add_up
 from agent.decide.causes import Cause
 from agent.line_io.desk import Desk, DeskRules
-from agent.line_io.line_books import KILLED, MARK, LineMark, flat, read_books
+from agent.line_io.line_books import KILLED, MARK, LineBooks, flat, read_books
 from agent.line_io.line_teller import FACT, LineTeller, line_of
 from agent.line_io.modbus_map import Bit, In, Reason, Status
 from agent.line_io.plc_loop import PlcLoop
 from agent.ports.line import Answer, Lost
 from agent.ports.recorder import Result
+from agent.store.running_mark import kernel_boot
 from contract.codec import decode_summary
 from contract.messages import Accounting
 from tests.fakes.agent_clock import HandClock
 from tests.fakes.agent_line import DictMemory, ListLog, image
 from tests.fakes.modbus_plc import ModbusPlc
 from tests.fixtures_broker import free_port
-from tests.station_process import Station
+from tests.station_process import Station, wait_for
 
 BOOT, OTHER_BOOT = b"this boot", b"another boot"
 STEPS = st.lists(st.sampled_from(["ask", "again", "take", "judge", "fault", "wait", "last call", "close"]), max_size=30)
@@ -60,9 +61,10 @@ def test_wherever_a_process_is_killed_its_books_close(
     tmp_path_factory: pytest.TempPathFactory, steps: list[str]
 ) -> None:
     path = tmp_path_factory.mktemp("books") / MARK
-    clock, mark = HandClock(), LineMark(path, BOOT)
-    desk = Desk(DeskRules(timeout_s=1.0, waiting=3), clock, keep=mark.keep)
-    mark.keep(desk.counts())
+    clock = HandClock()
+    desk = Desk(DeskRules(timeout_s=1.0, waiting=3), clock)
+    kept = LineBooks(desk, path, BOOT)
+    kept.begin()
     taken: list[int] = []
     for n, step in enumerate(steps):
         if step in ("ask", "again"):
@@ -78,8 +80,8 @@ def test_wherever_a_process_is_killed_its_books_close(
             desk.expire()
         elif step in ("last call", "close"):
             desk.last_call() if step == "last call" else desk.close()
+    kept.close()
     open_now, books = desk.counts().waiting, read_books(path, BOOT)
-    mark.close()
     assert books.missed == open_now == books.counts.get(KILLED, 0)
     ends = sum(n for key, n in books.counts.items() if key == "answered" or key.startswith(("lost: ", "refused: ")))
     assert books.counts["triggers"] == ends, books.counts
@@ -95,10 +97,26 @@ def test_a_mark_that_cannot_be_read_says_nothing(tmp_path: Path, torn: bytes) ->
     assert read_books(tmp_path / "none", BOOT).counts == {}
 
 
+def test_the_books_follow_the_desk_and_what_was_left_is_there_until_they_begin(tmp_path: Path) -> None:
+    path, desk = tmp_path / MARK, Desk(DeskRules(timeout_s=60.0), HandClock())
+    desk.trigger(1, "")
+    first = LineBooks(desk, path, BOOT)
+    first.begin()
+    second = LineBooks(Desk(DeskRules(), HandClock()), path, BOOT)
+    assert read_books(path, BOOT).missed == 1
+    desk.trigger(2, "")
+    wait_for(lambda: read_books(path, BOOT).missed == 2)
+    first.close()
+    second.begin()
+    assert read_books(path, BOOT).missed == 0
+    second.close()
+    second.close()
+
+
 def test_a_folder_that_cannot_be_written_stops_nobody(tmp_path: Path) -> None:
-    mark = LineMark(tmp_path / "gone" / MARK, BOOT)
-    mark.keep(Desk(DeskRules(), HandClock()).counts())
-    mark.close()
+    books = LineBooks(Desk(DeskRules(), HandClock()), tmp_path / "gone" / MARK, BOOT)
+    books.begin()
+    books.close()
 
 
 def test_the_books_of_the_process_before_are_told_beside_those_of_this_one() -> None:
@@ -164,6 +182,7 @@ def test_parts_that_wait_at_a_stop_or_a_kill_are_ejected_and_stand_in_a_windows_
     assert (triggers["triggers"], triggers["answered"], triggers["lost: stopped"]) == (4, 1, 3)
     station.start()
     asked(port, 2).close()
+    wait_for(lambda: read_books(station.folder / "state" / MARK, kernel_boot()).missed == 2)
     station.end(signal.SIGKILL)
     station.start()
     asked(port, 0).close()
