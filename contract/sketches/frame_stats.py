@@ -1,7 +1,7 @@
 """What a frame looks like in twelve numbers, a 32x32 thumbnail and a hash.
 
-numpy and Pillow, 150 to 350 us for 224x224 grey pixels, twice that for 1280x800; OpenCV weighs 150 MB. Every statistic is scaled to about
-unit range, so that the sketches' fixed point holds it:
+numpy and Pillow, 150 to 350 us for 224x224 grey pixels and twice that for 1280x800; OpenCV weighs 150 MB. Every statistic is
+scaled to about unit range, so that the sketches' fixed point holds it:
 
     mean, spread, p05, p95           grey levels / 255
     entropy                          bits / 8
