@@ -49,7 +49,7 @@ class LineQueue:
     def __init__(self, size: int, *, producers: int) -> None:
         """`size`: how many results may wait."""
         # Bounded by the counts below, for its items are of two kinds.
-        self._queue: queue.Queue[Item] = queue.Queue()
+        self._queue: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self._size = size
         self._producers = producers
         self._counting = threading.Lock()
