@@ -179,6 +179,9 @@ def _check(settings: CloudSettings, file: Path) -> None:
             raise InvalidConfig(f"{file}: {key} = {port} is no port", hint="use 1 to 65535")
     if not 0 <= settings.api.device_port < 65_536:
         raise InvalidConfig(f"{file}: api.device_port = {settings.api.device_port} is no port", hint="use 0 to 65535")
+    if settings.api.device_port == settings.api.port:
+        hint = "stations have a door of their own: give it another port, or 0 for none"
+        raise InvalidConfig(f"{file}: api.device_port and api.port are both {settings.api.port}", hint=hint)
     broker = settings.broker
     if broker.public_shards and len(broker.public_shards) != len(broker.shards):
         hint = "name each broker twice, in the same order: as the cloud reaches it, and as stations do"

@@ -103,6 +103,9 @@ def run(args: argparse.Namespace) -> int:
     for option, port in (("--api-port", args.api_port), ("--broker-port", broker_port)):
         if not 0 < port < 65_536:
             raise InvalidConfig(f"{option} {port} is no port", hint="use 1 to 65535")
+    if args.secure and args.api_port == args.device_port:
+        hint = "the API's door for stations is another one: choose another --api-port or --device-port"
+        raise InvalidConfig(f"--api-port and --device-port are both {args.api_port}", hint=hint)
     _check_url(args.public_url, secure=args.secure)
     secrets_folder = home / "secrets"
     try:
