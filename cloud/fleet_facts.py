@@ -77,6 +77,7 @@ class FleetFacts:
         self._sources, self._now = sources, now
         self._began = now()
         self._listening_since: float | None = None
+        self._unstored = False
         self._deaf_since = self._began
         self._kept: dict[str, tuple[float, object]] = {}
 
@@ -88,9 +89,14 @@ class FleetFacts:
         """
         now, lost = self._now(), self._sources.lost_database()
         self._look_at_link(now)
+        if self._unstored and not lost and self._listening_since is not None:
+            # What came meanwhile is stored in a moment: who could not be noted is not silent.
+            self._listening_since = now
+        self._unstored = bool(lost)
         try:
             return self._read(now, lost)
         except TransientError:
+            self._unstored = True
             if not lost:
                 raise
             # What is open of it still can be read, and no more: this alone is told then.

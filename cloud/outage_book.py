@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from cloud.alerts.delivery import MOST_WAIT_S
 from cloud.ports.notices import Changes, LastTold, Notice, Post
 from cloud.registry.durable_file import write_durably
 from contract.errors import PlumblineError
@@ -105,7 +106,8 @@ class OutageBook:
         """Return up to `limit` posts of a channel whose time has come, oldest first; none while the oldest waits."""
         with self._lock:
             waiting = [post for post in self._kept.posts if post.channel == channel][:limit]
-        return [] if waiting and now < waiting[0].due_at else waiting
+        # A time that lies further ahead than any wait was set by a clock that was set back since.
+        return [] if waiting and now < waiting[0].due_at <= now + MOST_WAIT_S else waiting
 
     def sent(self, post: Post, now: float) -> None:
         """Forget one that a channel took."""

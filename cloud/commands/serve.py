@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import threading
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 from cloud.commands.output import Subparsers, log_to_stderr
@@ -36,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from cloud.clock import SystemClock
     from cloud.provision_wiring import open_folder, people_context, stations_context
     from cloud.store.database import CannotOpen
+    from contract.errors import PlumblineError
 
     log_to_stderr(settings.log.format)
     with ExitStack() as stack:
@@ -47,7 +48,8 @@ def run(args: argparse.Namespace) -> int:
         try:
             aggregator = wiring.Aggregator(settings)
         except CannotOpen as error:
-            notices_wiring.tell_it_does_not_open(settings, error.one_line(), SystemClock().now)
+            with suppress(PlumblineError):  # a channel's file that is missing too must not hide what is wrong
+                notices_wiring.tell_it_does_not_open(settings, error.one_line(), SystemClock().now)
             raise
         main = door(aggregator.app, people_context(settings))
         beside: threading.Thread | None = None

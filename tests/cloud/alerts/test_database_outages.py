@@ -266,6 +266,21 @@ def test_a_book_whose_file_is_torn_or_cannot_be_written_goes_on_in_memory(tmp_pa
     assert book.away_since == T0
 
 
+def test_a_clock_that_was_set_back_keeps_no_message_waiting_for_years(hook: Hook, tmp_path: Path) -> None:
+    ways = losing_sqlite(tmp_path)
+    database, lose, _ = next(ways)
+    server = Server(database, hook, tmp_path / "outage.json")
+    lose()
+    hook.status = 503
+    server.live(AFTER_S + 20)
+    assert hook.asked and not hook.taken
+    hook.status = 204
+    server.at -= 10 * 365 * 86_400.0
+    server.delivery.tick()
+    assert events(hook) == ["opened"]
+    next(ways, None)
+
+
 def _notice(text: str, at: float) -> Notice:
     need = Need("database", "database gone", Severity.PAGE, text, "/", "database-gone")
     return Notice(0, need, at, at, at, 1, None, Severity.PAGE, frozenset({text[:3]}))

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cloud.api.images import count_pixels, read_pixels
-from cloud.fallback.admission import Fate
 from cloud.fallback.judging import Batch, Judging
+from cloud.fallback.questions import Fate
 from cloud.fallback.reading import Reading
 from cloud.fallback.service import Asked, Busy, FallbackService
 from contract.decode import Prediction

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cloud.fallback.admission import Fate, Refused
+from cloud.fallback.questions import Fate, Refused
 from cloud.fallback.service import Asked, Busy, FallbackService
 from contract.decode import Prediction
 from contract.errors import BadImage, BadModel, DeadlinePassed, NotFound, PlumblineError, TransientError
