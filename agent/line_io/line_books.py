@@ -3,7 +3,8 @@
 A process that is killed answers nothing more, so what it left open is lost, and the next one says so. Each change of the counts
 is one small write into the page cache, as for frames (`agent.store.running_mark`): it outlives a `kill -9`, though not the
 machine. After a power cut the file tells of some moment before it; then nobody knows what was open at the end. The writes have a
-thread of their own, so that a disk which takes its time delays no answer; what changed within a write's time is not told of.
+thread of their own, so that a disk which takes its time delays no answer; they gather what changes within hundredths of a second,
+which are what a kill may lose.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ MARK = "line.mark"
 KILLED = "lost: killed"
 """Triggers that a process left open."""
 _SIZE = 1024
-_PATIENCE_S = 2.0
+_PATIENCE_S, _GATHER_S = 2.0, 0.02
 
 
 class _Kept(msgspec.Struct, frozen=True):
@@ -74,7 +75,7 @@ class LineBooks:
     def __init__(self, desk: Desk, path: Path, kernel: bytes) -> None:
         """Nothing is written before `begin`: what the process before left is there until then. `kernel`: see `read_books`."""
         self._desk, self._path, self._kernel = desk, path, kernel.hex()
-        self._ended = False
+        self._ended = threading.Event()
         self._file = -1
         self._thread = threading.Thread(target=self._work, name="plc-books", daemon=True)
 
@@ -89,7 +90,7 @@ class LineBooks:
         """Keep how it ended."""
         if self._file < 0:
             return
-        self._ended = True
+        self._ended.set()
         self._desk.look_again()
         self._thread.join(_PATIENCE_S)
         if not self._thread.is_alive():  # else it hangs in the disk, which must not hang who closes it
@@ -99,10 +100,11 @@ class LineBooks:
 
     def _work(self) -> None:
         told = -1
-        while not self._ended:
+        while not self._ended.is_set():
             with self._desk.news:
                 self._desk.news.wait_for(lambda told=told: self._desk.told != told)  # type: ignore[misc]
-                told = self._desk.told
+            self._ended.wait(_GATHER_S)
+            told = self._desk.told
             self._keep()
 
     def _keep(self) -> None:

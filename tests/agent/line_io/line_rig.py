@@ -24,6 +24,8 @@ from agent.ports.recorder import Result
 from tests.fakes.agent_line import ListLog
 
 TOPIC = "line/press-3"
+NOT_FOR_EVER_S = 60.0
+"""An end that is bounded by seconds takes longer on a machine that does much else; one that is not takes for ever."""
 
 
 def until(what: Callable[[], bool], within_s: float = 60.0) -> None:

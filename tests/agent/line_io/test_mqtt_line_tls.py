@@ -10,7 +10,7 @@ import pytest
 
 from agent.line_io.mqtt import MqttLine
 from tests.agent.line_io.line_certs import Pair, make_pair
-from tests.agent.line_io.line_rig import TOPIC, Line, MqttController, until
+from tests.agent.line_io.line_rig import NOT_FOR_EVER_S, TOPIC, Line, MqttController, until
 from tests.fixtures_broker import Broker
 
 
@@ -83,4 +83,4 @@ def test_who_cannot_show_who_he_is_gets_nothing(secure: Broker, folder: Path, au
             until(lambda: "certificate verify failed" in line.loop.trouble)
         assert len(line.adapters) == 1
     finally:
-        assert line.stop() < 20.0
+        assert line.stop() < NOT_FOR_EVER_S
