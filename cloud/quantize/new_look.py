@@ -70,8 +70,8 @@ def tighten(
 ) -> Thresholds:
     """Return the laxest thresholds, no laxer than `thresholds`, at which no look refutes `promise`.
 
-    With `no_miss` no defect among the parts may pass either, unless the parts that pass show the promise with it. That finds about
-    twice as many broken promises out, and makes one threshold in ten stricter whose promise holds (simulated station, 18 parts).
+    With `no_miss` no defect among the parts may pass either, unless the parts that pass show the promise with it. That finds
+    about twice as many broken promises out, and makes up to one threshold in eight stricter whose promise holds (18 parts).
 
     The search ends at 1.0, short of certainty nothing, where a model may be certain of a defect: the gate tells. More misses never
     give a laxer threshold, and parts without a missed defect change nothing.
