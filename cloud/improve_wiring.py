@@ -31,7 +31,13 @@ def make_improve_loop(
         settings.check_no_cohort(name)
     releaser = make_releaser(settings, keys)
     pipeline = Pipeline(
-        stores.alarms, registry.blobs, releaser, settings.path("work"), clock.now, settings.retrain.warm_pull
+        stores.alarms,
+        registry.blobs,
+        releaser,
+        settings.path("work"),
+        clock.now,
+        settings.retrain.warm_pull,
+        settings.retrain.no_miss,
     )
     rules = ImproveRules(
         labels_per_alarm=settings.review.labels_per_alarm,

@@ -105,6 +105,8 @@ class RetrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     is started for the same camera, whatever calls for it.
     `warm_pull`: how hard a retrain draws weights back to the parent's (.4 makes deltas of a tenth of a bundle, at up to a point of
     accuracy on the images known so far, which the gate may not forgive); 0 lets all of them move.
+    `no_miss`: whether a retrain's threshold lets no labelled defect pass that was set aside, though one may be chance
+    (cloud.quantize.new_look).
     """
 
     automatic: bool = True
@@ -113,3 +115,4 @@ class RetrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     every_days: float = 0.0
     cooldown_h: float = 24.0
     warm_pull: float = 0.0
+    no_miss: bool = False

@@ -33,6 +33,11 @@ def register(subparsers: Subparsers) -> None:
         "--delta", type=float, help="chance that this promise fails (default: the parent run's, else 0.1)"
     )
     parser.add_argument(
+        "--no-miss",
+        action="store_true",
+        help="of a retrain: let no labelled defect that was set aside pass, though one may be chance",
+    )
+    parser.add_argument(
         "--schemes",
         default="u8s8",
         help="u8s8, for CPUs, is always made; s8s8 is for TensorRT (default %(default)s)",
@@ -96,9 +101,12 @@ def run(args: argparse.Namespace) -> int:
         search_s=args.search_s,
         qat_steps=args.qat_steps,
         debug=args.debug,
+        no_miss=args.no_miss,
     )
     check_job(job)
-    convert = TfliteJob(args.run_folder, args.images, args.alpha, args.delta) if args.tflite else None
+    convert = (
+        TfliteJob(args.run_folder, args.images, args.alpha, args.delta, no_miss=args.no_miss) if args.tflite else None
+    )
     if convert is not None:
         check_tflite_job(convert)  # what is missing is said before minutes of work, not after
     report = launch_quantize(job, show_progress)

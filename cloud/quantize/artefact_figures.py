@@ -73,7 +73,7 @@ def tune(artefact: Artefact, info: RunInfo, slices: Slices, job: QuantizeJob, pr
         delta=promise.delta,
         good_mass=slices.good_mass(probabilities[:shown]),
     )
-    thresholds = tighten(chosen, slices.look_scores(bare.scores), promise)
+    thresholds = tighten(chosen, slices.look_scores(bare.scores), promise, no_miss=job.no_miss)
     accuracy = slices.accuracy(scores, slices.judging)
     return Tuned(artefact, bare, fit.temperature, chosen.pass_at, thresholds, accuracy, fit.why)
 

@@ -23,6 +23,7 @@ class QuantizeJob(msgspec.Struct, frozen=True):
     `schemes`: those to make; U8S8 always is. `fp16`: whether to make that one too. `exclude`: nodes left in full precision.
     `search_s`: time box for finding further ones when int8 loses too much; 0 for none. `qat_steps`: steps of fine-tuning when it
     still does, None for the recipe's (or 200 where it names none), 0 for none. `debug`: whether to write quantize_debug.json.
+    `no_miss`: whether a single missed defect among parts of the newest look makes the threshold stricter (see new_look).
     """
 
     run: str
@@ -39,6 +40,7 @@ class QuantizeJob(msgspec.Struct, frozen=True):
     search_s: float = 60.0
     qat_steps: int | None = None
     debug: bool = False
+    no_miss: bool = False
 
 
 Named = TypeVar("Named", Calibration, Scheme)

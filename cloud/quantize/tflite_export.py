@@ -56,8 +56,9 @@ _Read = TypeVar("_Read", bound=msgspec.Struct)
 
 
 class TfliteJob(msgspec.Struct, frozen=True):
-    """What to export. `images`: how many training images calibrate. `alpha`, `delta`: the promise, None for that of the run's
-    other artefacts. `python`: the interpreter of the environment that has onnx2tf, "" for the one that setup makes."""
+    """What to export. `images`: how many training images calibrate. `alpha`, `delta`: the promise, None for that of the run's other
+    artefacts; `no_miss`: as in QuantizeJob. `python`: the interpreter of the environment that has onnx2tf, "" for the one that
+    setup makes."""
 
     run: str
     images: int = 96
@@ -66,6 +67,7 @@ class TfliteJob(msgspec.Struct, frozen=True):
     seed: int = 0
     threads: int = 2
     python: str = ""
+    no_miss: bool = False
 
 
 class TfliteReport(msgspec.Struct, frozen=True):
@@ -128,7 +130,8 @@ def export_tflite(job: TfliteJob, clock: Clock, on_progress: OnProgress = ignore
         alpha=promise.alpha,
         delta=promise.delta,
     )
-    thresholds = tighten(chosen, Slices(dataset, OutputKind.LOGITS).look_scores(tflite.scores), promise)
+    looks = Slices(dataset, OutputKind.LOGITS).look_scores(tflite.scores)
+    thresholds = tighten(chosen, looks, promise, no_miss=job.no_miss)
     reference = fp32.scores([s.pixels for s in measuring])
     report = TfliteReport(
         artefact=_figures(

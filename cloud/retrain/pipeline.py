@@ -30,7 +30,7 @@ from contract.errors import PlumblineError
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """Carries retrains out, one at a time. `work` holds a folder for each."""
+    """Carries retrains out, one at a time. `work` holds a folder for each. `no_miss`: as in QuantizeJob."""
 
     alarms: AlarmBook
     images: ImageFiles
@@ -38,6 +38,7 @@ class Pipeline:
     work: Path
     now: Callable[[], float]
     warm_pull: float = 0.0
+    no_miss: bool = False
 
     def carry_out(self, retrain: Retrain, labelled: Sequence[Sample], base_version: str, version: str) -> bool:
         """Train from `base_version`'s run with the labelled samples, and release the result as `version`.
@@ -56,7 +57,7 @@ class Pipeline:
             info = launch_local(msgspec.structs.replace(job, recipe=recipe))
             figures["train"] = msgspec.to_builtins(info.figures)
             self._note(retrain, "quantizing", run, figures)
-            figures["quantize"] = msgspec.to_builtins(launch_quantize(QuantizeJob(run=str(run))))
+            figures["quantize"] = msgspec.to_builtins(launch_quantize(QuantizeJob(run=str(run), no_miss=self.no_miss)))
             self._note(retrain, "gating", run, figures)
             report = launch_gate(GateJob(run=str(run), incumbent=str(parent)))
             figures["gate"] = msgspec.to_builtins(report)

@@ -26,8 +26,8 @@ def _look(parts: list[tuple[bool, float, bool]]) -> LookScores:
     return LookScores(np.array(could, np.bool_), np.array(mass, np.float32), np.array(defect, np.bool_))
 
 
-def _tightened(pass_at: float, *looks: LookScores, promise: Promise = PROMISE) -> float:
-    return tighten(Thresholds(pass_at, 0.5, "chosen"), looks, promise).pass_at
+def _tightened(pass_at: float, *looks: LookScores, promise: Promise = PROMISE, no_miss: bool = False) -> float:
+    return tighten(Thresholds(pass_at, 0.5, "chosen"), looks, promise, no_miss=no_miss).pass_at
 
 
 @settings(max_examples=60)
@@ -40,23 +40,28 @@ def test_thresholds_are_never_laxer_and_hold_as_far_as_parts_can_tell(
     assert pass_at <= found <= 1.0
     if found < 1.0:
         assert not any(refutes(*look.counts(found), promise) for look in looks)
+    assert _tightened(pass_at, *looks, promise=promise, no_miss=True) >= found
     laxer = [each for each in CANDIDATES if pass_at <= each < found]
     assert all(any(refutes(*look.counts(each), promise) for look in looks) for each in laxer), "no stricter than needed"
 
 
 @settings(max_examples=60)
-@given(_PASS_AT, _PARTS, st.data(), _PROMISES)
+@given(_PASS_AT, _PARTS, st.data(), _PROMISES, st.booleans())
 def test_one_more_missed_defect_never_gives_a_laxer_threshold(
-    pass_at: float, parts: list[tuple[bool, float, bool]], data: st.DataObject, promise: Promise
+    pass_at: float, parts: list[tuple[bool, float, bool]], data: st.DataObject, promise: Promise, no_miss: bool
 ) -> None:
-    before = _tightened(pass_at, _look(parts), promise=promise)
+    before = _tightened(pass_at, _look(parts), promise=promise, no_miss=no_miss)
     beside = [*parts, (True, data.draw(_SHARES), True)]
-    assert _tightened(pass_at, _look(beside), promise=promise) >= before, "a further part that is a defect"
+    assert _tightened(pass_at, _look(beside), promise=promise, no_miss=no_miss) >= before, (
+        "a further part that is a defect"
+    )
     if parts:
         place = data.draw(st.integers(0, len(parts) - 1))
         could, mass, _ = parts[place]
         turned = [*parts[:place], (could, mass, True), *parts[place + 1 :]]
-        assert _tightened(pass_at, _look(turned), promise=promise) >= before, "a good part that turns out a defect"
+        assert _tightened(pass_at, _look(turned), promise=promise, no_miss=no_miss) >= before, (
+            "a good part that turns out a defect"
+        )
 
 
 @settings(max_examples=60)
@@ -68,6 +73,7 @@ def test_parts_without_a_missed_defect_change_nothing(
     harmless = [(could and not (defect and mass >= pass_at), mass, defect) for could, mass, defect in parts]
     before = Thresholds(pass_at, 0.5, "chosen")
     assert tighten(before, [_look(harmless)], promise) is before
+    assert tighten(before, [_look(harmless)], promise, no_miss=True) is before
     assert tighten(before, [], promise) is before
 
 
@@ -80,6 +86,13 @@ def test_threshold_goes_up_to_where_the_misses_end_and_says_why() -> None:
         "chosen; made stricter from 0.5, where 2 of 8 parts that pass are defects among those labelled since and set aside"
     )
     assert found.reject_at == 0.5
+
+
+def test_who_asks_for_no_miss_gets_none_unless_the_parts_show_the_promise_with_it() -> None:
+    one = (True, 0.7, True)
+    few, many = _look([*[(True, 0.99, False)] * 40, one]), _look([*[(True, 0.99, False)] * 193, one])
+    assert _tightened(0.5, few) == 0.5 and _tightened(0.5, few, no_miss=True) == 0.705
+    assert _tightened(0.5, many, no_miss=True) == 0.5, "1 of 194 shows 2 %"
 
 
 def test_a_model_that_is_certain_of_a_defect_passes_short_of_certainty_nothing() -> None:
