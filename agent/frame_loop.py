@@ -78,8 +78,12 @@ class FrameLoop:
         *,
         beside: BesideModels | None = None,
         begin_span: BeginSpan = lambda _frame, _camera: None,
+        on_model: Callable[[], None] = lambda: None,
+        last_call: Callable[[], None] = lambda: None,
     ) -> None:
-        self._begin_span = begin_span
+        """`on_model`: another model is in charge, or none. `last_call`: no frame is taken any more, and drops are counted last."""
+        self._begin_span, self._on_model, self._last_call = begin_span, on_model, last_call
+        self._model = serving.in_charge
         self._queue = frames
         self._cameras = {camera.name: camera for camera in cameras}
         self._serving = serving
@@ -234,6 +238,9 @@ class FrameLoop:
     def _at_frame_boundary(self) -> None:
         self._settle()
         self._serving.at_frame_boundary()
+        if self._serving.in_charge is not self._model:
+            self._model = self._serving.in_charge
+            self._on_model()
         if self._beside is not None:
             self._beside.at_frame_boundary()
         for name, camera in self._cameras.items():
@@ -316,6 +323,7 @@ class FrameLoop:
             if left is None:
                 break
             self._without_answer(left.camera, Cause.LATE, "the station stops", left.frame)
+        self._last_call()
         for name, windows in self._windows.items():
             self._count_dropped(name)
             windows.close(patiently=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from agent.camera_line import CameraLine
 from agent.decide.causes import Cause
 from agent.decide.combine import combine
-from agent.decide.escalation import without_guarantee
+from agent.decide.escalation import without_cloud, without_guarantee
 from agent.decide.thresholds import Decision, decide, review
 from agent.loading import Evidence, Model
 from agent.open_window import OpenWindow
@@ -16,7 +16,6 @@ from agent.ports.source import Frame
 from agent.ports.tracing import FrameSpan
 from contract.decode import Prediction
 from contract.errors import BadImage, BadModel
-from contract.messages import Verdict
 from contract.sketches.frame_stats import FrameStats, frame_stats
 
 _LEVELS = 255.0
@@ -107,9 +106,10 @@ def _judge(
     judged.seen = judged.prediction
     local = review(wrong) if wrong else decide(judged.prediction, model.thresholds)
     local = camera.guarantee.apply(local) if model.guaranteed else camera.guarantee.void(local, Cause.DEGRADED)
-    # A drift alarm that closes between those two looks at it would else let a stranger pass by the model's word alone.
-    if strange and local.verdict is Verdict.PASS:
-        local = review(Cause.UNFAMILIAR)
+    # An open drift alarm suspends the refusal, but no stranger passes: neither by the cloud's word, nor by the model's where the
+    # alarm closes between those two looks at it.
+    if strange:
+        local = without_cloud(local)
     for other in beside:
         if other:
             entering(other)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import random
 from contextlib import ExitStack
-
-import numpy as np
 
 from agent.api.meter import LineMeter
 from agent.asking import Asking
@@ -62,8 +61,8 @@ class Line:
         self._settings = settings
         self._clock = clock
         self._log = log
-        self._rng = np.random.default_rng()
-        self._trace_rng = np.random.default_rng()
+        self._rng = random.Random()
+        self._trace_rng = random.Random()
         self.meter = LineMeter(clock, self._left_out)
         self._machine: Machine = LinuxMachine(low_battery=settings.degrade.battery)
         self._figures_s = clock.monotonic()
@@ -71,6 +70,7 @@ class Line:
         """What the machine's slower sensors said of late."""
         self.degrading = self._make_degrading()
         self.plc = Plc(settings, clock, log)
+        stack.callback(self.plc.close)
         sources = {"": settings.source, **{camera.name: camera for camera in settings.cameras}}
         self.captures = Captures([self._capture(*each, stack) for each in sources.items()])
         self.simulated = any(capture.simulated for capture in self.captures)
@@ -118,12 +118,15 @@ class Line:
             cameras,
             models.serving,
             asking,
-            self.meter.recorder(self.plc.recorder(store.recorder)),
+            # The meter first: whether the camera works is then known as the controller is told.
+            self.plc.recorder(self.meter.recorder(store.recorder)),
             self._clock,
             self._log,
             LineRules(lambda: store.boot, deadline_ms, windows),
             beside=models.beside,
             begin_span=self._spans(stack),
+            on_model=self.plc.look_again,
+            last_call=self.plc.last_call,
         )
 
     def degrade(self, judged: int, beside: BesideModels) -> None:
@@ -209,7 +212,7 @@ class Line:
             AGENT_VERSION,
             endpoint=settings.trace.endpoint,
             share=settings.trace.share,
-            roll=lambda: float(self._trace_rng.random()),
+            roll=self._trace_rng.random,
         )
         stack.callback(made.close)
         return made.begin

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections import deque
 
 from agent.ports.slots import InstalledBundle, Trial, TrialNews, TrialOutcome
 from contract.messages import DesiredState, ReportedState
 
 
 class Switch:
-    """`agent.ports.slots.BundleSwitch` between two threads."""
+    """`agent.ports.slots.BundleSwitch` between two threads.
+
+    The frame loop asks at every frame, and nearly always there is nothing: it then takes no lock, and finds at the next frame what
+    was left while it looked.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._trial: Trial | None = None
         self._news: TrialNews | None = None
-        self._withdrawn: queue.Queue[tuple[str, str]] = queue.Queue()
+        self._withdrawn: deque[tuple[str, str]] = deque()
         self._outcomes: queue.Queue[TrialOutcome] = queue.Queue()
         self._judge: str | None = None
         self._recalled: tuple[InstalledBundle | None] | None = None
@@ -28,6 +33,8 @@ class Switch:
 
     def next_trial(self) -> Trial | None:
         """Frame loop: return a trial offered and not yet taken up, once."""
+        if self._trial is None:
+            return None
         with self._lock:
             trial, self._trial = self._trial, None
             return trial
@@ -59,17 +66,16 @@ class Switch:
         with self._lock:
             if self._trial is not None and (self._trial.deployment, self._trial.bundle.digest) == (deployment, bundle):
                 self._trial = None
-        self._withdrawn.put((deployment, bundle))
+        self._withdrawn.append((deployment, bundle))
 
     def next_withdrawn(self) -> tuple[str, str] | None:
         """Frame loop: return the (deployment, bundle) of a trial withdrawn and not yet heeded, once."""
-        try:
-            return self._withdrawn.get_nowait()
-        except queue.Empty:
-            return None
+        return self._withdrawn.popleft() if self._withdrawn else None
 
     def judged_by(self, digest: str) -> None:
         """Frame loop: say which bundle is in charge, "" for none. Told at every change, and not while another one loads."""
+        if self._judge == digest:
+            return
         with self._lock:
             if self._recalled is None:
                 self._judge = digest
@@ -88,6 +94,8 @@ class Switch:
 
     def next_recall(self) -> tuple[InstalledBundle | None] | None:
         """Frame loop: return what was recalled to and not yet heeded, once, the latest; None when nothing was."""
+        if self._recalled is None:
+            return None
         with self._lock:
             recalled, self._recalled = self._recalled, None
             return recalled

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
 from agent.line_io.desk import Desk, DeskRules
+from agent.line_io.line_books import MARK, BooksBefore, LineBooks, read_books
 from agent.line_io.line_teller import LineTeller
 from agent.line_io.plc_loop import PlcLoop
 from agent.line_io.triggered import ShownRecorder, TriggeredSource
@@ -18,6 +20,7 @@ from agent.ports.recorder import Recorder
 from agent.ports.source import FrameSource
 from agent.settings import Settings
 from agent.settings_keys import PlcSettings, SourceSettings
+from agent.store.running_mark import kernel_boot
 from contract.errors import InvalidConfig
 
 _SLACK = 1.25
@@ -28,7 +31,7 @@ class Plc:
     """The controller's side of a station; without [plc] kind it changes nothing."""
 
     def __init__(self, settings: Settings, clock: Clock, log: Log) -> None:
-        """Open nothing yet.
+        """Read what the process before left, and open nothing else yet.
 
         Raises:
             InvalidConfig: the library that [plc] kind needs is not installed.
@@ -38,12 +41,16 @@ class Plc:
         if library and find_spec(library) is None:
             raise InvalidConfig(f"[plc] kind '{keys.kind}' needs '{library}'", hint="pip install 'plumbline-edge[plc]'")
         self._settings = settings
-        self._clock = clock
+        self._clock, self._log = clock, log
         self.why_not_ready: Callable[[], str] = lambda: "the station starts"
         """Returns what keeps the station from taking triggers, "" if nothing."""
         timeout_s = (keys.timeout_ms or settings.line.deadline_ms * _SLACK + keys.delay_ms) / 1e3
         rules = DeskRules(keys.camera, keys.triggers, keys.waiting, timeout_s, keys.delay_ms / 1e3, keys.review_as)
-        self.desk = Desk(rules, clock, lambda: self.why_not_ready()) if keys.kind else None
+        mark, kernel = settings.home_folder / MARK, kernel_boot()
+        self._before = read_books(mark, kernel) if keys.kind else BooksBefore()
+        missed = self._before.missed
+        self.desk = Desk(rules, clock, lambda: self.why_not_ready(), missed=missed) if keys.kind else None
+        self._books = LineBooks(self.desk, mark, kernel) if self.desk else None
         self.loop = (
             PlcLoop(
                 self.desk,
@@ -57,6 +64,35 @@ class Plc:
         )
         self.tell_last: Callable[[], None] = lambda: None
         """Keeps how it ended."""
+
+    def begin(self, stop: threading.Event, why_not_ready: Callable[[], str]) -> None:
+        """Take triggers from now on, unless `why_not_ready` says what is missing. That `stop` is set is seen at once."""
+        self.why_not_ready = why_not_ready
+        if self.desk is None or self._books is None:
+            return
+        if self._before.missed:
+            self._log.say(
+                f"the process before left {self._before.missed} of the controller's triggers unanswered: lost"
+            )
+        self._books.begin()
+        self.desk.look_again()
+        # It only waits, and holds nothing that anybody else waits for: a signal handler may set `stop` at any point.
+        threading.Thread(target=self._look_at_stop, args=(stop,), name="plc-stop", daemon=True).start()
+
+    def look_again(self) -> None:
+        """Have the controller see at once whether the station is ready still, or again; any thread."""
+        if self.desk is not None:
+            self.desk.look_again()
+
+    def last_call(self) -> None:
+        """Answer what no frame was taken for: none will be. To be called before the line's last windows are closed."""
+        if self.desk is not None:
+            self.desk.last_call()
+
+    def close(self) -> None:
+        """Close the books."""
+        if self._books is not None:
+            self._books.close()
 
     def triggers(self, camera: str) -> bool:
         """Return whether the controller says when a part is before `camera`."""
@@ -85,9 +121,13 @@ class Plc:
 
     def teller(self, memory: Memory) -> Callable[[], None]:
         """Return what keeps how the controller stands where `plumbline-agent status` finds it; to be called again and again."""
-        teller = LineTeller(self.loop, memory, self._clock)
+        teller = LineTeller(self.loop, memory, self._clock, self._before.counts)
         self.tell_last = lambda: teller.tell(last=True)
         return teller.tell
+
+    def _look_at_stop(self, stop: threading.Event) -> None:
+        stop.wait()
+        self.look_again()
 
 
 def open_adapter(settings: Settings, desk: LineDesk, clock: Clock, log: Log) -> LineAdapter:

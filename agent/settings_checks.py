@@ -132,6 +132,12 @@ def _plc_problems(settings: Settings) -> list[str]:
     camera = {each.name: each for each in settings.cameras}.get(plc.camera, settings.source)
     if plc.kind and plc.triggers and plc.delay_ms > 0 and camera.hardware_trigger:
         problems.append("plc.delay_ms is for a camera that runs freely: with hardware_trigger it must be 0")
+    if plc.kind and plc.triggers and camera.kind == "folder" and camera.watch:
+        section = f"cameras '{plc.camera}'" if plc.camera else "source"
+        problems.append(
+            f"plc.triggers must be false with {section}.watch: an image that is written late would be the next part's;"
+            " tell verdicts by their part, or read the camera itself"
+        )
     if plc.review_as not in ("review", "reject"):
         problems.append(f"plc.review_as must be 'review' or 'reject', not '{plc.review_as[:40]}'")
     if bool(plc.cert_file) != bool(plc.key_file):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
+import random
 
 from agent.ports.clock import Clock
 from agent.ports.source import FrameSource
@@ -28,10 +28,7 @@ def open_source(settings: Settings, clock: Clock, source: SourceSettings | None 
             fps=source.fps or None,
             seed=source.seed if source.shuffle else None,
         )
-    rng = np.random.default_rng()
-
-    def roll() -> float:
-        return float(rng.random())
+    roll = random.Random().random
 
     if source.kind == "v4l2":
         from agent.sources.v4l2 import open_v4l2

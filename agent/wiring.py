@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Protocol
-
-import numpy as np
 
 from agent.chores import Chores
 from agent.cloud_wiring import AGENT_VERSION, CloudSide
@@ -62,7 +61,7 @@ class Station:
         self._settings = settings
         self._clock = clock
         self._log = log
-        self._roll_rng = np.random.default_rng()
+        self._roll_rng = random.Random()
         self._reread = reread
         self.reload_asked = threading.Event()
         """Set by a signal handler: [[models]] are read again."""
@@ -86,7 +85,7 @@ class Station:
                 log,
                 self._store,
                 stack,
-                roll=lambda: float(self._roll_rng.random()),
+                roll=self._roll_rng.random,
                 simulated=self.simulated,
             )
             self.frame_loop = self._line.frame_loop(self._cameras, self._store, self._models, cloud, stack)
@@ -144,7 +143,8 @@ class Station:
             thread.start()
         if self._api is not None:
             self._api.start()
-        self._stopping, self._line.plc.why_not_ready = stop, self._why_not_ready
+        self._stopping = stop
+        self._line.plc.begin(stop, self._why_not_ready)
         self._supervisor.run(stop)
         # The line first, then the disk, then the network: what was judged is stored, and what is stored may still be sent.
         stored = self._store.stop(10.0)

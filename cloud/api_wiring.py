@@ -40,6 +40,7 @@ from cloud.dashboard.rollouts_page import RolloutDesk, install_rollouts_page
 from cloud.dashboard.runbooks_page import install_runbooks_page
 from cloud.dashboard.shared_read import SharedRead
 from cloud.fallback.service import FallbackService
+from cloud.heard_by_http import HeardByHttp
 from cloud.improve_loop import ImproveLoop
 from cloud.pages_wiring import fleet_pages, make_banners, make_fleet_source
 from cloud.people_wiring import Entrance
@@ -94,11 +95,13 @@ def make_apps(
     accounts: Accounts,
     versions: VersionParts,
     needs: Callable[[], Sequence[Need]],
+    why_unwell: Callable[[], str],
+    heard: HeardByHttp,
     now: Callable[[], float],
 ) -> tuple[FastAPI, FastAPI]:
     """Return the application for people (and, without a door of their own, stations), and that of the stations' door."""
     api, guards = settings.api, entrance.guards
-    source = make_fleet_source(stores, registry, improve, needs, now)
+    source = make_fleet_source(stores, registry, improve, needs, heard.fresh, now)
     reading = RolloutReading(stores.database)
     rollouts = RolloutDesk(
         reading=reading,
@@ -108,12 +111,12 @@ def make_apps(
         now=now,
     )
     choice, claims, traces = KnownLabels(registry).choice, ReviewClaims(stores.database), DriftTraces(stores.database)
-    full_precision = FullPrecisionModels(registry)
+    full_precision, is_token = FullPrecisionModels(registry), heard.noting(stores.stations.is_token)
 
     devices = [
         device_routes(
             tuf_folder=registry.tuf_folder,
-            is_token=stores.stations.is_token,
+            is_token=is_token,
             samples=stores.samples,
             images=registry.blobs,
             opinions=opinions,
@@ -124,11 +127,11 @@ def make_apps(
         ),
     ]
     if desk is not None:
-        devices.append(renew_routes(desk, stores.stations.is_token))
+        devices.append(renew_routes(desk, is_token))
     routers = [
         *entrance.routers,
         *([] if api.device_port else devices),
-        *([enrol_routes(desk)] if desk is not None else []),
+        *([enrol_routes(desk, entrance.limits)] if desk is not None else []),
         review_routes(
             guards=guards,
             samples=stores.samples,
@@ -182,14 +185,14 @@ def make_apps(
         configuration_routes(guards=guards, control=configuration),
         metrics_routes(guards, metrics),
     ]
-    app = make_app(routers, entrance.rules, metrics.answered, stores.database.why_lost)
+    app = make_app(routers, entrance.rules, metrics.answered, why_unwell)
     install_rollouts_page(entrance.shell, rollouts)
     install_rollout_page(entrance.shell, rollouts)
     install_models_page(entrance.shell, versions.book, versions.desk)
     install_model_page(entrance.shell, versions.book, versions.desk, versions.datasets)
     install_audit_page(entrance.shell, stores.audit, now)
     install_runbooks_page(entrance.shell)
-    entrance.shell.say_at_top(make_banners(stores, link, resign.status, now))
+    entrance.shell.say_at_top(make_banners(stores, link, resign.status, why_unwell, now))
     install_review(
         app,
         entrance.shell,
@@ -220,4 +223,4 @@ def make_apps(
             costs=SharedRead(lambda: cost_lines(accounts.costs, stores.alarms.retrains(), now()), 30.0, now),
         ),
     )
-    return app, make_app(devices, answered=metrics.answered, why_unwell=stores.database.why_lost)
+    return app, make_app(devices, answered=metrics.answered, why_unwell=why_unwell)

@@ -5,7 +5,7 @@ Nothing here reads a table or a clock (`cloud.fleet_facts` does).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cloud.ports.alarms import Alarm, Retrain
@@ -78,7 +78,8 @@ class Facts:
     failed and that nothing took the place of since. `broken_entry`: the first entry of the audit log that does not follow from the
     one before. `known_silent`: stations that people were told are silent: they stay so until they are heard, whoever restarts
     meanwhile. `undelivered`: notices that a channel did not take for an hour, or refused, by channel. `faults`: what broke in a
-    loop within the last hour, by loop. `lost_database`: why nothing can be stored, "" while it can.
+    loop within the last hour, by loop. `lost_database`: why nothing can be stored, "" while it can. `heard_by_http`: when
+    stations were last heard that way, with a token of their own.
     """
 
     now: float
@@ -104,3 +105,4 @@ class Facts:
     undelivered: dict[str, int] = field(default_factory=dict)
     faults: dict[str, int] = field(default_factory=dict)
     lost_database: str = ""
+    heard_by_http: Mapping[str, float] = field(default_factory=dict)

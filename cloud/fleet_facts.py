@@ -48,7 +48,7 @@ T = TypeVar("T")
 class FactSources:
     """Where the facts come from.
 
-    `disks`: folders of the server by what they hold ("the cloud's home"). The last four: as in
+    `disks`: folders of the server by what they hold ("the cloud's home"). The last five: as in
     `Facts`.
     """
 
@@ -67,6 +67,7 @@ class FactSources:
     undelivered: Callable[[], dict[str, int]] = dict
     faults: Callable[[], dict[str, int]] = dict
     lost_database: Callable[[], str] = str
+    heard_by_http: Callable[[], Mapping[str, float]] = dict
 
 
 class FleetFacts:
@@ -76,6 +77,7 @@ class FleetFacts:
         self._sources, self._now = sources, now
         self._began = now()
         self._listening_since: float | None = None
+        self._unstored = False
         self._deaf_since = self._began
         self._kept: dict[str, tuple[float, object]] = {}
 
@@ -87,9 +89,14 @@ class FleetFacts:
         """
         now, lost = self._now(), self._sources.lost_database()
         self._look_at_link(now)
+        if self._unstored and not lost and self._listening_since is not None:
+            # What came meanwhile is stored in a moment: who could not be noted is not silent.
+            self._listening_since = now
+        self._unstored = bool(lost)
         try:
             return self._read(now, lost)
         except TransientError:
+            self._unstored = True
             if not lost:
                 raise
             # What is open of it still can be read, and no more: this alone is told then.
@@ -123,6 +130,7 @@ class FleetFacts:
             undelivered=s.undelivered(),
             faults=s.faults(),
             lost_database=lost_database,
+            heard_by_http=s.heard_by_http(),
         )
 
     def _look_at_link(self, now: float) -> None:

@@ -21,6 +21,7 @@ from cloud.store.rollouts import Rollouts
 from cloud.store.samples import Samples
 from cloud.store.stations import Stations
 from cloud.store.summaries import Summaries
+from contract.errors import TransientError
 
 _SITES = 200
 _OTHER = "(others)"
@@ -30,7 +31,9 @@ _SLOW_S = 30.0
 
 
 class FleetFigures:
-    """`cloud.ports.figures.Figures`. `per_station`: of how many stations there are series by name, the worst first; 0: none."""
+    """`cloud.ports.figures.Figures`. `per_station`: of how many stations there are series by name, the worst first; 0: none.
+    `why_lost` says why the database cannot be used just now: nothing of it is waited for then.
+    """
 
     def __init__(
         self,
@@ -48,11 +51,12 @@ class FleetFigures:
         promises: Promises | None = None,
         per_station: int = 1000,
         monotonic: Callable[[], float] = time.monotonic,
+        why_lost: Callable[[], str] = str,
     ) -> None:
         self._rows, self._facts, self._stations, self._summaries = rows, facts, stations, summaries
         self._samples, self._rollouts, self._releases, self._notices = samples, rollouts, releases, notices
         self._needs, self._repository, self._promises = needs, repository, promises
-        self._per_station, self._monotonic = per_station, monotonic
+        self._per_station, self._monotonic, self._why_lost = per_station, monotonic, why_lost
         self._slow: tuple[float, list[Family]] = (float("-inf"), [])
 
     def families(self) -> Iterable[Family]:
@@ -61,6 +65,8 @@ class FleetFigures:
         Raises:
             TransientError: the database cannot be read now.
         """
+        if why := self._why_lost():
+            raise TransientError(why)
         yield from self._of_needs()
         yield from self._of_stations()
         yield from self._of_drift()

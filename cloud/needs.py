@@ -20,6 +20,8 @@ from cloud.rollout.rollout_states import RolloutState
 _PAGE, _TICKET, _INFO = Severity.PAGE, Severity.TICKET, Severity.INFO
 _ORDER = {_PAGE: 0, _TICKET: 1, _INFO: 2}
 
+DATABASE = "database"
+"""The key of the one need of which no table can tell (`cloud.database_watch` sees to it)."""
 # The broker is back within a minute as a rule: mosquitto is restarted, the cloud is.
 DEAF_S = 60.0
 # The database stops at 0, and a training run asks for gigabytes. A tenth of a large disk is plenty, so both must be little.
@@ -65,11 +67,16 @@ def find_needs(facts: Facts) -> Found:
     return Found(tuple(shown), frozenset(need.key for need in found) - {need.key for need in shown})
 
 
+def database_need(why: str) -> Need:
+    """Return what somebody must know when the database cannot be read or written; `why` says what is wrong."""
+    what = f"{why[:1].upper()}{why[1:]}: nothing is stored, and stations keep what they send."
+    what += " Do not stop the server before you read on."
+    return Need(DATABASE, "database gone", _PAGE, what, "/", "database-gone")
+
+
 def _of_server(facts: Facts) -> Iterator[Need]:
     if facts.lost_database:
-        why = facts.lost_database[:1].upper() + facts.lost_database[1:]
-        what = f"{why}: nothing is stored, and stations keep what they send. Do not stop the server before you read on."
-        yield Need("database", "database gone", _PAGE, what, "/", "database-gone")
+        yield database_need(facts.lost_database)
     if facts.listening_since is None and facts.now - facts.deaf_since >= DEAF_S:
         what = f"The broker has not been reached for {span(facts.now - facts.deaf_since)}: nothing comes in, no order goes out."
         yield Need("broker", "broker down", _PAGE, what, "/", "broker-down")

@@ -52,7 +52,8 @@ def needs_of_stations(facts: Facts) -> Iterator[Need]:
 
 def silent_for(status: StationStatus, facts: Facts) -> float | None:
     """Return how long a station has not been heard, None where it is not silent: heard lately, never, or not to be heard now."""
-    heard = max(status.state_at, status.reported_at, status.summary_at)
+    by_http = facts.heard_by_http.get(status.station, 0.0)
+    heard = max(status.state_at, status.reported_at, status.summary_at, by_http)
     silent = facts.now - heard
     if heard <= 0.0 or silent < facts.silent_after_s:
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cloud.alerts.channel import Channel
@@ -12,13 +12,19 @@ from cloud.alerts.message import Links
 from cloud.alerts.mqtt import BrokerChannel
 from cloud.alerts.webhook import Webhook
 from cloud.api.metrics import Metrics
+from cloud.clock import SystemClock
+from cloud.database_outages import DatabaseOutages
+from cloud.database_watch import DatabaseWatch
 from cloud.fleet_facts import FactSources, FleetFacts, NeedsNow
 from cloud.fleet_figures import FleetFigures
+from cloud.needs import DATABASE, Found, database_need
 from cloud.needs_of_stations import SILENT
 from cloud.notice_rules import NoticeRules
 from cloud.notices import NoticesLoop
+from cloud.outage_book import FILE, OutageBook
 from cloud.ports.figures import Figures
 from cloud.ports.link import Link
+from cloud.ports.notices import PostBox
 from cloud.ports.promises import Promises
 from cloud.registry.release import Registry
 from cloud.registry.resign_status import ResignStatus
@@ -28,6 +34,7 @@ from cloud.store.clock_witness import ClockWitness
 from cloud.store.fact_rows import FactRows
 from cloud.store.metric_rows import MetricRows
 from cloud.store.notices import Notices
+from cloud.store.pulse import Pulse
 from cloud.store_wiring import Stores
 from contract.errors import InvalidConfig
 
@@ -39,11 +46,14 @@ _CHANCE = random.SystemRandom()
 
 @dataclass(frozen=True, slots=True)
 class Alerts:
-    """`needs` for pages; `loop` and each of `deliveries` is run in a thread of its own; `notices` is their table."""
+    """`needs` for pages; `loop`, `outages`, and each of `deliveries` and `urgent` (what is told of the database) is run in a thread
+    of its own; `notices` is their table."""
 
     needs: NeedsNow
     loop: NoticesLoop
     deliveries: tuple[tuple[str, Delivery], ...]
+    outages: DatabaseOutages
+    urgent: tuple[tuple[str, Delivery], ...]
     notices: Notices
     witness: ClockWitness
     _channels: tuple[Channel, ...]
@@ -71,8 +81,19 @@ def make_channels(settings: CloudSettings, link: Link, now: Callable[[], float])
     Raises:
         InvalidConfig: a file with an address or a secret cannot be read.
     """
-    hooks = [Webhook(*each, now, _secret(settings, each[0])) for each in _addresses(settings)]
-    return (*hooks, *([BrokerChannel(link)] if settings.alerts.mqtt else []))
+    return (*_webhooks(settings, now), *([BrokerChannel(link)] if settings.alerts.mqtt else []))
+
+
+def make_watch(settings: CloudSettings, stores: Stores, clock: SystemClock) -> DatabaseWatch:
+    """Return what looks whether the database can be used; an outage that the process before this one saw goes on."""
+    away_since = OutageBook(settings.path(FILE)).away_since
+    return DatabaseWatch(
+        Pulse(stores.database).beat,
+        stores.database.why_lost,
+        clock.monotonic,
+        told_after_s=settings.alerts.database_after_s,
+        away_s=max(clock.now() - away_since, 0.0) if away_since is not None else 0.0,
+    )
 
 
 def make_alerts(
@@ -80,10 +101,12 @@ def make_alerts(
     stores: Stores,
     link: Link,
     now: Callable[[], float],
+    watch: DatabaseWatch,
     *,
     repository: Callable[[], ResignStatus] | None = None,
     promises: Promises | None = None,
     faults: Callable[[], dict[str, int]] = dict,
+    heard_by_http: Callable[[], Mapping[str, float]] = dict,
 ) -> Alerts:
     """Return what tells people; `faults` says what broke in the server's loops of late.
 
@@ -108,14 +131,69 @@ def make_alerts(
         known_silent=lambda: _known_silent(notices),
         undelivered=lambda: {c: n for c, n in notices.undelivered(now() - _UNDELIVERED_S).items() if c in names},
         faults=faults,
-        lost_database=stores.database.why_lost,
+        lost_database=watch.why,
+        heard_by_http=heard_by_http,
     )
     needs = NeedsNow(FleetFacts(sources, now), now)
     notices.forget_channels(names, now())
     rules = NoticeRules(cooldown_s=settings.alerts.cooldown_s, repeat_s=settings.alerts.repeat_h * 3600.0)
-    loop = NoticesLoop(notices, needs.found, names, make_links(settings), rules, now)
-    deliveries = tuple((each.name, Delivery(each, notices, now, _CHANCE.random)) for each in channels)
-    return Alerts(needs, loop, deliveries, notices, ClockWitness(stores.database), channels)
+    loop = NoticesLoop(notices, lambda: _but_the_database(needs.found()), names, make_links(settings), rules, now)
+    book = OutageBook(settings.path(FILE))
+    return Alerts(
+        needs=needs,
+        loop=loop,
+        deliveries=_deliveries(channels, notices, now),
+        outages=DatabaseOutages(watch, _outage_loop(settings, book, watch.found, names, now), book, notices, now),
+        urgent=_deliveries(channels, book, now),
+        notices=notices,
+        witness=ClockWitness(stores.database),
+        _channels=channels,
+    )
+
+
+def tell_it_does_not_open(settings: CloudSettings, why: str, now: Callable[[], float]) -> None:
+    """Tell, by the webhooks, that a server cannot start since its database does not open; each server that is started in its
+    place comes here again, and what one told the next does not tell.
+
+    Raises:
+        InvalidConfig: as `make_channels`.
+    """
+    book = OutageBook(settings.path(FILE))
+    book.note_away(now())
+    away_s = now() - (book.away_since or now())
+    found = Found((database_need(why),) if away_s >= settings.alerts.database_after_s else ())
+    channels = _webhooks(settings, now)
+    _outage_loop(settings, book, lambda: found, [each.name for each in channels], now).tick()
+    for _, delivery in _deliveries(channels, book, now):
+        delivery.tick()
+    for channel in channels:
+        channel.close()
+
+
+def _outage_loop(
+    settings: CloudSettings,
+    book: OutageBook,
+    found: Callable[[], Found],
+    channels: Sequence[str],
+    now: Callable[[], float],
+) -> NoticesLoop:
+    alerts = settings.alerts
+    # It must have been back for as long as it had to be away.
+    rules = NoticeRules(
+        cooldown_s=alerts.cooldown_s, repeat_s=alerts.repeat_h * 3600.0, settle_s=alerts.database_after_s
+    )
+    return NoticesLoop(book, found, channels, make_links(settings), rules, now)
+
+
+def _but_the_database(found: Found) -> Found:
+    # What stands in tables cannot tell of them.
+    return Found(tuple(need for need in found.needs if need.key != DATABASE), found.hidden)
+
+
+def _deliveries(
+    channels: Sequence[Channel], posts: PostBox, now: Callable[[], float]
+) -> tuple[tuple[str, Delivery], ...]:
+    return tuple((each.name, Delivery(each, posts, now, _CHANCE.random)) for each in channels)
 
 
 def make_metrics(
@@ -125,6 +203,7 @@ def make_metrics(
     alerts: Alerts,
     server: Figures,
     *more: Figures,
+    why_lost: Callable[[], str],
     repository: Callable[[], ResignStatus],
     promises: Promises,
 ) -> Metrics:
@@ -142,6 +221,7 @@ def make_metrics(
         repository=repository,
         promises=promises,
         per_station=settings.metrics.stations,
+        why_lost=why_lost,
     )
     return Metrics([server, fleet, *more])
 
@@ -149,6 +229,10 @@ def make_metrics(
 def _known_silent(notices: Notices) -> frozenset[str]:
     told = [notice.members for notice in notices.open() if notice.need.kind == SILENT and notice.times_told]
     return frozenset().union(*told)
+
+
+def _webhooks(settings: CloudSettings, now: Callable[[], float]) -> list[Webhook]:
+    return [Webhook(*each, now, _secret(settings, each[0])) for each in _addresses(settings)]
 
 
 def _addresses(settings: CloudSettings) -> list[tuple[str, str]]:

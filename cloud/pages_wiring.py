@@ -41,13 +41,21 @@ def make_fleet_source(
     registry: Registry,
     improve: ImproveLoop,
     needs: Callable[[], Sequence[Need]],
+    by_http: Callable[[], frozenset[str]],
     now: Callable[[], float],
 ) -> FleetSource:
-    """Return what pages and the API read of the fleet."""
+    """Return what pages and the API read of the fleet; `by_http` says who was heard over HTTP of late."""
 
     def phases() -> Phases:
         found = improve.overview()
-        return phases_of(found.watched, found.alarmed, found.enrolling, now())
+        return phases_of(
+            found.watched,
+            found.alarmed,
+            found.enrolling,
+            now(),
+            revoked=stores.stations.retired(),
+            by_http=by_http(),
+        )
 
     return FleetSource(
         pages=FleetPages(stores.database),
@@ -60,11 +68,15 @@ def make_fleet_source(
 
 
 def make_banners(
-    stores: Stores, link: RunningLink, repository: Callable[[], ResignStatus], now: Callable[[], float]
+    stores: Stores,
+    link: RunningLink,
+    repository: Callable[[], ResignStatus],
+    why_lost: Callable[[], str],
+    now: Callable[[], float],
 ) -> Callable[[], Sequence[Banner]]:
     """Return what every page says at its top, read once for all of them."""
     pages, stations = FleetPages(stores.database), stores.stations
-    return SharedRead(lambda: _banners(pages, stations, link, repository), _BANNERS_S, now)
+    return SharedRead(lambda: _banners(pages, stations, link, repository, why_lost()), _BANNERS_S, now)
 
 
 def fleet_pages(
@@ -131,8 +143,11 @@ def review_in_a_line(samples: Samples) -> tuple[str, str]:
 
 
 def _banners(
-    pages: FleetPages, stations: Stations, link: RunningLink, repository: Callable[[], ResignStatus]
+    pages: FleetPages, stations: Stations, link: RunningLink, repository: Callable[[], ResignStatus], lost_database: str
 ) -> tuple[Banner, ...]:
+    if lost_database:
+        # All else would be read from it.
+        return banners_of(broker_connected=link.connected(), lost_database=lost_database)
     return banners_of(
         broker_connected=link.connected(),
         simulated=pages.simulated(),

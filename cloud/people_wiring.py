@@ -35,6 +35,7 @@ class Entrance:
     """What lets people in. `tries` has a tick; `pages` counts what pages sent in vain."""
 
     guards: Guards
+    limits: RequestLimits
     shell: Shell
     pages: PageDoor
     routers: tuple[APIRouter, ...]
@@ -72,10 +73,11 @@ def make_entrance(settings: CloudSettings, stores: Stores, clock: SystemClock) -
     public = host_name(api.public_url.partition("://")[2].partition("/")[0])
     # Whoever reaches a loopback server by another name comes through something that passes requests on: nobody is local then.
     shell = Shell(people.by_cookie, open_to_look=auth.open_on_loopback and only_loopback and not public)
-    guards = Guards(people.by_token, lambda request: shell.visit(request).person, limits)
+    guards = Guards(people.by_token, lambda request: shell.visit(request).person, limits, people.by_token_lately)
     tries = FailedTries(stores.audit, clock.now)
     return Entrance(
         guards=guards,
+        limits=limits,
         shell=shell,
         pages=PageDoor(shell, RefusedMessages(clock.monotonic), clock.monotonic, secrets.token_bytes(16)),
         routers=(

@@ -19,7 +19,7 @@ from cloud.rollout.rollout_states import MemberEvent, MemberState, RolloutEvent,
 from cloud.rollout.tally import tally
 from cloud.rollout.way_back import real_name, shadow_name
 from cloud.rollout_gates import RolloutGates, approved_by
-from cloud.rollout_reports import as_seen, heard, overtaken, runs_it_by_another
+from cloud.rollout_reports import as_seen, came_to_another, heard, overtaken, speaks_of_another
 from cloud.rollout_watch import RolloutWatch
 from contract.errors import IllegalTransition
 
@@ -57,7 +57,17 @@ class RolloutForward:
             return False
         members = self.hear(rollout, status)
         shadow = _unseen(rollout, plan, members, status)
-        seen = [as_seen(m, status.get(m.station), now, linked_at, shadow=m.station in shadow) for m in members]
+        seen = [
+            as_seen(
+                m,
+                said := status.get(m.station),
+                now,
+                linked_at,
+                shadow=m.station in shadow,
+                overtaken=bool(self._overtaken(m, said)),
+            )
+            for m in members
+        ]
         step = next_step(seen, rollout.wave, plan.policy(rollout.kind), plan.hold_after if not plan.keep else -1)
         before = read_evidence(rollout.evidence)
         fresh = self._watch.compared(rollout, plan, members, status, now)
@@ -93,11 +103,14 @@ class RolloutForward:
     def _heard(self, member: RolloutMember, said: StationStatus, bundle: str, *, running: bool) -> MemberStep | None:
         if (step := heard(member, said, bundle, running=running)) is not None:
             return step
-        if not runs_it_by_another(member, said, bundle):
-            return None
-        # It refuses the older order and never says a word of it. What it came to with the bundle it has said all the same.
-        why = overtaken(member, said, self._rollouts.standing(member.station))
-        return MemberStep(member, MemberEvent.COMMIT, why) if why else None
+        why = self._overtaken(member, said)
+        return came_to_another(member, said, bundle, why, running=running) if why else None
+
+    def _overtaken(self, member: RolloutMember, said: StationStatus | None) -> str:
+        """Return why a station that is waited for is at another order or has ended it, "" where it is at this one."""
+        if said is None or not speaks_of_another(member, said):
+            return ""
+        return overtaken(member, said, self._rollouts.standing(member.station))
 
     def _propose(self, rollout: Rollout, plan: RolloutPlan, now: float) -> None:
         if why := self._gates.why_waiting(rollout, plan):

@@ -26,7 +26,7 @@ from cloud.rollout_forward import RolloutForward
 from cloud.rollout_gates import RolloutGates, check_second_person
 from cloud.rollout_start import RolloutStart
 from cloud.rollout_watch import RolloutWatch
-from contract.errors import IllegalTransition, NotFound, RefusedError
+from contract.errors import IllegalTransition, NotFound, RefusedError, TransientError
 from contract.messages import DesiredState
 
 __all__ = ["RolloutLoop", "RolloutSettings"]
@@ -220,6 +220,14 @@ class RolloutLoop:
 
         What one rollout fails on keeps neither the others nor the orders that stand from going on; it is raised at the end.
         """
+        try:
+            self._turn()
+        except TransientError:
+            # What stations said meanwhile is stored in a moment: who could not be noted is not silent.
+            self._linked_at = self._now()
+            raise
+
+    def _turn(self) -> None:
         if (connections := self._link.connections()) != self._seen_connections:
             self._post.forget_sent()
             self._seen_connections = connections

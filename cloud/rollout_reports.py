@@ -20,11 +20,35 @@ def turned_down(said: StationStatus, bundle: str) -> bool:
     return said.update_state == UpdateState.ROLLED_BACK.value and said.candidate in ("", bundle)
 
 
-def runs_it_by_another(member: RolloutMember, said: StationStatus, bundle: str) -> bool:
-    """Return whether a station that was ordered the bundle has said since then that it committed it under another order."""
-    committed = said.update_state == UpdateState.COMMITTED.value and said.bundle == bundle
+_WAITED_FOR = (MemberState.ORDERED, MemberState.SHADOWING)
+
+
+def speaks_of_another(member: RolloutMember, said: StationStatus) -> bool:
+    """Return whether a station that is waited for has spoken, since it was ordered, of another order than this rollout's."""
     since = said.reported_at > (member.ordered_at or 0.0)
-    return member.state is MemberState.ORDERED and committed and said.deployment != member.deployment and since
+    return member.state in _WAITED_FOR and bool(said.deployment) and said.deployment != member.deployment and since
+
+
+def came_to_another(
+    member: RolloutMember, said: StationStatus, bundle: str, why: str, *, running: bool
+) -> MemberStep | None:
+    """Return what comes of a station that `speaks_of_another`, a newer one of a kit (`why`, as `overtaken` has it), None while it
+    is at it, and where nobody is waited for (not `running`).
+
+    It refuses the older order and never says a word of it. What it came to with the bundle it has said all the same. With another
+    bundle that it keeps it shows nothing of this one, and is no failure of it: it is out. One that kept neither may still obey the
+    order that it has, so it is a failure, which an abort fetches.
+    """
+    if said.update_state == UpdateState.COMMITTED.value and said.bundle == bundle:
+        return MemberStep(member, MemberEvent.COMMIT, why) if member.state is MemberState.ORDERED else None
+    if not running:
+        return None
+    if said.update_state == UpdateState.COMMITTED.value:
+        return MemberStep(member, MemberEvent.SKIP, f"{why}, and runs another bundle: {said.bundle[:12] or 'none'}")
+    if said.update_state == UpdateState.ROLLED_BACK.value:
+        which = "this bundle" if said.candidate == bundle else f"that one's bundle {said.candidate[:12]}"
+        return MemberStep(member, MemberEvent.FAIL, f"{why}, and rolled {which} back: {said.reason}")
+    return None
 
 
 def overtaken(member: RolloutMember, said: StationStatus | None, standing: StandingOrder | None) -> str:
@@ -76,8 +100,18 @@ def _runs_it_anyway(member: RolloutMember, said: StationStatus, bundle: str) -> 
     return said.outcome == SHADOWED or (committed and can_shadow(said.agent_version))
 
 
-def as_seen(member: RolloutMember, said: StationStatus | None, now: float, linked_at: float, *, shadow: bool) -> Member:
-    """Return a station as the judge sees it at `now`; `linked_at`: since when the cloud can hear stations."""
+def as_seen(
+    member: RolloutMember,
+    said: StationStatus | None,
+    now: float,
+    linked_at: float,
+    *,
+    shadow: bool,
+    overtaken: bool = False,
+) -> Member:
+    """Return a station as the judge sees it at `now`; `linked_at`: since when the cloud can hear stations; `overtaken`: what it
+    says of a newer order, which it is at, is its word on this one too.
+    """
     ordered_s = None if member.ordered_at is None else now - member.ordered_at
     ended_s = float("inf") if member.ended_at is None else now - member.ended_at
     if said is None:
@@ -98,7 +132,7 @@ def as_seen(member: RolloutMember, said: StationStatus | None, now: float, linke
         ordered_s,
         said.online,
         link_s=now - said.state_at,
-        said_s=now - max(linked_at, said.reported_at if said.deployment == member.deployment else 0.0),
+        said_s=now - max(linked_at, said.reported_at if overtaken or said.deployment == member.deployment else 0.0),
         reason=member.reason,
         ended_s=ended_s,
         shadow=shadow,

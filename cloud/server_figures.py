@@ -27,10 +27,12 @@ class ServerFigures:
         drift_phases: Callable[[], Mapping[str, float]],
         drift_evidence: Callable[[], Mapping[str, float]],
         monotonic: Callable[[], float],
+        database_away_s: Callable[[], float],
     ) -> None:
         self._loops, self._link, self._ingest = loops, link, ingest
         self._arrivals_waiting, self._disks, self._drift_phases = arrivals_waiting, disks, drift_phases
         self._drift_evidence, self._monotonic = drift_evidence, monotonic
+        self._database_away_s = database_away_s
 
     def families(self) -> Iterable[Family]:
         """Return every figure."""
@@ -39,6 +41,11 @@ class ServerFigures:
         yield one("plumbline_cloud_broker_connected", "gauge", "1: the broker is reached.", self._link.connected())
         what = "Connections made to the broker since the start."
         yield one("plumbline_cloud_broker_connections_total", "counter", what, self._link.connections())
+        away_s = self._database_away_s()
+        what = "1: the database can be read and written."
+        yield one("plumbline_cloud_database_usable", "gauge", what, away_s == 0.0)
+        what = "Seconds that the database could not be read or written, up to now; 0 while it can."
+        yield one("plumbline_cloud_database_away_seconds", "gauge", what, away_s)
         if self._ingest is not None:
             yield from self._of_ingest(self._ingest)
         what = "Series (cameras) that drift is watched on, by phase: enrolling, quiet, alarmed."

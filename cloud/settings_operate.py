@@ -164,7 +164,7 @@ class AlertSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     from a file); `secrets`: files, by a webhook's name, of what its messages are signed with; `mqtt`: also a message on
     pl/v1/agg/notice. What lasts is told again after `repeat_h`; what comes and goes at most once in `cooldown_s`. `page_url` is
     where links lead, "" for [api] public_url, and `runbook_url` where docs/RUNBOOKS.md is read, "" for the page /runbooks there.
-    `silent_after_s`: a station not heard for so long is told of.
+    `silent_after_s`: a station not heard for so long is told of; `database_after_s`: a database that cannot be used for so long.
     """
 
     webhooks: dict[str, str] = {}
@@ -175,6 +175,7 @@ class AlertSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     page_url: str = ""
     runbook_url: str = ""
     silent_after_s: float = 1800.0
+    database_after_s: float = 60.0
 
     def check(self, file: str) -> None:
         """Do nothing where the table can be used.
@@ -190,7 +191,11 @@ class AlertSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for name in self.secrets:
             if name not in self.webhooks:
                 raise InvalidConfig(f"{file}: alerts.secrets.{name[:60]} is for no webhook of that name")
-        for key, value in (("cooldown_s", self.cooldown_s), ("repeat_h", self.repeat_h)):
+        for key, value in (
+            ("cooldown_s", self.cooldown_s),
+            ("repeat_h", self.repeat_h),
+            ("database_after_s", self.database_after_s),
+        ):
             if not 0.0 < value < math.inf:
                 raise InvalidConfig(f"{file}: alerts.{key} = {value} must be above 0, and finite")
         if not 60.0 <= self.silent_after_s < math.inf:

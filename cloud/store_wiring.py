@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import make_url
+
 from cloud.clock import SystemClock
+from cloud.outage_book import FILE
 from cloud.registry.catalog import ReleasedVersion, ReleaseState
 from cloud.registry.keys import Keys, load_keys
 from cloud.registry.open_blobs import open_blobs
@@ -19,7 +22,7 @@ from cloud.store.audit import AuditLog
 from cloud.store.batches import Batches
 from cloud.store.commands import Commands
 from cloud.store.configurations import Configurations
-from cloud.store.database import Database
+from cloud.store.database import CannotOpen, Database
 from cloud.store.home_lock import HomeLock
 from cloud.store.rollouts import Rollouts
 from cloud.store.samples import Samples
@@ -85,6 +88,22 @@ def open_stores(settings: CloudSettings) -> Stores:
         versions=Versions(database),
         access=Access(database),
     )
+
+
+def check_not_away(settings: CloudSettings, away_since: float | None) -> None:
+    """Do nothing where the database may be opened: SQLite makes an empty file where one was moved away, and nobody would know.
+
+    Args:
+        away_since: since when the server before this one could not use it, None for never.
+
+    Raises:
+        CannotOpen: the server before saw it go, and it is not back.
+    """
+    url = make_url(settings.database_url())
+    missing = url.drivername.startswith("sqlite") and url.database and not Path(url.database).exists()
+    if away_since is not None and missing:
+        hint = f"put it back, or restore a backup; to begin with an empty one, delete {settings.path(FILE)}"
+        raise CannotOpen(f"the database {url.database} was moved away or deleted", hint=hint)
 
 
 def open_registry(settings: CloudSettings) -> Registry:

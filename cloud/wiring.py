@@ -14,11 +14,13 @@ from cloud.clock import SystemClock
 from cloud.config_orders import ConfigOrders
 from cloud.fallback_figures import FallbackFigures
 from cloud.fallback_wiring import make_opinions
+from cloud.heard_by_http import HeardByHttp
 from cloud.improve_wiring import make_improve_loop
 from cloud.ingest_wiring import broker_context, brokers_of, make_arrivals, make_ingest, make_link, make_telemetry
 from cloud.loop_counts import LoopCounts
 from cloud.mirror_wiring import mirror_or_tell
-from cloud.notices_wiring import make_alerts, make_metrics
+from cloud.notices_wiring import make_alerts, make_metrics, make_watch
+from cloud.outage_book import FILE, OutageBook
 from cloud.people_wiring import make_entrance
 from cloud.promise_wiring import make_accounts
 from cloud.provision_wiring import make_desk, open_folder
@@ -31,13 +33,14 @@ from cloud.server_figures import ServerFigures
 from cloud.settings import CloudSettings
 from cloud.store.keeping import Keeping, KeepRules
 from cloud.store.rollout_evidence import RolloutEvidenceRows
-from cloud.store_wiring import open_registry, open_stores
+from cloud.store_wiring import check_not_away, open_registry, open_stores
 from cloud.version_wiring import make_version_parts
 from contract.errors import PlumblineError
 
 _log = logging.getLogger(__name__)
 
 _TICK_S = 0.5
+_LOOK_S = 5.0
 
 
 class Aggregator:
@@ -48,6 +51,7 @@ class Aggregator:
         now = clock.now
         keys = load_keys(settings.path(settings.keys))
         registry = open_registry(settings)
+        check_not_away(settings, OutageBook(settings.path(FILE)).away_since)
         stores = open_stores(settings)
         self.accounts = make_accounts(settings.promises, stores.database, now)
         arrivals = make_arrivals(len(brokers_of(settings)))
@@ -111,14 +115,18 @@ class Aggregator:
         keeping = Keeping(stores.database, KeepRules(**msgspec.structs.asdict(settings.keep)))
         resign = ResignJob(lambda: registry.tuf(load_keys(settings.path(settings.keys))), now)
         self.loops = LoopCounts(clock.monotonic)
+        watch = make_watch(settings, stores, clock)
+        heard = HeardByHttp(now)
         alerts = make_alerts(
             settings,
             stores,
             link,
             now,
+            watch,
             repository=resign.status,
             promises=self.accounts.promises,
             faults=self.loops.recent_faults,
+            heard_by_http=heard.all,
         )
         self._alerts = alerts
         self._stop = threading.Event()
@@ -135,6 +143,9 @@ class Aggregator:
             self._every(5.0, "notices", alerts.loop.tick),
             self._every(3600.0, "notices of before", lambda: alerts.prune(now())),
             *(self._every(1.0, f"alerts to {name}", delivery.tick) for name, delivery in alerts.deliveries),
+            self._every(_LOOK_S, "database", watch.look),
+            self._every(1.0, "database outages", alerts.outages.tick),
+            *(self._every(1.0, f"database alerts to {name}", urgent.tick) for name, urgent in alerts.urgent),
             self._every(60.0, "promises", self.accounts.promises.tick),
             self._every(10.0, "costs", self.accounts.meter.flush),
             self._every(300.0, "accounts", self.accounts.tick),
@@ -157,6 +168,7 @@ class Aggregator:
             drift_phases=improve.phases,
             drift_evidence=lambda: improve.evidence(stores.stations.retired()),
             monotonic=clock.monotonic,
+            database_away_s=watch.away_s,
         )
         self.faults = 0
         self.opinions = make_opinions(settings.fallback, registry, clock, self.accounts.meter.asked)
@@ -168,6 +180,7 @@ class Aggregator:
             figures,
             FallbackFigures(self.opinions),
             entrance.pages.refused,
+            why_lost=watch.why,
             repository=resign.status,
             promises=self.accounts.promises,
         )
@@ -187,6 +200,8 @@ class Aggregator:
             self.accounts,
             versions,
             alerts.needs.current,
+            watch.why,
+            heard,
             now,
         )
         around = self._telemetry.around if self._telemetry is not None else lambda app: app

@@ -6,14 +6,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from httpx._config import DEFAULT_TIMEOUT_CONFIG
+from hypothesis import HealthCheck, settings
 
 from tests.fixtures_broker import Broker, start_broker
 from tests.fixtures_postgres import database_url, new_database, postgres, postgres_url  # noqa: F401
 
 # A law is about values: how long an example takes on a machine that others use too is no part of it.
-settings.register_profile("plumbline", settings(), deadline=None)
+settings.register_profile(
+    "plumbline",
+    settings(),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 settings.load_profile("plumbline")
+
+# Nor is how long a test's own server takes to answer: httpx would give it five seconds, unless a test says otherwise.
+for _phase in ("connect", "read", "write", "pool"):
+    setattr(DEFAULT_TIMEOUT_CONFIG, _phase, 60.0)
 
 
 # Begun first, each in this order: files that wait for processes and clocks, those that take longest at the head of them, and files

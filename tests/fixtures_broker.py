@@ -9,6 +9,8 @@ import subprocess
 import time
 from pathlib import Path
 
+from scripts.story.processes import free_port as free_port
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -52,13 +54,6 @@ class Broker:
             self._process.kill()
             self._process.wait()
             self._process = None
-
-
-def free_port() -> int:
-    """Return a TCP port nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def start_broker(folder: Path) -> Broker:

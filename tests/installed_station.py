@@ -189,14 +189,14 @@ def serve_a_line(machine: Machine, camera: str, parts: int) -> None:
     shutil.chown(bundle, state.stat().st_uid, state.stat().st_gid)
     machine.inside(machine.config).write_text(
         f'station = "line7"\nhome = "{machine.state}/state"\n[source]\nkind = "rtsp"\nurl = "{camera}"\n'
-        f'[line]\ndeadline_ms = 2000.0\n[plc]\nkind = "modbus"\nport = {port}\nheartbeat_s = 0.2\n[broker]\nhost = ""\n'
+        f'[line]\ndeadline_ms = 10000.0\n[plc]\nkind = "modbus"\nport = {port}\nheartbeat_s = 2.0\n[broker]\nhost = ""\n'
         f'[api]\nport = 0\n[bundle]\npath = "{machine.state}/first.plb"\n'
     )
     assert machine.manage("restart") == 0, machine.log()
     told, took_s = {}, []
     with closing(ModbusPlc.at_last(port)) as plc:
         plc.begin()
-        plc.until(lambda seen: bool(seen[In.STATE] & Bit.READY), 30.0)
+        plc.until(lambda seen: bool(seen[In.STATE] & Bit.READY), 60.0)
         for number in range(1, parts + 1):
             since_s = time.monotonic()
             plc.ask(number, f"{port}-{number}")

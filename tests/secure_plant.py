@@ -17,7 +17,7 @@ from cloud.provision.authority import Authority, Identity, make_key
 from cloud.provision.folder import ProvisionFolder
 from tests.fixtures_broker import ROOT, free_port
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 _LISTENS = "listen socket on port"
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+
+from PIL import Image
 
 from scripts.releases.dependency_walk import ROOT, installed_by
 
@@ -31,3 +34,19 @@ def test_importing_the_agent_and_its_commands_loads_none_of_them() -> None:
     loaded = set(done.stdout.split())
     assert set(modules) <= loaded
     assert {name.split(".")[0] for name in loaded} & (TOO_MUCH | {"cloud"}) == set()
+
+
+def test_a_station_that_ran_has_loaded_no_random_generators_of_numpys(tmp_path: Path) -> None:
+    # They are 6 MB of memory for three dice.
+    (tmp_path / "images").mkdir()
+    Image.new("L", (64, 64), 90).save(tmp_path / "images" / "part.png")
+    config = tmp_path / "agent.toml"
+    config.write_text('station = "s"\nhome = "state"\n[source]\nkind = "folder"\nfolder = "images"\nloop = false\n'
+                      '[api]\nport = 0\n[broker]\nhost = ""\n')  # fmt: skip
+    code = "import sys\nfrom agent.__main__ import main\nmain(sys.argv[1:])\nprint('numpy.random' in sys.modules)"
+    done = subprocess.run(
+        (sys.executable, "-c", code, "run", "--config", str(config)),
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert "stopped after 1 frames" in done.stderr
+    assert done.stdout.strip() == "False"

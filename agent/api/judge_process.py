@@ -20,7 +20,7 @@ import msgspec
 
 from agent.decide.causes import Cause
 from agent.ports.clock import Clock
-from agent.ports.local_view import Judged
+from agent.ports.local_view import AlsoSeen, Judged
 from agent.ports.slots import InstalledBundle
 from contract.errors import BadImage, BadModel, DeadlinePassed, TransientError
 
@@ -38,6 +38,7 @@ class _Line(msgspec.Struct, frozen=True):
     ms: float
     cause: str = ""
     error: str = ""
+    also: tuple[AlsoSeen, ...] = ()
 
 
 class JudgeProcess:
@@ -90,7 +91,7 @@ class JudgeProcess:
             self._last_used_s = self._clock.monotonic()
         if line.error:
             raise BadModel(line.error) if line.cause == Cause.BROKEN_MODEL.value else BadImage(line.error)
-        return Judged(line.verdict, line.label, line.confidence, line.ms, line.cause)
+        return Judged(line.verdict, line.label, line.confidence, line.ms, line.cause, also=line.also)
 
     def tidy(self) -> None:
         """End the process when nobody has needed it for a while."""

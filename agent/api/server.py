@@ -128,8 +128,9 @@ class HttpServer:
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
+        # As bytes where it is ASCII: a text goes through Python's codec for foreign names, a megabyte of tables.
         family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            host.encode() if host.isascii() else host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, kind, protocol)
     except OSError as error:

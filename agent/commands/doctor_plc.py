@@ -21,17 +21,6 @@ _UNPRIVILEGED = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 
 def controller(settings: Settings, *, running: bool) -> Finding:
     """Look at whether [plc] can be served as it stands."""
-    found, keys = _served(settings, running=running), settings.plc
-    watched = {camera.name: camera for camera in settings.cameras}.get(keys.camera, settings.source).watch
-    if found.level is Level.OK and keys.kind and keys.triggers and watched:
-        todo = "set plc.triggers = false and tell verdicts apart by their part, or read the camera itself"
-        return Finding(
-            "plc", Level.WARNING, "an image that comes late into the watched folder is taken for the next part's", todo
-        )
-    return found
-
-
-def _served(settings: Settings, *, running: bool) -> Finding:
     keys = settings.plc
     if not keys.kind:
         return Finding("plc", Level.OK, "no controller of the line is configured")

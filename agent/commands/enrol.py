@@ -5,11 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 _EPILOG = """\
 The private key is made on this device and never leaves it. The plant's certificate authority is trusted for its fingerprint
-alone; `plumbline-cloud provision token STATION` prints the whole command.
+alone; `plumbline-cloud provision token STATION` prints the whole command. A plant that answers "not now" (it is being asked too
+much, or its broker is away) is asked again when it says, for --wait seconds in all.
 
 examples:
   plumbline-agent enrol --url https://10.0.0.5:8080 --token=TOKEN --ca-sha256 FINGERPRINT --out line3-cam1
@@ -32,6 +38,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--out", type=Path, help="folder to make")
     parser.add_argument("--renew", action="store_true", help="renew the certificate of the station in --config")
     parser.add_argument("--config", type=Path, default=Path("agent.toml"), help="agent.toml (default %(default)s)")
+    parser.add_argument(
+        "--wait", type=_seconds, default=300.0, metavar="SECONDS",
+        help="how long a plant that says 'not now' is waited for (default %(default)g; 0: not at all)",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 
@@ -57,11 +67,12 @@ def _enrol(args: argparse.Namespace) -> int:
     if (args.out / "agent.toml").exists():
         raise InvalidConfig(f"'{args.out / 'agent.toml'}' is there already", hint="choose another --out, or --renew")
     token = sys.stdin.readline().strip() if args.token == "-" else args.token
-    authority = fetch_authority(args.url, args.ca_sha256)
+    patience = _Patience(args.wait)
+    authority = patience.ask(lambda: fetch_authority(args.url, args.ca_sha256))
     args.out.mkdir(parents=True, exist_ok=True)
     files = IdentityFiles(args.out)
     key = files.pending_key()
-    answer = enrol(args.url, authority, EnrolRequest(token, key.request))
+    answer = patience.ask(lambda: enrol(args.url, authority, EnrolRequest(token, key.request)))
     note = CertificateNote(answer.not_before, answer.not_after)
     files.take(key, answer.certificate, answer.ca, note, more_comes=True)
     for name, text in answer.files.items():
@@ -102,7 +113,7 @@ def _renew(args: argparse.Namespace) -> int:
     token = read_bytes(settings.path(cloud.token_file), "cloud.token_file").decode(errors="replace").strip()
     files = IdentityFiles(settings.path(cloud.cert_file).parent)
     with httpx.Client(headers={"Authorization": f"Bearer {token}"}, verify=tls.context, timeout=60.0) as client:
-        end = renew_now(files, client, cloud.url, settings.station)
+        end = _Patience(args.wait).ask(lambda: renew_now(files, client, cloud.url, settings.station))
     if args.json:
         print(json.dumps({"station": settings.station, "not_after": end}))
     else:
@@ -110,3 +121,33 @@ def _renew(args: argparse.Namespace) -> int:
             f"renewed; the certificate of {settings.station} ends {datetime.fromtimestamp(end, timezone.utc):%Y-%m-%d}"
         )
     return 0
+
+
+class _Patience:
+    """Asks again when it is told to, as long as `wait_s` lasts."""
+
+    def __init__(self, wait_s: float) -> None:
+        self._left_s = wait_s
+
+    def ask(self, act: Callable[[], T]) -> T:
+        from agent.uplink.enrolment import NotNow
+
+        while True:
+            try:
+                return act()
+            except NotNow as error:
+                if error.after_s > self._left_s:
+                    raise
+                print(f"{error.one_line()}; asking again in {error.after_s:.0f} s", file=sys.stderr, flush=True)
+                self._left_s -= error.after_s
+                time.sleep(error.after_s)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0.0 <= seconds <= 86_400.0:
+        raise argparse.ArgumentTypeError("must be 0 to 86400")
+    return seconds

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from agent.decide.budget import Budget
 from agent.decide.causes import Cause
 from agent.decide.thresholds import Decision, decide, review
@@ -31,6 +33,17 @@ def without_guarantee(decision: Decision, *, ask: bool, why: Cause = Cause.DRIFT
     if decision.verdict is not Verdict.PASS:
         return decision
     return Decision(Verdict.REVIEW, escalate=True, why=why) if ask else review(why)
+
+
+def without_cloud(decision: Decision) -> Decision:
+    """Return the decision on a frame that is refused as unfamiliar, where the refusal itself is suspended: never PASS.
+
+    The cloud is not asked, as its model was made from the same images as ours and knows a stranger no better: a doubt stays
+    REVIEW under its own cause, and a PASS is REVIEW. A REJECT stands: the refusal is about what passes.
+    """
+    if decision.verdict is Verdict.PASS:
+        return review(Cause.UNFAMILIAR)
+    return replace(decision, escalate=False) if decision.escalate else decision
 
 
 def settle(local: Decision, cloud: Prediction | None, thresholds: Thresholds) -> Decision:

@@ -72,8 +72,8 @@ class Familiar:
             return 0.0
         np.subtract(values, self._centre, out=self._z)
         np.multiply(self._z, self._scale, out=self._z)
-        np.minimum(self._z, _MOST_DEVIATION, out=self._z)
-        np.maximum(self._z, -_MOST_DEVIATION, out=self._z)
+        np.minimum(self._z, self._most, out=self._z)
+        np.maximum(self._z, self._least, out=self._z)
         np.dot(self._whiten, self._z, out=self._y)
         np.dot(self._minus_twice, self._y, out=self._squares)
         self._squares += self._norms
@@ -110,6 +110,8 @@ class Familiar:
         self._whiten = np.ascontiguousarray(np.linalg.cholesky(np.linalg.inv(correlation)).T)
         near = z @ self._whiten.T
         self._minus_twice, self._norms = np.ascontiguousarray(-2.0 * near), (near * near).sum(axis=1)
+        self._most = np.full(N_STATISTICS, _MOST_DEVIATION)
+        self._least = -self._most
         self._z, self._y = np.empty(N_STATISTICS), np.empty(N_STATISTICS)
         self._squares = np.empty(len(near))
         self._prepared = True

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-
-import numpy as np
+from typing import Protocol
 
 from agent.decide.causes import Cause
 from agent.decide.novelty_threshold import NoveltyThreshold
@@ -31,6 +30,12 @@ class Keep:
     inclusion: float
 
 
+class Uniform(Protocol):
+    """Draws from [0, 1): Python's generators and numpy's. A station takes Python's: numpy's are 6 MB of memory."""
+
+    def random(self) -> float: ...
+
+
 class Sampler:
     """Draws the audit, and takes doubtful and novel frames, at most `doubtful_per_window` of both together.
 
@@ -39,7 +44,7 @@ class Sampler:
     there is novelty to tell (an enrolled camera): a drifting model is unsure of so much that none would be left. One thread's.
     """
 
-    def __init__(self, rng: np.random.Generator, *, audit_rate: float, doubtful_per_window: int) -> None:
+    def __init__(self, rng: Uniform, *, audit_rate: float, doubtful_per_window: int) -> None:
         self._rng = rng
         self._audit_rate = audit_rate
         self._places = doubtful_per_window

@@ -14,8 +14,8 @@ the reference. That is the mean over enrolments; of one enrolment the share refu
 Void when frames are not exchangeable: light, lens, material or camera changed since, the frames learnt from were of one shift
 only, or a stranger in `SPARE` or more of them lifted the limit, which then refuses too little, never too much. One stranger among
 them changes nothing: that is what the spare one is for. While a drift alarm is open the refusal is suspended and nothing is
-learnt: nearly every frame would be beyond the limit, and nothing passes by itself anyway (`agent.guarantee`). The cloud, where it
-is asked then, has the only word.
+learnt: nearly every frame would be beyond the limit, and nothing passes by itself anyway (`agent.guarantee`). What lies beyond
+it is then REVIEW as drifted or unsure, REJECT where the model rejects it, and never PASS: the cloud is asked only about the rest.
 
 Parameters: `rate`, the most of the good frames that may be refused, e.g. 0.001; SPARE = 2. Memory: two numbers. A limit is never
 under LEAST_LIMIT, a hundredth of a standard deviation: where every frame is one of those enrolled (a folder in a loop, a still

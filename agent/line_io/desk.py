@@ -43,8 +43,18 @@ class _Open:
 class Desk:
     """An `agent.ports.line.LineDesk`. Any thread; its lock is held for moments only, and never while `show` runs."""
 
-    def __init__(self, rules: DeskRules, clock: Clock, why_not_ready: Callable[[], str] = lambda: "") -> None:
-        """`why_not_ready` returns what is missing, "" where triggers may come; quick, any thread."""
+    def __init__(
+        self,
+        rules: DeskRules,
+        clock: Clock,
+        why_not_ready: Callable[[], str] = lambda: "",
+        *,
+        missed: int = 0,
+    ) -> None:
+        """`why_not_ready` returns what is missing, "" where triggers may come; quick, any thread.
+
+        `missed`: parts that were asked about before the start and that nobody counted yet.
+        """
         self.rules = rules
         self._clock = clock
         self._why_not_ready = why_not_ready
@@ -52,7 +62,8 @@ class Desk:
         """Where answers go: the adapter's, once there is one."""
         self.why_away = ""
         self.news = threading.Condition()
-        """Told of each trigger and each answer."""
+        """Told of each trigger, each answer, and each `look_again`; `told` counts that."""
+        self.told = 0
         self._open: dict[int, _Open] = {}
         self._number = 0
         self._closed = False
@@ -61,7 +72,7 @@ class Desk:
         self._answered = 0
         self._refused: Counter[str] = Counter()
         self._lost: Counter[str] = Counter()
-        self._missed = 0
+        self._missed = missed
         self._late = 0
         self._unasked = 0
         self._unshown = 0
@@ -75,13 +86,14 @@ class Desk:
             refused = self._refusal(ask, why)
             if refused is not None:
                 self._refused[refused.value] += 1
+                self._tell()
                 return refused
             self._number += 1
             early, self._early_s = now_s - self._early_s < self.rules.timeout_s, float("-inf")
             # Its frame was there before it, and `expire` says so: whoever asks may hold what `show` needs.
             due_s = now_s if early else now_s + within_s
             self._open[self._number] = _Open(ask, _printable(part), now_s, due_s, taken=early)
-            self.news.notify_all()
+            self._tell()
         return None
 
     def withdraw(self, ask: int | str) -> bool:
@@ -122,6 +134,11 @@ class Desk:
                 self._unasked,
                 self._unshown,
             )
+
+    def look_again(self) -> None:
+        """Have whoever shows the state look whether it is another: something that it depends on has changed."""
+        with self.news:
+            self._tell()
 
     @property
     def missed(self) -> int:
@@ -174,6 +191,7 @@ class Desk:
         if result.camera != self.rules.camera:
             return
         if self.rules.triggers and not result.asked and result.cause in _NO_FRAME:
+            self.look_again()
             return  # `take_fault` answered its trigger, if there was one; without one no part was there
         verdict, cause = (result.verdict, result.cause) if recorded else ("REVIEW", _NOT_RECORDED)
         if verdict == "REVIEW" and self.rules.review_as == "reject":
@@ -182,6 +200,7 @@ class Desk:
             opened = self._open.pop(result.asked, None)
             if opened is None and result.asked:
                 self._late += 1  # answered as lost already: one part never has two answers
+                self._tell()
                 return
             latency_ms = result.latency_ms
             if opened is not None:
@@ -189,7 +208,7 @@ class Desk:
                 latency_ms = (self._clock.monotonic() - opened.at_s) * 1e3
             elif self.rules.triggers:
                 self._unasked += 1
-            self.news.notify_all()
+            self._tell()
         ask, part = (opened.ask, opened.part) if opened else (None, _printable(result.part))
         self.show(Answer(ask, part, verdict, cause, result.label, result.confidence, latency_ms, result.captured_at))
 
@@ -210,11 +229,23 @@ class Desk:
             for number in list(self._open):
                 self._drop(number, Lost.GONE)
 
+    def last_call(self) -> None:
+        """Answer what no frame was taken for, and take nothing more: no frame will come any more.
+
+        It comes before the line's last windows are closed, so that they count those parts.
+        """
+        self._lose_all(lambda each: not each.taken)
+
     def close(self) -> None:
         """Answer what still waits, and take nothing more: the station stops."""
+        self._lose_all(lambda _each: True)
+
+    def _lose_all(self, which: Callable[[_Open], bool]) -> None:
         with self.news:
             self._closed = True
-            answers = [self._lose(number, Lost.STOPPED, Cause.LATE.value) for number in list(self._open)]
+            numbers = [number for number, each in self._open.items() if which(each)]
+            answers = [self._lose(number, Lost.STOPPED, Cause.LATE.value) for number in numbers]
+            self._tell()
         for answer in answers:
             self.show(answer)
 
@@ -235,8 +266,12 @@ class Desk:
         self._lost[lost.value] += 1
         # A fault is a verdict of its own (REVIEW, camera_fault): the part was not missed.
         self._missed += not each.taken and lost is not Lost.FAULT
-        self.news.notify_all()
+        self._tell()
         return each
+
+    def _tell(self) -> None:
+        self.told += 1
+        self.news.notify_all()
 
 
 def _printable(part: str) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
+from agent.line_io.line_books import flat
 from agent.line_io.plc_loop import PlcLoop
 from agent.ports.clock import Clock
 from agent.ports.memory import Memory
@@ -13,18 +16,23 @@ _EVERY_S = 10.0
 
 
 class LineFact(msgspec.Struct, frozen=True):
-    """What is kept: why no verdict reaches the controller ("" for nothing), and `LineCounts` since that start in flat names."""
+    """What is kept: why no verdict reaches the controller ("" for nothing), and `LineCounts` since that start in flat names.
+
+    `before`: those of the process before, where what it left open is lost.
+    """
 
     trouble: str
     counts: dict[str, int]
+    before: dict[str, int] = {}
 
 
 class LineTeller:
     """Writes when something changed, and seldom: each is a write to the disk."""
 
-    def __init__(self, loop: PlcLoop | None, memory: Memory, clock: Clock) -> None:
-        """`loop` None: there is no controller any more, and what was kept of one is taken away."""
+    def __init__(self, loop: PlcLoop | None, memory: Memory, clock: Clock, before: Mapping[str, int]) -> None:
+        """`loop` None: there is no controller any more, and what was kept of one is taken away. `before`: see `LineFact`."""
         self._loop = loop
+        self._before = dict(before)
         self._memory = memory
         self._clock = clock
         self._told: str | None = None
@@ -45,25 +53,10 @@ class LineTeller:
         trouble, now_s = self._loop.why_degraded(), self._clock.monotonic()
         if not last and trouble == self._trouble and now_s - self._told_s < _EVERY_S:
             return
-        fact = _encoded(self._loop, trouble)
+        fact = msgspec.json.encode(LineFact(trouble, flat(self._loop.desk.counts()), self._before)).decode()
         if fact != self._told:
             self._memory.put(FACT, fact)
         self._told, self._trouble, self._told_s = fact, trouble, now_s
-
-
-def _encoded(loop: PlcLoop, trouble: str) -> str:
-    counts = loop.desk.counts()
-    flat = {
-        "triggers": counts.triggers,
-        "answered": counts.answered,
-        **{f"lost: {cause}": n for cause, n in sorted(counts.lost.items())},
-        **{f"refused: {cause}": n for cause, n in sorted(counts.refused.items())},
-        "waiting": counts.waiting,
-        "late": counts.late,
-        "unasked": counts.unasked,
-        "unshown": counts.unshown,
-    }
-    return msgspec.json.encode(LineFact(trouble, flat)).decode()
 
 
 def line_of(kept: str) -> dict[str, object]:
@@ -72,4 +65,5 @@ def line_of(kept: str) -> dict[str, object]:
         fact = msgspec.json.decode(kept, type=LineFact)
     except msgspec.DecodeError:
         return {}
-    return {"controller": fact.trouble or "served", "triggers": fact.counts}
+    before = {"triggers_before": fact.before} if fact.before else {}
+    return {"controller": fact.trouble or "served", "triggers": fact.counts, **before}

@@ -64,9 +64,9 @@ class ModbusLine:
         """Give an answer to the controller."""
         self._handshake.show(answer)
 
-    def beat(self, state: LineState) -> None:
-        """Show that the station lives."""
-        self._handshake.beat(state)
+    def beat(self, _state: LineState) -> None:
+        """Show that the station lives; see `agent.ports.line.LineAdapter`."""
+        self._handshake.beat()
 
     def trouble(self) -> str:
         """Return what is wrong, "" if nothing."""

@@ -7,49 +7,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from agent.line_io import modbus_map as m
 from agent.line_io.modbus_map import Bit, Coil, Hold, In, Reason, Status
-from agent.ports.line import Answer, LineDesk, LineState
+from agent.line_io.modbus_result import NOTHING, Result
+from agent.ports.line import Answer, LineDesk
 
 _MAX = 0xFFFF
 _PASS, _REVIEW = m.VERDICTS["PASS"], m.VERDICTS["REVIEW"]
-
-
-@dataclass(slots=True, eq=False)
-class _Result:
-    """One request's. `since_s` is when it got its answer; `taken`: somebody read or acknowledged it."""
-
-    ask: int
-    part: str
-    status: Status = Status.BUSY
-    reason: Reason = Reason.NONE
-    answer: Answer | None = None
-    since_s: float = 0.0
-    taken: bool = False
-
-    def registers(self) -> list[int]:
-        """Return the registers ASK to LABEL_CODE."""
-        answer = self.answer
-        verdict = m.REJECT if self.status in (Status.LOST, Status.REFUSED) else 0
-        if answer is None:
-            return [self.ask, self.status, verdict, 0, self.reason, 0, 0, 0]
-        if self.status is Status.VERDICT:
-            verdict = m.VERDICTS.get(answer.verdict, m.REJECT)
-        return [
-            self.ask,
-            self.status,
-            verdict,
-            m.CAUSES.get(answer.cause, m.OTHER_CAUSE),
-            self.reason,
-            _bounded(answer.confidence * 10_000, 10_000),
-            _bounded(answer.latency_ms, _MAX),
-            m.label_code(answer.label),
-        ]
-
-
-_NOTHING = _Result(0, "", Status.NONE)
 
 
 class Handshake:
@@ -76,21 +41,20 @@ class Handshake:
         self._lock = threading.Lock()
         self._holding = [0] * m.HOLDINGS
         self._coils = [False] * len(Coil)
-        self._in_hand = _NOTHING
-        self._slots: dict[int, _Result] = {}
+        self._in_hand = NOTHING
+        self._slots: dict[int, Result] = {}
         # The desk gets a number of ours: the PLC's may come again while an old answer is still on its way.
         self._number = 0
-        self._open: dict[int, _Result] = {}
+        self._open: dict[int, Result] = {}
         self._in_step = False
         self._last_request = 0
         self._request_code = 0
         self._unasked = 0
-        self._state = LineState(ready=False, why="the station starts", waiting=0)
         self._beats = 0
         self._beat_s = monotonic()
         self._heard_s: float | None = None
         self._controller_lost = False
-        self._stopped = False
+        self._stopping = self._stopped = False
 
     # What the PLC does.
 
@@ -121,6 +85,16 @@ class Handshake:
             if written and (self._coils[Coil.REQUEST] != before[Coil.REQUEST] or not self._in_step):
                 self._request(self._last_request % _MAX + 1 if self._coils[Coil.REQUEST] else 0)
 
+    def change_hands(self) -> None:
+        """Start anew with another PLC: it has asked for nothing yet, and takes no other's results for its own."""
+        with self._lock:
+            self._in_step = False
+            self._heard_s = None
+            if self._controller_lost:
+                self._controller_lost = False
+                self._desk.away("")
+            self._clear()
+
     def holding(self) -> list[int]:
         """Return the holding registers as they were written."""
         with self._lock:
@@ -139,7 +113,7 @@ class Handshake:
             first = max(0, (address - m.RING) // m.SLOT_WORDS)
             found += [0] * (first * m.SLOT_WORDS)
             for slot in range(first, max(first, -(-(end - m.RING) // m.SLOT_WORDS))):
-                result = self._slots.get(slot, _NOTHING) if self._alive() else _NOTHING
+                result = self._slots.get(slot, NOTHING) if self._alive() else NOTHING
                 at = len(found)
                 found += result.registers()
                 result.taken |= result.since_s > 0 and address <= at + In.VERDICT - In.ASK < end
@@ -170,10 +144,9 @@ class Handshake:
             result.status = Status.LOST if answer.lost else Status.VERDICT
             result.reason = m.reason_of(answer.lost)
 
-    def beat(self, state: LineState) -> None:
-        """Show that the station lives, and how it is."""
+    def beat(self) -> None:
+        """Show that the station lives. How it is, is asked for with each reading."""
         with self._lock:
-            self._state = state
             self._beats += 1
             self._beat_s = self._monotonic()
 
@@ -193,7 +166,7 @@ class Handshake:
     def stop(self) -> bool:
         """Fall to "reject" for good; return whether a controller has yet to see an answer that was there."""
         with self._lock:
-            self._state = LineState(ready=False, why="the station stops", waiting=0)
+            self._stopping = True
             return any(result.since_s and not result.taken for result in self._slots.values())
 
     def close(self) -> None:
@@ -222,7 +195,7 @@ class Handshake:
             )  # a number that comes again is another part: what is to come of the first is not shown as its
             old = None
         part = m.part_of(self._holding)
-        self._in_hand = result = _Result(request, part)
+        self._in_hand = result = Result(request, part)
         if self._controller_lost:
             why: Reason = Reason.NO_HEARTBEAT
         elif not in_step:
@@ -243,18 +216,18 @@ class Handshake:
         if why:
             result.status, result.reason, result.since_s = Status.REFUSED, why, self._monotonic()
 
-    def _unrequested(self, answer: Answer) -> _Result | None:
+    def _unrequested(self, answer: Answer) -> Result | None:
         if self._only_asked or self._last_request or self._stopped:
             return None  # it would stand where the answer to a request is expected
         self._unasked = self._unasked % _MAX + 1
         slot = self._unasked % m.SLOTS
         if slot in self._slots:
             self._take_away(self._slots[slot])
-        self._in_hand = result = self._slots[slot] = _Result(self._unasked, answer.part)
+        self._in_hand = result = self._slots[slot] = Result(self._unasked, answer.part)
         return result
 
     def _acknowledge(self, ask: int) -> None:
-        for result in (self._in_hand, self._slots.get(ask % m.SLOTS, _NOTHING)):
+        for result in (self._in_hand, self._slots.get(ask % m.SLOTS, NOTHING)):
             if result.ask == ask and result.since_s:
                 result.taken = True
                 self._take_away(result)
@@ -263,10 +236,10 @@ class Handshake:
         for result in [*self._slots.values(), self._in_hand]:
             self._take_away(result)
 
-    def _take_away(self, result: _Result) -> None:
+    def _take_away(self, result: Result) -> None:
         """Show a result no more; what is open is withdrawn. One that is gone already stays gone."""
         if self._in_hand is result:
-            self._in_hand = _NOTHING
+            self._in_hand = NOTHING
         if self._slots.get(result.ask % m.SLOTS) is not result:
             return  # a refusal whose place another has
         del self._slots[result.ask % m.SLOTS]
@@ -284,10 +257,10 @@ class Handshake:
 
     def _bits(self) -> Bit:
         alive = self._alive()
-        result = self._in_hand if alive else _NOTHING
+        result = self._in_hand if alive else NOTHING
         there, verdict = result.since_s > 0, result.registers()[In.VERDICT - In.ASK]
         passed, review = there and verdict == _PASS, there and verdict == _REVIEW
-        ready = self._state.ready and alive
+        ready = alive and not self._stopping and self._desk.state().ready
         shown = {
             Bit.READY: ready and not self._controller_lost,
             Bit.BUSY: result.status is Status.BUSY,
@@ -302,7 +275,7 @@ class Handshake:
         return Bit(sum(bit for bit, on in shown.items() if on))
 
     def _first(self) -> list[int]:
-        result, counts = self._in_hand if self._alive() else _NOTHING, self._desk.counts()
+        result, counts = self._in_hand if self._alive() else NOTHING, self._desk.counts()
         found = [
             m.VERSION,
             self._beats & _MAX,
@@ -316,7 +289,3 @@ class Handshake:
             *m.words(result.answer.label if result.answer else "", m.LABEL_WORDS),
         ]
         return found + [0] * (m.RING - len(found))
-
-
-def _bounded(number: float, most: int) -> int:
-    return round(min(max(number, 0.0), most)) if number == number else 0

@@ -46,14 +46,23 @@ class Server(ModbusTcpServer):
         super().__init__(_device(handshake, log), address=listening.getsockname()[:2])
         self.call_create = partial(self.loop.create_server, self.handle_new_connection, sock=listening)
         self.unit = unit
+        self._handshake = handshake
         self._writer = ""
 
     def may_write(self, host: str) -> bool:
-        """Return whether `host` is the one that may write: who wrote first, as long as it is connected and heard of."""
+        """Return whether `host` is the one that may write: who wrote first, as long as it is connected and heard of.
+
+        One that takes over from another starts anew: both may count alike.
+        """
         if host != self._writer:
             since_s = self.loop.time() - _WRITER_S
-            if any(each.host == self._writer and each.heard_s > since_s for each in self._connections()):
+            # A connection that is being made has no host yet; neither has a writer that there never was.
+            if self._writer and any(
+                each.host == self._writer and each.heard_s > since_s for each in self._connections()
+            ):
                 return False
+            if self._writer:
+                self._handshake.change_hands()
             self._writer = host
         return True
 

@@ -15,7 +15,6 @@ import socket
 import ssl
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,14 +25,14 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from agent.line_io.mqtt_messages import Refusal, Trigger, read_trigger
 from agent.line_io.mqtt_queue import MqttQueue, Out
-from agent.ports.line import Answer, LineDesk, LineState, Refused
+from agent.line_io.mqtt_tls import LineCertificates
+from agent.line_io.mqtt_triggers import MqttTriggers
+from agent.ports.line import Answer, LineDesk, LineState
 from agent.ports.log import Log
 from contract.errors import BadMessage, InvalidConfig
 
 _IN_FLIGHT = 20
-_KNOWN_ASKS = 64
 # What is longer never leaves the broker, and nobody here need hold it to say no to it (MQTT 5.0, 3.1.2.11.4).
 _PACKET_BYTES = 64 << 10
 _CONNECT_S, _AGAIN_S, _TURN_S = 3.0, 1.0, 0.2
@@ -69,18 +68,18 @@ class MqttLine:
         """With `ca_file` it speaks TLS and believes that authority only; `cert_file` and `key_file` show who the station is."""
         self._desk, self._log = desk, log
         self._topic, self._client_id, self._host, self._port = topic, client_id, host, port
-        self._ca_file, self._cert_file, self._key_file = ca_file, cert_file, key_file
+        self._certificates = LineCertificates(ca_file, cert_file, key_file)
         self._monotonic = monotonic
         self._silence_s = 3 * heartbeat_s
         # A verdict is of use for so long; the station's own timeout came before.
         self._within_s = min(10.0, max(1.0, self._silence_s))
         self._queue = MqttQueue(desk.unshown, monotonic, within_s=self._within_s, silence_s=self._silence_s)
+        self._triggers = MqttTriggers(desk, self._queue, log)
         self._tls: ssl.SSLContext | None = None
         self._client: paho.Client | None = None
         self._birth = 0
         self._subscribed, self._refused = False, ""
         self._in_flight: dict[int, Out] = {}
-        self._known: deque[int | str] = deque(maxlen=_KNOWN_ASKS)
         self._trouble = "not connected yet"
         self._stopping = threading.Event()
         self._woken, self._waker = socket.socketpair()
@@ -94,11 +93,9 @@ class MqttLine:
         Raises:
             InvalidConfig: the topic or the certificates cannot be used.
         """
-        if self._cert_file is not None and self._ca_file is None:
-            raise InvalidConfig("plc.cert_file is shown over TLS only", hint="set plc.ca_file, the broker's authority")
         if not _is_topic(self._topic):
             raise InvalidConfig(f"plc.topic '{self._topic[:40]}' cannot be a topic", hint='for example "line/press-3"')
-        self._tls = self._context()
+        self._tls = self._certificates.context()
         self._thread.start()
 
     def show(self, answer: Answer) -> None:
@@ -217,7 +214,7 @@ class MqttLine:
             callback_api_version=CallbackAPIVersion.VERSION2, client_id=self._client_id, protocol=paho.MQTTv5
         )
         if self._tls is not None:
-            self._tls = self._context()  # read anew: it may have been renewed
+            self._tls = self._certificates.context()  # read anew: it may have been renewed
             client.tls_set_context(self._tls)
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
         client.on_subscribe, client.on_publish = self._on_subscribe, self._on_publish
@@ -289,52 +286,12 @@ class MqttLine:
             self._queue.count("shown")
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
-        try:
-            trigger = read_trigger(bytes(message.payload))
-        except BadMessage as error:
-            self._queue.count("malformed")
-            self._log.fault("plc", f"a trigger was refused: {error.one_line()}")
-            self._queue.refuse(Refusal("malformed", said=error.one_line()))
-            return
         left_s = getattr(message.properties, "MessageExpiryInterval", None)
-        if message.retain or left_s == 0:
-            self._queue.count("stale")
-            self._queue.refuse(Refusal("retained" if message.retain else "stale", trigger.ask, trigger.part))
-        elif message.dup and trigger.ask in self._known:
-            self._queue.count("repeated")
-        else:
-            self._take(trigger, left_s)
-
-    def _take(self, trigger: Trigger, left_s: int | None) -> None:
-        bounds = [trigger.valid_ms / 1e3] if trigger.valid_ms is not None else []
-        bounds += [float(left_s)] if left_s is not None else []
-        refused = self._desk.trigger(trigger.ask, trigger.part, valid_s=min(bounds, default=None))
-        if refused is None:
-            self._known.append(trigger.ask)
-            self._queue.count("taken")
-            return
-        self._queue.count("refused")
-        said = self._desk.state().why if refused is Refused.NOT_READY else ""
-        self._queue.refuse(Refusal(refused.value, trigger.ask, trigger.part, said))
+        self._triggers.came(bytes(message.payload), retained=message.retain, again=message.dup, left_s=left_s)
 
     def _wake(self) -> None:
         with contextlib.suppress(OSError):  # full: it wakes anyway; closed: it stopped
             self._waker.send(b"w")
-
-    def _context(self) -> ssl.SSLContext | None:
-        if self._ca_file is None:
-            return None
-        # The line's broker is not ours: many speak no more than TLS 1.2.
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        try:
-            context.load_verify_locations(self._ca_file)
-            if self._cert_file is not None:
-                context.load_cert_chain(self._cert_file, self._key_file)
-        except OSError as error:
-            files = f"'{self._ca_file}'" if self._cert_file is None else f"'{self._ca_file}' or '{self._cert_file}'"
-            raise InvalidConfig(f"{files} cannot be used: {error}", hint="see [plc] in agent.toml") from error
-        return context
 
 
 def _is_topic(text: str) -> bool:

@@ -12,6 +12,7 @@ from agent.ports.log import Log
 from contract.errors import PlumblineError
 
 RETRY_S = 2.0
+# What tells nobody as it changes is looked at so often: a camera that falls silent, a disk that refuses, an adapter's trouble.
 _LOOK_S = 0.1
 # An adapter mends what it can by itself, a lost broker say; what it could not in five retries is opened anew.
 _RETRIES_LEFT_TO_IT = 5
@@ -63,7 +64,8 @@ class PlcLoop:
         self._let_go()
 
     def _turn(self) -> None:
-        now_s = self._clock.monotonic()
+        # Read before anything is looked at: what changes meanwhile is looked at by the next turn, at once.
+        now_s, told = self._clock.monotonic(), self.desk.told
         if self._adapter is None and now_s >= self._retry_s:
             self._start(now_s)
         if self._adapter is not None:
@@ -78,9 +80,10 @@ class PlcLoop:
             self._said_away = self.desk.why_away
             self._log.say(f"the line's controller: {self._said_away or 'it shows signs of life again'}")
         following = self.desk.expire()
-        wait_s = _LOOK_S if following is None else min(_LOOK_S, max(0.0, following - self._clock.monotonic()))
+        due_s = min(now_s + _LOOK_S, self._beat_s + self._heartbeat_s if self._adapter else self._retry_s)
+        due_s = due_s if following is None else min(due_s, following)
         with self.desk.news:
-            self.desk.news.wait(max(0.001, wait_s))
+            self.desk.news.wait_for(lambda: self.desk.told != told, max(0.001, due_s - self._clock.monotonic()))
 
     def _look_at(self, adapter: LineAdapter, now_s: float) -> None:
         self.trouble = adapter.trouble()

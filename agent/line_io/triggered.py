@@ -94,8 +94,10 @@ class TriggeredSource:
                 self._desk.take_fault(Cause.BAD_IMAGE if torn else Cause.CAMERA_FAULT)
             raise
         if frame is not None:
-            self._look_s = float("inf")
             self._seen()
+            if self._look_s < float("inf"):
+                self._look_s = float("inf")
+                self._desk.look_again()  # it works again
         return frame
 
     def _gone(self, frame: Frame) -> int:

@@ -52,8 +52,19 @@ class StationView(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class AlsoSeen:
+    """A further defect that the model sees in an image, and how sure it is, 0..1."""
+
+    label: str
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
 class Judged:
-    """One image's verdict, as the API answers it. `error` is "" unless the image could not be judged; `cause` is REVIEW's."""
+    """One image's verdict, as the API answers it. `error` is "" unless the image could not be judged; `cause` is REVIEW's.
+
+    `also`: further defects beside `label`, likeliest first, where the model's labels do not exclude each other.
+    """
 
     verdict: str
     label: str
@@ -61,6 +72,7 @@ class Judged:
     ms: float
     cause: str = ""
     error: str = ""
+    also: tuple[AlsoSeen, ...] = ()
 
 
 class ImageJudge(Protocol):

@@ -49,14 +49,20 @@ class LineQueue:
     def __init__(self, size: int, *, producers: int) -> None:
         """`size`: how many results may wait."""
         # Bounded by the counts below, for its items are of two kinds.
-        self._queue: queue.Queue[Item] = queue.Queue()
+        self._queue: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self._size = size
         self._producers = producers
         self._counting = threading.Lock()
         self._results = 0
         self._end_places = producers + max(_LEAST_ENDS, size // _RESULTS_AN_END)
+        self._pixel_bytes = 0
         self.images_crowded_out = 0
         """Images that found half the queue full: pixels are the heavy part of an item, the other half never holds any."""
+
+    @property
+    def pixel_bytes(self) -> int:
+        """How many bytes of pixels wait: what makes the queue heavy."""
+        return self._pixel_bytes
 
     def put_result(self, result: Result, sample: Sample | None) -> int:
         """Queue a result; return how many wait now, 0 when there was no room for it."""
@@ -67,6 +73,7 @@ class LineQueue:
             if self._results >= self._size:
                 return 0
             self._results += 1
+            self._pixel_bytes += sample.pixels.nbytes if sample is not None else 0
             waiting = self._results
         self._queue.put(Recorded(result, sample))
         return waiting
@@ -97,6 +104,7 @@ class LineQueue:
                 self._end_places += 1
             else:
                 self._results -= 1
+                self._pixel_bytes -= item.sample.pixels.nbytes if item.sample is not None else 0
         return item
 
     def empty(self) -> bool:

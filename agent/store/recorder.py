@@ -26,6 +26,8 @@ from contract.errors import StorageFull
 from contract.messages import SampleNote, Summary
 
 _MOST_AT_ONCE = 512
+# A kept frame of a megapixel is a megabyte until it is written: they are not gathered for as long as results are.
+_MOST_PIXEL_BYTES = 4 << 20
 # What a disk does, or a machine without memory: the same batch is tried until it is taken.
 _CIRCUMSTANCES = (OSError, MemoryError, sqlite3.OperationalError, sqlite3.InternalError)
 _TRIES_BEFORE_BLAMING_AN_ITEM = 3
@@ -33,7 +35,7 @@ _BARE = "sketches and notes of this window could not be stored: see the station'
 
 
 class GroupRecorder:
-    """Commits every `batch` results or `linger_s`, whichever is first; a window's end commits at once.
+    """Commits every `batch` results, a few megabytes of kept frames or `linger_s`, whichever is first; a window's end at once.
 
     While the disk refuses, it keeps its batch and tries again: the queue fills, `record` says False, `healthy` says False.
     What no disk explains is held to be one item's fault: the batch is stored without it, which is counted and said.
@@ -102,7 +104,7 @@ class GroupRecorder:
         if self._mark is not None:
             self._mark.count(result.camera, result.window, result.captured_at)
         waiting = self._queue.put_result(result, sample)
-        if waiting >= self._batch:
+        if waiting >= self._batch or self._queue.pixel_bytes >= _MOST_PIXEL_BYTES:
             self._wake.set()
         return waiting > 0
 
@@ -129,22 +131,25 @@ class GroupRecorder:
         return self._healthy
 
     def _work(self) -> None:
-        while True:
-            items = self._gather()
-            if not items:
-                if self._stopping.is_set():
-                    return
-                continue
-            tries = 0
-            while items and not self._try_commit(items):
-                tries += 1
-                stopping = self._stopping.wait(0.5)
-                if not self._disk_refuses and (stopping or tries >= _TRIES_BEFORE_BLAMING_AN_ITEM):
-                    items = self._without_the_unstorable(items)
-                if items and stopping:
-                    # One more try, then the process may end: what is lost here was never acknowledged to anyone.
-                    self._try_commit(items)
-                    return
+        while self._store_next():
+            pass
+
+    def _store_next(self) -> bool:
+        """Store what comes next; return whether there may be more. Returns, so that no batch is held while the next gathers."""
+        items = self._gather()
+        if not items:
+            return not self._stopping.is_set()
+        tries = 0
+        while items and not self._try_commit(items):
+            tries += 1
+            stopping = self._stopping.wait(0.5)
+            if not self._disk_refuses and (stopping or tries >= _TRIES_BEFORE_BLAMING_AN_ITEM):
+                items = self._without_the_unstorable(items)
+            if items and stopping:
+                # One more try, then the process may end: what is lost here was never acknowledged to anyone.
+                self._try_commit(items)
+                return False
+        return True
 
     def _gather(self) -> list[Item]:
         """Return what came within `linger_s` of the first item, or sooner once there is a batch or a window's end."""

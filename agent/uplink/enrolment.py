@@ -26,8 +26,18 @@ from contract.provisioning import (
 
 M = TypeVar("M", bound=msgspec.Struct)
 
+MOST_AFTER_S = 3600.0
+"""No `Retry-After` is believed to be more."""
 _TIMEOUT_S = 60.0  # the broker is told before the answer comes
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+
+
+class NotNow(LinkDown):
+    """The plant answered that it can do nothing for so many seconds (its `Retry-After`)."""
+
+    def __init__(self, message: str, *, after_s: float) -> None:
+        super().__init__(message)
+        self.after_s = after_s
 
 
 def fetch_authority(url: str, pin: str, *, timeout_s: float = _TIMEOUT_S) -> str:
@@ -36,6 +46,7 @@ def fetch_authority(url: str, pin: str, *, timeout_s: float = _TIMEOUT_S) -> str
     Nobody is trusted for it: the pin alone says that it is the right one.
 
     Raises:
+        NotNow: the plant says when to ask again.
         LinkDown: no answer.
         RefusedError: what is there has another fingerprint.
     """
@@ -60,6 +71,7 @@ def enrol(url: str, authority: str, request: EnrolRequest, *, timeout_s: float =
     """Return what the plant gives a new station; only `authority` is trusted.
 
     Raises:
+        NotNow: the plant cannot do it now, and says when to ask again.
         LinkDown: no answer, or the plant cannot do it now.
         RefusedError: the token or the request is refused.
         BadMessage: the answer is none.
@@ -94,15 +106,18 @@ def _ask(client: httpx.Client, method: str, url: str, content: bytes = b"") -> b
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         raise LinkDown(f"'{url}' was not reached: {error or type(error).__name__}", hint="is it running?") from error
     if response.status_code != 200:
-        _refuse(url, response.status_code, body)
+        _refuse(url, response.status_code, body, response.headers.get("Retry-After", ""))
     return body
 
 
-def _refuse(url: str, status: int, body: bytes) -> NoReturn:
+def _refuse(url: str, status: int, body: bytes, retry_after: str) -> NoReturn:
     try:
         said = str(msgspec.json.decode(body)["detail"])[:300]
     except (msgspec.DecodeError, KeyError, TypeError):
         said = f"answer {status}"
     if status >= 500 or status in (408, 425, 429):
-        raise LinkDown(f"'{url}' is in trouble: {said}")
+        what = f"'{url}' is in trouble: {said}"
+        if status in (429, 503) and retry_after.isdecimal():
+            raise NotNow(what, after_s=min(max(float(retry_after[:9]), 1.0), MOST_AFTER_S))
+        raise LinkDown(what)
     raise RefusedError(said)

@@ -66,6 +66,11 @@ def make_app(
             raise HTTPException(503, why)
         return {"status": "ok"}
 
+    # Whoever starts a server again that does not answer must not do so for a database that is away.
+    @app.get("/livez", tags=["server"])
+    async def livez() -> dict[str, str]:
+        return {"status": "ok"}
+
     for router in routers:
         app.include_router(router)
     app.add_middleware(BodyLimit, free=STATION_PATHS)

@@ -83,6 +83,7 @@ class Guards:
         identify: whose bearer token it is, None for nobody's.
         looker: who looks at a page with this request (by its cookie), None for nobody.
         limits: counts what each person asks, and wrong tokens of each address.
+        identify_lately: as `identify`, for what must be told while the database is away; None: as `identify`.
     """
 
     def __init__(
@@ -90,20 +91,23 @@ class Guards:
         identify: Callable[[str], Person | None],
         looker: Callable[[Request], Person | None] = lambda _request: None,
         limits: RequestLimits | None = None,
+        identify_lately: Callable[[str], Person | None] | None = None,
     ) -> None:
         self._identify, self._looker, self._limits = identify, looker, limits
+        self._identify_lately = identify_lately or identify
 
-    def needs(self, scope: Scope, *, from_pages: bool = False) -> Callable[..., Person]:
+    def needs(self, scope: Scope, *, from_pages: bool = False, lately: bool = False) -> Callable[..., Person]:
         """Return a dependency that lets through who may do `scope`, and gives the person.
 
         401: nobody is known by this token. 403: somebody is, and may not. 429: too many requests, in a minute or at once.
 
         `from_pages`: what a page shows or offers to save, so a GET with the page's cookie will do. Nothing else takes a cookie, so
-        no other site's page can make a browser ask for it.
+        no other site's page can make a browser ask for it. `lately`: whoever was known a while ago will do while nobody can
+        be looked up.
         """
 
         def guard(request: Request, credentials: Bearer = None) -> Person:
-            person = self._known(request, credentials, from_pages=from_pages)
+            person = self._known(request, credentials, from_pages=from_pages, lately=lately)
             if person == VISITOR and not person.may(scope):
                 raise _unknown()
             if not person.may(scope):
@@ -119,11 +123,18 @@ class Guards:
         """Let through whoever is known, whatever their role; a dependency like those that `needs` gives."""
         return self._known(request, credentials, from_pages=False)
 
-    def _known(self, request: Request, credentials: HTTPAuthorizationCredentials | None, *, from_pages: bool) -> Person:
+    def _known(
+        self,
+        request: Request,
+        credentials: HTTPAuthorizationCredentials | None,
+        *,
+        from_pages: bool,
+        lately: bool = False,
+    ) -> Person:
         token = credentials.credentials.strip() if credentials is not None else ""
         person = None
         if token:
-            person = self._by_token(request, token)
+            person = self._by_token(request, token, self._identify_lately if lately else self._identify)
         elif from_pages and request.method == "GET" and is_own_page(request.headers, request.url.scheme):
             person = self._looker(request)
         if person is None:
@@ -132,11 +143,11 @@ class Guards:
             self._limits.count_person(person.name, request.scope)
         return person
 
-    def _by_token(self, request: Request, token: str) -> Person | None:
+    def _by_token(self, request: Request, token: str, identify: Callable[[str], Person | None]) -> Person | None:
         address = request.client.host if request.client else ""
         if self._limits is not None:
             self._limits.check_tries(address, token)
-        person = self._identify(token)
+        person = identify(token)
         if self._limits is not None:
             self._limits.note_try(address, token, good=person is not None)
         return person

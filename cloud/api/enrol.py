@@ -11,11 +11,12 @@ from fastapi.concurrency import run_in_threadpool
 
 from cloud.api.answers import json_body
 from cloud.api.auth import station_guard
+from cloud.api.limits import RequestLimits
 from cloud.api.retry_after import RETRY_AFTER_S
 from cloud.provision.desk import Desk
 from contract.codec import decode_control, encode_control
 from contract.errors import BadMessage, InvalidConfig, RefusedError, TransientError
-from contract.provisioning import EnrolRequest, RenewRequest
+from contract.provisioning import Enrolled, EnrolRequest, RenewRequest
 
 _MAX_REQUEST_BYTES = 16 * 1024
 
@@ -26,20 +27,44 @@ _CERTIFICATES: dict[int | str, dict[str, Any]] = {
 M = TypeVar("M", bound=msgspec.Struct)
 
 
-def enrol_routes(desk: Desk) -> APIRouter:
-    """Return the routes for devices without a certificate; what they show is a one-time token."""
+def enrol_routes(desk: Desk, limits: RequestLimits) -> APIRouter:
+    """Return the routes for devices without a certificate; what they show is a one-time token.
+
+    Nobody is known here before there was work to do: `limits` refuses an address that asks too often before its body is read, and
+    one that showed too many wrong tokens before theirs is looked up.
+    """
     routes = APIRouter(prefix="/v1", tags=["stations"])
 
     @routes.get("/ca", response_class=Response, responses=_CERTIFICATES)
-    def authorities() -> Response:
+    def authorities(request: Request) -> Response:
+        limits.count_address(_address(request))
         return Response(desk.trusted(), media_type="application/x-pem-file")
 
     @routes.post("/enrol", openapi_extra=json_body("A device's certificate request and its one-time token"))
     async def enrol(request: Request) -> Response:
+        address = _address(request)
+        limits.count_address(address)
         asked = await _read(request, EnrolRequest)
-        return await _answer(lambda: desk.enrol(asked), refused=403)
+        limits.check_tries(address, asked.token)
+
+        def act() -> Enrolled:
+            try:
+                answer = desk.enrol(asked)
+            except InvalidConfig:
+                raise  # the request is none; its token was not looked at
+            except RefusedError:
+                limits.note_try(address, asked.token, good=False)
+                raise
+            limits.note_try(address, asked.token, good=True)
+            return answer
+
+        return await _answer(act, refused=403)
 
     return routes
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
 
 
 def renew_routes(desk: Desk, is_token: Callable[[str, str], bool]) -> APIRouter:

@@ -61,7 +61,7 @@ def metrics_routes(guards: Guards, metrics: Metrics) -> APIRouter:
 
     @routes.get(
         "/metrics",
-        dependencies=[Depends(guards.needs(May.READ, from_pages=True))],
+        dependencies=[Depends(guards.needs(May.READ, from_pages=True, lately=True))],
         response_class=Response,
         responses={200: {"content": {"text/plain": {}}, "description": "Prometheus' text format"}},
     )

@@ -15,6 +15,8 @@ from contract.errors import TransientError
 
 # What was looked up is good for so long: whoever is shut out keeps a page's powers no longer. A page asks by each act and timer.
 FRESH_S = 1.0
+# Without the database, who scrapes /metrics is known for so long: it is there to say that the database is away.
+LATELY_S = 900.0
 _NOTE_USE_EVERY_S = 60.0
 _MOST_REMEMBERED = 4096
 _MOST_SECRET_CHARS = 256
@@ -92,6 +94,21 @@ class People:
             TransientError: the database is not reached.
         """
         return self._remembered("token", token, self._find_token)
+
+    def by_token_lately(self, token: str) -> Person | None:
+        """Return whose token it is, or was `LATELY_S` ago where the database cannot be asked now; nobody can be shut out meanwhile.
+
+        Raises:
+            TransientError: the database is not reached, and nobody has shown this token lately.
+        """
+        try:
+            return self.by_token(token)
+        except TransientError:
+            with self._lock:
+                known = self._known.get(("token", fingerprint(token)))
+            if known is None or self._monotonic() - known.looked_at >= LATELY_S:
+                raise
+            return known.person
 
     def by_cookie(self, cookie: str) -> Person | None:
         """Return whose session it is, None for nobody's.

@@ -63,7 +63,9 @@ class FleetReads(Protocol):
 
 
 class StationShown(BaseModel):
-    """A station in a list. `heard_at`: Unix seconds, 0 for never; counts are of frames, `missing` of summaries."""
+    """A station in a list. `heard_at`: when its newest summary or report came, Unix seconds, 0 for never; counts are of frames,
+    `missing` of summaries. `link` "by HTTP": the broker does not reach it, and it has asked over HTTP within a quarter of an hour.
+    """
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -224,7 +226,7 @@ def _shown(row: FleetRow, versions: Mapping[str, str], seen: str) -> StationShow
         update_state=row.update_state,
         outcome=row.outcome,
         reason=row.reason,
-        heard_at=row.summary_at,
+        heard_at=row.heard_at,
         captured=row.captured,
         passed=row.passed,
         rejected=row.rejected,

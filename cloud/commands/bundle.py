@@ -55,12 +55,12 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     imported.add_argument("--json", action="store_true", help="print one JSON object")
     imported.set_defaults(run=_import)
     inspect = add(actions, "inspect", "show what a bundle says of itself, after checking every byte of it")
-    inspect.add_argument("bundle", type=Path, metavar="B", help="a .plb file")
+    inspect.add_argument("bundle", type=Path, metavar="B", help="a .plb file, or the folder that one was unpacked into")
     inspect.add_argument("--card", action="store_true", help="print the model card that travels in it instead")
     inspect.add_argument("--json", action="store_true", help="print all of it as one JSON object")
     inspect.set_defaults(run=_inspect)
     verify = add(actions, "verify", "check a bundle: every byte, and as asked its signatures and its golden answers")
-    verify.add_argument("bundle", type=Path, metavar="B", help="a .plb file")
+    verify.add_argument("bundle", type=Path, metavar="B", help="a .plb file, or the folder that one was unpacked into")
     verify.add_argument("--root", type=Path, metavar="FILE", help="the root.json that stations pin; with --metadata")
     verify.add_argument(
         "--metadata",
@@ -95,14 +95,21 @@ def _import(args: argparse.Namespace) -> int:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from cloud.clock import SystemClock
-    from cloud.registry.bundle import open_bundle, unpack_bundle
+    from cloud.registry.packed_again import as_archive
     from contract.errors import InvalidConfig
 
     if (args.root is None) != (args.metadata is None):
         raise InvalidConfig("--root and --metadata go together", hint="the root is what the metadata is checked under")
-    manifest, digest = open_bundle(args.bundle)
-    size_bytes = args.bundle.stat().st_size
+    with as_archive(args.bundle) as archive:
+        return _verify_archive(args, archive)
+
+
+def _verify_archive(args: argparse.Namespace, archive: Path) -> int:
+    from cloud.clock import SystemClock
+    from cloud.registry.bundle import open_bundle, unpack_bundle
+
+    manifest, digest = open_bundle(archive)
+    size_bytes = archive.stat().st_size
     shown: dict[str, Any] = {"bundle": str(args.bundle), "digest": digest, "size_bytes": size_bytes}
     lines = [f"{args.bundle}: bundle {digest}, {size_bytes} bytes, whole"]
     if args.root is not None:
@@ -119,7 +126,7 @@ def _verify(args: argparse.Namespace) -> int:
         from cloud.registry.resources import run_golden
 
         with tempfile.TemporaryDirectory(prefix="plumbline-verify-") as scratch:
-            unpack_bundle(args.bundle, Path(scratch))
+            unpack_bundle(archive, Path(scratch))
             trial = run_golden(Path(scratch))
         shown["selftest"] = trial
         off = "no golden scores to compare with"
@@ -134,13 +141,16 @@ def _inspect(args: argparse.Namespace) -> int:
     from cloud.commands.bundle_view import inspection_lines
     from cloud.registry.bundle import read_file
     from cloud.registry.inspection import inspect_bundle
+    from cloud.registry.packed_again import as_archive
     from contract.errors import NotFound
 
-    found = inspect_bundle(args.bundle)
+    with as_archive(args.bundle) as archive:
+        found = inspect_bundle(archive)
+        card = read_file(archive, found.manifest.model_card) if args.card and found.manifest.model_card else b""
     if args.card:
         if not found.manifest.model_card:
             raise NotFound(f"'{args.bundle}' has no model card", hint="it was made before bundles had one")
-        print(read_file(args.bundle, found.manifest.model_card).decode(errors="replace"), end="")
+        print(card.decode(errors="replace"), end="")
     elif args.json:
         print(msgspec.json.encode(found).decode())
     else:

@@ -27,10 +27,11 @@ def register(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--alpha",
         type=float,
-        default=0.02,
-        help="share of defects allowed among automatic PASSes (default %(default)s)",
+        help="share of defects allowed among automatic PASSes (default: the parent run's, else 0.02)",
     )
-    parser.add_argument("--delta", type=float, default=0.1, help="chance that this promise fails (default %(default)s)")
+    parser.add_argument(
+        "--delta", type=float, help="chance that this promise fails (default: the parent run's, else 0.1)"
+    )
     parser.add_argument(
         "--schemes",
         default="u8s8",

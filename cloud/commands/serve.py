@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import threading
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 from cloud.commands.output import Subparsers, log_to_stderr
@@ -31,9 +31,12 @@ def run(args: argparse.Namespace) -> int:
     """Serve until told to stop."""
     settings = load_settings(args.config)
     # After the config is known to be good: loading everything takes seconds.
-    from cloud import api_wiring, store_wiring, wiring
+    from cloud import api_wiring, notices_wiring, store_wiring, wiring
     from cloud.api.doors import door
+    from cloud.clock import SystemClock
     from cloud.provision_wiring import open_folder, people_context, stations_context
+    from cloud.store.database import CannotOpen
+    from contract.errors import PlumblineError
 
     log_to_stderr(settings.log.format)
     with ExitStack() as stack:
@@ -42,7 +45,12 @@ def run(args: argparse.Namespace) -> int:
         if settings.api.device_port:
             devices = stack.enter_context(api_wiring.listen(settings.api.host, settings.api.device_port))
         stack.enter_context(closing(store_wiring.lock_home(settings)))
-        aggregator = wiring.Aggregator(settings)
+        try:
+            aggregator = wiring.Aggregator(settings)
+        except CannotOpen as error:
+            with suppress(PlumblineError):  # a channel's file that is missing too must not hide what is wrong
+                notices_wiring.tell_it_does_not_open(settings, error.one_line(), SystemClock().now)
+            raise
         main = door(aggregator.app, people_context(settings))
         beside: threading.Thread | None = None
         if devices is not None:

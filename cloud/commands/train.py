@@ -41,9 +41,8 @@ def register(subparsers: Subparsers) -> None:
     images.add_argument(
         "--layout",
         choices=("folders", "prefix", "csv", "yolo", "coco", "labelstudio"),
-        default="folders",
         help="folders: one folder a label; prefix: LABEL_NUMBER.png in one folder; csv: labels.csv; yolo, coco, labelstudio: as "
-        "those tools export (default %(default)s)",
+        "those tools export (default folders)",
     )
     images.add_argument(
         "--good",
@@ -61,12 +60,9 @@ def register(subparsers: Subparsers) -> None:
         help="the first group, found in a file's stem, names the part; images of a part stay in one split",
     )
     images.add_argument("--skip-unreadable", action="store_true", help="leave unreadable images out and count them")
-    images.add_argument("--holdout", type=float, default=1 / 3, help="share kept for the gate (default 1/3)")
+    images.add_argument("--holdout", type=float, help="share of --data kept for the gate (default 1/3)")
     images.add_argument(
-        "--calibration",
-        type=float,
-        default=0.1,
-        help="share kept for quantization and thresholds (default %(default)s)",
+        "--calibration", type=float, help="share of --data kept for quantization and thresholds (default 0.1)"
     )
     images.add_argument("--simulated", action="store_true", help="the images are simulated; every screen will say so")
     again = parser.add_argument_group("from an earlier model")
@@ -152,6 +148,31 @@ def _add_launch(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _check_of_data(args: argparse.Namespace) -> None:
+    """Check that what only a folder of images can be read with is not given without one: it would be ignored."""
+    of_data = (
+        "layout",
+        "good",
+        "suffix",
+        "masks",
+        "exclude",
+        "part_pattern",
+        "skip_unreadable",
+        "holdout",
+        "calibration",
+    )
+    # A share of 0 is given, and equals False.
+    said = {name: getattr(args, name) for name in of_data}
+    given = [f"--{name.replace('_', '-')}" for name, value in said.items() if value is not None and value is not False]
+    if args.data is None and given and (args.dataset is not None or args.parent is not None):
+        whose, hint = "--dataset", "give it to 'plumbline-cloud dataset make', which splits and labels"
+        if args.dataset is None:
+            whose, hint = "--parent", "leave it out, or give the folder with --data"
+        raise InvalidConfig(
+            f"{given[0]} is for images of --data; those of {whose} are split and labelled already", hint=hint
+        )
+
+
 def _launch_options(args: argparse.Namespace) -> LaunchOptions:
     from cloud.retrain.launchers.options import LaunchKind, LaunchOptions
 
@@ -176,10 +197,11 @@ def run(args: argparse.Namespace) -> int:
     from cloud.retrain.run_folder import RunFolder
     from cloud.retrain.run_records import Head
 
+    _check_of_data(args)
     job = TrainJob(
         out=args.out,
         data=args.data,
-        layout=args.layout,
+        layout=args.layout or "folders",
         good=tuple(label.strip() for label in args.good.split(",")) if args.good else None,
         suffix=args.suffix,
         part_pattern=args.part_pattern,
@@ -187,8 +209,8 @@ def run(args: argparse.Namespace) -> int:
         skip_unreadable=args.skip_unreadable,
         reviewed=args.reviewed,
         parent=args.parent,
-        holdout_share=args.holdout,
-        calibration_share=args.calibration,
+        holdout_share=1 / 3 if args.holdout is None else args.holdout,
+        calibration_share=0.1 if args.calibration is None else args.calibration,
         drift_share=args.drift_share,
         seed=args.seed,
         input_px=args.size,

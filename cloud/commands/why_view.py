@@ -74,9 +74,10 @@ def _gate(told: dict[str, Any]) -> Iterator[str]:
     if gate is None:
         return
     yield f"gate: {'passed' if gate['passed'] else 'FAILED'}, {len(gate['checks'])} checks"
-    ranked = sorted(gate["checks"], key=lambda check: check["passed"])
+    # What failed comes first; then whether the promise is shown for the parts as they look now, which many labels would hide.
+    ranked = sorted(gate["checks"], key=lambda check: (check["passed"], check["name"] != "new look"))
     for check in ranked[:_MOST_CHECKS]:
-        yield f"  {'held' if check['passed'] else 'FAILED'}: {_short(check['sentence'], 140)}"
+        yield f"  {'held' if check['passed'] else 'FAILED'}: {_short(check['sentence'], 180)}"
     if len(ranked) > _MOST_CHECKS:
         yield f"  and {len(ranked) - _MOST_CHECKS} more that held (--json)"
 

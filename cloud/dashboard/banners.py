@@ -21,7 +21,12 @@ class Banner:
 
 
 def banners_of(
-    *, broker_connected: bool, simulated: Sequence[str], strangers: Sequence[str], signing: str
+    *,
+    broker_connected: bool,
+    simulated: Sequence[str] = (),
+    strangers: Sequence[str] = (),
+    signing: str = "",
+    lost_database: str = "",
 ) -> tuple[Banner, ...]:
     """Return the banners that are due.
 
@@ -29,8 +34,12 @@ def banners_of(
         simulated: stations without a camera.
         strangers: who speaks on the broker and was never added.
         signing: what somebody must see to so that stations go on taking updates, "" for nothing.
+        lost_database: why the database cannot be used, "" while it can.
     """
     found = []
+    if lost_database:
+        text = f"{lost_database[:1].upper()}{lost_database[1:]}: nothing is stored, and pages show what was so before."
+        found.append(Banner("database", text, Tone.BAD, "/runbooks#database-gone"))
     if not broker_connected:
         text = "The broker is not reached: nothing comes in. Start it, or set [broker] in cloud.toml."
         found.append(Banner("broker", text, Tone.BAD))

@@ -24,6 +24,7 @@ _STATES: tuple[tuple[str, Tone, str], ...] = (
     ("updating", Tone.INFO, "circle"),
     ("enrolling", Tone.PLAIN, "roundRect"),
     ("never heard", Tone.PLAIN, "emptyCircle"),
+    ("revoked", Tone.PLAIN, "arrow"),
     ("online, in range", Tone.GOOD, "rect"),
 )
 _ACROSS = 120
@@ -33,6 +34,8 @@ _TIP = "p => p.value[2] + '\\n' + p.value[3] + '\\n' + p.seriesName"
 
 def state_of(cell: FleetCell) -> str:
     """Return the one thing about a station that a person would look at first."""
+    if cell.drift is DriftPhase.REVOKED:
+        return "revoked"
     if cell.drift is DriftPhase.ALARMED:
         return "drifting"
     if cell.link is LinkState.NEVER:

@@ -49,12 +49,18 @@ _COLUMNS = (
     Column("missing", "Missing", Kind.NUMBER, sortable=True),
     Column("heard", "Heard", sortable=True),
 )
-LINK_TONES = {LinkState.ONLINE: Tone.GOOD, LinkState.OFFLINE: Tone.BAD, LinkState.NEVER: Tone.PLAIN}
+LINK_TONES = {
+    LinkState.ONLINE: Tone.GOOD,
+    LinkState.HTTP: Tone.INFO,
+    LinkState.OFFLINE: Tone.BAD,
+    LinkState.NEVER: Tone.PLAIN,
+}
 DRIFT_TONES = {
     DriftPhase.ALARMED: Tone.BAD,
     DriftPhase.ENROLLING: Tone.INFO,
     DriftPhase.UNHEARD: Tone.PLAIN,
     DriftPhase.QUIET: Tone.GOOD,
+    DriftPhase.REVOKED: Tone.PLAIN,
 }
 _NOTHING = "No station here. Take filters away; or add the first one: plumbline-cloud station add NAME --out FOLDER"
 
@@ -211,7 +217,9 @@ class _FleetView:
 def headline(counts: FleetCounts, shown: int) -> str:
     """Return the fleet in one line; `shown` stations are what is filtered for."""
     never = f", {counts.never:,} never heard" if counts.never else ""
-    parts = [f"{counts.online:,} of {count(counts.total, 'station')} online{never}", f"{counts.drifting:,} drifting"]
+    by_http = f", {counts.by_http:,} by HTTP" if counts.by_http else ""
+    online = f"{counts.online:,} of {count(counts.total, 'station')} online{by_http}{never}"
+    parts = [online, f"{counts.drifting:,} drifting"]
     if counts.updating:
         parts.append(f"{counts.updating:,} updating")
     if counts.rolled_back:
@@ -235,7 +243,7 @@ def row_of(row: FleetRow, versions: dict[str, str], seen: str, now: float) -> di
         "reject": row.rejected,
         "review": row.review,
         "missing": row.missing,
-        "heard": ago(now, row.summary_at),
+        "heard": "by HTTP, of late" if row.link is LinkState.HTTP else ago(now, row.heard_at),
     }
 
 

@@ -79,12 +79,21 @@ class FleetSource:
         return frozenset(members | self.phases().alarmed)
 
 
-def phases_of(watched: Sequence[str], alarmed: Sequence[str], enrolling: Sequence[str], now: float = 0.0) -> Phases:
-    """Return the phases of stations by those of their series at `now`, Unix seconds: a station is as its worst camera."""
+def phases_of(
+    watched: Sequence[str],
+    alarmed: Sequence[str],
+    enrolling: Sequence[str],
+    now: float = 0.0,
+    *,
+    revoked: frozenset[str] = frozenset(),
+    by_http: frozenset[str] = frozenset(),
+) -> Phases:
+    """Return the phases of stations by those of their series at `now`, Unix seconds: a station is as its worst camera; of those
+    `revoked` no camera counts."""
     bad = frozenset(split_series(series)[0] for series in alarmed)
     young = frozenset(split_series(series)[0] for series in enrolling)
     quiet = frozenset(split_series(series)[0] for series in watched) - bad - young
-    return Phases(bad, quiet, now - NEW_S)
+    return Phases(bad - revoked, quiet - revoked, now - NEW_S, revoked, by_http - revoked)
 
 
 def sentence_of(cameras: Sequence[StationDrift]) -> str:

@@ -185,6 +185,7 @@ class _Fleet:
         with ui.element("ul").classes("list-none p-0 m-0 flex flex-col gap-1 pl-counts"):
             for key, path in (
                 ("online", "/fleet?link=online"),
+                ("by_http", "/fleet?link=by+HTTP"),
                 ("offline", "/fleet?link=offline"),
                 ("unheard", "/fleet?drift=never+heard"),
                 ("drifting", f"/fleet?drift={DriftPhase.ALARMED.value}"),
@@ -192,6 +193,7 @@ class _Fleet:
                 ("updating", "/fleet?update=under+way"),
                 ("rolled_back", "/fleet?update=ROLLED_BACK"),
                 ("simulated", "/fleet?simulated=yes"),
+                ("revoked", f"/fleet?drift={DriftPhase.REVOKED.value}"),
             ):
                 with ui.element("li").classes("flex gap-2") as self._lines[key]:
                     self._links[key] = link("", path)
@@ -199,6 +201,7 @@ class _Fleet:
     def show(self, counts: FleetCounts) -> None:
         said = {
             "online": f"{counts.online:,} of {count(counts.total, 'station')} online",
+            "by_http": f"{counts.by_http:,} heard by HTTP alone",
             "offline": f"{counts.offline:,} offline",
             "unheard": f"{counts.unheard:,} never heard, added over a day ago",
             "drifting": f"{counts.drifting:,} drifting",
@@ -206,6 +209,7 @@ class _Fleet:
             "updating": f"{counts.updating:,} updating",
             "rolled_back": f"{counts.rolled_back:,} went back to their last bundle",
             "simulated": f"{counts.simulated:,} simulated",
+            "revoked": f"{counts.revoked:,} revoked",
         }
         for key, text in said.items():
             self._links[key].set_text(text)

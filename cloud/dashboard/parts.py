@@ -120,7 +120,8 @@ async def ask_reason(title: str, button: str, *, explain: str = "", danger: bool
     The focus goes to the field and comes back; the button can be pressed once, and only with a reason. `explain` says what
     will happen.
     """
-    with ui.dialog() as dialog, ui.card().classes("pl-dialog"):
+    # The page's own: what the button stands in may be drawn anew while somebody writes.
+    with ui.context.client.content, ui.dialog() as dialog, ui.card().classes("pl-dialog"):
         name = f"ask-{dialog.id}"
         heading(title).props(f'id="{name}"').classes("text-lg font-bold")
         if explain:

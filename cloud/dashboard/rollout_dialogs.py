@@ -39,7 +39,8 @@ async def ask(
 
     The button can be pressed once, and only when nothing is missing. The focus goes to the dialog and comes back.
     """
-    with ui.dialog() as dialog, ui.card().classes("pl-dialog"):
+    # The page's own: what the button stands in may be drawn anew while somebody chooses.
+    with ui.context.client.content, ui.dialog() as dialog, ui.card().classes("pl-dialog"):
         name = f"ask-{dialog.id}"
         heading(title).props(f'id="{name}"').classes("text-lg font-bold pl-break")
         words(explain)

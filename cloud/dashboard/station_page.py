@@ -22,7 +22,7 @@ from cloud.drift.baseline import InputBaseline
 from cloud.drift.fleet_status import StationDrift
 from cloud.ports.series import series_name, split_series
 from cloud.ports.stations import StationStatus
-from cloud.store.fleet_rows import FleetRow
+from cloud.store.fleet_rows import FleetRow, LinkState
 from cloud.store.station_history import StationHistory
 from contract.errors import NotFound
 
@@ -156,7 +156,7 @@ class _StationView:
         version = found.facts.version or "no model yet"
         agent = f"agent {status.agent_version}" if status.agent_version else ""
         self._where.set_text(" · ".join(filter(None, (row.site, row.board, agent, f"runs {version}"))))
-        self._silent.set_visibility(row.state_at <= 0 and row.summary_at <= 0)
+        self._silent.set_visibility(row.link is LinkState.NEVER)
         if found.sentences != self._said:
             self._said = found.sentences
             self._sentences.clear()

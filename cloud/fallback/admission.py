@@ -12,10 +12,10 @@ import math
 from bisect import insort
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from enum import Enum
+from dataclasses import replace
 
 from cloud.fallback.pace import Pace
+from cloud.fallback.questions import Counts, Fate, Question, Refusal, Refused, Running
 
 # Images are in memory while they wait; there are few where their bytes are many.
 _MOST_WAITING = 512
@@ -24,69 +24,6 @@ DEFERRED_PATIENCE_S = 5.0
 """For so long a deferred question waits for idle time once its image is here; the image itself may take minutes."""
 # A station that asked within so long counts among those that share what there is.
 _ACTIVE_S = 5.0
-
-
-class Refused(str, Enum):
-    """Why a question is not taken on; the value says it in words."""
-
-    LATE = "it would be answered too late"
-    FULL = "too many images wait"
-    SHARE = "this station has its share of what waits already"
-
-
-class Fate(str, Enum):
-    """What became of a question that was taken on."""
-
-    ANSWERED = "answered"
-    LATE = "late"
-    GONE = "gone"
-    UNREADABLE = "unreadable"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One image to be judged by `model` for `station` by `due_at`; `room`: how many that model judges at once.
-
-    From `useless_at` on, a little later, the answer serves nobody.
-    """
-
-    number: int
-    station: str
-    model: str
-    room: int
-    due_at: float
-    size_bytes: int
-    deferred: bool = False
-    useless_at: float = math.inf
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A question that is not taken on, and after how many seconds to ask again."""
-
-    cause: Refused
-    retry_after_s: int
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """A batch that a worker has in hand."""
-
-    questions: tuple[Question, ...]
-    began_at: float
-    ends_at: float
-
-
-@dataclass(slots=True)
-class Counts:
-    """What was asked and what became of it: offered = admitted + sum(refused), and admitted = sum(fates) + those still here."""
-
-    admitted: int = 0
-    refused: dict[Refused, int] = field(default_factory=lambda: dict.fromkeys(Refused, 0))
-    fates: dict[Fate, int] = field(default_factory=lambda: dict.fromkeys(Fate, 0))
-    batches: int = 0
-    batched: int = 0
 
 
 def plan(

@@ -19,10 +19,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud.fallback.admission import DEFERRED_PATIENCE_S, Counts, Desk, Fate, Question, Refused, Running
+from cloud.fallback.admission import DEFERRED_PATIENCE_S, Desk
 from cloud.fallback.judging import Batch, Judged, Judging, predict
 from cloud.fallback.loop_lag import LoopLag
 from cloud.fallback.pace import Pace
+from cloud.fallback.questions import Counts, Fate, Question, Refused, Running
 from cloud.fallback.shelf import Shelf
 from cloud.ports.registry import FullPrecision, SecondModel
 from contract.decode import Prediction

@@ -5,8 +5,8 @@ check is one of three kinds, and says which:
 
 - *shown*: the candidate must show it, and chance counts against it. Only what a release promises: accuracy, recall of each
   label, not worse than the incumbent, better where it drifted, budgets of boards, golden vectors.
-- *refuted*: it fails on evidence to the contrary, with a bound that chance seldom passes: missed defects, calibration, agreement
-  with full precision, automatic decisions, shortcuts.
+- *refuted*: it fails on evidence to the contrary, with a bound that chance seldom passes: missed defects, there and on the newest
+  look of the parts, calibration, agreement with full precision, automatic decisions, shortcuts.
 - *told apart*: it fails where the incumbent is better by more than chance explains, and by enough to matter: recall of each
   label, each kind of corruption. All labels, or all kinds, share one level.
 """
@@ -25,6 +25,7 @@ from cloud.gate.artefact_checks import (
 )
 from cloud.gate.board_checks import boards, latency
 from cloud.gate.incumbent_checks import better_on_drift, corruptions, kept_recall, not_worse
+from cloud.gate.look_checks import looks
 from cloud.gate.scorecard import GateReport, GateRules, Incumbent, Scorecard
 
 
@@ -37,6 +38,7 @@ def gate(candidate: Scorecard, incumbent: Incumbent | None, rules: GateRules) ->
         rules: what must be shown.
     """
     checks = [accuracy(candidate, rules), *recalls(candidate, rules), missed_defects(candidate, rules)]
+    checks += looks(candidate)
     checks.append(calibration(candidate, rules))
     checks += automatic_decisions(candidate, incumbent.card if incumbent else None, rules)
     checks.append(golden(candidate))

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cloud.gate.scorecard import Promise
 from cloud.quantize.artefact_runner import ArtefactRunner
 from cloud.quantize.choice import Contestant
 from cloud.quantize.job import QuantizeJob
 from cloud.quantize.measure import Latency, share_equal
+from cloud.quantize.new_look import tighten
 from cloud.quantize.slices import Slices
 from cloud.quantize.temperature import Fit, calibration_error, fit_temperature, write_temperature
 from cloud.quantize.thresholds import choose_thresholds
@@ -34,18 +36,21 @@ class Artefact:
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """An artefact with its temperature written in. `why`: why that is 1 where nothing was fitted, else ""."""
+    """An artefact with its temperature written in. `calibrated_at`: the `pass_at` that the calibration split alone gave. `why`: why
+    the temperature is 1 where nothing was fitted, else ""."""
 
     artefact: Artefact
     runner: ArtefactRunner
     temperature: float
+    calibrated_at: float
     thresholds: Thresholds
     judged_accuracy: float
     why: str
 
 
-def tune(artefact: Artefact, info: RunInfo, slices: Slices, job: QuantizeJob) -> Tuned:
-    """Fit the artefact's temperature on the calibration split, write it into its file, and choose thresholds after it.
+def tune(artefact: Artefact, info: RunInfo, slices: Slices, job: QuantizeJob, promise: Promise) -> Tuned:
+    """Fit the artefact's temperature on the calibration split, write it into its file, and choose thresholds after it, as strict
+    as the newest look of the parts asks for.
 
     Raises:
         BadModel: the file does not load or refuses its input.
@@ -60,16 +65,17 @@ def tune(artefact: Artefact, info: RunInfo, slices: Slices, job: QuantizeJob) ->
     probabilities = slices.probabilities(scores)
     # Images that the model learnt from promise nothing: without others nothing passes by itself.
     shown = 0 if slices.judged_on_training else len(probabilities)
-    thresholds = choose_thresholds(
+    chosen = choose_thresholds(
         probabilities[:shown],
         slices.truth(slices.judging)[:shown],
         info.labels,
-        alpha=job.alpha,
-        delta=job.delta,
+        alpha=promise.alpha,
+        delta=promise.delta,
         good_mass=slices.good_mass(probabilities[:shown]),
     )
+    thresholds = tighten(chosen, slices.look_scores(bare.scores), promise)
     accuracy = slices.accuracy(scores, slices.judging)
-    return Tuned(artefact, bare, fit.temperature, thresholds, accuracy, fit.why)
+    return Tuned(artefact, bare, fit.temperature, chosen.pass_at, thresholds, accuracy, fit.why)
 
 
 def figures_of(
@@ -117,6 +123,7 @@ def figures_of(
         judged_accuracy=tuned.judged_accuracy,
         passes=Contestant("", tuned.judged_accuracy, 0.0, size).passes(judged_reference, max_drop),
         qat_steps=artefact.qat_steps,
+        calibrated_at=tuned.calibrated_at,
     )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cloud.gate.scorecard import Promise
 from cloud.retrain.dataset import Sample
 from cloud.retrain.run_folder import RunFolder
 from cloud.retrain.run_output import output_of
@@ -23,7 +24,8 @@ _SEEN = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """The file that ships and everything that gives its scores meaning. `golden`: (pixels, scores), or None."""
+    """The file that ships and everything that gives its scores meaning. `golden`: (pixels, scores), or None. `tightened`: whether
+    parts labelled since the calibration images made its threshold stricter; of a bundle that is not known."""
 
     file: Path
     labels: tuple[Label, ...]
@@ -32,6 +34,8 @@ class Contender:
     thresholds: Thresholds
     golden: tuple[NDArray[np.uint8], NDArray[np.float32]] | None
     golden_tolerance: float
+    promise: Promise = field(default_factory=Promise)
+    tightened: bool = False
 
     def names(self) -> list[str]:
         """Return the K labels' names."""
@@ -108,6 +112,8 @@ def load_contender(folder: Path) -> Contender:
         report.thresholds,  # what a bundle of this run says for its first artefact
         run.load_golden(),
         report.golden_max_abs_error,
+        report.promise,
+        any(each.is_tightened() for each in report.artefacts if each.file == report.ships),
     )
 
 

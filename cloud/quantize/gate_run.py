@@ -24,6 +24,7 @@ from cloud.ports.clock import Clock
 from cloud.quantize.contender import Contender, labels_of, load_contender
 from cloud.quantize.corruption_cells import CorruptionCell, corruption_cells
 from cloud.quantize.judge import Judge
+from cloud.quantize.new_look import looks_of
 from cloud.quantize.report_page import Mistake, report_page
 from cloud.quantize.scorecard_of import Measured, measure_card, pair, pair_labels
 from cloud.quantize.shortcut_donors import pick_donors
@@ -107,17 +108,18 @@ def measure(job: GateJob, clock: Clock, on_progress: OnProgress = ignore_progres
         lambda entry: entry.split in judged or (entry.split is Split.TRAIN and entry.sha256 in donors),
     )
     base, drift = dataset.of_split(Split.HOLDOUT), dataset.of_split(Split.DRIFT)
+    looks = looks_of(manifest.entries, drift)
     if not base:
         raise BadDataset(f"{run.root} holds no images back to judge on", hint="train with a --holdout above 0")
     check_dataset(run)
     on_progress(Progress("gate", 0, _STEPS, f"candidate {candidate.contender.file.name}"))
-    ours, theirs = measure_card(candidate, base, drift, clock), None
+    ours, theirs = measure_card(candidate, base, drift, clock, looks), None
     judges = [candidate]
     if job.incumbent is not None:
         on_progress(Progress("gate", 1, _STEPS, f"incumbent {job.incumbent}"))
         judges.append(Judge.load(load_contender(Path(job.incumbent)), job.threads))
         _check_comparable(candidate.contender, judges[1].contender)
-        theirs = measure_card(judges[1], base, drift, clock)
+        theirs = measure_card(judges[1], base, drift, clock, looks)
     on_progress(Progress("gate", 2, _STEPS, "shortcuts"))
     taught = dataset.of_split(Split.TRAIN)
     shortcut = try_shortcuts(candidate, judges[1] if theirs else None, base, ours.base_right, job.seed, taught)

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
+from cloud.gate.scorecard import Promise
 from cloud.quantize.ranges import Calibration
 from cloud.quantize.scheme import Scheme
 from contract.errors import InvalidConfig
@@ -16,7 +17,8 @@ class QuantizeJob(msgspec.Struct, frozen=True):
     """What to quantize, and how.
 
     `methods`: calibrations to try. `images`: how many training images calibrate. `max_drop`: accuracy that an artefact may lose on
-    the calibration split before it may not ship. `alpha`, `delta`: the promise behind `pass_at` (see thresholds).
+    the calibration split before it may not ship. `alpha`, `delta`: the promise behind `pass_at` (see thresholds); None
+    for the parent run's, so that a retrain never promises less, or what Promise says.
 
     `schemes`: those to make; U8S8 always is. `fp16`: whether to make that one too. `exclude`: nodes left in full precision.
     `search_s`: time box for finding further ones when int8 loses too much; 0 for none. `qat_steps`: steps of fine-tuning when it
@@ -27,8 +29,8 @@ class QuantizeJob(msgspec.Struct, frozen=True):
     methods: tuple[Calibration, ...] = tuple(Calibration)
     images: int = 96
     max_drop: float = 0.01
-    alpha: float = 0.02
-    delta: float = 0.1
+    alpha: float | None = None
+    delta: float | None = None
     seed: int = 0
     threads: int = 2
     schemes: tuple[Scheme, ...] = (Scheme.U8S8,)
@@ -40,6 +42,14 @@ class QuantizeJob(msgspec.Struct, frozen=True):
 
 
 Named = TypeVar("Named", Calibration, Scheme)
+
+
+def promise_of(alpha: float | None, delta: float | None, otherwise: Promise) -> Promise:
+    """Return the promise with what is None taken from `otherwise`."""
+    return Promise(
+        otherwise.alpha if alpha is None else alpha,
+        otherwise.delta if delta is None else delta,
+    )
 
 
 def parse_methods(text: str) -> tuple[Calibration, ...]:
@@ -61,8 +71,8 @@ def check_job(job: QuantizeJob) -> None:
     wrong = {
         "--images": job.images < 1,
         "--max-drop": not 0 <= job.max_drop <= 1,
-        "--alpha": not 0 < job.alpha < 1,
-        "--delta": not 0 < job.delta < 1,
+        "--alpha": job.alpha is not None and not 0 < job.alpha < 1,
+        "--delta": job.delta is not None and not 0 < job.delta < 1,
         "--search-s": not job.search_s >= 0,
         "--qat-steps": job.qat_steps is not None and job.qat_steps < 0,
     }

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloud.clock import SystemClock
+from cloud.gate.scorecard import Promise
 from cloud.ports.clock import Clock
 from cloud.quantize.artefact_figures import Artefact, figures_of, tune
 from cloud.quantize.artefact_runner import ArtefactRunner
@@ -20,7 +21,7 @@ from cloud.quantize.choice import Contestant, allowed_drop, choose_winner
 from cloud.quantize.debug_report import compare_tensors
 from cloud.quantize.golden import choose_golden, golden_tolerance
 from cloud.quantize.int8 import prepare, save_model
-from cloud.quantize.job import QuantizeJob, parse_methods, read_job
+from cloud.quantize.job import QuantizeJob, parse_methods, promise_of, read_job
 from cloud.quantize.measure import latencies
 from cloud.quantize.ranges import check_inputs, constant_tensors
 from cloud.quantize.scheme import RULES, Scheme
@@ -33,7 +34,7 @@ from cloud.retrain.progress import OnProgress, Progress, ignore_progress, print_
 from cloud.retrain.run_folder import RunFolder, publish
 from cloud.retrain.run_output import output_of
 from cloud.retrain.run_records import QuantizeReport, RunInfo, SweepFigures
-from contract.errors import BadModel
+from contract.errors import BadModel, NotFound
 from contract.preprocess import preprocess
 
 __all__ = ["QuantizeJob", "main", "parse_methods", "quantize_run"]
@@ -182,7 +183,8 @@ def _conclude(
     """Tune and measure the artefacts, choose the one that ships, and write golden.npz and quantize.json."""
     slices = judge.slices
     on_progress(Progress("measure", 0, 1, f"{len(artefacts)} artefacts"))
-    tuned = [tune(each, info, slices, job) for each in artefacts]
+    promise = promise_of(job.alpha, job.delta, _promise_of_parent(info))
+    tuned = [tune(each, info, slices, job, promise) for each in artefacts]
     warnings += [f"{tuned[0].why}"] if tuned[0].why else []
     runners = [each.runner for each in tuned]
     allowed = allowed_drop(job.max_drop, len(slices.judging))
@@ -215,6 +217,7 @@ def _conclude(
         round(clock.monotonic() - started, 3),
         tuple(each.file for each in figures if each.file != ships and each.passes),
         tuple(warnings),
+        promise,
     )
     for file in {rules.file for rules in RULES.values()} | {run.fp16.name}:
         if file not in {each.file for each in figures}:
@@ -227,6 +230,15 @@ def _conclude(
 def _parent_of(info: RunInfo) -> RunFolder | None:
     """Return the run that this one was trained from; its files may be gone, then a run is quantized by itself."""
     return RunFolder(Path(info.parent)) if info.parent else None
+
+
+def _promise_of_parent(info: RunInfo) -> Promise:
+    """Return what the run that this one was trained from promises; the default for a base model, or where that run is gone."""
+    parent = _parent_of(info)
+    try:
+        return parent.quantize_report().promise if parent is not None else Promise()
+    except NotFound:
+        return Promise()
 
 
 def _write_golden(

@@ -12,6 +12,7 @@ from pathlib import PurePath
 
 from jinja2 import Environment, StrictUndefined, Template
 
+from cloud.gate.look_checks import in_words
 from cloud.gate.scorecard import GateReport, Scorecard
 from cloud.quantize import report_charts as charts
 from cloud.quantize.report_svg import one_line
@@ -57,6 +58,7 @@ def report_page(
         left_out=charts.left_out(charts.shown_labels(card), len(info.labels)),
         per_cell=max((each.images for each in card.corruptions), default=0),
         thresholds=_thresholds(quantized),
+        looks=[in_words(look, card.promise) for look in card.looks],
         artefacts=quantized.artefacts,
         ships=quantized.ships,
         mistakes=mistakes,
@@ -91,6 +93,7 @@ def _figures(card: Scorecard, incumbent: Scorecard | None) -> list[tuple[str, st
             f"{sum(corrupted) / len(corrupted):.3f}" if corrupted else "not measured",
             share(each.automatic, each.base.images),
             share(each.missed_defects, each.passed) if each.passed else "nothing passed",
+            _of_newest(each),
             f"{each.calibration_error:.3f}",
             f"{each.median_ms:.2f}",
             f"{each.size_bytes:,}",
@@ -102,12 +105,20 @@ def _figures(card: Scorecard, incumbent: Scorecard | None) -> list[tuple[str, st
         "mean accuracy under corruptions",
         "decided without a person",
         "defects among automatic PASSes",
+        "the same on parts labelled last",
         "calibration error",
         "ms an inference, one thread, here",
         "bytes of the model file",
     )
     ours, theirs = row(card), row(incumbent) if incumbent else [""] * len(names)
     return list(zip(names, ours, theirs, strict=True))
+
+
+def _of_newest(card: Scorecard) -> str:
+    look = next((each for each in card.looks if each.newest), None)
+    if look is None:
+        return "no such images"
+    return f"{look.missed} of {look.passed}" if look.passed else "nothing passed"
 
 
 def _thresholds(quantized: QuantizeReport) -> list[tuple[str, str, str, str]]:

@@ -145,6 +145,7 @@ average, chance included.</p>
 <tr><td>{{ row[0] }}</td><td class="number">{{ row[1] }}</td><td class="number">{{ row[2] }}</td><td>{{ row[3] }}</td></tr>
 {% endfor %}
 </table>
+{% for line in looks %}<p class="small">{{ line }}</p>{% endfor %}
 </section>
 
 <section>

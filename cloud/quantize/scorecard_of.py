@@ -13,6 +13,7 @@ from cloud.gate.calibration import calibration_error, reliability
 from cloud.gate.scorecard import (
     ClassFigures,
     ConfusionCell,
+    LookFigures,
     PairedFigures,
     PairedSlice,
     Scorecard,
@@ -23,6 +24,7 @@ from cloud.ports.clock import Clock
 from cloud.quantize.contender import labels_of
 from cloud.quantize.judge import Judge
 from cloud.quantize.measure import median_latency_ms
+from cloud.quantize.new_look import Look
 from cloud.retrain.dataset import Sample
 
 _MAX_CELLS = 500
@@ -39,9 +41,13 @@ class Measured:
     found: dict[str, NDArray[np.bool_]]
 
 
-def measure_card(judge: Judge, base: Sequence[Sample], drift: Sequence[Sample], clock: Clock) -> Measured:
+def measure_card(
+    judge: Judge, base: Sequence[Sample], drift: Sequence[Sample], clock: Clock, looks: Sequence[Look] = ()
+) -> Measured:
     """Return the figures of one artefact on the holdout and the drifted slice; corruptions and shortcuts are not among them.
 
+    Args:
+        looks: the drifted slice again, by when it was labelled.
     Raises:
         BadModel: the artefact breaks.
     """
@@ -79,6 +85,8 @@ def measure_card(judge: Judge, base: Sequence[Sample], drift: Sequence[Sample], 
         confusion=_confusion(contender.named(probabilities), base),
         reliability=bins,
         score_cells=cells,
+        promise=contender.promise,
+        looks=tuple(_look(judge, look) for look in looks),
     )
     return Measured(card, probabilities, right, drift_right, found)
 
@@ -94,6 +102,22 @@ def pair_labels(candidate: Measured, incumbent: Measured) -> tuple[PairedSlice, 
         PairedSlice(name, pair(found, incumbent.found[name]))
         for name, found in candidate.found.items()
         if name in incumbent.found and len(found)
+    )
+
+
+def _look(judge: Judge, look: Look) -> LookFigures:
+    contender, samples = judge.contender, look.samples
+    if not samples:
+        return LookFigures(0, 0, 0, 0, newest=look.newest)
+    passed, _ = contender.decisions(judge.probabilities([s.pixels for s in samples]))
+    defect = contender.shows_defect(samples)
+    return LookFigures(
+        parts=len(samples),
+        defects=int(defect.sum()),
+        passed=int(passed.sum()),
+        missed=int((passed & defect).sum()),
+        tightened=contender.tightened,
+        newest=look.newest,
     )
 
 

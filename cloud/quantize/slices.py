@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from cloud.quantize.calibration import stratified
 from cloud.quantize.measure import share_equal
+from cloud.quantize.new_look import LookScores, looks_of
 from cloud.retrain.dataset import Dataset, Sample
 from cloud.retrain.reviewed import is_reviewed
 from cloud.retrain.run_records import Split
@@ -35,6 +38,7 @@ class Slices:
         self.judged_on_training = not held
         self.measuring = dataset.of_split(Split.HOLDOUT) or self.judging
         self.drift = dataset.of_split(Split.DRIFT)
+        self.looks = looks_of([s.entry for s in dataset.samples], self.drift)
         if not self.judging or not self.train:
             raise BadDataset("the run's dataset has no training images", hint="train again")
         self.judging_pixels = [s.pixels for s in self.judging]
@@ -70,6 +74,18 @@ class Slices:
             worst = probabilities[:, ~good].max(axis=1, initial=0.0)
             return np.asarray(1.0 - worst if good.any() else np.zeros(len(worst)), np.float32)
         return np.asarray(probabilities[:, good].sum(1), np.float32)
+
+    def look_scores(self, answer: Callable[[list[NDArray[np.uint8]]], NDArray[np.float32]]) -> list[LookScores]:
+        """Return what a model says of each look that has parts. `answer`: its scores f32[N,K] of images."""
+        good = np.array([label.kind is LabelKind.GOOD for label in self.labels])
+        found = []
+        for look in self.looks:
+            if look.samples:
+                probabilities = self.probabilities(answer([s.pixels for s in look.samples]))
+                is_defect = np.asarray((self.every(list(look.samples))[:, ~good] > 0).any(1), np.bool_)
+                could_pass = np.asarray(good[probabilities.argmax(1)], np.bool_)
+                found.append(LookScores(could_pass, self.good_mass(probabilities), is_defect))
+        return found
 
     def calibrating(self, count: int, seed: int) -> list[Sample]:
         """Return images for calibration; reviewed ones get half, since int8 ranges must cover the drifted frames too."""

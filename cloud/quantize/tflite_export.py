@@ -26,7 +26,10 @@ from cloud.ports.clock import Clock
 from cloud.quantize.artefact_runner import ArtefactRunner
 from cloud.quantize.calibration import stratified
 from cloud.quantize.golden import golden_tolerance
+from cloud.quantize.job import promise_of
 from cloud.quantize.measure import share_equal
+from cloud.quantize.new_look import tighten
+from cloud.quantize.slices import Slices
 from cloud.quantize.temperature import error_at, load_model, temperature_of
 from cloud.quantize.tflite_runner import TfliteRunner, channels_last
 from cloud.quantize.thresholds import choose_thresholds
@@ -38,7 +41,7 @@ from cloud.retrain.run_folder import RunFolder, publish
 from cloud.retrain.run_records import ArtefactFigures, Head, Split
 from contract.decode import softmax
 from contract.errors import BadModel, InvalidConfig, TransientError
-from contract.manifest import Thresholds
+from contract.manifest import OutputKind, Thresholds
 from contract.preprocess import preprocess
 
 TFLITE_NAME = "int8.tflite"
@@ -53,13 +56,13 @@ _Read = TypeVar("_Read", bound=msgspec.Struct)
 
 
 class TfliteJob(msgspec.Struct, frozen=True):
-    """What to export. `images`: how many training images calibrate. `alpha`, `delta`: as in QuantizeJob. `python`: the interpreter
-    of the environment that has onnx2tf, "" for the one that setup makes."""
+    """What to export. `images`: how many training images calibrate. `alpha`, `delta`: the promise, None for that of the run's
+    other artefacts. `python`: the interpreter of the environment that has onnx2tf, "" for the one that setup makes."""
 
     run: str
     images: int = 96
-    alpha: float = 0.02
-    delta: float = 0.1
+    alpha: float | None = None
+    delta: float | None = None
     seed: int = 0
     threads: int = 2
     python: str = ""
@@ -117,13 +120,15 @@ def export_tflite(job: TfliteJob, clock: Clock, on_progress: OnProgress = ignore
     publish(partial, run.root / TFLITE_GOLDEN_NAME)
     # As for the ONNX artefacts: images that the model learnt from promise nothing.
     held = dataset.of_split(Split.CALIBRATION)
-    thresholds = choose_thresholds(
+    promise = promise_of(job.alpha, job.delta, run.quantize_report().promise)
+    chosen = choose_thresholds(
         softmax(tflite.scores([s.pixels for s in held])) if held else np.zeros((0, len(info.labels)), np.float32),
         _truth(held, dataset),
         info.labels,
-        alpha=job.alpha,
-        delta=job.delta,
+        alpha=promise.alpha,
+        delta=promise.delta,
     )
+    thresholds = tighten(chosen, Slices(dataset, OutputKind.LOGITS).look_scores(tflite.scores), promise)
     reference = fp32.scores([s.pixels for s in measuring])
     report = TfliteReport(
         artefact=_figures(

@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloud.gate.binomial import upper_bound
+from cloud.gate.scorecard import Promise
 from contract.manifest import Label, LabelKind, Thresholds
 
 # Fixed before any data is seen, as the method demands; strictest first.
-_CANDIDATES = tuple(round(0.995 - 0.005 * i, 3) for i in range(100))
+CANDIDATES = tuple(round(0.995 - 0.005 * i, 3) for i in range(100))
 
 
 def choose_thresholds(
@@ -41,7 +42,7 @@ def choose_thresholds(
     Returns: `pass_at` 1.0 (no part ever passes by itself short of certainty) when nothing qualifies; `method` says why.
     """
     is_good = np.array([label.kind is LabelKind.GOOD for label in labels])
-    promise = f"missed defects among automatic PASS <= {alpha:g} with confidence {1 - delta:g}"
+    promise = Promise(alpha, delta).words()
     if not is_good.any():
         return Thresholds(1.0, reject_at, "no label means a good part: nothing passes automatically")
     if len(truth) == 0:
@@ -53,8 +54,8 @@ def choose_thresholds(
     # Where only just enough pass, a single miss among them would end the sequence; three times as many can bear one or two.
     # How many pass says nothing of whether they are right, so beginning further down leaves the sequence as fixed as it was.
     enough = _fewest(alpha, delta)
-    begin_at = 3 * enough if int((could_pass & (good_mass >= _CANDIDATES[-1])).sum()) >= 3 * enough else enough
-    for candidate in _CANDIDATES:
+    begin_at = 3 * enough if int((could_pass & (good_mass >= CANDIDATES[-1])).sum()) >= 3 * enough else enough
+    for candidate in CANDIDATES:
         passed = could_pass & (good_mass >= candidate)
         missed, count = int((passed & is_defect).sum()), int(passed.sum())
         if count < begin_at:

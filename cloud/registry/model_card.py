@@ -7,6 +7,7 @@ Source of the headings: Mitchell et al. 2019, "Model cards for model reporting".
 
 from __future__ import annotations
 
+from cloud.gate.look_checks import in_words
 from cloud.gate.scorecard import GateReport
 from cloud.registry.card_corruptions import corruption_table, weakest_corruption
 from cloud.registry.card_facts import CardFacts, TrainingNote
@@ -154,6 +155,7 @@ def _thresholds(facts: CardFacts) -> str:
             )
     if facts.gate is not None:
         card = facts.gate.card
+        lines += [f"- {plain(in_words(look, card.promise))}" for look in card.looks]
         lines.append(
             f"- On {card.base.images} images held back, {card.passed} passed automatically"
             + (f"; missed defects among them: {share_of(card.missed_defects, card.passed)}." if card.passed else ".")

@@ -99,6 +99,14 @@ def is_reviewed(entry: DatasetEntry) -> bool:
     return entry.source.startswith(REVIEWED_SOURCE)
 
 
+def newest_folder(entries: Sequence[DatasetEntry]) -> int | None:
+    """Return the number of the folder that was labelled last, of those with reviewed or drifted images; None without any.
+
+    Every retrain adds its labels as a folder behind those that its parent had.
+    """
+    return max((e.folder for e in entries if is_reviewed(e) or e.split is Split.DRIFT), default=None)
+
+
 def _split(base: Dataset, fresh: Sequence[Sample], drift_share: float, seed: int) -> dict[str, Split]:
     if not 0 <= drift_share < 1:
         raise BadDataset(f"a drift share of {drift_share:g} leaves nothing to learn", hint="use 0 to 0.9")

@@ -6,6 +6,7 @@ from enum import Enum
 
 import msgspec
 
+from cloud.gate.scorecard import Promise
 from contract.manifest import Label, Thresholds
 from contract.preprocess import PreprocessSpec
 
@@ -169,6 +170,8 @@ class ArtefactFigures(msgspec.Struct, frozen=True):
     `calibration_error`: on the holdout; `uncalibrated_error`: the same at temperature 1. `judged_accuracy`: on the calibration
     split, by which it `passes` or not (cloud.quantize.choice). `qat_steps`: how long it was fine-tuned for int8.
     `unhindered_ms`: the shortest inference seen, by which the fastest is chosen. `sha256`: of the file that all this is of.
+    `calibrated_at`: the `pass_at` that the calibration split alone gave, before parts labelled since made it stricter; None where
+    that was not noted.
     """
 
     file: str
@@ -190,6 +193,11 @@ class ArtefactFigures(msgspec.Struct, frozen=True):
     qat_steps: int = 0
     unhindered_ms: float = 0.0
     sha256: str = ""
+    calibrated_at: float | None = None
+
+    def is_tightened(self) -> bool:
+        """Return whether parts labelled since the calibration images made its threshold stricter."""
+        return self.thresholds is not None and self.calibrated_at not in (None, self.thresholds.pass_at)
 
 
 class SweepFigures(msgspec.Struct, frozen=True):
@@ -206,6 +214,7 @@ class QuantizeReport(msgspec.Struct, frozen=True):
     """What quantization made. `ships` is the file a device should run; `golden_max_abs_error` belongs to golden.npz.
 
     `also`: further files that a release may carry behind it. `warnings`: what a person should know before trusting the figures.
+    `promise`: what thresholds were chosen for.
     """
 
     artefacts: tuple[ArtefactFigures, ...]
@@ -216,3 +225,4 @@ class QuantizeReport(msgspec.Struct, frozen=True):
     seconds: float
     also: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    promise: Promise = Promise()

@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from cloud.store.arrays import array_insert, array_update, as_arrays, doing_update, value_insert
 from cloud.store.bulk import copy_rows, in_one_go
@@ -44,6 +45,10 @@ _PASSING = {"25006", "25P03", "25P04"}
 _NUL = "22021"
 
 
+class CannotOpen(InvalidConfig):
+    """The database is not reached, or is none; what names it may be right all the same."""
+
+
 class Database:
     """A database and its two kinds of transaction. Thread-safe."""
 
@@ -51,7 +56,8 @@ class Database:
         """Open `url` and bring its tables up to date (not where `upgrade` is false).
 
         Raises:
-            InvalidConfig: the database cannot be opened, or a newer version made it.
+            CannotOpen: the database cannot be opened.
+            InvalidConfig: it names none, or a newer version made it.
         """
         try:
             engine = _engine(url)
@@ -88,6 +94,8 @@ class Database:
         try:
             with self._reader.connect() as connection:
                 yield connection
+        except NoConnectionFree as error:
+            raise _none_free() from error
         except DBAPIError as error:
             _raise_passing(error)
             raise
@@ -106,6 +114,8 @@ class Database:
         try:
             with self._writer.begin() as connection:
                 yield connection
+        except NoConnectionFree as error:
+            raise _none_free() from error
         except DBAPIError as error:
             _raise_passing(error)
             raise
@@ -250,10 +260,10 @@ class Database:
             hint = "check `database` in cloud.toml, and that the folder exists and may be written"
             if self.is_postgresql:
                 hint = "check `database` in cloud.toml, and that the server runs and lets this user in"
-            raise InvalidConfig(f"cannot open the database {shown}: {error.orig}", hint=hint) from error
+            raise CannotOpen(f"cannot open the database {shown}: {error.orig}", hint=hint) from error
         except (DatabaseError, UnicodeDecodeError) as error:
             hint = "move the file away to start afresh, or restore a backup"
-            raise InvalidConfig(f"{shown} is no usable database: {getattr(error, 'orig', error)}", hint=hint) from error
+            raise CannotOpen(f"{shown} is no usable database: {getattr(error, 'orig', error)}", hint=hint) from error
 
     def _insert(self, table: Table) -> Any:
         return (postgresql if self.is_postgresql else sqlite).insert(table)
@@ -272,6 +282,10 @@ def _engine(url: str) -> Engine:
         event.listen(engine, "connect", _tune_sqlite)
         event.listen(engine, "begin", _begin)
     return engine
+
+
+def _none_free() -> TransientError:
+    return TransientError("every connection to the database waits for an answer", hint="is its server well?")
 
 
 def _raise_passing(error: DBAPIError) -> None:

@@ -13,9 +13,12 @@ ENDED_UPDATES = (UpdateState.IDLE.value, UpdateState.COMMITTED.value, UpdateStat
 
 
 class LinkState(str, Enum):
-    """Whether a station is there. NEVER: it was added and has not said a word."""
+    """Whether a station is there. HTTP: the broker does not reach it, and it asks over HTTP for what it needs. NEVER: it was added
+    and has not said a word.
+    """
 
     ONLINE = "online"
+    HTTP = "by HTTP"
     OFFLINE = "offline"
     NEVER = "never heard"
 
@@ -24,13 +27,15 @@ class DriftPhase(str, Enum):
     """How a station's cameras stand; of several the worst. The values are what people read.
 
     ENROLLING: what is normal is being learnt, or the station is new. UNHEARD: it was added long ago and has not said a word since:
-    nothing is being learnt, and nothing will be until somebody looks.
+    nothing is being learnt, and nothing will be until somebody looks. REVOKED: its access was taken away; whatever its cameras
+    last saw, nobody need do anything.
     """
 
     ALARMED = "drifting"
     ENROLLING = "enrolling"
     UNHEARD = "never heard"
     QUIET = "in range"
+    REVOKED = "revoked"
 
 
 class SortBy(str, Enum):
@@ -54,14 +59,20 @@ class SortBy(str, Enum):
 class Phases:
     """Which stations drift, and which are within their range, as the detectors have it in memory; all others are enrolling, but for
     those that were added before `unheard_before`, Unix seconds, and never heard.
+
+    Of those that are `revoked` nothing else counts. `by_http`: who was heard over HTTP of late, as the server has it in memory.
     """
 
     alarmed: frozenset[str] = frozenset()
     quiet: frozenset[str] = frozenset()
     unheard_before: float = 0.0
+    revoked: frozenset[str] = frozenset()
+    by_http: frozenset[str] = frozenset()
 
     def of(self, station: str, *, unheard: bool = False) -> DriftPhase:
         """Return a station's phase; `unheard`: it was added before `unheard_before` and never heard."""
+        if station in self.revoked:
+            return DriftPhase.REVOKED
         if station in self.alarmed:
             return DriftPhase.ALARMED
         if station in self.quiet:
@@ -92,7 +103,9 @@ UNDER_WAY = "under way"
 
 @dataclass(frozen=True, slots=True)
 class FleetRow:
-    """A station in a list. Times are Unix seconds, 0 for never; `health` is `contract.messages.HealthNote` as JSON, or ""."""
+    """A station in a list. Times are Unix seconds, 0 for never: `heard_at` when its newest summary or report came. `health` is
+    `contract.messages.HealthNote` as JSON, or "".
+    """
 
     station: str
     site: str
@@ -106,6 +119,7 @@ class FleetRow:
     reason: str
     state_at: float
     summary_at: float
+    heard_at: float
     captured: int
     passed: int
     rejected: int
@@ -126,7 +140,8 @@ class FleetPage:
 class FleetCounts:
     """How many stations there are, and are what. `updating`: an update is under way; `rolled_back`: the last one failed.
 
-    Of those `never` heard, `unheard` were added long ago; the others are new, and count as `enrolling`.
+    Of those `never` heard, `unheard` were added long ago; the others are new, and count as `enrolling`. `by_http` are neither
+    `online` nor `offline`; those `revoked` are none of `drifting`, `enrolling` and `unheard`.
     """
 
     total: int
@@ -139,6 +154,8 @@ class FleetCounts:
     rolled_back: int
     simulated: int
     unheard: int
+    by_http: int = 0
+    revoked: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """What a frame looks like in twelve numbers, a 32x32 thumbnail and a hash.
 
-numpy and Pillow, at most 150 us for 224x224 grey pixels; OpenCV weighs 150 MB. Every statistic is scaled to about
-unit range, so that the sketches' fixed point holds it:
+numpy and Pillow, 150 to 350 us for 224x224 grey pixels and twice that for 1280x800; OpenCV weighs 150 MB. Every statistic is
+scaled to about unit range, so that the sketches' fixed point holds it:
 
     mean, spread, p05, p95           grey levels / 255
     entropy                          bits / 8
@@ -42,7 +42,8 @@ _STRIPE_PIXELS = 8_192
 _STRIPE_ROWS = 8
 _BLOCK = 8
 _HASHED_PIXELS = 4096
-_BAND_PIXELS = 8_192
+# As f32 below 128 KiB, from which on an allocator gives every array fresh pages, at 70 us for each.
+_BAND_PIXELS = 32_000
 
 _LEVELS = np.arange(256, dtype=np.float64) / 255.0
 _LEVELS_SQUARED = _LEVELS * _LEVELS
@@ -71,7 +72,7 @@ def frame_stats(pixels: NDArray[np.uint8]) -> FrameStats:
     grey = to_channels(_thinned(pixels, step) if step > 1 else pixels, 1)
     shades = grey.astype(np.float32)
     thumbnail = _thumbnail(shades)
-    laplacian, gradient, specks = _details(grey, shades) if step == 1 else _details_of_stripes(pixels)
+    laplacian, gradient, specks = _details(grey, shades, height) if step == 1 else _details_of_stripes(pixels)
 
     flat = grey.reshape(-1)
     # Pillow counts bytes as they are; numpy's bincount widens each to eight first, which takes two to three times as long.
@@ -131,59 +132,69 @@ def _quantiles(share: NDArray[np.float64]) -> tuple[float, ...]:
     return tuple(points)
 
 
-def _energies(grey: NDArray[np.float32]) -> tuple[float, float]:
-    """Return the mean square of the Laplacian and of the gradient, in grey levels squared; 0 where the frame is too small.
-
-    Differences are taken along the flat pixels, which is four times as fast as row by row; what wraps around a row's end is
-    left out of the sums. Some rows at a time: what lies in between then fits the processor's cache, and stays far below the
-    size from which every allocation may be fresh pages (beside a decoder, 224x224: 500 us instead of 700 on a slow machine).
-    """
-    height, width = grey.shape
-    across, down, laplacian = (np.zeros(height, np.float32) for _ in range(3))
-    rows = max(_BAND_PIXELS // width, 1)
-    for top in range(0, height, rows):
-        _square_rows(grey, top, min(top + rows, height), across, down, laplacian)
-    gradient = _mean(across, width - 1) + _mean(down[: height - 1], width)
-    if min(height, width) < 3:
-        return 0.0, gradient
-    return _mean(laplacian[1 : height - 1], width - 2), gradient
-
-
-def _details(grey: NDArray[np.uint8], shades: NDArray[np.float32]) -> tuple[float, float, float]:
-    """Return (Laplacian energy, gradient energy, specks) of u8[H,W], given the same as f32."""
-    return (*_energies(shades), _specks(grey))
-
-
 def _details_of_stripes(pixels: NDArray[np.uint8]) -> tuple[float, float, float]:
     """Return what `_details` returns, over stripes of a large frame at its full resolution; over all of it when it is low."""
     height, width = pixels.shape[:2]
     rows = max(_STRIPE_PIXELS // width, _STRIPE_ROWS)
-    tops = [0]
     if rows * _STRIPES < height:
         tops = [(2 * stripe + 1) * (height - rows) // (2 * _STRIPES) for stripe in range(_STRIPES)]
+        stack = np.concatenate([pixels[top : top + rows] for top in tops])
     else:
-        rows = height
+        rows, stack = height, np.ascontiguousarray(pixels)
+    grey = to_channels(stack, 1)
+    return _details(grey, grey.astype(np.float32), rows)
+
+
+def _details(grey: NDArray[np.uint8], shades: NDArray[np.float32], rows: int) -> tuple[float, float, float]:
+    """Return (Laplacian energy, gradient energy, specks): the means of those of the stripes.
+
+    Args:
+        grey: u8[S * rows,W], stripes one below another, so that each step is one call for all of them.
+        shades: the same as f32.
+    """
+    stripes, width = len(grey) // rows, grey.shape[1]
+    across, down, bend = (sums.reshape(stripes, rows) for sums in _row_squares(shades))
+    gradients = _means(across, width - 1) + _means(down[:, :-1], width)
+    laplacians = _means(bend[:, 1:-1], width - 2) if min(rows, width) >= 3 else np.zeros(stripes)
     found = np.zeros(3)
-    for top in tops:
-        grey = to_channels(np.ascontiguousarray(pixels[top : top + rows]), 1)
-        found += _details(grey, grey.astype(np.float32))
-    laplacian, gradient, specks = (found / len(tops)).tolist()
+    # One after another: the order of additions is part of what the sketches of a fleet agree on.
+    for each in zip(laplacians.tolist(), gradients.tolist(), _specks(grey, rows), strict=True):
+        found += each
+    laplacian, gradient, specks = (found / stripes).tolist()
     return laplacian, gradient, specks
 
 
-def _specks(grey: NDArray[np.uint8]) -> float:
-    """Return -1..1: above 0 where dark points stand out of their surroundings more than bright ones; 0 of a tiny frame."""
-    height, width = grey.shape
-    across, down = width // _BLOCK, height // _BLOCK
+def _means(sums: NDArray[np.float32], each: int) -> NDArray[np.float64]:
+    """Return f64[S] of f32[S,R], the sums of rows of `each` squares; whole numbers, so that any order adds up to the same."""
+    count = sums.shape[1] * each
+    return sums.sum(axis=1, dtype=np.float64) / count if count > 0 else np.zeros(len(sums))
+
+
+def _specks(grey: NDArray[np.uint8], rows: int) -> list[float]:
+    """Return -1..1 of each stripe of `rows`: above 0 where dark points stand out of their surroundings more than bright ones.
+
+    0 where a stripe is too small for a block.
+    """
+    stripes, width = len(grey) // rows, grey.shape[1]
+    across, down = width // _BLOCK, rows // _BLOCK
     if min(across, down) == 0:
-        return 0.0
-    inner = grey[: down * _BLOCK, : across * _BLOCK]
+        return [0.0] * stripes
+    inner = grey[:, : across * _BLOCK]
+    if rows % _BLOCK:
+        inner = inner.reshape(stripes, rows, -1)[:, : down * _BLOCK].reshape(stripes * down * _BLOCK, -1)
     darkest, brightest = _of_blocks(inner, np.minimum), _of_blocks(inner, np.maximum)
-    total = int(inner.sum(dtype=np.uint32)) / _BLOCK**2
-    blocks = darkest.size
-    dark, bright = total - int(darkest.sum(dtype=np.uint32)), int(brightest.sum(dtype=np.uint32)) - total
-    # One grey level a block in the denominator: in a flat frame the noise of the last bit means nothing.
-    return (dark - bright) / (blocks + dark + bright)
+    # Of each stripe. numpy adds bytes up a row at a time faster than all at once.
+    least, most, total = (
+        each.sum(axis=1, dtype=np.uint32).reshape(stripes, -1).sum(axis=1).tolist()
+        for each in (darkest, brightest, inner)
+    )
+    blocks = across * down
+    found: list[float] = []
+    for darks, brights, pixels in zip(least, most, total, strict=True):
+        dark, bright = pixels / _BLOCK**2 - darks, brights - pixels / _BLOCK**2
+        # One grey level a block in the denominator: in a flat frame the noise of the last bit means nothing.
+        found.append((dark - bright) / (blocks + dark + bright))
+    return found
 
 
 def _of_blocks(grey: NDArray[np.uint8], least: np.ufunc) -> NDArray[np.uint8]:
@@ -196,45 +207,45 @@ def _of_blocks(grey: NDArray[np.uint8], least: np.ufunc) -> NDArray[np.uint8]:
     return grey
 
 
-def _square_rows(
-    grey: NDArray[np.float32],
-    top: int,
-    end: int,
-    across: NDArray[np.float32],
-    down: NDArray[np.float32],
-    laplacian: NDArray[np.float32],
-) -> None:
-    """Write the sums of squares of rows `top` to `end` into each f32[H]: of differences to the right and below, and of Laplacians.
+def _row_squares(grey: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Return f32[H] each of f32[H,W]: each row's sum of squares of differences to the right, to the row below, of Laplacians.
 
-    Of `down` the last row of the frame stays as it is, of `laplacian` the first and the last.
+    Of the second the last row is 0, of the third the first and the last.
+
+    Differences are taken along the flat pixels, which is four times as fast as row by row; what wraps around a row's end is
+    left out of the sums. Some rows at a time, into the same three pieces of memory: what lies in between then fits the processor's
+    cache, and is no fresh page (224x224 on a slow machine: 85 us; 160 of a quarter of the rows at a time, in new memory).
     """
     height, width = grey.shape
-    # One row more on each side, where there is one: a Laplacian looks up and down.
-    first, last = max(top - 1, 0), min(end + 1, height)
-    flat = grey[first:last].reshape(-1)
-    step = np.empty_like(flat)
-    np.subtract(flat[1:], flat[:-1], out=step[:-1])
-    step[-1] = 0.0
-    fall = flat[width:] - flat[:-width]
-    _sum_squares(step.reshape(-1, width)[top - first : end - first, :-1], across[top:end])
-    falls = fall.reshape(-1, width)[top - first :][: end - top]
-    _sum_squares(falls, down[top : top + len(falls)])
-    if last - first < 3:
-        return
-    inner = slice(width, (last - first - 1) * width)
-    bend = fall[width:] - fall[:-width]
-    bend += step[inner]
-    bend -= step[width - 1 : inner.stop - 1]
-    _sum_squares(bend.reshape(-1, width)[:, 1:-1], laplacian[first + 1 : last - 1])
+    across, down, laplacian = (np.zeros(height, np.float32) for _ in range(3))
+    rows = max(_BAND_PIXELS // width - 2, 1)
+    steps, falls, bends = (np.empty(min(rows + 2, height) * width, np.float32) for _ in range(3))
+    for top in range(0, height, rows):
+        end = min(top + rows, height)
+        # One row more on each side, where there is one: a Laplacian looks up and down.
+        first, last = max(top - 1, 0), min(end + 1, height)
+        flat = grey[first:last].reshape(-1)
+        step, fall = steps[: flat.size], falls[: flat.size - width]
+        np.subtract(flat[1:], flat[:-1], out=step[:-1])
+        step[-1] = 0.0
+        np.subtract(flat[width:], flat[:-width], out=fall)
+        _sum_squares(step.reshape(-1, width)[top - first : end - first, :-1], across[top:end])
+        below = fall.reshape(-1, width)[top - first :][: end - top]
+        _sum_squares(below, down[top : top + len(below)])
+        if last - first < 3:
+            continue
+        inner = slice(width, (last - first - 1) * width)
+        bend = bends[: inner.stop - width]
+        np.subtract(fall[width:], fall[:-width], out=bend)
+        bend += step[inner]
+        bend -= step[width - 1 : inner.stop - 1]
+        _sum_squares(bend.reshape(-1, width)[:, 1:-1], laplacian[first + 1 : last - 1])
+    return across, down, laplacian
 
 
 def _sum_squares(rows: NDArray[np.float32], out: NDArray[np.float32]) -> None:
     # Not a BLAS dot: that wakes threads, which wait milliseconds for a busy core to save microseconds.
     np.einsum("ij,ij->i", rows, rows, out=out)
-
-
-def _mean(sums: NDArray[np.float32], each: int) -> float:
-    return float(sums.sum(dtype=np.float64)) / (sums.size * each) if sums.size * each > 0 else 0.0
 
 
 def _thumbnail(grey: NDArray[np.float32]) -> NDArray[np.float32]:

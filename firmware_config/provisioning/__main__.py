@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import pwd
-import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
-from contract.errors import PlumblineError, RefusedError
+from agent.commands import enrol
+from contract.errors import PlumblineError, TransientError
 from firmware_config.provisioning.first_boot import Place, Provision, provision
 
+# EX_TEMPFAIL of sysexits.h. The unit starts again on every failure but 1 and 2.
+TRY_AGAIN = 75
 _EPILOG = """\
-Exit code 0: this machine is a station now, or no file is there; 1: it is not, the file is kept, and why is said.
+Exit code 0: this machine is a station now, or no file is there. Else the file is kept, and why is said: 75: nobody answered, or
+not now, which the unit tries again by itself; 1: the file or the token is wrong, which a person mends.
 
 example:
   python -m firmware_config.provisioning /boot/firmware/plumbline-provision.toml
@@ -42,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (PlumblineError, OSError) as error:
         what = error.one_line() if isinstance(error, PlumblineError) else str(error)
         print(f"error: {what} ('{file}' is kept)", file=sys.stderr)
-        return 1
+        return TRY_AGAIN if isinstance(error, TransientError) else 1
     print(f"this machine is station {station} now; '{file}' is destroyed")
     return 0
 
@@ -59,18 +64,13 @@ def _owner(user: str) -> tuple[int, int] | None:
 
 
 def _enrol(wanted: Provision, folder: Path) -> None:
-    command = (sys.executable, "-m", "agent", "enrol", "--url", wanted.url, "--ca-sha256", wanted.ca_sha256)
-    done = subprocess.run(
-        (*command, "--token", "-", "--out", str(folder)),
-        input=f"{wanted.token}\n",
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        said = done.stderr.strip().splitlines()
-        raise RefusedError(said[-1].removeprefix("error: ") if said else "enrolment failed")
+    # In this process: the token must not stand in a command line, which every user may read.
+    parser = argparse.ArgumentParser()
+    enrol.register(parser.add_subparsers())
+    words = ["--url", wanted.url, "--ca-sha256", wanted.ca_sha256, f"--token={wanted.token}", "--out", str(folder)]
+    args = parser.parse_args(["enrol", *words])
+    with redirect_stdout(io.StringIO()):
+        args.run(args)
 
 
 if __name__ == "__main__":

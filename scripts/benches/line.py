@@ -2,8 +2,8 @@
 
 Four runs, each a whole station as its own process and a real client of the protocol in this one. `calm`: parts at a rate that the
 model keeps up with, over Modbus TCP, MQTT and OPC UA; latency is from just before the client's write of the request to the
-verdict in the client's hands. `overrun`: parts faster than the model can judge. `dies`: a camera that gives its last image half
-way. In each, every ask must come to exactly one end, and the verdict that the client got must be the one that the station recorded.
+verdict in the client's hands. `overrun`: parts faster than the model can judge. `dies`: a camera that goes away half way. In
+each, every ask must come to exactly one end, and the verdict that the client got must be the one that the station recorded.
 The floor, taken in the same minutes: pymodbus' own client and server with one register and nothing behind it.
 """
 
@@ -15,6 +15,7 @@ import shutil
 import sqlite3
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -46,7 +47,6 @@ home = "state"
 kind = "folder"
 folder = "{images}"
 fps = 0
-{source}
 [line]
 deadline_ms = {deadline_ms}
 [plc]
@@ -115,7 +115,7 @@ def measure(*, quick: bool = False, peers: bool = False) -> Figures:
             figures["line.overrun.capacity_per_s"] = capacity
             _say(f"overrun: {sizes.others} parts at {_OVER * capacity:.0f} a second")
             figures |= overrun(bench, sizes.others, _OVER * capacity)
-            _say(f"dies: {sizes.others // 2} parts, images for half of them")
+            _say(f"dies: {sizes.others // 2} parts, a camera for half of them")
             figures |= dies(bench, sizes.others // 2)
         finally:
             broker.stop()
@@ -142,13 +142,12 @@ def overrun(bench: Bench, parts: int, per_s: float) -> Figures:
 
 
 def dies(bench: Bench, parts: int) -> Figures:
-    """Return the books of a run whose camera falls silent half way."""
-    images = bench.folder / "half"
-    images.mkdir()
-    pictures = sorted(bench.images.iterdir())
-    for n in range(parts // 2):
-        shutil.copy(pictures[n % len(pictures)], images / f"{n:05d}.jpg")
-    ran = run(bench, "modbus", parts, 5.0, images=images, source="watch = true\nloop = false")
+    """Return the books of a run whose camera goes away half way: the folder of its images is no more."""
+    images, per_s = bench.folder / "dies", 5.0
+    shutil.copytree(bench.images, images)
+    away = threading.Timer(parts / 2 / per_s, shutil.rmtree, (images,))
+    ran = run(bench, "modbus", parts, per_s, images=images, on_ready=away.start)
+    away.join()
     return books("line.dies", ran)
 
 
@@ -161,8 +160,16 @@ class Ran:
     recorded: dict[str, str]
 
 
-def run(bench: Bench, kind: str, parts: int, per_s: float, *, images: Path | None = None, source: str = "") -> Ran:
-    """Run a station and ask it for `parts`.
+def run(
+    bench: Bench,
+    kind: str,
+    parts: int,
+    per_s: float,
+    *,
+    images: Path | None = None,
+    on_ready: Callable[[], None] = lambda: None,
+) -> Ran:
+    """Run a station and ask it for `parts`; `on_ready` is called as the first is about to be asked for.
 
     Raises:
         DeadlinePassed: it never took triggers.
@@ -172,9 +179,7 @@ def run(bench: Bench, kind: str, parts: int, per_s: float, *, images: Path | Non
     port = bench.broker_port if kind == "mqtt" else free_port()
     config = home / "agent.toml"
     config.write_text(
-        _CONFIG.format(
-            images=images or bench.images, source=source, deadline_ms=200.0, kind=kind, port=port, bundle=bench.bundle
-        )
+        _CONFIG.format(images=images or bench.images, deadline_ms=200.0, kind=kind, port=port, bundle=bench.bundle)
     )
     command = with_parent([sys.executable, "-m", "agent", "run", "--config", str(config)])
     station = Child("the station", command, home / "agent.log")
@@ -182,6 +187,7 @@ def run(bench: Bench, kind: str, parts: int, per_s: float, *, images: Path | Non
     try:
         with closing(_PLCS[kind](port)) as plc:
             plc.wait_ready()
+            on_ready()
             done = drive(plc, parts, per_s)
         station.check_alive()
         station.stop()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -13,16 +16,44 @@ from typing import IO
 
 from contract.errors import PlumblineError, RefusedError
 
+_OWN_PORTS = range(20_000, 32_768)
+
 
 class StepFailed(RefusedError):
     """A step of the story did not come out as promised."""
 
 
 def free_port() -> int:
-    """Return a TCP port on loopback that nobody holds right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a TCP port on loopback that nobody holds, and that this returns to no other process while this one lives.
+
+    It lies below those that the system gives to whoever connects or listens on port 0, so it is still free when it is taken
+    seconds later.
+
+    Raises:
+        StepFailed: there is none.
+    """
+    for port in random.sample(_OWN_PORTS, len(_OWN_PORTS)):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            _claim(port)
+            return port
+    raise StepFailed(f"no port of {_OWN_PORTS[0]} to {_OWN_PORTS[-1]} is free", hint="end what holds them")
+
+
+def _claim(port: int) -> None:
+    """Keep a port from other processes that ask for one, too: Linux has names of sockets that end with their process.
+
+    Raises:
+        OSError: another has it.
+    """
+    if sys.platform == "linux":
+        claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            claim.bind(f"\0plumbline port {port}")
+        except OSError:
+            claim.close()
+            raise
+        atexit.register(claim.close)
 
 
 class Process:

@@ -79,7 +79,7 @@ class Beside:
         return self.bench
 
     def _load(self, wanted: Wanted) -> Model:
-        assert self.gate.wait(20)
+        assert self.gate.wait(60)
         if wanted.name in self.broken:
             raise BadModel("it is torn")
         runtime = BrightRuntime(self.models.get(wanted.name))

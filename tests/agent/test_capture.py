@@ -66,7 +66,7 @@ def captures(*sources: FrameSource, room: int = 2, one_in: Callable[[], int] = l
 def everything(queue: Captures) -> list[Captured]:
     """Take until nothing will come any more."""
     taken: list[Captured] = []
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while not queue.exhausted():
         assert time.monotonic() < until
         item = queue.take(0.05)
@@ -75,7 +75,7 @@ def everything(queue: Captures) -> list[Captured]:
 
 
 def when_all_is_read(*sources: Numbered) -> None:
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while not all(source.exhausted() for source in sources):
         assert time.monotonic() < until
         time.sleep(0.002)
@@ -109,9 +109,10 @@ def test_a_frame_that_could_wait_is_not_made_late_by_waiting() -> None:
     queue = captures(Numbered([{}] * 3, waits=True))
     queue.start()
     time.sleep(0.3)
-    item = queue.take(1.0)
+    asked_s = CLOCK.monotonic()
+    item = queue.take(60.0)
     assert item is not None and item.frame is not None
-    assert CLOCK.monotonic() - item.frame.captured_monotonic < 0.2
+    assert item.frame.captured_monotonic >= asked_s
 
 
 @settings(max_examples=40, deadline=None)
@@ -180,9 +181,9 @@ def test_one_camera_that_hangs_or_dies_does_not_stall_the_others_and_is_opened_a
     ]
     queue = Captures(stages)
     queue.start()
-    seen = [item.camera for item in (queue.take(5.0) for _ in range(30)) if item is not None]
+    seen = [item.camera for item in (queue.take(60.0) for _ in range(30)) if item is not None]
     assert seen == ["good"] * 30
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while not (stages[0].why_stalled(0.05) and stages[1].why_stalled(0.05)):
         assert time.monotonic() < until
         time.sleep(0.01)
@@ -192,7 +193,7 @@ def test_one_camera_that_hangs_or_dies_does_not_stall_the_others_and_is_opened_a
     stages[0].restart()
     stages[1].restart()
     assert sorted(item.camera for item in everything(queue)) == ["dead", "hung", "hung"]
-    assert hung.closed.wait(10)
+    assert hung.closed.wait(60)
     release.set()
     time.sleep(0.05)
     assert queue.take(0.0) is None, "what the hung camera gives in the end is not wanted any more"
@@ -217,12 +218,14 @@ def test_stopping_keeps_what_was_captured_for_its_verdict() -> None:
 
 
 def test_wake_lets_a_waiting_taker_go() -> None:
-    queue = captures(Numbered([lambda: time.sleep(3)]))
+    held = threading.Event()
+    queue = captures(Numbered([lambda: held.wait(60) and None]))
     queue.start()
     threading.Timer(0.05, queue.wake).start()
     began = time.monotonic()
-    assert queue.take(2.5) is None
-    assert time.monotonic() - began < 2.0
+    assert queue.take(50.0) is None
+    assert time.monotonic() - began < 40.0
+    held.set()
     queue.stop()
 
 
@@ -231,6 +234,10 @@ def test_a_camera_that_only_fails_does_not_spin(fault: Exception) -> None:
     source = Numbered([fault] * 100_000)
     queue = captures(source)
     queue.start()
+    until = time.monotonic() + 60
+    while source.at < 2:
+        assert time.monotonic() < until
+        time.sleep(0.005)
     time.sleep(0.2)
     queue.close()
-    assert 1 <= source.at < 100
+    assert source.at < 100

@@ -52,7 +52,7 @@ def gone() -> Parts:
     raise CameraFault("no such device")
 
 
-def wait_for(condition: Callable[[], bool], within_s: float = 30.0) -> None:
+def wait_for(condition: Callable[[], bool], within_s: float = 60.0) -> None:
     until_s = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < until_s, "waited in vain"
@@ -152,7 +152,7 @@ def test_a_thread_that_comes_back_lets_its_camera_be_opened_again() -> None:
         capture.restart()
     assert len(every) == 6
     every[2].set()
-    until_s = time.monotonic() + 20
+    until_s = time.monotonic() + 60
     while len(every) == 6 and time.monotonic() < until_s:
         with contextlib.suppress(TransientError):
             capture.restart()
@@ -176,13 +176,13 @@ def test_a_camera_whose_opening_hangs_holds_up_neither_the_watchdog_nor_the_stop
     runner = running(line)
     wait_for(lambda: any("was not opened within" in said for said in line.log.lines))
     said_to(listener)
-    fed, until_s = 0, time.monotonic() + 20
+    fed, until_s = 0, time.monotonic() + 60
     while fed < 3 and time.monotonic() < until_s:
         fed += said_to(listener).count("WATCHDOG=1")
     assert fed >= 3
     began_s = time.monotonic()
     stopped_with_all_accounted_for(line, runner)
-    assert time.monotonic() - began_s < 15
+    assert time.monotonic() - began_s < 30  # the hang lasts 60
 
 
 def test_what_opens_too_late_is_closed_again(released: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +201,7 @@ def test_what_opens_too_late_is_closed_again(released: threading.Event, monkeypa
     with pytest.raises(TransientError, match="was not opened within"):
         capture.restart()
     released.set()
-    assert closed.wait(20)
+    assert closed.wait(60)
 
 
 def test_a_folder_that_has_ended_keeps_no_station_alive_whose_only_camera_is_dead(
@@ -214,7 +214,7 @@ def test_a_folder_that_has_ended_keeps_no_station_alive_whose_only_camera_is_dea
     wait_for(lambda: line.supervisor.restarts > 0)
     said_to(listener)
     said: list[str] = []
-    until_s = time.monotonic() + 40
+    until_s = time.monotonic() + 90
     while runner.is_alive() and time.monotonic() < until_s:
         said += said_to(listener)
     assert not runner.is_alive()

@@ -67,7 +67,7 @@ class Station:
 
     def outcome_of(self, candidate: InstalledBundle, probation: Probation) -> TrialOutcome:
         self.switch.offer(Trial(candidate, "d1", probation))
-        until = time.monotonic() + 30
+        until = time.monotonic() + 60
         while time.monotonic() < until:
             self.look()
             outcome = self.switch.next_outcome(0.001)

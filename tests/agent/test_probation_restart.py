@@ -36,7 +36,7 @@ class Process:
         self.loop = plant.loop(switch=self.switch)
 
     def until_on_probation(self, digest: str) -> None:
-        until = time.monotonic() + 30
+        until = time.monotonic() + 60
         frames = 0
         while time.monotonic() < until:
             self.loop.tick(0.0)

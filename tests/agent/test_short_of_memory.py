@@ -115,12 +115,12 @@ def test_a_model_that_was_being_loaded_when_they_were_given_up_is_freed() -> Non
 
     def load(_wanted: Wanted) -> Model:
         begun.set()
-        assert gate.wait(20)
+        assert gate.wait(60)
         return Model(bundle("f"), runtime, bundle("f").manifest.artefacts[0], "0" * 64)
 
     beside = BesideModels(load, ListLog())
     beside.want([Wanted("foreign", "foreign.plb")])
-    assert begun.wait(20)
+    assert begun.wait(60)
     beside.give_up(True)
     gate.set()
     assert beside.settle(20)

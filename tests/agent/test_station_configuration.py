@@ -62,7 +62,7 @@ class Plant:
             state = self.last(deployment)
             return state is not None and state.config_state in ("COMMITTED", "ROLLED_BACK", "REFUSED")
 
-        wait_for(ended, 60)
+        wait_for(ended)
         state = self.last(deployment)
         assert state is not None
         return state
@@ -113,7 +113,9 @@ def test_good_settings_are_kept_and_bad_ones_taken_back_without_a_frame_unaccoun
         assert state.configuration == settings_digest(good.settings)
 
     assert plant.station.process is not None and plant.station.process.poll() is None, "it is the same process still"
-    assert open_files(plant.station.process.pid) <= files + 4, "no start leaves its files open"
+    # No start leaves its files open; those of a connection or a commit just under way close by themselves.
+    pid = plant.station.process.pid
+    wait_for(lambda: open_files(pid) <= files + 4)
     assert plant.station.end(signal.SIGTERM) == 0
     wait_for(lambda: plant.collector.decided == plant.station.rows())
     sums = [summary.accounting for summary in plant.collector.summaries.values()]
@@ -125,7 +127,7 @@ def test_good_settings_are_kept_and_bad_ones_taken_back_without_a_frame_unaccoun
 def test_settings_under_which_the_process_is_killed_three_times_are_taken_back(plant: Plant) -> None:
     plant.station.start()
     wait_for(lambda: bool(plant.collector.summaries))
-    plant.order("[windows]\nframes = 64\n", "fatal", probation_s=2.5)
+    plant.order("[windows]\nframes = 64\n", "fatal", probation_s=10.0)
     for _ in range(3):
         said = len(plant.collector.reported)
 
@@ -133,7 +135,7 @@ def test_settings_under_which_the_process_is_killed_three_times_are_taken_back(p
             states = [(state.config_deployment, state.config_state) for state in plant.collector.reported[said:]]
             return ("fatal", "PROBATION") in states
 
-        wait_for(on_probation, 60)
+        wait_for(on_probation)
         plant.station.end(signal.SIGKILL)
         plant.station.start()
     state = plant.outcome("fatal")

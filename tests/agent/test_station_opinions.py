@@ -66,7 +66,7 @@ def test_kept_frames_are_asked_about_later_and_every_opinion_is_told_once(start:
         assert shown["would_reject"] == shown["answered"] > 20
         with closing(sqlite3.connect(station.folder / "state/agent.sqlite")) as connection:
             row = connection.execute("SELECT result FROM second_opinions WHERE state = 'answered'").fetchone()[0]
-        found = httpx.get(f"http://127.0.0.1:{port}/v1/decisions/{row}", timeout=20).json()
+        found = httpx.get(f"http://127.0.0.1:{port}/v1/decisions/{row}", timeout=60).json()
         assert (found["verdict"], found["cause"]) == ("REVIEW", "unsure")
         assert found["second_opinion"]["verdict"] == "REJECT"
         assert station.end(signal.SIGTERM) == 0

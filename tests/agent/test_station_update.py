@@ -133,13 +133,13 @@ def test_first_install_then_a_bad_release_is_turned_down_then_a_good_one_takes_o
     wait_for(lambda: any(s.accounting.review.get("no_model") for s in collector.summaries.values()))
     first = house.release("v1", gain=20.0)
     house.order(collector, first, "d1")
-    wait_for(lambda: ended(collector, "d1"), 40)
+    wait_for(lambda: ended(collector, "d1"))
     state = last(collector, "d1")
     assert state is not None and (state.update_state, state.bundle) == ("COMMITTED", first.digest), state
 
     # It passes its own golden vectors, and then decides the wrong way round.
     house.order(collector, house.release("v2", gain=-20.0), "d2")
-    wait_for(lambda: ended(collector, "d2"), 40)
+    wait_for(lambda: ended(collector, "d2"))
     state = last(collector, "d2")
     assert state is not None and (state.update_state, state.bundle) == ("ROLLED_BACK", first.digest), state
     assert "as the bundle in charge does" in state.reason
@@ -147,7 +147,7 @@ def test_first_install_then_a_bad_release_is_turned_down_then_a_good_one_takes_o
 
     third = house.release("v3", gain=21.0)
     house.order(collector, third, "d3", serve_s=3.0)
-    wait_for(lambda: ended(collector, "d3"), 40)
+    wait_for(lambda: ended(collector, "d3"))
     state = last(collector, "d3")
     assert state is not None and (state.update_state, state.bundle) == ("COMMITTED", third.digest), state
     wait_for(lambda: any(s.header.bundle == third.digest for s in collector.summaries.values()))
@@ -158,9 +158,9 @@ def test_first_install_then_a_bad_release_is_turned_down_then_a_good_one_takes_o
 
     # A newer order ends a probation that would last for an hour, and the incumbent is in charge again.
     house.order(collector, first, "d4", serve_s=3600.0)
-    wait_for(lambda: (state := last(collector, "d4")) is not None and state.update_state == "PROBATION", 40)
+    wait_for(lambda: (state := last(collector, "d4")) is not None and state.update_state == "PROBATION")
     house.order(collector, third, "d5")
-    wait_for(lambda: ended(collector, "d5"), 40)
+    wait_for(lambda: ended(collector, "d5"))
     state = last(collector, "d5")
     assert state is not None and (state.update_state, state.bundle) == ("COMMITTED", third.digest), state
     wait_for(lambda: "is in charge again" in house.station.said())
@@ -174,7 +174,7 @@ def test_first_install_then_a_bad_release_is_turned_down_then_a_good_one_takes_o
     judged_by_none = house.station.status()["review_causes"]["no_model"]
     wait_for(lambda: house.station.status()["review_causes"]["no_model"] > judged_by_none)
     house.order(collector, third, "d7")
-    wait_for(lambda: ended(collector, "d7"), 40)
+    wait_for(lambda: ended(collector, "d7"))
     state = last(collector, "d7")
     assert state is not None and (state.update_state, state.bundle) == ("COMMITTED", third.digest), state
 

@@ -139,7 +139,7 @@ class Line:
         self.stop = threading.Event()
 
     def _load(self, folder: Path, manifest: Manifest) -> tuple[Runtime, Artefact]:
-        assert self.loadable.wait(20)
+        assert self.loadable.wait(60)
 
         def act(tensor: NDArray[Any]) -> NDArray[np.float32]:
             self.hooks.get(manifest.version, lambda: None)()
@@ -176,7 +176,7 @@ def hang_at(*numbers: int) -> tuple[Callable[[], None], threading.Event]:
 
 
 def test_every_part_gets_its_verdict_and_every_window_closes() -> None:
-    line = Line(Parts(120))
+    line = Line(Parts(120), wedged_s=60.0)
     line.run()
     assert line.verdicts() == [("PASS", "")] * 120
     assert line.accounted() == (120, 120)
@@ -210,7 +210,7 @@ def test_a_candidate_that_hangs_is_turned_down_and_the_incumbent_goes_on() -> No
     assert outcome is not None and not outcome.kept
     assert "hung" in outcome.reason
     before = len(line.recorder.results)
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while len(line.recorder.results) < before + 20 and time.monotonic() < until:
         time.sleep(0.01)
     line.stop.set()
@@ -262,7 +262,7 @@ def test_a_model_that_hangs_while_the_station_stops_is_left_behind_and_every_win
     line.hooks["a"], released = hang_at(5)
     runner = threading.Thread(target=line.run, daemon=True)
     runner.start()
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while line.loop.why_stalled(0.3) == "" and time.monotonic() < until:
         time.sleep(0.01)
     line.stop.set()
@@ -286,7 +286,7 @@ def test_a_dead_camera_rests_while_another_lives_and_the_watchdog_is_fed(notices
     line = Line(Parts(1_000_000), service=path, others=[dead], wedged_s=0.2)
     runner = threading.Thread(target=line.run, daemon=True)
     runner.start()
-    until, fed = time.monotonic() + 30, 0
+    until, fed = time.monotonic() + 60, 0
     while time.monotonic() < until and not (fed >= 3 and any("rests" in said for said in line.log.lines)):
         fed += said_to(listener).count("WATCHDOG=1")
     assert line.supervisor.restarts == RESTARTS
@@ -332,11 +332,13 @@ def test_systemd_is_told_and_its_watchdog_fed_while_frames_get_through(notices: 
     path, listener = notices
     line = Line(Parts(1_000_000), service=path)
     threading.Timer(1.5, line.stop.set).start()
+    began_s = time.monotonic()
     line.run()
+    lasted_s = time.monotonic() - began_s
     said = said_to(listener)
     assert said[0] == "READY=1"
     assert said[-1] == "STOPPING=1"
-    assert 2 <= said.count("WATCHDOG=1") <= 8
+    assert 2 <= said.count("WATCHDOG=1") <= 4 * lasted_s + 2
     assert any(text.startswith("STATUS=") and "frames judged" in text for text in said)
 
 

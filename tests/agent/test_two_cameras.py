@@ -36,11 +36,11 @@ def summaries(station: Station) -> list[Summary]:
 @pytest.mark.slow
 def test_each_cameras_windows_are_accounted_for_through_a_kill(station: Station) -> None:
     station.start()
-    wait_for(lambda: all(windows(station).get(camera, 0) >= 3 for camera in CAMERAS), 60.0)
+    wait_for(lambda: all(windows(station).get(camera, 0) >= 3 for camera in CAMERAS))
     station.end(signal.SIGKILL)
     shipped, seen = len(summaries(station)), windows(station)
     station.start()
-    wait_for(lambda: all(windows(station)[camera] > seen[camera] + 2 for camera in CAMERAS), 60.0)
+    wait_for(lambda: all(windows(station)[camera] > seen[camera] + 2 for camera in CAMERAS))
     assert station.end(signal.SIGTERM) == 0
     told = summaries(station)
     assert all(summary.accounting.closes() for summary in told)

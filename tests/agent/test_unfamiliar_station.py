@@ -31,7 +31,7 @@ def put(folder: Path, name: str, level: int, *, striped: bool = False) -> None:
 
 
 def verdict_of(station: Station, part: str) -> tuple[str, str]:
-    wait_for(lambda: bool(station.query(f"SELECT 1 FROM results WHERE part = '{part}'")), 60)
+    wait_for(lambda: bool(station.query(f"SELECT 1 FROM results WHERE part = '{part}'")))
     ((verdict, cause),) = station.query(f"SELECT verdict, cause FROM results WHERE part = '{part}'")
     return str(verdict), str(cause)
 
@@ -47,9 +47,9 @@ def test_a_station_refuses_a_stranger_after_a_restart_and_its_status_and_metrics
     station.config.write_text(text.replace("fps = 200.0\nheight = 32\nwidth = 32\n", source))
     try:
         station.start()
-        wait_for(lambda: station.rows() == 40, 60)
-        wait_for(lambda: "refused as unfamiliar" in station.said(), 30)
-        wait_for(lambda: bool(station.query("SELECT 1 FROM memory WHERE name = 'refusal_limit' AND value <> ''")), 30)
+        wait_for(lambda: station.rows() == 40)
+        wait_for(lambda: "refused as unfamiliar" in station.said())
+        wait_for(lambda: bool(station.query("SELECT 1 FROM memory WHERE name = 'refusal_limit' AND value <> ''")))
         assert station.end(signal.SIGTERM) == 0
         # A folder that is watched is read anew by a station that starts.
         for file in parts.iterdir():
@@ -59,7 +59,7 @@ def test_a_station_refuses_a_stranger_after_a_restart_and_its_status_and_metrics
         assert verdict_of(station, "stranger.png") == ("REVIEW", "unfamiliar")
         put(parts, "again.png", 200)
         assert verdict_of(station, "again.png")[1] in ("", "unfamiliar")
-        wait_for(lambda: station.status()["review_causes"].get("unfamiliar", 0) >= 1, 30)
+        wait_for(lambda: station.status()["review_causes"].get("unfamiliar", 0) >= 1)
         metrics = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=30).text
         assert 'verdict="REVIEW",cause="unfamiliar"' in metrics
         assert "learning what is unfamiliar" not in station.said(), "it was learnt, and kept"

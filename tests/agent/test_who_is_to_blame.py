@@ -156,7 +156,8 @@ def test_what_was_to_replace_a_failing_bundle_does_not_replace_the_candidate_tha
 @pytest.mark.slow
 def test_a_process_that_was_paused_gives_nobody_up() -> None:
     clock = Paused()
-    line = Line(Parts(100_000, lambda _n: time.sleep(0.002)), installed=bundle("a"), previous=bundle("b"), clock=clock)
+    parts = Parts(100_000, lambda _n: time.sleep(0.002))
+    line = Line(parts, installed=bundle("a"), previous=bundle("b"), clock=clock, wedged_s=5.0)
     line.hooks["a"] = lambda: time.sleep(0.3)
     runner = threading.Thread(target=line.supervisor.run, args=(line.stop,), daemon=True)
     runner.start()
@@ -198,7 +199,7 @@ class Paused(SystemClock):
         return super().monotonic() + self.ahead_s
 
 
-def wait(until: Callable[[], bool], within_s: float = 30.0) -> None:
+def wait(until: Callable[[], bool], within_s: float = 60.0) -> None:
     end = time.monotonic() + within_s
     while not until():
         assert time.monotonic() < end

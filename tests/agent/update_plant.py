@@ -369,7 +369,7 @@ def plant(folder: Path) -> Iterator[Plant]:
     root = registry.tuf(keys).create(NOW)
     server = FileServer(registry.tuf_folder)
     try:
-        with httpx.Client(timeout=5.0, trust_env=False) as client:
+        with httpx.Client(timeout=60.0, trust_env=False) as client:
             yield Plant(folder, keys, registry, server, client, root)
     finally:
         server.close()

@@ -125,6 +125,8 @@ def test_another_stations_client_id_takes_nobodys_session(guarded: Guarded) -> N
     assert not station.lost
     rogue.close()
     station.close()
+    # Heard here, and not while the next test listens.
+    assert guarded.heard() == [f"{OWN}/up/sum", f"{OTHERS}/up/sum"]
 
 
 def test_without_a_certificate_of_the_plant_nobody_is_let_in(guarded: Guarded) -> None:
@@ -203,6 +205,7 @@ def test_the_device_that_another_replaces_is_put_out_and_not_let_in_again(guarde
     second = Client(plant, guarded.station("d2"), "d")
     assert second.may_publish("pl/v1/d/d/up/sum")
     second.close()
+    assert guarded.heard() == ["pl/v1/d/d/up/sum"]
     plant.command("provision", "revoke", "d", "--reason", "the other tests know nothing of it")
 
 

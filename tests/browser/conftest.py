@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import threading
@@ -19,7 +20,13 @@ from nicegui import Client, background_tasks
 from nicegui.testing.general import nicegui_reset_globals
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
-expect.set_options(timeout=20_000)  # a machine that runs the whole suite has other things to do, too
+expect.set_options(timeout=60_000)  # a machine that runs the whole suite has other things to do, too
+
+
+def busy_factor() -> float:
+    """Return how many times as long as alone something takes now, as far as the load tells: so many want each core."""
+    return max(1.0, 1.5 * os.getloadavg()[0] / (os.cpu_count() or 1))
+
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 HOW_TO_INSTALL = (
@@ -54,7 +61,7 @@ def serve_pages(app: FastAPI) -> Iterator[str]:
     yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     _wait_until_browsers_are_gone()
     server.should_exit = True
-    thread.join(10)
+    thread.join(60)
     listener.close()
     # NiceGUI has one application a process: without this the next module's pages would not come to stand.
     with nicegui_reset_globals():
@@ -117,7 +124,7 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
             color_scheme="dark" if dark else "light",
             reduced_motion="reduce",
         )
-        context.set_default_timeout(30_000)
+        context.set_default_timeout(60_000)
         contexts.append(context)
         root = f"{urlsplit(url).scheme}://{urlsplit(url).netloc}"
         context.add_cookies([{"name": name, "value": value, "url": root} for name, value in (cookies or {}).items()])

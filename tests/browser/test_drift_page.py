@@ -146,6 +146,21 @@ def test_who_lost_the_right_meanwhile_does_nothing(plant: Plant, open_page: Call
     assert plant.alarm.closed_at is None
 
 
+def test_a_reason_that_is_being_written_outlives_the_alarm_being_drawn_anew(
+    plant: Plant, open_page: Callable[..., Page]
+) -> None:
+    page = open_page(f"{plant.url}/drift", ENGINEER)
+    page.get_by_role("button", name="Take it as the new normal").click()
+    page.get_by_label("Reason").fill("new lens")
+    plant.fleet.send(1, "s1", notes=4)
+    (names,) = plant.fleet.asked()
+    plant.fleet.upload(names)
+    expect(page.locator(".drift-doing")).to_contain_text("4 parts asked for, 4 came")
+    expect(page.get_by_label("Reason")).to_have_value("new lens")
+    page.get_by_role("button", name="Learn anew", exact=True).click()
+    expect(page.locator(".drift-notice")).to_have_text("s1 is learnt anew.")
+
+
 @pytest.mark.slow
 def test_a_retrain_is_started_by_hand_from_the_labels_that_are_there(
     plant: Plant, open_page: Callable[..., Page]

@@ -154,9 +154,9 @@ def test_pages_follow_the_fleet_without_a_reload(plant: CloudPlant, open_page: O
     expect(station.get_by_text("This station has never said a word.")).to_be_visible()
     tables.stations.commit([StationState("line3", "b", True, 0.0)], [], time.time())
     tables.summaries.commit(received(summary("line3", 1, passed=4321), at=time.time()), [])
-    expect(overview.locator(".pl-counts")).to_contain_text("3 of 3 stations online", timeout=20_000)
-    expect(fleet.locator(".table-stations")).to_contain_text("4,325", timeout=20_000)
-    expect(station.get_by_text("This station has never said a word.")).to_be_hidden(timeout=20_000)
+    expect(overview.locator(".pl-counts")).to_contain_text("3 of 3 stations online")
+    expect(fleet.locator(".table-stations")).to_contain_text("4,325")
+    expect(station.get_by_text("This station has never said a word.")).to_be_hidden()
 
 
 def test_who_was_never_added_is_named_with_what_to_do(plant: CloudPlant, open_page: Open, tables: Tables) -> None:
@@ -165,7 +165,7 @@ def test_who_was_never_added_is_named_with_what_to_do(plant: CloudPlant, open_pa
     expect(page.locator(".strangers")).to_have_count(0)
     tables.summaries.commit(received(summary("ghost", 1), at=time.time()), [])
     strangers = page.locator(".pl-banners .strangers")
-    expect(strangers).to_contain_text("ghost speaks on the broker without having been added", timeout=20_000)
+    expect(strangers).to_contain_text("ghost speaks on the broker without having been added")
     expect(strangers).to_contain_text("plumbline-cloud station add NAME")
 
 
@@ -185,7 +185,7 @@ def test_what_a_station_says_is_text_and_never_markup(plant: CloudPlant, open_pa
         page = open_page(plant.url + path)
         expect(page.locator(where).first).to_be_visible()
         if path in ("/fleet", "/station/line3"):
-            expect(page.locator(where).get_by_text(EVIL).first).to_be_visible(timeout=20_000)
+            expect(page.locator(where).get_by_text(EVIL).first).to_be_visible()
         page.wait_for_timeout(500)
         assert page.locator(".pl-page img, .pl-page td b, .pl-page script").count() == 0
         assert "owned" not in page.title() and page.title().endswith(" · Plumbline")
@@ -200,7 +200,11 @@ def test_the_server_ends_when_told_with_pages_open_and_its_log_has_no_traceback(
     for path in ("/", "/fleet", "/station/line2"):
         page = open_page(plant.url + path, expected=lost)
         expect(page.locator(".pl-page h1")).to_be_visible()
-        page.wait_for_load_state("networkidle")  # a chart whose code was not fetched yet would say so in the console
+        # A chart whose code was not fetched yet would say so in the console.
+        page.wait_for_function(
+            "[...document.querySelectorAll('.pl-chart:not(.hidden)')].every(each => each.querySelector('canvas, svg'))"
+        )
+        page.wait_for_load_state("networkidle")
     assert plant.stop() in (0, 130)  # 0 where the shell that started us ignores SIGINT, as for a job in the background
     log = plant.log.read_text()
     plant.start()
@@ -215,7 +219,7 @@ def test_pages_say_when_the_data_cannot_be_read_and_recover(plant: CloudPlant, o
         connection.exec_driver_sql("ALTER TABLE station_totals RENAME TO totals_away")
     try:
         said = page.locator(".trouble:visible").filter(has_text="The fleet's data cannot be read")
-        expect(said).to_contain_text("what is below may be old", timeout=20_000)
+        expect(said).to_contain_text("what is below may be old")
         expect(said).to_contain_text("no such table: station_totals")
         expect(page.locator(".table-stations")).to_contain_text("lens: sharpness -")
     finally:
@@ -248,4 +252,4 @@ def test_the_overview_tells_what_inspectors_disagree_on(plant: CloudPlant, open_
     (labelled,) = [name for name, acts in tables.samples.labels.all().items() if acts]
     tables.samples.label(labelled, "quite another", "a second inspector", time.time())
     told = "4 parts wait for an inspector (1 because two people disagree), 0 labelled."
-    expect(page.get_by_text(told)).to_be_visible(timeout=20_000)
+    expect(page.get_by_text(told)).to_be_visible()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from playwright.sync_api import Page, expect
 from cloud.api.auth import Person, Role
 from cloud.dashboard.fleet_page import fleet_page
 from cloud.dashboard.shell import COOKIE, Shell
-from tests.browser.conftest import serve_pages
+from tests.browser.conftest import busy_factor, serve_pages
 from tests.fakes.big_fleet import fill, fleet_source
 from tests.fakes.cloud_tables import open_tables
 
@@ -28,8 +27,8 @@ TRIES = 6
 
 
 def _promised_s() -> float:
-    """Return the promise of a machine that serves the page and does nothing else; while a whole suite runs here, twice that."""
-    return 2.0 if os.getloadavg()[0] < 1.5 * (os.cpu_count() or 1) else 4.0
+    """Return the promise of a machine that serves the page and does nothing else, times what else this one does now."""
+    return 2.0 * busy_factor()
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +43,13 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def _best_of(tries: Callable[[], float]) -> float:
-    """Return the least of some tries, the first that keeps the promise."""
-    best = float("inf")
+    """Return what the first try took that keeps the promise."""
+    took_s = []
     for _ in range(TRIES):
-        best = min(best, tries())
-        if best < _promised_s():
-            break
-    return best
+        took_s.append(tries())
+        if took_s[-1] < _promised_s():
+            return took_s[-1]
+    pytest.fail(f"none of {TRIES} tries kept the promise of {_promised_s():.1f} s: {took_s}")
 
 
 def _rows_of(page: Page) -> list[str]:
@@ -75,7 +74,6 @@ def test_a_page_of_ten_thousand_shows_its_rows_within_two_seconds(url: str, open
     asked = _best_of(from_navigation("/fleet?sort=frames&descending=yes&site=hall 07&start=50", "line07967"))
     drifting = _best_of(from_navigation("/fleet?drift=drifting", "line07777"))
     print(f"rows after {plain:.2f} s; filtered, sorted, second page {asked:.2f} s; drifting {drifting:.2f} s")
-    assert max(plain, asked, drifting) < _promised_s()
 
 
 def test_sorting_and_filtering_ten_thousand_answers_within_two_seconds(
@@ -104,7 +102,6 @@ def test_sorting_and_filtering_ten_thousand_answers_within_two_seconds(
 
     sorting, looking = _best_of(sort), _best_of(look_for)
     print(f"sorted twice in {sorting:.2f} s, found in {looking:.2f} s")
-    assert max(sorting, looking) < _promised_s()
     assert "text=line0123" in page.url
     assert sorted(_rows_of(page)) == [f"line0123{n}" for n in range(10)]
 
@@ -112,7 +109,7 @@ def test_sorting_and_filtering_ten_thousand_answers_within_two_seconds(
 def test_the_map_has_a_mark_for_each_station_and_opens_it(url: str, open_page: Callable[..., Page]) -> None:
     page = open_page(f"{url}/fleet?view=map", VIEWER, expected=("404",))
     chart = page.get_by_role("img", name="Map of the fleet: 10,000 stations: 2 drifting, 1,112 offline")
-    expect(chart).to_be_visible(timeout=20_000)
+    expect(chart).to_be_visible()
     number = (chart.get_attribute("id") or "")[1:]
     drawn = f"() => getElement({number}).chart.getOption().series.reduce((n, each) => n + each.data.length, 0)"
     page.wait_for_function(f"({drawn})() === 10000")

@@ -61,9 +61,9 @@ def test_it_sees_a_bad_release_stop_at_the_canary(
         rollout = fleet.loop.start("v2", (), "anna")
         for _ in range(4):
             # The page has shown where things stand before they go on, however slowly it asks.
-            page.wait_for(fleet.reading.one(rollout).state.name, 30.0)
+            page.wait_for(fleet.reading.one(rollout).state.name, 60.0)
             fleet.turns(1)
-        page.wait_for("ABORTED", 30.0)
+        page.wait_for("ABORTED", 60.0)
     assert page.trouble == "" and fleet.reading.one(rollout).ended_at is not None
     assert showed_it_stopping(page.glances, "v2"), page.glances
     assert showed_it_stopping([each for each in page.glances if "ABORTING" in each.state], "v2"), page.glances

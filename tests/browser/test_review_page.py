@@ -33,7 +33,7 @@ from contract.activation_map import PNG_KEYWORD, encode_map, summarise
 from contract.decode import Prediction
 from contract.manifest import Label, LabelKind
 from contract.messages import SampleNote
-from tests.browser.conftest import serve_pages
+from tests.browser.conftest import busy_factor, serve_pages
 from tests.fakes.cloud_tables import T0, Tables, open_tables, received, summary
 
 pytestmark = pytest.mark.browser
@@ -173,7 +173,7 @@ def test_an_inspector_labels_twenty_parts_by_keyboard_alone(line: Line, open_pag
     assert {line.samples.get(name).labeller for name in names} == {"ann"}
     expect(page.locator(".review-progress")).to_contain_text("20 done today · 0 parts left · 2.0 a minute")
     print(f"from a key to the next image: median {statistics.median(waits)} ms, most {max(waits)} ms")
-    assert 0 < statistics.median(waits) < 1000, waits
+    assert 0 < statistics.median(waits) < 1000 * busy_factor(), waits
 
 
 def test_a_key_pressed_twice_labels_one_part(line: Line, open_page: Callable[..., Page]) -> None:
@@ -409,6 +409,8 @@ def test_an_engineer_settles_a_part_with_several_defects(line: Line, open_page: 
     page.get_by_label("It is").click()
     for label in ("a;b", "dent"):
         page.get_by_role("option", name=label).click()
+        # The server says what is chosen: before it has, another click would replace this one.
+        expect(page.get_by_role("option", name=label)).to_have_attribute("aria-selected", "true")
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Settle it").click()
     page.get_by_label("Reason").fill("both are there")

@@ -19,7 +19,7 @@ from cloud.dashboard.rollouts_page import RolloutDesk, install_rollouts_page
 from cloud.dashboard.shell import COOKIE, Shell
 from cloud.rollout.rollout_states import RolloutState
 from contract.messages import ReportedState
-from tests.browser.conftest import serve_pages
+from tests.browser.conftest import busy_factor, serve_pages
 from tests.fakes.cloud_tables import T0
 from tests.fakes.rollout_fleet import NEW, OLD, RolloutFleet
 
@@ -353,7 +353,9 @@ def test_a_rollout_of_ten_thousand_stations_is_shown_in_two_seconds(
         expect(page.locator(seen).first).to_contain_text("planned")
         took_s = time.perf_counter() - began
         print(f"{path}: {took_s:.2f} s")
-        assert took_s < 2.0 * 3.0, path  # this machine is shared: three times the promise
+        assert took_s < 2.0 * 3.0 * busy_factor(), (
+            path
+        )  # this machine is shared: three times the promise, and more when it is busy
     page.get_by_role("button", name="Next").click()
     expect(page.locator(".pl-pager").first).to_contain_text("51")
     big.close()

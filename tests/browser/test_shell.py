@@ -89,12 +89,16 @@ def test_colours_follow_the_system_until_somebody_chooses_and_the_browser_rememb
     page.get_by_role("button", name="Colours: as the system").click()
     expect(page.get_by_role("button", name="Colours: dark")).to_be_visible()
     expect(body).to_contain_class("body--dark")
+    page.wait_for_function(
+        "document.cookie.includes('plumbline_theme=dark')"
+    )  # it comes after the words and the colours
     page.reload()
     expect(page.get_by_role("button", name="Colours: dark")).to_be_visible()
     expect(body).to_contain_class("body--dark")
     page.get_by_role("button", name="Colours: dark").click()
     page.get_by_role("button", name="Colours: light").click()
     expect(page.get_by_role("button", name="Colours: as the system")).to_be_visible()
+    page.wait_for_function("!document.cookie.includes('plumbline_theme=')")
     page.reload()
     expect(page.get_by_role("button", name="Colours: as the system")).to_be_visible()
 

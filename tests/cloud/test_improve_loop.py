@@ -80,7 +80,7 @@ class Fleet:
         self.loop = self._new_loop()
 
     def _train(self, retrain: Retrain, labelled: Sequence[Sample], base: str, version: str) -> bool:
-        self.may_train.wait(10)
+        self.may_train.wait(60)
         self.retrained.append((retrain.id, len(labelled), base, check_version(version)))
         self.releases.releases.append(FakeRelease(version, BETTER))
         self.tables.alarms.update_retrain(retrain.id, state="released", version=version, ended_at=self.clock.now())
@@ -128,7 +128,7 @@ class Fleet:
         for name in names:
             self.tables.samples.label(name, truth, "eva", self.clock.now())
 
-    def until(self, what: Callable[[], Any], within_s: float = 10.0) -> None:
+    def until(self, what: Callable[[], Any], within_s: float = 60.0) -> None:
         end = time.monotonic() + within_s
         while not what():
             assert time.monotonic() < end, "it did not happen in time"

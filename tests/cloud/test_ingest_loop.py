@@ -227,7 +227,7 @@ def test_the_thread_gathers_a_batch_and_stops_when_told(desk: Desk) -> None:
     loop = IngestLoop(desk.queue, desk.link, measure, time.monotonic, time.sleep)
     thread = threading.Thread(target=loop.run)
     thread.start()
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive() and len(desk.done) == sum(sizes) == 450
     assert max(sizes) <= 200 and len(sizes) < 45
 

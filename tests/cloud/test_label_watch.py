@@ -304,8 +304,8 @@ def test_the_api_serves_it_with_validity_flags(line: Line) -> None:
     served = serve(make_app(routes))
     url = next(served)
     bearer = {"Authorization": f"Bearer {OPERATOR}"}
-    found = httpx.get(f"{url}/v1/drift/s1", headers=bearer, timeout=20).json()["labels"]
-    fleet = httpx.get(f"{url}/v1/fleet", headers=bearer, timeout=20).json()
+    found = httpx.get(f"{url}/v1/drift/s1", headers=bearer, timeout=60).json()["labels"]
+    fleet = httpx.get(f"{url}/v1/fleet", headers=bearer, timeout=60).json()
     next(served, None)
     assert set(found) == {"sentence", "audit", "sequence", "concept", "shares", "ac", "atc", "disputed"}
     assert {name: (found[name]["valid"], found[name]["why"]) for name in ("ac", "atc", "shares")} == {

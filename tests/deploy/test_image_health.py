@@ -116,7 +116,7 @@ def test_a_real_station_is_well_until_it_ends(tmp_path: Path) -> None:
     station = Station(tmp_path, 1, extra=f"[api]\nport = {free_port()}\n")
     station.start()
     try:
-        wait_for(lambda: why_unwell(station.config) == "", 60.0)
+        wait_for(lambda: why_unwell(station.config) == "")
         station.end(signal.SIGTERM)
         assert why_unwell(station.config) == "the station does not run"
     finally:

@@ -100,15 +100,15 @@ def test_an_operator_orders_settings_sees_them_kept_refused_and_taken_back(house
         said = house.show()["reported"]
         return (said["state"], said["config_seq"]) == (state, seq)
 
-    wait_for(lambda: reported("COMMITTED", 1), 60)
+    wait_for(lambda: reported("COMMITTED", 1))
     assert house.show()["reported"]["configuration"] == settings_digest(SHORT)
     overlay.write_text('[trust]\nroot = "mine.json"\n')
     house.configure("set", STATION, *short)
-    wait_for(lambda: reported("REFUSED", 2), 60)
+    wait_for(lambda: reported("REFUSED", 2))
     text = house.configure("show", STATION)
     assert "no order sets 'trust'" in text and f"in force: {settings_digest(SHORT)[:12]}" in text
     house.configure("clear", STATION, "--probation-s", "2")
-    wait_for(lambda: reported("COMMITTED", 3), 60)
+    wait_for(lambda: reported("COMMITTED", 3))
     assert house.show()["reported"]["configuration"] == ""
     overlay.write_text("[line\n")
     assert "no TOML" in house.configure("set", STATION, *short, code=1)

@@ -102,10 +102,10 @@ def test_the_agent_alone_is_no_larger_than_promised(machine: Machine) -> None:
 def test_an_rtsp_camera_and_a_plc_get_verdicts(machine: Machine) -> None:
     with RtspServer() as camera:
         serve_a_line(machine, camera.url, parts=25)
-        # And the next thing is a planned stop: well within TimeoutStopSec, and told to the manager.
+        # And the next thing is a planned stop: within TimeoutStopSec, and told to the manager.
         began_s = time.monotonic()
         assert machine.manage("stop") == 0
-        assert time.monotonic() - began_s < 15
+        assert time.monotonic() - began_s < 45
         assert machine.said()[-1] == "STOPPING=1"
         assert machine.events()[-2:][0]["code"] == 0
     config = machine.inside(machine.config)

@@ -146,14 +146,14 @@ class Plant:
         self.commands.append(number)
         wanted = Command(number, STATION, name, time.time() + 60, dict(arguments))
         self._client.publish(topic(STATION, Channel.COMMAND), encode_control(wanted), qos=1)
-        wait_for(lambda: any(result.id == number for result in self.results), 30)
+        wait_for(lambda: any(result.id == number for result in self.results))
         return next(result for result in self.results if result.id == number)
 
     def live(self) -> None:
         """All that makes a station talk."""
         station = self.station
         station.start()
-        wait_for(lambda: station.rows() > 150, 60)
+        wait_for(lambda: station.rows() > 150)
         kept = [str(row[0]) for row in station.query("SELECT sample FROM samples")]
         assert len(kept) > 20
         assert self.order("upload_samples", samples=kept[:64]).detail
@@ -161,10 +161,10 @@ class Plant:
         self._server.kill()
         self._server.wait()
         self._server = self._serve()
-        wait_for(self.asked_by_the_cloud, 60)
+        wait_for(self.asked_by_the_cloud)
         assert self.order("drift", alarmed=True, why="the lens fogs").ok
         before = station.last_id()
-        wait_for(lambda: station.last_id() > before + 40, 60)
+        wait_for(lambda: station.last_id() > before + 40)
         assert self.order("drift", alarmed=False).ok and self.order("re_enrol").ok
         overlay = self.folder / "overlay.toml"
         overlay.write_text("[windows]\nframes = 30\n")
@@ -172,8 +172,8 @@ class Plant:
             "config", "set", STATION, "--file", str(overlay), "--probation-s", "2", "--reason", "shorter",
             "--config", self.config,
         )  # fmt: skip
-        wait_for(lambda: "COMMITTED" in self.command("config", "show", STATION, "--json", "--config", self.config), 60)
-        wait_for(self.updated, 60)
+        wait_for(lambda: "COMMITTED" in self.command("config", "show", STATION, "--json", "--config", self.config))
+        wait_for(self.updated)
         kit = self.folder / "kit.plk"
         self.command("kit", "make", "--station", STATION, "--version", "v2", "--out", str(kit), "--config", self.config)
         applied = subprocess.run(
@@ -182,7 +182,7 @@ class Plant:
         )  # fmt: skip
         assert applied.returncode == 0, applied.stdout + applied.stderr
         before = station.last_id()
-        wait_for(lambda: station.last_id() > before + 60, 60)
+        wait_for(lambda: station.last_id() > before + 60)
         newest = [str(row[0]) for row in station.query("SELECT sample FROM samples ORDER BY captured_at DESC LIMIT 64")]
         assert self.order("upload_samples", samples=newest).detail
         self.ask_the_local_api()

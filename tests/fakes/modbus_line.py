@@ -24,9 +24,12 @@ class QuietLog:
 
 
 class Line:
-    """A station's desk with its Modbus side, in threads as in a station; the test plays camera and model."""
+    """A station's desk with its Modbus side, in threads as in a station; the test plays camera and model.
 
-    def __init__(self, *, timeout_s: float = 5.0, waiting: int = 4, heartbeat_s: float = 0.1, unit: int = 1) -> None:
+    Three missed heartbeats withdraw a verdict, from either side: `heartbeat_s` is longer than a busy machine stalls.
+    """
+
+    def __init__(self, *, timeout_s: float = 60.0, waiting: int = 4, heartbeat_s: float = 2.0, unit: int = 1) -> None:
         self.why = ""
         self.log = QuietLog()
         self.desk = Desk(DeskRules(timeout_s=timeout_s, waiting=waiting), SystemClock(), lambda: self.why)
@@ -78,5 +81,5 @@ class Line:
 
     def close(self) -> None:
         self.stop.set()
-        self.thread.join(5.0)
+        self.thread.join(60.0)
         assert not self.thread.is_alive()

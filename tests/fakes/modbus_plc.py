@@ -16,10 +16,15 @@ class ModbusPlc:
 
     def __init__(self, port: int, *, unit: int = 1, source: str = "127.0.0.1") -> None:
         self.client = ModbusTcpClient(
-            "127.0.0.1", port=port, timeout=5.0, retries=0, source_address=(source, 0), reconnect_delay=0
+            "127.0.0.1", port=port, timeout=30.0, retries=0, source_address=(source, 0), reconnect_delay=0
         )
         self.unit = unit
         if not self.client.connect():
+            raise ConnectionRefusedError(port)
+        connected = self.client.socket
+        if connected.getsockname() == connected.getpeername():
+            # Nobody listens yet, and the kernel gave this end the very port that it asks for: TCP's simultaneous open.
+            self.client.close()
             raise ConnectionRefusedError(port)
 
     @classmethod
@@ -64,11 +69,11 @@ class ModbusPlc:
         answer = self.client.write_coil(coil, on, device_id=self.unit)
         assert not answer.isError(), answer
 
-    def answered(self, number: int, within_s: float = 5.0) -> list[int]:
+    def answered(self, number: int, within_s: float = 60.0) -> list[int]:
         """Poll until the result in hand is that of `number` and there; return the input registers, read at once."""
         return self.until(lambda seen: seen[In.ASK] == number and seen[In.STATUS] >= m.Status.VERDICT, within_s)
 
-    def until(self, what: Callable[[list[int]], bool], within_s: float = 5.0) -> list[int]:
+    def until(self, what: Callable[[list[int]], bool], within_s: float = 60.0) -> list[int]:
         """Poll until the input registers are so; return them."""
         end_s = time.monotonic() + within_s
         while not what(seen := self.inputs()):

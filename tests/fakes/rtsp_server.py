@@ -72,6 +72,8 @@ class RtspServer:
         self._burst = burst
         self.began_s: list[float] = []
         """When (monotonic) picture 0 of each connection was taken."""
+        self.taken_s: dict[int, float] = {}
+        """When each picture of the latest connection was: on a busy machine this server may send one later than it should."""
         self._auth = password and "Basic " + __import__("base64").b64encode(f"u:{password}".encode()).decode()
         self._listener = socket.create_server(("127.0.0.1", port))
         self.port: int = self._listener.getsockname()[1]
@@ -92,7 +94,7 @@ class RtspServer:
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
         for thread in self._threads:
-            thread.join(5)
+            thread.join(60)
 
     def __enter__(self) -> RtspServer:
         return self
@@ -136,7 +138,7 @@ class RtspServer:
                     break
         gone.set()
         if player is not None:
-            player.join(5)
+            player.join(60)
 
     def _reply(self, method: str, url: str, headers: dict[str, str]) -> tuple[str, str]:
         if self._auth and headers.get("authorization") != self._auth:
@@ -166,6 +168,7 @@ class RtspServer:
                 if self.silent.is_set():
                     number = int((time.monotonic() - began) * FPS) + 1
                     continue
+                self.taken_s[number] = began + number / FPS if number < self._burst else time.monotonic()
                 nals = list(self._units[number % len(self._units)])
                 if number == self._damage:
                     nals[-1] = nals[-1][: len(nals[-1]) // 3] + b"\xff" * 20

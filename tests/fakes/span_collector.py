@@ -73,4 +73,4 @@ def span_collector() -> Iterator[SpanCollector]:
     finally:
         server.shutdown()
         server.server_close()
-        thread.join(10)
+        thread.join(60)

@@ -38,7 +38,7 @@ def make() -> Iterator[Make]:
 
     yield start
     for server in made:
-        server.stop(5.0)
+        server.stop(60.0)
 
 
 def talk(server: HttpServer, payload: bytes, *, within_s: float = 60.0) -> bytes:
@@ -122,14 +122,14 @@ def test_beyond_loopback_only_the_token_opens(make: Make, given_: str) -> None:
 
 
 def test_an_unknown_asker_is_refused_before_his_body_is_read(make: Make) -> None:
-    server = make(token=TOKEN)
+    server = make(token=TOKEN, body_within_s=120.0)
     started = time.monotonic()
     assert code_of(talk(server, post(b"", "Content-Length: 1000000"))) == 401
-    assert time.monotonic() - started < 9.0  # its body would be waited for during 10
+    assert time.monotonic() - started < 60.0  # its body would be waited for during 120
 
 
 def drip(server: HttpServer, stop: threading.Event) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), 5) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), 60) as connection:
         try:
             connection.sendall(b"GET /x HTTP/1.1\r\n")
             while not stop.wait(0.05):
@@ -139,7 +139,7 @@ def drip(server: HttpServer, stop: threading.Event) -> None:
 
 
 def test_clients_that_drip_cannot_hold_the_workers(make: Make) -> None:
-    server = make(workers=2, head_within_s=0.5)
+    server = make(workers=2, head_within_s=2.0)
     stop = threading.Event()
     threads = [threading.Thread(target=drip, args=(server, stop)) for _ in range(2)]
     for thread in threads:
@@ -165,7 +165,7 @@ def test_a_body_that_never_ends_is_cut_off(make: Make) -> None:
 
 def test_more_clients_than_there_is_room_for_are_turned_away_and_memory_stays(make: Make) -> None:
     server = make(workers=1, waiting=1, head_within_s=120.0)
-    held = [socket.create_connection(("127.0.0.1", server.port), 5) for _ in range(12)]
+    held = [socket.create_connection(("127.0.0.1", server.port), 60) for _ in range(12)]
     until = time.monotonic() + 60
     while server.turned_away < 10 and time.monotonic() < until:
         time.sleep(0.02)
@@ -195,7 +195,7 @@ def test_stopping_frees_the_port_and_ends_the_threads(make: Make) -> None:
     server = make()
     before = [thread.name for thread in threading.enumerate() if thread.name.startswith("api")]
     assert len(before) == 7
-    server.stop(5.0)
+    server.stop(60.0)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("api")]
     HttpServer("127.0.0.1", server.port, echo, HttpRules(), SystemClock(), ListLog()).stop(0.0)
 
@@ -209,7 +209,7 @@ def test_a_port_in_use_and_a_host_that_is_none_say_so(make: Make) -> None:
 
 
 def test_any_bytes_are_answered_or_cut_off(make: Make) -> None:
-    server = make(head_within_s=0.3)
+    server = make(head_within_s=5.0)
 
     @settings(max_examples=60, deadline=None)
     @given(
@@ -218,7 +218,7 @@ def test_any_bytes_are_answered_or_cut_off(make: Make) -> None:
         )
     )
     def throw(payload: bytes) -> None:
-        with socket.create_connection(("127.0.0.1", server.port), 5) as connection:
+        with socket.create_connection(("127.0.0.1", server.port), 60) as connection:
             try:
                 connection.sendall(payload)
                 connection.shutdown(socket.SHUT_WR)

@@ -28,7 +28,7 @@ def summaries(home: Path) -> list[Summary]:
 
 
 def is_stored(url: str) -> bool:
-    return httpx.get(f"{url}/healthz", timeout=20).status_code == 200
+    return httpx.get(f"{url}/healthz", timeout=60).status_code == 200
 
 
 @pytest.mark.slow
@@ -44,11 +44,11 @@ def test_a_disk_that_takes_nothing_for_a_while_is_told_by_every_door(tmp_path: P
         # No file of this process may grow beyond its first byte: for SQLite that is a disk that takes nothing.
         soft, hard = resource.prlimit(station.process.pid, resource.RLIMIT_FSIZE)
         resource.prlimit(station.process.pid, resource.RLIMIT_FSIZE, (1, hard))
-        wait_for(lambda: not is_stored(url), 40)
+        wait_for(lambda: not is_stored(url))
         rows = station.rows()
         resource.prlimit(station.process.pid, resource.RLIMIT_FSIZE, (soft, hard))
-        wait_for(lambda: is_stored(url), 40)
-        wait_for(lambda: station.rows() > rows + 100, 40)
+        wait_for(lambda: is_stored(url))
+        wait_for(lambda: station.rows() > rows + 100)
         assert station.end(signal.SIGTERM) == 0
     finally:
         station.close()

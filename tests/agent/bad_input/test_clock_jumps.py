@@ -82,7 +82,7 @@ def test_results_summaries_samples_and_commands_survive_a_clock_that_jumps(
 
     def more(frames: int) -> None:
         before = collector.captured
-        wait_for(lambda: collector.captured > before + frames, 60)
+        wait_for(lambda: collector.captured > before + frames)
 
     try:
         clock.start()
@@ -137,13 +137,13 @@ def test_a_station_that_boots_in_1970_and_learns_the_time_later_tells_no_window_
     try:
         clock.to_1970()
         clock.start()
-        wait_for(lambda: collector.captured > 100, 60)
+        wait_for(lambda: collector.captured > 100)
         station.end(signal.SIGKILL)
         clock.start()
-        wait_for(lambda: station.said().count("recovered") == 1, 60)
+        wait_for(lambda: station.said().count("recovered") == 1)
         clock.to_now()
         before = collector.captured
-        wait_for(lambda: collector.captured > before + 200, 60)
+        wait_for(lambda: collector.captured > before + 200)
         assert station.end(signal.SIGTERM) == 0
         wait_for(lambda: collector.decided == station.rows())
     finally:
@@ -184,25 +184,25 @@ def test_a_clock_in_1970_revives_no_expired_order_and_one_in_2106_only_delays_a_
         clock.start()
         first, second = plant.release("v1", gain=20.0), plant.release("v2", gain=21.0)
         order(first.digest, first.size_bytes, "d1", 1, time.time())
-        wait_for(lambda: ended(collector, "d1"), 60)
+        wait_for(lambda: ended(collector, "d1"))
         clock.to_1970()
         # Genuine, newer, and expired a day before the last order was issued: in 1970 it would still be good for 56 years.
         order(second.digest, second.size_bytes, "old", 2, time.time() - 86_400)
-        wait_for(lambda: refused("d1", 1), 60)
+        wait_for(lambda: refused("d1", 1))
         assert last(collector, "old") is None
         clock.by(YEARS_80)
         order(second.digest, second.size_bytes, "d2", 3, time.time())
-        wait_for(lambda: refused("d1", 2), 60)
+        wait_for(lambda: refused("d1", 2))
         clock.to_now()
         order(second.digest, second.size_bytes, "d2", 3, time.time())
-        wait_for(lambda: ended(collector, "d2"), 60)
+        wait_for(lambda: ended(collector, "d2"))
         state = last(collector, "d2")
         assert state is not None and (state.update_state, state.bundle) == ("COMMITTED", second.digest), state
         # The floors hold the time of the orders, not that of a clock that was wrong: in 1970, a good order is followed.
         clock.to_1970()
         third = plant.release("v3", gain=22.0)
         order(third.digest, third.size_bytes, "d3", 4, time.time())
-        wait_for(lambda: ended(collector, "d3"), 60)
+        wait_for(lambda: ended(collector, "d3"))
         state = last(collector, "d3")
         assert state is not None and state.update_state == "COMMITTED", state
         assert plant.station.end(signal.SIGTERM) == 0

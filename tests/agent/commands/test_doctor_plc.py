@@ -88,12 +88,3 @@ def test_the_lines_broker_is_asked(tmp_path: Path, broker: Broker) -> None:
     assert look(tmp_path, f'[plc]\nkind = "mqtt"\nport = {broker.port}\n').level is Level.OK
     found = look(tmp_path, f'[plc]\nkind = "mqtt"\nport = {free_port()}\n')
     assert found.level is Level.FAIL and "was not reached" in found.found
-
-
-def test_a_watched_folder_cannot_tell_one_part_from_the_next(tmp_path: Path) -> None:
-    (tmp_path / "images").mkdir()
-    plc = f'[plc]\nkind = "modbus"\nport = {free_port()}\n'
-    watched = '[source]\nkind = "folder"\nfolder = "images"\nloop = false\nwatch = true\n'
-    found = look(tmp_path, plc + watched)
-    assert found.level is Level.WARNING and "next part" in found.found and "triggers = false" in found.todo
-    assert look(tmp_path, plc + "triggers = false\n" + watched).level is Level.OK

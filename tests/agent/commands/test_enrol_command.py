@@ -27,6 +27,7 @@ from agent.uplink.tls import StationTls
 from cloud.api.app import DoorRules, make_app
 from cloud.api.doors import device_context, door, server_context
 from cloud.api.enrol import enrol_routes, renew_routes
+from cloud.api.limits import RequestLimits
 from cloud.provision.authority import make_authority
 from cloud.provision_wiring import make_desk
 from cloud.settings import load_settings
@@ -44,13 +45,14 @@ class Doors:
     def __init__(self, plant: SecurePlant) -> None:
         self.settings = load_settings(plant.config)
         self.database = Database(self.settings.database_url())
+        self.limits = RequestLimits(1200, 30, monotonic=time.monotonic, salt=b"s" * 16)
         desk = make_desk(self.settings, self.database, time.time)
         folder = plant.provision
         people = server_context(folder.path / "api.pem", folder.path / "api.pem")
         stations = device_context(folder.path / "api.pem", folder.path / "api.pem", folder.trust, folder.crl)
         renew = renew_routes(desk, Stations(self.database).is_token)
         self._servers = [
-            (door(make_app([enrol_routes(desk)], DoorRules()), people), self.settings.api.port),
+            (door(make_app([enrol_routes(desk, self.limits)], DoorRules()), people), self.settings.api.port),
             (door(make_app([renew]), stations, for_devices=True), self.settings.api.device_port),
         ]
         self._threads = [threading.Thread(target=self._serve, args=each) for each in self._servers]

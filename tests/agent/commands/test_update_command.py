@@ -92,7 +92,7 @@ def running(plant: KitPlant, verdict: str = "") -> Iterator[Running]:
         yield station
     finally:
         stop.set()
-        thread.join(10)
+        thread.join(60)
         lock.release()
 
 
@@ -103,7 +103,7 @@ def boots(plant: KitPlant) -> str:
 
 def nothing_is_left(plant: KitPlant) -> bool:
     """Whether no part of a kit is left; a station that runs tidies up a moment after the command has heard how it ended."""
-    kits, until = plant.state / "kits", time.monotonic() + 10
+    kits, until = plant.state / "kits", time.monotonic() + 60
     while (kits / "coming").exists() or (kits / "here").exists():
         if time.monotonic() > until:
             return False
@@ -149,7 +149,7 @@ def test_a_stopped_station_installs_and_tests_and_holds_the_trial_when_it_starts
     assert plant.status()["kit"]["waiting"]
     shutil.rmtree(tmp_path / "kit.plk", ignore_errors=True)
     with running(plant) as station:
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while boots(plant) != released.digest and time.monotonic() < until:
             time.sleep(0.05)
         assert station.offered == [released.digest]
@@ -281,7 +281,7 @@ def test_a_kit_replaces_one_that_waits(plant: KitPlant, tmp_path: Path) -> None:
     waiting = KitInbox(plant.state).order()
     assert waiting == decode_control((tmp_path / "two" / "orders" / f"{STATION}.json").read_bytes(), DesiredState)
     with running(plant) as station:
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while boots(plant) != second.digest and time.monotonic() < until:
             time.sleep(0.05)
     assert station.offered == [second.digest]

@@ -88,4 +88,4 @@ def test_the_first_line_is_taken_and_the_process_is_ended() -> None:
 def test_one_that_is_missing_silent_or_endless_is_none_in_bounded_time(command: list[str]) -> None:
     began_s = time.monotonic()
     assert ask_tegrastats(SystemClock(), 1.0, command) is None
-    assert time.monotonic() - began_s < 5.0
+    assert time.monotonic() - began_s < 30.0  # by itself it would end after 60

@@ -26,7 +26,7 @@ from tests.fakes.agent_line import ListLog
 TOPIC = "line/press-3"
 
 
-def until(what: Callable[[], bool], within_s: float = 30.0) -> None:
+def until(what: Callable[[], bool], within_s: float = 60.0) -> None:
     """Wait until `what` holds."""
     end_s = time.monotonic() + within_s
     while not what():
@@ -47,7 +47,7 @@ class Line:
     ) -> None:
         self.clock, self.log = SystemClock(), ListLog()
         self.why = ""
-        self.desk = Desk(DeskRules(**{"timeout_s": 5.0, **rules}), self.clock, lambda: self.why)
+        self.desk = Desk(DeskRules(**{"timeout_s": 60.0, **rules}), self.clock, lambda: self.why)
         self.adapters: list[LineAdapter] = []
         self._verdict_of = verdict_of
 
@@ -108,7 +108,7 @@ class MqttController:
         self.client.max_inflight_messages_set(20)
         self.client.connect("127.0.0.1", port)
         self.client.loop_start()
-        assert subscribed.wait(30)
+        assert subscribed.wait(60)
 
     def _take(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         kind = message.topic.rpartition("/")[2]
@@ -128,10 +128,10 @@ class MqttController:
         if lives_s is not None:
             properties.MessageExpiryInterval = lives_s
         self.client.publish(f"{TOPIC}/trigger", payload, qos=1, retain=retain, properties=properties).wait_for_publish(
-            30
+            60
         )
 
-    def next(self, kind: str, within_s: float = 30.0) -> dict[str, Any]:
+    def next(self, kind: str, within_s: float = 60.0) -> dict[str, Any]:
         return self.said[kind].get(timeout=within_s)
 
     def state(self, what: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:

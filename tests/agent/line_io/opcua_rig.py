@@ -16,7 +16,7 @@ from agent.line_io.opcua_names import EVENTS, NAMESPACE
 from tests.agent.line_io.line_certs import Pair
 from tests.agent.line_io.line_rig import Line
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 def line_on(port: int, *, more: dict[str, Any] | None = None, **rules: Any) -> Line:
@@ -31,7 +31,7 @@ class Controller:
 
     def __init__(self, port: int, *, secure: tuple[Pair, Path, str] | None = None) -> None:
         """`secure`: the client's pair, the server's certificate, the client's application URI."""
-        self.client = Client(f"opc.tcp://127.0.0.1:{port}/plumbline/", timeout=10)
+        self.client = Client(f"opc.tcp://127.0.0.1:{port}/plumbline/", timeout=60)
         self._secure = secure
         self.events: list[tuple[str, dict[str, Any]]] = []
         self.ns = 0

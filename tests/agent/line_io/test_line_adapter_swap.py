@@ -32,7 +32,7 @@ def test_a_new_adapter_never_gets_what_the_old_one_was_asked() -> None:
         old = line.desk.take(SystemClock().monotonic())
         line.loop._let_go()  # as when it was in trouble for too long
         plc.close()
-        until(lambda: len(line.adapters) == 2 and line.loop._adapter is not None, 10.0)
+        until(lambda: len(line.adapters) == 2 and line.loop._adapter is not None)
         plc = ModbusPlc.at_last(line.port)
         plc.begin()
         plc.ask(1, "new")
@@ -71,7 +71,7 @@ def test_the_first_request_after_a_missing_heartbeat_is_out_of_step() -> None:
     hands.write(Hold.REQUEST, [0])
     hands.write(Hold.HEARTBEAT, [1])
     clock.forward(0.5)
-    hands.beat(desk.state())
+    hands.beat()
     hands.tick()
     hands.write(Hold.HEARTBEAT, [2])
     hands.write(Hold.REQUEST, [7])  # it may have been meant for a part of before

@@ -78,7 +78,7 @@ class Driver:
 def plant(tmp_path: Path) -> Iterator[tuple[Plant, int]]:
     made, port = Plant(tmp_path), free_port()
     with made.station.config.open("a") as config:
-        config.write(f'[plc]\nkind = "modbus"\nport = {port}\nheartbeat_s = 0.2\n')
+        config.write(f'[plc]\nkind = "modbus"\nport = {port}\nheartbeat_s = 2.0\n')
     yield made, port
     made.close()
 

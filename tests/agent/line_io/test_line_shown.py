@@ -70,7 +70,7 @@ def test_a_station_without_a_controller_has_none_of_these_figures() -> None:
 def test_how_the_controller_stands_is_kept_seldom_and_at_once_when_it_breaks() -> None:
     clock, memory = HandClock(), DictMemory()
     loop = looped(clock)
-    teller = LineTeller(loop, memory, clock)
+    teller = LineTeller(loop, memory, clock, {})
     teller.tell()
     assert line_of(memory.facts[FACT])["controller"] == "served"
     for n in range(1, 50):
@@ -93,8 +93,8 @@ def test_how_the_controller_stands_is_kept_seldom_and_at_once_when_it_breaks() -
 
 def test_a_controller_that_was_taken_away_is_forgotten() -> None:
     clock, memory = HandClock(), DictMemory()
-    LineTeller(looped(clock), memory, clock).tell()
-    without = LineTeller(None, memory, clock)
+    LineTeller(looped(clock), memory, clock, {}).tell()
+    without = LineTeller(None, memory, clock, {})
     without.tell()
     without.tell()
     assert memory.writes == 2

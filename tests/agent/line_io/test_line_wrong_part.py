@@ -111,15 +111,15 @@ def test_a_thread_that_was_left_behind_answers_nobody(item: Exception | None) ->
     captures = Captures([capture])
     captures.start()
     try:
-        assert gates[0].reading.wait(5.0)
+        assert gates[0].reading.wait(60.0)
         capture.restart()
-        assert gates[1].reading.wait(5.0)
+        assert gates[1].reading.wait(60.0)
         desk.trigger(1, "part-1")
         gates[0].go.set()
-        until(lambda: not gates[0].go.is_set(), 5.0)
+        until(lambda: not gates[0].go.is_set(), 60.0)
         assert captures.take(0.2) is None and shown == [] and desk.wanting()
         gates[1].go.set()
-        taken = captures.take(5.0)
+        taken = captures.take(60.0)
         assert taken is not None and taken.frame is not None and taken.frame.part == "part-1"
     finally:
         gates[0].go.set()

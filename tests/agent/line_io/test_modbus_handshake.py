@@ -46,7 +46,7 @@ class Plant:
         self.taken: list[tuple[int, str]] = []
         self.truth: dict[str, str] = {}
         self.parts = 0
-        self.hand.beat(self.desk.state())
+        self.hand.beat()
         self.hand.write(Hold.REQUEST, [0])
 
     def step(self, what: str, n: object) -> None:
@@ -85,7 +85,7 @@ class Plant:
             self.desk.expire()
             hand.tick()
         elif what == "beat":
-            hand.beat(self.desk.state())
+            hand.beat()
         elif what == "unready":
             self.why = "no model" if n else ""
         elif what == "stray":

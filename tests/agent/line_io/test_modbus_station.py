@@ -29,7 +29,7 @@ def port() -> int:
 
 @pytest.fixture
 def station(tmp_path: Path, port: int) -> Iterator[Station]:
-    plc = f'[plc]\nkind = "modbus"\nport = {port}\nheartbeat_s = 0.2\n[api]\nport = 0\n'
+    plc = f'[plc]\nkind = "modbus"\nport = {port}\nheartbeat_s = 2.0\n[api]\nport = 0\n'
     made = Station(tmp_path, free_port(), extra=plc)
     yield made
     made.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import socket
 import threading
@@ -94,13 +95,16 @@ def test_a_verdict_does_not_wait_behind_its_triggers_acknowledgement(tmp_path: P
     plc: Any = pair.plc.client.socket()
     plc.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
-        took_s = []
-        for ask in range(40):
+        # Nagle's algorithm takes 40 ms of each; a busy machine not of all.
+        at_once, until_s = 0, time.monotonic() + 60.0
+        for ask in itertools.count():
             began_s = time.monotonic()
             pair.plc.trigger(ask, "p")
             pair.plc.next("verdict")
-            took_s.append(time.monotonic() - began_s)
-        assert sorted(took_s)[5] < 0.02  # Nagle's algorithm takes 40 ms of each; a busy machine not of all
+            at_once += time.monotonic() - began_s < 0.02
+            if at_once == 6 or began_s > until_s:
+                break
+        assert at_once == 6
     finally:
         pair.close()
         broker.kill()
@@ -248,7 +252,7 @@ def test_birth_and_death_are_in_order(broker: Broker) -> None:
     assert pair.plc.next("verdict")["ask"] == 1
     took_s = pair.line.stop()
     last = pair.plc.state(lambda state: not state["ready"])
-    assert (last["why"], last["birth"], took_s < 2.0) == ("the station stops", 1, True)
+    assert (last["why"], last["birth"], took_s < 20.0) == ("the station stops", 1, True)
     newcomer = MqttController(broker.port, "newcomer")
     assert newcomer.next("state")["why"] == "the station stops"
     assert [kind for kind, _ in newcomer.retained] == ["state"]
@@ -317,7 +321,7 @@ def test_the_broker_may_be_away_at_the_start_and_go_in_between(tmp_path: Path) -
         plc.trigger(3, "b")
         assert plc.next("verdict")["ask"] == 3
         assert len(line.adapters) == 1  # it kept trying itself
-        assert line.stop() < 2.0
+        assert line.stop() < 20.0
         plc.close()
     finally:
         line.stop()
@@ -347,7 +351,7 @@ def test_verdicts_are_given_up_rather_than_piled_up() -> None:
         assert [each.ask for each in shown] == list(range(64, 100))
         began_s = time.monotonic()
         line.stop()
-        assert time.monotonic() - began_s < 2.5
+        assert time.monotonic() - began_s < 20.0
     until(lambda: len(shown) == 100)
     line.show(Answer(100, "", "PASS"))
     assert len(shown) == 101

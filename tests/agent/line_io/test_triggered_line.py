@@ -123,7 +123,7 @@ def running(tmp_path: Path) -> Iterator[tuple[Station, list[Answer]]]:
     thread.start()
     yield made, shown
     stop.set()
-    thread.join(30.0)
+    thread.join(60.0)
     made.close()
     assert not thread.is_alive()
 
@@ -132,7 +132,7 @@ def test_a_whole_station_judges_what_was_asked_for_and_nothing_else(running: tup
     station, shown = running
     desk = station._line.plc.desk
     assert desk is not None
-    until = time.monotonic() + 20.0
+    until = time.monotonic() + 60.0
     while not desk.state().ready:
         assert time.monotonic() < until, desk.state().why
         time.sleep(0.01)

@@ -151,7 +151,7 @@ def test_the_line_is_served_from_the_first_frame_while_the_gpu_is_measured_besid
     gpu = Gpu(clock)
 
     def choose(pixels: NDArray[np.uint8]) -> ChosenPreprocess:
-        assert measured.wait(20)
+        assert measured.wait(60)
         return ChosenPreprocess(SPEC, gpu, said.append)
 
     said: list[str] = []
@@ -184,7 +184,7 @@ def test_a_model_closed_while_the_gpu_is_measured_frees_it() -> None:
     gpu = Gpu(clock)
 
     def choose(pixels: NDArray[np.uint8]) -> ChosenPreprocess:
-        assert measured.wait(20)
+        assert measured.wait(60)
         return ChosenPreprocess(SPEC, gpu, lambda _text: None)
 
     prepare = MeasuredPreprocess(SPEC, choose, lambda _text: None)

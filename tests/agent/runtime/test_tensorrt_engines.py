@@ -39,7 +39,7 @@ KEY = FACTS.key()
 class Plant:
     """A cache, builds with the fake builder in `mode`, and what was said and became ready."""
 
-    def __init__(self, folder: Path, mode: str = "ok", *, within_s: float = 20.0, max_bytes: int = 1 << 20) -> None:
+    def __init__(self, folder: Path, mode: str = "ok", *, within_s: float = 60.0, max_bytes: int = 1 << 20) -> None:
         self.mode = mode
         self.folder = folder / "engines"
         self.witness = folder / "pids"
@@ -74,7 +74,7 @@ class Plant:
         return {entry.name for entry in self.folder.iterdir()}
 
 
-def wait_until(true: Callable[[], bool], within_s: float = 20.0) -> None:
+def wait_until(true: Callable[[], bool], within_s: float = 60.0) -> None:
     pause = threading.Event()
     for _ in range(int(within_s / 0.01)):
         if true():
@@ -322,7 +322,7 @@ def test_the_builder_ends_when_the_station_is_gone() -> None:
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as builder:
         assert builder.stdin is not None
         builder.stdin.close()  # as the kernel does for a station killed with -9
-        assert builder.wait(20) == 1
+        assert builder.wait(60) == 1
 
 
 class Scores:

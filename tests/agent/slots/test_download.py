@@ -33,7 +33,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
     target.parent.mkdir(parents=True)
     target.write_bytes(BODY)
     server = FileServer(tmp_path / "served")
-    with httpx.Client(timeout=5.0, trust_env=False) as client:
+    with httpx.Client(timeout=60.0, trust_env=False) as client:
         yield Place(server, tmp_path / "incoming", FakeClock(), client)
     server.close()
 

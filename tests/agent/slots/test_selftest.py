@@ -77,14 +77,16 @@ def test_files_of_a_bundle_are_never_imported(tmp_path: Path, name: str) -> None
 
 
 def test_hang_is_killed_with_its_children(tmp_path: Path) -> None:
-    folder, mark = unpacked(tmp_path, bundle_content(tmp_path / "c", "1")), tmp_path / "alive"
-    child = f"import time, pathlib; time.sleep(1.5); pathlib.Path({str(mark)!r}).touch()"
-    hang = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {child!r}]); time.sleep(60)"
+    folder, child = unpacked(tmp_path, bundle_content(tmp_path / "c", "1")), tmp_path / "child"
+    # A shell: it has started its child long before its time is up, however busy the machine is.
+    hang = ("sh", "-c", f"sleep 300 & echo $! > {child}; wait")
     began = time.monotonic()
-    assert "hung" in SubprocessSelfTest(timeout_s=0.7, command=script(hang)).run(folder)
-    assert time.monotonic() - began < 5
-    time.sleep(1.2)
-    assert not mark.exists()
+    assert "hung" in SubprocessSelfTest(timeout_s=2.0, command=hang).run(folder)
+    assert time.monotonic() - began < 60
+    gone = time.monotonic() + 60.0
+    while time.monotonic() < gone and alive(int(child.read_text())):
+        time.sleep(0.01)
+    assert not alive(int(child.read_text()))
 
 
 @pytest.mark.parametrize("prints", ["pass", "print('x' * 4000, file=sys.stderr, flush=True); time.sleep(0.01)"])
@@ -109,9 +111,9 @@ def test_a_station_that_stops_takes_its_self_test_along_and_says_nothing_of_the_
 
     with pytest.raises(TransientError, match="the station stops"):
         SubprocessSelfTest(command=script(busy), should_stop=stops).run(folder)
-    assert time.monotonic() - asked[0] < 1.0
+    assert time.monotonic() - asked[0] < 30.0  # by itself it would end after 60
     for pid in mark.read_text().split():
-        gone = time.monotonic() + 5.0
+        gone = time.monotonic() + 60.0
         while time.monotonic() < gone and alive(int(pid)):
             time.sleep(0.01)
         assert not alive(int(pid))

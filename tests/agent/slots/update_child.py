@@ -80,7 +80,7 @@ class KillingDisk(Disk):
 def follow(folder: Path, url: str, root: bytes, run: Run) -> None:
     """Be a station's update process, from its start until its update ended."""
     disk = KillingDisk(run.kill_at, run.after)
-    with httpx.Client(timeout=5.0, trust_env=False) as client:
+    with httpx.Client(timeout=60.0, trust_env=False) as client:
         server: object = SimpleNamespace(url=url)
         here = Plant(folder, load_keys(folder / "keys"), Registry(folder / "registry"), server, client, root)
         here.send(run.envelope)

@@ -39,14 +39,14 @@ def sweep(folder: Path, kills: int, seed: int) -> None:
             if draw.random() < 0.2:
                 time.sleep(draw.uniform(0.0, 2.0))  # wherever its start, or its recovery, stands
             else:
-                wait_for(lambda before=before: handed_over() > before, 60)
+                wait_for(lambda before=before: handed_over() > before)
                 time.sleep(draw.uniform(0.0, 1.5))
             station.end(signal.SIGKILL)
         before = station.rows()
         station.start()
-        wait_for(lambda: station.rows() > before, 60)
+        wait_for(lambda: station.rows() > before)
         assert station.end(signal.SIGTERM) == 0
-        wait_for(lambda: collector.decided == station.rows(), 60)
+        wait_for(lambda: collector.decided == station.rows())
     finally:
         collector.close()
         station.close()

@@ -31,7 +31,7 @@ def server() -> Iterator[RtspServer]:
         yield server
 
 
-def source_of(url: str, stall_s: float = 5.0) -> FrameSource:
+def source_of(url: str, stall_s: float = 30.0) -> FrameSource:
     return open_rtsp(url, SystemClock(), lambda: 0.2, stall_s=stall_s)
 
 
@@ -50,13 +50,13 @@ def watch(
             faults.append(fault)
         else:
             frames += [frame] if frame is not None else []
-        assert time.monotonic() - began < 4.0  # a second, and room for a busy machine; a stall would be 5
+        assert time.monotonic() - began < 20.0  # a second, and room for a busy machine; a stall would be 30
     return frames, faults
 
 
 def test_every_picture_of_the_stream_arrives_in_order_as_rgb(server: RtspServer) -> None:
     source = source_of(server.url)
-    frames, faults = watch(source, 15, enough=30)
+    frames, faults = watch(source, 60, enough=30)
     source.close()
     assert faults == []
     numbers = [number_in(frame.pixels) for frame in frames]
@@ -72,21 +72,21 @@ def test_every_picture_of_the_stream_arrives_in_order_as_rgb(server: RtspServer)
 
 def test_a_slow_reader_gets_the_newest_picture_and_the_dropped_ones_are_counted(server: RtspServer) -> None:
     source = source_of(server.url)
-    (before, *_), _ = watch(source, 15)
-    watch(source, 5, enough=3)
-    time.sleep(1.5)
+    (before, *_), _ = watch(source, 60)
+    watch(source, 60, enough=3)
+    time.sleep(3.0)
     slept_until = time.monotonic()
-    (after, *_), _ = watch(source, 5)
+    (after, *_), _ = watch(source, 60)
     source.close()
     assert after.skipped >= FPS
-    assert after.captured_monotonic > slept_until - 0.3
+    assert after.captured_monotonic > slept_until - 1.5, "it is none of those that went by meanwhile"
     gone_by = (after.captured_monotonic - before.captured_monotonic) * FPS
-    assert number_in(after.pixels) - number_in(before.pixels) == pytest.approx(gone_by, abs=4)
+    assert number_in(after.pixels) - number_in(before.pixels) == pytest.approx(gone_by, abs=FPS)
 
 
 def test_a_frame_is_as_old_as_its_bytes_and_not_as_the_call_that_waited_for_it(server: RtspServer) -> None:
     source = source_of(server.url)
-    watch(source, 15, enough=5)
+    watch(source, 60, enough=5)
     waited_for, same_age = 0, 0
     end = time.monotonic() + 60
     # A busy machine may hold up any single read, and then says nothing about it; it does not hold up all of them.
@@ -122,15 +122,15 @@ def test_a_camera_that_loses_power_is_a_fault_and_comes_back() -> None:
     source = source_of(f"rtsp://127.0.0.1:{port}/line")
     process = start()
     try:
-        frames, _ = watch(source, 15, enough=5)
+        frames, _ = watch(source, 60, enough=5)
         assert len(frames) == 5
         kill(process)
-        frames, faults = watch(source, 15, enough=10_000, faulty=2)
+        frames, faults = watch(source, 60, enough=10_000, faulty=2)
         assert len(faults) == 2, "the loss, and at least one attempt to come back"
         assert all(isinstance(fault, CameraFault) and fault.hint for fault in faults)
         assert "127.0.0.1" in faults[0].message
         process = start()
-        frames, _ = watch(source, 20, enough=5)
+        frames, _ = watch(source, 60, enough=5)
         assert len(frames) == 5
     finally:
         kill(process)
@@ -139,18 +139,18 @@ def test_a_camera_that_loses_power_is_a_fault_and_comes_back() -> None:
 
 @pytest.mark.slow
 def test_a_camera_that_falls_silent_is_a_fault_after_stall_s_and_not_before(server: RtspServer) -> None:
-    source = source_of(server.url, stall_s=2.0)
-    watch(source, 15, enough=3)
+    source = source_of(server.url, stall_s=5.0)
+    watch(source, 60, enough=3)
     server.silent.set()
-    frames, faults = watch(source, 1.2, enough=10_000)
+    frames, faults = watch(source, 2.0, enough=10_000)
     assert faults == []
     server.silent.clear()
-    frames, faults = watch(source, 5, enough=5)
+    frames, faults = watch(source, 60, enough=5)
     assert (len(frames), faults) == (5, []), "the same connection goes on"
     assert server.clients == 1
     server.silent.set()
-    _, faults = watch(source, 2.6, enough=10_000)
-    assert [fault.message for fault in faults[:1]] == [f"the camera at {server.url} gave no frame for 2 s"]
+    _, faults = watch(source, 60, enough=10_000, faulty=1)
+    assert [fault.message for fault in faults[:1]] == [f"the camera at {server.url} gave no frame for 5 s"]
     source.close()
 
 
@@ -158,7 +158,7 @@ def test_a_camera_that_falls_silent_is_a_fault_after_stall_s_and_not_before(serv
 def test_a_damaged_picture_is_a_bad_image_and_so_is_all_that_builds_on_it(damaged: int) -> None:
     with RtspServer(damage=damaged) as server:
         source = source_of(server.url)
-        frames, faults = watch(source, 15, enough=4 * GROUP - 5)
+        frames, faults = watch(source, 60, enough=4 * GROUP - 5)
         source.close()
     numbers = [number_in(frame.pixels) for frame in frames]
     assert len(faults) == 5 * GROUP - damaged, "from the damaged one to the next key frame"
@@ -170,10 +170,10 @@ def test_a_damaged_picture_is_a_bad_image_and_so_is_all_that_builds_on_it(damage
 def test_a_wrong_password_is_said_without_showing_it() -> None:
     with RtspServer(password="right") as server:
         good = source_of(server.url.replace("//", "//u:right@"))
-        assert len(watch(good, 15)[0]) == 1
+        assert len(watch(good, 60)[0]) == 1
         good.close()
         bad = source_of(server.url.replace("//", "//u:s3cret@"))
-        _, faults = watch(bad, 3, enough=1)
+        _, faults = watch(bad, 60, faulty=1)
         bad.close()
     assert "refuses the user or password" in faults[0].message
     assert all("s3cret" not in fault.one_line() for fault in faults)
@@ -183,7 +183,7 @@ def test_nobody_at_the_address_is_a_fault_that_a_station_survives() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     source = source_of(f"rtsp://u:s3cret@127.0.0.1:{port}/line")
-    _, faults = watch(source, 1.0)
+    _, faults = watch(source, 60, faulty=1)
     source.close()
     assert "Connection refused" in faults[0].message
     assert "s3cret" not in faults[0].one_line()
@@ -195,7 +195,7 @@ def test_a_server_that_accepts_and_says_nothing_does_not_block_a_read_or_the_end
         assert watch(source, 1.5) == ([], [])
         began = time.monotonic()
         source.close()
-        assert time.monotonic() - began < 4  # a stall would be 5
+        assert time.monotonic() - began < 20  # a stall would be 30
 
 
 def test_agent_toml_opens_it(tmp_path: Path, server: RtspServer) -> None:
@@ -203,7 +203,7 @@ def test_agent_toml_opens_it(tmp_path: Path, server: RtspServer) -> None:
         f'station = "s1"\nhome = "state"\n[source]\nkind = "rtsp"\nurl = "{server.url}"\nstall_s = 3\n'
     )
     source = open_source(load_settings(tmp_path / "agent.toml"), SystemClock())
-    frames, _ = watch(source, 15)
+    frames, _ = watch(source, 60)
     source.close()
     assert len(frames) == 1
     assert not source.simulated
@@ -284,12 +284,12 @@ def test_a_burst_of_old_pictures_at_the_start_and_a_clock_set_back_are_no_age() 
 def test_pictures_of_before_the_connection_are_never_taken_for_new_ones(burst: int) -> None:
     with RtspServer(burst=burst) as server:
         source = source_of(server.url)
-        frames, faults = watch(source, 20, enough=20)
+        frames, faults = watch(source, 60, enough=20)
         source.close()
         assert (len(frames), faults) == (20, [])
         for frame in frames:
-            sent_at = server.began_s[0] + number_in(frame.pixels) / FPS
-            assert frame.captured_monotonic - sent_at < 0.25, "a picture is older than it says"
+            taken_s = server.taken_s[number_in(frame.pixels)]
+            assert frame.captured_monotonic - taken_s < 1.0, "a picture is older than it says"
         numbers = [number_in(frame.pixels) for frame in frames]
         assert [after - before for before, after in pairwise(numbers)] == [1 + frame.skipped for frame in frames[1:]]
 

@@ -62,7 +62,7 @@ def test_a_full_disk_is_review_until_there_is_room_again(small_disk: Path, tmp_p
             while True:
                 file.write(b"x" * 4096)
         # Our own log stands on the full disk too; only the database can tell.
-        time.sleep(2.0)
+        time.sleep(4.0)
         filler.unlink()
         rows = station.rows()
         wait_for(lambda: station.rows() > rows + 200)
@@ -101,7 +101,7 @@ def outage(
     record_until(False)
     end()
     record_until(True)
-    assert recorder.stop(10.0)
+    assert recorder.stop(60.0)
     assert connection.execute("SELECT COUNT(*) FROM results").fetchone()[0] == taken > 0
     connection.close()
 
@@ -182,7 +182,7 @@ def test_a_sound_database_passes_and_a_check_without_time_gives_up(tmp_path: Pat
     for _ in range(20_000):
         while not recorder.record(Result(1, 1.0, "p", "PASS", "", "good", 0.9, 3.0, "b" * 64), None):
             time.sleep(0.001)
-    recorder.stop(10.0)
+    recorder.stop(60.0)
     connection.close()
     path = tmp_path / "agent.sqlite"
     for thorough in (False, True):

@@ -96,7 +96,7 @@ def test_a_window_ships_with_its_results_and_sample_notes(make: Callable[..., St
     assert store.recorder.record(result(1), Sample(note("b-1-0"), pixels))
     assert store.recorder.record(result(1, "REVIEW", "unsure"), None)
     assert store.recorder.close_window(1, summary(2))
-    assert store.recorder.stop(5.0)
+    assert store.recorder.stop(60.0)
     (shipped,) = store.summaries()
     assert shipped.samples == (note("b-1-0"),)
     found = Samples(store.reader, store.path.parent / "samples").find("b-1-0")
@@ -115,7 +115,7 @@ def test_what_a_crash_left_open_is_shipped_from_its_rows_once(make: Callable[...
     store.recorder.close_window(1, summary(1))
     for verdict, cause in (("PASS", ""), ("REJECT", ""), ("REVIEW", "late"), ("REVIEW", "unsure")):
         store.recorder.record(result(2, verdict, cause), None)
-    store.recorder.stop(5.0)  # window 2 never closes
+    store.recorder.stop(60.0)  # window 2 never closes
     assert store.recover() == 1
     assert store.recover() == 0
     closed, recovered = store.summaries()
@@ -131,7 +131,7 @@ def test_a_full_queue_says_so_and_loses_nothing_it_took(make: Callable[..., Stor
     assert [store.recorder.record(result(1), None) for _ in range(6)] == [True] * 4 + [False] * 2
     assert not store.recorder.has_room()
     store.recorder.start()
-    assert store.recorder.stop(5.0)
+    assert store.recorder.stop(60.0)
     assert read_status(store.reader).captured == 4
 
 
@@ -144,7 +144,7 @@ def test_window_ends_have_places_of_their_own_and_not_without_end(make: Callable
     assert taken == sorted(taken, reverse=True)
     assert 1 <= sum(taken) < 50
     store.recorder.start()
-    assert store.recorder.stop(5.0)
+    assert store.recorder.stop(60.0)
     assert len(store.summaries()) == sum(taken)
 
 
@@ -163,7 +163,7 @@ def test_room_for_a_windows_end_stays_while_other_cameras_fill_the_queue(make: C
         assert seen[camera]
         assert store.recorder.close_window(1, summary(4, camera))
     store.recorder.start()
-    assert store.recorder.stop(5.0)
+    assert store.recorder.stop(60.0)
     assert sorted(s.header.camera for s in store.summaries()) == sorted([*closed, "", "right"])
 
 
@@ -172,7 +172,7 @@ def test_pixels_never_fill_more_than_half_the_queue(make: Callable[..., Store]) 
     for n in range(4):
         store.recorder.record(result(1), Sample(note(f"b-1-{n}"), np.zeros((8, 8), np.uint8)))
     store.recorder.start()
-    store.recorder.stop(5.0)
+    store.recorder.stop(60.0)
     assert read_status(store.reader).samples == 2
 
 
@@ -195,7 +195,7 @@ def test_a_disk_that_refuses_is_unhealthy_until_it_takes_the_batch_again(make: C
         if store.recorder.healthy():
             break
         pause.wait(0.02)
-    assert store.recorder.stop(5.0)
+    assert store.recorder.stop(60.0)
     assert read_status(store.reader).captured == 1
     assert any("results are stored again" in line for line in store.log.lines)
 
@@ -207,7 +207,7 @@ def test_old_rows_go_only_when_their_window_was_acknowledged_and_totals_stay(mak
         for _ in range(10):
             store.recorder.record(result(window), None)
         store.recorder.close_window(window, summary(10))
-    store.recorder.stop(5.0)
+    store.recorder.stop(60.0)
 
     def rows() -> int:
         return int(store.reader.execute("SELECT COUNT(*) FROM results").fetchone()[0])

@@ -51,7 +51,7 @@ class Store:
         return [decode_summary(row[0]) for row in self.reader.execute("SELECT payload FROM outbox ORDER BY id")]
 
     def close(self) -> None:
-        self.recorder.stop(10.0)
+        self.recorder.stop(60.0)
         self.connection.close()
         self.reader.close()
 
@@ -79,7 +79,7 @@ def summary(captured: int, note: str = "") -> Summary:
 
 
 def wait_until(what: Callable[[], bool]) -> None:
-    until = time.monotonic() + 20.0
+    until = time.monotonic() + 60.0
     while not what():
         assert time.monotonic() < until, "it never came to be"
         time.sleep(0.005)
@@ -94,7 +94,7 @@ def test_a_result_that_cannot_be_stored_goes_alone_and_is_counted_and_said(make:
     store.recorder.record(result("c"), None)
     wait_until(store.recorder.healthy)
     assert store.recorder.close_window(1, summary(4))
-    assert store.recorder.stop(10.0)
+    assert store.recorder.stop(60.0)
     assert store.parts() == ["a", "b", "c"]
     assert store.recorder.faults > 0
     (told,) = store.summaries()
@@ -108,7 +108,7 @@ def test_what_is_unstorable_when_the_station_stops_takes_nothing_else_with_it(ma
         store.recorder.record(result(part), None)
     store.recorder.close_window(1, summary(2))
     store.recorder.record(result("b", 2), None)
-    store.recorder.stop(10.0)
+    store.recorder.stop(60.0)
     assert store.parts() == ["a", "b"] and len(store.summaries()) == 1
 
 
@@ -121,7 +121,7 @@ def test_a_summary_that_cannot_be_stored_is_stored_bare_with_every_count(make: C
     assert told.accounting == Accounting(captured=1, passed=1)
     assert "could not be stored" in told.note
     store.recorder.close_window(2, msgspec.structs.replace(summary(0), note="next"))
-    assert store.recorder.stop(10.0)
+    assert store.recorder.stop(60.0)
     assert [each.note for each in store.summaries()][1] == "next"
 
 
@@ -131,7 +131,7 @@ def test_an_image_no_file_can_hold_costs_the_image_and_not_the_result(make: Call
     note = SampleNote("b-1-1", 1.0, "a", "good", 0.5, "REVIEW", "hard", 1.0)
     store.recorder.record(result("a"), Sample(note, pixels))
     store.recorder.close_window(1, summary(1))
-    assert store.recorder.stop(10.0)
+    assert store.recorder.stop(60.0)
     assert store.parts() == ["a"] and store.recorder.healthy()
     (told,) = store.summaries()
     assert told.samples == () and "1 images (the disk refused them)" in told.note
@@ -144,7 +144,7 @@ def test_an_image_refused_while_its_batch_is_tried_again_and_again_is_counted_on
     store.recorder.record(result(UNSTORABLE), None)
     wait_until(lambda: store.parts() == ["a"])
     store.recorder.close_window(1, summary(2))
-    assert store.recorder.stop(10.0)
+    assert store.recorder.stop(60.0)
     assert "1 images (the disk refused them)" in store.summaries()[0].note
 
 
@@ -167,7 +167,7 @@ def test_a_fault_of_our_own_that_passes_costs_nothing_but_time(make: Callable[..
     store.recorder.close_window(1, summary(2))
     wait_until(lambda: not store.recorder.healthy())
     wait_until(store.recorder.healthy)
-    assert store.recorder.stop(10.0)
+    assert store.recorder.stop(60.0)
     assert store.parts() == ["a", "b"]
     assert [each.accounting.captured for each in store.summaries()] == [2]
     assert any("RuntimeError: nobody foresaw this" in line for line in store.log.lines)

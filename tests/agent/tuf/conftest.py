@@ -20,7 +20,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def http() -> Iterator[httpx.Client]:
-    with httpx.Client(timeout=5.0, trust_env=False) as client:
+    with httpx.Client(timeout=60.0, trust_env=False) as client:
         yield client
 
 

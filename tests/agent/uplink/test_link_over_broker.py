@@ -87,7 +87,7 @@ def test_a_second_device_with_this_name_is_known_for_what_it_is() -> None:
         assert link.trouble() is Trouble.NONE
         error = lost(link)
         assert link.trouble() is Trouble.TAKEN_OVER and "taken over" in error.message.lower() and error.hint
-        thread.join(30.0)
+        thread.join(60.0)
 
 
 def test_a_broker_that_does_not_let_it_in_is_no_broker_that_is_away(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ class Plant:
 
     def _end(self) -> None:
         self.stop.set()
-        self.thread.join(30.0)
+        self.thread.join(60.0)
 
 
 class Cloud:

@@ -125,7 +125,7 @@ class House:
 
     def close(self) -> None:
         self.stop.set()
-        self.thread.join(20.0)
+        self.thread.join(60.0)
         for connection in self.connections:
             connection.close()
 
@@ -138,7 +138,7 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 
 def wait_until(what: Callable[[], bool]) -> None:
-    until = time.monotonic() + 20.0
+    until = time.monotonic() + 60.0
     while not what():
         assert time.monotonic() < until, "it never came to be"
         time.sleep(0.005)
@@ -191,7 +191,7 @@ def test_a_link_cut_again_and_again_is_made_again_within_a_minute_and_a_name_in_
     house.loop._roll = lambda: 1.0
     house.thread = threading.Thread(target=house.loop.run, args=(pauses,), daemon=True)
     house.thread.start()
-    house.thread.join(20.0)
+    house.thread.join(60.0)
     assert max(pauses.s) == pauses.s[-1] == longest_s
     if told is Trouble.NONE:
         assert max(pauses.s[:4]) <= 30.0, "a few cuts are the network's"
@@ -202,7 +202,7 @@ def test_an_error_while_leaving_still_says_goodbye_to_the_broker(house: House) -
     wait_until(lambda: len(house.on(Channel.SUMMARY)) == 1)  # unacknowledged, so that leaving waits for it
     house.link.moods = [RuntimeError("too late")] * 1000
     house.stop.set()
-    house.thread.join(20.0)
+    house.thread.join(60.0)
     assert not house.thread.is_alive() and house.link.closed and house.loop.faults > 0
 
 

@@ -209,7 +209,7 @@ def test_a_summary_larger_than_the_broker_takes_does_not_hold_up_its_neighbours(
     station.produce(1, note="x" * 40_000)
     too_large = next(reversed(plant.produced.frames))
     station.produce(4)
-    wait_for(lambda: set(plant.cloud.balance(plant.produced).lost) <= {too_large}, within_s=20)
+    wait_for(lambda: set(plant.cloud.balance(plant.produced).lost) <= {too_large}, within_s=90)
     balance = plant.cloud.balance(plant.produced)
     assert not balance.double and not balance.unknown
     assert plant.to_stations.accepted - accepted <= 1, "it is not tried again and again"

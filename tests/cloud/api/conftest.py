@@ -144,7 +144,7 @@ def serve(app: FastAPI) -> Iterator[str]:
         time.sleep(0.005)
     yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     server.should_exit = True
-    thread.join(10)
+    thread.join(60)
     listener.close()
 
 
@@ -222,7 +222,7 @@ def api(tables: Tables, tmp_path: Path) -> Iterator[Api]:
             drift=drift,
         ),
     ]  # fmt: skip
-    with httpx.Client(timeout=20.0) as client:
+    with httpx.Client(timeout=60.0) as client:
         served = serve(make_app(routers))
         yield Api(next(served), tables, tuf, drift, labels, client)
         next(served, None)

@@ -89,7 +89,7 @@ def test_a_body_over_the_limit_is_413_before_it_is_all_there(api: Api) -> None:
             yield bytes(1 << 20)
 
     at = urlsplit(api.url)
-    connection = http.client.HTTPConnection(at.hostname or "", at.port, timeout=20)
+    connection = http.client.HTTPConnection(at.hostname or "", at.port, timeout=60)
     headers = {"Authorization": f"Bearer {S1}", "Transfer-Encoding": "chunked", **BUNDLE}
     try:
         connection.request("POST", "/v1/fallback/s1", body=endless(), headers=headers, encode_chunked=True)  # type: ignore[arg-type]

@@ -149,9 +149,9 @@ def test_ten_thousand_stations_are_scraped_within_a_second_and_in_few_series(tab
     metrics.text()
     took = []
     for _ in range(3):
-        began = time.perf_counter()
+        began = time.process_time()  # what others do on the machine meanwhile is no part of it
         text = metrics.text().decode()
-        took.append(time.perf_counter() - began)
+        took.append(time.process_time() - began)
     found = values(text)
     online = {
         dict(labels)["station"]: value

@@ -257,7 +257,7 @@ def test_a_provider_that_hangs_holds_no_threads_of_those_who_do_something_else(
             wait(asked, 30.0, FIRST_COMPLETED)
             began = time.monotonic()
             assert httpx.get(f"{whole.url}/v1/me", headers=bearer(whole.operator), timeout=60).status_code == 200
-            assert time.monotonic() - began < 5.0
+            assert time.monotonic() - began < 9.0  # the provider is waited for during 10
             told = [each.result() for each in asked]
         assert {each.status_code for each in told} == {503}
         assert sum("others wait for it" in each.text for each in told) >= 40

@@ -35,7 +35,7 @@ def order(api: Api, envelope: str, seq: int = 1) -> None:
 
 @pytest.fixture
 def http() -> Iterator[httpx.Client]:
-    with httpx.Client(timeout=5.0, trust_env=False) as client:
+    with httpx.Client(timeout=60.0, trust_env=False) as client:
         yield client
 
 

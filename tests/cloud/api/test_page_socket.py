@@ -79,7 +79,7 @@ class PageLine:
         """Return whether a handshake that is none is still answered."""
         self.line.send('427["handshake",{"client_id":"nobody","tab_id":"t","document_id":"d"}]')
         while True:
-            answer = str(self.line.recv(10))
+            answer = str(self.line.recv(60))
             if answer.startswith("437"):
                 return answer == "437[false]"
 
@@ -87,7 +87,7 @@ class PageLine:
         """Return the code with which it was closed, and the reason."""
         try:
             while True:
-                self.line.recv(10)
+                self.line.recv(60)
         except ConnectionClosed as error:
             assert error.rcvd is not None
             return error.rcvd.code, error.rcvd.reason
@@ -102,10 +102,10 @@ def open_line(plant: CloudPlant, path: str = "/", client: str = "") -> Iterator[
         "implicit_handshake": "true", "document_id": "d", "tab_id": "t",
     }  # fmt: skip
     url = f"{plant.url.replace('http', 'ws')}/_nicegui_ws/socket.io/?{urlencode(query)}"
-    with connect(url, max_size=None) as line:
-        assert str(line.recv(10)).startswith("0{")
+    with connect(url, max_size=None, open_timeout=60) as line:
+        assert str(line.recv(60)).startswith("0{")
         line.send("40")
-        while not str(line.recv(10)).startswith("40"):
+        while not str(line.recv(60)).startswith("40"):
             pass
         yield PageLine(line, client)
 
@@ -243,11 +243,11 @@ def test_a_connection_that_says_nothing_of_use_is_refused(plant: CloudPlant, sin
     base = "/_nicegui_ws/socket.io/?EIO=4&transport=websocket&implicit_handshake=true&"
     if "next_message_id" in query:
         query += f"&client_id={client_of(plant)}&tab_id=t&document_id=d"
-    with connect(plant.url.replace("http", "ws") + base + query) as line:
+    with connect(plant.url.replace("http", "ws") + base + query, open_timeout=60) as line:
         line.send("40")
         said = []
         while not any(each.startswith("44") for each in said):
-            said.append(str(line.recv(10)))
+            said.append(str(line.recv(60)))
     assert "refused" in said[-1]
 
 

@@ -200,13 +200,13 @@ def test_one_walk_along_the_chain_at_a_time(api: Api, monkeypatch: pytest.Monkey
 
     def slowly(log: AuditLog, witness: str = "") -> ChainCheck:
         walking.set()
-        assert over.wait(20)
+        assert over.wait(60)
         return check(log, witness)
 
     monkeypatch.setattr(AuditLog, "check", slowly)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(httpx.get, f"{api.url}/v1/audit/verify", headers={"Authorization": f"Bearer {OPERATOR}"})
-        assert walking.wait(20)
+        assert walking.wait(60)
         second = api.get("/v1/audit/verify")
         over.set()
         assert second.status_code == 503 and "ask again" in second.json()["detail"] and "retry-after" in second.headers

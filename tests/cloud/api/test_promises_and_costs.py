@@ -28,7 +28,7 @@ class Door:
     costs: Costs
 
     def get(self, path: str, token: str = OPERATOR) -> httpx.Response:
-        return httpx.get(self.url + path, headers={"Authorization": f"Bearer {token}"}, timeout=20)
+        return httpx.get(self.url + path, headers={"Authorization": f"Bearer {token}"}, timeout=60)
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ def test_the_api_and_the_page_say_why_stations_will_soon_take_no_update(tables: 
     served = serve(make_app([routes]))
     url = next(served)
     try:
-        with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {OPERATOR}"}, timeout=20.0) as client:
+        with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {OPERATOR}"}, timeout=60.0) as client:
             calm = client.get("/v1/fleet").json()["repository"]
             assert (calm["state"], calm["late"], calm["sentence"]) == ("ok", False, "") and page() == ""
             assert {each["role"] for each in calm["roles"]} == {"root", "targets", "snapshot", "timestamp"}

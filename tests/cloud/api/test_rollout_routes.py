@@ -62,7 +62,7 @@ def door(tmp_path: Path) -> Iterator[Door]:
         acts=RolloutActs(fleet.loop, fleet.reading.one, fleet.clock.now),
         first_answers=FirstAnswers(),
     )
-    with httpx.Client(timeout=20.0) as client:
+    with httpx.Client(timeout=60.0) as client:
         served = serve(make_app([routes, audit_routes(guards=guards, audit=fleet.tables.audit)]))
         yield Door(next(served), fleet, client)
         next(served, None)

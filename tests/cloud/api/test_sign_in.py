@@ -120,12 +120,10 @@ def test_a_revoked_token_ends_the_api_and_the_session_it_began(whole: WholeApp, 
     browser.post("/sign-in", data={"token": token})
     assert browser.get(_IMAGE).status_code == 404, "let in, and its pixels have not come"
     assert httpx.get(f"{whole.url}/v1/review/queue", headers=bearer(token)).status_code == 200
-    began = time.monotonic()
     gone = httpx.delete(f"{whole.url}/v1/tokens/{number}", headers=bearer(whole.operator))
     assert gone.status_code == 204
     assert httpx.get(f"{whole.url}/v1/review/queue", headers=bearer(token)).status_code == 401
     assert browser.get(_IMAGE).status_code == 401
-    assert time.monotonic() - began < 2.0
     assert "Your token" in browser.get("/sign-in").text
     assert "trouble=wrong" in browser.post("/sign-in", data={"token": token}).headers["location"]
     assert ("operator", "token revoked", f"{number}: max, inspector") in acts(whole)
@@ -140,10 +138,8 @@ def test_another_process_that_revokes_is_heeded_within_two_seconds(whole: WholeA
     browser.post("/sign-in", data={"token": token})
     assert browser.get(_IMAGE).status_code == 404
     whole.tables.access.revoke(number, "another server", time.time())
-    began = time.monotonic()
-    while browser.get(_IMAGE).status_code != 401 or _works(whole, token):
-        assert time.monotonic() - began < 2.0
-        time.sleep(0.05)
+    time.sleep(2.0)  # the promise; what is asked after that may take as long as the machine lets it
+    assert browser.get(_IMAGE).status_code == 401 and not _works(whole, token)
 
 
 def _works(whole: WholeApp, token: str) -> bool:
@@ -151,11 +147,15 @@ def _works(whole: WholeApp, token: str) -> bool:
 
 
 def test_a_token_expires(whole: WholeApp, browser: httpx.Client) -> None:
-    _, token = whole.token("ida", "viewer", days=4.0 / 86_400)
+    number, token = whole.token("ida", "viewer", days=1.0)
     assert httpx.get(f"{whole.url}/v1/me", headers=bearer(token)).json()["person"] == "ida"
     browser.post("/sign-in", data={"token": token})
     assert "signed in as ida" in browser.get("/sign-in").text
-    time.sleep(5.1)  # it is good for 4 s, in which a busy machine does the above, and what was looked up for 1 s
+    # A day is over: the machine may take its time for the above.
+    with whole.tables.database.write() as connection:
+        past = (time.time() - 1.0, number)
+        connection.exec_driver_sql("UPDATE access_tokens SET expires_at = ? WHERE id = ?", past)
+    time.sleep(1.1)  # what was looked up is good for 1 s
     assert httpx.get(f"{whole.url}/v1/me", headers=bearer(token)).status_code == 401
     assert "signed in as ida" not in browser.get("/sign-in").text
     assert "trouble=wrong" in browser.post("/sign-in", data={"token": token}).headers["location"]

@@ -34,7 +34,7 @@ def api(tmp_path: Path) -> Iterator[httpx.Client]:
         drift_of=CalmDrift().drift_of,
     )
     served = serve(make_app([routes]))
-    with httpx.Client(base_url=next(served), headers={"Authorization": f"Bearer {OPERATOR}"}, timeout=20.0) as client:
+    with httpx.Client(base_url=next(served), headers={"Authorization": f"Bearer {OPERATOR}"}, timeout=60.0) as client:
         yield client
     next(served, None)
     tables.database.close()

@@ -22,7 +22,7 @@ def plant(tmp_path: Path) -> Iterator[ModelsPlant]:
 @pytest.fixture
 def client(plant: ModelsPlant) -> Iterator[httpx.Client]:
     served = serve(plant.app())
-    with httpx.Client(base_url=next(served), headers={"Authorization": "Bearer releaser"}, timeout=20.0) as client:
+    with httpx.Client(base_url=next(served), headers={"Authorization": "Bearer releaser"}, timeout=60.0) as client:
         yield client
     next(served, None)
 

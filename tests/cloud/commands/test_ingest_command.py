@@ -114,7 +114,7 @@ def test_the_same_worker_does_not_run_twice(config: Path, commands: list[Command
     wait_for(lambda: first.says("connected to broker") == 1)
     second = subprocess.run(
         (sys.executable, "-m", "cloud", "ingest", "--config", str(config)),
-        cwd=ROOT, capture_output=True, text=True, timeout=90,
+        cwd=ROOT, capture_output=True, text=True, timeout=200,
     )  # fmt: skip
     assert second.returncode == 1 and "runs on this machine already" in second.stderr
     assert first.stop()[0]["committed"] == 0
@@ -126,7 +126,7 @@ def test_a_worker_loads_neither_http_nor_training(config: Path) -> None:
         f"import cloud.ingest_worker\nprint([name for name in {HEAVY!r} if name in sys.modules])"
     )
     shown = subprocess.run(
-        (sys.executable, "-c", script, str(config)), cwd=ROOT, capture_output=True, text=True, timeout=90, check=True
+        (sys.executable, "-c", script, str(config)), cwd=ROOT, capture_output=True, text=True, timeout=200, check=True
     )
     assert shown.stdout.strip() == "[]"
 

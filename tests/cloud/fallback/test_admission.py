@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.fallback.admission import Desk, Fate, Question, Refused, plan
+from cloud.fallback.admission import Desk, plan
 from cloud.fallback.pace import Pace
+from cloud.fallback.questions import Fate, Question, Refused
 
 MIB = 1 << 20
 ONE_S = {"a": 0.010, "b": 0.030}

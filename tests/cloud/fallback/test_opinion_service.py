@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cloud.fallback.admission import Fate, Refused
+from cloud.fallback.questions import Fate, Refused
 from cloud.fallback.service import Asked, Busy, FallbackService
 from contract.decode import Prediction
 from contract.errors import BadImage, BadModel, DeadlinePassed, NotFound, PlumblineError, TransientError
@@ -127,17 +127,19 @@ def test_images_of_one_model_are_judged_together_and_each_gets_its_own_answer() 
     async def story() -> None:
         await bench.ask()
         model.gate.clear()
-        asked = [asyncio.create_task(bench.ask(level)) for level in (10, 20, 30, 40, 50)]
-        await until(lambda: bench.service.waiting == 1 or bench.service.counts.admitted == 6)
+        asked = [asyncio.create_task(bench.ask(10))]
+        await until(lambda: bench.service._desk.running == 1)
+        asked += [asyncio.create_task(bench.ask(level)) for level in (20, 30, 40, 50, 60)]
+        await until(lambda: bench.service.waiting == 5)
         await asyncio.sleep(0.05)
         model.gate.set()
         answers = await asyncio.gather(*asked)
-        assert [round(each.confidence * 255) for each in answers] == [10, 20, 30, 40, 50]
+        assert [round(each.confidence * 255) for each in answers] == [10, 20, 30, 40, 50, 60]
 
     run(story(), bench)
-    assert sum(model.sizes) == 6 and max(model.sizes) == 4
-    assert bench.service.counts.fates[Fate.ANSWERED] == 6
-    assert bench.told == [("s1", "answered")] * 6
+    assert model.sizes == [1, 1, 4, 1]
+    assert bench.service.counts.fates[Fate.ANSWERED] == 7
+    assert bench.told == [("s1", "answered")] * 7
 
 
 def test_a_graph_with_a_fixed_batch_axis_is_asked_one_by_one() -> None:
@@ -168,7 +170,7 @@ def test_what_would_come_too_late_is_refused_before_its_image_is_read() -> None:
         assert refused.value.retry and refused.value.retry_after_s >= 1
         # Refused though idle: it is measured anew, and believed no longer.
         await until(lambda: bench.service._pace.batch_s("m", 1) < 0.1)
-        await bench.ask(within_s=1.0)
+        await bench.ask(within_s=20.0)
 
     run(story(), bench)
     assert bench.service.counts.refused[Refused.LATE] == 1
@@ -212,7 +214,7 @@ def test_an_image_that_does_not_come_and_one_that_breaks_off_are_dropped() -> No
     async def story() -> None:
         await bench.ask()
         with pytest.raises(Busy, match=r"did not come in time|its time has passed|too late"):
-            await bench.ask(within_s=0.3, read=never)
+            await bench.ask(within_s=1.0, read=never)
         with pytest.raises(ConnectionResetError):
             await bench.ask(read=broken)
         await bench.ask()
@@ -232,7 +234,7 @@ def test_what_waits_past_its_deadline_is_dropped_before_it_is_judged() -> None:
         first = asyncio.create_task(bench.ask(1))
         await until(lambda: bench.service._desk.running == 1)
         with pytest.raises(Busy, match="passed"):
-            await bench.ask(2, within_s=0.3)
+            await bench.ask(2, within_s=1.0)
         model.gate.set()
         await first
 
@@ -274,7 +276,7 @@ def test_a_model_that_loads_slowly_holds_nobody_else_up() -> None:
             await bench.ask(bundle="slow", within_s=0.2)
         patient = asyncio.create_task(bench.ask(7, bundle="slow"))
         for _ in range(5):
-            await bench.ask(within_s=5.0)
+            await bench.ask(within_s=20.0)
         assert not patient.done()
         models.gates["slow"].set()
         assert round((await patient).confidence * 255) == 7
@@ -351,13 +353,13 @@ def test_an_answer_that_comes_after_its_time_is_told_as_late_and_counted_as_late
     async def story() -> None:
         await bench.ask()
         model.gate.clear()
-        asked = asyncio.create_task(bench.ask(within_s=0.4))
+        asked = asyncio.create_task(bench.ask(within_s=1.5))
         await until(lambda: bench.service._desk.running == 1)
-        await asyncio.sleep(0.45)
+        await asyncio.sleep(1.5)
         model.gate.set()
         with pytest.raises(Busy, match="passed while it was judged"):
             await asked
-        await bench.ask(within_s=5.0)
+        await bench.ask(within_s=20.0)
 
     run(story(), bench)
     assert bench.service.counts.fates[Fate.LATE] == 1 and bench.service.counts.fates[Fate.ANSWERED] == 2

@@ -156,9 +156,9 @@ def test_ten_thousand_stations_are_read_and_judged_in_seconds_and_kept_for_whoev
     now = NeedsNow(moment.facts, lambda: moment.now)
     assert now.current() == []
     moment.now += 1801.0
-    began = time.perf_counter()
+    began = time.process_time()  # what others do on the machine meanwhile is no part of it
     found = now.current()
-    took = time.perf_counter() - began
+    took = time.process_time() - began
     assert [(n.kind, len(n.members)) for n in found] == [("silent station", 500)] * 20
     assert took < 5.0, f"{took:.2f} s"
     again = now.current()

@@ -15,6 +15,7 @@ from cloud.gate.scorecard import (
     GateReport,
     GateRules,
     Incumbent,
+    LookFigures,
     PairedFigures,
     PairedSlice,
     ReliabilityBin,
@@ -71,11 +72,18 @@ def card(labels: Sequence[str], seed: int = 0) -> Scorecard:
     )
 
 
-def report(labels: Sequence[str], *, incumbent: bool = True, rules: GateRules | None = None) -> GateReport:
+def report(
+    labels: Sequence[str],
+    *,
+    incumbent: bool = True,
+    rules: GateRules | None = None,
+    looks: tuple[LookFigures, ...] = (),
+) -> GateReport:
     """Return the gate's report on `card`."""
     rules = rules or GateRules()
+    ours = msgspec.structs.replace(card(labels), looks=looks)
     if not incumbent:
-        return gate(card(labels), None, rules)
+        return gate(ours, None, rules)
     images = 40 * len(labels)
     theirs = Incumbent(
         msgspec.structs.replace(card(labels, 1), drift=SliceFigures(18, 11)),
@@ -84,7 +92,7 @@ def report(labels: Sequence[str], *, incumbent: bool = True, rules: GateRules | 
         tuple(PairedSlice(name, PairedFigures(40, 1, 0)) for name in labels),
         tuple(PairedSlice(kind.value, PairedFigures(80, 3, 4)) for kind in Corruption),
     )
-    return gate(card(labels), theirs, rules)
+    return gate(ours, theirs, rules)
 
 
 def page(labels: Sequence[str], name: str = "next", **more: object) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,8 @@ from onnx import numpy_helper
 from agent.commands.selftest import selftest
 from cloud.clock import SystemClock
 from cloud.gate.corruptions import mean_blur
-from cloud.gate.scorecard import GateReport
+from cloud.gate.look_checks import refutes
+from cloud.gate.scorecard import GateReport, Promise
 from cloud.quantize import sweep as sweep_module
 from cloud.quantize.artefact_runner import ArtefactRunner
 from cloud.quantize.contender import load_contender
@@ -225,6 +227,60 @@ def test_golden_images_of_several_sizes_and_many_labels_are_one_array(trained: R
 def test_thresholds_come_from_calibration_images(trained: RunFolder) -> None:
     thresholds = _report(trained).thresholds
     assert thresholds.method.startswith("Learn-then-Test on 21 images") and 0.5 <= thresholds.pass_at < 1
+
+
+def _set_aside(run: RunFolder, *said: tuple[str, str]) -> None:
+    """Make holdout images reviewed ones that were set aside; `said` is (true label, what people say of it) of each."""
+    entries, left = list(run.dataset().entries), list(said)
+    for place, entry in enumerate(entries):
+        wanted = next((each for each in left if entry.split is Split.HOLDOUT and each[0] == entry.label), None)
+        if wanted is not None:
+            left.remove(wanted)
+            entries[place] = msgspec.structs.replace(
+                entry, split=Split.DRIFT, label=wanted[1], source="reviewed:s1", part=f"since/{place}"
+            )
+    assert not left
+    run.save_dataset(msgspec.structs.replace(run.dataset(), entries=tuple(entries)))
+    digest = hashlib.sha256(msgspec.json.encode(tuple(entries))).hexdigest()
+    run.save_info(msgspec.structs.replace(run.info(), dataset_sha256=digest))
+
+
+def test_parts_labelled_since_that_are_missed_make_the_threshold_stricter_and_the_gate_counts_them(
+    run: RunFolder, trained: RunFolder
+) -> None:
+    before = _report(trained)
+    assert not any(each.is_tightened() for each in before.artefacts) and before.promise == Promise(0.3, 0.1)
+    # Good surfaces of which people say that they are scratched: the model, which is right, misses these "defects".
+    _set_aside(run, *[("good", "scratch")] * 4, ("good", "good"), *[("scratch", "scratch")] * 2)
+    job = QuantizeJob(str(run.root), methods=(Calibration.MINMAX,), images=24, threads=1, alpha=0.3)
+    after = quantize_run(job, EvenClock())
+    int8 = after.artefacts[1]
+    assert int8.calibrated_at == pytest.approx(before.thresholds.pass_at, abs=0.1) and int8.is_tightened()
+    assert after.thresholds.pass_at > 0.5 and "4 of 5 parts that pass are defects" in after.thresholds.method
+    incumbent = GateJob(str(run.root), str(trained.root), corruption_images=1, threads=1)
+    report = gate_run(incumbent, EvenClock())
+    (look,) = report.card.looks
+    assert (look.parts, look.defects, look.tightened) == (7, 6, True) and not refutes(
+        look.missed, look.passed, after.promise
+    )
+    assert report.card.promise == after.promise and report.incumbent_card is not None
+    assert report.incumbent_card.looks[0].missed == 4, "what the model in charge would have let pass"
+    checks = {check.name: check for check in report.checks}
+    assert checks["new look"].passed and checks["missed defects"].figures["wanted"] == 0.3
+    assert "new look" in run.report.read_text("utf-8")
+
+    run.save_quantize_report(msgspec.structs.replace(after, thresholds=before.thresholds))
+    lax = {check.name: check for check in gate_run(incumbent, EvenClock()).checks}
+    assert not lax["new look"].passed and "refuted: 4 of 5 that pass are defects" in lax["new look"].sentence
+
+
+def test_a_retrain_promises_what_its_parent_does_unless_it_is_told_otherwise(child: RunFolder, tmp_path: Path) -> None:
+    run = RunFolder(shutil.copytree(child.root, tmp_path / "run"))
+    quick = QuantizeJob(str(run.root), methods=(Calibration.MINMAX,), images=24, threads=1)
+    assert quantize_run(quick, EvenClock()).promise == Promise(0.3, 0.1)
+    assert quantize_run(msgspec.structs.replace(quick, delta=0.2), EvenClock()).promise == Promise(0.3, 0.2)
+    run.save_info(msgspec.structs.replace(run.info(), parent=str(tmp_path / "gone")))
+    assert quantize_run(quick, EvenClock()).promise == Promise(0.02, 0.1)
 
 
 def test_without_a_calibration_split_nothing_passes_by_itself(run: RunFolder) -> None:

@@ -32,7 +32,7 @@ class CutLink:
         self._ask(self._cut())
         self._ask(asyncio.sleep(0.1))
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(60)
         self._loop.close()
 
     def cut(self) -> int:

@@ -51,16 +51,6 @@ def test_an_abort_takes_it_back(plant: Plant) -> None:
     assert plant.states(rollout)["s1"] is MemberState.BACK and plant.fleet.running["s1"] == OLD
 
 
-def test_another_bundle_of_a_kit_is_no_word_on_this_one(plant: Plant) -> None:
-    plant.fleet.mute.add("s1")
-    rollout = plant.loop.start("v2", (), "operator")
-    plant.turns(1)
-    plant.clock.forward(1.0)
-    _kit(plant, "s1", "c" * 64)
-    plant.turns(1)
-    assert plant.states(rollout)["s1"] is MemberState.ORDERED
-
-
 def test_what_it_said_of_an_earlier_rollout_is_no_word_on_this_one(plant: Plant) -> None:
     """It runs the bundle already, and has yet to say what it makes of the new order."""
     plant.loop.start("v2", (), "operator")

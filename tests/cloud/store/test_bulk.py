@@ -111,6 +111,6 @@ def test_the_second_question_sees_what_the_first_one_s_lock_waited_for(database:
         thread.join(0.5)
         assert thread.is_alive(), "it waits for the lock"
         connection.execute(text("UPDATE station_totals SET summaries = 7"))
-    thread.join(30)
+    thread.join(60)
     assert seen_by_other == [[(7,)]]
     database.close()

@@ -166,11 +166,11 @@ def test_ten_thousand_stations_are_read_in_a_blink(tmp_path: object) -> None:
             ],
         )  # fmt: skip
     pages, phases = FleetPages(opened.database), Phases(frozenset(names[:7]), frozenset(names[7:9_000]))
-    began = time.perf_counter()
+    began = time.process_time()
     page = pages.page(FleetFilter(text="site 3"), phases, sort=SortBy.DRIFT, start=50)
     assert page.total == 2750 and len(page.rows) == 50
     assert pages.counts(phases).drifting == 7
     assert len(pages.facets().sites) == 40
-    # Wide for a machine that does eight things at once; it takes a tenth of this alone.
-    assert time.perf_counter() - began < 2.0
+    # Of this process's own time: what others do on the machine is no part of it. It takes a tenth of this alone.
+    assert time.process_time() - began < 2.0
     opened.database.close()
