@@ -26,7 +26,7 @@ PORTS = ("1883", "8080", "8081", "8082", "8443", "8444", "8883", "8884", "4840",
 _INIT = re.compile(r"plumbline-cloud init (?!.*--broker-port)(?!.*--secure)")
 _SECURE_INIT = re.compile(r"plumbline-cloud init (?!.*--broker-port)(?=.*--secure)")
 _MARK = "\x01"
-PATIENCE_S = 240.0
+PATIENCE_S = 600.0
 
 
 class Desk:

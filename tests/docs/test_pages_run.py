@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -42,9 +41,9 @@ def _named(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
-def _each() -> Iterator[Any]:
-    for page in FOLLOWED:
-        yield pytest.param(page, id=_named(page), marks=(pytest.mark.slow,) if _named(page) in SLOW else ())
+EACH = [
+    pytest.param(page, id=_named(page), marks=(pytest.mark.slow,) if _named(page) in SLOW else ()) for page in FOLLOWED
+]
 
 
 class Library:
@@ -107,6 +106,10 @@ def _follow(reader: Reader, block: Block, words: dict[str, str]) -> None:
         assert lost is None, f"{told}does not show: {lost}\nbut:\n{seen.output}"
 
 
+def test_the_pages_that_are_slow_are_followed() -> None:
+    assert set(SLOW) <= {_named(page) for page in FOLLOWED}
+
+
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
     desk = Desk(tmp_path_factory.mktemp("desk"))
@@ -115,7 +118,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("page", _each())
+@pytest.mark.parametrize("page", EACH)
 def test_every_command_of_the_page_does_what_it_says(page: Path, library: Library) -> None:
     began = time.monotonic()
     library.follow(page)
