@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +23,17 @@ def hook() -> Iterator[Hook]:
     made = Hook()
     yield made
     made.stop()
+
+
+@pytest.fixture
+def logging_as_before() -> Iterator[None]:
+    """Take back what `serve` makes of this process's log."""
+    levels = {name: logging.getLogger(name).level for name in ("", *logging.root.manager.loggerDict)}
+    handlers = list(logging.root.handlers)
+    yield
+    logging.root.handlers[:] = [handler for handler in logging.root.handlers if handler in handlers]
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
 
 
 @pytest.fixture
@@ -92,6 +104,7 @@ def test_serve_says_that_its_database_is_gone_by_every_way_that_is_left(
     assert len(told(hook, "opened")) == len(told(hook, "resolved")) == 1
 
 
+@pytest.mark.usefixtures("logging_as_before")
 def test_serve_that_cannot_open_its_database_tells_once_however_often_it_is_started(
     plant: CloudPlant, hook: Hook, capsys: pytest.CaptureFixture[str]
 ) -> None:
