@@ -56,7 +56,7 @@ class PeoplesDoor:
         free: tuple[str, ...] = (),
     ) -> None:
         self._app, self._only_loopback, self._also = app, only_loopback, also_names
-        self._count_address, self._free = count_address, (_ASSETS, "/healthz", *free)
+        self._count_address, self._free = count_address, (_ASSETS, "/healthz", "/livez", *free)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):

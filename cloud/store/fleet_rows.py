@@ -18,8 +18,8 @@ class LinkState(str, Enum):
     """
 
     ONLINE = "online"
-    HTTP = "by HTTP"
     OFFLINE = "offline"
+    HTTP = "by HTTP"
     NEVER = "never heard"
 
 

@@ -21,6 +21,7 @@ TABLE: dict[str, Scope | str] = {
     "DELETE /v1/sessions/{session}": Scope.ADMIN,
     "DELETE /v1/tokens/{token}": Scope.ADMIN,
     "GET /healthz": OPEN,
+    "GET /livez": OPEN,
     "GET /metrics": Scope.READ,
     "GET /review/image/{sample}": Scope.REVIEW,
     "GET /review/overlay/{sample}": Scope.REVIEW,
@@ -93,6 +94,7 @@ TABLE: dict[str, Scope | str] = {
 }
 DEVICES: dict[str, str] = {
     "GET /healthz": OPEN,
+    "GET /livez": OPEN,
     "GET /v1/openapi.json": OPEN,
     "GET /v1/orders/{station}": STATION,
     "GET /v1/tuf/{path:path}": OPEN,  # signed

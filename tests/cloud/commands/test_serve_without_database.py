@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,9 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
+from cloud.__main__ import main
 from tests.fakes.cloud_plant import CloudPlant
 from tests.fakes.hook import Hook
-from tests.fixtures_broker import ROOT
 
 
 @pytest.fixture
@@ -24,6 +23,17 @@ def hook() -> Iterator[Hook]:
     made = Hook()
     yield made
     made.stop()
+
+
+@pytest.fixture
+def logging_as_before() -> Iterator[None]:
+    """Take back what `serve` makes of this process's log."""
+    levels = {name: logging.getLogger(name).level for name in ("", *logging.root.manager.loggerDict)}
+    handlers = list(logging.root.handlers)
+    yield
+    logging.root.handlers[:] = [handler for handler in logging.root.handlers if handler in handlers]
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
 
 
 @pytest.fixture
@@ -53,7 +63,9 @@ def of_metric(text: str, name: str) -> float:
 
 
 @pytest.mark.slow
-def test_serve_says_that_its_database_is_gone_by_every_way_that_is_left(plant: CloudPlant, hook: Hook) -> None:
+def test_serve_says_that_its_database_is_gone_by_every_way_that_is_left(
+    plant: CloudPlant, hook: Hook, capsys: pytest.CaptureFixture[str]
+) -> None:
     plant.start()
     operator = {"Authorization": f"Bearer {(plant.home / 'secrets' / 'operator.token').read_text().strip()}"}
     body = {"person": "prometheus", "role": "viewer"}
@@ -79,45 +91,35 @@ def test_serve_says_that_its_database_is_gone_by_every_way_that_is_left(plant: C
     away.rename(file)
     wait_for(lambda: told(hook, "resolved"))
     wait_for(lambda: httpx.get(f"{plant.url}/healthz", timeout=60).status_code == 200)
-    command = (
-        sys.executable,
-        "-m",
-        "cloud",
-        "alerts",
-        "list",
-        "--all",
-        "--json",
-        "--config",
-        plant.home / "cloud.toml",
-    )
+    listing = ["alerts", "list", "--all", "--json", "--config", str(plant.home / "cloud.toml")]
 
     def listed() -> list[dict[str, Any]]:
-        said = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
-        return [each for each in json.loads(said)["notices"] if "moved away" in each["what"]]
+        capsys.readouterr()
+        assert main(listing) == 0
+        notices = json.loads(capsys.readouterr().out)["notices"]
+        return [each for each in notices if each["need"]["key"] == "database"]
 
     assert len(wait_for(listed)) == 1
     assert plant.stop(signal.SIGTERM) == 0
     assert len(told(hook, "opened")) == len(told(hook, "resolved")) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("logging_as_before")
 def test_serve_that_cannot_open_its_database_tells_once_however_often_it_is_started(
-    plant: CloudPlant, hook: Hook
+    plant: CloudPlant, hook: Hook, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (plant.home / "cloud.db").write_bytes(b"no database at all" * 500)
-    command = (sys.executable, "-m", "cloud", "serve", "--config", plant.home / "cloud.toml")
+    database, told_file, config = (plant.home / name for name in ("cloud.db", "database-outage.json", "cloud.toml"))
+    database.write_bytes(b"no database at all" * 500)
+    serve = ["serve", "--config", str(config)]
+    wait_for(lambda: main(serve) == 1 and hook.taken)
     for _ in range(3):
-        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        assert ended.returncode == 1 and "no usable database" in ended.stderr
-        time.sleep(1.0)
+        assert main(serve) == 1
     assert len(told(hook, "opened")) == 1 and len(hook.messages()) == 1
-    (plant.home / "cloud.db").unlink()
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert ended.returncode == 1 and "moved away or deleted" in ended.stderr, "an empty one in its place says nothing"
-    (plant.home / "database-outage.json").rename(plant.home / "kept.json")
-    plant.start()
-    plant.kill()
-    (plant.home / "kept.json").rename(plant.home / "database-outage.json")
-    plant.start()
-    wait_for(lambda: told(hook, "resolved"))
-    assert len(hook.messages()) == 2
+    assert "no usable database" in capsys.readouterr().err
+    database.unlink()
+    assert main(serve) == 1
+    assert "moved away or deleted" in capsys.readouterr().err, "an empty one in its place would say nothing"
+    assert not database.exists() and told_file.exists()
+    config.write_text(config.read_text().replace(f'"{hook.url}"', '"file:not/there"'))
+    assert main(serve) == 1
+    assert "moved away or deleted" in capsys.readouterr().err, "a channel that cannot be told hides nothing"
