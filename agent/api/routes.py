@@ -1,7 +1,6 @@
 """The local API's addresses: a request to its response. No socket is known here.
 
-POST /v1/infer                  image bytes -> verdict by the bundle in charge; not recorded, and never at the line's cost;
-                               `also` lists further defects beside `label`, where the model's labels do not exclude each other
+POST /v1/infer                  image -> verdict by the bundle in charge, `also` more defects; not recorded, not at the line's cost
 GET  /v1/status                 what `plumbline-agent status --json` prints
 GET  /v1/decisions/{id}         one verdict with all its provenance (P9), and the second opinion that came later, if any
 GET  /v1/decisions?part=&limit= the newest verdicts, of one part or of all
