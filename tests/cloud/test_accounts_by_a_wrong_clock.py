@@ -53,7 +53,7 @@ def test_what_was_told_outlasts_it(tables: Tables) -> None:
     notices = Notices(tables.database)
     need = Need("a", "kind", Severity.PAGE, "a needs somebody", "/")
     notices.apply(Changes(open=[Notice(0, need, T0, T0, T0, 1, T0 + 9)]), [], T0)
-    alerts = Alerts(None, None, (), notices, ClockWitness(tables.database), ())  # type: ignore[arg-type]
+    alerts = Alerts(None, None, (), None, (), notices, ClockWitness(tables.database), ())  # type: ignore[arg-type]
     alerts.prune(YEAR_2106)
     assert len(notices.newest(9)) == 1
     alerts.prune(T0 + 89 * DAY_S)
