@@ -248,7 +248,7 @@ def test_a_client_that_asks_and_never_reads_is_let_go(line: Line, plc: ModbusPlc
 
 
 def test_without_beats_of_the_station_a_pass_is_shown_no_more() -> None:
-    line = Line(heartbeat_s=2.0)
+    line = Line(heartbeat_s=1.2)
     with closing(ModbusPlc(line.port)) as plc:
         plc.begin()
         plc.ask(1)
