@@ -13,6 +13,8 @@ from collections import Counter
 from functools import reduce
 from pathlib import Path
 
+import pytest
+
 from agent.decide.opinions import add_up_opinions
 from agent.store.database import FILE_NAME
 from contract.codec import decode_summary
@@ -27,6 +29,7 @@ def start(folder: Path, cloud: OpinionCloud) -> subprocess.Popen[bytes]:
     return subprocess.Popen((sys.executable, str(CHILD), str(folder), cloud.url), env=environment)
 
 
+@pytest.mark.slow
 def test_5_kills_tell_of_every_opinion_once(tmp_path: Path) -> None:
     draw = random.Random(20261129)
     with opinion_cloud() as cloud:

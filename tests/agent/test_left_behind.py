@@ -161,6 +161,7 @@ def test_a_thread_that_comes_back_lets_its_camera_be_opened_again() -> None:
         event.set()
 
 
+@pytest.mark.slow
 def test_a_camera_whose_opening_hangs_holds_up_neither_the_watchdog_nor_the_stop(
     notices: tuple[str, socket.socket], released: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,6 +205,7 @@ def test_what_opens_too_late_is_closed_again(released: threading.Event, monkeypa
     assert closed.wait(60)
 
 
+@pytest.mark.slow
 def test_a_folder_that_has_ended_keeps_no_station_alive_whose_only_camera_is_dead(
     notices: tuple[str, socket.socket], released: threading.Event
 ) -> None:
@@ -223,6 +225,7 @@ def test_a_folder_that_has_ended_keeps_no_station_alive_whose_only_camera_is_dea
     assert line.verdicts() == [("PASS", "")] * 20
 
 
+@pytest.mark.slow
 def test_an_end_that_hangs_itself_is_an_error_and_the_station_ends_all_the_same(
     monkeypatch: pytest.MonkeyPatch, released: threading.Event
 ) -> None:

@@ -167,6 +167,7 @@ def test_p8_where_only_unsure_frames_leave_a_drifted_one_stays(make: Callable[..
     assert asker.plant.rows("sample, state, gone") == [("drifted", "gone", "policy"), ("hard", "answered", "")]
 
 
+@pytest.mark.slow
 def test_no_more_images_an_hour_than_allowed_after_a_burst_of_a_quarter(make: Callable[..., Asker]) -> None:
     asker = make(per_hour=40.0)
     record(asker, *(f"x{n}" for n in range(90)))
@@ -223,6 +224,7 @@ def test_a_wall_clock_set_back_to_1970_neither_fills_the_budget_nor_stops_the_as
     assert asker.for_s(3_600.0) in (29, 30)
 
 
+@pytest.mark.slow
 def test_a_cloud_in_trouble_is_asked_ever_less_and_no_frame_is_lost_to_it(make: Callable[..., Asker]) -> None:
     asker = make()
     record(asker, "x", "y")

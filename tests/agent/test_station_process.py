@@ -71,6 +71,7 @@ def test_kill_9_then_restart_accounts_for_every_recorded_frame_once(station: Sta
     assert all(summary.note.startswith("recovered after a crash") for summary in recovered)
 
 
+@pytest.mark.slow
 def test_a_broker_killed_and_restarted_loses_nothing_and_doubles_nothing(
     station: Station, collector: Collector, broker: Broker
 ) -> None:

@@ -20,6 +20,7 @@ from tests.fakes.agent_line import ListLog
 from tests.tiny_bundle import write_bundle
 
 
+@pytest.mark.slow
 def test_a_station_out_of_memory_gives_up_the_model_beside_passes_nothing_and_takes_it_up_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -220,6 +220,7 @@ def test_a_candidate_that_hangs_is_turned_down_and_the_incumbent_goes_on() -> No
     assert line.accounted()[0] == len(line.verdicts()) >= before + 20
 
 
+@pytest.mark.slow
 def test_a_model_that_hangs_again_and_again_ends_the_station_with_an_error() -> None:
     line = Line(Parts(1000))
     line.hooks["a"], released = hang_at(*range(1000))
@@ -246,6 +247,7 @@ def test_a_camera_that_hangs_is_opened_afresh() -> None:
     assert any("opened afresh" in said for said in line.log.lines)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_camera_that_kills_its_thread_again_and_again_ends_the_station_with_an_error() -> None:
     def dies(_n: int) -> None:

@@ -36,6 +36,7 @@ def verdict_of(station: Station, part: str) -> tuple[str, str]:
     return str(verdict), str(cause)
 
 
+@pytest.mark.slow
 def test_a_station_refuses_a_stranger_after_a_restart_and_its_status_and_metrics_say_so(tmp_path: Path) -> None:
     parts, port = tmp_path / "parts", free_port()
     parts.mkdir()

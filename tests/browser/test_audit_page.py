@@ -151,6 +151,7 @@ def test_an_inspector_does_not_see_it(served: Served, open_page: Callable[..., P
     expect(page.locator(".table-audit")).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_a_log_that_was_tampered_with_says_where(served: Served, tables: Tables, page: Page) -> None:
     expect(page.get_by_text("chain intact")).to_be_visible()
     with tables.database.write() as connection:

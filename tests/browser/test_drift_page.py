@@ -146,6 +146,7 @@ def test_who_lost_the_right_meanwhile_does_nothing(plant: Plant, open_page: Call
     assert plant.alarm.closed_at is None
 
 
+@pytest.mark.slow
 def test_a_reason_that_is_being_written_outlives_the_alarm_being_drawn_anew(
     plant: Plant, open_page: Callable[..., Page]
 ) -> None:
@@ -243,6 +244,7 @@ def many(tmp_path: Path) -> Iterator[str]:
     tables.database.close()
 
 
+@pytest.mark.slow
 def test_ten_thousand_stations_are_searched_and_never_all_listed(many: str, open_page: Callable[..., Page]) -> None:
     open_page(f"{many}/drift", VIEWER)  # the first page also makes the browser load what all pages share
     began = time.monotonic()

@@ -53,6 +53,7 @@ def _row(page: Page, station: str) -> list[str]:
     return row.locator("td").all_inner_texts()
 
 
+@pytest.mark.slow
 def test_a_first_time_operator_finds_the_drifting_station_from_the_overview(plant: CloudPlant, open_page: Open) -> None:
     page = open_page(plant.url)
     expect(page.get_by_role("heading", name="What needs somebody")).to_be_visible()
@@ -159,6 +160,7 @@ def test_pages_follow_the_fleet_without_a_reload(plant: CloudPlant, open_page: O
     expect(station.get_by_text("This station has never said a word.")).to_be_hidden()
 
 
+@pytest.mark.slow
 def test_who_was_never_added_is_named_with_what_to_do(plant: CloudPlant, open_page: Open, tables: Tables) -> None:
     page = open_page(plant.url)
     expect(page.get_by_text("stations online").first).to_be_visible()
@@ -246,6 +248,7 @@ def test_the_health_of_the_server_needs_no_token(empty_plant: CloudPlant) -> Non
     assert httpx.get(f"{empty_plant.url}/healthz").status_code == 200
 
 
+@pytest.mark.slow
 def test_the_overview_tells_what_inspectors_disagree_on(plant: CloudPlant, open_page: Open, tables: Tables) -> None:
     page = open_page(plant.url)
     expect(page.get_by_text("3 parts wait for an inspector, 1 labelled.")).to_be_visible()

@@ -56,6 +56,7 @@ def _rows_of(page: Page) -> list[str]:
     return page.locator(".table-stations tbody tr td:first-child").all_inner_texts()
 
 
+@pytest.mark.slow
 def test_a_page_of_ten_thousand_shows_its_rows_within_two_seconds(url: str, open_page: Callable[..., Page]) -> None:
     page = open_page("about:blank")
     page.context.add_cookies([{"name": COOKIE, "value": "anna", "url": url}])
@@ -76,6 +77,7 @@ def test_a_page_of_ten_thousand_shows_its_rows_within_two_seconds(url: str, open
     print(f"rows after {plain:.2f} s; filtered, sorted, second page {asked:.2f} s; drifting {drifting:.2f} s")
 
 
+@pytest.mark.slow
 def test_sorting_and_filtering_ten_thousand_answers_within_two_seconds(
     url: str, open_page: Callable[..., Page]
 ) -> None:
@@ -106,6 +108,7 @@ def test_sorting_and_filtering_ten_thousand_answers_within_two_seconds(
     assert sorted(_rows_of(page)) == [f"line0123{n}" for n in range(10)]
 
 
+@pytest.mark.slow
 def test_the_map_has_a_mark_for_each_station_and_opens_it(url: str, open_page: Callable[..., Page]) -> None:
     page = open_page(f"{url}/fleet?view=map", VIEWER, expected=("404",))
     chart = page.get_by_role("img", name="Map of the fleet: 10,000 stations: 2 drifting, 1,112 offline")

@@ -38,6 +38,7 @@ def unharmed(page: Page) -> None:
     assert page.title() != "owned" and page.locator("img[src='x']").count() == 0
 
 
+@pytest.mark.slow
 def test_an_engineer_reads_why_a_candidate_failed(
     url: str, open_page: Callable[..., Page], assert_accessible: Callable[[Page], None]
 ) -> None:
@@ -57,6 +58,7 @@ def test_an_engineer_reads_why_a_candidate_failed(
     assert_accessible(page)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dark", [False, True])
 def test_versions_are_listed_with_stage_gate_and_stations(
     url: str, open_page: Callable[..., Page], assert_accessible: Callable[[Page], None], dark: bool
@@ -72,6 +74,7 @@ def test_versions_are_listed_with_stage_gate_and_stations(
     assert_accessible(page)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dark", [False, True])
 def test_lineage_leads_from_a_version_to_its_dataset_and_people_stay_text(
     url: str, open_page: Callable[..., Page], assert_accessible: Callable[[Page], None], dark: bool
@@ -101,6 +104,7 @@ def test_the_report_is_shown_in_a_frame_that_runs_nothing(url: str, open_page: C
     unharmed(page)
 
 
+@pytest.mark.slow
 def test_a_viewer_sees_no_buttons(url: str, open_page: Callable[..., Page]) -> None:
     for role in ("viewer", "engineer"):
         page = open_page(f"{url}/models/v2", as_role(role))
@@ -115,6 +119,7 @@ def test_a_version_that_is_not_there_is_said(url: str, open_page: Callable[..., 
     expect(page.get_by_text("released: v2, v1, v0")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_a_releaser_names_retires_and_takes_back_and_is_told_what_stands_in_the_way(
     url: str, open_page: Callable[..., Page], plant: ModelsPlant
 ) -> None:

@@ -54,6 +54,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     tables.database.close()
 
 
+@pytest.mark.slow
 def test_new_ones_are_enrolling_and_those_of_long_ago_were_never_heard(
     url: str, open_page: Callable[..., Page]
 ) -> None:

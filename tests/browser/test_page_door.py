@@ -25,6 +25,7 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudPlant]:
     made.stop()
 
 
+@pytest.mark.slow
 def test_somebody_is_sent_to_sign_in_and_back_and_whatever_they_do_then_is_taken(
     plant: CloudPlant, open_page: Callable[..., Page]
 ) -> None:

@@ -87,6 +87,7 @@ def url() -> Iterator[str]:
     yield from serve_pages(app)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dark", [False, True])
 def test_every_part_can_be_read_by_everybody(
     url: str, open_page: Callable[..., Page], assert_accessible: Callable[..., None], dark: bool
@@ -147,6 +148,7 @@ def test_a_chart_takes_the_colours_of_the_page_and_says_what_it_shows(url: str, 
     page.wait_for_function(f"({colour})() === '#e2e8f0'")
 
 
+@pytest.mark.slow
 def test_a_reason_is_asked_for_once_and_escape_thinks_better_of_it(
     url: str, open_page: Callable[..., Page], assert_accessible: Callable[..., None]
 ) -> None:

@@ -159,6 +159,7 @@ def press(page: Page, key: str) -> str:
     return page.locator(".review-stage").get_attribute("data-shown") or ""
 
 
+@pytest.mark.slow
 def test_an_inspector_labels_twenty_parts_by_keyboard_alone(line: Line, open_page: Callable[..., Page]) -> None:
     names = line.keep(20)
     page = open_page(f"{line.url}/review", line.sign_in("ann"))
@@ -245,6 +246,7 @@ def _bytes(frame: Any) -> bytes:
     return frame if isinstance(frame, bytes) else str(frame).encode()
 
 
+@pytest.mark.slow
 def test_two_inspectors_never_have_the_same_part_until_one_is_left(line: Line, open_page: Callable[..., Page]) -> None:
     names = line.keep(5)
     ann = open_page(f"{line.url}/review", line.sign_in("ann"))
@@ -419,6 +421,7 @@ def test_an_engineer_settles_a_part_with_several_defects(line: Line, open_page: 
     assert line.truths([name]) == ['dent;"a;b"']
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dark", [False, True])
 def test_the_page_is_accessible_and_hostile_names_are_text(
     line: Line, open_page: Callable[..., Page], assert_accessible: Callable[[Page], None], dark: bool
@@ -434,6 +437,7 @@ def test_the_page_is_accessible_and_hostile_names_are_text(
     assert page.locator("img[src='x']").count() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dark", [False, True])
 def test_an_engineer_sees_what_people_disagree_on_and_settles_it_with_a_reason(
     line: Line, open_page: Callable[..., Page], assert_accessible: Callable[[Page], None], dark: bool
@@ -477,6 +481,7 @@ def test_what_somebody_said_meanwhile_is_not_settled_unseen(
     assert line.truths([name]) == ["good"] and not any(a.kind.value == "resolve" for a in line.samples.labels.of(name))
 
 
+@pytest.mark.slow
 def test_who_lost_the_right_meanwhile_settles_nothing(line: Line, open_page: Callable[..., Page]) -> None:
     (name,) = line.keep(1)
     line.samples.label(name, "good", "ann", line.now)

@@ -112,6 +112,7 @@ def _confirm(page: Page, name: str, reason: str = "") -> None:
     dialog.get_by_role("button", name=name, exact=True).click()
 
 
+@pytest.mark.slow
 def test_a_releaser_starts_watches_and_aborts_a_rollout(
     releaser: Page, fleet: RolloutFleet, assert_accessible: Callable[..., None]
 ) -> None:
@@ -213,6 +214,7 @@ def test_pausing_and_resuming_by_keyboard_alone(releaser: Page, fleet: RolloutFl
     expect(releaser.locator(".rollout-state")).to_contain_text("RUNNING")
 
 
+@pytest.mark.slow
 def test_a_viewer_sees_it_and_cannot_touch_it(served: Served, fleet: RolloutFleet, open_page: Open) -> None:
     fleet.loop.start("v2", (), "bert")
     for path in ("/rollouts", "/rollouts/1"):
@@ -243,6 +245,7 @@ def test_a_role_that_is_taken_away_meanwhile_does_nothing(served: Served, fleet:
     expect(page.get_by_role("button", name="Abort")).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_who_asked_for_it_cannot_approve_it_and_another_can(
     served: Served, fleet: RolloutFleet, open_page: Open
 ) -> None:
@@ -306,6 +309,7 @@ def test_one_rollout_shows_its_stations_by_state_and_what_happened(
     assert_accessible(page)
 
 
+@pytest.mark.slow
 def test_the_report_of_two_side_by_side_is_drawn_and_said(
     served: Served, fleet: RolloutFleet, open_page: Open, assert_accessible: Callable[..., None]
 ) -> None:

@@ -52,6 +52,7 @@ def test_a_link_leads_to_its_runbook(url: str, open_page: Callable[..., Page]) -
     expect(page).to_have_url(f"{url}/runbooks#key-loss")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dark", [False, True])
 def test_it_can_be_read_by_everybody_who_may_look(
     url: str, open_page: Callable[..., Page], assert_accessible: Callable[..., None], dark: bool

@@ -24,6 +24,7 @@ class OutOfDate:
         return OutOfDate
 
 
+@pytest.mark.slow
 def test_what_warns_when_it_is_looked_at_keeps_no_server_from_starting() -> None:
     # NiceGUI asks every object that the collector knows whether it is its server, the oldest of the youngest first.
     gc.disable()

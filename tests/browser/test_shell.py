@@ -116,6 +116,7 @@ def test_the_first_key_leads_past_the_navigation_and_focus_is_seen(url: str, ope
     page.wait_for_function("document.activeElement.classList.contains('pl-page')")
 
 
+@pytest.mark.slow
 def test_signing_out_leaves_the_page_and_a_page_left_open_says_so(url: str, open_page: Callable[..., Page]) -> None:
     page = open_page(f"{url}/rollouts", {COOKIE: "engineer"})
     other = open_page(f"{url}/rollouts", {COOKIE: "engineer"})

@@ -37,6 +37,7 @@ def make_token(plant: CloudPlant, admin: dict[str, str], person: str, role: str)
     return made["id"], made["token"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_somebody_signs_in_and_out_by_keyboard(
     plant: CloudPlant,
@@ -79,6 +80,7 @@ def test_somebody_signs_in_and_out_by_keyboard(
     assert not [each for each in page.context.cookies() if each["name"] == COOKIE]
 
 
+@pytest.mark.slow
 def test_an_open_page_loses_its_powers_when_its_token_is_revoked(
     plant: CloudPlant, admin: dict[str, str], open_page: Callable[..., Page]
 ) -> None:

@@ -79,6 +79,7 @@ def _windows(tables: Tables, station: str) -> None:
         tables.summaries.commit(received(told, at=r.ended_at), [])
 
 
+@pytest.mark.slow
 def test_an_engineer_has_a_camera_learnt_anew_with_a_reason(url: str, open_page: Open) -> None:
     page = open_page(f"{url}/station/line00001", {COOKIE: "engineer"})
     expect(page.get_by_text("5 windows in the last day")).to_be_visible()
@@ -91,6 +92,7 @@ def test_an_engineer_has_a_camera_learnt_anew_with_a_reason(url: str, open_page:
     assert DONE == [("re-enrol", "line00001/left", "engineer anna", "new lamp")]
 
 
+@pytest.mark.slow
 def test_stopping_asks_why_and_a_refusal_is_told_with_what_to_do(url: str, open_page: Open) -> None:
     page = open_page(f"{url}/station/line00002", {COOKIE: "releaser"})
     expect(page.get_by_role("button", name="Learn its normal anew")).to_have_count(0)

@@ -37,6 +37,7 @@ def _twice(button: Locator) -> None:
     button.evaluate("button => { button.click(); button.click() }")
 
 
+@pytest.mark.slow
 def test_two_clicks_on_start_begin_one_rollout_however_long_it_takes(
     releaser: Page, fleet: RolloutFleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:

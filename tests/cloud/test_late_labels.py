@@ -141,6 +141,7 @@ STEPS = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(steps=STEPS)
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_dates_labels_bear_each_is_learnt_exactly_once(new_database: object, steps: list) -> None:

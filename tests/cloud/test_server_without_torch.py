@@ -5,9 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 _HEAVY = ("torch", "matplotlib", "captum", "ray", "imagehash")
 
 
+@pytest.mark.slow
 def test_what_serves_loads_nothing_that_trains() -> None:
     code = (
         "import sys, cloud.wiring, cloud.improve_wiring, cloud.retrain.pipeline, cloud.retrain.release_run, cloud.store_wiring\n"

@@ -148,6 +148,7 @@ def test_what_changed_while_nobody_watched_is_stored_before_anything_else(
     assert [a.series for a in sharing.tables.alarms.open()] == ["s2"], "it is told once"
 
 
+@pytest.mark.slow
 def test_a_station_that_recovers_and_drifts_again_between_two_looks_stays_alarmed(sharing: Sharing) -> None:
     sharing.send(30)
     sharing.lines["s2"].shift_by(sharpness=-6.0)

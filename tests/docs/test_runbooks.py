@@ -278,6 +278,7 @@ def test_key_loss_a_stolen_station_is_revoked_and_lost_keys_come_back_from_the_s
     assert mine and all("revoked" in row["state"] for row in mine), mine
 
 
+@pytest.mark.slow
 def test_rollback_by_hand_and_first_looks_at_a_station_that_runs(tmp_path: Path) -> None:
     broker = start_broker(tmp_path / "broker")
     plant, collector = Plant(tmp_path, broker.port), Collector(broker.port)

@@ -26,7 +26,10 @@ from tests.installed_station import (
 )
 from tests.wheel_house import lock_of
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="installs a Linux service")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="installs a Linux service"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from scripts.benches.ingest import CONTENDERS, ENGINES, run_once, table
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("contender", ["ceiling", "worker"])
 def test_a_contender_stores_what_is_published_and_its_use_of_the_machine_is_read(contender: str) -> None:
     # 80 summaries: `run_once` raises when one is missing or stored twice.

@@ -132,6 +132,7 @@ def test_an_rtsp_stream_cut_in_the_middle_of_a_packet(tmp_path: Path, proxy: Cut
         station.close()
 
 
+@pytest.mark.slow
 def test_a_file_that_vanishes_between_being_listed_and_being_read(tmp_path: Path) -> None:
     parts = tmp_path / "parts"
     parts.mkdir()
@@ -171,6 +172,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+@pytest.mark.slow
 def test_a_gstreamer_worker_killed_while_it_hands_a_frame_over(tmp_path: Path) -> None:
     worker = tmp_path / "gst-python"
     worker.write_text(_HALF_A_FRAME.format(python=sys.executable))

@@ -121,6 +121,7 @@ def test_a_damaged_database_is_found_and_left_as_it_is(tmp_path: Path, capsys: p
     assert database.read_bytes() == content
 
 
+@pytest.mark.slow
 def test_a_port_that_is_no_broker_and_one_that_is_shut(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, found = doctor(config(tmp_path, port=free_port()), capsys)
     assert (found["broker"]["level"], "was not reached" in found["broker"]["found"]) == ("FAIL", True)

@@ -50,6 +50,7 @@ def test_a_plc_that_takes_over_never_reads_the_pass_that_another_asked_for(line:
         assert (seen[In.VERDICT], m.text(seen[In.PART : In.LABEL])) == (m.REJECT, "of the second")
 
 
+@pytest.mark.slow
 def test_a_plc_that_takes_over_from_one_whose_heart_stopped_needs_no_heartbeat_of_its_own(line: Line) -> None:
     with closing(ModbusPlc(line.port)) as first, closing(ModbusPlc(line.port, source="127.0.0.2")) as second:
         first.begin()

@@ -160,6 +160,7 @@ def test_coils_and_bits_are_enough_for_a_simple_plc(line: Line, plc: ModbusPlc) 
     assert (counts.triggers, counts.answered, counts.unshown) == (3, 3, 0)
 
 
+@pytest.mark.slow
 def test_a_controller_that_goes_silent_has_its_triggers_withdrawn() -> None:
     line = Line(heartbeat_s=1.5)
     plc = ModbusPlc(line.port)

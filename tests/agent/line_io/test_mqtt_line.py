@@ -67,6 +67,7 @@ def test_a_trigger_gets_its_verdict(pair: Pair) -> None:
     assert {kind for kind, _ in pair.plc.retained} <= {"state"}
 
 
+@pytest.mark.slow
 def test_hundreds_of_triggers_are_all_accounted_for(broker: Broker) -> None:
     verdicts = {"0": "PASS", "1": "REJECT", "2": "REVIEW"}
     pair = Pair(broker, waiting=4, verdict_of=lambda part: verdicts[part[-1]])
@@ -300,6 +301,7 @@ def test_a_broker_that_comes_back_does_not_say_that_a_dead_station_is_ready(tmp_
         broker.kill()
 
 
+@pytest.mark.slow
 def test_the_broker_may_be_away_at_the_start_and_go_in_between(tmp_path: Path) -> None:
     broker = Broker(tmp_path / "broker")
     line = line_on(broker.port).start()
@@ -418,6 +420,7 @@ def test_a_trigger_whose_time_ran_out_on_the_way_is_stale() -> None:
         raw.close()
 
 
+@pytest.mark.slow
 def test_a_broker_that_acknowledges_nothing_is_left() -> None:
     raw = RawBroker()
     raw.start()

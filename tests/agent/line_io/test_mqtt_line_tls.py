@@ -52,6 +52,7 @@ def line_with(broker: Broker, ca: Pair, own: Pair | None) -> Line:
     return Line(opened).start()
 
 
+@pytest.mark.slow
 def test_a_trigger_over_mutual_tls_gets_its_verdict(secure: Broker, folder: Path, authority: Pair) -> None:
     line = line_with(secure, authority, make_pair(folder, "press-3", issuer=authority))
     own = make_pair(folder, "plc", issuer=authority)

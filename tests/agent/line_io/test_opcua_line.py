@@ -340,6 +340,7 @@ def test_hundreds_of_jobs_are_all_accounted_for() -> None:
         assert running.line.stop() < NOT_FOR_EVER_S
 
 
+@pytest.mark.slow
 def test_a_verdict_that_no_client_takes_is_unshown_and_a_restart_is_clean() -> None:
     running = Running(verdict_of=lambda part: None, timeout_s=0.3)
     try:
@@ -360,6 +361,7 @@ def test_a_verdict_that_no_client_takes_is_unshown_and_a_restart_is_clean() -> N
         again.stop()
 
 
+@pytest.mark.slow
 def test_clients_see_that_the_station_stops() -> None:
     running = Running(verdict_of=lambda part: None)
 

@@ -151,6 +151,7 @@ def test_a_pipeline_that_hangs_is_a_fault_and_can_be_closed() -> None:
     assert time.monotonic() - began < 30  # it would hang for 100
 
 
+@pytest.mark.slow
 @with_gstreamer
 def test_a_worker_that_dies_or_freezes_is_a_fault_and_replaced() -> None:
     source = source_of(LIVE)

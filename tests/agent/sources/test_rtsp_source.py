@@ -54,6 +54,7 @@ def watch(
     return frames, faults
 
 
+@pytest.mark.slow
 def test_every_picture_of_the_stream_arrives_in_order_as_rgb(server: RtspServer) -> None:
     source = source_of(server.url)
     frames, faults = watch(source, 60, enough=30)
@@ -70,6 +71,7 @@ def test_every_picture_of_the_stream_arrives_in_order_as_rgb(server: RtspServer)
         assert (frame.part, frame.trigger) == ("", None)
 
 
+@pytest.mark.slow
 def test_a_slow_reader_gets_the_newest_picture_and_the_dropped_ones_are_counted(server: RtspServer) -> None:
     source = source_of(server.url)
     (before, *_), _ = watch(source, 60)
@@ -103,6 +105,7 @@ def test_a_frame_is_as_old_as_its_bytes_and_not_as_the_call_that_waited_for_it(s
     assert waited_for >= 8 and same_age >= 8
 
 
+@pytest.mark.slow
 def test_a_camera_that_loses_power_is_a_fault_and_comes_back() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -154,6 +157,7 @@ def test_a_camera_that_falls_silent_is_a_fault_after_stall_s_and_not_before(serv
     source.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damaged", [4 * GROUP, 4 * GROUP + 3])
 def test_a_damaged_picture_is_a_bad_image_and_so_is_all_that_builds_on_it(damaged: int) -> None:
     with RtspServer(damage=damaged) as server:

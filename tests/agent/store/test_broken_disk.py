@@ -52,6 +52,7 @@ def summaries(path: Path) -> list[Summary]:
         connection.close()
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_review_until_there_is_room_again(small_disk: Path, tmp_path: Path) -> None:
     station = Station(small_disk, 1)
     try:
@@ -138,6 +139,7 @@ def damage(path: Path) -> None:
             file.write(b"\xa5" * 512)
 
 
+@pytest.mark.slow
 def test_a_damaged_database_is_put_aside_and_the_first_summary_says_what_was_lost(station: Station) -> None:
     station.start()
     wait_for(lambda: station.rows() > 200)

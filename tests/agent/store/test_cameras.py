@@ -98,6 +98,7 @@ STEPS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None)
 @given(STEPS)
 def test_every_result_is_counted_once_in_its_cameras_window_however_two_cameras_interleave(

@@ -268,6 +268,7 @@ def test_two_devices_of_one_name_do_not_throw_each_other_off_for_ever(broker: Br
         other.close(1.0)
 
 
+@pytest.mark.slow
 def test_an_outage_is_two_lines_of_the_journal(broker: Broker, tmp_path: Path) -> None:
     with ExitStack() as stack:
         plant, _ = Plant(tmp_path / "home", broker, stack), Cloud(broker, lambda _: None, stack)

@@ -63,6 +63,7 @@ def pubacks(plant: Plant) -> int:
     return plant.to_stations.down.passed[Kind.PUBACK]
 
 
+@pytest.mark.slow
 def test_a_broker_that_lost_its_files_after_it_acknowledged_everything_loses_nothing(saving_plant: Plant) -> None:
     plant = saving_plant
     station = plant.begin()

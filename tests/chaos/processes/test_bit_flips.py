@@ -15,6 +15,7 @@ from tests.chaos.produced import DATABASE, markers_in, outbox_depth, read_produc
 _WAITING = 12
 
 
+@pytest.mark.slow
 def test_a_summary_whose_bits_flipped_is_told_as_a_gap_and_never_sent(plant: Plant) -> None:
     station, home = _with_a_backlog(plant)
     before = read_produced(home)

@@ -153,6 +153,7 @@ def _read(client: socket.socket, pause_s: float) -> int:
     return came
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [b"/v1/whole", b"/v1/streamed"])
 def test_who_takes_nothing_of_an_answer_is_let_go(plain: Callable[[bytes, int], socket.socket], path: bytes) -> None:
     client = plain(path, 4096)

@@ -17,6 +17,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeApp]:
     yield from open_whole_app(tmp_path_factory.mktemp("whole"))
 
 
+@pytest.mark.slow
 def test_its_link_is_by_http_once_it_has_asked_with_its_own_token(whole: WholeApp) -> None:
     whole.tables.stations.add("alone", "its own", "", 0.0)
 

@@ -151,6 +151,7 @@ def test_who_sends_too_fast_is_let_go_with_a_word_and_comes_again(
         assert anew.lives()
 
 
+@pytest.mark.slow
 def test_a_key_held_down_is_not_too_fast(plant: CloudPlant, since: list[str], page: PageLine) -> None:
     for _ in range(150):
         page.event("ack", {"client_id": page.client, "next_message_id": 0})
@@ -214,6 +215,7 @@ def test_an_event_that_no_page_sends_is_counted(plant: CloudPlant, since: list[s
     assert refused(plant)["unknown"] - before >= 4
 
 
+@pytest.mark.slow
 def test_values_that_an_element_has_not_are_no_fault_of_the_servers(plant: CloudPlant, since: list[str]) -> None:
     before, sent = refused(plant)["malformed"], 0
     with ExitStack() as stack:

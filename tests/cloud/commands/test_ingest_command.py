@@ -67,6 +67,7 @@ def children(pid: int) -> list[int]:
     return [int(each) for each in found.split()]
 
 
+@pytest.mark.slow
 def test_two_workers_share_the_stations_and_one_that_is_killed_comes_back(
     config: Path, broker: Broker, commands: list[Command]
 ) -> None:

@@ -31,6 +31,7 @@ def test_without_a_change_and_without_a_margin_runs_are_as_long_as_promised() ->
     assert sum(run is not None for run in runs) <= 0.63 * 40
 
 
+@pytest.mark.slow
 def test_with_the_margin_of_24_windows_no_alarm_in_40000_windows() -> None:
     assert all(_first_alarm(_noise(2000, seed), margin=0.6) is None for seed in range(20))
 

@@ -77,6 +77,7 @@ def test_a_broken_camera_is_not_waited_for_until_the_period_ends(new_line) -> No
     assert fleet.status("s1").cause is Cause.FROZEN
 
 
+@pytest.mark.slow
 @given(st.integers(0, 1 << 32))
 @settings(max_examples=1, deadline=None)
 def test_joined_periods_too_are_the_same_in_any_order_and_after_any_restart(new_line, seed) -> None:

@@ -97,6 +97,7 @@ def test_a_head_that_cannot_be_had_is_refused(own: Path) -> None:
         build_model(Recipe(width=0.0), 1, 2, 40)
 
 
+@pytest.mark.slow
 @given(
     recipe=st.builds(
         Recipe,

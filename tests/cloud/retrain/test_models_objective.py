@@ -24,6 +24,7 @@ def _fitted(
     return logits.detach()
 
 
+@pytest.mark.slow
 def test_a_student_ends_where_labels_and_teacher_pull_it() -> None:
     teacher = torch.tensor([[2.0, 1.0, -1.0], [0.0, 3.0, 1.0]])
     targets = Targets(torch.tensor([2, 2]), teacher=teacher)

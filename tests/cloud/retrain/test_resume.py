@@ -98,6 +98,7 @@ def test_killed_process_resumes_to_the_same_bytes_from_any_step(data: Path, stra
     _assert_same(RunFolder(Path(job.out)), straight)
 
 
+@pytest.mark.slow
 def test_full_disk_during_a_checkpoint_lets_training_go_on(data: Path, straight: RunFolder) -> None:
     job = _job(data, data.parent / "full")
     Path(job.out).mkdir()

@@ -88,6 +88,7 @@ def test_mistakes_are_one_line(
     assert said[-1].startswith("error: ") and words in said[-1] and not any("Traceback" in line for line in said)
 
 
+@pytest.mark.slow
 def test_error_crosses_the_process_border_as_itself(tmp_path: Path) -> None:
     data = write_folders(tmp_path / "data", 5)
     (data / "good" / "torn.png").write_bytes(b"no image")

@@ -221,6 +221,7 @@ def sweep(tmp_path: Path, story: Callable[[Server], None], stride: int) -> None:
 stories = pytest.mark.parametrize("story", [good, bad, stopped])
 
 
+@pytest.mark.slow
 @stories
 def test_a_server_killed_at_some_steps_loses_and_doubles_no_order(
     tmp_path: Path, story: Callable[[Server], None]
