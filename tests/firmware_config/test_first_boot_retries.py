@@ -116,6 +116,33 @@ def test_install_agent_knows_which_systemd_it_is(tmp_path: Path, said: str, vers
     assert done.stdout == version
 
 
+@pytest.mark.parametrize("knows", [True, False])
+def test_units_of_a_version_from_before_the_growing_waits_are_put_in_place_too(tmp_path: Path, knows: bool) -> None:
+    package, units = tmp_path / "package", tmp_path / "units"
+    shutil.copytree(UNIT.parent, package / "systemd")
+    if not knows:
+        (package / "systemd" / DROPIN.name).unlink()
+    script = (ROOT / "scripts/install-agent").read_text()
+    functions = [
+        re.search(rf"^{name}\(\) \{{.*?^\}}", script, re.MULTILINE | re.DOTALL)
+        for name in ("keep", "put", "put_units", "systemd_version")
+    ]
+    words = (
+        f"""set -euo pipefail
+        root= prefix=/opt/plumbline config_folder=/etc/plumbline state=/var/lib/plumbline config={tmp_path}/none changed=
+        own_layout=yes user=nobody units={units} memory_max=1G systemctl=(printf "systemd 255 (255.4)")
+        inside() {{ "$@"; }}
+        package_folder() {{ printf %s {package}; }}
+        """
+        + "\n".join(each[0] for each in functions if each)
+        + "\nput_units 1\n"
+    )
+    done = subprocess.run(("bash", "-c", words), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (units / f"{UNIT.name}.d/10-plumbline-backoff.conf").exists() == knows
+    assert (units / UNIT.name).exists() and (units / "plumbline-agent.service").exists()
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze here")
 def test_systemd_knows_the_keys_of_the_growing_waits(tmp_path: Path) -> None:
     told = subprocess.run(("systemd-analyze", "--version"), capture_output=True, text=True, check=True).stdout
