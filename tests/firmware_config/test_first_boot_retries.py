@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import shutil
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.commands import enrol
 from agent.settings import load_settings
+from contract.errors import LinkDown
 from firmware_config.provisioning.__main__ import TRY_AGAIN, main
 from tests.agent.commands.test_enrol_command import Doors
 from tests.secure_plant import SecurePlant
@@ -141,6 +144,24 @@ def test_units_of_a_version_from_before_the_growing_waits_are_put_in_place_too(t
     assert (done.returncode, done.stderr) == (0, "")
     assert (units / f"{UNIT.name}.d/10-plumbline-backoff.conf").exists() == knows
     assert (units / UNIT.name).exists() and (units / "plumbline-agent.service").exists()
+
+
+def test_a_plant_that_says_not_now_is_not_waited_for_until_systemd_ends_the_attempt(
+    manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+
+    def refused(args: argparse.Namespace) -> int:
+        waits.append(args.wait)
+        raise LinkDown("not now")
+
+    monkeypatch.setattr(enrol, "run", refused)
+    url = 'url = "https://10.0.0.5"\ntoken = "t"\nca_sha256 = "ab"\n'
+    manager.here("/etc/plumbline/provision.toml").write_text(url)
+    manager.turn()
+    assert manager.ended == [TRY_AGAIN]
+    a_request_s = 60
+    assert 0 < waits[0] < int(values("TimeoutStartSec")[0]) - 2 * a_request_s
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze here")
