@@ -1,7 +1,8 @@
 """Whether the thresholds' guarantee holds, or is void because what the camera sees has drifted (DESIGN 3).
 
 The guarantee was shown on images like those at enrolment. While a drift alarm is open it says nothing, so nothing passes by
-itself: each would-be PASS is REVIEW (`drifted`) and the cloud is asked where it may be. Every summary says so.
+itself: each would-be PASS is REVIEW (`drifted`) and the cloud is asked where it may be, but not about a frame unlike anything
+enrolled. Every summary says so.
 """
 
 from __future__ import annotations

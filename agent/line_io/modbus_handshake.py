@@ -86,8 +86,11 @@ class Handshake:
                 self._request(self._last_request % _MAX + 1 if self._coils[Coil.REQUEST] else 0)
 
     def change_hands(self) -> None:
-        """Start anew with another PLC: it has asked for nothing yet, and takes no other's results for its own."""
+        """Start anew with another PLC: it has written nothing yet, and takes no other's results for its own."""
         with self._lock:
+            # Else its first part would go by the other's part id and patience, where it writes none.
+            self._holding = [0] * m.HOLDINGS
+            self._coils = [False] * len(Coil)
             self._in_step = False
             self._heard_s = None
             if self._controller_lost:

@@ -81,8 +81,9 @@ What is settled:
 - `[plc] triggers = false`: there are no requests; each verdict is shown at once, under a number that counts up.
 - Any number of clients may read, eight at once. Only one address may write: who wrote first, until it has no connection or was not
   heard of for 10 s; others get exception 6. A connection that ends changes nothing else: the result is still there afterwards.
-- Another address that writes then takes over: what was open is withdrawn (lost, 4), every result is taken away, and its first
-  REQUEST is out of step unless REQUEST 0 came before it. Two PLCs may count alike, and a PASS is for the one that asked.
+- Another address that writes then takes over: what was open is withdrawn (lost, 4), every result is taken away, all that can be
+  written is 0 again, and its first REQUEST is out of step unless REQUEST 0 came before it. Two PLCs may count alike, and a PASS
+  is for the one that asked.
 - Exceptions: 1 another function; 2 an address that is not here, or not for writing; 3 more than 125 registers, or a broken
   request; 4 the station failed (no verdict comes of it); 6 another client writes; 11 another unit identifier.
 - Everything that can be written here can be written by whoever reaches the port: Modbus has no passwords.

@@ -16,6 +16,8 @@ from firmware_config.provisioning.first_boot import Place, Provision, provision
 
 # EX_TEMPFAIL of sysexits.h. The unit starts again on every failure but 1 and 2.
 TRY_AGAIN = 75
+# With the requests themselves it must be over before the unit's TimeoutStartSec, which would end it without a word of why.
+_WAIT_S = 120
 _EPILOG = """\
 Exit code 0: this machine is a station now, or no file is there. Else the file is kept, and why is said: 75: nobody answered, or
 not now, which the unit tries again by itself; 1: the file or the token is wrong, which a person mends.
@@ -68,7 +70,7 @@ def _enrol(wanted: Provision, folder: Path) -> None:
     parser = argparse.ArgumentParser()
     enrol.register(parser.add_subparsers())
     words = ["--url", wanted.url, "--ca-sha256", wanted.ca_sha256, f"--token={wanted.token}", "--out", str(folder)]
-    args = parser.parse_args(["enrol", *words])
+    args = parser.parse_args(["enrol", *words, "--wait", str(_WAIT_S)])
     with redirect_stdout(io.StringIO()):
         args.run(args)
 

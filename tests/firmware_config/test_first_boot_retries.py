@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import shutil
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.commands import enrol
 from agent.settings import load_settings
+from contract.errors import LinkDown
 from firmware_config.provisioning.__main__ import TRY_AGAIN, main
 from tests.agent.commands.test_enrol_command import Doors
 from tests.secure_plant import SecurePlant
@@ -114,6 +117,51 @@ def test_install_agent_knows_which_systemd_it_is(tmp_path: Path, said: str, vers
     words = f'set -euo pipefail; systemctl=("{tmp_path}/systemctl"); inside() {{ "$@"; }}; {found[0]}; systemd_version'
     done = subprocess.run(("bash", "-c", words), capture_output=True, text=True, check=True)
     assert done.stdout == version
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_units_of_a_version_from_before_the_growing_waits_are_put_in_place_too(tmp_path: Path, knows: bool) -> None:
+    package, units = tmp_path / "package", tmp_path / "units"
+    shutil.copytree(UNIT.parent, package / "systemd")
+    if not knows:
+        (package / "systemd" / DROPIN.name).unlink()
+    script = (ROOT / "scripts/install-agent").read_text()
+    functions = [
+        re.search(rf"^{name}\(\) \{{.*?^\}}", script, re.MULTILINE | re.DOTALL)
+        for name in ("keep", "put", "put_units", "systemd_version")
+    ]
+    words = (
+        f"""set -euo pipefail
+        root= prefix=/opt/plumbline config_folder=/etc/plumbline state=/var/lib/plumbline config={tmp_path}/none changed=
+        own_layout=yes user=nobody units={units} memory_max=1G systemctl=(printf "systemd 255 (255.4)")
+        inside() {{ "$@"; }}
+        package_folder() {{ printf %s {package}; }}
+        """
+        + "\n".join(each[0] for each in functions if each)
+        + "\nput_units 1\n"
+    )
+    done = subprocess.run(("bash", "-c", words), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (units / f"{UNIT.name}.d/10-plumbline-backoff.conf").exists() == knows
+    assert (units / UNIT.name).exists() and (units / "plumbline-agent.service").exists()
+
+
+def test_a_plant_that_says_not_now_is_not_waited_for_until_systemd_ends_the_attempt(
+    manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+
+    def refused(args: argparse.Namespace) -> int:
+        waits.append(args.wait)
+        raise LinkDown("not now")
+
+    monkeypatch.setattr(enrol, "run", refused)
+    url = 'url = "https://10.0.0.5"\ntoken = "t"\nca_sha256 = "ab"\n'
+    manager.here("/etc/plumbline/provision.toml").write_text(url)
+    manager.turn()
+    assert manager.ended == [TRY_AGAIN]
+    a_request_s = 60
+    assert 0 < waits[0] < int(values("TimeoutStartSec")[0]) - 2 * a_request_s
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze here")

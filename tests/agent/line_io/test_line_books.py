@@ -136,7 +136,7 @@ def port() -> int:
 @pytest.fixture
 def station(tmp_path: Path, port: int) -> Iterator[Station]:
     """A station whose camera gives the first part its image, and the next one's after minutes."""
-    plc = f'[plc]\nkind = "modbus"\nport = {port}\nheartbeat_s = 0.2\ntimeout_ms = 120000\n[api]\nport = 0\n'
+    plc = f'[plc]\nkind = "modbus"\nport = {port}\nheartbeat_s = 2\ntimeout_ms = 120000\n[api]\nport = 0\n'
     made = Station(tmp_path, free_port(), extra=plc)
     (tmp_path / "images").mkdir()
     Image.fromarray(image(230)).save(tmp_path / "images" / "part.png")

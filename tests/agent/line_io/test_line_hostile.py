@@ -50,6 +50,22 @@ def test_a_plc_that_takes_over_never_reads_the_pass_that_another_asked_for(line:
         assert (seen[In.VERDICT], m.text(seen[In.PART : In.LABEL])) == (m.REJECT, "of the second")
 
 
+def test_a_plc_that_takes_over_has_neither_the_part_nor_the_patience_of_the_other(line: Line) -> None:
+    with closing(ModbusPlc(line.port)) as first, closing(ModbusPlc(line.port, source="127.0.0.2")) as second:
+        first.begin()
+        first.write(Hold.REQUEST, 5, 40_000, 0, 0, *m.words("of the first", m.PART_WORDS))
+        line.judge("PASS")
+        first.answered(5)
+        first.close()
+        second.inputs()
+        second.coil(Coil.REQUEST, on=False)
+        assert line.adapters[-1]._handshake.holding() == [0] * m.HOLDINGS
+        second.coil(Coil.REQUEST, on=True)
+        line.judge("PASS")
+        seen = second.until(lambda seen: bool(seen[In.STATE] & Bit.RESULT_READY))
+        assert (seen[In.VERDICT], m.text(seen[In.PART : In.LABEL])) == (m.VERDICTS["PASS"], "")
+
+
 @pytest.mark.slow
 def test_a_plc_that_takes_over_from_one_whose_heart_stopped_needs_no_heartbeat_of_its_own(line: Line) -> None:
     with closing(ModbusPlc(line.port)) as first, closing(ModbusPlc(line.port, source="127.0.0.2")) as second:
