@@ -29,7 +29,7 @@ from cloud.registry.orders import CurrentOrderSigner
 from cloud.registry.resign import ResignJob
 from cloud.rollout.judge import RolloutPolicy
 from cloud.rollout_loop import RolloutLoop, RolloutSettings
-from cloud.server_figures import ServerFigures
+from cloud.server_figures import EvidenceFigures, ServerFigures
 from cloud.settings import CloudSettings
 from cloud.store.keeping import Keeping, KeepRules
 from cloud.store.rollout_evidence import RolloutEvidenceRows
@@ -166,7 +166,6 @@ class Aggregator:
             arrivals_waiting=arrivals.qsize,
             disks={"the cloud's home": settings.path(".")},
             drift_phases=improve.phases,
-            drift_evidence=lambda: improve.evidence(stores.stations.retired()),
             monotonic=clock.monotonic,
             database_away_s=watch.away_s,
         )
@@ -178,6 +177,7 @@ class Aggregator:
             registry,
             alerts,
             figures,
+            EvidenceFigures(lambda: improve.evidence(stores.stations.retired()), watch.why),
             FallbackFigures(self.opinions),
             entrance.pages.refused,
             why_lost=watch.why,
