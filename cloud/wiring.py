@@ -154,7 +154,7 @@ class Aggregator:
             # A thread of its own: an MLflow that is slow or away holds nothing up.
             mirror = lambda: mirror_or_tell(settings.mlflow, registry, stores.rollouts.all())  # noqa: E731
             self._threads.append(self._every(300.0, "mirror", mirror))
-        entrance = make_entrance(settings, stores, clock)
+        entrance = make_entrance(settings, stores, clock, watch.why)
         self._threads.append(self._every(60.0, "failed tries", entrance.tries.tick))
         versions = make_version_parts(settings, stores, registry, now)
         # Released by other processes, and by retrains: each gets its place.
