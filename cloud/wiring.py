@@ -64,7 +64,7 @@ class Aggregator:
             channels=settings.ingest.in_serve,
         )
         desk = make_desk(settings, stores.database, now) if open_folder(settings).exists() else None
-        orders = CurrentOrderSigner(settings.path(settings.keys))
+        orders, watch = CurrentOrderSigner(settings.path(settings.keys)), make_watch(settings, stores, clock)
         rollout = RolloutLoop(
             rollouts=stores.rollouts,
             stations=stores.stations,
@@ -103,6 +103,7 @@ class Aggregator:
             stages=stores.versions,
             why_held=self.accounts.promises.why_held,
             evidence=RolloutEvidenceRows(stores.database),
+            why_lost=watch.why,
         )
         configuration = ConfigOrders(
             configurations=stores.configurations, stations=stores.stations, signer=orders, now=now
@@ -115,7 +116,6 @@ class Aggregator:
         keeping = Keeping(stores.database, KeepRules(**msgspec.structs.asdict(settings.keep)))
         resign = ResignJob(lambda: registry.tuf(load_keys(settings.path(settings.keys))), now)
         self.loops = LoopCounts(clock.monotonic)
-        watch = make_watch(settings, stores, clock)
         heard = HeardByHttp(now)
         alerts = make_alerts(
             settings,
