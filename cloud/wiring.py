@@ -20,7 +20,6 @@ from cloud.ingest_wiring import broker_context, brokers_of, make_arrivals, make_
 from cloud.loop_counts import LoopCounts
 from cloud.mirror_wiring import mirror_or_tell
 from cloud.notices_wiring import make_alerts, make_metrics, make_watch
-from cloud.outage_book import FILE, OutageBook
 from cloud.people_wiring import make_entrance
 from cloud.promise_wiring import make_accounts
 from cloud.provision_wiring import make_desk, open_folder
@@ -33,7 +32,7 @@ from cloud.server_figures import EvidenceFigures, ServerFigures
 from cloud.settings import CloudSettings
 from cloud.store.keeping import Keeping, KeepRules
 from cloud.store.rollout_evidence import RolloutEvidenceRows
-from cloud.store_wiring import check_not_away, open_registry, open_stores
+from cloud.store_wiring import open_registry, open_stores
 from cloud.version_wiring import make_version_parts
 from contract.errors import PlumblineError
 
@@ -51,7 +50,6 @@ class Aggregator:
         now = clock.now
         keys = load_keys(settings.path(settings.keys))
         registry = open_registry(settings)
-        check_not_away(settings, OutageBook(settings.path(FILE)).away_since)
         stores = open_stores(settings)
         self.accounts = make_accounts(settings.promises, stores.database, now)
         arrivals = make_arrivals(len(brokers_of(settings)))
