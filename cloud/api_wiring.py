@@ -111,12 +111,13 @@ def make_apps(
         now=now,
     )
     choice, claims, traces = KnownLabels(registry).choice, ReviewClaims(stores.database), DriftTraces(stores.database)
-    full_precision, is_token = FullPrecisionModels(registry), heard.noting(stores.stations.is_token)
+    full_precision, is_token = FullPrecisionModels(registry), stores.stations.is_token
 
     devices = [
         device_routes(
             tuf_folder=registry.tuf_folder,
             is_token=is_token,
+            is_token_for_orders=heard.noting(is_token),
             samples=stores.samples,
             images=registry.blobs,
             opinions=opinions,

@@ -79,7 +79,7 @@ class Facts:
     one before. `known_silent`: stations that people were told are silent: they stay so until they are heard, whoever restarts
     meanwhile. `undelivered`: notices that a channel did not take for an hour, or refused, by channel. `faults`: what broke in a
     loop within the last hour, by loop. `lost_database`: why nothing can be stored, "" while it can. `heard_by_http`: when
-    stations were last heard that way, with a token of their own.
+    stations last asked for orders that way, with a token of their own.
     """
 
     now: float

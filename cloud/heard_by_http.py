@@ -1,4 +1,5 @@
-"""When stations were last heard over HTTP: by whatever they asked with a token of their own, orders and reports above all.
+"""When stations were last heard over HTTP: by their questions for orders and by their reports, which a station with a broker does
+not bring that way. Its images and its other questions say nothing of its link: it has them with a broker, too.
 
 Kept in memory: a station that has no broker asks every five minutes (`agent.orders_loop`), so that a server that was started again
 knows in a while, and a row need not be written for each question.

@@ -46,14 +46,20 @@ def needs_of_stations(facts: Facts) -> Iterator[Need]:
         if found is not None:
             for trouble, how_much in _told_troubles(each, tells_clock=each.station not in clocks).items():
                 groups[trouble, found.site][each.station] = how_much
+    over_http = {name for name, at in facts.heard_by_http.items() if facts.now - at < facts.silent_after_s}
     for (trouble, site), members in sorted(groups.items()):
-        yield _need(trouble, site, members, at_site[site], by_name)
+        yield _need(trouble, site, members, at_site[site], by_name, over_http)
 
 
 def silent_for(status: StationStatus, facts: Facts) -> float | None:
-    """Return how long a station has not been heard, None where it is not silent: heard lately, never, or not to be heard now."""
-    by_http = facts.heard_by_http.get(status.station, 0.0)
-    heard = max(status.state_at, status.reported_at, status.summary_at, by_http)
+    """Return how long a station has not been heard, None where it is not silent: heard lately, never, or not to be heard now.
+
+    HTTP is enough for one that never was on a broker. The summaries of one that was come in no other way, and it asks over HTTP
+    only since it reaches its broker no more: somebody must know.
+    """
+    by_broker = max(status.state_at, status.summary_at)
+    by_http = facts.heard_by_http.get(status.station, 0.0) if by_broker <= 0.0 else 0.0
+    heard = max(by_broker, status.reported_at, by_http)
     silent = facts.now - heard
     if heard <= 0.0 or silent < facts.silent_after_s:
         return None
@@ -95,7 +101,12 @@ def _told_troubles(trouble: StationTrouble, *, tells_clock: bool) -> Mapping[str
 
 
 def _need(
-    trouble: str, site: str, members: Mapping[str, float], at_site: int, by_name: Mapping[str, StationStatus]
+    trouble: str,
+    site: str,
+    members: Mapping[str, float],
+    at_site: int,
+    by_name: Mapping[str, StationStatus],
+    over_http: set[str],
 ) -> Need:
     names = tuple(sorted(members))
     one, who = len(names) == 1, _who(names, site)
@@ -105,7 +116,8 @@ def _need(
         kind, runbook = SILENT, "silent-station"
         if len(names) >= SITE_LEAST and len(names) >= SITE_SHARE * at_site:
             severity = _PAGE
-        what = f"{who} {_has(one)} not been heard for {span(min(members.values()))} or more."
+        but = ", but over HTTP" if over_http.issuperset(names) else ""
+        what = f"{who} {_has(one)} not been heard for {span(min(members.values()))} or more{but}."
     elif trouble == "disk":
         least = min(members.values())
         kind, runbook = "station disk full", "disk-full"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fastapi import APIRouter
@@ -43,8 +44,10 @@ class Entrance:
     tries: FailedTries
 
 
-def make_entrance(settings: CloudSettings, stores: Stores, clock: SystemClock) -> Entrance:
-    """Return what lets people in.
+def make_entrance(
+    settings: CloudSettings, stores: Stores, clock: SystemClock, why_lost: Callable[[], str] = str
+) -> Entrance:
+    """Return what lets people in; `why_lost` says why the database cannot be used just now.
 
     Raises:
         InvalidConfig: a token file is missing or empty.
@@ -65,6 +68,7 @@ def make_entrance(settings: CloudSettings, stores: Stores, clock: SystemClock) -
         now=clock.now,
         monotonic=clock.monotonic,
         provider=rules_in_words(auth),
+        why_lost=why_lost,
     )
     limits = RequestLimits(
         auth.requests_per_minute, auth.failures_per_minute, monotonic=clock.monotonic, salt=secrets.token_bytes(16)

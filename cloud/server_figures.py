@@ -11,10 +11,14 @@ from cloud.ingest_loop import IngestLoop
 from cloud.loop_counts import LoopCounts
 from cloud.ports.figures import Family, each, one
 from cloud.ports.link import Link
+from contract.errors import TransientError
 
 
 class ServerFigures:
-    """`cloud.ports.figures.Figures`. `ingest` None: workers take messages in, and what they do is not counted here."""
+    """`cloud.ports.figures.Figures`. `ingest` None: workers take messages in, and what they do is not counted here.
+
+    None of it reads a table: what is told while the database is away must not be left out for that.
+    """
 
     def __init__(
         self,
@@ -25,14 +29,12 @@ class ServerFigures:
         arrivals_waiting: Callable[[], int],
         disks: Mapping[str, Path],
         drift_phases: Callable[[], Mapping[str, float]],
-        drift_evidence: Callable[[], Mapping[str, float]],
         monotonic: Callable[[], float],
         database_away_s: Callable[[], float],
     ) -> None:
         self._loops, self._link, self._ingest = loops, link, ingest
         self._arrivals_waiting, self._disks, self._drift_phases = arrivals_waiting, disks, drift_phases
-        self._drift_evidence, self._monotonic = drift_evidence, monotonic
-        self._database_away_s = database_away_s
+        self._monotonic, self._database_away_s = monotonic, database_away_s
 
     def families(self) -> Iterable[Family]:
         """Return every figure."""
@@ -50,8 +52,6 @@ class ServerFigures:
             yield from self._of_ingest(self._ingest)
         what = "Series (cameras) that drift is watched on, by phase: enrolling, quiet, alarmed."
         yield each("plumbline_cloud_drift_series", "gauge", what, "phase", self._drift_phases())
-        what = "Series (cameras) with this share of the evidence that an alarm takes, or more; not of revoked stations."
-        yield each("plumbline_cloud_drift_evidence_series", "gauge", what, "share", self._drift_evidence())
         yield from self._of_loops()
         yield from self._of_disks()
 
@@ -94,3 +94,23 @@ class ServerFigures:
             free[what], size[what] = float(usage.free), float(usage.total)
         yield each("plumbline_cloud_disk_free_bytes", "gauge", "Free bytes on the server's disks.", "disk", free)
         yield each("plumbline_cloud_disk_size_bytes", "gauge", "Size of the server's disks.", "disk", size)
+
+
+class EvidenceFigures:
+    """`cloud.ports.figures.Figures`. `evidence` asks the tables who is revoked: a part of its own, which is missing without them.
+    `why_lost` says why the database cannot be used just now: it is not waited for then.
+    """
+
+    def __init__(self, evidence: Callable[[], Mapping[str, float]], why_lost: Callable[[], str]) -> None:
+        self._evidence, self._why_lost = evidence, why_lost
+
+    def families(self) -> Iterable[Family]:
+        """Return the figure.
+
+        Raises:
+            TransientError: the database cannot be read now.
+        """
+        if why := self._why_lost():
+            raise TransientError(why)
+        what = "Series (cameras) with this share of the evidence that an alarm takes, or more; not of revoked stations."
+        yield each("plumbline_cloud_drift_evidence_series", "gauge", what, "share", self._evidence())

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import make_url
 
 from cloud.clock import SystemClock
-from cloud.outage_book import FILE
+from cloud.outage_book import FILE, OutageBook
 from cloud.registry.catalog import ReleasedVersion, ReleaseState
 from cloud.registry.keys import Keys, load_keys
 from cloud.registry.open_blobs import open_blobs
@@ -72,7 +72,7 @@ def open_stores(settings: CloudSettings) -> Stores:
     except OSError as error:
         hint = "set `home` in cloud.toml to a folder that may be written"
         raise InvalidConfig(f"cannot write in {settings.path('.')}: {error.strerror}", hint=hint) from error
-    database = Database(settings.database_url())
+    database = open_database(settings)
     return Stores(
         database=database,
         stations=Stations(database),
@@ -90,6 +90,17 @@ def open_stores(settings: CloudSettings) -> Stores:
     )
 
 
+def open_database(settings: CloudSettings, *, upgrade: bool = True) -> Database:
+    """Open the database that cloud.toml names and bring its tables up to date (not where `upgrade` is false).
+
+    Raises:
+        InvalidConfig: as `Database`, and `check_not_away`: the next server would take an empty one that a command made for it.
+    """
+    if upgrade:
+        check_not_away(settings, OutageBook(settings.path(FILE)).away_since)
+    return Database(settings.database_url(), upgrade=upgrade)
+
+
 def check_not_away(settings: CloudSettings, away_since: float | None) -> None:
     """Do nothing where the database may be opened: SQLite makes an empty file where one was moved away, and nobody would know.
 
@@ -103,7 +114,8 @@ def check_not_away(settings: CloudSettings, away_since: float | None) -> None:
     missing = url.drivername.startswith("sqlite") and url.database and not Path(url.database).exists()
     if away_since is not None and missing:
         hint = f"put it back, or restore a backup; to begin with an empty one, delete {settings.path(FILE)}"
-        raise CannotOpen(f"the database {url.database} was moved away or deleted", hint=hint)
+        what = f"the database {url.database} is not there: it was moved away or deleted, or could never be made"
+        raise CannotOpen(what, hint=hint)
 
 
 def open_registry(settings: CloudSettings) -> Registry:

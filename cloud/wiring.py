@@ -20,7 +20,6 @@ from cloud.ingest_wiring import broker_context, brokers_of, make_arrivals, make_
 from cloud.loop_counts import LoopCounts
 from cloud.mirror_wiring import mirror_or_tell
 from cloud.notices_wiring import make_alerts, make_metrics, make_watch
-from cloud.outage_book import FILE, OutageBook
 from cloud.people_wiring import make_entrance
 from cloud.promise_wiring import make_accounts
 from cloud.provision_wiring import make_desk, open_folder
@@ -29,11 +28,11 @@ from cloud.registry.orders import CurrentOrderSigner
 from cloud.registry.resign import ResignJob
 from cloud.rollout.judge import RolloutPolicy
 from cloud.rollout_loop import RolloutLoop, RolloutSettings
-from cloud.server_figures import ServerFigures
+from cloud.server_figures import EvidenceFigures, ServerFigures
 from cloud.settings import CloudSettings
 from cloud.store.keeping import Keeping, KeepRules
 from cloud.store.rollout_evidence import RolloutEvidenceRows
-from cloud.store_wiring import check_not_away, open_registry, open_stores
+from cloud.store_wiring import open_registry, open_stores
 from cloud.version_wiring import make_version_parts
 from contract.errors import PlumblineError
 
@@ -51,7 +50,6 @@ class Aggregator:
         now = clock.now
         keys = load_keys(settings.path(settings.keys))
         registry = open_registry(settings)
-        check_not_away(settings, OutageBook(settings.path(FILE)).away_since)
         stores = open_stores(settings)
         self.accounts = make_accounts(settings.promises, stores.database, now)
         arrivals = make_arrivals(len(brokers_of(settings)))
@@ -64,7 +62,7 @@ class Aggregator:
             channels=settings.ingest.in_serve,
         )
         desk = make_desk(settings, stores.database, now) if open_folder(settings).exists() else None
-        orders = CurrentOrderSigner(settings.path(settings.keys))
+        orders, watch = CurrentOrderSigner(settings.path(settings.keys)), make_watch(settings, stores, clock)
         rollout = RolloutLoop(
             rollouts=stores.rollouts,
             stations=stores.stations,
@@ -103,6 +101,7 @@ class Aggregator:
             stages=stores.versions,
             why_held=self.accounts.promises.why_held,
             evidence=RolloutEvidenceRows(stores.database),
+            why_lost=watch.why,
         )
         configuration = ConfigOrders(
             configurations=stores.configurations, stations=stores.stations, signer=orders, now=now
@@ -115,7 +114,6 @@ class Aggregator:
         keeping = Keeping(stores.database, KeepRules(**msgspec.structs.asdict(settings.keep)))
         resign = ResignJob(lambda: registry.tuf(load_keys(settings.path(settings.keys))), now)
         self.loops = LoopCounts(clock.monotonic)
-        watch = make_watch(settings, stores, clock)
         heard = HeardByHttp(now)
         alerts = make_alerts(
             settings,
@@ -154,7 +152,7 @@ class Aggregator:
             # A thread of its own: an MLflow that is slow or away holds nothing up.
             mirror = lambda: mirror_or_tell(settings.mlflow, registry, stores.rollouts.all())  # noqa: E731
             self._threads.append(self._every(300.0, "mirror", mirror))
-        entrance = make_entrance(settings, stores, clock)
+        entrance = make_entrance(settings, stores, clock, watch.why)
         self._threads.append(self._every(60.0, "failed tries", entrance.tries.tick))
         versions = make_version_parts(settings, stores, registry, now)
         # Released by other processes, and by retrains: each gets its place.
@@ -166,7 +164,6 @@ class Aggregator:
             arrivals_waiting=arrivals.qsize,
             disks={"the cloud's home": settings.path(".")},
             drift_phases=improve.phases,
-            drift_evidence=lambda: improve.evidence(stores.stations.retired()),
             monotonic=clock.monotonic,
             database_away_s=watch.away_s,
         )
@@ -178,6 +175,7 @@ class Aggregator:
             registry,
             alerts,
             figures,
+            EvidenceFigures(lambda: improve.evidence(stores.stations.retired()), watch.why),
             FallbackFigures(self.opinions),
             entrance.pages.refused,
             why_lost=watch.why,

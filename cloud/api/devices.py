@@ -51,15 +51,17 @@ def device_routes(
     take_report: Callable[[ReportedState, float], None],
     now: Callable[[], float],
     on_image: Callable[[str, int], None] = lambda _station, _size_bytes: None,
+    is_token_for_orders: Callable[[str, str], bool] | None = None,
 ) -> APIRouter:
     """Return the routes under /v1 that stations use; `opinions` answers their questions, `on_image(station, bytes)` is
-    told of each image that came.
+    told of each image that came. `is_token_for_orders` is asked in the place of `is_token` by who asks for orders, and who reports.
 
     `desired_of` gives what the broker's retained message tells a station; `take_report` stores what one reports, and when.
     """
     routes = APIRouter(prefix="/v1", tags=["stations"])
     # As a default and not in the annotation: FastAPI reads annotations by the module's names and would not find this one.
     station = Depends(station_guard(is_token))
+    without_broker = Depends(station_guard(is_token_for_orders or is_token))
 
     # Update metadata and bundles need no token: their signatures protect them, and a USB kit has none either.
     @routes.get("/tuf/{path:path}")
@@ -74,7 +76,7 @@ def device_routes(
         return FileResponse(file, media_type="application/octet-stream")
 
     @routes.get("/orders/{station}")
-    def orders(name: str = station, if_none_match: Annotated[str, Header()] = "") -> Response:
+    def orders(name: str = without_broker, if_none_match: Annotated[str, Header()] = "") -> Response:
         body = encode_control(desired_of(name))
         headers = {"ETag": f'"{hashlib.sha256(body).hexdigest()[:32]}"', "Cache-Control": "private, no-cache"}
         if headers["ETag"] in (each.strip() for each in if_none_match.split(",")):
@@ -82,7 +84,7 @@ def device_routes(
         return Response(body, media_type="application/json", headers=headers)
 
     @routes.post("/reports/{station}", status_code=204)
-    async def report(request: Request, name: str = station) -> Response:
+    async def report(request: Request, name: str = without_broker) -> Response:
         body = await _body(request, MAX_REPORT_BYTES, "a report may have at most 64 KiB")
         try:
             state = decode_control(body, ReportedState)

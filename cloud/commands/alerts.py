@@ -55,10 +55,10 @@ def register(subparsers: Subparsers) -> None:
 def _list(args: argparse.Namespace) -> int:
     if args.limit < 1:
         raise InvalidConfig(f"--limit {args.limit} must be above 0")
-    from cloud.store.database import Database
     from cloud.store.notices import Notices
+    from cloud.store_wiring import open_database
 
-    with contextlib.closing(Database(load_settings(args.config).database_url())) as database:
+    with contextlib.closing(open_database(load_settings(args.config))) as database:
         book = Notices(database)
         found = book.newest(args.limit) if args.all else book.open()[-args.limit :][::-1]
         waiting = book.waiting(args.limit)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from cloud.commands.output import Subparsers, print_json, print_table
 from cloud.settings import load_settings
-from cloud.store.database import Database
 from cloud.store.database_view import view_database
 
 _EXAMPLES = """examples:
@@ -41,7 +40,9 @@ def register(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Show the database, upgraded first where that was asked for."""
-    database = Database(load_settings(args.config).database_url(), upgrade=args.upgrade)
+    from cloud.store_wiring import open_database
+
+    database = open_database(load_settings(args.config), upgrade=args.upgrade)
     try:
         view = view_database(database)
     finally:

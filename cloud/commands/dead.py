@@ -140,10 +140,10 @@ def _chosen(args: argparse.Namespace, every: Any) -> list[int]:
 
 @contextlib.contextmanager
 def _opened(args: argparse.Namespace) -> Iterator[tuple[Any, Any]]:
-    from cloud.store.database import Database
     from cloud.store.dead_letters import DeadLetters
+    from cloud.store_wiring import open_database
 
-    with contextlib.closing(Database(load_settings(args.config).database_url())) as database:
+    with contextlib.closing(open_database(load_settings(args.config))) as database:
         yield DeadLetters(database), database
 
 

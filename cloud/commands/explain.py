@@ -83,13 +83,12 @@ def _kept(sample: str, config: Path) -> tuple[str, str]:
     import contextlib
 
     from cloud.settings import load_settings
-    from cloud.store.database import Database
     from cloud.store.samples import Samples
-    from cloud.store_wiring import open_registry
+    from cloud.store_wiring import open_database, open_registry
 
     settings = load_settings(config)
     registry = open_registry(settings)
-    with contextlib.closing(Database(settings.database_url())) as database:
+    with contextlib.closing(open_database(settings)) as database:
         found = Samples(database).get(sample)
     if found.image_sha256 is None:
         raise NotFound(f"the pixels of '{sample}' have not come", hint="ask for them, or wait for the station")

@@ -63,10 +63,10 @@ def run(args: argparse.Namespace) -> int:
     from cloud.registry.order_keys import standing_order_keys
     from cloud.registry.release import Registry
     from cloud.settings import load_settings
-    from cloud.store.database import Database
     from cloud.store.kit_orders import KitOrders
     from cloud.store.stations import Stations
     from cloud.store.versions import Versions
+    from cloud.store_wiring import open_database
     from contract.errors import InvalidConfig, RefusedError
     from contract.ids import bundle_target
 
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         raise InvalidConfig(f"--days {args.days:g} is not above 0 and at most 3650")
     check_free(args.out)
     registry, keys = Registry(settings.path("registry")), load_keys(settings.path(settings.keys))
-    database = Database(settings.database_url())
+    database = open_database(settings)
     try:
         versions = Versions(database)
         release = registry.catalog.get(versions.resolve(args.version))

@@ -249,10 +249,10 @@ def _open(args: argparse.Namespace) -> Iterator[tuple[Any, Any]]:
     """Give the settings and the desk."""
     from cloud.provision_wiring import make_desk
     from cloud.settings import load_settings
-    from cloud.store.database import Database
+    from cloud.store_wiring import open_database
 
     settings = load_settings(args.config)
-    database = Database(settings.database_url())
+    database = open_database(settings)
     try:
         yield settings, make_desk(settings, database, SystemClock().now)
     finally:

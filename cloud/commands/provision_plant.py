@@ -20,7 +20,6 @@ from cloud.provision_wiring import open_folder
 from cloud.settings import CloudSettings
 from cloud.store.certificate_tables import enrol_tokens
 from cloud.store.certificates import CertificateRow, Certificates
-from cloud.store.database import Database
 from cloud.store.tables import stations
 from contract.errors import InvalidConfig, RefusedError
 
@@ -142,7 +141,9 @@ def rotate(settings: CloudSettings, desk: Desk, now: float, *, finish: bool) -> 
 
 def is_known(settings: CloudSettings, station: str) -> bool:
     """Return whether `station` was ever given a token or a certificate here."""
-    database = Database(settings.database_url())
+    from cloud.store_wiring import open_database
+
+    database = open_database(settings)
     try:
         with database.read() as connection:
             queries = [select(each.c.station).where(each.c.station == station) for each in (stations, enrol_tokens)]
@@ -199,7 +200,9 @@ def _names(given: list[str], *default: str) -> tuple[str, ...]:
 
 
 def _rows(settings: CloudSettings) -> list[CertificateRow]:
-    database = Database(settings.database_url())
+    from cloud.store_wiring import open_database
+
+    database = open_database(settings)
     try:
         return Certificates(database).all()
     finally:

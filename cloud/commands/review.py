@@ -230,10 +230,10 @@ def _choice(settings: CloudSettings) -> LabelChoice:
 
 @contextlib.contextmanager
 def _opened(settings: CloudSettings) -> Iterator[Any]:
-    from cloud.store.database import Database
     from cloud.store.samples import Samples
+    from cloud.store_wiring import open_database
 
-    with contextlib.closing(Database(settings.database_url())) as database:
+    with contextlib.closing(open_database(settings)) as database:
         yield Samples(database, settings.review.second_look)
 
 

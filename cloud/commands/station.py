@@ -12,7 +12,6 @@ from cloud.commands.server_api import ask_server
 from cloud.commands.station_folder import check_free, write_files
 from cloud.provision_wiring import files_of
 from cloud.settings import load_settings
-from cloud.store.database import Database
 from cloud.store.stations import Stations
 from contract.errors import InvalidConfig
 from contract.ids import check_station_id
@@ -71,7 +70,9 @@ def run(args: argparse.Namespace) -> int:
         hint = f"plumbline-cloud provision token {station}, or provision {station} --out {out}"
         raise InvalidConfig("this plant's broker asks stations for a certificate", hint=hint)
     files = files_of(settings, station)
-    database = Database(settings.database_url())
+    from cloud.store_wiring import open_database
+
+    database = open_database(settings)
     stations = Stations(database)
     if station in stations.names() and not args.replace:
         database.close()

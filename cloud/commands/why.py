@@ -70,14 +70,13 @@ def _trace(args: argparse.Namespace, settings: CloudSettings) -> dict[str, Any]:
     from cloud.registry.lineage import Check, bundle_link
     from cloud.review.agreement import outcome
     from cloud.store.alarms import Alarms
-    from cloud.store.database import Database
     from cloud.store.samples import Samples
     from cloud.store.versions import Versions
     from cloud.store.why_rows import release_acts
-    from cloud.store_wiring import open_registry
+    from cloud.store_wiring import open_database, open_registry
 
     registry = open_registry(settings)
-    with contextlib.closing(Database(settings.database_url())) as database:
+    with contextlib.closing(open_database(settings)) as database:
         samples = Samples(database)
         decision = _decision(args, database, samples)
         digest = decision.bundle if decision else _digest(args, registry, Versions(database))

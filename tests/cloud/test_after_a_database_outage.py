@@ -90,3 +90,18 @@ def test_one_that_is_silent_afterwards_is_silent(plant: Plant) -> None:
     assert plant.rollout(rollout)[0] is RolloutState.RUNNING
     plant.turns(40)
     assert plant.rollout(rollout)[0] is not RolloutState.RUNNING and "silent" in plant.rollout(rollout)[1]
+
+
+def test_a_file_that_can_be_read_while_it_is_away_makes_nobody_silent_either(plant: Plant) -> None:
+    plant.loop._why_lost = plant.tables.database.why_lost  # as `serve` has it
+    plant.fleet.mute.add("s1")
+    rollout = plant.loop.start("v2", (), "operator")
+    plant.turns(3)
+    file = Path(str(plant.tables.database.engine.url.database))
+    moved = file.rename(file.with_name("away.db"))
+    plant.turns(56)  # connections that are open read on, and nothing is due to be written: silence_s is 60
+    moved.rename(file)
+    plant.turns(5)  # before anything that came meanwhile is stored
+    assert plant.rollout(rollout)[0] is RolloutState.RUNNING
+    plant.turns(60)
+    assert plant.rollout(rollout)[0] is not RolloutState.RUNNING, "whoever keeps silent afterwards is"
