@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from cloud.clock import SystemClock
 from cloud.outage_book import FILE, OutageBook
@@ -110,9 +111,14 @@ def check_not_away(settings: CloudSettings, away_since: float | None) -> None:
     Raises:
         CannotOpen: the server before saw it go, and it is not back.
     """
-    url = make_url(settings.database_url())
+    if away_since is None:
+        return
+    try:
+        url = make_url(settings.database_url())
+    except ArgumentError:
+        return  # `Database` says what is wrong with it
     missing = url.drivername.startswith("sqlite") and url.database and not Path(url.database).exists()
-    if away_since is not None and missing:
+    if missing:
         hint = f"put it back, or restore a backup; to begin with an empty one, delete {settings.path(FILE)}"
         what = f"the database {url.database} is not there: it was moved away or deleted, or could never be made"
         raise CannotOpen(what, hint=hint)

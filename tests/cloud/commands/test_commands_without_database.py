@@ -30,3 +30,15 @@ def test_who_types_commands_in_an_outage_makes_no_empty_database(
     assert not (plant.home / "cloud.db").exists() and not (tmp_path / "s1").exists()
     (plant.home / FILE).unlink()  # as the hint says, to begin with an empty one
     assert main(["database", "upgrade", *config]) == 0
+
+
+def test_a_database_that_is_named_wrongly_is_one_line_though_none_is_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plant = CloudPlant(tmp_path)
+    config = plant.home / "cloud.toml"
+    config.write_text('database = "no url"\n' + config.read_text())
+    for _ in range(2):
+        assert main(["database", "upgrade", "--config", str(config)]) == 1
+        assert "is no database that can be used" in capsys.readouterr().err
+        OutageBook(plant.home / FILE).note_away(T0)
