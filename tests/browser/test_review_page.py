@@ -33,6 +33,7 @@ from contract.activation_map import PNG_KEYWORD, encode_map, summarise
 from contract.decode import Prediction
 from contract.manifest import Label, LabelKind
 from contract.messages import SampleNote
+from tests.browser.choosing import choose
 from tests.browser.conftest import busy_factor, serve_pages
 from tests.fakes.cloud_tables import T0, Tables, open_tables, received, summary
 
@@ -452,8 +453,7 @@ def test_an_engineer_sees_what_people_disagree_on_and_settles_it_with_a_reason(
     expect(page.get_by_text(f"{EVIL[:100]} says scratch")).to_be_visible()
     expect(page.locator(".agreement")).to_contain_text("labelled by two people")
     assert_accessible(page)
-    page.get_by_label("It is").click()
-    page.get_by_role("option", name="scratch").click()
+    choose(page, page.get_by_role("combobox", name="It is"), "scratch")
     page.get_by_role("button", name="Settle it").click()
     page.get_by_label("Reason").fill("=it is a scratch")
     page.get_by_role("button", name="Settle", exact=True).click()
@@ -471,8 +471,7 @@ def test_what_somebody_said_meanwhile_is_not_settled_unseen(
     line.samples.label(name, "good", "ann", line.now)
     line.samples.label(name, "scratch", "bob", line.now)
     page = open_page(f"{line.url}/review/disagreements", line.sign_in("eva", Role.ENGINEER))
-    page.get_by_label("It is").click()
-    page.get_by_role("option", name="scratch").click()
+    choose(page, page.get_by_role("combobox", name="It is"), "scratch")
     page.get_by_role("button", name="Settle it").click()
     page.get_by_label("Reason").fill("I see it")
     line.samples.label(name, "good", "ian", line.now + 1)
@@ -487,8 +486,7 @@ def test_who_lost_the_right_meanwhile_settles_nothing(line: Line, open_page: Cal
     line.samples.label(name, "good", "ann", line.now)
     line.samples.label(name, "scratch", "bob", line.now)
     page = open_page(f"{line.url}/review/disagreements", line.sign_in("eva", Role.ENGINEER))
-    page.get_by_label("It is").click()
-    page.get_by_role("option", name="scratch").click()
+    choose(page, page.get_by_role("combobox", name="It is"), "scratch")
     page.get_by_role("button", name="Settle it").click()
     page.get_by_label("Reason").fill("too late")
     line.sign_in("eva", Role.INSPECTOR)

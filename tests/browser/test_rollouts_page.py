@@ -19,6 +19,7 @@ from cloud.dashboard.rollouts_page import RolloutDesk, install_rollouts_page
 from cloud.dashboard.shell import COOKIE, Shell
 from cloud.rollout.rollout_states import RolloutState
 from contract.messages import ReportedState
+from tests.browser.choosing import choose
 from tests.browser.conftest import busy_factor, serve_pages
 from tests.fakes.cloud_tables import T0
 from tests.fakes.rollout_fleet import NEW, OLD, RolloutFleet
@@ -100,9 +101,8 @@ def _dialog(page: Page) -> Locator:
 
 def _choose(page: Page, version: str, reason: str) -> None:
     dialog = _dialog(page)
-    dialog.get_by_label("Version").click()
-    page.get_by_role("option", name=version, exact=True).click()
-    dialog.get_by_label("Reason").fill(reason)
+    choose(page, dialog.get_by_role("combobox", name="Version"), version)
+    dialog.get_by_label("Reason").press_sequentially(reason)
 
 
 def _confirm(page: Page, name: str, reason: str = "") -> None:
@@ -302,8 +302,7 @@ def test_one_rollout_shows_its_stations_by_state_and_what_happened(
     expect(rows).to_have_count(1)
     expect(rows.first).to_contain_text("ordered")
     page.get_by_label("Name holds").fill("")
-    page.get_by_label("State").click()
-    page.get_by_role("option", name="failed", exact=True).click()
+    choose(page, page.get_by_role("combobox", name="State"), "failed")
     expect(page.get_by_text("No station matches.")).to_be_visible()
     expect(page.locator(".table-timeline")).to_contain_text(f"rollout {rollout} starts wave 1")
     assert_accessible(page)

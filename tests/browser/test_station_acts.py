@@ -19,6 +19,7 @@ from cloud.store.station_history import StationHistory
 from contract.errors import RefusedError
 from contract.messages import Accounting, Header, HealthNote, Summary
 from contract.sketches.wire import to_wire
+from tests.browser.choosing import choose
 from tests.browser.conftest import serve_pages
 from tests.cloud.drift.conftest import StationLine
 from tests.fakes.big_fleet import fill, fleet_source
@@ -136,11 +137,8 @@ def test_the_page_tells_what_the_station_sees_answers_takes_and_how_it_fares(url
     expect(page.get_by_text("<b>scratch</b>", exact=False).first).to_be_visible()
     expect(page.locator(".pl-facts")).to_contain_text("5 days")
     expect(page.locator(".pl-facts")).to_contain_text("COMMITTED: it keeps its bundle")
-    page.get_by_role("combobox", name="Camera").click()
-    page.get_by_role("option", name="right").click()
-    page.get_by_role("combobox", name="Time shown").click()
-    page.get_by_role("option", name="the last 6 hours").click()
+    choose(page, page.get_by_role("combobox", name="Camera"), "right")
+    choose(page, page.get_by_role("combobox", name="Time shown"), "the last 6 hours")
     expect(page.get_by_text("5 windows in the last 6 hours")).to_be_visible()
-    page.get_by_role("combobox", name="Statistic").click()
-    page.get_by_role("option", name="grain").click()
+    choose(page, page.get_by_role("combobox", name="Statistic"), "grain")
     expect(page.get_by_text("Half of the frames have a grain below")).to_be_visible()
