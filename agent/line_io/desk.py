@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,6 +13,7 @@ from agent.ports.line import Answer, LineCounts, LineState, Lost, Refused
 from agent.ports.recorder import Result
 
 MAX_PART_CHARS = 64
+_MOST_UNTOLD = 16
 _NOT_RECORDED = "not_recorded"
 _FAIL_SAFE = "REJECT"
 _CLOSED = "the station stops"
@@ -61,8 +62,9 @@ class Desk:
         self.show: Callable[[Answer], None] = self.unshown
         """Where answers go: the adapter's, once there is one."""
         self.why_away = ""
+        self._untold: deque[str] = deque(maxlen=_MOST_UNTOLD)
         self.news = threading.Condition()
-        """Told of each trigger, each answer, and each `look_again`; `told` counts that."""
+        """Told of each trigger, each answer, each `look_again`, and what `away` noted; `told` counts that."""
         self.told = 0
         self._open: dict[int, _Open] = {}
         self._number = 0
@@ -112,7 +114,17 @@ class Desk:
 
     def away(self, why: str) -> None:
         """Note whether the controller shows signs of life; see `agent.ports.line.LineDesk`."""
-        self.why_away = why
+        with self.news:
+            if why != self.why_away:
+                self.why_away = why
+                self._untold.append(why)
+                self._tell()
+
+    def untold(self) -> list[str]:
+        """Return what `away` noted since this was asked last, in order: the journal misses no silence, however short."""
+        with self.news:
+            told, self._untold = list(self._untold), deque(maxlen=_MOST_UNTOLD)
+        return told
 
     def state(self) -> LineState:
         """Return what to show the controller."""

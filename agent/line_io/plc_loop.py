@@ -42,7 +42,6 @@ class PlcLoop:
         self._beat_s = float("-inf")
         self._well_s = float("-inf")
         self._shown: LineState | None = None
-        self._said_away = ""
         self.faults = 0
         self.trouble = ""
         """What is wrong with the connection, "" if nothing."""
@@ -76,9 +75,8 @@ class PlcLoop:
             if changed or now_s - self._beat_s >= self._heartbeat_s:
                 self._shown, self._beat_s = state, now_s
                 self._adapter.beat(state)
-        if self.desk.why_away != self._said_away:
-            self._said_away = self.desk.why_away
-            self._log.say(f"the line's controller: {self._said_away or 'it shows signs of life again'}")
+        for why in self.desk.untold():
+            self._log.say(f"the line's controller: {why or 'it shows signs of life again'}")
         following = self.desk.expire()
         due_s = min(now_s + _LOOK_S, self._beat_s + self._heartbeat_s if self._adapter else self._retry_s)
         due_s = due_s if following is None else min(due_s, following)
