@@ -171,6 +171,6 @@ def test_nothing_is_shown_through_an_adapter_that_was_let_go(wire: Wire) -> None
 def test_a_silence_that_is_over_before_anybody_looks_is_in_the_journal_all_the_same(running: Running) -> None:
     for why in ("its heart stopped", "its heart stopped", "", "", "its heart stopped", ""):
         running.desk.away(why)
-    until(lambda: len(running.log.said) >= 4)
+    until(lambda: len(running.log.lines) >= 4)
     stopped, back = "the line's controller: its heart stopped", "the line's controller: it shows signs of life again"
-    assert running.log.said == [stopped, back, stopped, back] and running.loop.why_degraded() == ""
+    assert running.log.lines == [stopped, back, stopped, back] and running.loop.why_degraded() == ""
