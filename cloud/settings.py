@@ -186,6 +186,9 @@ def _check(settings: CloudSettings, file: Path) -> None:
     if broker.public_shards and len(broker.public_shards) != len(broker.shards):
         hint = "name each broker twice, in the same order: as the cloud reaches it, and as stations do"
         raise InvalidConfig(f"{file}: broker.public_shards and broker.shards differ in number", hint=hint)
+    if "=" in broker.client_id:
+        hint = "a certificate of the stations' authority could be named like it, and end the cloud's connection"
+        raise InvalidConfig(f"{file}: broker.client_id = {broker.client_id!r} has a '=' in it", hint=hint)
     if len({bool(broker.ca_file), bool(broker.cert_file), bool(broker.key_file)}) > 1:
         raise InvalidConfig(f"{file}: [broker] needs ca_file, cert_file and key_file, or none of them")
     if not 0.0 < settings.rollout.shadow_share <= 1.0:

@@ -72,7 +72,14 @@ class Client:
     """An MQTT client in a thread of its own. `refused` is why it is not connected, "" when it is."""
 
     def __init__(
-        self, plant: SecurePlant, identity: Path | None, client_id: str, *, cloud: bool = False, will: str = ""
+        self,
+        plant: SecurePlant,
+        identity: Path | None,
+        client_id: str,
+        *,
+        cloud: bool = False,
+        will: str = "",
+        user: str = "",
     ) -> None:
         self._events: queue.Queue[str] = queue.Queue()
         self._granted: queue.Queue[bool] = queue.Queue()
@@ -86,6 +93,8 @@ class Client:
         if identity is not None:
             context.load_cert_chain(identity)
         self._client.tls_set_context(context)
+        if user:
+            self._client.username_pw_set(user, "any")
         if will:
             self._client.will_set(will, b"will", qos=1)
         self._client.on_connect = lambda _c, _u, _f, reason, _p: self._events.put(
@@ -112,9 +121,9 @@ class Client:
         self._client.subscribe(topic, 1)
         return self._granted.get(timeout=PATIENCE_S)
 
-    def may_publish(self, topic: str, payload: bytes = b"x") -> bool:
+    def may_publish(self, topic: str, payload: bytes = b"x", *, retain: bool = False) -> bool:
         """Publish at QoS 1, and return whether the broker took it."""
-        mid = self._client.publish(topic, payload, qos=1).mid
+        mid = self._client.publish(topic, payload, qos=1, retain=retain).mid
         wait_for(lambda: mid in self._published, f"an answer to {topic}")
         return self._published[mid]
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from cloud.clock import SystemClock
 from cloud.commands.output import Subparsers, print_json, print_table
 from cloud.commands.provision_help import EXAMPLES, HELP
+from cloud.provision.folder import CONF, ROLES
 
 
 class _ActionOrStation(argparse._SubParsersAction):  # type: ignore[type-arg]  # argparse gives it no parameter at run time
@@ -49,6 +50,7 @@ def register(subparsers: Subparsers) -> None:
         "sync": "make the broker's roles and revocation list those of the database",
         "renew": "make the servers' and the cloud's own certificates anew",
         "rotate-ca": "change the plant's certificate authority, in two steps",
+        "update-broker": "let a broker of an older version tell stations from the cloud, whoever has ca.key",
     }
     made = {
         name: actions.add_parser(
@@ -202,14 +204,22 @@ def _revoke(args: argparse.Namespace) -> int:
 
 def _status(args: argparse.Namespace) -> int:
     from cloud.commands import provision_plant
+    from cloud.provision.stations_door import Naming
+    from cloud.provision_wiring import open_folder
 
     with _open(args) as (settings, _):
         lines = provision_plant.status(settings, SystemClock().now())
+        old_door = Naming.COMMON_NAME in open_folder(settings).namings()
     if args.json:
         print_json(lines)
     else:
         header = ("kind", "subject", "state", "days left", "serial")
         print_table(header, [[line[k] for k in ("kind", "subject", "state", "days_left", "serial")] for line in lines])
+    if old_door:
+        print(
+            "note: whoever has ca.key can be the cloud at this broker: plumbline-cloud provision update-broker",
+            file=sys.stderr,
+        )
     return 3 if any(line["state"] in ("expires soon", "expired") for line in lines) else 0
 
 
@@ -241,6 +251,22 @@ def _rotate(args: argparse.Namespace) -> int:
     with _open(args) as (settings, desk):
         said = provision_plant.rotate(settings, desk, SystemClock().now(), finish=args.finish)
     print_json({"said": said}) if args.json else print(said)
+    return 0
+
+
+def _update_broker(args: argparse.Namespace) -> int:
+    from cloud.provision_wiring import open_folder
+
+    with _open(args) as (settings, desk):
+        changed, folder = desk.update_broker(), open_folder(settings)
+    conf = folder.broker / CONF
+    if args.json:
+        print_json({"changed": changed, "broker_config": str(conf)})
+    elif not changed:
+        print(f"nothing to do: {conf} is up to date, and so are its roles")
+    else:
+        print(f"changed {conf} and the roles beside it; start the broker with: mosquitto -c {conf}")
+        print(f"a broker with a folder of its own needs both files, {CONF} and {ROLES}, before it starts")
     return 0
 
 
@@ -276,4 +302,5 @@ _RUN = {
     "sync": _sync,
     "renew": _renew,
     "rotate-ca": _rotate,
+    "update-broker": _update_broker,
 }

@@ -47,5 +47,19 @@ HELP = {
 2. stations take the new one when they renew (plumbline-agent enrol --renew: at once)
 3. rotate-ca --finish   refused while a station knows only the old one; restart the broker and the server""",
         ),
+        (
+            "update-broker",
+            "update-broker",
+            """
+
+For a plant whose broker's folder was made before December 2026: there whoever has ca.key can make a certificate by which the
+broker takes them for the cloud. It changes a line of broker/mosquitto.conf and writes broker/dynamic-security.json anew.
+
+1. start the server of this version, and stop every broker; stations go on, and keep what they have to say
+2. update-broker    done twice, or after it was killed, it ends the same
+3. copy both files to brokers with a folder of their own, and start every broker; stations come back by themselves
+
+No station gets another certificate.""",
+        ),
     )
 }

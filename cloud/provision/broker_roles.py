@@ -16,7 +16,8 @@ from cloud.provision.dynsec import (
     missing_ingest_rules,
     remove_commands,
 )
-from cloud.provision.folder import ProvisionFolder
+from cloud.provision.folder import CONF, ROLES, ProvisionFolder
+from cloud.provision.stations_door import Naming
 from contract.errors import LinkDown
 
 _log = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ class BrokerRoles:
         Raises:
             LinkDown: a broker runs and was not reached.
         """
-        return self._tell(add_commands([station]), lambda: {*everybody(), station})
+        return self._tell(add_commands([station], self._folder.namings()), lambda: {*everybody(), station})
 
     def remove(self, station: str, everybody: Callable[[], Sequence[str]]) -> Told:
         """Let it speak no more; its connection is closed.
@@ -86,7 +87,17 @@ class BrokerRoles:
         """
         for connect in self._connections:
             with connect() as roles:
-                roles.ask([*remove_commands(station), *add_commands([station])])
+                roles.ask([*remove_commands(station), *add_commands([station], self._folder.namings())])
+
+    def is_reached(self) -> bool:
+        """Return whether any broker runs: one that answers, or one on this machine."""
+        for connect in self._connections:
+            try:
+                with connect():
+                    return True
+            except LinkDown:
+                continue
+        return self._folder.broker_pid() is not None
 
     def sync(self, stations: Sequence[str], ended: Sequence[str]) -> Synced:
         """Add to every broker who of `stations` is missing there, and remove who of `ended` is there still.
@@ -97,13 +108,15 @@ class BrokerRoles:
             LinkDown: as `add`.
         """
         wanted, added, removed = set(stations), 0, 0
+        namings = self._folder.namings()
         try:
             for connect in self._connections:
                 with connect() as roles:
                     found = roles.clients()
-                    missing, surplus = sorted(wanted - found), sorted(found & set(ended) - wanted)
+                    missing = sorted(s for s in wanted if not {naming.user(s) for naming in namings} <= found)
+                    surplus = sorted(s for s in {*ended} - wanted if found & {naming.user(s) for naming in Naming})
                     may = roles.ask([ask_for_ingest_rules()])[0]
-                    commands = [*default_commands(), *missing_ingest_rules(may), *add_commands(missing)]
+                    commands = [*default_commands(), *missing_ingest_rules(may), *add_commands(missing, namings)]
                     for station in surplus:
                         commands += remove_commands(station)
                     roles.ask(commands)
@@ -132,9 +145,7 @@ class BrokerRoles:
         if self._folder.broker_pid() is not None:
             raise LinkDown(
                 "the broker runs and does not let its roles be changed",
-                hint=f"see its log; it must run with {self._folder.broker / 'mosquitto.conf'}",
+                hint=f"see its log; it must run with {self._folder.broker / CONF}",
             )
         self._folder.write_roles(stations)
-        _log.warning(
-            "no broker was reached: wrote %s for when it starts", self._folder.broker / "dynamic-security.json"
-        )
+        _log.warning("no broker was reached: wrote %s for when it starts", self._folder.broker / ROLES)

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from cloud.provision.authority import Identity, Issued, key_digest, make_key, read_request
 from cloud.provision.broker_roles import BrokerRoles, Synced, Told
-from cloud.provision.folder import TOLD_LIST, ProvisionFolder
+from cloud.provision.folder import CONF, TOLD_LIST, ProvisionFolder
 from cloud.provision.revocation import Revoked, make_list
+from cloud.provision.stations_door import Naming, with_subjects
 from cloud.store.certificates import CertificateRow, Certificates, StationCredentials
 from contract.errors import LinkDown, RefusedError
 from contract.ids import check_station_id
@@ -152,6 +153,26 @@ class Desk:
             now = self._now()
             return self._roles.sync(self._certificates.stations(now), self._certificates.ended(now))
 
+    def update_broker(self) -> bool:
+        """Let brokers name stations by their certificates' whole subjects; return whether they did not yet.
+
+        Killed, it is done again. The roles are written for the names that mosquitto.conf says, so it comes first.
+
+        Raises:
+            RefusedError: a broker runs: as it ends, it would write its roles over these.
+            InvalidConfig: mosquitto.conf has no door for stations as `provision init` makes it.
+            LinkDown: as `sync`.
+        """
+        before = self._folder.conf()
+        after = with_subjects(before)
+        if after != before:
+            if self._roles.is_reached():
+                hint = "stop every broker of this plant, do this again, and start them: stations keep what they have to say"
+                raise RefusedError("a broker runs, with the configuration that is to be changed", hint=hint)
+            self._folder.write(f"broker/{CONF}", after.encode())
+        self.sync()
+        return after != before
+
     def sync_lists(self) -> bool:
         """Write the revocation lists if they change; return whether a broker on this machine reads them."""
         return self._write_lists()
@@ -176,6 +197,8 @@ class Desk:
         if now - self._warned_at < _WARN_EVERY_S:
             return
         self._warned_at = now
+        if Naming.COMMON_NAME in self._folder.namings():
+            _log.warning("whoever has ca.key can be the cloud at this broker: plumbline-cloud provision update-broker")
         own = [row for row in self._certificates.all() if row.kind != "station" and row.revoked_at is None]
         newest = {(row.kind, row.subject): row for row in own}
         ends = {f"{row.kind} {row.subject}": row.not_after for row in newest.values()}

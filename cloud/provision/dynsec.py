@@ -1,7 +1,8 @@
 """What the broker's dynamic-security plugin is told: one role for each station, one for the cloud, nothing for anybody else.
 
-A client is known by its certificate's CN, which mosquitto takes as the user name. No password is ever asked for, and the plugin's
-"disabled" is looked at only beside a password: whoever must not speak any more is deleted, not disabled.
+A client is known by its certificate: a station by the whole subject (`stations_door`), the cloud's own by the common name. No
+password is ever asked for, and the plugin's "disabled" is looked at only beside a password: whoever must not speak any more is
+deleted, not disabled.
 Format: mosquitto 2.0's dynamic-security.json and `$CONTROL/dynamic-security/v1`; what is used of it is the same in 2.1.
 """
 
@@ -10,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from cloud.provision.stations_door import Naming
 from contract.ids import check_station_id
 from contract.topics import AGGREGATOR_STATE, NOTICE, UP_CHANNELS, shared_filter
 
-# ':' is in no station id, so no station's certificate can have one of these names.
+# No "=" is in them: at the stations' door nobody has such a name (`stations_door`).
 INGEST_USER, ADMIN_USER = "cloud:ingest", "cloud:admin"
 CONTROL_TOPIC = "$CONTROL/dynamic-security/v1"
 RESPONSE_TOPIC = f"{CONTROL_TOPIC}/response"
@@ -61,31 +63,34 @@ def admin_rules() -> list[Rule]:
     ]
 
 
-def document(stations: Iterable[str]) -> Rule:
-    """Return the whole dynamic-security.json for a plant with these stations."""
-    users = {INGEST_USER: ingest_rules(), ADMIN_USER: admin_rules()}
-    users |= {station: station_rules(station) for station in stations}
+def document(stations: Iterable[str], namings: Iterable[Naming]) -> Rule:
+    """Return the whole dynamic-security.json for a plant with these stations, whose brokers name them in these ways."""
+    namings, stations = list(namings), list(stations)
+    cloud = {INGEST_USER: ingest_rules(), ADMIN_USER: admin_rules()}
+    clients = [_client(user, user) for user in cloud]
+    clients += [_client(naming.user(station), _role(station)) for station in stations for naming in namings]
+    rules = cloud | {_role(station): station_rules(station) for station in stations}
     return {
         "defaultACLAccess": dict.fromkeys(_DEFAULTS, False),
-        "clients": [{"username": user, "roles": [{"rolename": _role(user)}]} for user in users],
+        "clients": clients,
         "groups": [],
-        "roles": [{"rolename": _role(user), "acls": rules} for user, rules in users.items()],
+        "roles": [{"rolename": role, "acls": acls} for role, acls in rules.items()],
     }
 
 
-def add_commands(stations: Iterable[str]) -> list[Rule]:
+def add_commands(stations: Iterable[str], namings: Iterable[Naming]) -> list[Rule]:
     """Return the plugin's commands that let stations speak. Done twice, the second time each answers that it exists."""
-    commands: list[Rule] = []
+    namings, commands = list(namings), list[Rule]()
     for station in stations:
         commands.append({"command": "createRole", "rolename": _role(station), "acls": station_rules(station)})
-        commands.append({"command": "createClient", "username": station, "roles": [{"rolename": _role(station)}]})
+        commands += [{"command": "createClient", **_client(naming.user(station), _role(station))} for naming in namings]
     return commands
 
 
 def remove_commands(station: str) -> list[Rule]:
-    """Return the commands that end a station's rights; the plugin closes its connection at once."""
+    """Return the commands that end a station's rights, by whatever name; the plugin closes its connection at once."""
     return [
-        {"command": "deleteClient", "username": check_station_id(station)},
+        *({"command": "deleteClient", "username": naming.user(station)} for naming in Naming),
         {"command": "deleteRole", "rolename": _role(station)},
     ]
 
@@ -98,7 +103,7 @@ def default_commands() -> list[Rule]:
 
 def ask_for_ingest_rules() -> Rule:
     """Return the command that asks what the cloud may do at this broker."""
-    return {"command": "getRole", "rolename": _role(INGEST_USER)}
+    return {"command": "getRole", "rolename": INGEST_USER}
 
 
 def missing_ingest_rules(answer: Rule) -> list[Rule]:
@@ -109,11 +114,15 @@ def missing_ingest_rules(answer: Rule) -> list[Rule]:
     found = answer.get("data", {}).get("role", {}).get("acls", [])
     has = {(rule.get("acltype"), rule.get("topic")) for rule in found}
     wanted = [rule for rule in ingest_rules() if (rule["acltype"], rule["topic"]) not in has]
-    return [{"command": "addRoleACL", "rolename": _role(INGEST_USER), **rule} for rule in wanted]
+    return [{"command": "addRoleACL", "rolename": INGEST_USER, **rule} for rule in wanted]
 
 
-def _role(user: str) -> str:
-    return user if user.startswith("cloud:") else f"station:{user}"
+def _role(station: str) -> str:
+    return f"station:{station}"
+
+
+def _client(user: str, role: str) -> Rule:
+    return {"username": user, "roles": [{"rolename": role}]}
 
 
 def _rule(kind: str, topic: str) -> Rule:

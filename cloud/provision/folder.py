@@ -26,10 +26,11 @@ import msgspec
 
 from cloud.provision.authority import Authority
 from cloud.provision.dynsec import document
+from cloud.provision.stations_door import Naming, naming_of
 from cloud.registry.durable_file import fsync_folder, write_durably
 from contract.errors import InvalidConfig
 
-TOLD_LIST = "crl-told.txt"
+TOLD_LIST, CONF, ROLES = "crl-told.txt", "mosquitto.conf", "dynamic-security.json"
 _HINT = "make it with: plumbline-cloud provision init"
 
 
@@ -150,11 +151,31 @@ class ProvisionFolder:
 
     def write_roles(self, stations: Iterable[str]) -> bool:
         """Write dynamic-security.json for a broker that does not run; return whether it changed."""
-        file, data = self.broker / "dynamic-security.json", msgspec.json.encode(document(stations))
+        file = self.broker / ROLES
+        data = msgspec.json.encode(document(stations, self.namings()))
         if file.is_file() and file.read_bytes() == data:
             return False
         write_durably(file, (data,), mode=0o600)
         return True
+
+    def conf(self) -> str:
+        """Return the broker's mosquitto.conf.
+
+        Raises:
+            InvalidConfig: it cannot be read.
+        """
+        try:
+            return (self.broker / CONF).read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidConfig(f"the broker's configuration cannot be read: {error}", hint=_HINT) from error
+
+    def namings(self) -> tuple[Naming, ...]:
+        """Return how the brokers name stations: as mosquitto.conf says; in both ways where it is not here, or does not say."""
+        try:
+            naming = naming_of(self.conf())
+        except InvalidConfig:
+            naming = None
+        return (naming,) if naming is not None else tuple(Naming)
 
     def broker_pid(self) -> int | None:
         """Return the process of a mosquitto that runs on this machine with this folder, None when there is none."""

@@ -5,9 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from cloud.broker.roles import RolesConnection
 from cloud.broker.tls import client_context
@@ -235,13 +241,14 @@ def test_a_broker_that_was_wiped_learns_its_stations_again(guarded: Guarded) -> 
         "127.0.0.1", plant.cloud_port, client_context(plant.provision.trust, admin, admin), "x"
     ) as roles:
         roles.ask(remove_commands("a"))
-        roles.ask(add_commands(["enrolling"]))  # no certificate of it is in the database yet
+        roles.ask(add_commands(["enrolling"], plant.provision.namings()))  # no certificate of it is in the database yet
         Certificates(database).revoke("gone", "while the broker was away", now=time.time())
         lost = Client(plant, guarded.station("a"), "a")
         assert not lost.may_publish(f"{OTHERS}/up/sum")
         lost.close()
         assert (desk.sync(), desk.sync()) == (Synced(Told.RUNNING, 1, 1), Synced(Told.RUNNING, 0, 0))
-        assert {"a", "b", "marker", "enrolling", "cloud:ingest", "cloud:admin"} == roles.clients()
+        stations = {f"CN={name}" for name in ("a", "b", "marker", "enrolling")}
+        assert stations | {"cloud:ingest", "cloud:admin"} == roles.clients()
     database.close()
     again = Client(plant, guarded.station("a"), "a")
     assert again.may_publish(f"{OTHERS}/up/sum")
@@ -259,18 +266,73 @@ def _refused(plant: SecurePlant, identity: Path) -> str:
     return client.refused
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a role belongs to a name, at whichever door: docs/security.md says so of ca.key"
-)
+def _forged(plant: SecurePlant, subject: x509.Name) -> Path:
+    """Return a certificate of the stations' authority with any subject, as who has ca.key can make it."""
+    authority, key, now = (
+        plant.provision.authority(),
+        ec.generate_private_key(ec.SECP256R1()),
+        datetime.now(timezone.utc),
+    )
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(authority.certificate.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+        .sign(authority.key, hashes.SHA256())
+    )
+    file = plant.folder / f"forged-{certificate.serial_number:x}.pem"
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    file.write_bytes(certificate.public_bytes(Encoding.PEM) + pem)
+    return file
+
+
+def _named(oid: x509.ObjectIdentifier, value: str) -> x509.NameAttribute[str]:
+    return x509.NameAttribute(oid, value)
+
+
+_CN, _O, _OWN_OID = NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME, x509.ObjectIdentifier("1.3.6.1.4.1.99999.1")
+_SUBJECTS = {
+    "its common name": lambda user: [[_named(_CN, user)]],
+    "its common name after another part": lambda user: [[_named(_O, "plant")], [_named(_CN, user)]],
+    "its common name before another part": lambda user: [[_named(_CN, user)], [_named(_O, "plant")]],
+    "two common names": lambda user: [[_named(_CN, user)], [_named(_CN, "b")]],
+    "a part of several": lambda user: [[_named(_CN, user), _named(_O, user)]],
+    "no common name": lambda user: [[_named(_O, user)]],
+    "a type that nobody knows": lambda user: [[_named(_OWN_OID, user)]],
+    "no subject at all": lambda _user: [],
+}
+
+
 @pytest.mark.parametrize("user", [INGEST_USER, ADMIN_USER])
-def test_who_has_the_stations_authority_is_not_the_cloud(guarded: Guarded, user: str) -> None:
+@pytest.mark.parametrize("subject", list(_SUBJECTS))
+def test_who_has_the_stations_authority_is_not_the_cloud(guarded: Guarded, user: str, subject: str) -> None:
     plant = guarded.plant
-    forged = plant.identity(user, plant.provision.authority())
+    parts = [x509.RelativeDistinguishedName(part) for part in _SUBJECTS[subject](user)]
+    forged = _forged(plant, x509.Name(parts))
     assert Client(plant, forged, "worker-9", cloud=True).refused
-    thief = Client(plant, forged, user)
-    if not thief.refused:
-        assert not thief.may_publish("$CONTROL/dynamic-security/v1", b'{"commands": [{"command": "listClients"}]}')
-        assert not thief.may_publish(f"{OTHERS}/dn/des")
-        assert not thief.may_subscribe("$share/agg/pl/v1/d/+/up/sum")
-        thief.close()
+    # What it says of itself beside its certificate, its name and its client id, is the cloud's too.
+    for client_id in (user, "worker-1"):
+        thief = Client(plant, forged, client_id, user=user)
+        if not thief.refused:
+            assert not thief.may_publish("$CONTROL/dynamic-security/v1", b'{"commands": [{"command": "listClients"}]}')
+            assert not thief.may_subscribe("$CONTROL/dynamic-security/v1/response")
+            assert not thief.may_publish(f"{OTHERS}/dn/des")
+            assert not thief.may_publish(f"{OTHERS}/up/sum")
+            assert not thief.may_publish(AGGREGATOR_STATE)
+            assert not thief.may_subscribe("$share/agg/pl/v1/d/+/up/sum")
+            thief.close()
+    assert guarded.heard() == []
+    assert not guarded.worker.lost
+
+
+def test_who_has_the_stations_authority_takes_no_session_of_the_clouds(guarded: Guarded) -> None:
+    forged = _forged(guarded.plant, x509.Name([_named(_CN, "worker-1")]))
+    thief = Client(guarded.plant, forged, "worker-1")
+    assert thief.refused == ""
+    thief.close()
+    assert guarded.heard() == []
     assert not guarded.worker.lost

@@ -17,6 +17,7 @@ from cloud.provision.authority import make_authority
 from cloud.provision.broker_roles import BrokerRoles, Told
 from cloud.provision.desk import Desk
 from cloud.provision.folder import ProvisionFolder
+from cloud.provision.mosquitto_conf import BrokerPlan, render
 from cloud.store.audit import AuditLog
 from cloud.store.certificates import Certificates
 from cloud.store.database import Database
@@ -40,7 +41,9 @@ class Plant:
     def roles(self) -> set[str]:
         """Return the stations that the broker's file lets speak."""
         document = json.loads((self.folder.broker / "dynamic-security.json").read_bytes())
-        return {c["username"] for c in document["clients"]} - {"cloud:admin", "cloud:ingest"}
+        users = {c["username"] for c in document["clients"]} - {"cloud:admin", "cloud:ingest"}
+        assert all(user.startswith("CN=") for user in users)
+        return {user.removeprefix("CN=") for user in users}
 
     def revoked(self) -> set[int]:
         pem = (self.folder.broker / "crl.pem").read_bytes()
@@ -58,6 +61,8 @@ def plant(tmp_path: Path) -> Iterator[Plant]:
     for name in ("ca", "cloud-ca"):
         folder.write_authority(name, *make_authority(name, now=at[0], days=3650))
     folder.write_trust()
+    conf = render(BrokerPlan(), folder.broker, Path("/lib/plugin.so"), as_root=False)
+    folder.write("broker/mosquitto.conf", conf.encode())
     roles = BrokerRoles(folder, [_away])
     files = {"agent.toml": "station", "trust/root.json": "{}"}
     desk = Desk(
