@@ -255,6 +255,17 @@ def test_a_broker_that_was_wiped_learns_its_stations_again(guarded: Guarded) -> 
     again.close()
 
 
+def test_more_commands_than_one_message_takes_are_all_answered(guarded: Guarded) -> None:
+    plant = guarded.plant
+    admin = plant.provision.path / "admin.pem"
+    tls = client_context(plant.provision.trust, admin, admin)
+    with RolesConnection("127.0.0.1", plant.cloud_port, tls, "y") as roles:
+        asked = [{"command": "getClient", "username": name} for name in ("CN=a", "CN=b", "nobody") * 40]
+        answers = roles.ask(asked)
+    found = [answer.get("data", {}).get("client", {}).get("username", "nobody") for answer in answers]
+    assert found == [each["username"] for each in asked]
+
+
 def _die(_folder: ProvisionFolder) -> bool:
     raise SystemExit("killed")
 

@@ -145,6 +145,15 @@ def test_a_broker_that_has_only_the_new_configuration_is_told_the_new_names(plan
     wait_for(lambda: _users(plant) == set(), "both names are gone")
 
 
+def test_who_goes_back_to_the_old_line_finds_the_old_names(plant: SecurePlant) -> None:
+    plant.command("provision", "update-broker")
+    conf = plant.provision.broker / "mosquitto.conf"
+    conf.write_bytes(conf.read_bytes().replace(_NEW, _OLD))
+    plant.start_broker()
+    plant.command("provision", "sync")
+    assert _speaks(plant, "a")
+
+
 def test_a_configuration_that_is_not_ours_is_left_alone(plant: SecurePlant, capfd: pytest.CaptureFixture[str]) -> None:
     conf = plant.provision.broker / "mosquitto.conf"
     conf.write_text("listener 1883\n")
