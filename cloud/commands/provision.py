@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 from cloud.clock import SystemClock
 from cloud.commands.output import Subparsers, print_json, print_table
 from cloud.commands.provision_help import EXAMPLES, HELP
-from cloud.provision.folder import CONF, ROLES
 
 
 class _ActionOrStation(argparse._SubParsersAction):  # type: ignore[type-arg]  # argparse gives it no parameter at run time
@@ -255,6 +254,7 @@ def _rotate(args: argparse.Namespace) -> int:
 
 
 def _update_broker(args: argparse.Namespace) -> int:
+    from cloud.provision.folder import CONF, ROLES
     from cloud.provision_wiring import open_folder
 
     with _open(args) as (settings, desk):
