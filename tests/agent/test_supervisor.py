@@ -66,7 +66,7 @@ class Parts:
 
 
 class Line:
-    """A whole pipeline on one camera, real threads, a clock that no pause moves; `hooks` are run by the model of a bundle, by version."""
+    """A whole pipeline on one camera, real threads, a clock that no pause moves; a bundle's model runs the hook of its version."""
 
     def __init__(
         self,
