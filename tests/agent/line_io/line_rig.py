@@ -37,7 +37,7 @@ def until(what: Callable[[], bool], within_s: float = 60.0) -> None:
 
 
 class AheadClock(SystemClock):
-    """Real time, and what a test lets pass at once: a limit is then as long as any machine stalls, and over when the test says so."""
+    """Real time, and what a test lets pass at once: a limit is longer than any machine stalls, and over when a test says so."""
 
     ahead_s = 0.0
 
