@@ -125,19 +125,22 @@ class Station:
             wait_for(lambda rows=rows: self.rows() > rows)  # type: ignore[misc]
         raise AssertionError("it never told all that it had")
 
-    def kill_in_a_window(self) -> None:
-        """Kill it as a power cut would, at a moment when a window is open and some of its frames are stored."""
+    def kill_when(self, what: Callable[[], bool]) -> None:
+        """Kill it as a power cut would, at a moment when `what` holds: it stands still while that is looked at."""
         assert self.process is not None
         until = time.monotonic() + 90.0
         while True:
-            # It stands still while it is looked at: no window closes in between.
             self.process.send_signal(signal.SIGSTOP)
-            if self.rows(of_the_open_window=True) > 0:
+            if what():
                 break
             self.process.send_signal(signal.SIGCONT)
-            assert time.monotonic() < until, "no window was ever open"
+            assert time.monotonic() < until, "it never came to be"
             time.sleep(0.05)
         self.end(signal.SIGKILL)
+
+    def kill_in_a_window(self) -> None:
+        """Kill it when a window is open and some of its frames are stored."""
+        self.kill_when(lambda: self.rows(of_the_open_window=True) > 0)
 
     def status(self) -> dict[str, Any]:
         shown = subprocess.run(
