@@ -22,8 +22,11 @@ from agent.line_io.plc_loop import PlcLoop
 from agent.ports.line import LineAdapter
 from agent.ports.recorder import Result
 from tests.fakes.agent_line import ListLog
+from tests.fakes.running_clock import RunningClock
 
 TOPIC = "line/press-3"
+# A second in which this process is not run is no second in which a trigger grew old.
+RUNNING = RunningClock()
 NOT_FOR_EVER_S = 60.0
 """An end that is bounded by seconds takes longer on a machine that does much else; one that is not takes for ever."""
 
