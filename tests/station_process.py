@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,10 +25,10 @@ STATION = "s1"
 
 
 class Collector:
-    """Plays the aggregator: keeps each (boot, seq) once and acknowledges it, as long as `acking`."""
+    """Plays the aggregator: keeps each (boot, seq) once and acknowledges it, as long as `acking`. It listens once it is made."""
 
     def __init__(self, port: int) -> None:
-        self.summaries: dict[tuple[str, int], Summary] = {}
+        self._summaries: dict[tuple[str, int], Summary] = {}
         self.deliveries = 0
         self.states: list[StationState] = []
         self.results: list[CommandResult] = []
@@ -36,9 +37,13 @@ class Collector:
         self.client = paho.Client(CallbackAPIVersion.VERSION2, client_id="collector", protocol=paho.MQTTv5)
         self.client.on_connect = lambda client, *_: client.subscribe("pl/v1/d/+/up/#", qos=1)
         self.client.on_message = self._take
+        listens = threading.Event()
+        self.client.on_subscribe = lambda *_: listens.set()
         self.client.reconnect_delay_set(1, 1)
         self.client.connect("127.0.0.1", port, clean_start=False)
         self.client.loop_start()
+        # What a station says to nobody it says again: a test that counts what is said must be there from the start.
+        assert listens.wait(60.0), "the broker does not answer"
 
     def _take(self, client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         if message.topic.endswith("up/state"):
@@ -53,10 +58,15 @@ class Collector:
             self.deliveries += 1
             if not self.acking:
                 return
-            known = self.summaries.setdefault((header.boot, header.seq), summary)
+            known = self._summaries.setdefault((header.boot, header.seq), summary)
             assert known.accounting == summary.accounting, "one name, two contents"
             ack = Ack(header.station, header.boot, ((header.seq, header.seq),), 100)
             client.publish(topic(header.station, Channel.ACK), encode_control(ack), qos=0)
+
+    @property
+    def summaries(self) -> dict[tuple[str, int], Summary]:
+        """What came so far: a copy, for the network's thread goes on."""
+        return dict(self._summaries)
 
     @property
     def captured(self) -> int:
@@ -100,6 +110,38 @@ class Station:
         self.process = None
         return code
 
+    def end_with_all_told(self, start: Callable[[], None] | None = None) -> int:
+        """Stop it in good order until its outbox is empty; return how often it was stopped for that.
+
+        Once is enough but where the broker or the collector was not run for the two seconds that a station waits as it leaves: it
+        then keeps what was not acknowledged, and sends it when it is started again. `start`: how this one is.
+        """
+        for times in range(1, 20):
+            assert self.end(signal.SIGTERM) == 0
+            if not self.status()["outbox"]:
+                return times
+            rows = self.rows()
+            (start or self.start)()
+            wait_for(lambda rows=rows: self.rows() > rows)  # type: ignore[misc]
+        raise AssertionError("it never told all that it had")
+
+    def kill_when(self, what: Callable[[], bool]) -> None:
+        """Kill it as a power cut would, at a moment when `what` holds: it stands still while that is looked at."""
+        assert self.process is not None
+        until = time.monotonic() + 90.0
+        while True:
+            self.process.send_signal(signal.SIGSTOP)
+            if what():
+                break
+            self.process.send_signal(signal.SIGCONT)
+            assert time.monotonic() < until, "it never came to be"
+            time.sleep(0.05)
+        self.end(signal.SIGKILL)
+
+    def kill_in_a_window(self) -> None:
+        """Kill it when a window is open and some of its frames are stored."""
+        self.kill_when(lambda: self.rows(of_the_open_window=True) > 0)
+
     def status(self) -> dict[str, Any]:
         shown = subprocess.run(
             (sys.executable, "-m", "agent", "status", "--config", str(self.config), "--json"),
@@ -116,7 +158,7 @@ class Station:
         connection = sqlite3.connect(path)
         try:
             closed = "(SELECT COALESCE(MAX(CAST(value AS INTEGER)), 0) FROM memory WHERE name = 'closed_window')"
-            where = f"WHERE window > {closed}" if of_the_open_window else ""
+            where = f"WHERE camera = '' AND window > {closed}" if of_the_open_window else ""
             return int(connection.execute(f"SELECT COUNT(*) FROM results {where}").fetchone()[0])
         except sqlite3.OperationalError:
             return 0

@@ -57,6 +57,8 @@ class HttpServer:
         self.cut_off = 0
         self.faults = 0
         self._socket = _listen(host, port)
+        # Here and not by the thread: whoever is stopped at once has closed it by then.
+        self._socket.settimeout(0.25)
         self.port = int(self._socket.getsockname()[1])
         self._connections: queue.Queue[socket.socket | None] = queue.Queue(rules.waiting)
         self._stopping = threading.Event()
@@ -87,7 +89,6 @@ class HttpServer:
                 waiting.close()
 
     def _accept(self) -> None:
-        self._socket.settimeout(0.25)
         while not self._stopping.is_set():
             try:
                 connection, _ = self._socket.accept()

@@ -147,8 +147,8 @@ class EngineBuilds:
         scratch = self._cache.begin(key)
         tries, last = self._cache.tries(key)
         if scratch is None:
-            self._put(key, BuildPhase.GIVEN_UP, last)
             self._say(f"TensorRT engine {key[:12]} is given up after {tries} tries: {last}")
+            self._put(key, BuildPhase.GIVEN_UP, last)
             return None
         started_s = self._clock.monotonic()
         self._put(key, BuildPhase.BUILDING)
@@ -209,8 +209,8 @@ class EngineBuilds:
 
     def _fail(self, key: str, why: str) -> None:
         self._cache.abandon(key, why)
-        self._put(key, BuildPhase.FAILED, why)
         self._say(f"TensorRT engine {key[:12]} failed: {why}; the present session goes on serving")
+        self._put(key, BuildPhase.FAILED, why)
 
     def _put(self, key: str, phase: BuildPhase, why: str = "") -> None:
         tries, _ = self._cache.tries(key)

@@ -59,13 +59,16 @@ def test_a_hot_station_gives_up_opinions_then_frames_says_so_and_counts_them(
         runner = threading.Thread(target=station.run, args=(stop,), daemon=True)
         runner.start()
         try:
-            wait_for(lambda: len(cloud.requests) > 5)
+            # A window of frames is over that knew of no heat.
+            wait_for(lambda: len(cloud.requests) > 5 and len(summaries(tmp_path / "state")) > 0)
             (zone / "temp").write_text("99000\n")
             wait_for(lambda: any("no second opinion" in said for said in log.lines))
             wait_for(lambda: any("one frame in 2" in said for said in log.lines))
-            asked = len(cloud.requests)
-            judged = station.frame_loop.frames
-            wait_for(lambda: station.frame_loop.frames > judged + 20)
+            # A question that was under way when it was said may still arrive among the first of these frames.
+            for _ in range(2):
+                asked = len(cloud.requests)
+                judged = station.frame_loop.frames
+                wait_for(lambda judged=judged: station.frame_loop.frames > judged + 20)  # type: ignore[misc]
             assert len(cloud.requests) == asked
             (zone / "temp").write_text("40000\n")
             wait_for(lambda: any("no longer degraded" in said for said in log.lines))

@@ -86,7 +86,7 @@ def stopped_with_all_accounted_for(line: Line, runner: threading.Thread) -> Coun
 
 def test_a_model_that_hangs_again_at_the_stop_leaves_no_frame_and_no_window_behind() -> None:
     others = [Capture(name, Live(), gone, CLOCK) for name in ("c1", "c2")]
-    line = Line(Live(), wedged_s=60.0, others=others)
+    line = Line(Live(), wedged_s=60.0, stop_within_s=2.0, others=others)
     line.hooks["a"], released = hang_at(*range(5, 1_000))
     runner = running(line)
     wait_for(lambda: line.loop.why_stalled(0.3) != "")
@@ -109,7 +109,7 @@ def test_a_model_beside_that_hangs_again_at_the_stop_leaves_nothing_behind_eithe
         held = bundle("beside")
         return Model(held, BrightRuntime(act), held.manifest.artefacts[0], "0" * 64)
 
-    line = Line(Live(), wedged_s=60.0, beside=load)
+    line = Line(Live(), wedged_s=60.0, stop_within_s=2.0, beside=load)
     assert line.beside is not None
     line.beside.want([Wanted("x", "x")])
     runner = running(line)
@@ -229,7 +229,7 @@ def test_a_folder_that_has_ended_keeps_no_station_alive_whose_only_camera_is_dea
 def test_an_end_that_hangs_itself_is_an_error_and_the_station_ends_all_the_same(
     monkeypatch: pytest.MonkeyPatch, released: threading.Event
 ) -> None:
-    line = Line(Live(), wedged_s=60.0)
+    line = Line(Live(), wedged_s=60.0, stop_within_s=1.0)
 
     def hang(_window: int, _summary: object) -> bool:
         return released.wait(60)

@@ -36,13 +36,14 @@ def station(tmp_path: Path, broker: Broker) -> Iterator[Station]:
 def test_sigterm_ships_the_open_window_and_says_goodbye(station: Station, collector: Collector) -> None:
     station.start()
     wait_for(lambda: station.rows() > 70)
-    assert station.end(signal.SIGTERM) == 0
+    runs = station.end_with_all_told()
     wait_for(lambda: collector.decided == station.rows())
     status = station.status()
     assert (status["outbox"], status["captured"], status["running"]) == (0, station.rows(), False)
     assert status["enrolled_frames"] == 10
     assert status["acked_at"] > 0
-    assert [state.online for state in collector.states] == [True, False]
+    wait_for(lambda: len(collector.states) == 2 * runs)
+    assert [state.online for state in collector.states] == [True, False] * runs
     assert all(summary.accounting.closes() for summary in collector.summaries.values())
     assert "SIMULATED" in station.said()
     assert {state.board for state in collector.states} == {board()}
@@ -55,13 +56,13 @@ def test_kill_9_then_restart_accounts_for_every_recorded_frame_once(station: Sta
     for _ in range(3):
         rows = station.rows()
         station.start()
-        wait_for(lambda before=rows: station.rows() > before + 60 and station.rows(of_the_open_window=True) > 0)
-        station.end(signal.SIGKILL)
+        wait_for(lambda before=rows: station.rows() > before + 60)
+        station.kill_in_a_window()
     rows = station.rows()
     station.start()
     wait_for(lambda: station.rows() > rows)
     assert station.said().count("recovered") == 3
-    assert station.end(signal.SIGTERM) == 0
+    station.end_with_all_told()
     wait_for(lambda: collector.decided >= station.rows())
     assert collector.decided == station.rows()
     assert all(summary.accounting.closes() for summary in collector.summaries.values())
@@ -83,7 +84,7 @@ def test_a_broker_killed_and_restarted_loses_nothing_and_doubles_nothing(
     broker.start()
     shipped = collector.captured
     wait_for(lambda: collector.captured > shipped + 100)
-    assert station.end(signal.SIGTERM) == 0
+    station.end_with_all_told()
     wait_for(lambda: collector.decided == station.rows())
 
 
@@ -96,7 +97,7 @@ def test_what_is_not_acknowledged_stays_in_the_outbox_and_is_sent_again(station:
     assert collector.captured == 0
     collector.acking = True
     wait_for(lambda: collector.captured > 100)
-    assert station.end(signal.SIGTERM) == 0
+    station.end_with_all_told()
     wait_for(lambda: collector.decided == station.rows())
 
 

@@ -17,7 +17,6 @@ from agent.asking import Asking
 from agent.beside import BesideModels, Wanted
 from agent.camera_line import CameraLine
 from agent.capture import Capture, Captures
-from agent.clock import SystemClock
 from agent.decide.budget import Budget
 from agent.decide.frame_faults import FrameFaults
 from agent.decide.sampling import Sampler
@@ -39,8 +38,9 @@ from contract.manifest import Artefact, Manifest
 from contract.messages import Probation
 from tests.fakes.agent_clock import HandClock
 from tests.fakes.agent_line import BrightRuntime, DictMemory, ListLog, ListRecorder, bundle, image
+from tests.fakes.running_clock import RunningClock
 
-CLOCK = SystemClock()
+CLOCK = RunningClock()
 WEDGED_S = 0.4
 
 
@@ -66,7 +66,7 @@ class Parts:
 
 
 class Line:
-    """A whole pipeline on one camera, real threads, real clock; `hooks` are run by the model of a bundle, by version."""
+    """A whole pipeline on one camera, real threads, a clock that no pause moves; a bundle's model runs the hook of its version."""
 
     def __init__(
         self,
@@ -77,9 +77,10 @@ class Line:
         clock: Clock = CLOCK,
         beside: Callable[[Wanted], Model] | None = None,
         wedged_s: float = WEDGED_S,
+        stop_within_s: float = 20.0,
         others: Sequence[Capture] = (),
     ) -> None:
-        """`others`: more cameras, by their stages."""
+        """`others`: more cameras, by their stages. `stop_within_s` of real time, for what hangs at the stop too."""
         self.log = ListLog()
         self.beside = BesideModels(beside, self.log) if beside else None
         self.recorder = ListRecorder()
@@ -132,7 +133,7 @@ class Line:
             clock,
             self.log,
             wedged_s=wedged_s,
-            stop_within_s=1.0,
+            stop_within_s=stop_within_s,
             chores=[lambda: self.chore()],
             why_unsound=lambda: self.unsound,
         )
@@ -260,7 +261,7 @@ def test_a_camera_that_kills_its_thread_again_and_again_ends_the_station_with_an
 
 
 def test_a_model_that_hangs_while_the_station_stops_is_left_behind_and_every_window_closes() -> None:
-    line = Line(Parts(1_000_000), wedged_s=60.0)
+    line = Line(Parts(1_000_000), wedged_s=60.0, stop_within_s=2.0)
     line.hooks["a"], released = hang_at(5)
     runner = threading.Thread(target=line.run, daemon=True)
     runner.start()

@@ -37,7 +37,7 @@ def summaries(station: Station) -> list[Summary]:
 def test_each_cameras_windows_are_accounted_for_through_a_kill(station: Station) -> None:
     station.start()
     wait_for(lambda: all(windows(station).get(camera, 0) >= 3 for camera in CAMERAS))
-    station.end(signal.SIGKILL)
+    station.kill_in_a_window()
     shipped, seen = len(summaries(station)), windows(station)
     station.start()
     wait_for(lambda: all(windows(station)[camera] > seen[camera] + 2 for camera in CAMERAS))

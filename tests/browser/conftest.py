@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 from axe_playwright_python.sync_playwright import Axe
 from fastapi import FastAPI
-from nicegui import Client, background_tasks
+from nicegui import Client, background_tasks, core
 from nicegui.testing.general import nicegui_reset_globals
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
@@ -58,6 +58,8 @@ def serve_pages(app: FastAPI) -> Iterator[str]:
     if not server.started:
         listener.close()
         raise AssertionError("the server did not start: what it logged says why")
+    # With its two seconds a browser that was not run for that long would lose what it has open: its page is loaded anew.
+    core.sio.eio.ping_timeout = 60.0
     yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     _wait_until_browsers_are_gone()
     server.should_exit = True

@@ -90,7 +90,7 @@ def house(tmp_path: Path) -> Iterator[House]:
 def test_an_operator_orders_settings_sees_them_kept_refused_and_taken_back(house: House, tmp_path: Path) -> None:
     overlay = tmp_path / "overlay.toml"
     overlay.write_text(SHORT)
-    short = ("--file", str(overlay), "--probation-s", "2", "--reason", "shorter")
+    short = ("--file", str(overlay), "--probation-s", "6", "--reason", "shorter")
     assert "nothing yet" in house.configure("show", STATION)
     assert "no station 's9'" in house.configure("set", "s9", *short, code=1)
     house.station.start()
@@ -107,7 +107,7 @@ def test_an_operator_orders_settings_sees_them_kept_refused_and_taken_back(house
     wait_for(lambda: reported("REFUSED", 2))
     text = house.configure("show", STATION)
     assert "no order sets 'trust'" in text and f"in force: {settings_digest(SHORT)[:12]}" in text
-    house.configure("clear", STATION, "--probation-s", "2")
+    house.configure("clear", STATION, "--probation-s", "6")
     wait_for(lambda: reported("COMMITTED", 3))
     assert house.show()["reported"]["configuration"] == ""
     overlay.write_text("[line\n")

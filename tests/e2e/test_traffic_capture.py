@@ -37,6 +37,7 @@ from cloud.registry.release import Registry, release_archive
 from contract.codec import decode_control, decode_summary, encode_control
 from contract.messages import Command, CommandResult
 from contract.topics import Channel, topic
+from tests.fakes.cloud_tables import open_tables
 from tests.fixtures_broker import ROOT, Broker, free_port, start_broker
 from tests.image_leaks import KnownImages
 from tests.recording_proxy import RecordingProxy
@@ -157,7 +158,8 @@ class Plant:
         kept = [str(row[0]) for row in station.query("SELECT sample FROM samples")]
         assert len(kept) > 20
         assert self.order("upload_samples", samples=kept[:64]).detail
-        # Its review asks for frames as it begins, and then by the minute.
+        # Its review asks for frames as it begins, and then every ten minutes: by then it must know of some, and of the station.
+        wait_for(self.known_to_the_cloud)
         self._server.kill()
         self._server.wait()
         self._server = self._serve()
@@ -169,7 +171,7 @@ class Plant:
         overlay = self.folder / "overlay.toml"
         overlay.write_text("[windows]\nframes = 30\n")
         self.command(
-            "config", "set", STATION, "--file", str(overlay), "--probation-s", "2", "--reason", "shorter",
+            "config", "set", STATION, "--file", str(overlay), "--probation-s", "6", "--reason", "shorter",
             "--config", self.config,
         )  # fmt: skip
         wait_for(lambda: "COMMITTED" in self.command("config", "show", STATION, "--json", "--config", self.config))
@@ -194,6 +196,15 @@ class Plant:
         for address in (*addresses, *(f"/v1/decisions/{row['id']}" for row in newest[:20])):
             self.answered.append(httpx.get(f"{self.local}{address}").content)
         assert b"part00" in b"".join(self.answered), "it tells of parts"
+
+    def known_to_the_cloud(self) -> bool:
+        """Return whether the cloud's database has a frame that its review may ask for, and its station as one that listens."""
+        tables = open_tables(self.home / "cloud.db")
+        try:
+            online = any(status.online for status in tables.stations.status())
+            return online and any(each.reason == "audit" for each in tables.samples.unasked(STATION, "", 0.0))
+        finally:
+            tables.database.close()
 
     def asked_by_the_cloud(self) -> bool:
         """Return whether the cloud's own review has asked for frames and was answered."""

@@ -19,7 +19,7 @@ seen = os.open({seen!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 count, due = 0, time.monotonic()
 while os.read(0, 1):
     due = max(due + pause_s, time.monotonic())
-    time.sleep(due - time.monotonic() if due > time.monotonic() else 0)
+    time.sleep(max(0.0, due - time.monotonic()))
     count += 1
     pixels = bytes((180 + (at * 7 + count * 13) % 70 for at in range(side * side)))
     os.write(seen, b"x")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 
-from agent.clock import SystemClock
 from agent.line_io.desk import Desk, DeskRules
 from agent.line_io.modbus import ModbusLine
 from agent.line_io.plc_loop import PlcLoop
 from agent.ports.recorder import Result
+from tests.fakes.running_clock import RunningClock
+
+CLOCK = RunningClock()
 
 
 class QuietLog:
@@ -26,16 +28,16 @@ class QuietLog:
 class Line:
     """A station's desk with its Modbus side, in threads as in a station; the test plays camera and model.
 
-    Three missed heartbeats withdraw a verdict, from either side: `heartbeat_s` is longer than a busy machine stalls.
+    Three missed heartbeats withdraw a verdict, from either side: by a clock that stands still while this process is not run.
     """
 
     def __init__(self, *, timeout_s: float = 60.0, waiting: int = 4, heartbeat_s: float = 2.0, unit: int = 1) -> None:
         self.why = ""
-        self.log = QuietLog()
-        self.desk = Desk(DeskRules(timeout_s=timeout_s, waiting=waiting), SystemClock(), lambda: self.why)
+        self.log, self.clock = QuietLog(), CLOCK
+        self.desk = Desk(DeskRules(timeout_s=timeout_s, waiting=waiting), self.clock, lambda: self.why)
         self.adapters: list[ModbusLine] = []
         self.port, self.unit, self.heartbeat_s = 0, unit, heartbeat_s
-        self.loop = PlcLoop(self.desk, self._open, SystemClock(), self.log, heartbeat_s=heartbeat_s)
+        self.loop = PlcLoop(self.desk, self._open, self.clock, self.log, heartbeat_s=heartbeat_s)
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self.loop.run, args=(self.stop,), daemon=True)
         self.thread.start()
@@ -47,7 +49,7 @@ class Line:
         made = ModbusLine(
             self.desk,
             self.log,
-            SystemClock(),
+            self.clock,
             host="127.0.0.1",
             port=self.port,
             unit=self.unit,
@@ -58,7 +60,7 @@ class Line:
 
     def judge(self, verdict: str = "PASS", cause: str = "", label: str = "good", confidence: float = 0.9) -> None:
         """Give the oldest trigger its frame and that frame its verdict."""
-        self.answer(self.desk.take(SystemClock().monotonic(), in_order=True), verdict, cause, label, confidence)
+        self.answer(self.desk.take(self.clock.monotonic(), in_order=True), verdict, cause, label, confidence)
 
     def answer(
         self,

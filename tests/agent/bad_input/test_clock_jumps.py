@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -101,7 +100,7 @@ def test_results_summaries_samples_and_commands_survive_a_clock_that_jumps(
         asked = command(time.time() + 60)
         wait_for(lambda: answered(asked))
         assert not answered(late)
-        assert station.end(signal.SIGTERM) == 0
+        station.end_with_all_told(clock.start)
         wait_for(lambda: collector.decided == station.rows())
     finally:
         station.close()
@@ -138,13 +137,13 @@ def test_a_station_that_boots_in_1970_and_learns_the_time_later_tells_no_window_
         clock.to_1970()
         clock.start()
         wait_for(lambda: collector.captured > 100)
-        station.end(signal.SIGKILL)
+        station.kill_in_a_window()
         clock.start()
         wait_for(lambda: station.said().count("recovered") == 1)
         clock.to_now()
         before = collector.captured
         wait_for(lambda: collector.captured > before + 200)
-        assert station.end(signal.SIGTERM) == 0
+        station.end_with_all_told(clock.start)
         wait_for(lambda: collector.decided == station.rows())
     finally:
         station.close()
@@ -205,7 +204,7 @@ def test_a_clock_in_1970_revives_no_expired_order_and_one_in_2106_only_delays_a_
         wait_for(lambda: ended(collector, "d3"))
         state = last(collector, "d3")
         assert state is not None and state.update_state == "COMMITTED", state
-        assert plant.station.end(signal.SIGTERM) == 0
+        plant.station.end_with_all_told(clock.start)
         wait_for(lambda: collector.decided == plant.station.rows())
     finally:
         plant.close()

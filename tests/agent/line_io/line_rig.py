@@ -22,8 +22,11 @@ from agent.line_io.plc_loop import PlcLoop
 from agent.ports.line import LineAdapter
 from agent.ports.recorder import Result
 from tests.fakes.agent_line import ListLog
+from tests.fakes.running_clock import RunningClock
 
 TOPIC = "line/press-3"
+# A second in which this process is not run is no second in which a trigger grew old.
+RUNNING = RunningClock()
 NOT_FOR_EVER_S = 60.0
 """An end that is bounded by seconds takes longer on a machine that does much else; one that is not takes for ever."""
 
@@ -34,6 +37,16 @@ def until(what: Callable[[], bool], within_s: float = 60.0) -> None:
     while not what():
         assert time.monotonic() < end_s, "it never came to be"
         time.sleep(0.01)
+
+
+class AheadClock(SystemClock):
+    """Real time, and what a test lets pass at once: a limit is longer than any machine stalls, and over when a test says so."""
+
+    ahead_s = 0.0
+
+    def monotonic(self) -> float:
+        """Return seconds."""
+        return super().monotonic() + self.ahead_s
 
 
 class Line:
@@ -47,7 +60,7 @@ class Line:
         heartbeat_s: float = 0.2,
         **rules: Any,
     ) -> None:
-        self.clock, self.log = SystemClock(), ListLog()
+        self.clock, self.log = AheadClock(), ListLog()
         self.why = ""
         self.desk = Desk(DeskRules(**{"timeout_s": 60.0, **rules}), self.clock, lambda: self.why)
         self.adapters: list[LineAdapter] = []

@@ -31,7 +31,8 @@ class Controller:
 
     def __init__(self, port: int, *, secure: tuple[Pair, Path, str] | None = None) -> None:
         """`secure`: the client's pair, the server's certificate, the client's application URI."""
-        self.client = Client(f"opc.tcp://127.0.0.1:{port}/plumbline/", timeout=60)
+        # Its watchdog, too, would give a server up that was not run for a second.
+        self.client = Client(f"opc.tcp://127.0.0.1:{port}/plumbline/", timeout=60, watchdog_intervall=60.0)
         self._secure = secure
         self.events: list[tuple[str, dict[str, Any]]] = []
         self.ns = 0

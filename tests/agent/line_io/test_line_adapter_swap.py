@@ -29,7 +29,7 @@ def test_a_new_adapter_never_gets_what_the_old_one_was_asked() -> None:
         plc.begin()
         plc.ask(1, "old")
         plc.until(lambda seen: seen[In.STATUS] == m.Status.BUSY)
-        old = line.desk.take(SystemClock().monotonic())
+        old = line.desk.take(line.clock.monotonic())
         line.loop._let_go()  # as when it was in trouble for too long
         plc.close()
         until(lambda: len(line.adapters) == 2 and line.loop._adapter is not None)

@@ -133,7 +133,7 @@ def test_a_number_that_comes_again_is_another_part() -> None:
     taken = []
     for number, part in ((1, "A"), (2, "B"), (1, "C")):
         plc.ask(number, part)
-        taken.append(line.desk.take(SystemClock().monotonic()))
+        taken.append(line.desk.take(line.clock.monotonic()))
         seen = plc.inputs()
         assert (seen[In.ASK], seen[In.STATUS], seen[In.REQUEST_CODE]) == (number, Status.BUSY, m.TAKEN)
     line.answer(taken[0], "PASS")
@@ -228,7 +228,7 @@ def test_several_hundred_parts_and_the_books_close(line: Line, plc: ModbusPlc) -
     def judge() -> None:
         n = 0
         while not stop.is_set():
-            taken = line.desk.take(SystemClock().monotonic())
+            taken = line.desk.take(line.clock.monotonic())
             if taken is None:
                 stop.wait(0.0005)
                 continue

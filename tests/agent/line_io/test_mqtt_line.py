@@ -23,13 +23,14 @@ from agent.line_io.mqtt import MqttLine
 from agent.line_io.mqtt_messages import read_trigger, verdict_bytes
 from agent.ports.line import Answer, LineAdapter, LineState, Lost
 from contract.errors import BadMessage, InvalidConfig
-from tests.agent.line_io.line_rig import NOT_FOR_EVER_S, TOPIC, Line, MqttController, books_close, until
+from tests.agent.line_io.line_rig import NOT_FOR_EVER_S, RUNNING, TOPIC, Line, MqttController, books_close, until
 from tests.fakes.agent_line import ListLog
 from tests.fixtures_broker import Broker, free_port
 
 
 def adapter(desk: Desk, log: ListLog, port: int, **more: Any) -> LineAdapter:
     wanted = {"topic": TOPIC, "client_id": "press-3-line", "host": "127.0.0.1", "heartbeat_s": 0.2}
+    wanted |= {"monotonic": RUNNING.monotonic}
     return MqttLine(desk, log, port=port, **(wanted | more))
 
 
@@ -202,8 +203,7 @@ def test_refusals_say_why(broker: Broker) -> None:
         pair.plc.trigger(1, "a")
         said = pair.plc.next("refused")
         assert (said["ask"], said["part"], said["why"], said["said"]) == (1, "a", "not_ready", "no model is installed")
-        state = pair.plc.state(lambda state: not state["ready"])
-        assert state["why"] == "no model is installed"
+        assert not pair.plc.state(lambda state: state["why"] == "no model is installed")["ready"]
         pair.line.why = ""
         pair.plc.state(lambda state: bool(state["ready"]))
         for ask in (2, 2, 3):
@@ -252,8 +252,8 @@ def test_birth_and_death_are_in_order(broker: Broker) -> None:
     pair.plc.trigger(1, "a")
     assert pair.plc.next("verdict")["ask"] == 1
     took_s = pair.line.stop()
-    last = pair.plc.state(lambda state: not state["ready"])
-    assert (last["why"], last["birth"], took_s < NOT_FOR_EVER_S) == ("the station stops", 1, True)
+    last = pair.plc.state(lambda state: state["why"] == "the station stops")
+    assert (last["ready"], last["birth"], took_s < NOT_FOR_EVER_S) == (False, 1, True)
     newcomer = MqttController(broker.port, "newcomer")
     assert newcomer.next("state")["why"] == "the station stops"
     assert [kind for kind, _ in newcomer.retained] == ["state"]
@@ -436,7 +436,7 @@ def test_a_broker_that_acknowledges_nothing_is_left() -> None:
 def test_a_process_that_slept_asks_the_broker_anew(broker: Broker) -> None:
     now_s = [0.0]
     line = Line(
-        lambda desk, log: adapter(desk, log, broker.port, monotonic=lambda: time.monotonic() + now_s[0])
+        lambda desk, log: adapter(desk, log, broker.port, monotonic=lambda: RUNNING.monotonic() + now_s[0])
     ).start()
     plc = MqttController(broker.port)
     try:

@@ -10,7 +10,7 @@ import pytest
 
 from agent.line_io.mqtt import MqttLine
 from tests.agent.line_io.line_certs import Pair, make_pair
-from tests.agent.line_io.line_rig import NOT_FOR_EVER_S, TOPIC, Line, MqttController, until
+from tests.agent.line_io.line_rig import NOT_FOR_EVER_S, RUNNING, TOPIC, Line, MqttController, until
 from tests.fixtures_broker import Broker
 
 
@@ -47,6 +47,7 @@ def line_with(broker: Broker, ca: Pair, own: Pair | None) -> Line:
             cert_file=own.cert if own else None,
             key_file=own.key if own else None,
             heartbeat_s=0.2,
+            monotonic=RUNNING.monotonic,
         )
 
     return Line(opened).start()

@@ -23,6 +23,7 @@ from tests.agent.line_io.opcua_rig import IDS, Controller, line_on, until
 from tests.fakes.agent_line import ListLog
 from tests.fixtures_broker import free_port
 
+TIMEOUT_S = 60.0
 VERDICTS = {"good": "PASS", "bad": "REJECT", "odd": "REVIEW", "never": None}
 
 
@@ -66,9 +67,14 @@ def listens(port: int) -> bool:
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Running]:
-    made = Running(timeout_s=0.4)
+    made = Running(timeout_s=TIMEOUT_S)
     yield made
     made.line.stop()
+
+
+def pass_timeout(running: Running) -> None:
+    """Let the time of every job that waits be out: until then none is, however long this machine takes."""
+    running.line.clock.ahead_s += TIMEOUT_S
 
 
 def test_a_job_goes_through_its_states_and_its_result_is_an_event(running: Running) -> None:
@@ -113,6 +119,7 @@ def test_a_job_without_a_frame_fails_and_says_so(running: Running) -> None:
         job, error = await plc.start("never-1")
         assert error == 0
         assert await plc.state() == "SingleExecution"
+        pass_timeout(running)
         result = await plc.event("ResultReadyEventType", job=job)
         assert result["ResultState"] == 4
         assert [result["ResultContent"][n].Value for n in (0, 1, 6)] == ["REJECT", "late", "timeout"]
@@ -179,7 +186,8 @@ def test_a_job_that_is_ended_early_is_aborted_and_never_passes(running: Running,
         result = await plc.event("ResultReadyEventType", job=job)
         assert (result["ResultState"], result["ResultContent"][0].Value) == (3, "REJECT")
         assert running.line.desk.counts().lost[lost] == before + 1
-        await asyncio.sleep(0.6)  # the desk's timeout passes, and nothing more is said of it
+        pass_timeout(running)
+        await asyncio.sleep(0.6)  # and nothing more is said of it
         assert [kind for kind, _ in plc.events if kind == "ResultReadyEventType"] == []
 
     running.by(go)
@@ -220,6 +228,7 @@ def test_a_desk_that_takes_no_trigger_is_an_error_of_the_call(running: Running) 
             running.line.desk.trigger(n, "never")
         assert await plc.start("good-1") == ("", ERRORS[Refused.FULL])
         assert await plc.state() == "Ready"
+        pass_timeout(running)
         await until(lambda: running.line.desk.counts().waiting == 0)
 
     running.by(go)
@@ -307,6 +316,7 @@ def test_several_clients_see_the_same_and_one_may_go_in_the_middle_of_a_job(runn
             await leaving.__aenter__()
             job, _ = await leaving.start("never-9")
             leaving.client.uaclient.protocol.transport.abort()
+            pass_timeout(running)
             for each in (plc, other):
                 result = await each.event("ResultReadyEventType", job=job)
                 assert (result["ResultState"], result["ResultContent"][0].Value) == (4, "REJECT")
@@ -489,6 +499,7 @@ def test_the_verdict_of_a_job_that_was_left_is_never_the_next_ones(running: Runn
         unshown = running.line.desk.counts().unshown
         running.line.adapters[-1].show(Answer(old, "never-old", "PASS"))  # it was under way already
         await until(lambda: running.line.desk.counts().unshown == unshown + 1)
+        pass_timeout(running)
         result = await plc.event("ResultReadyEventType", job=job)
         assert result["ResultContent"][0].Value == "REJECT"
         assert [kind for kind, _ in plc.events if kind == "ResultReadyEventType"] == []

@@ -134,10 +134,12 @@ def test_what_waits_at_the_stop_is_answered(wire: Wire, running: Running) -> Non
 
 
 def test_a_port_that_is_taken_is_tried_again_and_answers_are_counted_meanwhile() -> None:
-    wire = Wire(refuses=3)
+    wire = Wire(refuses=1_000_000)
     running = Running(wire, timeout_s=0.01)
     running.desk.trigger(1, "")
-    until(lambda: wire.started >= 4 and bool(wire.states))
+    until(lambda: wire.started >= 3 and running.desk.counts().unshown == 1)
+    wire.refuses = 0  # it is free
+    until(lambda: bool(wire.states))
     assert wire.answers == []
     assert running.desk.counts().unshown == 1
     running.end()

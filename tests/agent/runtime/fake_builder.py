@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,12 +13,6 @@ if len(sys.argv) > 3:
         witness.write(f"{os.getpid()}\n")
 if mode == "slow":
     time.sleep(1.0)
-if mode == "hang":
-    (folder / "half.engine").write_bytes(b"half")
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    with Path(sys.argv[3]).open("a") as witness:
-        witness.write(f"{child.pid}\n")
-    time.sleep(60)
 if mode == "fail":
     (folder / "half.engine").write_bytes(b"half")
     sys.stderr.write("layer 7: no implementation\nout of memory\n")

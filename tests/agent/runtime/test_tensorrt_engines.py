@@ -51,6 +51,10 @@ class Plant:
         self.builds = EngineBuilds(self.cache, SystemClock(), self._say, within_s=within_s, command=self._command)
 
     def _command(self, _model: Path, _precision: str, folder: Path) -> Sequence[str]:
+        if self.mode == "hang":
+            # A shell: it has started its child long before its time is up, however busy the machine is.
+            hang = 'echo half > "$0/half.engine"; echo $$ >> "$1"; sleep 60 & echo $! >> "$1"; wait'
+            return ("sh", "-c", hang, str(folder), str(self.witness))
         return (sys.executable, str(BUILDER), self.mode, str(folder), str(self.witness))
 
     def _say(self, text: str) -> None:
@@ -193,7 +197,10 @@ def test_an_engine_that_does_not_load_is_deleted_and_its_build_counted(plants: C
 
 
 def _runs(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # also where it ends while it is looked at
+        return False
 
 
 def fill(cache: EngineCache, key: str, size: int = 100) -> Path:

@@ -171,7 +171,7 @@ def test_a_grandchild_that_outlives_a_passed_test_is_killed_and_keeps_nobody_wai
 def _runs(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except OSError:  # it is gone, or went while it was read
         return False
     return state not in "ZX"
 

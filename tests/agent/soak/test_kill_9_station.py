@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -45,7 +48,7 @@ def sweep(folder: Path, kills: int, seed: int) -> None:
         before = station.rows()
         station.start()
         wait_for(lambda: station.rows() > before)
-        assert station.end(signal.SIGTERM) == 0
+        station.end_with_all_told()
         wait_for(lambda: collector.decided == station.rows())
     finally:
         collector.close()
@@ -71,9 +74,20 @@ def sweep(folder: Path, kills: int, seed: int) -> None:
     assert "Traceback" not in station.said()
 
 
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[Path]:
+    """A folder on no disk, where there is one: how long a commit takes is then the agent's, and not that of who else writes."""
+    shared = Path("/dev/shm")
+    if not os.access(shared, os.W_OK):
+        yield tmp_path
+        return
+    with TemporaryDirectory(dir=shared) as folder:
+        yield Path(folder)
+
+
 @pytest.mark.slow
-def test_3_kills_lose_at_most_the_stated_interval_of_verdicts_and_no_frame_from_the_count(tmp_path: Path) -> None:
-    sweep(tmp_path, 3, 20261121)
+def test_3_kills_lose_at_most_the_stated_interval_of_verdicts_and_no_frame_from_the_count(memory: Path) -> None:
+    sweep(memory, 3, 20261121)
 
 
 @pytest.mark.long

@@ -168,7 +168,11 @@ def test_a_damaged_picture_is_a_bad_image_and_so_is_all_that_builds_on_it(damage
     assert len(faults) == 5 * GROUP - damaged, "from the damaged one to the next key frame"
     assert all(isinstance(fault, BadImage) for fault in faults)
     assert not set(range(damaged, 5 * GROUP)) & set(numbers)
-    assert {damaged - 1, 5 * GROUP} <= set(numbers)
+    # Every other one is there, but for what the source says it skipped (a busy machine may fall behind).
+    for (before, after), frame in zip(pairwise(numbers), frames[1:], strict=True):
+        damaged_between = 5 * GROUP - damaged if before < damaged < after else 0
+        assert after - before == 1 + frame.skipped + damaged_between
+    assert numbers[0] < damaged < numbers[-1]
 
 
 def test_a_wrong_password_is_said_without_showing_it() -> None:

@@ -143,15 +143,16 @@ def damage(path: Path) -> None:
 def test_a_damaged_database_is_put_aside_and_the_first_summary_says_what_was_lost(station: Station) -> None:
     station.start()
     wait_for(lambda: station.rows() > 200)
-    station.end(signal.SIGKILL)
-    path = station.folder / "state/agent.sqlite"
+    path, mark = station.folder / "state/agent.sqlite", station.folder / "state/running.mark"
+    # Not between a commit and the note of it.
+    station.kill_when(lambda: [(read_mark(mark).outbox,)] == station.query("SELECT COUNT(*) FROM outbox"))
     connection = sqlite3.connect(path)
     waiting = connection.execute("SELECT COUNT(*) FROM outbox").fetchone()[0]
     boot = connection.execute("SELECT boot FROM outbox LIMIT 1").fetchone()[0]
     reference = connection.execute("SELECT value FROM memory WHERE name = 'reference'").fetchone()
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
-    open_frames = sum(window.frames for window in read_mark(station.folder / "state/running.mark").windows.values())
+    open_frames = sum(window.frames for window in read_mark(mark).windows.values())
     damage(path)
     station.start()
     wait_for(lambda: "database was corrupt" in station.said())

@@ -141,7 +141,7 @@ def test_what_was_retained_and_lost_is_said_again(plant: Plant) -> None:
     expected = {topic(station.name, Channel.STATE), topic(station.name, Channel.REPORTED), "pl/v1/agg/state"}
     worker = plant.cloud.worker
     assert worker is not None
-    wait_for(lambda: worker.link.connections() == 2 and station.connected())
+    wait_for(lambda: worker.link.connections() >= 2 and station.connected())
     seen = Retained(plant)
     # What came while it was subscribed is not marked retained: ask anew until all of it is.
     while not expected <= seen.kept.keys():

@@ -66,8 +66,12 @@ class Station:
         self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=name, protocol=paho.MQTTv5)
         self._client.on_message = self._on_ack
         self._client.on_connect = lambda client, *_: client.subscribe(topic(name, Channel.ACK), 0)
+        listens = threading.Event()
+        self._client.on_subscribe = lambda *_: listens.set()
         self._client.connect("127.0.0.1", broker.port)
         self._client.loop_start()
+        # An acknowledgement comes once, and is lost on who does not listen yet.
+        assert listens.wait(60.0), "the broker does not answer"
 
     def _on_ack(self, _client: Any, _data: Any, message: paho.MQTTMessage) -> None:
         with self._lock:
@@ -99,14 +103,14 @@ def test_five_hundred_summaries_with_duplicates_and_a_crash_in_the_middle_are_co
     broker: Broker, tables: Tables
 ) -> None:
     first = Worker(broker, tables, dies_after=150)
-    wait_for(first.link.connected)
+    wait_for(lambda: first.link.connections() == 1)
     stations = [Station(broker, f"s{n}", 100) for n in range(5)]
     for station in stations:
         station.send()
     wait_for(lambda: first.dead)
     first.die()
     second = Worker(broker, tables)
-    wait_for(second.link.connected)
+    wait_for(lambda: second.link.connections() == 1)
     until = time.monotonic() + 90
     while any(s.outbox for s in stations) and time.monotonic() < until:
         for station in stations:
@@ -139,13 +143,12 @@ def test_what_a_worker_took_and_did_not_commit_comes_again_without_being_sent_ag
 
 def test_the_link_mends_itself_when_the_broker_dies_and_comes_back(broker: Broker, tables: Tables) -> None:
     worker = Worker(broker, tables)
-    wait_for(worker.link.connected)
     wait_for(lambda: worker.link.connections() == 1)
     broker.kill()
     wait_for(lambda: not worker.link.connected())
     assert not worker.link.publish("pl/v1/x", b"", qos=1, retain=False), "nothing is queued in memory"
     broker.start()
-    wait_for(lambda: worker.link.connections() == 2)
+    wait_for(lambda: worker.link.connections() >= 2)
     station = Station(broker, "s1", 20)
     station.send()
     wait_for(lambda: not station.outbox)

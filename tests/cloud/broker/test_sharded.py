@@ -70,7 +70,7 @@ def test_each_station_hears_on_its_own_broker_and_all_arrive_in_one_queue(
     assert link.publish(topic(other, Channel.DESIRED), b"{}", qos=1, retain=True), "the other broker is there"
     assert not link.publish("pl/v1/agg/other", b"{}", qos=1, retain=True), "what is for all must reach all"
     down.start()
-    wait_for(lambda: link.connections() == 3)
+    wait_for(lambda: link.connections() >= 3)
 
 
 def test_a_worker_that_comes_and_goes_tells_nobody_that_the_cloud_is_off(broker: Broker) -> None:

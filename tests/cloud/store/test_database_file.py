@@ -51,11 +51,11 @@ def test_a_database_that_another_program_holds_is_an_error_that_passes(tmp_path:
     def hold() -> None:
         with other.database.write():
             held.set()
-            done.wait(20)
+            done.wait(60)
 
     holder = threading.Thread(target=hold)
     holder.start()
-    held.wait(5)
+    assert held.wait(60)
     try:
         with tables.database.read() as connection:  # reading goes on meanwhile
             assert connection.exec_driver_sql("SELECT count(*) FROM stations").scalar() == 0
