@@ -54,6 +54,7 @@ LINK_TONES = {
     LinkState.HTTP: Tone.INFO,
     LinkState.OFFLINE: Tone.BAD,
     LinkState.NEVER: Tone.PLAIN,
+    LinkState.REVOKED: Tone.PLAIN,
 }
 DRIFT_TONES = {
     DriftPhase.ALARMED: Tone.BAD,

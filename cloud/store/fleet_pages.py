@@ -215,7 +215,9 @@ class FleetPages:
 
     def _link(self, phases: Phases) -> ColumnElement[str]:
         return case(
+            # Whose access was taken away and who is there all the same must be seen to be.
             (func.coalesce(station_status.c.online, False), LinkState.ONLINE.value),
+            (self._database.among(stations.c.station, phases.revoked), LinkState.REVOKED.value),
             (self._database.among(stations.c.station, phases.by_http), LinkState.HTTP.value),
             (_EVER, LinkState.OFFLINE.value),
             else_=LinkState.NEVER.value,

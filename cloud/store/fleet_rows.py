@@ -14,13 +14,14 @@ ENDED_UPDATES = (UpdateState.IDLE.value, UpdateState.COMMITTED.value, UpdateStat
 
 class LinkState(str, Enum):
     """Whether a station is there. HTTP: the broker does not reach it, and it asks over HTTP for what it needs. NEVER: it was added
-    and has not said a word.
+    and has not said a word. REVOKED: its access was taken away, and it is not on the broker: nobody waits for it.
     """
 
     ONLINE = "online"
     OFFLINE = "offline"
     HTTP = "by HTTP"
     NEVER = "never heard"
+    REVOKED = "revoked"
 
 
 class DriftPhase(str, Enum):
