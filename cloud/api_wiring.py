@@ -101,7 +101,7 @@ def make_apps(
 ) -> tuple[FastAPI, FastAPI]:
     """Return the application for people (and, without a door of their own, stations), and that of the stations' door."""
     api, guards = settings.api, entrance.guards
-    source = make_fleet_source(stores, registry, improve, needs, heard.fresh, now)
+    source = make_fleet_source(stores, registry, improve, needs, heard, now)
     reading = RolloutReading(stores.database, heard.fresh)
     rollouts = RolloutDesk(
         reading=reading,

@@ -75,7 +75,7 @@ def test_the_numbers_and_the_lists_that_they_lead_to_agree(tables: Tables) -> No
     assert headline(counts, 5) == "1 of 5 stations online, 1 by HTTP, 1 never heard · 0 drifting"
     for link in LinkState:
         rows = pages.page(FleetFilter(link=link), found).rows
-        names = {LinkState.HTTP: "by_http", LinkState.NEVER: "never"}
+        names = {LinkState.HTTP: "by_http", LinkState.HTTP_ALONE: "http_alone", LinkState.NEVER: "never"}
         assert len(rows) == getattr(counts, names.get(link, link.value))
     drift = {phase: [r.station for r in pages.page(FleetFilter(drift=phase), found).rows] for phase in DriftPhase}
     assert drift == {
