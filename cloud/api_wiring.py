@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from cloud.api.app import make_app
 from cloud.api.audit import audit_routes
+from cloud.api.auth import Scope
 from cloud.api.configuration import configuration_routes
 from cloud.api.datasets import dataset_routes
 from cloud.api.devices import device_routes
@@ -186,7 +187,8 @@ def make_apps(
         configuration_routes(guards=guards, control=configuration),
         metrics_routes(guards, metrics),
     ]
-    app = make_app(routers, entrance.rules, metrics.answered, why_unwell)
+    may_know = lambda request: guards.knows_already(request, Scope.READ)  # noqa: E731
+    app = make_app(routers, entrance.rules, metrics.answered, why_unwell, may_know)
     install_rollouts_page(entrance.shell, rollouts)
     install_rollout_page(entrance.shell, rollouts)
     install_models_page(entrance.shell, versions.book, versions.desk)
