@@ -20,11 +20,13 @@ from cloud.api.idempotency import FirstAnswers
 from cloud.api.metrics import Metrics, metrics_routes
 from cloud.api.promises import promise_routes
 from cloud.api.review import review_routes
+from cloud.api.right_tokens import RightTokens
 from cloud.api.rollout_acts import RolloutActs
 from cloud.api.rollouts import rollout_routes
 from cloud.api.stations import station_routes
 from cloud.api.versions import version_routes
 from cloud.broker.sharded import RunningLink
+from cloud.clock import SystemClock
 from cloud.config_orders import ConfigOrders
 from cloud.dashboard.audit_page import install_audit_page
 from cloud.dashboard.cost_lines import cost_lines
@@ -54,6 +56,7 @@ from cloud.registry.release import Registry
 from cloud.registry.resign import ResignJob
 from cloud.rollout_loop import RolloutLoop
 from cloud.settings import CloudSettings
+from cloud.store.certificates import Certificates
 from cloud.store.drift_traces import DriftTraces
 from cloud.store.review_claims import ReviewClaims
 from cloud.store.rollout_reading import RolloutReading
@@ -112,6 +115,8 @@ def make_apps(
         now=now,
     )
     choice, claims, traces = KnownLabels(registry).choice, ReviewClaims(stores.database), DriftTraces(stores.database)
+    certificates = Certificates(stores.database)
+    right_tokens = RightTokens(lambda: certificates.right_tokens(now()), SystemClock().monotonic)
     full_precision, is_token = FullPrecisionModels(registry), stores.stations.is_token
 
     devices = [
@@ -133,7 +138,7 @@ def make_apps(
     routers = [
         *entrance.routers,
         *([] if api.device_port else devices),
-        *([enrol_routes(desk, entrance.limits)] if desk is not None else []),
+        *([enrol_routes(desk, entrance.limits, right_tokens)] if desk is not None else []),
         review_routes(
             guards=guards,
             samples=stores.samples,
