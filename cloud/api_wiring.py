@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from cloud.api.app import make_app
 from cloud.api.audit import audit_routes
+from cloud.api.auth import Scope
 from cloud.api.configuration import configuration_routes
 from cloud.api.datasets import dataset_routes
 from cloud.api.devices import device_routes
@@ -19,11 +20,13 @@ from cloud.api.idempotency import FirstAnswers
 from cloud.api.metrics import Metrics, metrics_routes
 from cloud.api.promises import promise_routes
 from cloud.api.review import review_routes
+from cloud.api.right_tokens import RightTokens
 from cloud.api.rollout_acts import RolloutActs
 from cloud.api.rollouts import rollout_routes
 from cloud.api.stations import station_routes
 from cloud.api.versions import version_routes
 from cloud.broker.sharded import RunningLink
+from cloud.clock import SystemClock
 from cloud.config_orders import ConfigOrders
 from cloud.dashboard.audit_page import install_audit_page
 from cloud.dashboard.cost_lines import cost_lines
@@ -53,6 +56,7 @@ from cloud.registry.release import Registry
 from cloud.registry.resign import ResignJob
 from cloud.rollout_loop import RolloutLoop
 from cloud.settings import CloudSettings
+from cloud.store.certificates import Certificates
 from cloud.store.drift_traces import DriftTraces
 from cloud.store.review_claims import ReviewClaims
 from cloud.store.rollout_reading import RolloutReading
@@ -101,8 +105,8 @@ def make_apps(
 ) -> tuple[FastAPI, FastAPI]:
     """Return the application for people (and, without a door of their own, stations), and that of the stations' door."""
     api, guards = settings.api, entrance.guards
-    source = make_fleet_source(stores, registry, improve, needs, heard.fresh, now)
-    reading = RolloutReading(stores.database)
+    source = make_fleet_source(stores, registry, improve, needs, heard, now)
+    reading = RolloutReading(stores.database, heard.fresh)
     rollouts = RolloutDesk(
         reading=reading,
         approvals=stores.rollouts.approvals,
@@ -111,6 +115,8 @@ def make_apps(
         now=now,
     )
     choice, claims, traces = KnownLabels(registry).choice, ReviewClaims(stores.database), DriftTraces(stores.database)
+    certificates = Certificates(stores.database)
+    right_tokens = RightTokens(lambda: certificates.right_tokens(now()), SystemClock().monotonic)
     full_precision, is_token = FullPrecisionModels(registry), stores.stations.is_token
 
     devices = [
@@ -132,7 +138,7 @@ def make_apps(
     routers = [
         *entrance.routers,
         *([] if api.device_port else devices),
-        *([enrol_routes(desk, entrance.limits)] if desk is not None else []),
+        *([enrol_routes(desk, entrance.limits, right_tokens)] if desk is not None else []),
         review_routes(
             guards=guards,
             samples=stores.samples,
@@ -186,7 +192,8 @@ def make_apps(
         configuration_routes(guards=guards, control=configuration),
         metrics_routes(guards, metrics),
     ]
-    app = make_app(routers, entrance.rules, metrics.answered, why_unwell)
+    may_know = lambda request: guards.knows_already(request, Scope.READ)  # noqa: E731
+    app = make_app(routers, entrance.rules, metrics.answered, why_unwell, may_know)
     install_rollouts_page(entrance.shell, rollouts)
     install_rollout_page(entrance.shell, rollouts)
     install_models_page(entrance.shell, versions.book, versions.desk)

@@ -9,9 +9,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from cloud.ports.stations import StationStatus
 
 FRESH_S = 900.0
 """Heard within this time: three times as long as a station without a broker waits between two questions."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """`at`: when last; `since`: when first, without a pause of `FRESH_S` between two times."""
+
+    since: float
+    at: float
 
 
 class HeardByHttp:
@@ -20,7 +31,7 @@ class HeardByHttp:
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._lock = threading.Lock()
-        self._at: dict[str, float] = {}
+        self._heard: dict[str, _Heard] = {}
 
     def noting(self, is_token: Callable[[str, str], bool]) -> Callable[[str, str], bool]:
         """Return `is_token` that notes each station whose token it found right."""
@@ -28,8 +39,11 @@ class HeardByHttp:
         def asked(station: str, token: str) -> bool:
             if not is_token(station, token):
                 return False
+            now = self._now()
             with self._lock:
-                self._at[station] = self._now()
+                before = self._heard.get(station)
+                goes_on = before is not None and abs(now - before.at) < FRESH_S
+                self._heard[station] = _Heard(before.since if before is not None and goes_on else now, now)
             return True
 
         return asked
@@ -37,11 +51,26 @@ class HeardByHttp:
     def all(self) -> Mapping[str, float]:
         """Return when each was last heard, Unix seconds."""
         with self._lock:
-            return dict(self._at)
+            return {station: heard.at for station, heard in self._heard.items()}
 
     def fresh(self) -> frozenset[str]:
         """Return who was heard within `FRESH_S`."""
         now = self._now()
         with self._lock:
             # A clock that was set back must not make somebody heard for years.
-            return frozenset(station for station, at in self._at.items() if abs(now - at) < FRESH_S)
+            return frozenset(station for station, heard in self._heard.items() if abs(now - heard.at) < FRESH_S)
+
+    def reached(self, said: StationStatus) -> StationStatus:
+        """Return a station's status as whoever orders it has to take it: one that the broker does not reach is reached while it
+        asks over HTTP, since `state_at`; where it asks no more, it has been away since it asked last.
+
+        What it asked before it last left the broker says nothing of now.
+        """
+        now = self._now()
+        with self._lock:
+            heard = self._heard.get(said.station)
+        if said.online or heard is None or heard.at <= said.state_at:
+            return said
+        if abs(now - heard.at) < FRESH_S:
+            return replace(said, online=True, state_at=max(heard.since, said.state_at), asked_at=heard.at)
+        return replace(said, state_at=heard.at, asked_at=heard.at)

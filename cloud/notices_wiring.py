@@ -35,7 +35,7 @@ from cloud.store.fact_rows import FactRows
 from cloud.store.metric_rows import MetricRows
 from cloud.store.notices import Notices
 from cloud.store.pulse import Pulse
-from cloud.store_wiring import Stores
+from cloud.store_wiring import Stores, missing_file
 from contract.errors import InvalidConfig
 
 _UNDELIVERED_S = 3600.0
@@ -159,7 +159,8 @@ def tell_it_does_not_open(settings: CloudSettings, why: str, now: Callable[[], f
         InvalidConfig: as `make_channels`.
     """
     book = OutageBook(settings.path(FILE))
-    book.note_away(now())
+    # Of a first server whose folder is missing nothing was lost: the next one makes what this one could not.
+    book.note_away(now(), made=missing_file(settings) is None)
     away_s = now() - (book.away_since or now())
     found = Found((database_need(why),) if away_s >= settings.alerts.database_after_s else ())
     channels = _webhooks(settings, now)

@@ -29,6 +29,8 @@ class _Kept(msgspec.Struct):
     next_id: int = 1
     recorded: int = 0
     away_since: float | None = None
+    opened: bool = False
+    never_made: bool = False
     notices: list[Notice] = []
     posts: list[Post] = []
 
@@ -47,11 +49,25 @@ class OutageBook:
         """When the database was first seen to be away (Unix seconds), None while it is there."""
         return self._kept.away_since
 
-    def note_away(self, since: float | None) -> None:
-        """Remember since when the database is away, None for not at all. What is remembered already stays."""
+    @property
+    def lost_since(self) -> float | None:
+        """As `away_since`, of a database that was there before: None where what is away could never be made."""
+        return None if self._kept.never_made else self._kept.away_since
+
+    def note_away(self, since: float | None, *, made: bool = True) -> None:
+        """Remember since when the database is away, None for not at all. What is remembered already stays.
+
+        `made`: as far as can be seen it was there once; that it was opened from this home before is remembered, too.
+        """
         with self._lock:
-            if (since is None) != (self._kept.away_since is None):
-                self._kept.away_since = since
+            kept = self._kept
+            before = (kept.away_since, kept.opened, kept.never_made)
+            was_not_there = not kept.opened if kept.away_since is None else kept.never_made
+            never_made = since is not None and not made and was_not_there
+            if (since is None) != (kept.away_since is None):
+                kept.away_since = since
+            kept.opened, kept.never_made = kept.opened or since is None, never_made
+            if before != (kept.away_since, kept.opened, kept.never_made):
                 self._write()
 
     def open(self) -> list[Notice]:

@@ -14,6 +14,7 @@ from cloud.dashboard.parts import Cell, count
 from cloud.dashboard.shared_read import SharedRead
 from cloud.dashboard.shell import Shell
 from cloud.dashboard.station_page import StationActs, StationReads, station_page
+from cloud.heard_by_http import HeardByHttp
 from cloud.improve_loop import ImproveLoop
 from cloud.ports.needs import Need
 from cloud.ports.promises import Budget
@@ -41,10 +42,10 @@ def make_fleet_source(
     registry: Registry,
     improve: ImproveLoop,
     needs: Callable[[], Sequence[Need]],
-    by_http: Callable[[], frozenset[str]],
+    heard: HeardByHttp,
     now: Callable[[], float],
 ) -> FleetSource:
-    """Return what pages and the API read of the fleet; `by_http` says who was heard over HTTP of late."""
+    """Return what pages and the API read of the fleet."""
 
     def phases() -> Phases:
         found = improve.overview()
@@ -54,7 +55,8 @@ def make_fleet_source(
             found.enrolling,
             now(),
             revoked=stores.stations.retired(),
-            by_http=by_http(),
+            by_http=heard.fresh(),
+            asked=frozenset(heard.all()),
         )
 
     return FleetSource(

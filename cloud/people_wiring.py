@@ -77,7 +77,9 @@ def make_entrance(
     public = host_name(api.public_url.partition("://")[2].partition("/")[0])
     # Whoever reaches a loopback server by another name comes through something that passes requests on: nobody is local then.
     shell = Shell(people.by_cookie, open_to_look=auth.open_on_loopback and only_loopback and not public)
-    guards = Guards(people.by_token, lambda request: shell.visit(request).person, limits, people.by_token_lately)
+    guards = Guards(
+        people.by_token, lambda request: shell.visit(request).person, limits, people.by_token_lately, people.remembered
+    )
     tries = FailedTries(stores.audit, clock.now)
     return Entrance(
         guards=guards,

@@ -56,14 +56,16 @@ class RolloutLoop:
         why_held: Callable[[], str] = lambda: "",
         evidence: EvidenceSource | None = None,
         why_lost: Callable[[], str] = str,
+        reached: Callable[[StationStatus], StationStatus] = lambda said: said,
     ) -> None:
         """`order_keys` returns the signed order keys that stations shall know, "" for those they were provisioned with. `why_held`
         says why releases wait just now, "" where they do not (`cloud.ports.promises.Promises`). `evidence`: where the stations'
         decisions are read, without which a rollout is judged by failures alone. `why_lost` says why nothing can be stored just now,
-        "" while it can.
+        "" while it can. `reached` returns a status with what is known of a link beside the broker (`cloud.heard_by_http`).
         """
         self._rollouts, self._stations, self._stages = rollouts, stations, stages
         self._link, self._settings, self._now, self._why_lost = link, settings, now, why_lost
+        self._reached = reached
         orders = OrderMaker(rollouts=rollouts, releases=releases, signer=signer, settings=settings, now=now)
         self._orders = orders
         self._renewal = OrderRenewal(rollouts=rollouts, orders=orders, now=now)
@@ -237,7 +239,7 @@ class RolloutLoop:
         elif not self._link.connected() or self._why_lost():
             # Who cannot be heard is not silent, nor who cannot be noted: a file that was moved away can be read all the time.
             self._linked_at = self._now()
-        status = {s.station: s for s in self._stations.status()}
+        status = {s.station: self._reached(s) for s in self._stations.status()}
         failed: Exception | None = None
         for rollout in self._rollouts.live():
             try:

@@ -20,6 +20,9 @@ def turned_down(said: StationStatus, bundle: str) -> bool:
     return said.update_state == UpdateState.ROLLED_BACK.value and said.candidate in ("", bundle)
 
 
+_BY_HTTP_S = 600.0
+"""A station that asks over HTTP gets its order with its next question, and its word comes with its next report: each of them within
+five minutes (`agent.orders_loop`)."""
 _WAITED_FOR = (MemberState.ORDERED, MemberState.SHADOWING)
 
 
@@ -125,6 +128,9 @@ def as_seen(
             ended_s=ended_s,
             shadow=shadow,
         )
+    said_at = said.reported_at if overtaken or said.deployment == member.deployment else 0.0
+    if said.asked_at and said.asked_at <= (member.ordered_at or 0.0):
+        said_at = now  # it has not asked since it was ordered
     return Member(
         member.station,
         member.wave,
@@ -132,8 +138,9 @@ def as_seen(
         ordered_s,
         said.online,
         link_s=now - said.state_at,
-        said_s=now - max(linked_at, said.reported_at if overtaken or said.deployment == member.deployment else 0.0),
+        said_s=now - max(linked_at, said_at),
         reason=member.reason,
         ended_s=ended_s,
         shadow=shadow,
+        slow_s=_BY_HTTP_S if said.asked_at else 0.0,
     )

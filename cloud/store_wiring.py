@@ -98,30 +98,33 @@ def open_database(settings: CloudSettings, *, upgrade: bool = True) -> Database:
         InvalidConfig: as `Database`, and `check_not_away`: the next server would take an empty one that a command made for it.
     """
     if upgrade:
-        check_not_away(settings, OutageBook(settings.path(FILE)).away_since)
+        check_not_away(settings, OutageBook(settings.path(FILE)).lost_since)
     return Database(settings.database_url(), upgrade=upgrade)
 
 
-def check_not_away(settings: CloudSettings, away_since: float | None) -> None:
+def check_not_away(settings: CloudSettings, lost_since: float | None) -> None:
     """Do nothing where the database may be opened: SQLite makes an empty file where one was moved away, and nobody would know.
 
     Args:
-        away_since: since when the server before this one could not use it, None for never.
+        lost_since: since when the server before this one could not use what was there before that, None for never.
 
     Raises:
         CannotOpen: the server before saw it go, and it is not back.
     """
-    if away_since is None:
-        return
+    if lost_since is not None and (file := missing_file(settings)) is not None:
+        hint = f"put it back, or restore a backup; to begin with an empty one, delete {settings.path(FILE)}"
+        raise CannotOpen(f"the database {file} is not there: it was moved away or deleted", hint=hint)
+
+
+def missing_file(settings: CloudSettings) -> Path | None:
+    """Return the file of SQLite that cloud.toml names and that is not there, None where it is, or where there is none to be."""
     try:
         url = make_url(settings.database_url())
     except ArgumentError:
-        return  # `Database` says what is wrong with it
-    missing = url.drivername.startswith("sqlite") and url.database and not Path(url.database).exists()
-    if missing:
-        hint = f"put it back, or restore a backup; to begin with an empty one, delete {settings.path(FILE)}"
-        what = f"the database {url.database} is not there: it was moved away or deleted, or could never be made"
-        raise CannotOpen(what, hint=hint)
+        return None  # `Database` says what is wrong with it
+    if not url.drivername.startswith("sqlite") or not url.database or url.database == ":memory:":
+        return None
+    return None if Path(url.database).exists() else Path(url.database)
 
 
 def open_registry(settings: CloudSettings) -> Registry:

@@ -63,6 +63,7 @@ class Aggregator:
         )
         desk = make_desk(settings, stores.database, now) if open_folder(settings).exists() else None
         orders, watch = CurrentOrderSigner(settings.path(settings.keys)), make_watch(settings, stores, clock)
+        heard = HeardByHttp(now)
         rollout = RolloutLoop(
             rollouts=stores.rollouts,
             stations=stores.stations,
@@ -102,6 +103,7 @@ class Aggregator:
             why_held=self.accounts.promises.why_held,
             evidence=RolloutEvidenceRows(stores.database),
             why_lost=watch.why,
+            reached=heard.reached,
         )
         configuration = ConfigOrders(
             configurations=stores.configurations, stations=stores.stations, signer=orders, now=now
@@ -114,7 +116,6 @@ class Aggregator:
         keeping = Keeping(stores.database, KeepRules(**msgspec.structs.asdict(settings.keep)))
         resign = ResignJob(lambda: registry.tuf(load_keys(settings.path(settings.keys))), now)
         self.loops = LoopCounts(clock.monotonic)
-        heard = HeardByHttp(now)
         alerts = make_alerts(
             settings,
             stores,

@@ -5,7 +5,8 @@ A route lets a `PlumblineError` rise: `install_answers` makes it an answer. `RES
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request, Response
@@ -21,7 +22,11 @@ from contract.errors import (
     InvalidConfig,
     NotFound,
     PlumblineError,
+    TransientError,
 )
+
+UNUSABLE = "the database cannot be used just now"
+"""All that a stranger is told of it: a driver's own words name hosts, ports, files and people."""
 
 
 class Problem(BaseModel):
@@ -69,6 +74,18 @@ def as_answer(error: PlumblineError) -> HTTPException:
     else:
         code = 409
     return HTTPException(code, error.one_line(), headers=headers)
+
+
+@contextmanager
+def told_plainly() -> Iterator[None]:
+    """Around a look into the database by which somebody is to be known: where it cannot be used, whoever asks is told just that.
+
+    The server's log has the rest (`cloud.database_outages`), and /healthz tells it to who is known.
+    """
+    try:
+        yield
+    except TransientError as error:
+        raise HTTPException(503, UNUSABLE, headers={"Retry-After": str(RETRY_AFTER_S)}) from error
 
 
 def install_answers(app: FastAPI) -> None:

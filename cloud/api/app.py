@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from fastapi import APIRouter, FastAPI, HTTPException
+from fastapi import APIRouter, FastAPI, HTTPException, Request
 
 import cloud
-from cloud.api.answers import RESPONSES, install_answers
+from cloud.api.answers import RESPONSES, UNUSABLE, install_answers
 from cloud.api.at_once import LeaveAtEnd
 from cloud.api.body_limit import BodyLimit
 from cloud.api.headers import PeoplesDoor
@@ -38,6 +38,7 @@ def make_app(
     people: DoorRules | None = None,
     answered: Callable[[str, str, int, float], None] | None = None,
     why_unwell: Callable[[], str] = str,
+    may_know: Callable[[Request], bool] = lambda _request: False,
 ) -> FastAPI:
     """Return the application.
 
@@ -45,7 +46,8 @@ def make_app(
         routers: the parts of the API.
         people: what holds for browsers; None for a door that only stations reach.
         answered: told (method, route, status, seconds) of every request that ended.
-        why_unwell: says at once why /healthz is to be 503, "" for no reason.
+        why_unwell: says at once why /healthz is to be 503, "" for no reason. What it says may name hosts and files.
+        may_know: says at once whether who asks is told that; anybody else hears that the database cannot be used.
     """
     app = FastAPI(
         title="Plumbline cloud",
@@ -61,9 +63,9 @@ def make_app(
 
     # Not in a thread: whether this lives must be told while every thread is busy with what somebody asked.
     @app.get("/healthz", responses={503: RESPONSES[503]}, tags=["server"])
-    async def healthz() -> dict[str, str]:
+    async def healthz(request: Request) -> dict[str, str]:
         if why := why_unwell():
-            raise HTTPException(503, why)
+            raise HTTPException(503, why if may_know(request) else UNUSABLE)
         return {"status": "ok"}
 
     # Whoever starts a server again that does not answer must not do so for a database that is away.

@@ -11,6 +11,7 @@ from typing import Annotated
 from fastapi import HTTPException, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from cloud.api.answers import told_plainly
 from cloud.api.limits import RequestLimits
 from cloud.api.local import is_own_page
 
@@ -84,6 +85,7 @@ class Guards:
         looker: who looks at a page with this request (by its cookie), None for nobody.
         limits: counts what each person asks, and wrong tokens of each address.
         identify_lately: as `identify`, for what must be told while the database is away; None: as `identify`.
+        remembered: who is known by a "token" or a "cookie" without asking the database, None for nobody.
     """
 
     def __init__(
@@ -92,9 +94,10 @@ class Guards:
         looker: Callable[[Request], Person | None] = lambda _request: None,
         limits: RequestLimits | None = None,
         identify_lately: Callable[[str], Person | None] | None = None,
+        remembered: Callable[[str, str], Person | None] = lambda _kind, _secret: None,
     ) -> None:
         self._identify, self._looker, self._limits = identify, looker, limits
-        self._identify_lately = identify_lately or identify
+        self._identify_lately, self._remembered = identify_lately or identify, remembered
 
     def needs(self, scope: Scope, *, from_pages: bool = False, lately: bool = False) -> Callable[..., Person]:
         """Return a dependency that lets through who may do `scope`, and gives the person.
@@ -119,6 +122,20 @@ class Guards:
 
         return guard
 
+    def knows_already(self, request: Request, scope: Scope) -> bool:
+        """Return whether a GET comes from somebody who may do `scope`, without asking the database: it waits for nothing."""
+        kind, _, token = request.headers.get("authorization", "").partition(" ")
+        token = token.strip() if kind.lower() == "bearer" else ""
+        if not token:
+            own = is_own_page(request.headers, request.url.scheme)
+            person = self._remembered("cookie", request.cookies.get(COOKIE, "")) if own else None
+            return person is not None and person.may(scope)
+        try:
+            person = self._by_token(request, token, lambda shown: self._remembered("token", shown))
+        except HTTPException:
+            return False
+        return person is not None and person.may(scope)
+
     def known(self, request: Request, credentials: Bearer = None) -> Person:
         """Let through whoever is known, whatever their role; a dependency like those that `needs` gives."""
         return self._known(request, credentials, from_pages=False)
@@ -136,7 +153,8 @@ class Guards:
         if token:
             person = self._by_token(request, token, self._identify_lately if lately else self._identify)
         elif from_pages and request.method == "GET" and is_own_page(request.headers, request.url.scheme):
-            person = self._looker(request)
+            with told_plainly():
+                person = self._looker(request)
         if person is None:
             raise _unknown()
         if self._limits is not None:
@@ -147,7 +165,8 @@ class Guards:
         address = request.client.host if request.client else ""
         if self._limits is not None:
             self._limits.check_tries(address, token)
-        person = identify(token)
+        with told_plainly():
+            person = identify(token)
         if self._limits is not None:
             self._limits.note_try(address, token, good=person is not None)
         return person
@@ -163,7 +182,9 @@ def station_guard(is_token: Callable[[str, str], bool]) -> Callable[..., str]:
 
     def guard(station: str, credentials: StationBearer = None) -> str:
         token = credentials.credentials.strip() if credentials is not None else ""
-        if not is_token(station, token):
+        with told_plainly():
+            right = is_token(station, token)
+        if not right:
             raise HTTPException(401, f"this token is not station '{station[:63]}'s; provision the station again")
         return station
 

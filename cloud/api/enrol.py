@@ -13,6 +13,7 @@ from cloud.api.answers import json_body
 from cloud.api.auth import station_guard
 from cloud.api.limits import RequestLimits
 from cloud.api.retry_after import RETRY_AFTER_S
+from cloud.api.right_tokens import RightTokens
 from cloud.provision.desk import Desk
 from contract.codec import decode_control, encode_control
 from contract.errors import BadMessage, InvalidConfig, RefusedError, TransientError
@@ -27,25 +28,40 @@ _CERTIFICATES: dict[int | str, dict[str, Any]] = {
 M = TypeVar("M", bound=msgspec.Struct)
 
 
-def enrol_routes(desk: Desk, limits: RequestLimits) -> APIRouter:
+def enrol_routes(desk: Desk, limits: RequestLimits, tokens: RightTokens) -> APIRouter:
     """Return the routes for devices without a certificate; what they show is a one-time token.
 
-    Nobody is known here before there was work to do: `limits` refuses an address that asks too often before its body is read, and
-    one that showed too many wrong tokens before theirs is looked up.
+    A plant's devices come from one address, and with them whoever else is in its network: a right token is let through whatever
+    others did there, and only its own uses are counted. `limits` refuses an address that asks too often otherwise, and one that
+    showed too many wrong tokens before theirs is looked up; by then the work was to read 16 KiB and to ask `tokens`.
     """
     routes = APIRouter(prefix="/v1", tags=["stations"])
 
+    # The same for everybody, and in no answer is less work: a device that is to enrol asks this first, and has nothing to show yet.
     @routes.get("/ca", response_class=Response, responses=_CERTIFICATES)
-    def authorities(request: Request) -> Response:
-        limits.count_address(_address(request))
+    def authorities() -> Response:
         return Response(desk.trusted(), media_type="application/x-pem-file")
 
     @routes.post("/enrol", openapi_extra=json_body("A device's certificate request and its one-time token"))
     async def enrol(request: Request) -> Response:
-        address = _address(request)
-        limits.count_address(address)
-        asked = await _read(request, EnrolRequest)
-        limits.check_tries(address, asked.token)
+        address = request.client.host if request.client else ""
+        try:
+            asked = await _read(request, EnrolRequest)
+        except HTTPException:
+            limits.count_address(address)
+            raise
+        right = await tokens.has(asked.token)
+        if not right:
+            try:
+                limits.count_address(address)
+                limits.check_tries(address, asked.token)
+            except HTTPException:
+                # It may have been made a moment ago.
+                right = await tokens.has(asked.token, for_sure=True)
+                if not right:
+                    raise
+        if right:
+            limits.count_use(asked.token)
 
         def act() -> Enrolled:
             try:
@@ -61,10 +77,6 @@ def enrol_routes(desk: Desk, limits: RequestLimits) -> APIRouter:
         return await _answer(act, refused=403)
 
     return routes
-
-
-def _address(request: Request) -> str:
-    return request.client.host if request.client else ""
 
 
 def renew_routes(desk: Desk, is_token: Callable[[str, str], bool]) -> APIRouter:

@@ -59,7 +59,7 @@ class RequestLimits:
 
     Args:
         requests_per_minute: of each person, and of each address.
-        failures_per_minute: wrong tokens of each address that are looked at.
+        failures_per_minute: wrong tokens of each address that are looked at, and uses of each token that enrols somebody.
         monotonic: seconds that never go back.
         salt: random bytes, 16 to 64.
         at_once: requests of each person that are answered at the same time.
@@ -76,6 +76,8 @@ class RequestLimits:
     ) -> None:
         self._requests = RateLimit(requests_per_minute, salt=salt)
         self._failures = RateLimit(failures_per_minute, salt=salt)
+        # Of their own: whoever has many addresses fills every slot of the others, and none of these.
+        self._uses = RateLimit(failures_per_minute, salt=salt)
         self._at_once = AtOnce(at_once)
         self._monotonic = monotonic
         self._lock = threading.Lock()
@@ -98,6 +100,17 @@ class RequestLimits:
             HTTPException: 429.
         """
         self._count(f"address {network_of(address)}")
+
+    def count_use(self, token: str) -> None:
+        """Count a use of a token that is known to be right, wherever it came from: nobody else's doing counts here.
+
+        Raises:
+            HTTPException: 429.
+        """
+        with self._lock:
+            wait_s = self._uses.take(fingerprint(token), self._monotonic())
+        if wait_s:
+            raise _too_many("this token was used too often", wait_s)
 
     def check_tries(self, address: str, token: str) -> None:
         """Do nothing where a token of this address is to be looked at.

@@ -34,8 +34,10 @@ def rollout_json(rollout: Rollout, counted: Sequence[Counted], said: Sequence[Ap
 
 
 def station_json(seen: SeenMember) -> dict[str, Any]:
-    """Return a station of a rollout; `said` is what it last said of its order, such as why it tries again."""
-    return {**asdict(seen.member), "online": seen.online, "said": seen.said}
+    """Return a station of a rollout; `said` is what it last said of its order, such as why it tries again.
+    `by_http`: it is not online, and gets its order with its next question over HTTP.
+    """
+    return {**asdict(seen.member), "online": seen.online, "by_http": seen.by_http, "said": seen.said}
 
 
 EXAMPLE_STATION: dict[str, Any] = {
@@ -51,6 +53,7 @@ EXAMPLE_STATION: dict[str, Any] = {
     "arm": "",
     "stratum": "jetson/hall 1",
     "online": True,
+    "by_http": False,
     "said": "",
 }
 EXAMPLE: dict[str, Any] = {

@@ -11,6 +11,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, RedirectResponse
 
+from cloud.api.answers import told_plainly
 from cloud.api.auth import COOKIE, Person
 from cloud.api.failed_tries import FailedTries
 from cloud.api.limits import RequestLimits
@@ -86,7 +87,8 @@ def sign_in_routes(
         trouble: str = "",
     ) -> HTMLResponse:
         cookie = request.cookies.get(COOKIE, "")
-        person = people.by_cookie(cookie) if cookie else None
+        with told_plainly():
+            person = people.by_cookie(cookie) if cookie else None
         told = _TROUBLES.get(trouble, "")
         return show(SignInView(safe_next(next), told, person=person, provider=provider is not None))
 
@@ -103,7 +105,8 @@ def sign_in_routes(
             limits.check_tries(address, token)
         except HTTPException as error:
             return show(_told(view, f"{str(error.detail).capitalize()}."), 429, dict(error.headers or {}))
-        found = await run_in_threadpool(people.sign_in, token)
+        with told_plainly():
+            found = await run_in_threadpool(people.sign_in, token)
         limits.note_try(address, token, good=found is not None)
         if found is None:
             await run_in_threadpool(tries.add, address)
@@ -189,7 +192,8 @@ def _refuse_other_sites(request: Request) -> None:
 
 async def _end_former(request: Request, people: People) -> None:
     if cookie := request.cookies.get(COOKIE, ""):
-        await run_in_threadpool(people.sign_out, cookie)
+        with told_plainly():
+            await run_in_threadpool(people.sign_out, cookie)
 
 
 async def _form(request: Request) -> dict[str, str]:

@@ -64,7 +64,8 @@ class FleetReads(Protocol):
 
 class StationShown(BaseModel):
     """A station in a list. `heard_at`: when its newest summary or report came, Unix seconds, 0 for never; counts are of frames,
-    `missing` of summaries. `link` "by HTTP": the broker does not reach it, and it has asked over HTTP within a quarter of an hour.
+    `missing` of summaries. `link` "by HTTP": the broker does not reach it, and it has asked over HTTP within a quarter of an hour;
+    "by HTTP, never by MQTT": so has it, and the broker never reached it in more than a day since it was added.
     """
 
     model_config = ConfigDict(

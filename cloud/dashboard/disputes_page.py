@@ -172,17 +172,16 @@ class _DisputesScreen:
                     words(f"{act_.labeller} says {act_.label or act_.kind.value} ({_time(act_.at)})")
                 choice = self._choice()
                 names = list(choice.names) or sorted({act_.label for act_ in each.said if act_.label})
-                chosen = ui.select(names, label="It is", multiple=choice.several)
-                chosen.props("outlined dense options-dense").classes("w-64")
-                act("Settle it …", partial(self._settle, each, chosen))
+                chosen = _several(names) if choice.several else _one(names)
+                act("Settle it …", partial(self._settle, each, chosen, several=choice.several))
 
-    async def _settle(self, each: Dispute, chosen: ui.select) -> None:
-        several = chosen.value if isinstance(chosen.value, list) else None
-        shown = ", ".join(several) if several is not None else chosen.value
+    async def _settle(self, each: Dispute, chosen: Callable[[], Sequence[str]], *, several: bool) -> None:
+        said = chosen()
+        shown = ", ".join(said)
         if not shown:
             self._say("Choose first what it is.", bad=True)
             return
-        label = stored(several, always=True) if several is not None else chosen.value
+        label = stored(said, always=True) if several else shown
         why = await ask_reason(f"Settle part {each.sample.part or each.sample.sample} as {shown}", "Settle")
         if why is None:
             return
@@ -202,6 +201,23 @@ class _DisputesScreen:
         self._notice.set_text(text)
         self._notice.classes(remove="pl-info pl-bad", add="pl-bad" if bad else "pl-info")
         self._notice.set_visibility(True)
+
+
+def _one(names: Sequence[str]) -> Callable[[], Sequence[str]]:
+    chosen = ui.select(list(names), label="It is").props("outlined dense options-dense").classes("w-64")
+    return lambda: [chosen.value] if chosen.value else []
+
+
+def _several(names: Sequence[str]) -> Callable[[], Sequence[str]]:
+    """Draw a box to tick for each, and return what gives those that are ticked, in the order of `names`.
+
+    A list of which several can be chosen sends all that it knows to be chosen; a second choice before the server's answer to the
+    first would take the place of the first. Of boxes each speaks for itself.
+    """
+    with ui.element("div").props('role="group" aria-label="It is"').classes("flex flex-col"):
+        words("It is", muted=True).props('aria-hidden="true"')
+        boxes = {name: ui.checkbox(name).props("dense").classes("pl-break") for name in names}
+    return lambda: [name for name, box in boxes.items() if box.value]
 
 
 def _share(value: float | None) -> str:

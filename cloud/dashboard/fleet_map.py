@@ -24,6 +24,7 @@ _STATES: tuple[tuple[str, Tone, str], ...] = (
     ("updating", Tone.INFO, "circle"),
     ("enrolling", Tone.PLAIN, "roundRect"),
     ("never heard", Tone.PLAIN, "emptyCircle"),
+    ("never heard by MQTT", Tone.WARN, "emptyDiamond"),
     ("revoked", Tone.PLAIN, "arrow"),
     ("online, in range", Tone.GOOD, "rect"),
 )
@@ -42,6 +43,8 @@ def state_of(cell: FleetCell) -> str:
         return "never heard"
     if cell.link is LinkState.OFFLINE:
         return "offline"
+    if cell.drift is DriftPhase.UNHEARD:
+        return "never heard by MQTT"
     if cell.update_state == UpdateState.ROLLED_BACK.value:
         return "went back to its last bundle"
     if cell.update_state not in ENDED_UPDATES:

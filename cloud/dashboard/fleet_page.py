@@ -52,8 +52,10 @@ _COLUMNS = (
 LINK_TONES = {
     LinkState.ONLINE: Tone.GOOD,
     LinkState.HTTP: Tone.INFO,
+    LinkState.HTTP_ALONE: Tone.WARN,
     LinkState.OFFLINE: Tone.BAD,
     LinkState.NEVER: Tone.PLAIN,
+    LinkState.REVOKED: Tone.PLAIN,
 }
 DRIFT_TONES = {
     DriftPhase.ALARMED: Tone.BAD,
@@ -217,7 +219,9 @@ class _FleetView:
 def headline(counts: FleetCounts, shown: int) -> str:
     """Return the fleet in one line; `shown` stations are what is filtered for."""
     never = f", {counts.never:,} never heard" if counts.never else ""
-    by_http = f", {counts.by_http:,} by HTTP" if counts.by_http else ""
+    alone = f" ({counts.http_alone:,} of them never by MQTT)" if counts.http_alone else ""
+    asking = counts.by_http + counts.http_alone
+    by_http = f", {asking:,} by HTTP{alone}" if asking else ""
     online = f"{counts.online:,} of {count(counts.total, 'station')} online{by_http}{never}"
     parts = [online, f"{counts.drifting:,} drifting"]
     if counts.updating:
@@ -243,7 +247,7 @@ def row_of(row: FleetRow, versions: dict[str, str], seen: str, now: float) -> di
         "reject": row.rejected,
         "review": row.review,
         "missing": row.missing,
-        "heard": "by HTTP, of late" if row.link is LinkState.HTTP else ago(now, row.heard_at),
+        "heard": "by HTTP, of late" if row.link in (LinkState.HTTP, LinkState.HTTP_ALONE) else ago(now, row.heard_at),
     }
 
 

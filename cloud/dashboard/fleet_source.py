@@ -13,7 +13,7 @@ from cloud.store.fleet_pages import FleetPages
 from cloud.store.fleet_rows import FleetCell, FleetCounts, FleetFacets, FleetFilter, FleetPage, FleetRow, Phases, SortBy
 
 NEW_S = 86_400.0
-"""A station that was added within this time and has not been heard yet is new: it is being put up. After that nobody is at it."""
+"""A station that was added within this time and not heard by MQTT yet is new: it is being put up. After that nobody is at it."""
 
 PHASES_S, COUNTS_S, FACETS_S, NEEDS_S = 3.0, 2.0, 10.0, 2.0
 
@@ -87,13 +87,14 @@ def phases_of(
     *,
     revoked: frozenset[str] = frozenset(),
     by_http: frozenset[str] = frozenset(),
+    asked: frozenset[str] = frozenset(),
 ) -> Phases:
     """Return the phases of stations by those of their series at `now`, Unix seconds: a station is as its worst camera; of those
     `revoked` no camera counts."""
     bad = frozenset(split_series(series)[0] for series in alarmed)
     young = frozenset(split_series(series)[0] for series in enrolling)
     quiet = frozenset(split_series(series)[0] for series in watched) - bad - young
-    return Phases(bad - revoked, quiet - revoked, now - NEW_S, revoked, by_http - revoked)
+    return Phases(bad - revoked, quiet - revoked, now - NEW_S, revoked, by_http - revoked, asked)
 
 
 def sentence_of(cameras: Sequence[StationDrift]) -> str:

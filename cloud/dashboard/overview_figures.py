@@ -91,7 +91,7 @@ def budget_in_words(budget: Budget) -> tuple[str, Tone]:
 
 def enrolling_in_words(counts: FleetCounts) -> str:
     """Return how many stations are enrolling, and how many of them are so new that they have not been heard yet."""
-    new = counts.never - counts.unheard
+    new = counts.new
     return f"{counts.enrolling:,} enrolling" + (f" ({new:,} new, not heard yet)" if new > 0 else "")
 
 

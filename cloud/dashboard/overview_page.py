@@ -186,6 +186,7 @@ class _Fleet:
             for key, path in (
                 ("online", "/fleet?link=online"),
                 ("by_http", "/fleet?link=by+HTTP"),
+                ("http_alone", "/fleet?link=by+HTTP,+never+by+MQTT"),
                 ("offline", "/fleet?link=offline"),
                 ("unheard", "/fleet?drift=never+heard"),
                 ("drifting", f"/fleet?drift={DriftPhase.ALARMED.value}"),
@@ -202,8 +203,9 @@ class _Fleet:
         said = {
             "online": f"{counts.online:,} of {count(counts.total, 'station')} online",
             "by_http": f"{counts.by_http:,} heard by HTTP alone",
+            "http_alone": f"{counts.http_alone:,} heard by HTTP and never by MQTT, added over a day ago",
             "offline": f"{counts.offline:,} offline",
-            "unheard": f"{counts.unheard:,} never heard, added over a day ago",
+            "unheard": f"{counts.unheard:,} never heard by MQTT, added over a day ago",
             "drifting": f"{counts.drifting:,} drifting",
             "enrolling": enrolling_in_words(counts),
             "updating": f"{counts.updating:,} updating",

@@ -219,7 +219,7 @@ def _station(seen: SeenMember, waves: Sequence[str], now: float) -> dict[str, Ce
         "station": (member.station, f"/station/{quote(member.station, safe='')}"),
         "wave": (waves[member.wave] if member.wave < len(waves) else f"wave {member.wave}") + _arm(member.arm),
         "state": (said, tone.value),
-        "link": "online" if seen.online else "offline",
+        "link": "online" if seen.online else "by HTTP" if seen.by_http else "offline",
         "ordered": "" if member.ordered_at is None else ago(now, member.ordered_at),
         "why": why_in_words(seen),
     }

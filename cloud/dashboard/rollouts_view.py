@@ -197,7 +197,9 @@ def why_in_words(seen: SeenMember) -> str:
     """Return what there is to say of a station beside its state: why it is so, and of one that is away what is waited for."""
     waits = seen.member.state in (MemberState.ORDERED, MemberState.SHADOWING)
     why = [seen.member.reason or (seen.said if waits else "")]
-    if seen.member.state is MemberState.RECALLED and not seen.online:
+    if seen.by_http and (waits or seen.member.state is MemberState.RECALLED):
+        why.append("by HTTP: it gets its order with its next question, one every five minutes")
+    elif seen.member.state is MemberState.RECALLED and not seen.online:
         why.append("it is away, and goes back when it returns")
     return "; ".join(each for each in why if each)
 

@@ -8,6 +8,7 @@ from nicegui import ui
 from starlette.requests import Request
 
 from cloud.api import auth
+from cloud.api.answers import told_plainly
 from cloud.api.auth import SCOPES, Person, Role, Scope
 from cloud.api.local import looks_local
 from cloud.dashboard.banners import Banner
@@ -73,7 +74,8 @@ class Shell:
         page's h1, which is `title`, and its banners.
         """
         visit = self.visit(request)
-        person = visit.person
+        with told_plainly():
+            person = visit.person
         ui.page_title(f"{title} · Plumbline")
         # Said of every page, whatever `run_with` was told: screen readers must know how to pronounce it.
         ui.context.client.page.language = "en-US"

@@ -98,6 +98,14 @@ class _StationView:
                 " minute. If it runs: does it reach the broker, and is the certificate of this plant?",
             )
         self._silent.set_visibility(False)
+        self._alone = ui.column().classes("w-full")
+        with self._alone:
+            empty(
+                "This station asks over HTTP, and was never heard by MQTT.",
+                "It gets its orders and settings, and none of its summaries come. If it has a [broker]: does it reach that host and"
+                " port, and is the certificate of this plant? plumbline-agent doctor on the station says it.",
+            )
+        self._alone.set_visibility(False)
         trouble = ui.column().classes("w-full")
         with card("Drift"):
             self._sentences = ui.column().classes("gap-1 pl-sentences")
@@ -157,6 +165,7 @@ class _StationView:
         agent = f"agent {status.agent_version}" if status.agent_version else ""
         self._where.set_text(" · ".join(filter(None, (row.site, row.board, agent, f"runs {version}"))))
         self._silent.set_visibility(row.link is LinkState.NEVER)
+        self._alone.set_visibility(row.link is LinkState.HTTP_ALONE)
         if found.sentences != self._said:
             self._said = found.sentences
             self._sentences.clear()

@@ -14,7 +14,8 @@ class StationStatus:
 
     Times are by the cloud's clock, Unix seconds, 0 for never: `state_at` when it last came or went, `reported_at` its last
     report, `summary_at` its last summary. `configuration`, `config_*` and `outcome` are as in its report, `board` as in its birth,
-    and `health` as in its last summary that had one (`contract.messages`).
+    and `health` as in its last summary that had one (`contract.messages`). `asked_at`: when it last asked over HTTP,
+    where that is what `online` and `state_at` are of, for the broker does not reach it (`cloud.heard_by_http`); no table has it.
     """
 
     station: str
@@ -40,6 +41,7 @@ class StationStatus:
     board: str = ""
     health: HealthNote | None = None
     outcome: str = ""
+    asked_at: float = 0.0
 
 
 class StationBook(Protocol):

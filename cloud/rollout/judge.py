@@ -29,7 +29,8 @@ class Member:
 
     `ordered_s` is how long ago it was ordered, None when it was not. `link_s`: for how long it has been `online`, or not
     been. `said_s`: how long ago it last reported on this order, or could not have been heard. `ended_s`: how long ago it came to
-    an end with its order. `shadow`: it is of the shadow wave (wave 0), beside the wave in which it is ordered in earnest.
+    an end with its order. `shadow`: it is of the shadow wave (wave 0), beside the wave in which it is ordered in earnest. `slow_s`:
+    how much later its word may come than that of a station on the broker.
     """
 
     station: str
@@ -42,6 +43,7 @@ class Member:
     reason: str = ""
     ended_s: float = math.inf
     shadow: bool = False
+    slow_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ def fate_of(member: Member, silence_s: float) -> Fate:
         return _ENDED.get(member.state, Fate.OUT)
     if _is_away(member):
         return Fate.OFFLINE
-    return Fate.SILENT if _silence_s(member) > silence_s else Fate.UNDER_WAY
+    return Fate.SILENT if _silence_s(member) > silence_s + member.slow_s else Fate.UNDER_WAY
 
 
 def is_in_wave(member: Member, wave: int) -> bool:

@@ -12,7 +12,7 @@ from cloud.rollout.rollout_states import MemberState
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """`stations` of one wave that are in one state; `away` of them are not online."""
+    """`stations` of one wave that are in one state; `away` of them are neither online nor heard by HTTP."""
 
     wave: int
     state: MemberState

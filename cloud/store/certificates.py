@@ -113,6 +113,12 @@ class Certificates:
             connection.execute(enrol_tokens.insert().values(**values, made_at=now, expires_at=expires_at))
             write_audit(connection, now, "operator", "make enrolment token", f"{station}: until {expires_at:.0f}")
 
+    def right_tokens(self, now: float) -> frozenset[str]:
+        """Return the SHA-256 of every token that enrols somebody at `now`; one that was used still does, the same device."""
+        query = select(enrol_tokens.c.token_sha256).where(enrol_tokens.c.expires_at > now)
+        with self._database.read() as connection:
+            return frozenset(connection.execute(query).scalars())
+
     def station_of(self, token: str, key_sha256: str, now: float) -> str:
         """Return the station that `token` enrols, by a device with this key.
 

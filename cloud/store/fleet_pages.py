@@ -26,9 +26,8 @@ from cloud.store.summary_tables import station_totals
 from cloud.store.tables import station_status, stations
 from contract.update_states import UpdateState
 
-_EVER = or_(
-    *(func.coalesce(station_status.c[name], 0.0) > 0 for name in ("state_at", "summary_at", "reported_at")),
-)
+_BY_BROKER = or_(*(func.coalesce(station_status.c[name], 0.0) > 0 for name in ("state_at", "summary_at")))
+_EVER = or_(_BY_BROKER, func.coalesce(station_status.c.reported_at, 0.0) > 0)
 _FROM = stations.outerjoin(station_status, stations.c.station == station_status.c.station).outerjoin(
     station_totals, stations.c.station == station_totals.c.station
 )
@@ -100,10 +99,11 @@ class FleetPages:
             func.sum(case((among(stations.c.station, phases.quiet - phases.revoked), 1), else_=0)),
             func.sum(case((and_(self._unheard(phases), self._is_unknown(phases)), 1), else_=0)),
             func.sum(case((among(stations.c.station, phases.revoked), 1), else_=0)),
+            func.sum(case((and_(literal(LinkState.NEVER.value) == link, not_(self._unheard(phases))), 1), else_=0)),
         ).select_from(_FROM)
         with self._database.read() as connection:
             total, *counted = (int(value or 0) for value in connection.execute(query).one())
-        links, (updating, back, simulated, drifting, quiet, unheard, revoked) = (
+        links, (updating, back, simulated, drifting, quiet, unheard, revoked, new) = (
             dict(zip(LinkState, counted, strict=False)),
             counted[len(LinkState) :],
         )
@@ -120,6 +120,8 @@ class FleetPages:
             unheard=unheard,
             by_http=links[LinkState.HTTP],
             revoked=revoked,
+            http_alone=links[LinkState.HTTP_ALONE],
+            new=new,
         )
 
     def facets(self) -> FleetFacets:
@@ -214,15 +216,20 @@ class FleetPages:
         return ~self._database.among(stations.c.station, phases.quiet | phases.alarmed | phases.revoked)
 
     def _link(self, phases: Phases) -> ColumnElement[str]:
+        among = self._database.among
+        asks = among(stations.c.station, phases.by_http)
         return case(
+            # Whose access was taken away and who is there all the same must be seen to be.
             (func.coalesce(station_status.c.online, False), LinkState.ONLINE.value),
-            (self._database.among(stations.c.station, phases.by_http), LinkState.HTTP.value),
-            (_EVER, LinkState.OFFLINE.value),
+            (among(stations.c.station, phases.revoked), LinkState.REVOKED.value),
+            (and_(asks, self._unheard(phases)), LinkState.HTTP_ALONE.value),
+            (asks, LinkState.HTTP.value),
+            (or_(_EVER, among(stations.c.station, phases.asked)), LinkState.OFFLINE.value),
             else_=LinkState.NEVER.value,
         )
 
     def _unheard(self, phases: Phases) -> ColumnElement[bool]:
-        return and_(literal(LinkState.NEVER.value) == self._link(phases), stations.c.added_at < phases.unheard_before)
+        return and_(not_(_BY_BROKER), stations.c.added_at < phases.unheard_before)
 
     def _rows(self, phases: Phases) -> Select[Any]:
         c, totals = station_status.c, station_totals.c

@@ -13,22 +13,27 @@ ENDED_UPDATES = (UpdateState.IDLE.value, UpdateState.COMMITTED.value, UpdateStat
 
 
 class LinkState(str, Enum):
-    """Whether a station is there. HTTP: the broker does not reach it, and it asks over HTTP for what it needs. NEVER: it was added
-    and has not said a word.
+    """Whether a station is there.
+
+    HTTP: the broker does not reach it, and it asks over HTTP for what it needs. HTTP_ALONE: so does it, and it was added long ago,
+    and the broker never reached it. NEVER: it was added and has not said a word. REVOKED: its access was taken away, and it is
+    not on the broker: nobody waits for it.
     """
 
     ONLINE = "online"
     OFFLINE = "offline"
     HTTP = "by HTTP"
+    HTTP_ALONE = "by HTTP, never by MQTT"
     NEVER = "never heard"
+    REVOKED = "revoked"
 
 
 class DriftPhase(str, Enum):
     """How a station's cameras stand; of several the worst. The values are what people read.
 
-    ENROLLING: what is normal is being learnt, or the station is new. UNHEARD: it was added long ago and has not said a word since:
-    nothing is being learnt, and nothing will be until somebody looks. REVOKED: its access was taken away; whatever its cameras
-    last saw, nobody need do anything.
+    ENROLLING: what is normal is being learnt, or the station is new. UNHEARD: it was added long ago and was never heard by MQTT,
+    which alone brings windows: nothing is being learnt, and nothing will be until somebody looks. REVOKED: its access was
+    taken away; whatever its cameras last saw, nobody need do anything.
     """
 
     ALARMED = "drifting"
@@ -58,9 +63,10 @@ class SortBy(str, Enum):
 @dataclass(frozen=True, slots=True)
 class Phases:
     """Which stations drift, and which are within their range, as the detectors have it in memory; all others are enrolling, but for
-    those that were added before `unheard_before`, Unix seconds, and never heard.
+    those that were added before `unheard_before`, Unix seconds, and never heard by MQTT.
 
-    Of those that are `revoked` nothing else counts. `by_http`: who was heard over HTTP of late, as the server has it in memory.
+    Of those that are `revoked` nothing else counts. `by_http`: who was heard over HTTP of late, as the server has it in memory;
+    `asked`: who was at all since it began.
     """
 
     alarmed: frozenset[str] = frozenset()
@@ -68,9 +74,10 @@ class Phases:
     unheard_before: float = 0.0
     revoked: frozenset[str] = frozenset()
     by_http: frozenset[str] = frozenset()
+    asked: frozenset[str] = frozenset()
 
     def of(self, station: str, *, unheard: bool = False) -> DriftPhase:
-        """Return a station's phase; `unheard`: it was added before `unheard_before` and never heard."""
+        """Return a station's phase; `unheard`: it was added before `unheard_before` and never heard by MQTT."""
         if station in self.revoked:
             return DriftPhase.REVOKED
         if station in self.alarmed:
@@ -140,8 +147,9 @@ class FleetPage:
 class FleetCounts:
     """How many stations there are, and are what. `updating`: an update is under way; `rolled_back`: the last one failed.
 
-    Of those `never` heard, `unheard` were added long ago; the others are new, and count as `enrolling`. `by_http` are neither
-    `online` nor `offline`; those `revoked` are none of `drifting`, `enrolling` and `unheard`.
+    `never`: not a word was heard of them; those of them that are `new` count as `enrolling`. `unheard` were added long ago and
+    never heard by MQTT. `by_http` and `http_alone` (never by MQTT) are neither `online` nor `offline`; those `revoked` are none of
+    these but for `online`, and none of `drifting`, `enrolling` and `unheard`.
     """
 
     total: int
@@ -156,6 +164,8 @@ class FleetCounts:
     unheard: int
     by_http: int = 0
     revoked: int = 0
+    http_alone: int = 0
+    new: int = 0
 
 
 @dataclass(frozen=True, slots=True)

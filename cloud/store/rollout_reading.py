@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, case, func, select
+from sqlalchemy import ColumnElement, case, func, or_, select
 
 from cloud.ports.rollouts import Rollout, RolloutMember
 from cloud.rollout.rollout_states import LIVE, MemberState
@@ -26,11 +26,15 @@ _SORTS = {
 
 @dataclass(frozen=True, slots=True)
 class SeenMember:
-    """A station of a rollout, whether it is online, and what it last said of its order there, "" for nothing."""
+    """A station of a rollout, whether it is online, and what it last said of its order there, "" for nothing.
+
+    `by_http`: it is not online, and asks for its orders over HTTP.
+    """
 
     member: RolloutMember
     online: bool
     said: str
+    by_http: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +59,13 @@ class Said:
 
 
 class RolloutReading:
-    """Reads the rollouts and rollout_stations tables, and what stations say of themselves. Changes nothing."""
+    """Reads the rollouts and rollout_stations tables, and what stations say of themselves. Changes nothing.
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    `by_http` says who was heard over HTTP of late (`cloud.heard_by_http`).
+    """
+
+    def __init__(self, database: Database, by_http: Callable[[], frozenset[str]] = frozenset) -> None:
+        self._database, self._by_http = database, by_http
 
     def newest(self, limit: int, before: int | None = None) -> list[Rollout]:
         """Return up to `limit` rollouts, newest first; only ids below `before`."""
@@ -90,7 +97,8 @@ class RolloutReading:
     def counts(self, wanted: Sequence[int]) -> dict[int, list[Counted]]:
         """Return of each rollout how many stations of which wave are in which state, by wave."""
         table, status = rollout_stations, station_status
-        away = func.sum(case((status.c.online.is_(True), 0), else_=1))
+        asks = self._database.among(table.c.station, self._by_http())
+        away = func.sum(case((or_(status.c.online.is_(True), asks), 0), else_=1))
         keys = (table.c.rollout, table.c.wave, table.c.state)
         query = select(*keys, func.count(), away).outerjoin(status, status.c.station == table.c.station)
         query = query.where(table.c.rollout.in_(wanted)).group_by(*keys).order_by(*keys)
@@ -111,12 +119,13 @@ class RolloutReading:
         with self._database.read() as connection:
             rows = connection.execute(query.offset(start).limit(limit)).all()
             total = connection.execute(count).scalar_one()
-        found = []
+        found, by_http = list[SeenMember](), self._by_http()
         for row in rows:
             values = dict(row._mapping)
             online, spoken_of, said = (values.pop(name) for name in ("online", "spoken_of", "said"))
             member = RolloutMember(**{**values, "state": MemberState(values["state"])})
-            found.append(SeenMember(member, bool(online), said or "" if spoken_of == member.deployment else ""))
+            of_this = said or "" if spoken_of == member.deployment else ""
+            found.append(SeenMember(member, bool(online), of_this, not online and member.station in by_http))
         return found, total
 
     def timeline(self, rollout: int, limit: int = 200) -> list[Said]:

@@ -176,7 +176,9 @@ def _report_values(report: ReportedState, now: float) -> dict[str, object]:
 
 # In the order of `StationStatus`, whose fields are then given by position: loops read ten thousand of them every second.
 _STATUS_COLUMNS = [
-    (stations if field.name in ("station", "site") else station_status).c[field.name] for field in fields(StationStatus)
+    (stations if field.name in ("station", "site") else station_status).c[field.name]
+    for field in fields(StationStatus)
+    if field.name != "asked_at"  # the last one, which the server has in memory alone
 ]
 _HEALTH_AT = [column.name for column in _STATUS_COLUMNS].index("health")
 _BOOT_AT = [column.name for column in _STATUS_COLUMNS].index("boot")

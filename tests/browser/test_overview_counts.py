@@ -63,7 +63,7 @@ def test_new_ones_are_enrolling_and_those_of_long_ago_were_never_heard(
     expect(counts).to_contain_text("2 of 5 stations online")
     for text, names in (
         ("2 enrolling (1 new, not heard yet)", ("learning", "new")),
-        ("2 never heard, added over a day ago", ("forgotten", "lost")),
+        ("2 never heard by MQTT, added over a day ago", ("forgotten", "lost")),
     ):
         page.goto(url)
         counts.get_by_role("link", name=text, exact=True).click()

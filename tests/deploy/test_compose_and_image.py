@@ -122,4 +122,3 @@ def test_image_is_made_of_what_is_there_and_runs_as_nobody_special() -> None:
     assert extras and all(re.search(rf"^{extra} = \[", project, re.MULTILINE) for extra in extras[1].split(","))
     users = [line for line in lines if line.startswith("USER ")]
     assert users == ["USER 10001:10001"], "a number, so that Kubernetes can tell that it is not root"
-    assert any(line.startswith("HEALTHCHECK ") and "/healthz" in line for line in lines)

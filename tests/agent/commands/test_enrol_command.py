@@ -28,9 +28,11 @@ from cloud.api.app import DoorRules, make_app
 from cloud.api.doors import device_context, door, server_context
 from cloud.api.enrol import enrol_routes, renew_routes
 from cloud.api.limits import RequestLimits
+from cloud.api.right_tokens import RightTokens
 from cloud.provision.authority import make_authority
 from cloud.provision_wiring import make_desk
 from cloud.settings import load_settings
+from cloud.store.certificates import Certificates
 from cloud.store.database import Database
 from cloud.store.stations import Stations
 from contract.provisioning import CertificateNote
@@ -47,12 +49,17 @@ class Doors:
         self.database = Database(self.settings.database_url())
         self.limits = RequestLimits(1200, 30, monotonic=time.monotonic, salt=b"s" * 16)
         desk = make_desk(self.settings, self.database, time.time)
+        certificates = Certificates(self.database)
+        self.tokens = RightTokens(lambda: certificates.right_tokens(time.time()), time.monotonic, every_s=0.0)
         folder = plant.provision
         people = server_context(folder.path / "api.pem", folder.path / "api.pem")
         stations = device_context(folder.path / "api.pem", folder.path / "api.pem", folder.trust, folder.crl)
         renew = renew_routes(desk, Stations(self.database).is_token)
         self._servers = [
-            (door(make_app([enrol_routes(desk, self.limits)], DoorRules()), people), self.settings.api.port),
+            (
+                door(make_app([enrol_routes(desk, self.limits, self.tokens)], DoorRules()), people),
+                self.settings.api.port,
+            ),
             (door(make_app([renew]), stations, for_devices=True), self.settings.api.device_port),
         ]
         self._threads = [threading.Thread(target=self._serve, args=each) for each in self._servers]

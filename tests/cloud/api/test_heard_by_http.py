@@ -19,7 +19,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeApp]:
 
 @pytest.mark.slow
 def test_its_link_is_by_http_once_it_has_asked_with_its_own_token(whole: WholeApp) -> None:
-    whole.tables.stations.add("alone", "its own", "", 0.0)
+    whole.tables.stations.add("alone", "its own", "", time.time())
 
     def shown() -> dict[str, Any]:
         answer = httpx.get(f"{whole.url}/v1/stations?text=alone", headers=bearer(whole.operator), timeout=60)

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from cloud.__main__ import main
+from cloud.api.answers import UNUSABLE
 from tests.fakes.cloud_plant import CloudPlant
 from tests.fakes.hook import Hook
 
@@ -80,7 +81,8 @@ def test_serve_says_that_its_database_is_gone_by_every_way_that_is_left(
     away = file.rename(plant.home / "away.db")
     (opened,) = wait_for(lambda: told(hook, "opened"))
     assert "moved away or deleted" in opened["what"] and opened["severity"] == "page"
-    health = httpx.get(f"{plant.url}/healthz", timeout=60)
+    assert httpx.get(f"{plant.url}/healthz", timeout=60).json() == {"detail": UNUSABLE}
+    health = httpx.get(f"{plant.url}/healthz", headers=operator, timeout=60)
     assert health.status_code == 503 and "moved away or deleted" in health.json()["detail"]
     assert httpx.get(f"{plant.url}/livez", timeout=60).status_code == 200
     during = metrics()

@@ -54,7 +54,7 @@ def test_who_asks_over_http_with_its_own_token_is_heard_and_nobody_else(tables: 
     pages = FleetPages(tables.database)
     links = {row.station: row.link for row in pages.page(FleetFilter(), phases(tables, now[0], heard)).rows}
     assert links == {
-        "alone": LinkState.HTTP, "away": LinkState.OFFLINE, "gone": LinkState.OFFLINE, "here": LinkState.ONLINE,
+        "alone": LinkState.HTTP, "away": LinkState.OFFLINE, "gone": LinkState.REVOKED, "here": LinkState.ONLINE,
         "mute": LinkState.NEVER,
     }  # fmt: skip
     now[0] += FRESH_S
@@ -70,12 +70,13 @@ def test_the_numbers_and_the_lists_that_they_lead_to_agree(tables: Tables) -> No
     heard.noting(tables.stations.is_token)("alone", "token alone")
     found, pages = phases(tables, T0 + 10, heard), FleetPages(tables.database)
     counts = pages.counts(found)
-    assert (counts.total, counts.online, counts.by_http, counts.offline, counts.never) == (5, 1, 1, 2, 1)
+    assert (counts.total, counts.online, counts.by_http, counts.offline, counts.never) == (5, 1, 1, 1, 1)
     assert (counts.drifting, counts.revoked, counts.enrolling, counts.unheard) == (0, 1, 2, 0)
     assert headline(counts, 5) == "1 of 5 stations online, 1 by HTTP, 1 never heard · 0 drifting"
     for link in LinkState:
         rows = pages.page(FleetFilter(link=link), found).rows
-        assert len(rows) == getattr(counts, {"by HTTP": "by_http", "never heard": "never"}.get(link.value, link.value))
+        names = {LinkState.HTTP: "by_http", LinkState.HTTP_ALONE: "http_alone", LinkState.NEVER: "never"}
+        assert len(rows) == getattr(counts, names.get(link, link.value))
     drift = {phase: [r.station for r in pages.page(FleetFilter(drift=phase), found).rows] for phase in DriftPhase}
     assert drift == {
         DriftPhase.ALARMED: [], DriftPhase.ENROLLING: ["alone", "mute"], DriftPhase.UNHEARD: [],
@@ -98,3 +99,23 @@ def test_a_station_that_asks_over_http_is_not_silent(tables: Tables) -> None:
 
     assert silent({}) == ("alone", "away", "here")
     assert silent({"alone": now - 60.0, "away": T0 + 3}) == ("away", "here")
+
+
+def test_a_revoked_station_is_not_counted_as_offline_but_one_that_is_on_the_broker_all_the_same_is_seen(
+    tables: Tables,
+) -> None:
+    pages, heard = FleetPages(tables.database), HeardByHttp(lambda: T0 + 10)
+
+    def links() -> dict[str, LinkState]:
+        found = phases(tables, T0 + 10, heard)
+        rows = pages.page(FleetFilter(), found).rows
+        counts = pages.counts(found)
+        assert counts.offline == sum(row.link is LinkState.OFFLINE for row in rows)
+        assert [r.station for r in pages.page(FleetFilter(link=LinkState.OFFLINE), found).rows] == ["alone", "away"]
+        return {row.station: row.link for row in rows}
+
+    assert links()["gone"] is LinkState.REVOKED
+    tables.stations.commit([StationState("gone", "b", True, T0 + 5)], [], T0 + 5)
+    assert links()["gone"] is LinkState.ONLINE
+    tables.stations.commit([StationState("gone", "b", False, T0 + 6)], [], T0 + 6)
+    assert links()["gone"] is LinkState.REVOKED

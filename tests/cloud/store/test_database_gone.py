@@ -136,11 +136,13 @@ def test_healthz_and_the_overview_say_it_until_the_file_is_back(tmp_path: Path) 
     clock = [0.0]
     aggregator._alerts.needs._now = lambda: clock[0]
 
+    operator = (plant.home / "secrets" / "operator.token").read_text().strip()
+
     def healthz() -> httpx.Response:
         async def ask() -> httpx.Response:
             transport = httpx.ASGITransport(aggregator.app)
             async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
-                return await client.get("/healthz")
+                return await client.get("/healthz", headers={"Authorization": f"Bearer {operator}"})
 
         return asyncio.run(ask())
 
