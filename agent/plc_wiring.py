@@ -20,6 +20,7 @@ from agent.ports.recorder import Recorder
 from agent.ports.source import FrameSource
 from agent.settings import Settings
 from agent.settings_keys import PlcSettings, SourceSettings
+from agent.store.recorder import GroupRecorder
 from agent.store.running_mark import kernel_boot
 from contract.errors import InvalidConfig
 
@@ -115,9 +116,14 @@ class Plc:
             return source
         return TriggeredSource(source, self.desk, self._clock, own_triggers=keys.hardware_trigger, seen=seen)
 
-    def recorder(self, recorder: Recorder) -> Recorder:
-        """Return `recorder`, shown to the controller."""
-        return ShownRecorder(recorder, self.desk) if self.desk is not None else recorder
+    def recorder(self, recorder: Recorder, disk: GroupRecorder) -> Recorder:
+        """Return `recorder`, shown to the controller; with [plc] stored_first what `disk` has stored is."""
+        if self.desk is None:
+            return recorder
+        shown = ShownRecorder(recorder, self.desk, stored_first=self._keys.stored_first)
+        if self._keys.stored_first:
+            disk.tell_stored(shown)
+        return shown
 
     def teller(self, memory: Memory) -> Callable[[], None]:
         """Return what keeps how the controller stands where `plumbline-agent status` finds it; to be called again and again."""
