@@ -109,7 +109,7 @@ class GroupRecorder:
     def record(self, result: Result, sample: Sample | None) -> bool:
         """Queue one result and its sample; False when there is no room: count the frame as undecided."""
         if self._mark is not None:
-            self._mark.count(result.camera, result.window, result.captured_at)
+            self._mark.count(result.camera, result.window, result.captured_at, asked=result.asked > 0)
         waiting = self._queue.put_result(result, sample)
         full = waiting >= self._batch or self._queue.pixel_bytes >= _MOST_PIXEL_BYTES
         if full or (self._awaiting is not None and self._awaiting.awaits(result)):
