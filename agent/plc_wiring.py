@@ -74,7 +74,8 @@ class Plc:
             return
         if self._before.missed:
             self._log.say(
-                f"the process before left {self._before.missed} of the controller's triggers unanswered: lost"
+                f"of the parts that the controller asked the process before about, {self._before.missed} were never seen"
+                " and stand in no window yet: they are counted now"
             )
         self._books.begin()
         self.desk.look_again()
