@@ -119,7 +119,7 @@ class Line:
             models.serving,
             asking,
             # The meter first: whether the camera works is then known as the controller is told.
-            self.plc.recorder(self.meter.recorder(store.recorder)),
+            self.plc.recorder(self.meter.recorder(store.recorder), store.recorder),
             self._clock,
             self._log,
             LineRules(lambda: store.boot, deadline_ms, windows),

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from agent.line_io.desk import Desk, DeskRules
-from agent.line_io.line_books import MARK, BooksBefore, LineBooks, read_books
+from agent.line_io.line_books import MARK, BooksBefore, Counted, LineBooks, settle_books
 from agent.line_io.line_teller import LineTeller
 from agent.line_io.plc_loop import PlcLoop
 from agent.line_io.triggered import ShownRecorder, TriggeredSource
@@ -20,7 +20,8 @@ from agent.ports.recorder import Recorder
 from agent.ports.source import FrameSource
 from agent.settings import Settings
 from agent.settings_keys import PlcSettings, SourceSettings
-from agent.store.running_mark import kernel_boot
+from agent.store.recorder import GroupRecorder
+from agent.store.running_mark import kernel_boot, mark_name, read_mark
 from contract.errors import InvalidConfig
 
 _SLACK = 1.25
@@ -31,7 +32,7 @@ class Plc:
     """The controller's side of a station; without [plc] kind it changes nothing."""
 
     def __init__(self, settings: Settings, clock: Clock, log: Log) -> None:
-        """Read what the process before left, and open nothing else yet.
+        """Settle what the process before left, and open nothing else yet.
 
         Raises:
             InvalidConfig: the library that [plc] kind needs is not installed.
@@ -47,7 +48,8 @@ class Plc:
         timeout_s = (keys.timeout_ms or settings.line.deadline_ms * _SLACK + keys.delay_ms) / 1e3
         rules = DeskRules(keys.camera, keys.triggers, keys.waiting, timeout_s, keys.delay_ms / 1e3, keys.review_as)
         mark, kernel = settings.home_folder / MARK, kernel_boot()
-        self._before = read_books(mark, kernel) if keys.kind else BooksBefore()
+        # Before the marks of this process take the place of those that the one before left.
+        self._before = settle_books(mark, kernel, self._counted) if keys.kind else BooksBefore()
         missed = self._before.missed
         self.desk = Desk(rules, clock, lambda: self.why_not_ready(), missed=missed) if keys.kind else None
         self._books = LineBooks(self.desk, mark, kernel) if self.desk else None
@@ -72,7 +74,8 @@ class Plc:
             return
         if self._before.missed:
             self._log.say(
-                f"the process before left {self._before.missed} of the controller's triggers unanswered: lost"
+                f"of the parts that the controller asked the process before about, {self._before.missed} were never seen"
+                " and stand in no window yet: they are counted now"
             )
         self._books.begin()
         self.desk.look_again()
@@ -115,15 +118,24 @@ class Plc:
             return source
         return TriggeredSource(source, self.desk, self._clock, own_triggers=keys.hardware_trigger, seen=seen)
 
-    def recorder(self, recorder: Recorder) -> Recorder:
-        """Return `recorder`, shown to the controller."""
-        return ShownRecorder(recorder, self.desk) if self.desk is not None else recorder
+    def recorder(self, recorder: Recorder, disk: GroupRecorder) -> Recorder:
+        """Return `recorder`, shown to the controller; with [plc] stored_first what `disk` has stored is."""
+        if self.desk is None:
+            return recorder
+        shown = ShownRecorder(recorder, self.desk, stored_first=self._keys.stored_first)
+        if self._keys.stored_first:
+            disk.tell_stored(shown)
+        return shown
 
     def teller(self, memory: Memory) -> Callable[[], None]:
         """Return what keeps how the controller stands where `plumbline-agent status` finds it; to be called again and again."""
         teller = LineTeller(self.loop, memory, self._clock, self._before.counts)
         self.tell_last = lambda: teller.tell(last=True)
         return teller.tell
+
+    def _counted(self, camera: str) -> Counted | None:
+        left = read_mark(self._settings.home_folder / mark_name(camera))
+        return Counted(left.asked, left.missed) if left.boot else None
 
     def _look_at_stop(self, stop: threading.Event) -> None:
         stop.wait()

@@ -57,6 +57,7 @@ timeout_ms = 0.0              # a trigger without a verdict for so long is answe
 waiting = 4                   # triggers that may wait for their verdicts; one more is refused
 heartbeat_s = 1.0             # the station shows that it lives so often; the controller treats three missed as no verdict
 review_as = "review"          # or "reject", for a gate that has two ways only
+stored_first = false          # true: a verdict is told once its record is on the disk, so that a power cut takes no told one
 unit = 1                      # modbus: the unit identifier it answers to; 0: any
 topic = ""                    # mqtt: what its topics begin with; "": "line/" and the station's name
 ca_file = ""                  # mqtt: PEM; opcua: a folder of the certificates that are trusted

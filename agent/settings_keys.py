@@ -76,6 +76,7 @@ class PlcSettings(Section, frozen=True):
     waiting: int = 4
     heartbeat_s: float = 1.0
     review_as: str = "review"
+    stored_first: bool = False
     unit: int = 1
     topic: str = ""
     ca_file: str = ""

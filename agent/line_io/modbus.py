@@ -9,7 +9,7 @@ import socket
 import threading
 
 from agent.line_io.modbus_handshake import Handshake
-from agent.line_io.modbus_server import Server
+from agent.line_io.modbus_server import Server, Writer
 from agent.ports.clock import Clock
 from agent.ports.line import Answer, LineDesk, LineState
 from agent.ports.log import Log
@@ -44,6 +44,7 @@ class ModbusLine:
         self._log = log
         self._clock = clock
         self._handshake = Handshake(desk, clock.monotonic, silence_s=_MISSED * heartbeat_s, only_asked=only_asked)
+        self._writer = Writer()
         self._thread = threading.Thread(target=self._run, name="modbus", daemon=True)
         self._listening = threading.Event()
         self._stopping = threading.Event()
@@ -88,7 +89,7 @@ class ModbusLine:
         while not self._stopping.is_set():
             try:
                 asyncio.run(self._serve())
-            except Exception as error:  # noqa: BLE001 - a dead server would leave the line without verdicts; it is said and tried again
+            except BaseException as error:  # noqa: BLE001 - a dead server would leave the line without verdicts; it is said and tried again
                 self._trouble = f"the Modbus server stopped: {error or type(error).__name__}"
                 self._log.fault("modbus", self._trouble)
                 self._socket = None
@@ -96,7 +97,7 @@ class ModbusLine:
 
     async def _serve(self) -> None:
         listening = self._socket or _bound(self._host, self.port)
-        server = Server(self._handshake, self._unit, self._log, listening)
+        server = Server(self._handshake, self._unit, self._log, listening, self._writer)
         await server.serve_forever(background=True)
         self._trouble = ""
         self._listening.set()
@@ -106,6 +107,9 @@ class ModbusLine:
                 if not server.is_active():
                     raise ConnectionError("it listens no more")
                 await asyncio.sleep(_TICK_S)
+        except BaseException:
+            server.cut_off()
+            raise
         finally:
             self._listening.clear()
             await server.shutdown()  # type: ignore[no-untyped-call]

@@ -84,6 +84,9 @@ What is settled:
 - Another address that writes then takes over: what was open is withdrawn (lost, 4), every result is taken away, all that can be
   written is 0 again, and its first REQUEST is out of step unless REQUEST 0 came before it. Two PLCs may count alike, and a PASS
   is for the one that asked.
+- A server that dies of a fault of the station's own is made anew within seconds: every connection breaks, and results, step, the
+  heartbeat's time and the writer stay as they were; the writer has 10 s from its last word to come back. A station that starts
+  anew, or opens this side of it anew, knows nothing of before: no result, no writer, and the first REQUEST is out of step.
 - Exceptions: 1 another function; 2 an address that is not here, or not for writing; 3 more than 125 registers, or a broken
   request; 4 the station failed (no verdict comes of it); 6 another client writes; 11 another unit identifier.
 - Everything that can be written here can be written by whoever reaches the port: Modbus has no passwords.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import deque
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -39,32 +40,51 @@ _WRITER_S = 10.0
 _READABLE = 125
 
 
+@dataclass(slots=True)
+class Writer:
+    """Who may write: the address that wrote first, "" for nobody yet. It outlives a server that dies of a fault of ours.
+
+    `cut_off_s`: when the writer was heard of last (monotonic) by a server that died and took its connection away; None: none did.
+    """
+
+    host: str = ""
+    cut_off_s: float | None = None
+
+
 class Server(ModbusTcpServer):
     """pymodbus' server, with bounded connections, on a socket that is bound already."""
 
-    def __init__(self, handshake: Handshake, unit: int, log: Log, listening: socket.socket) -> None:
+    def __init__(self, handshake: Handshake, unit: int, log: Log, listening: socket.socket, writer: Writer) -> None:
         super().__init__(_device(handshake, log), address=listening.getsockname()[:2])
         self.call_create = partial(self.loop.create_server, self.handle_new_connection, sock=listening)
         self.unit = unit
         self._handshake = handshake
-        self._writer = ""
+        self._writer = writer
 
     def may_write(self, host: str) -> bool:
         """Return whether `host` is the one that may write: who wrote first, as long as it is connected and heard of.
 
-        One that takes over from another starts anew: both may count alike.
+        One that takes over from another starts anew: both may count alike. A writer that a fault of ours cut off may come back for
+        as long as one that is connected may be silent.
         """
-        if host != self._writer:
-            since_s = self.loop.time() - _WRITER_S
-            # A connection that is being made has no host yet; neither has a writer that there never was.
-            if self._writer and any(
-                each.host == self._writer and each.heard_s > since_s for each in self._connections()
-            ):
+        writer = self._writer
+        if host == writer.host:
+            writer.cut_off_s = None
+            return True
+        # A connection that is being made has no host yet; neither has a writer that there never was.
+        if writer.host:
+            heard_s = max((each.heard_s for each in self._connections() if each.host == writer.host), default=None)
+            heard_s = writer.cut_off_s if heard_s is None else heard_s
+            if heard_s is not None and heard_s > self.loop.time() - _WRITER_S:
                 return False
-            if self._writer:
-                self._handshake.change_hands()
-            self._writer = host
+            self._handshake.change_hands()
+        writer.host, writer.cut_off_s = host, None
         return True
+
+    def cut_off(self) -> None:
+        """Note that every connection ends by a fault of ours; to be called while they are still there."""
+        heard_s = [each.heard_s for each in self._connections() if each.host and each.host == self._writer.host]
+        self._writer.cut_off_s = max(heard_s, default=self._writer.cut_off_s)
 
     def _connections(self) -> list[_Connection]:
         return [each for each in self.active_connections.values() if isinstance(each, _Connection)]

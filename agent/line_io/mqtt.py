@@ -136,7 +136,7 @@ class MqttLine:
             except (_Down, OSError, ValueError, InvalidConfig) as error:
                 why = error.one_line() if isinstance(error, InvalidConfig) else str(error)
                 self._trouble = f"the line's broker at {self._host}:{self._port} is away: {why}"
-            except Exception as error:  # noqa: BLE001 - the line's connection outlives our faults; they are said
+            except BaseException as error:  # noqa: BLE001 - the line's connection outlives our faults; they are said
                 self._trouble = f"{type(error).__name__}: {error}"
             self._drop()
             self._queue.forget_stale()
@@ -196,13 +196,17 @@ class MqttLine:
             raise _Down("the connection broke")
         out.sent_s = self._monotonic()
         lives = {"MessageExpiryInterval": math.ceil(out.lives_s)} if out.lives_s else {}
-        info = self._client.publish(
-            f"{self._topic}/{out.subtopic}",
-            out.payload,
-            qos=1,
-            retain=out.subtopic == "state",
-            properties=_properties(PacketTypes.PUBLISH, **lives),
-        )
+        try:
+            info = self._client.publish(
+                f"{self._topic}/{out.subtopic}",
+                out.payload,
+                qos=1,
+                retain=out.subtopic == "state",
+                properties=_properties(PacketTypes.PUBLISH, **lives),
+            )
+        except BaseException:
+            self._queue.put_back([out])  # it is said again, or told as unshown once it is of no use
+            raise
         self._in_flight[info.mid] = out
         if info.rc is not MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise _Down(paho.error_string(info.rc))
@@ -258,7 +262,8 @@ class MqttLine:
             client.on_disconnect = None  # closing the socket would call it
             sock: Any = client.socket()
             if sock is not None:
-                sock.close()
+                with contextlib.suppress(OSError):
+                    sock.close()
 
     def _on_connect(self, client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         if reason.is_failure:

@@ -9,6 +9,10 @@ Not implemented: recipes, products, configurations (so no RecipePreparedEvent an
 simulation mode, conditions, result files and handles, LastTransition, AcquisitionDone (a station does not tell of it). It was
 tested with asyncua's client, never with the OPC Foundation's compliance test tool, and is not certified.
 
+A server that dies of a fault of the station's own is made anew within seconds. Sessions and subscriptions are gone, the job in
+hand is lost, GetResult finds nothing of before; who halted or reset the machine finds it so still. A station that starts anew
+goes to Ready.
+
 A part passes only on a ResultReady event whose JobId is that of the job in hand and whose ResultContent begins with "PASS".
 """
 
@@ -29,7 +33,7 @@ from asyncua.crypto.truststore import TrustStore
 
 from agent.line_io.opcua_security import LineUsers, secure, trust_store
 from agent.line_io.opcua_server import BoundServer
-from agent.line_io.opcua_vision import Vision
+from agent.line_io.opcua_vision import Mode, Vision
 from agent.ports.line import Answer, LineDesk, LineState
 from agent.ports.log import Log
 from contract.errors import InvalidConfig, TransientError
@@ -63,6 +67,7 @@ class OpcUaLine:
         self._now = now
         self._loop: asyncio.AbstractEventLoop | None = None
         self._work: asyncio.Queue[Answer | LineState | None] | None = None
+        self._mode = Mode()
         self._stopping = threading.Event()
         self._started: Future[None] = Future()
         self._trouble = ""
@@ -147,7 +152,7 @@ class OpcUaLine:
         trusted = await trust_store(self._trusted) if self._trusted is not None else None
         server = BoundServer(LineUsers(trusted, self._now))
         await self._open(server, trusted)
-        vision = Vision(server, self._desk, self._now, f"{self._station}-{int(self._now() * 1e3):x}")
+        vision = Vision(server, self._desk, self._now, f"{self._station}-{int(self._now() * 1e3):x}", self._mode)
         await vision.open()
         await server.start()
         try:
@@ -157,16 +162,27 @@ class OpcUaLine:
             while not self._stopping.is_set() and (item := await self._work.get()) is not None:
                 if isinstance(item, LineState):
                     await vision.is_now(item)
-                elif not await vision.answered(item):
-                    self._desk.unshown(item)
+                else:
+                    await self._show(vision, item)
             await asyncio.wait_for(vision.close("the station stops"), _CLOSE_S)
             if server.bserver.clients:
                 await asyncio.sleep(_LAST_WORDS_S)  # subscriptions are served in turns
+        except BaseException:
+            vision.forsake()
+            raise
         finally:
             try:
                 await asyncio.wait_for(server.stop(), _CLOSE_S)
             except asyncio.TimeoutError:
                 self._log.fault("plc", "the OPC UA server was slow to stop")
+
+    async def _show(self, vision: Vision, answer: Answer) -> None:
+        shown = False
+        try:
+            shown = await vision.answered(answer)
+        finally:
+            if not shown:
+                self._desk.unshown(answer)
 
     async def _open(self, server: BoundServer, trusted: TrustStore | None) -> None:
         server.set_server_name(f"Plumbline {self._station}")

@@ -10,6 +10,7 @@ import asyncio
 import copy
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
@@ -30,23 +31,34 @@ _SEVERITY = {"ErrorEventType": 700, "ResultReadyEventType": 300}
 _START = (Cause.START_SINGLE_JOB, Cause.START_CONTINUOUS)
 
 
+@dataclass(slots=True)
+class Mode:
+    """What clients made of the machine, kept where it outlives a server that dies of a fault of ours.
+
+    `by_itself`: it goes to Ready without being told to; `halted`: somebody halted it.
+    """
+
+    by_itself: bool = True
+    halted: bool = False
+
+
 class Vision:
     """`open` makes the address space; the rest follows the station (`is_now`, `answered`) and the clients (`call`)."""
 
-    def __init__(self, server: Server, desk: LineDesk, now: Callable[[], float], boot: str) -> None:
+    def __init__(self, server: Server, desk: LineDesk, now: Callable[[], float], boot: str, mode: Mode) -> None:
         """`boot` makes this server's job and result ids differ from those of another."""
         self._server, self._desk, self._now, self._boot = server, desk, now, boot
         self._space: Space
-        self.state = State.PREOPERATIONAL
+        self.state = State.HALTED if mode.halted else State.PREOPERATIONAL
         self._ready, self._why = False, ""
-        self._by_itself = True
+        self._mode = mode
         self._job: Job | None = None
         self._jobs, self._numbers = 0, 0
         self._results = Results()
         self._lock = asyncio.Lock()
 
     async def open(self) -> None:
-        """Make the address space, in state Preoperational."""
+        """Make the address space, in state Preoperational, or Halted where somebody halted it."""
         calls: dict[str, Callable[..., Any]] = {cause.value: self._method(cause) for cause in METHODS}
         calls |= {
             "GetResultById": self._result_by_id,
@@ -60,7 +72,7 @@ class Vision:
         """Follow the station: ready for triggers, or not and why."""
         async with self._lock:
             self._ready, self._why = state.ready, state.why
-            if state.ready and self.state is State.PREOPERATIONAL and self._by_itself:
+            if state.ready and self.state is State.PREOPERATIONAL and self._mode.by_itself:
                 await self._go(Cause.STARTED)
             await self._settle()
 
@@ -82,6 +94,11 @@ class Vision:
             self._ready, self._why = False, why
             await self._leave_job(Cause.CLOSING)
             await self._go(Cause.CLOSING)
+
+    def forsake(self) -> None:
+        """Give up the job in hand: the server dies, and no client can take its result."""
+        if self._job is not None:
+            self._desk.withdraw(self._job.id)
 
     def _heard(self) -> bool:
         return bool(self._server.bserver and self._server.bserver.clients)
@@ -121,7 +138,8 @@ class Vision:
                 job = self._job.id if self._job else ""
                 await self._leave_job(cause)
                 await self._go(cause, job)
-                self._by_itself = self._by_itself and cause is not Cause.RESET and cause is not Cause.HALT
+                self._mode.by_itself = self._mode.by_itself and cause is not Cause.RESET and cause is not Cause.HALT
+                self._mode.halted = self.state is State.HALTED
                 await self._settle()
                 return [ua.Variant(0, ua.VariantType.Int32)]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from agent.decide.causes import Cause
@@ -111,11 +111,16 @@ class TriggeredSource:
 
 
 class ShownRecorder:
-    """A `Recorder` whose verdicts go to the line's controller, once they are in the recorder's queue."""
+    """A `Recorder` whose verdicts go to the line's controller once they are in the recorder's queue, or on the disk.
 
-    def __init__(self, recorder: Recorder, desk: Desk) -> None:
+    It is an `agent.ports.recorder.AwaitsStorage` too, for the latter.
+    """
+
+    def __init__(self, recorder: Recorder, desk: Desk, *, stored_first: bool = False) -> None:
+        """`stored_first`: a verdict that could be queued is told by `stored`; until then its trigger waits, as for any other."""
         self._recorder = recorder
         self._desk = desk
+        self._stored_first = stored_first
 
     def record(self, result: Result, sample: Sample | None) -> bool:
         """Queue one result and its sample; see `Recorder`."""
@@ -123,8 +128,18 @@ class ShownRecorder:
         try:
             recorded = self._recorder.record(result, sample)
         finally:
-            self._desk.came_out(result, recorded=recorded)
+            if not (recorded and self._stored_first):
+                self._desk.came_out(result, recorded=recorded)
         return recorded
+
+    def awaits(self, result: Result) -> bool:
+        """Return whether the controller waits for it; see `AwaitsStorage`."""
+        return result.camera == self._desk.rules.camera
+
+    def stored(self, results: Sequence[Result]) -> None:
+        """Give the controller its verdicts among `results`; see `AwaitsStorage`."""
+        for result in results:
+            self._desk.came_out(result, recorded=True)
 
     def dropped(self, camera: str, window: int, cause: str, count: int, at: float) -> None:
         """Note drops; see `Recorder`."""

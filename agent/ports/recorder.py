@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -42,6 +43,16 @@ class Sample:
     note: SampleNote
     pixels: NDArray[np.uint8]
     looked: ActivationMap | None = None
+
+
+class AwaitsStorage(Protocol):
+    """Who tells of a verdict only once a power cut cannot take its record any more. Called by any thread; nothing here blocks."""
+
+    def awaits(self, result: Result) -> bool:
+        """Return whether somebody waits for this one: it is stored at once."""
+
+    def stored(self, results: Sequence[Result]) -> None:
+        """Note that these are on the disk, those that nobody awaits among them."""
 
 
 class Recorder(Protocol):

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from agent.store.schema import STEPS, make
 from contract.errors import InvalidConfig, NotFound, StorageFull, TransientError
 
 FILE_NAME = "agent.sqlite"
-SCHEMA_VERSION = 6  # the number of migrations; kept in PRAGMA user_version so that a start need not import sqlite-utils
+SCHEMA_VERSION = len(STEPS)  # kept in PRAGMA user_version so that a start need not import sqlite-utils
 
 
 def open_database(path: Path) -> sqlite3.Connection:
@@ -127,13 +128,23 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         raise InvalidConfig(
             f"'{path}' is from a newer agent (schema {version})", hint="install that agent, or move the file away"
         )
-    if version < SCHEMA_VERSION:
+    if version < SCHEMA_VERSION and not _made(connection):
         from sqlite_utils import Database
 
         from agent.store.migrations import migrations
 
         migrations.apply(Database(connection, use_counts_table=False))
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _made(connection: sqlite3.Connection) -> bool:
+    """Make the schema in a file that holds nothing; return whether that is what it was."""
+    with transaction(connection):
+        (tables,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+        if not tables:
+            make(connection)
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    return not tables
 
 
 def _explain(error: sqlite3.Error | OSError, path: Path) -> StorageFull | InvalidConfig:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from agent.ports.log import Log
-from agent.ports.recorder import Result, Sample
+from agent.ports.recorder import AwaitsStorage, Result, Sample
 from agent.store.database import transaction
 from agent.store.line_queue import Closed, Item, LineQueue, Recorded
 from agent.store.opinions import Opinions
@@ -74,6 +74,9 @@ class GroupRecorder:
         self._retention = retention or Retention(connection, outbox, samples, keep_rows=keep_rows)
         self._mark = mark
         self._opinions = opinions
+        self._awaiting: AwaitsStorage | None = None
+        # Rows of the batch in hand that are on the disk already, by the identity of their results.
+        self._rows: dict[int, int] = {}
         self._healthy = True
         self._shed = False
         self._images_refused = 0
@@ -87,6 +90,10 @@ class GroupRecorder:
         self._stopping = threading.Event()
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
+
+    def tell_stored(self, awaiting: AwaitsStorage) -> None:
+        """Have results stored by themselves, before images and windows, and `awaiting` told; to be called before `start`."""
+        self._awaiting = awaiting
 
     def start(self) -> None:
         """Start the thread; it owns the connection from here on."""
@@ -102,9 +109,10 @@ class GroupRecorder:
     def record(self, result: Result, sample: Sample | None) -> bool:
         """Queue one result and its sample; False when there is no room: count the frame as undecided."""
         if self._mark is not None:
-            self._mark.count(result.camera, result.window, result.captured_at)
+            self._mark.count(result.camera, result.window, result.captured_at, asked=result.asked > 0)
         waiting = self._queue.put_result(result, sample)
-        if waiting >= self._batch or self._queue.pixel_bytes >= _MOST_PIXEL_BYTES:
+        full = waiting >= self._batch or self._queue.pixel_bytes >= _MOST_PIXEL_BYTES
+        if full or (self._awaiting is not None and self._awaiting.awaits(result)):
             self._wake.set()
         return waiting > 0
 
@@ -139,6 +147,7 @@ class GroupRecorder:
         items = self._gather()
         if not items:
             return not self._stopping.is_set()
+        self._rows.clear()
         tries = 0
         while items and not self._try_commit(items):
             tries += 1
@@ -222,6 +231,8 @@ class GroupRecorder:
 
     def _commit(self, items: Sequence[Item]) -> None:
         recorded = [item for item in items if isinstance(item, Recorded)]
+        if self._awaiting is not None:
+            self._store_results(self._awaiting, [item.result for item in recorded])
         kept, refused = self._write_samples(recorded)
         closed = [item for item in items if isinstance(item, Closed)]
         gone: list[str] = []
@@ -231,7 +242,7 @@ class GroupRecorder:
             self._unstorable,
         )
         with transaction(self._connection):
-            ids = add_results(self._connection, [item.result for item in recorded])
+            ids = self._ids_of([item.result for item in recorded])
             for place, note, size_bytes in kept:
                 result = recorded[place].result
                 self._samples.add(note, result.window, size_bytes, result.camera)
@@ -254,6 +265,21 @@ class GroupRecorder:
         if self._mark is not None:
             for item in closed:
                 self._mark.closed(item.camera, item.window, self._outbox.depth())
+
+    def _store_results(self, awaiting: AwaitsStorage, results: Sequence[Result]) -> None:
+        """Store `results` alone, and say so: nothing that is slower, or that may fail, comes before."""
+        fresh = [result for result in results if id(result) not in self._rows]
+        if fresh:
+            with transaction(self._connection):
+                ids = add_results(self._connection, fresh)
+            self._rows.update(zip(map(id, fresh), ids, strict=True))
+            awaiting.stored(fresh)
+
+    def _ids_of(self, results: Sequence[Result]) -> Sequence[int]:
+        """Return the rows of `results`, which are added unless they are there. The caller holds the transaction."""
+        if self._awaiting is None:
+            return add_results(self._connection, results)
+        return [self._rows[id(result)] for result in results]
 
     def _complete(self, item: Closed) -> Summary:
         told = self._retention.tell()

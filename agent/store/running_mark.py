@@ -27,6 +27,9 @@ _HEAD = struct.Struct("=QQQ16s36s")  # magic, running, outbox rows + 1 (0: unkno
 _DROPS = tuple(cause.value for cause in Drop)
 # Window, frames, when the first of them was captured or dropped, and how many were dropped by each cause.
 _SLOT = struct.Struct(f"=QQd{len(_DROPS)}Q")
+# Between the head and the slots: how many frames that the line's controller asked for had their verdict in this process, and how
+# many parts were counted as never seen. What the controller was told is settled against it (`agent.line_io.line_books`).
+_TOTALS_AT, _TOTALS = 80, struct.Struct("=QQ")
 _FIRST_SLOT = 128
 _SLOTS = 16
 _SIZE = _FIRST_SLOT + _SLOTS * _SLOT.size
@@ -47,7 +50,8 @@ class LeftBehind:
     """What the last process left.
 
     `unclean`: it never said goodbye. `exact`: the machine has not restarted since, so `windows` lack nothing. `outbox`: rows
-    it knew to be waiting, None when it did not know.
+    it knew to be waiting, None when it did not know. Since it started `asked` frames that somebody waited for had their verdict,
+    and of `missed` parts there was no frame.
     """
 
     unclean: bool
@@ -55,6 +59,8 @@ class LeftBehind:
     boot: str = ""
     outbox: int | None = None
     windows: dict[int, OpenCount] = field(default_factory=dict)
+    asked: int = 0
+    missed: int = 0
 
 
 def mark_name(camera: str) -> str:
@@ -88,6 +94,7 @@ def read_mark(path: Path) -> LeftBehind:
     magic, running, outbox, boot, kernel = _HEAD.unpack_from(payload)
     if magic != _MAGIC:
         return LeftBehind(False)
+    asked, missed = _TOTALS.unpack_from(payload, _TOTALS_AT)
     windows: dict[int, OpenCount] = {}
     for slot in range(_SLOTS):
         window, frames, started_at, *counts = _SLOT.unpack_from(payload, _FIRST_SLOT + slot * _SLOT.size)
@@ -100,6 +107,8 @@ def read_mark(path: Path) -> LeftBehind:
         boot=boot.rstrip(b"\0").decode("ascii", "replace"),
         outbox=outbox - 1 if outbox else None,
         windows=windows,
+        asked=asked,
+        missed=missed,
     )
 
 
@@ -121,6 +130,7 @@ class RunningMark:
     def __init__(self, path: Path, boot: str) -> None:
         """Say that a process of this `boot` is running; durable when it returns, if the disk allows."""
         self._windows: dict[int, _Count] = {}
+        self._asked = self._missed = 0
         self._file = -1
         head = _HEAD.pack(_MAGIC, 1, 0, boot.encode("ascii")[:16], kernel_boot())
         try:
@@ -130,11 +140,14 @@ class RunningMark:
         except OSError:
             self._let_go()
 
-    def count(self, window: int, captured_at: float) -> None:
-        """Count one captured frame of `window`."""
+    def count(self, window: int, captured_at: float, *, asked: bool = False) -> None:
+        """Count one captured frame of `window`; `asked`: the line's controller waits for its verdict."""
         counted = self._of(window, captured_at)
         counted.frames += 1
         self._write_slot(window, counted)
+        if asked:
+            self._asked += 1
+            self._write(_TOTALS_AT, _TOTALS.pack(self._asked, self._missed))
 
     def count_dropped(self, window: int, cause: str, count: int, at: float) -> None:
         """Count frames of `window` that were dropped before anybody judged them."""
@@ -142,6 +155,9 @@ class RunningMark:
             counted = self._of(window, at)
             counted.dropped[_DROPS.index(cause)] += count
             self._write_slot(window, counted)
+        if cause == Drop.MISSED_TRIGGER.value:
+            self._missed += count
+            self._write(_TOTALS_AT, _TOTALS.pack(self._asked, self._missed))
 
     def closed(self, window: int, outbox_rows: int) -> None:
         """Note that `window` is stored whole, and how many summaries wait."""
@@ -200,9 +216,9 @@ class RunningMarks:
                 (folder / mark_name(camera)).unlink(missing_ok=True)
         self._marks = {camera: RunningMark(folder / mark_name(camera), boot) for camera in cameras}
 
-    def count(self, camera: str, window: int, captured_at: float) -> None:
-        """Count one captured frame of a camera's `window`."""
-        self._marks[camera].count(window, captured_at)
+    def count(self, camera: str, window: int, captured_at: float, *, asked: bool = False) -> None:
+        """Count one captured frame of a camera's `window`; `asked`: the line's controller waits for its verdict."""
+        self._marks[camera].count(window, captured_at, asked=asked)
 
     def count_dropped(self, camera: str, window: int, cause: str, count: int, at: float) -> None:
         """Count frames of a camera's `window` that were dropped."""

@@ -45,7 +45,7 @@ TARGETS: dict[str, Target] = {
     "drift.heldout_arl_ratio": Target(">=", 1),
     **{
         f"line.{run}.{what}": Target("<=", 0)
-        for run in ("modbus", "mqtt", "opcua", "overrun", "dies")
+        for run in ("modbus", "mqtt", "opcua", "stored_first", "overrun", "dies")
         for what in ("unaccounted", "unheard", "differs")
     },
     "loop.before_acc": Target("<", 0.5),

@@ -1,8 +1,9 @@
 """A line's controller beside a station: how long a verdict takes to reach it, and what becomes of every trigger.
 
-Four runs, each a whole station as its own process and a real client of the protocol in this one. `calm`: parts at a rate that the
+Five runs, each a whole station as its own process and a real client of the protocol in this one. `calm`: parts at a rate that the
 model keeps up with, over Modbus TCP, MQTT and OPC UA; latency is from just before the client's write of the request to the
-verdict in the client's hands. `overrun`: parts faster than the model can judge. `dies`: a camera that goes away half way. In
+verdict in the client's hands. `stored_first`: the same over Modbus TCP, each verdict told once its record is on the disk.
+`overrun`: parts faster than the model can judge. `dies`: a camera that goes away half way. In
 each, every ask must come to exactly one end, and the verdict that the client got must be the one that the station recorded.
 The floor, taken in the same minutes: pymodbus' own client and server with one register and nothing behind it.
 """
@@ -54,7 +55,7 @@ kind = "{kind}"
 port = {port}
 heartbeat_s = 0.5
 waiting = 4
-[enrol]
+{keys}[enrol]
 frames = 10
 [broker]
 host = ""
@@ -111,6 +112,8 @@ def measure(*, quick: bool = False, peers: bool = False) -> Figures:
             for kind in ("modbus", "mqtt", "opcua"):
                 _say(f"calm, {kind}: {sizes.parts} parts at {sizes.per_s:g} a second")
                 figures |= calm(bench, kind, sizes)
+            _say(f"stored first, modbus: {sizes.parts} parts at {sizes.per_s:g} a second")
+            figures |= calm(bench, "modbus", sizes, name="line.stored_first", keys="stored_first = true\n")
             capacity = 1e3 / figures["line.modbus.station_p50_ms"]
             figures["line.overrun.capacity_per_s"] = capacity
             _say(f"overrun: {sizes.others} parts at {_OVER * capacity:.0f} a second")
@@ -122,10 +125,10 @@ def measure(*, quick: bool = False, peers: bool = False) -> Figures:
     return figures
 
 
-def calm(bench: Bench, kind: str, sizes: Sizes) -> Figures:
-    """Return the latency and the books of a run that the station keeps up with."""
-    ran = run(bench, kind, sizes.parts + _WARM, sizes.per_s)
-    name = f"line.{kind}"
+def calm(bench: Bench, kind: str, sizes: Sizes, *, name: str = "", keys: str = "") -> Figures:
+    """Return the latency and the books of a run that the station keeps up with; `keys`: more of [plc]."""
+    ran = run(bench, kind, sizes.parts + _WARM, sizes.per_s, keys=keys)
+    name = name or f"line.{kind}"
     took_ms, station_ms = ran.drive.latencies_ms(_WARM + 1), ran.drive.station_ms(_WARM + 1)
     return {
         **_percentiles(name, took_ms),
@@ -167,9 +170,12 @@ def run(
     per_s: float,
     *,
     images: Path | None = None,
+    keys: str = "",
     on_ready: Callable[[], None] = lambda: None,
 ) -> Ran:
     """Run a station and ask it for `parts`; `on_ready` is called as the first is about to be asked for.
+
+    `keys`: more of [plc].
 
     Raises:
         DeadlinePassed: it never took triggers.
@@ -179,7 +185,9 @@ def run(
     port = bench.broker_port if kind == "mqtt" else free_port()
     config = home / "agent.toml"
     config.write_text(
-        _CONFIG.format(images=images or bench.images, deadline_ms=200.0, kind=kind, port=port, bundle=bench.bundle)
+        _CONFIG.format(
+            images=images or bench.images, deadline_ms=200.0, kind=kind, port=port, bundle=bench.bundle, keys=keys
+        )
     )
     command = with_parent([sys.executable, "-m", "agent", "run", "--config", str(config)])
     station = Child("the station", command, home / "agent.log")

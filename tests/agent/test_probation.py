@@ -17,13 +17,15 @@ from contract.errors import BadModel
 from contract.messages import Probation, ShadowNote
 from tests.agent.test_degraded_line import in_use, two_artefacts
 from tests.agent.test_frame_loop import PASS, REJECT, Bench, bright, review
-from tests.agent.test_supervisor import Line, Parts, hang_at
+from tests.agent.test_supervisor import Line, Parts, hang_at, hangs_now, quick_turns
 from tests.agent.test_who_is_to_blame import wait
 from tests.fakes.agent_line import bundle, image
 
 HOUR = 3600.0
 SHORT = Probation(3, 0.9, serve_s=HOUR)
 Answer = Callable[[NDArray[Any]], NDArray[np.float32]]
+
+__all__ = ["quick_turns"]
 
 
 def in_charge(bench: Bench) -> str:
@@ -248,12 +250,12 @@ def test_a_candidate_that_hangs_in_charge_gives_way_to_the_incumbent_at_once() -
     line.switch.offer(_trial("b", Probation(20, 0.0, serve_s=HOUR)))
     runner = threading.Thread(target=line.supervisor.run, args=(line.stop,), daemon=True)
     runner.start()
-    outcome = line.switch.next_outcome(30.0)
+    outcome = line.switch.next_outcome(60.0)
     assert outcome is not None and not outcome.kept and outcome.reason == "it hung in charge"
     seen = len(line.recorder.results)
     wait(lambda: len(line.recorder.results) > seen + 50)
     line.stop.set()
-    runner.join(30)
+    runner.join(60)
     released.set()
     # One frame was lost to it, none to loading anything: the incumbent was there.
     assert line.verdicts().count(("REVIEW", "late")) == 1
@@ -269,16 +271,17 @@ def test_an_incumbent_that_hangs_beside_its_successor_takes_nothing_from_it() ->
         nonlocal inside
         if line.serving.in_charge is not None and line.serving.in_charge.bundle.digest.startswith("b"):
             inside += 1
+            hangs_now()
             released.wait(60)
 
     line.hooks["a"] = hang_once_it_is_second
     line.switch.offer(_trial("b", Probation(20, 0.0, serve_s=2.0)))
     runner = threading.Thread(target=line.supervisor.run, args=(line.stop,), daemon=True)
     runner.start()
-    outcome = line.switch.next_outcome(30.0)
+    outcome = line.switch.next_outcome(60.0)
     assert outcome is not None and outcome.kept
     line.stop.set()
-    runner.join(30)
+    runner.join(60)
     released.set()
     assert set(line.verdicts()) == {("PASS", "")} and inside == 1
 

@@ -16,8 +16,10 @@ from agent.clock import SystemClock
 from agent.loading import Model
 from agent.ports.slots import Trial
 from contract.messages import Probation
-from tests.agent.test_supervisor import Line, Parts, hang_at
+from tests.agent.test_supervisor import Line, Parts, hang_at, hangs_now, quick_turns
 from tests.fakes.agent_line import BrightRuntime, bundle
+
+__all__ = ["quick_turns"]
 
 
 class Looker:
@@ -50,12 +52,7 @@ def look_through(line: Line) -> None:
 def test_a_model_beside_that_hangs_is_given_up_and_the_one_in_charge_stays() -> None:
     hang, released = hang_at(5)
     looker = Looker(hang)
-
-    def there_again(n: int) -> None:
-        if n == 250:  # the line has more parts than it takes to load it anew
-            wait(lambda: len(looker.runtimes) == 2)
-
-    line = Line(Parts(300, there_again), installed=bundle("new"), previous=bundle("old"), beside=looker.load)
+    line = Line(Parts(300), installed=bundle("new"), previous=bundle("old"), beside=looker.load)
     look_through(line)
     line.run()
     verdicts = line.verdicts()
@@ -83,7 +80,7 @@ def test_a_thread_that_was_left_behind_runs_no_model_any_more() -> None:
     seen = len(line.recorder.results)
     wait(lambda: len(line.recorder.results) > seen + 10)
     line.stop.set()
-    runner.join(30)
+    runner.join(60)
     assert looker.most_inside == 1
 
 
@@ -97,13 +94,13 @@ def test_a_first_bundle_that_hangs_on_its_trial_is_turned_down_and_not_loaded_ag
     runner.start()
     wait(lambda: line.serving.in_charge is not None)
     line.loadable.clear()
-    outcome = line.switch.next_outcome(30.0)
+    outcome = line.switch.next_outcome(60.0)
     assert outcome is not None and not outcome.kept
     line.loadable.set()
     seen = len(line.recorder.results)
     wait(lambda: len(line.recorder.results) > seen + 50)
     line.stop.set()
-    runner.join(30)
+    runner.join(60)
     released.set()
     assert set(line.verdicts()[seen + 5 :]) == {("REVIEW", "no_model")}
     assert line.supervisor.restarts == 1
@@ -117,46 +114,45 @@ def test_an_incumbent_that_hangs_beside_a_healthy_candidate_is_never_entered_by_
     def hang() -> None:
         inside.append(1)
         if len(inside) >= 5:
+            hangs_now()
             released.wait(60)
 
     line.hooks["a"] = hang
     line.switch.offer(Trial(bundle("good"), "d1", Probation(frames=100_000, min_agreement=0.0)))
     runner = threading.Thread(target=line.supervisor.run, args=(line.stop,), daemon=True)
     runner.start()
-    outcome = line.switch.next_outcome(30.0)
+    outcome = line.switch.next_outcome(60.0)
     assert outcome is not None and not outcome.kept and "in charge" in outcome.reason
     wait(lambda: line.recorder.results[-1].bundle == "b" * 8)
     line.stop.set()
-    runner.join(30)
+    runner.join(60)
     released.set()
     assert len(inside) == 5
 
 
 def test_what_was_to_replace_a_failing_bundle_does_not_replace_the_candidate_that_was_kept_meanwhile() -> None:
     line = Line(Parts(100_000, lambda _n: time.sleep(0.002)), installed=bundle("a"), previous=bundle("old"))
-    looked = threading.Event()
-
-    def looks() -> None:
-        if not looked.is_set():
-            line.loadable.clear()  # the one to fall back to takes its time
-            looked.set()
+    looked, broken = threading.Event(), threading.Event()
 
     def fails() -> None:
-        if looked.is_set():
+        if broken.is_set():
             raise RuntimeError("a bug")
 
-    line.hooks["a"], line.hooks["good"] = fails, looks
+    line.hooks["a"], line.hooks["good"] = fails, looked.set
     line.switch.offer(Trial(bundle("good"), "d1", Probation(frames=100, min_agreement=0.0)))
     runner = threading.Thread(target=line.supervisor.run, args=(line.stop,), daemon=True)
     runner.start()
-    outcome = line.switch.next_outcome(30.0)
+    assert looked.wait(30)
+    line.loadable.clear()  # the one to fall back to takes its time
+    broken.set()
+    outcome = line.switch.next_outcome(60.0)
     assert outcome is not None and outcome.kept
     assert any("falling back" in said for said in line.log.lines)
     line.loadable.set()
     seen = len(line.recorder.results)
     wait(lambda: len(line.recorder.results) > seen + 50)
     line.stop.set()
-    runner.join(30)
+    runner.join(60)
     assert {result.bundle for result in line.recorder.results[seen + 5 :]} == {"good" * 8}
 
 
@@ -174,7 +170,7 @@ def test_a_process_that_was_paused_gives_nobody_up() -> None:
         seen = len(line.recorder.results)
         wait(lambda seen=seen: len(line.recorder.results) > seen + 4)  # type: ignore[misc]
     line.stop.set()
-    runner.join(30)
+    runner.join(60)
     assert line.supervisor.restarts == 0, line.log.lines
     assert {result.bundle for result in line.recorder.results} == {"a" * 8}
 
@@ -182,6 +178,7 @@ def test_a_process_that_was_paused_gives_nobody_up() -> None:
 def test_a_chore_or_a_camera_that_throws_what_nobody_foresaw_does_not_end_the_station() -> None:
     def hang(n: int) -> None:
         if n == 4:
+            hangs_now()
             released.wait(60)
 
     released = threading.Event()

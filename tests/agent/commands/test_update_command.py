@@ -206,10 +206,10 @@ def test_an_old_kit_is_refused_after_a_newer_one(plant: KitPlant, tmp_path: Path
     assert boots(plant) == second.digest and nothing_is_left(plant)
 
 
-def test_an_expired_kit_is_refused(plant: KitPlant, tmp_path: Path) -> None:
+def test_an_expired_kit_is_refused(plant: KitPlant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plant.release("v1")
-    kit = plant.make(tmp_path / "kit", "v1", "--days", 0.00002)  # 1.7 s
-    time.sleep(2.0)
+    kit = plant.make(tmp_path / "kit", "v1", "--days", 1)
+    monkeypatch.setattr(SystemClock, "now", lambda _clock: time.time() + 86_400.0 + 1.0)
     code, _, error = plant.apply(kit)
     assert code == 1 and "expired" in error and nothing_is_left(plant)
 
