@@ -9,6 +9,9 @@ from agent.decide.novelty import Novelty
 from agent.decide.sampling import Sampler
 from agent.enrolled import Enrolled
 from agent.guarantee import Guarantee
+from agent.ports.frames import Ahead
+from contract.sketches.frame_stats import FrameStats
+from contract.sketches.reference import Reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +26,13 @@ class CameraLine:
     next_window: int = 1
     simulated: bool = False
     novelty: Novelty = field(default_factory=Novelty)
+
+    def look_ahead(self, stats: FrameStats) -> Ahead:
+        """Return how a frame stands to what is enrolled by now. Any thread."""
+        familiar, reference = self.enrolled.familiar, self.enrolled.reference
+        distance = familiar.distance(stats.values) if familiar else 0.0
+        return Ahead(familiar, distance, reference, self.novelty.of(stats, reference))
+
+    def novelty_of(self, stats: FrameStats, reference: Reference | None, ahead: Ahead | None) -> float:
+        """Return the novelty of a frame against `reference`, as worked out `ahead` if against the same."""
+        return ahead.novelty if ahead and ahead.reference is reference else self.novelty.of(stats, reference)

@@ -15,10 +15,10 @@ from dataclasses import replace
 from agent.decide.causes import Drop
 from agent.opening import Opening, close_quietly
 from agent.ports.clock import Clock
-from agent.ports.frames import Captured
+from agent.ports.frames import Ahead, Captured
 from agent.ports.source import Frame, FrameSource
 from contract.errors import BadImage, TransientError
-from contract.sketches.frame_stats import frame_stats
+from contract.sketches.frame_stats import FrameStats, frame_stats
 
 # A thread that hangs in a driver can be left but not ended. After so many times the camera waits until one of them comes back.
 _MOST_LEFT_BEHIND = 5
@@ -66,6 +66,8 @@ class Capture:
         self._arrived = threading.Condition(self._lock)
         self._left = threading.Condition(self._lock)
         self._stop = threading.Event()
+        self.look_ahead: Callable[[FrameStats], Ahead | None] = lambda _stats: None
+        """How a frame stands to what is enrolled, asked on this camera's thread; set before `start`."""
 
     def join(self, arrived: threading.Condition, lock: threading.Lock, stop: threading.Event) -> None:
         """Share the station's lock, and the condition its one taker waits for; before `start`."""
@@ -134,7 +136,7 @@ class Capture:
             return item
         # What can wait is captured when the line takes it up: reading ahead must not make it late.
         frame = replace(item.frame, captured_at=self._clock.now(), captured_monotonic=self._clock.monotonic())
-        return Captured(self.name, frame, None, item.stats)
+        return Captured(self.name, frame, None, item.stats, item.ahead)
 
     def dropped(self) -> Mapping[str, int]:
         """Return the drops since the start by cause; a dict that is replaced, never changed."""
@@ -167,7 +169,7 @@ class Capture:
                 return  # it hung for so long that another took its place
             self._turned_s = self._clock.monotonic()
             if item is not None and (item.frame is None or self._wanted(item.frame)):
-                self._put(_with_stats(item), source)
+                self._put(self._measured(item), source)
                 self._turned_s = self._clock.monotonic()
             if item is not None and item.fault is not None and not isinstance(item.fault, BadImage):
                 self._clock.sleep(_AFTER_FAULT_S)
@@ -181,6 +183,16 @@ class Capture:
         except Exception as fault:  # noqa: BLE001 - P6: whatever a camera driver throws is REVIEW, counted and said
             return Captured(self.name, fault=fault)
         return None if frame is None else Captured(self.name, frame)
+
+    def _measured(self, item: Captured) -> Captured:
+        """Return `item` with its frame's statistics and what follows from them: here they cost the model's thread nothing."""
+        if item.frame is None:
+            return item
+        try:
+            stats = frame_stats(item.frame.pixels)
+            return Captured(item.camera, item.frame, None, stats, self.look_ahead(stats))
+        except Exception:  # noqa: BLE001 - whoever judges the frame finds the same, says it, and counts it
+            return item
 
     def _wanted(self, frame: Frame) -> bool:
         """Count what the camera itself left out before `frame`; return whether `frame` is to be judged."""
@@ -282,13 +294,3 @@ class Captures:
 
     def _all_exhausted(self) -> bool:
         return all(capture.exhausted() for capture in self._captures)
-
-
-def _with_stats(item: Captured) -> Captured:
-    """Return `item` with its frame's statistics: taken here they cost the model's thread nothing."""
-    if item.frame is None:
-        return item
-    try:
-        return Captured(item.camera, item.frame, None, frame_stats(item.frame.pixels))
-    except Exception:  # noqa: BLE001 - whoever judges the frame finds the same, says it, and counts it
-        return item

@@ -9,6 +9,7 @@ import msgspec
 
 from agent.decide.familiar import Familiar
 from agent.decide.unfamiliar import Learnt, RefusalLimit, frames_needed
+from agent.ports.frames import Ahead
 from agent.ports.log import Log
 from agent.ports.memory import Memory
 from contract.errors import BadMessage
@@ -23,7 +24,7 @@ _KEPT_EVERY = 256
 
 
 class Enrolled:
-    """The frame loop's thread calls everything but `request_enrolment` and `save`: it never waits for the disk."""
+    """The frame loop's thread calls everything but `request_enrolment`, `save` and `familiar`: it never waits for the disk."""
 
     def __init__(
         self, memory: Memory, log: Log, *, frames_needed: int, camera: str = "", unfamiliar_rate: float = 0.0
@@ -55,9 +56,18 @@ class Enrolled:
             self._familiar, self._limit = Familiar(self._frames_needed), RefusalLimit(self._rate)
             self._log.say(f"enrolling anew on {self._frames_needed} frames")
 
-    def distance(self, stats: FrameStats) -> float:
-        """Return how far a frame lies from what was enrolled; 0 while that is not known, or nobody wants to."""
-        return self._familiar.distance(stats.values) if self._rate > 0 else 0.0
+    @property
+    def familiar(self) -> Familiar | None:
+        """What distances are taken from; None while that is not known, or nobody wants to. Any thread may ask."""
+        familiar = self._familiar
+        return familiar if self._rate > 0 and familiar.ready else None
+
+    def distance(self, stats: FrameStats, ahead: Ahead | None = None) -> float:
+        """Return how far a frame lies from what was enrolled, worked out `ahead` if from the same; 0 where `familiar` is None."""
+        familiar = self.familiar
+        if familiar is None:
+            return 0.0
+        return ahead.distance if ahead and ahead.familiar is familiar else familiar.distance(stats.values)
 
     def refuses(self, distance: float) -> bool:
         """Return whether a frame so far from what was enrolled is none that a model's word counts on."""

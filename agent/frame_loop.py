@@ -193,7 +193,15 @@ class FrameLoop:
         beside = self._beside.of(camera.name) if self._beside else ()
         began_s = self._clock.monotonic()
         try:
-            judged = judge(frame, camera, window, beside, captured.stats, lambda each: self._enter(mine, in_hand, each))
+            judged = judge(
+                frame,
+                camera,
+                window,
+                beside,
+                captured.stats,
+                lambda each: self._enter(mine, in_hand, each),
+                ahead=captured.ahead,
+            )
         except TurnOver:
             return False
         with self._lock:

@@ -12,6 +12,7 @@ from agent.decide.escalation import without_cloud, without_guarantee
 from agent.decide.thresholds import Decision, decide, review
 from agent.loading import Evidence, Model
 from agent.open_window import OpenWindow
+from agent.ports.frames import Ahead
 from agent.ports.source import Frame
 from agent.ports.tracing import FrameSpan
 from contract.decode import Prediction
@@ -49,6 +50,7 @@ class Judged:
     model_failed: bool = False
     distance: float = 0.0
     shows_a_part: bool = True
+    ahead: Ahead | None = None
     asked: bool = False
     answered: bool = False
     span: FrameSpan | None = None
@@ -61,15 +63,18 @@ def judge(
     beside: tuple[Model | None, ...] = (),
     stats: FrameStats | None = None,
     entering: Callable[[Model], None] = lambda _model: None,
+    *,
+    ahead: Ahead | None = None,
 ) -> Judged:
     """Return the local answer to `frame` by the window's model and those `beside` it (None: one that is not there yet).
 
-    Holds no lock: models take their time. `entering` is called before each of those beside.
+    Holds no lock: models take their time. `entering` is called before each of those beside. `stats` and `ahead`: what of the frame
+    is known already.
 
     Raises:
         TurnOver: `entering` did.
     """
-    judged = Judged(frame, window, _INTERNAL, _INTERNAL, None, stats)
+    judged = Judged(frame, window, _INTERNAL, _INTERNAL, None, stats, ahead=ahead)
     try:
         judged.local = _judge(judged, camera, beside, entering)
     except TurnOver:
@@ -98,7 +103,7 @@ def _judge(
     # Before any model is entered: a thread that comes back from a hung one must touch nothing of the camera's.
     strange = False
     if wrong is None:
-        judged.distance = camera.enrolled.distance(stats)
+        judged.distance = camera.enrolled.distance(stats, judged.ahead)
         strange = camera.enrolled.refuses(judged.distance)
         if strange and not camera.guarantee.is_void:
             wrong = Cause.UNFAMILIAR

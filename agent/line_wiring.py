@@ -93,6 +93,8 @@ class Line:
             least_s=_ASK_LEAST_S,
             allowed=lambda: self.degrading.second_opinions,
         )
+        for capture, camera in zip(self.captures, cameras, strict=True):
+            capture.look_ahead = camera.look_ahead
         waiting, refused = OutboxCount(store.connect()), RefusedOfLate()
         windows = WindowRules(
             station=settings.station,

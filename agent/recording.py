@@ -83,7 +83,7 @@ class Recording:
         camera = self._cameras[window.camera]
         novelty = 0.0
         if judged.stats is not None and judged.shows_a_part:
-            novelty = camera.novelty.of(judged.stats, window.reference)
+            novelty = camera.novelty_of(judged.stats, window.reference, judged.ahead)
         keep = camera.sampler.draw(judged.local, novelty)
         if keep is None:
             return None

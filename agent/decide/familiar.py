@@ -41,7 +41,7 @@ F64 = NDArray[np.float64]
 
 
 class Familiar:
-    """Remembers a camera's enrolled frames, then measures others against them. One thread's; a frame allocates next to nothing."""
+    """Remembers a camera's enrolled frames, then measures others against them. `add` is one thread's, `distance` any one's."""
 
     def __init__(self, frames_needed: int) -> None:
         self._needed = max(frames_needed, _NEAREST)
@@ -53,7 +53,7 @@ class Familiar:
     @property
     def ready(self) -> bool:
         """Whether enough frames were added: from then on there are distances, and nothing more is added."""
-        return self._seen >= self._needed
+        return self._prepared
 
     def add(self, values: F64) -> None:
         """Remember one enrolled frame's 12 statistics, or every so manieth where there are more frames than places."""
@@ -63,22 +63,22 @@ class Familiar:
             self._points[self._filled] = np.nan_to_num(values)
             self._filled += 1
         self._seen += 1
-        if self.ready:
+        if self._seen >= self._needed:
             self._prepare()
 
     def distance(self, values: F64) -> float:
         """Return how far a frame's 12 statistics lie from what was enrolled, 0 to MOST_DISTANCE; 0 until that is ready."""
         if not self._prepared:
             return 0.0
-        np.subtract(values, self._centre, out=self._z)
-        np.multiply(self._z, self._scale, out=self._z)
-        np.minimum(self._z, self._most, out=self._z)
-        np.maximum(self._z, self._least, out=self._z)
-        np.dot(self._whiten, self._z, out=self._y)
-        np.dot(self._minus_twice, self._y, out=self._squares)
-        self._squares += self._norms
-        self._squares.partition(_NEAREST - 1)
-        squared = float(self._squares[_NEAREST - 1]) + float(self._y.dot(self._y))
+        z = values - self._centre
+        z *= self._scale
+        np.minimum(z, self._most, out=z)
+        np.maximum(z, self._least, out=z)
+        y = self._whiten.dot(z)
+        squares = self._minus_twice.dot(y)
+        squares += self._norms
+        squares.partition(_NEAREST - 1)
+        squared = float(squares[_NEAREST - 1]) + float(y.dot(y))
         # Statistics of pixels are finite; should one ever not be, nobody can say that the frame is familiar.
         if not math.isfinite(squared):
             return MOST_DISTANCE
@@ -112,6 +112,5 @@ class Familiar:
         self._minus_twice, self._norms = np.ascontiguousarray(-2.0 * near), (near * near).sum(axis=1)
         self._most = np.full(N_STATISTICS, _MOST_DEVIATION)
         self._least = -self._most
-        self._z, self._y = np.empty(N_STATISTICS), np.empty(N_STATISTICS)
-        self._squares = np.empty(len(near))
+        # Last: whoever measures on another thread finds everything there.
         self._prepared = True

@@ -51,38 +51,35 @@ _CELLS = THUMBNAIL_SIDE * THUMBNAIL_SIDE
 
 
 class Novelty:
-    """Scores frames against a reference; makes its weights anew when that changes. One thread's.
+    """Scores frames against a reference; makes its weights anew when that changes. Any thread's.
 
-    All is one product of the thumbnail, the statistics and a 1 with weights that standardise on the way: nothing is
-    allocated for a frame. It has two rows of which one is empty, for OpenBLAS threads a product of one row far sooner.
+    All is one product of the thumbnail, the statistics and a 1 with weights that standardise on the way. It has two rows of
+    which one is empty, for OpenBLAS threads a product of one row far sooner.
     """
 
     def __init__(self) -> None:
-        self._reference: Reference | None = None
-        self._weights = np.zeros((0, 0), np.float32)
-        self._frame = np.zeros((2, _CELLS + N_STATISTICS + 1), np.float32)
-        self._frame[0, -1] = 1.0
-        self._thumbnail = self._frame[0, :_CELLS].reshape(THUMBNAIL_SIDE, THUMBNAIL_SIDE)
-        self._values = self._frame[0, _CELLS:-1]
-        self._product = np.empty((2, _COLUMNS), np.float32)
+        # Swapped whole.
+        self._weights: tuple[Reference, NDArray[np.float32]] | None = None
         self._most = np.full(_COLUMNS, MAX_NOVELTY, np.float32)
         self._least = -self._most
-        self._z = self._product[0]
-        self._of_statistics, self._of_projections = self._z[:N_STATISTICS], self._z[N_STATISTICS:]
 
     def of(self, stats: FrameStats, reference: Reference | None) -> float:
         """Return the novelty of a frame, 0..8; 0 while there is nothing to compare with: the station enrols."""
         if reference is None:
             return 0.0
-        if reference is not self._reference:
-            self._reference, self._weights = reference, _weights(reference)
-        self._thumbnail[:] = stats.thumbnail
-        self._values[:] = stats.values
-        np.dot(self._frame, self._weights, out=self._product)
-        np.minimum(self._z, self._most, out=self._z)
-        np.maximum(self._z, self._least, out=self._z)
-        statistics = float(self._of_statistics.dot(self._of_statistics)) / N_STATISTICS
-        projections = float(self._of_projections.dot(self._of_projections)) / _PROJECTIONS
+        made = self._weights
+        if made is None or made[0] is not reference:
+            made = self._weights = reference, _weights(reference)
+        frame = np.zeros((2, _CELLS + N_STATISTICS + 1), np.float32)
+        frame[0, :_CELLS] = stats.thumbnail.reshape(-1)
+        frame[0, _CELLS:-1] = stats.values
+        frame[0, -1] = 1.0
+        z = frame.dot(made[1])[0]
+        np.minimum(z, self._most, out=z)
+        np.maximum(z, self._least, out=z)
+        of_statistics, of_projections = z[:N_STATISTICS], z[N_STATISTICS:]
+        statistics = float(of_statistics.dot(of_statistics)) / N_STATISTICS
+        projections = float(of_projections.dot(of_projections)) / _PROJECTIONS
         most = max(statistics, projections)
         # Statistics of pixels are finite; should one ever not be, the frame is no stranger for that.
         return min(math.sqrt(most), MAX_NOVELTY) if math.isfinite(statistics + projections) else 0.0

@@ -114,8 +114,10 @@ def read_image_file(path: Path, name: str) -> U8:
 
 def part_of(path: Path, folder: Path) -> str:
     """Return the part id of a file: its path below `folder`, with '/' on every system, and always valid Unicode."""
+    # As text: pathlib takes the path apart and puts it together again, and this is done for every frame. Below "." is no "./".
+    name = str(path).removeprefix(str(folder).rstrip(os.sep) + os.sep).replace(os.sep, "/")
     # A name of undecodable bytes reaches Python as lone surrogates, which neither SQLite nor JSON can store.
-    return os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "replace")
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def _decode(data: bytes, name: str) -> U8:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from agent.sources.image_file import IMAGE_SUFFIXES
 from contract.errors import InvalidConfig
@@ -33,10 +33,10 @@ def check_folder(folder: Path) -> None:
 
 def is_image_name(name: str) -> bool:
     """Return whether a file of this name is offered as an image: a known suffix, not hidden, no temporary name."""
-    path = PurePath(name.lower())
-    if path.suffix not in IMAGE_SUFFIXES or name.startswith((".", "~")):
+    lower = name.lower()
+    if not lower.endswith(IMAGE_SUFFIXES) or name.startswith((".", "~")):
         return False
-    return not path.stem.endswith(_TEMPORARY)
+    return not lower.rpartition(".")[0].endswith(_TEMPORARY)
 
 
 def list_images(folder: Path) -> list[Path]:

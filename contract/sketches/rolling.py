@@ -1,6 +1,7 @@
 """The window that is being filled.
 
-Frames are copied into a small batch and sketched 32 at a time: one matrix product for all costs a tenth of one for each.
+Frames are put aside and sketched 32 at a time: one matrix product for all costs a tenth of one for each, and whatever else is
+done for one finds the processor's caches filled by the one before it, not by the model.
 """
 
 from __future__ import annotations
@@ -45,38 +46,21 @@ class RollingSketch:
         self._projection_centre = np.array(frozen.projection_centre, np.float32)
         self._projection_scale = (1.0 / np.array(frozen.projection_sd)).astype(np.float32)
         self._rows = confidence_rows(identity.labels)
-        self._values = np.empty((_BATCH, N_STATISTICS))
-        self._thumbnails = np.empty((_BATCH, _CELLS), np.float32)
         self._row_offsets = np.arange(N_STATISTICS) * BINS
         self._frames = 0
-        self._pending = 0
-        self._registers = bytearray(REGISTERS)
-        self._answers: list[tuple[int, int, int]] = []
+        self._pending: list[tuple[FrameStats, int, float, float]] = []
         self._start()
 
     @property
     def frames(self) -> int:
         """Frames observed since the window began."""
-        return self._frames + self._pending
+        return self._frames + len(self._pending)
 
     def observe(self, stats: FrameStats, label_index: int, confidence: float, latency_us: float) -> None:
-        """Add one frame. A `label_index` outside 0..K-1 (use -1) means the model gave no answer: only the input is sketched."""
-        slot = self._pending
-        self._values[slot] = stats.values
-        self._thumbnails[slot] = stats.thumbnail.reshape(-1)
-        register, rank = register_and_rank(stats.frame_hash)
-        if self._registers[register] < rank:
-            self._registers[register] = rank
-        if 0 <= label_index < self.identity.labels:
-            self._answers.append(
-                (
-                    label_index,
-                    min(label_index, self._rows - 1) * CONFIDENCE_BINS + confidence_bin(confidence),
-                    latency_bin(latency_us),
-                )
-            )
-        self._pending = slot + 1
-        if self._pending == _BATCH:
+        """Add one frame, whose `stats` are not written to any more. A `label_index` outside 0..K-1 (use -1) means the model gave no
+        answer: only the input is sketched."""
+        self._pending.append((stats, label_index, confidence, latency_us))
+        if len(self._pending) >= _BATCH:
             self._sketch_batch()
 
     def close(self) -> Window:
@@ -97,20 +81,21 @@ class RollingSketch:
         blank = empty_window(self.identity)
         parts = layout(self.identity.labels)
         self._frames = 0
-        self._pending = 0
+        self._pending = []
         self._registers = bytearray(REGISTERS)
-        self._answers = []
         self._sums, self._mins, self._maxs = blank.sums, blank.mins, blank.maxs
         self._parts = {name: self._sums[part.start : part.stop] for name, part in parts.items()}
 
     def _sketch_batch(self) -> None:
-        count = self._pending
+        pending = self._pending
+        count = len(pending)
         if count == 0:
             return
         if self._frames + count > MAX_FRAMES:
             raise SketchMismatch(f"a window holds at most {MAX_FRAMES} frames", hint="close windows more often")
         parts = self._parts
-        fixed = to_fixed(self._values[:count])
+        values = np.array([stats.values for stats, *_ in pending], np.float64)
+        fixed = to_fixed(values)
         parts["moments"] += fixed.sum(axis=0)
         # Exact: 32 products of two numbers under 2**20 stay under 2**53. numpy multiplies integers five times as slowly.
         exact = fixed.astype(np.float64)
@@ -119,10 +104,11 @@ class RollingSketch:
         parts["products"] += second[PAIRS]
         np.minimum(self._mins, fixed.min(axis=0), out=self._mins)
         np.maximum(self._maxs, fixed.max(axis=0), out=self._maxs)
-        bins = bin_indices(np.nan_to_num(self._values[:count]), self._centre, self._sd) + self._row_offsets
+        bins = bin_indices(np.nan_to_num(values), self._centre, self._sd) + self._row_offsets
         parts["histograms"] += np.bincount(bins.reshape(-1), minlength=N_STATISTICS * BINS)
 
-        raw = project(self._thumbnails[:count], self.identity.seed)
+        thumbnails = np.array([stats.thumbnail for stats, *_ in pending], np.float32).reshape(count, _CELLS)
+        raw = project(thumbnails, self.identity.seed)
         standardised = np.nan_to_num((raw - self._projection_centre) * self._projection_scale, copy=False)
         fixed = to_fixed(standardised)
         parts["projection"] += fixed.sum(axis=0)
@@ -130,11 +116,19 @@ class RollingSketch:
         features = fourier_features(standardised, self.identity.seed)
         parts["fourier"] += np.rint(features * FOURIER_SCALE).astype(np.int64).sum(axis=0)
 
-        if self._answers:
-            for name, column in zip(
-                ("labels", "confidence", "latency"), np.array(self._answers, np.int64).T, strict=True
-            ):
+        for stats, *_ in pending:
+            register, rank = register_and_rank(stats.frame_hash)
+            if self._registers[register] < rank:
+                self._registers[register] = rank
+        labels = self.identity.labels
+        answers = [self._bins(label, sure, took) for _, label, sure, took in pending if 0 <= label < labels]
+        if answers:
+            for name, column in zip(("labels", "confidence", "latency"), np.array(answers, np.int64).T, strict=True):
                 parts[name] += np.bincount(column, minlength=parts[name].size)
-            self._answers.clear()
         self._frames += count
-        self._pending = 0
+        self._pending = []
+
+    def _bins(self, label_index: int, confidence: float, latency_us: float) -> tuple[int, int, int]:
+        """Return where an answer counts: among the labels, the confidences, the latencies."""
+        row = min(label_index, self._rows - 1)
+        return label_index, row * CONFIDENCE_BINS + confidence_bin(confidence), latency_bin(latency_us)
