@@ -16,6 +16,7 @@ from cloud.gate.scorecard import GateCheck, LookFigures, Promise, Scorecard
 
 NEW_LOOK = "new look"
 EARLIER_LOOKS = "earlier looks"
+FURTHER_PARTS = "further parts"
 # A promise that a billion parts do not show is none.
 _MOST_BITS = 30
 
@@ -87,6 +88,8 @@ def in_words(look: LookFigures, promise: Promise) -> str:
         if look.newest
         else "the parts as they looked at earlier retrains"
     )
+    if look.further:
+        whose = "the parts labelled since the model was made"
     promised = f"at most {promise.alpha:.3g} of what passes are defects"
     if not look.passed:
         seen = (
@@ -154,4 +157,5 @@ def _look(look: LookFigures, promise: Promise) -> GateCheck:
         figures["more_passed"] = wanted.passed
         if wanted.parts is not None:
             figures["more_parts"] = wanted.parts
-    return GateCheck(NEW_LOOK if look.newest else EARLIER_LOOKS, shown is not Shown.REFUTED, sentence, figures)
+    name = FURTHER_PARTS if look.further else NEW_LOOK if look.newest else EARLIER_LOOKS
+    return GateCheck(name, shown is not Shown.REFUTED, sentence, figures)
