@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from cloud.gate.look_checks import refutes
 from cloud.gate.scorecard import Promise
 from scripts.benches.look_power import LABELLED, SHARES, least_refuting, main, power, power_of_no_miss
 
+ROOT = Path(__file__).parents[2]
 # scipy's binomial overflows at a share of 1e-308.
 _SHARES = st.integers(0, 1000).map(lambda thousandths: thousandths / 1000)
 
@@ -51,6 +53,8 @@ def test_what_holds_is_refuted_in_vain_in_no_more_than_ten_of_a_hundred() -> Non
 
 def test_the_table_has_a_line_for_each_number_and_share(capsys: pytest.CaptureFixture[str]) -> None:
     main()
-    lines = capsys.readouterr().out.splitlines()
+    printed = capsys.readouterr().out
+    assert printed in (ROOT / "docs" / "statistics.md").read_text("utf-8"), "the page shows this very table"
+    lines = printed.splitlines()
     assert len(lines) == 2 + len(LABELLED) * len(SHARES)
     assert lines[2 + 2 * len(SHARES)].split() == ["120", "0.15", "18", "2", "24", "57", "92", "17", "60", "85", "98"]
