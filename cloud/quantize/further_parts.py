@@ -36,7 +36,8 @@ def further_parts(folder: Path, manifest: DatasetManifest, labels: Sequence[Labe
     }
     if not by_part:
         raise BadDataset(
-            f"{folder} holds no part that is new to the run", hint="label parts that it was not trained on"
+            f"{folder} holds no part that is new to the run",
+            hint='label parts it was not made with: "part" names one, else the name of its file does',
         )
     return tuple(by_part.values())
 

@@ -119,6 +119,8 @@ def measure(job: GateJob, clock: Clock, on_progress: OnProgress = ignore_progres
     if job.labelled is not None:
         further = further_parts(Path(job.labelled), manifest, info.labels)
         looks = with_further(looks, further, candidate.contender.tightened)
+        # Who names parts as an earlier folder did, or labels them twice, must not count on what was left out.
+        on_progress(Progress("gate", 0, _STEPS, f"{len(further)} parts of {job.labelled} are new to the run"))
     if not base:
         raise BadDataset(f"{run.root} holds no images back to judge on", hint="train with a --holdout above 0")
     check_dataset(run)

@@ -273,7 +273,9 @@ def test_parts_labelled_since_that_are_missed_make_the_threshold_stricter_and_th
     # Parts labelled later are judged by themselves, since those before moved the threshold.
     since = write_reviewed_folder(tmp_path / "since", [("good", f"later{number}") for number in range(7)])
     with_more = msgspec.structs.replace(incumbent, incumbent=None, labelled=str(since))
-    counted = gate_run(with_more, EvenClock())
+    seen: list[Progress] = []
+    counted = gate_run(with_more, EvenClock(), seen.append)
+    assert any("7 parts of" in each.text and "are new to the run" in each.text for each in seen)
     of_card = [(look.parts, look.defects, look.tightened, look.further) for look in counted.card.looks]
     assert of_card == [(7, 6, True, False), (7, 0, False, True)]
     further = next(check for check in counted.checks if check.name == "further parts")
