@@ -38,6 +38,7 @@ def make_improve_loop(
         clock.now,
         settings.retrain.warm_pull,
         settings.retrain.no_miss,
+        settings.retrain.drift_share,
     )
     rules = ImproveRules(
         labels_per_alarm=settings.review.labels_per_alarm,

@@ -174,6 +174,11 @@ def _check(settings: CloudSettings, file: Path) -> None:
     ):
         if not 0.0 <= value <= 1.0:
             raise InvalidConfig(f"{file}: {key} = {value} is outside 0..1")
+    if not 0.0 <= settings.retrain.drift_share < 1.0:
+        hint = "a retrain needs parts to learn from"
+        raise InvalidConfig(
+            f"{file}: retrain.drift_share = {settings.retrain.drift_share} must be 0 or more and below 1", hint=hint
+        )
     for key, port in (("api.port", settings.api.port), ("broker.port", settings.broker.port)):
         if not 0 < port < 65_536:
             raise InvalidConfig(f"{file}: {key} = {port} is no port", hint="use 1 to 65535")

@@ -106,7 +106,8 @@ class RetrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `warm_pull`: how hard a retrain draws weights back to the parent's (.4 makes deltas of a tenth of a bundle, at up to a point of
     accuracy on the images known so far, which the gate may not forgive); 0 lets all of them move.
     `no_miss`: whether a retrain's threshold lets no labelled defect pass that was set aside, though one may be chance
-    (cloud.quantize.new_look).
+    (cloud.quantize.new_look). `drift_share`: of the labelled parts so many are set aside and judge the new model in place of being
+    learnt, 0 to below 1.
     """
 
     automatic: bool = True
@@ -116,3 +117,4 @@ class RetrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cooldown_h: float = 24.0
     warm_pull: float = 0.0
     no_miss: bool = False
+    drift_share: float = 0.15

@@ -18,6 +18,9 @@ EXIT_FAILED = 3
 _BELOW = 0.25
 _BUDGETS = 'JSON: [{"board": "orin", "latency_ms": 5, "memory_mib": 200}, ...], what an inference may take there'
 _FIGURES = 'JSON: [{"board": "orin", "median_ms": 3.1, "memory_mib": 140, "source": "..."}, ...], as measured there'
+_LABELLED = (
+    "parts labelled since, with a labels.jsonl: judged beside those that the retrain set aside, none of them learnt"
+)
 
 T = TypeVar("T")
 
@@ -33,6 +36,7 @@ def register(subparsers: Subparsers) -> None:
     )
     parser.add_argument("run_folder", metavar="RUN", help="a quantized run folder")
     parser.add_argument("--incumbent", metavar="DIR", help="run or unpacked bundle of the model in charge")
+    parser.add_argument("--labelled", metavar="DIR", help=_LABELLED)
     parser.add_argument("--min-accuracy", type=float, help="floor on the holdout's accuracy")
     parser.add_argument("--min-recall", type=float, help="floor on every label's recall")
     parser.add_argument(
@@ -62,7 +66,9 @@ def run(args: argparse.Namespace) -> int:
     from cloud.retrain.progress import show_progress
 
     rules = msgspec.structs.replace(rules_of(args), boards=_read(args.budgets, BoardBudget))
-    job = GateJob(args.run_folder, args.incumbent, rules, boards=_read(args.board_figures, BoardFigures))
+    job = GateJob(
+        args.run_folder, args.incumbent, rules, boards=_read(args.board_figures, BoardFigures), labelled=args.labelled
+    )
     if args.corruption_images is not None:
         if args.corruption_images < 1:
             raise InvalidConfig("--corruption-images is below 1", hint="leave it out for 16")

@@ -77,7 +77,7 @@ def _gate(told: dict[str, Any]) -> Iterator[str]:
     # What failed comes first; then whether the promise is shown for the parts as they look now, which many labels would hide.
     ranked = sorted(gate["checks"], key=lambda check: (check["passed"], check["name"] != "new look"))
     for check in ranked[:_MOST_CHECKS]:
-        yield f"  {'held' if check['passed'] else 'FAILED'}: {_short(check['sentence'], 180)}"
+        yield f"  {'held' if check['passed'] else 'FAILED'}: {_short(check['sentence'], 260)}"
     if len(ranked) > _MOST_CHECKS:
         yield f"  and {len(ranked) - _MOST_CHECKS} more that held (--json)"
 

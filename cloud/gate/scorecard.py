@@ -128,7 +128,7 @@ class LookFigures(msgspec.Struct, frozen=True):
 
     `parts`, of them `defects`; `passed` by themselves, and `missed`, the defects among those. `tightened`: whether these parts, or
     other reviewed ones, moved the threshold, which then was not fixed before they were seen. `newest`: labelled for this retrain;
-    else for one of those before it.
+    else for one of those before it. `further`: labelled after the model was made, counted without those that moved the threshold.
     """
 
     parts: int
@@ -137,6 +137,7 @@ class LookFigures(msgspec.Struct, frozen=True):
     missed: int
     tightened: bool = False
     newest: bool = True
+    further: bool = False
 
 
 class Scorecard(msgspec.Struct, frozen=True):
@@ -236,7 +237,8 @@ class GateCheck(msgspec.Struct, frozen=True):
 class GateReport(msgspec.Struct, frozen=True):
     """The gate's answer. `passed` is true when every check held.
 
-    `judged`: SHA-256 by name of the files that it is about; empty in reports from before they were noted.
+    `judged`: SHA-256 by name of the files that it is about; empty in reports from before they were noted. `labelled`: SHA-256 of
+    the labels.jsonl whose parts were judged beside those set aside, "" without.
     """
 
     candidate: str
@@ -247,6 +249,7 @@ class GateReport(msgspec.Struct, frozen=True):
     card: Scorecard
     incumbent_card: Scorecard | None = None
     judged: dict[str, str] = {}
+    labelled: str = ""
 
     def failures(self) -> tuple[GateCheck, ...]:
         """Return the checks that did not hold."""

@@ -23,6 +23,7 @@ from cloud.gate.scorecard import BoardFigures, GateReport, GateRules, Incumbent,
 from cloud.ports.clock import Clock
 from cloud.quantize.contender import Contender, labels_of, load_contender
 from cloud.quantize.corruption_cells import CorruptionCell, corruption_cells
+from cloud.quantize.further_parts import further_parts, with_further
 from cloud.quantize.judge import Judge
 from cloud.quantize.new_look import looks_of
 from cloud.quantize.report_page import Mistake, report_page
@@ -33,6 +34,7 @@ from cloud.registry.blobs import sha256_of
 from cloud.retrain.dataset import Sample, reload_dataset
 from cloud.retrain.judged_files import check_dataset, judged_files
 from cloud.retrain.progress import OnProgress, Progress, ignore_progress, print_progress, run_job
+from cloud.retrain.reviewed import LABELS_FILE
 from cloud.retrain.run_folder import RunFolder, publish
 from cloud.retrain.run_records import Split
 from contract.errors import BadDataset, BadModel, InvalidConfig
@@ -45,7 +47,7 @@ class GateJob(msgspec.Struct, frozen=True):
     """A candidate run, and the incumbent (a run or an unpacked bundle), None for a first model.
 
     `corruption_images`: how many images each kind is tried on at each severity; sixty times as many are scored. `boards`: what
-    was measured elsewhere.
+    was measured elsewhere. `labelled`: a reviewed folder of parts labelled since, which count beside those set aside.
     """
 
     run: str
@@ -55,6 +57,7 @@ class GateJob(msgspec.Struct, frozen=True):
     seed: int = 0
     threads: int = 2
     boards: tuple[BoardFigures, ...] = ()
+    labelled: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,11 @@ def gate_run(job: GateJob, clock: Clock, on_progress: OnProgress = ignore_progre
     # Before anything is measured: a file that changes meanwhile is another one than is noted.
     judged = judged_files(run)
     evidence = measure(job, clock, on_progress)
-    report = msgspec.structs.replace(gate(evidence.card, evidence.incumbent, job.rules), judged=judged)
+    report = msgspec.structs.replace(
+        gate(evidence.card, evidence.incumbent, job.rules),
+        judged=judged,
+        labelled=sha256_of(Path(job.labelled) / LABELS_FILE) if job.labelled is not None else "",
+    )
     if evidence.record is not None:
         run.save_held_out(evidence.record)
     run.save_gate_report(report)
@@ -93,7 +100,7 @@ def measure(job: GateJob, clock: Clock, on_progress: OnProgress = ignore_progres
 
     Raises:
         NotFound: the run is not trained and quantized, or the incumbent is neither run nor bundle.
-        BadDataset: an image is gone or has changed, or there is no holdout to judge on.
+        BadDataset: an image is gone or has changed, there is no holdout to judge on, or `labelled` holds no new parts.
         BadModel: an artefact does not load or breaks.
     """
     run = RunFolder(Path(job.run))
@@ -109,6 +116,11 @@ def measure(job: GateJob, clock: Clock, on_progress: OnProgress = ignore_progres
     )
     base, drift = dataset.of_split(Split.HOLDOUT), dataset.of_split(Split.DRIFT)
     looks = looks_of(manifest.entries, drift)
+    if job.labelled is not None:
+        further = further_parts(Path(job.labelled), manifest, info.labels)
+        looks = with_further(looks, further, candidate.contender.tightened)
+        # Who names parts as an earlier folder did, or labels them twice, must not count on what was left out.
+        on_progress(Progress("gate", 0, _STEPS, f"{len(further)} parts of {job.labelled} are new to the run"))
     if not base:
         raise BadDataset(f"{run.root} holds no images back to judge on", hint="train with a --holdout above 0")
     check_dataset(run)

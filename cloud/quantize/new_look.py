@@ -26,10 +26,14 @@ from contract.manifest import Thresholds
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Parts set aside: those labelled for the newest retrain, or for all before it. None of them is in training."""
+    """Parts set aside: those labelled for the newest retrain, or for all before it. None of them is in training.
+
+    `further`: labelled after the model was made (cloud.quantize.further_parts), and counted without those set aside.
+    """
 
     newest: bool
     samples: tuple[Sample, ...]
+    further: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,8 +116,9 @@ def _look(judge: Judge, look: Look) -> LookFigures:
         defects=int(defect.sum()),
         passed=int(passed.sum()),
         missed=int((passed & defect).sum()),
-        tightened=contender.tightened,
+        tightened=contender.tightened and not look.further,
         newest=look.newest,
+        further=look.further,
     )
 
 

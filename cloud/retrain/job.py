@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from cloud.retrain.run_folder import publish
-from cloud.retrain.run_records import Recipe
+from cloud.retrain.run_records import DRIFT_SHARE, Recipe
 from contract.errors import InvalidConfig
 from contract.manifest import MAX_INPUT_PX
 
@@ -42,7 +42,7 @@ class TrainJob(msgspec.Struct, frozen=True):
     parent: str | None = None
     holdout_share: float = 1 / 3
     calibration_share: float = 0.1
-    drift_share: float = 0.15
+    drift_share: float = DRIFT_SHARE
     seed: int = 0
     input_px: int = 0
     recipe: Recipe = Recipe()

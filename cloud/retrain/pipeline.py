@@ -24,13 +24,15 @@ from cloud.registry.catalog import ReleaseState
 from cloud.retrain.job import TrainJob
 from cloud.retrain.launch import launch_gate, launch_local, launch_quantize
 from cloud.retrain.release_run import RunReleaser
+from cloud.retrain.run_records import DRIFT_SHARE
 from cloud.review.label_choice import said_labels
 from contract.errors import PlumblineError
 
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """Carries retrains out, one at a time. `work` holds a folder for each. `no_miss`: as in QuantizeJob."""
+    """Carries retrains out, one at a time. `work` holds a folder for each. `no_miss`: as in QuantizeJob; `drift_share`: as in
+    TrainJob."""
 
     alarms: AlarmBook
     images: ImageFiles
@@ -39,6 +41,7 @@ class Pipeline:
     now: Callable[[], float]
     warm_pull: float = 0.0
     no_miss: bool = False
+    drift_share: float = DRIFT_SHARE
 
     def carry_out(self, retrain: Retrain, labelled: Sequence[Sample], base_version: str, version: str) -> bool:
         """Train from `base_version`'s run with the labelled samples, and release the result as `version`.
@@ -52,7 +55,13 @@ class Pipeline:
             shutil.rmtree(folder, ignore_errors=True)
             reviewed = self._export(labelled, folder / "reviewed")
             self._note(retrain, "training", run, figures)
-            job = TrainJob(out=str(run), parent=str(parent), reviewed=str(reviewed), seed=retrain.id)
+            job = TrainJob(
+                out=str(run),
+                parent=str(parent),
+                reviewed=str(reviewed),
+                drift_share=self.drift_share,
+                seed=retrain.id,
+            )
             recipe = msgspec.structs.replace(job.recipe, warm_pull=self.warm_pull)
             info = launch_local(msgspec.structs.replace(job, recipe=recipe))
             figures["train"] = msgspec.to_builtins(info.figures)

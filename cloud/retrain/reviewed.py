@@ -7,7 +7,7 @@ and, where they are known, "also": ["dent"] for further labels and "labelled_at"
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 
 import msgspec
@@ -16,7 +16,7 @@ from cloud.retrain.dataset import Dataset
 from cloud.retrain.images import load_image
 from cloud.retrain.layouts.found import LATEST_S, finite
 from cloud.retrain.near_duplicates import look_of
-from cloud.retrain.run_records import DatasetEntry, Split
+from cloud.retrain.run_records import DRIFT_SHARE, DatasetEntry, Split
 from cloud.retrain.samples import HELD_BYTES, PixelStore, Sample
 from cloud.retrain.splits import split_parts
 from contract.errors import BadDataset, BadImage
@@ -39,22 +39,35 @@ class ReviewedLabel(msgspec.Struct, frozen=True):
     labelled_at: float | None = None
 
 
-def add_reviewed(base: Dataset, folder: Path, *, drift_share: float = 0.15, seed: int = 0) -> Dataset:
+def add_reviewed(base: Dataset, folder: Path, *, drift_share: float = DRIFT_SHARE, seed: int = 0) -> Dataset:
     """Return `base` with the reviewed images of `folder`, a share of them (by part) held out as the DRIFT split.
 
     An image reviewed twice counts once, under its last label.
 
     Raises:
+        BadDataset: as `read_reviewed`, or a share that leaves nothing to learn.
+    """
+    known, present = {label.name for label in base.labels}, {s.entry.sha256 for s in base.samples}
+    fresh = read_reviewed(folder, known, present, len(base.folders))
+    splits = _split(base, fresh, drift_share, seed)
+    merged = tuple(Sample(s.image, msgspec.structs.replace(s.entry, split=splits[s.entry.part])) for s in fresh)
+    folders = (*base.folders, folder.resolve())
+    return Dataset(base.labels, folders, base.samples + merged, base.warnings, base.disagreements)
+
+
+def read_reviewed(folder: Path, known: Set[str], present: Set[str], number_of_folder: int) -> list[Sample]:
+    """Return the reviewed images of `folder`, all of them as if to be learnt, without those whose SHA-256 is in `present`.
+
+    Args:
+        known: names of the model's labels.
+        number_of_folder: what the entries call it.
+    Raises:
         BadDataset: no labels.jsonl, a line that is no label (its number is named), a label that the model does not have, an
             image that is missing or unreadable.
     """
-    lines = _read_lines(folder)
-    known = {label.name for label in base.labels}
-    present = {s.entry.sha256 for s in base.samples}
-    number_of_folder = len(base.folders)
     images: dict[str, Sample] = {}
     store = PixelStore(HELD_BYTES)
-    for number, line in lines:
+    for number, line in _read_lines(folder):
         where = f"{folder / LABELS_FILE} line {number}"
         for name in (line.label, *line.also):
             if name not in known:
@@ -87,11 +100,7 @@ def add_reviewed(base: Dataset, folder: Path, *, drift_share: float = 0.15, seed
             look=look_of(image.pixels),
         )
         images[image.sha256] = Sample(store.keep(file.resolve(), image.sha256, image.pixels), entry)
-    fresh = list(images.values())
-    splits = _split(base, fresh, drift_share, seed)
-    merged = tuple(Sample(s.image, msgspec.structs.replace(s.entry, split=splits[s.entry.part])) for s in fresh)
-    folders = (*base.folders, folder.resolve())
-    return Dataset(base.labels, folders, base.samples + merged, base.warnings, base.disagreements)
+    return list(images.values())
 
 
 def is_reviewed(entry: DatasetEntry) -> bool:

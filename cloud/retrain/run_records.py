@@ -11,6 +11,8 @@ from contract.manifest import Label, Thresholds
 from contract.preprocess import PreprocessSpec
 
 RUN_VERSION = 1
+# Of the parts labelled for a retrain, how many judge its artefact in place of being learnt (DECISIONS 146).
+DRIFT_SHARE = 0.15
 
 
 class Split(str, Enum):

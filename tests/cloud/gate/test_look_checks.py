@@ -44,7 +44,7 @@ def test_the_sentence_has_the_counts_and_the_bound() -> None:
     few = _checks(LookFigures(18, 9, 9, 0), LookFigures(36, 20, 15, 0, newest=False))
     assert few["new look"].sentence == (
         "at most 0.02 missed: not refuted, but too few to show: 0 of 9 that pass are defects, at most 0.226 at 90%; "
-        "18 parts set aside, 9 defects"
+        "18 parts set aside, 9 defects; enough: about 210 more labelled parts, if none of 105 that pass is a defect"
     )
     assert "36 parts set aside" in few["earlier looks"].sentence
     broken = _checks(LookFigures(18, 9, 11, 2))["new look"]

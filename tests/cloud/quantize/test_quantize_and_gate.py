@@ -65,6 +65,7 @@ from contract.manifest import (
 )
 from contract.preprocess import preprocess
 from tests.cloud.quantize.even_clock import EvenClock
+from tests.cloud.quantize.reviewed_folder import write_reviewed_folder
 from tests.cloud.retrain.pictures import LABELS, picture, quick_job, write_folders
 from tests.tiny_tflite import tflite_bytes
 
@@ -246,7 +247,7 @@ def _set_aside(run: RunFolder, *said: tuple[str, str]) -> None:
 
 
 def test_parts_labelled_since_that_are_missed_make_the_threshold_stricter_and_the_gate_counts_them(
-    run: RunFolder, trained: RunFolder
+    run: RunFolder, trained: RunFolder, tmp_path: Path
 ) -> None:
     before = _report(trained)
     assert not any(each.is_tightened() for each in before.artefacts) and before.promise == Promise(0.3, 0.1)
@@ -268,6 +269,17 @@ def test_parts_labelled_since_that_are_missed_make_the_threshold_stricter_and_th
     checks = {check.name: check for check in report.checks}
     assert checks["new look"].passed and checks["missed defects"].figures["wanted"] == 0.3
     assert "new look" in run.report.read_text("utf-8")
+
+    # Parts labelled later are judged by themselves, since those before moved the threshold.
+    since = write_reviewed_folder(tmp_path / "since", [("good", f"later{number}") for number in range(7)])
+    with_more = msgspec.structs.replace(incumbent, incumbent=None, labelled=str(since))
+    seen: list[Progress] = []
+    counted = gate_run(with_more, EvenClock(), seen.append)
+    assert any("7 parts of" in each.text and "are new to the run" in each.text for each in seen)
+    of_card = [(look.parts, look.defects, look.tightened, look.further) for look in counted.card.looks]
+    assert of_card == [(7, 6, True, False), (7, 0, False, True)]
+    further = next(check for check in counted.checks if check.name == "further parts")
+    assert further.passed and further.figures["passed"] == counted.card.looks[1].passed > 0
 
     run.save_quantize_report(msgspec.structs.replace(after, thresholds=before.thresholds))
     lax = {check.name: check for check in gate_run(incumbent, EvenClock()).checks}

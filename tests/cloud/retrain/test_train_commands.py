@@ -9,11 +9,13 @@ import pytest
 
 from cloud.__main__ import main
 from cloud.quantize.quantize_run import QuantizeJob
+from cloud.registry.blobs import sha256_of
 from cloud.retrain.job import TrainJob
 from cloud.retrain.launch import launch_local, launch_quantize
 from cloud.retrain.progress import JobFailure, as_error, parse_line
 from cloud.retrain.run_folder import RunFolder
 from contract.errors import BadDataset, InvalidConfig, NotFound, RefusedError, TransientError
+from tests.cloud.quantize.reviewed_folder import write_reviewed_folder
 from tests.cloud.retrain.pictures import QUICK, quick_job, write_folders, write_prefix
 
 
@@ -37,8 +39,12 @@ def test_three_commands_lead_from_images_to_a_judged_model(tmp_path: Path, capsy
     assert "median latency" in capsys.readouterr().out
 
     lenient = ["--min-accuracy", "0", "--min-recall", "0"]
-    code = main(["gate", str(run), *lenient, "--json"])
+    since = write_reviewed_folder(tmp_path / "since", [("good", f"later{number}") for number in range(5)])
+    code = main(["gate", str(run), *lenient, "--labelled", str(since), "--json"])
     report = json.loads(capsys.readouterr().out)
+    look = next(check for check in report["checks"] if check["name"] == "new look")
+    assert look["figures"]["parts"] == 5 and look["figures"]["more_passed"] > 100 and "; enough: " in look["sentence"]
+    assert report["labelled"] == sha256_of(since / "labels.jsonl")
     assert report["checks"] and code == (0 if report["passed"] else 3)
     assert main(["gate", str(run), "--min-accuracy", "1.1"]) == 3
     out, err = capsys.readouterr()

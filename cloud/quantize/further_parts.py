@@ -1,0 +1,52 @@
+"""Parts labelled after a model was made: they can show the promise that those set aside at its retrain were too few for.
+
+They are fit for it as no others are: the file and its thresholds stood before anybody looked at them, and nothing learnt them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from cloud.quantize.new_look import Look
+from cloud.retrain.reviewed import read_reviewed
+from cloud.retrain.run_records import DatasetManifest, Split
+from cloud.retrain.samples import Sample
+from contract.errors import BadDataset
+from contract.manifest import Label
+
+
+def further_parts(folder: Path, manifest: DatasetManifest, labels: Sequence[Label]) -> tuple[Sample, ...]:
+    """Return the labelled parts of a reviewed folder that the run has never seen, one image of each.
+
+    Parts of the run's own dataset are left out, those set aside too: a part counts once.
+
+    Raises:
+        BadDataset: as `read_reviewed`, or none is left.
+    """
+    names = {label.name for label in labels}
+    seen, images = {entry.part for entry in manifest.entries}, {entry.sha256 for entry in manifest.entries}
+    read = read_reviewed(folder, names, images, len(manifest.folders))
+    by_part = {
+        s.entry.part: Sample(s.image, msgspec.structs.replace(s.entry, split=Split.DRIFT))
+        for s in read
+        if s.entry.part not in seen
+    }
+    if not by_part:
+        raise BadDataset(
+            f"{folder} holds no part that is new to the run",
+            hint='label parts it was not made with: "part" names one, else the name of its file does',
+        )
+    return tuple(by_part.values())
+
+
+def with_further(looks: Sequence[Look], further: Sequence[Sample], tightened: bool) -> tuple[Look, ...]:
+    """Return the looks with further parts of the newest one: beside those set aside for it, or by themselves where those made the
+    threshold stricter, which was then not fixed before they were seen."""
+    newest = next((look for look in looks if look.newest), None)
+    earlier = tuple(look for look in looks if not look.newest)
+    if newest is not None and tightened:
+        return (newest, Look(True, tuple(further), further=True), *earlier)
+    return (Look(True, (*(newest.samples if newest is not None else ()), *further)), *earlier)
