@@ -14,6 +14,7 @@ from agent.ports.recorder import Result
 
 MAX_PART_CHARS = 64
 _MOST_UNTOLD = 16
+_MOST_OWED = 64
 _NOT_RECORDED = "not_recorded"
 _FAIL_SAFE = "REJECT"
 _CLOSED = "the station stops"
@@ -70,6 +71,8 @@ class Desk:
         self._number = 0
         self._closed = False
         self._early_s = float("-inf")
+        # Until when (monotonic) there may come a frame for each trigger that was given up before it had one.
+        self._owed: deque[float] = deque(maxlen=_MOST_OWED)
         self._triggers = 0
         self._answered = 0
         self._refused: Counter[str] = Counter()
@@ -104,7 +107,7 @@ class Desk:
             number = next((n for n, each in self._open.items() if each.ask == ask), None)
             if number is None:
                 return False
-            self._drop(number, Lost.GONE)
+            self._give_up(number, Lost.GONE)
         return True
 
     def unshown(self, answer: Answer) -> None:
@@ -171,8 +174,14 @@ class Desk:
         the older ones went by unseen. `in_order`: each frame is one part's, so that it is the oldest's; of `gone` parts before
         it there is no frame. `own`: the camera has a trigger of its own for each part, so that one which came too early for any
         trigger of the controller's is the next one's, which has no frame then; else that would get the frame of the part after.
+        So does the frame of a trigger that was given up meanwhile belong to no later one; of the `gone` the oldest were for those.
         """
         with self.news:
+            if own:
+                gone = self._without_owed(gone)
+                if self._owed:
+                    self._owed.popleft()
+                    return None
             free = [number for number, each in self._open.items() if not each.taken]
             can = [n for n in free[gone:] if captured_s >= self._open[n].at_s + self.rules.delay_s]
             mine = can[0 if in_order else -1] if can else None
@@ -229,7 +238,9 @@ class Desk:
         now_s = self._clock.monotonic()
         with self.news:
             due = [number for number, each in self._open.items() if each.due_s <= now_s]
-            answers = [self._lose(number, Lost.TIMEOUT, Cause.LATE.value) for number in due]
+            answers = [
+                self._answer(self._give_up(number, Lost.TIMEOUT), Lost.TIMEOUT, Cause.LATE.value) for number in due
+            ]
             following = min((each.due_s for each in self._open.values()), default=None)
         for answer in answers:
             self.show(answer)
@@ -239,7 +250,7 @@ class Desk:
         """Give up every trigger: who asked is away for good, and what asks next has asks of its own."""
         with self.news:
             for number in list(self._open):
-                self._drop(number, Lost.GONE)
+                self._give_up(number, Lost.GONE)
 
     def last_call(self) -> None:
         """Answer what no frame was taken for, and take nothing more: no frame will come any more.
@@ -268,8 +279,31 @@ class Desk:
             return Refused.NOT_READY
         return Refused.FULL if len(self._open) >= self.rules.waiting else None
 
-    def _lose(self, number: int, lost: Lost, cause: str) -> Answer:
+    def _give_up(self, number: int, lost: Lost) -> _Open:
         each = self._drop(number, lost)
+        if not each.taken:
+            self._owed.append(min(self._clock.monotonic(), each.due_s) + self.rules.timeout_s)
+        return each
+
+    def _without_owed(self, gone: int) -> int:
+        """Return how many of the frames that are `gone` were for open triggers; the older ones were awaited by those given up.
+
+        What is awaited still has the next frame, which is no other trigger's. Where none ever comes (the camera took no notice),
+        the next part's frame is taken for that one, and so on until nothing is asked for twice the timeout: parts are lost, and
+        none gets another's verdict.
+        """
+        while self._owed and gone > 0:
+            self._owed.popleft()
+            gone -= 1
+        now_s = self._clock.monotonic()
+        while self._owed and self._owed[0] < now_s:
+            self._owed.popleft()
+        return gone
+
+    def _lose(self, number: int, lost: Lost, cause: str) -> Answer:
+        return self._answer(self._drop(number, lost), lost, cause)
+
+    def _answer(self, each: _Open, lost: Lost, cause: str) -> Answer:
         latency_ms = (self._clock.monotonic() - each.at_s) * 1e3
         return Answer(each.ask, each.part, _FAIL_SAFE, cause, latency_ms=latency_ms, lost=lost)
 

@@ -43,7 +43,7 @@ class TriggeredSource:
         self._seen = seen
         self._kept: Frame | None = None
         self._look_s = float("inf")
-        self._counted: tuple[int, int] | None = None
+        self._counted: int | None = None
         self._closed = False
         self.simulated = source.simulated
         self.waits = False
@@ -60,11 +60,11 @@ class TriggeredSource:
         if frame is None or self._closed:
             return None  # closed: another camera took its place while this one hung, and has the triggers
         captured_s = self._clock.monotonic() if waits else frame.captured_monotonic
-        gone = self._gone(frame)
-        taken = self._desk.take(captured_s, in_order=waits or self._own_triggers, gone=gone, own=self._own_triggers)
+        own = self._own_triggers
+        taken = self._desk.take(captured_s, in_order=waits or own, gone=self._gone(frame) if own else 0, own=own)
         self._kept = frame if waits and taken is None else None
         if self._own_triggers:
-            self._counted = (frame.trigger, self._desk.missed) if frame.trigger is not None else None
+            self._counted = frame.trigger
             # The desk knows which parts were never seen.
             frame = replace(frame, trigger=None, skipped=0)
         if taken is None:
@@ -89,7 +89,7 @@ class TriggeredSource:
             self._look_s = self._clock.monotonic() + _LOOK_AGAIN_S
             torn = isinstance(fault, BadImage)
             # A camera that is opened anew counts anew.
-            self._counted = (self._counted[0] + 1, self._counted[1]) if torn and self._counted else None
+            self._counted = self._counted + 1 if torn and self._counted is not None else None
             if not self._closed:
                 self._desk.take_fault(Cause.BAD_IMAGE if torn else Cause.CAMERA_FAULT)
             raise
@@ -101,13 +101,11 @@ class TriggeredSource:
         return frame
 
     def _gone(self, frame: Frame) -> int:
-        """Return for how many of the triggers that wait the camera's count says that there is no frame."""
-        before = self._counted
-        if before is None or frame.trigger is None:
+        """Return for how many triggers the camera's count says that there is no frame, between the last frame and this one."""
+        if self._counted is None or frame.trigger is None:
             return 0
-        gone = frame.trigger - before[0] - 1
-        # Those that ran out of time meanwhile were for the oldest of them.
-        return max(0, gone - (self._desk.missed - before[1])) if 0 < gone < _MOST_GONE else 0
+        gone = frame.trigger - self._counted - 1
+        return gone if 0 < gone < _MOST_GONE else 0
 
 
 class ShownRecorder:

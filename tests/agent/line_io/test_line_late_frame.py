@@ -1,0 +1,181 @@
+"""A camera that is triggered by wire, whose image comes after its part was given up: it is never the next part's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.line_io.desk import Desk, DeskRules
+from agent.line_io.triggered import TriggeredSource
+from agent.ports.line import Answer, Lost
+from agent.ports.source import Frame
+from tests.fakes.agent_clock import HandClock
+
+TIMEOUT_S = 0.25
+GREY = np.full((4, 4), 90, np.uint8)
+
+
+class Camera:
+    """Gives the frames that a test puts in, each of a part and with the camera's own count."""
+
+    simulated = waits = False
+
+    def __init__(self, clock: HandClock) -> None:
+        self.clock, self.count = clock, 0
+        self.frames: list[Frame] = []
+
+    def put(self, part: str) -> None:
+        """The image of `part` is there now; which part it shows is seen by its pixels, and here by a trace."""
+        self.count += 1
+        now_s = self.clock.monotonic()
+        self.frames.append(Frame(GREY, self.clock.now(), now_s, trigger=self.count, trace=part))
+
+    def read(self) -> Frame | None:
+        return self.frames.pop(0) if self.frames else None
+
+    def exhausted(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        pass
+
+
+class Wired:
+    """A desk and a camera that it triggers."""
+
+    def __init__(self) -> None:
+        self.clock = HandClock()
+        self.desk = Desk(DeskRules(timeout_s=TIMEOUT_S, waiting=64), self.clock)
+        self.answers: list[Answer] = []
+        self.desk.show = self.answers.append
+        self.camera = Camera(self.clock)
+        self.source = TriggeredSource(self.camera, self.desk, self.clock, own_triggers=True)
+
+    def ask(self, part: str) -> None:
+        assert self.desk.trigger(part, part) is None
+
+    def wait(self, seconds: float) -> None:
+        self.clock.forward(seconds)
+        self.desk.expire()
+
+    def image(self, of: str) -> str:
+        """Deliver the image of a part; return the part that it is given to, "" for nobody."""
+        self.camera.put(of)
+        frame = self.source.read()
+        assert frame is not None and frame.trace == of
+        return frame.part if frame.asked else ""
+
+    def lost(self) -> list[object]:
+        return [(each.ask, each.lost) for each in self.answers]
+
+
+def gives_up(line: Wired) -> None:
+    line.wait(TIMEOUT_S + 0.01)
+
+
+def takes_back(line: Wired) -> None:
+    line.wait(0.05)
+    assert line.desk.withdraw("a")
+
+
+@pytest.mark.parametrize("end", [gives_up, takes_back])
+def test_an_image_that_comes_too_late_is_not_the_next_parts(end: Callable[[Wired], None]) -> None:
+    line = Wired()
+    line.ask("a")
+    end(line)
+    line.ask("b")
+    line.wait(0.02)
+    assert line.image("a") == ""
+    line.wait(0.02)
+    assert line.image("b") == "b"
+    line.ask("c")
+    line.wait(0.02)
+    assert line.image("c") == "c"
+
+
+def test_an_image_that_comes_too_late_and_before_the_next_request_costs_that_nothing() -> None:
+    line = Wired()
+    line.ask("a")
+    gives_up(line)
+    assert line.image("a") == ""
+    line.ask("b")
+    assert line.desk.wanting()
+    line.wait(0.02)
+    assert line.image("b") == "b"
+    assert line.lost() == [("a", Lost.TIMEOUT)]
+
+
+def test_images_that_come_late_together_are_told_apart() -> None:
+    line = Wired()
+    for part in ("a", "b"):
+        line.ask(part)
+        line.wait(0.01)
+    gives_up(line)
+    line.ask("c")
+    assert [line.image(part) for part in ("a", "b", "c")] == ["", "", "c"]
+
+
+def test_where_the_cameras_count_says_that_an_image_is_lost_none_is_awaited() -> None:
+    line = Wired()
+    line.ask("z")
+    assert line.image("z") == "z"
+    line.ask("a")
+    gives_up(line)
+    line.camera.count += 1
+    line.ask("b")
+    line.wait(0.02)
+    assert line.image("b") == "b"
+
+
+def test_a_trigger_that_the_camera_took_no_notice_of_costs_parts_until_there_is_a_pause() -> None:
+    line = Wired()
+    line.ask("a")
+    for part in ("b", "c", "d"):
+        gives_up(line)
+        line.ask(part)
+        line.wait(0.02)
+        assert line.image(part) == ""
+    line.wait(2 * TIMEOUT_S + 0.02)
+    line.ask("e")
+    line.wait(0.02)
+    assert line.image("e") == "e"
+    assert [ask for ask, _ in line.lost()] == ["a", "b", "c", "d"]  # type: ignore[misc]
+
+
+FATES = st.lists(
+    st.tuples(st.sampled_from(["image", "image", "lost"]), st.integers(1, 48), st.integers(2, 60)),
+    min_size=1,
+    max_size=14,
+)
+
+
+@given(FATES)
+def test_however_late_and_lossy_a_camera_is_no_part_gets_the_image_of_another(
+    fates: list[tuple[str, int, int]],
+) -> None:
+    """Each part: what becomes of its image, after how many hundredths of a second, and when the next one is asked for."""
+    line, due, now, given = Wired(), [], 0, []
+    asked_at, ready_at = 0, 0
+    line.ask("first")
+    assert line.image("first") == "first"  # from here on the camera's count says what is lost
+    for n, (fate, takes, apart) in enumerate(fates):
+        due.append((asked_at, 0, n, "ask"))
+        # A camera's images come in their order, each within twice the timeout of its request.
+        ready_at = max(ready_at, asked_at + takes)
+        late = ready_at >= asked_at + 49
+        due.append((min(ready_at, asked_at + 48), 1, n, "lost" if late else fate))
+        asked_at += apart
+    for at, _, n, what in sorted(due):
+        line.wait((at - now) / 100)
+        now, part = at, f"part-{n}"
+        if what == "ask":
+            line.ask(part)
+        elif what == "lost":
+            line.camera.count += 1
+        else:
+            given.append((line.image(part), part))
+    assert all(to in ("", of) for to, of in given), given
