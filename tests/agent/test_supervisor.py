@@ -367,7 +367,11 @@ def test_a_dead_camera_rests_while_another_lives_and_the_watchdog_is_fed(notices
 
 def test_an_unsound_store_ends_the_station_with_everything_judged_handed_over() -> None:
     line = Line(Parts(1_000_000))
-    threading.Timer(0.3, lambda: setattr(line, "unsound", "the database is damaged")).start()
+
+    def damaged_in_time() -> None:
+        line.unsound = "the database is damaged" if line.loop.frames > 3 else ""
+
+    line.chore = damaged_in_time
     line.run()
     assert line.supervisor.failed == "the database is damaged"
     captured, decided = line.accounted()
@@ -399,14 +403,14 @@ def test_systemd_is_told_and_its_watchdog_fed_while_frames_get_through(notices: 
     runner = threading.Thread(target=line.run, daemon=True)
     runner.start()
     said: list[str] = []
-    wait_for(lambda: said.extend(said_to(listener)) or said.count("WATCHDOG=1") >= 2)  # type: ignore[func-returns-value]
+    wait_for(lambda: said.extend(said_to(listener)) or said.count("WATCHDOG=1") >= 4)  # type: ignore[func-returns-value]
     line.stop.set()
     runner.join(60)
     lasted_s = time.monotonic() - began_s
     said += said_to(listener)
     assert said[0] == "READY=1"
     assert said[-1] == "STOPPING=1"
-    assert 2 <= said.count("WATCHDOG=1") <= 4 * lasted_s + 2
+    assert 4 <= said.count("WATCHDOG=1") <= 4 * lasted_s + 2
     assert any(text.startswith("STATUS=") and "frames judged" in text for text in said)
 
 

@@ -19,7 +19,8 @@ class RunningClock(SystemClock):
     """
 
     def __init__(self) -> None:
-        self._passed_s = 1_000.0
+        self._at = (1_000.0, time.monotonic())
+        """What this clock said, and what the machine's did, when the thread was last run."""
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
@@ -30,12 +31,12 @@ class RunningClock(SystemClock):
                 if self._thread is None:
                     self._thread = threading.Thread(target=self._go, name="test clock", daemon=True)
                     self._thread.start()
-        return self._passed_s
+        passed_s, last_s = self._at
+        return passed_s + min(time.monotonic() - last_s, _MOST_S)
 
     def _go(self) -> None:
-        last_s = time.monotonic()
         while True:
             time.sleep(_EVERY_S)
+            passed_s, last_s = self._at
             now_s = time.monotonic()
-            self._passed_s += min(now_s - last_s, _MOST_S)
-            last_s = now_s
+            self._at = (passed_s + min(now_s - last_s, _MOST_S), now_s)
