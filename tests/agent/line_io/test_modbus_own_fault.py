@@ -10,8 +10,8 @@ from functools import partial
 import pytest
 from pymodbus.constants import ExcCodes
 
+from agent.line_io import modbus, modbus_server
 from agent.line_io import modbus_map as m
-from agent.line_io import modbus_server
 from agent.line_io.modbus_map import Bit, Hold, In, Reason, Status
 from tests.agent.line_io.line_rig import until
 from tests.fakes.modbus_line import Line
@@ -32,6 +32,7 @@ def line() -> Iterator[Line]:
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A writer may be silent for as long as a busy machine is."""
     monkeypatch.setattr(modbus_server, "_WRITER_S", 3600.0)
+    monkeypatch.setattr(modbus, "_AGAIN_S", 0.05)
 
 
 def at_last(line: Line, source: str = "127.0.0.1") -> ModbusPlc:
