@@ -87,7 +87,7 @@ class ReviewScreen:
                 with self._answer_card:
                     self._answer_words = words("")
                     self._next_button = act("Next (Enter)", lambda: None)
-                    self._next_button.on("click", js_handler="() => plumblineReview.press('enter')")
+                    self._next_button.on("click", js_handler="event => plumblineReview.click(event, 'enter')")
                 self._answer_card.set_visibility(False)
                 self._answers = ui.switch("Show the model's answer after each label (O)")
                 with card("Progress"):
@@ -110,15 +110,15 @@ class ReviewScreen:
                     if key:
                         ui.label(key).classes("review-key")
                     ui.label(name).classes("pl-break text-left")
-                button.on("click", js_handler=f"() => plumblineReview.press('label', {number})")
+                button.on("click", js_handler=f"event => plumblineReview.click(event, 'label', {number})")
                 self._buttons[name] = button
         with ui.row().classes("gap-2"):
             if self._choice.several:
                 confirm = act("Store these (Enter)", lambda: None)
-                confirm.on("click", js_handler="() => plumblineReview.press('enter')")
+                confirm.on("click", js_handler="event => plumblineReview.click(event, 'enter')")
             for text, kind in (("Unsure: skip (U)", "skip"), ("Undo (Z)", "undo")):
                 button = act(text, lambda: None, quiet=True)
-                button.on("click", js_handler=f"() => plumblineReview.press('{kind}')")
+                button.on("click", js_handler=f"event => plumblineReview.click(event, '{kind}')")
 
     async def _ready(self, event: GenericEventArguments) -> None:
         self._midnight = float(event.args) if isinstance(event.args, (int, float)) else 0.0

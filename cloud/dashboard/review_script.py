@@ -105,6 +105,11 @@ function press(kind, value) {
   busySince = pressed = performance.now();
   emitEvent('review_act', {kind, value: value || 0, shown});
 }
+function click(event, kind, value) {
+  // A button that the mouse pressed keeps the keyboard's focus: Enter would press it again, where it is to store the labels.
+  if (event.detail) event.currentTarget.blur();
+  press(kind, value);
+}
 function tell() {
   const sign = find('offline');
   if (!sign) return;
@@ -151,7 +156,7 @@ document.addEventListener('pointerup', () => { dragged = null; });
 document.addEventListener('input', event => { if (event.target.closest('.review-light')) place(); });
 setInterval(tell, 400);
 window.plumblineReview = {
-  show, answer, clear, free, press, load,
+  show, answer, clear, free, click, press, load,
   stop() { stopped = true; images.clear(); clear(); },
   ready() { emitEvent('review_ready', new Date().setHours(0, 0, 0, 0) / 1000); },
 };
