@@ -223,7 +223,7 @@ def test_a_candidate_that_hangs_is_turned_down_and_the_incumbent_goes_on() -> No
 
 @pytest.mark.slow
 def test_a_model_that_hangs_again_and_again_ends_the_station_with_an_error() -> None:
-    line = Line(Parts(1000))
+    line = Line(Parts(1000), stop_within_s=1.0)
     line.hooks["a"], released = hang_at(*range(1000))
     line.run()
     released.set()
