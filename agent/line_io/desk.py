@@ -8,13 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from agent.decide.causes import Cause
+from agent.line_io.owed_frames import OwedFrames
 from agent.ports.clock import Clock
 from agent.ports.line import Answer, LineCounts, LineState, Lost, Refused
 from agent.ports.recorder import Result
 
 MAX_PART_CHARS = 64
 _MOST_UNTOLD = 16
-_MOST_OWED = 64
 _NOT_RECORDED = "not_recorded"
 _FAIL_SAFE = "REJECT"
 _CLOSED = "the station stops"
@@ -71,8 +71,7 @@ class Desk:
         self._number = 0
         self._closed = False
         self._early_s = float("-inf")
-        # Until when (monotonic) there may come a frame for each trigger that was given up before it had one.
-        self._owed: deque[float] = deque(maxlen=_MOST_OWED)
+        self._owed = OwedFrames(rules.timeout_s)
         self._triggers = 0
         self._answered = 0
         self._refused: Counter[str] = Counter()
@@ -88,7 +87,7 @@ class Desk:
         within_s = min(self.rules.timeout_s, valid_s) if valid_s is not None else self.rules.timeout_s
         with self.news:
             self._triggers += 1
-            refused = self._refusal(ask, why)
+            refused = self._refusal(ask, why or self._owed.why_rests(now_s))
             if refused is not None:
                 self._refused[refused.value] += 1
                 self._tell()
@@ -133,7 +132,7 @@ class Desk:
         """Return what to show the controller."""
         why = self._why_not_ready()
         with self.news:
-            why = why or (_CLOSED if self._closed else "")
+            why = why or self._owed.why_rests(self._clock.monotonic()) or (_CLOSED if self._closed else "")
             return LineState(not why, why, len(self._open))
 
     def counts(self) -> LineCounts:
@@ -177,12 +176,13 @@ class Desk:
         So does the frame of a trigger that was given up meanwhile belong to no later one; of the `gone` the oldest were for those.
         """
         with self.news:
-            if own:
-                gone = self._without_owed(gone)
-                if self._owed:
-                    self._owed.popleft()
-                    return None
             free = [number for number, each in self._open.items() if not each.taken]
+            if own:
+                now_s = self._clock.monotonic()
+                gone = self._owed.without(gone, now_s)
+                if self._owed.takes(now_s, waiting=bool(free)):
+                    self._tell()
+                    return None
             can = [n for n in free[gone:] if captured_s >= self._open[n].at_s + self.rules.delay_s]
             mine = can[0 if in_order else -1] if can else None
             unseen = free[:gone] if in_order else can[:-1]
@@ -282,23 +282,8 @@ class Desk:
     def _give_up(self, number: int, lost: Lost) -> _Open:
         each = self._drop(number, lost)
         if not each.taken:
-            self._owed.append(min(self._clock.monotonic(), each.due_s) + self.rules.timeout_s)
+            self._owed.owe(min(self._clock.monotonic(), each.due_s))
         return each
-
-    def _without_owed(self, gone: int) -> int:
-        """Return how many of the frames that are `gone` were for open triggers; the older ones were awaited by those given up.
-
-        What is awaited still has the next frame, which is no other trigger's. Where none ever comes (the camera took no notice),
-        the next part's frame is taken for that one, and so on until nothing is asked for twice the timeout: parts are lost, and
-        none gets another's verdict.
-        """
-        while self._owed and gone > 0:
-            self._owed.popleft()
-            gone -= 1
-        now_s = self._clock.monotonic()
-        while self._owed and self._owed[0] < now_s:
-            self._owed.popleft()
-        return gone
 
     def _lose(self, number: int, lost: Lost, cause: str) -> Answer:
         return self._answer(self._drop(number, lost), lost, cause)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agent.line_io.desk import Desk, DeskRules
 from agent.line_io.triggered import TriggeredSource
-from agent.ports.line import Answer, Lost
+from agent.ports.line import Answer, Lost, Refused
 from agent.ports.source import Frame
 from tests.fakes.agent_clock import HandClock
 
@@ -69,7 +69,7 @@ class Wired:
         assert frame is not None and frame.trace == of
         return frame.part if frame.asked else ""
 
-    def lost(self) -> list[object]:
+    def lost(self) -> list[tuple[object, object]]:
         return [(each.ask, each.lost) for each in self.answers]
 
 
@@ -131,19 +131,39 @@ def test_where_the_cameras_count_says_that_an_image_is_lost_none_is_awaited() ->
     assert line.image("b") == "b"
 
 
-def test_a_trigger_that_the_camera_took_no_notice_of_costs_parts_until_there_is_a_pause() -> None:
+def test_a_trigger_that_the_camera_took_no_notice_of_costs_a_few_parts_and_a_pause_that_the_station_makes() -> None:
     line = Wired()
     line.ask("a")
     for part in ("b", "c", "d"):
         gives_up(line)
         line.ask(part)
         line.wait(0.02)
+        assert line.desk.state().ready
         assert line.image(part) == ""
-    line.wait(2 * TIMEOUT_S + 0.02)
-    line.ask("e")
-    line.wait(0.02)
-    assert line.image("e") == "e"
-    assert [ask for ask, _ in line.lost()] == ["a", "b", "c", "d"]  # type: ignore[misc]
+    assert "a pause tells whose the next one is" in line.desk.state().why
+    assert line.desk.trigger("e", "e") is Refused.NOT_READY
+    line.wait(2 * TIMEOUT_S - 0.02)
+    assert line.desk.trigger("f", "f") is Refused.NOT_READY
+    line.wait(0.03)
+    assert line.desk.state().ready
+    for part in ("g", "h"):
+        line.ask(part)
+        line.wait(0.02)
+        assert line.image(part) == part
+    assert [ask for ask, _ in line.lost()] == ["a", "b", "c", "d"]
+
+
+def test_a_camera_that_is_late_once_in_a_while_makes_no_pause() -> None:
+    line = Wired()
+    for n in range(9):
+        line.ask(f"late-{n}")
+        gives_up(line)
+        line.ask(f"next-{n}")
+        line.wait(0.02)
+        assert line.image(f"late-{n}") == ""
+        line.wait(0.02)
+        assert line.image(f"next-{n}") == f"next-{n}"
+    assert line.desk.state().ready
 
 
 FATES = st.lists(
@@ -158,7 +178,7 @@ def test_however_late_and_lossy_a_camera_is_no_part_gets_the_image_of_another(
     fates: list[tuple[str, int, int]],
 ) -> None:
     """Each part: what becomes of its image, after how many hundredths of a second, and when the next one is asked for."""
-    line, due, now, given = Wired(), [], 0, []
+    line, due, now, given, refused = Wired(), [], 0, [], set[int]()
     asked_at, ready_at = 0, 0
     line.ask("first")
     assert line.image("first") == "first"  # from here on the camera's count says what is lost
@@ -172,8 +192,11 @@ def test_however_late_and_lossy_a_camera_is_no_part_gets_the_image_of_another(
     for at, _, n, what in sorted(due):
         line.wait((at - now) / 100)
         now, part = at, f"part-{n}"
+        if n in refused:
+            continue  # its part is not triggered
         if what == "ask":
-            line.ask(part)
+            if line.desk.trigger(part, part) is not None:
+                refused.add(n)
         elif what == "lost":
             line.camera.count += 1
         else:
