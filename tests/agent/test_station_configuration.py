@@ -131,8 +131,8 @@ def test_good_settings_are_kept_and_bad_ones_taken_back_without_a_frame_unaccoun
 def test_settings_under_which_the_process_is_killed_three_times_are_taken_back(plant: Plant) -> None:
     plant.station.start()
     wait_for(lambda: bool(plant.collector.summaries))
-    # A probation that does not end by itself before the kill.
-    plant.order("[windows]\nframes = 64\n", "fatal", probation_s=120.0)
+    # A probation that does not end by itself before the kill; half of it the station is looked at beforehand.
+    plant.order("[windows]\nframes = 64\n", "fatal", probation_s=20.0)
     started_at = 0.0
     for _ in range(3):
 
