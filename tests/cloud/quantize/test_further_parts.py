@@ -57,6 +57,13 @@ def test_a_part_counts_once_and_none_that_the_run_has_seen(tmp_path: Path) -> No
     ]
 
 
+def test_a_part_that_shows_a_defect_on_one_of_its_images_counts_by_that_one(tmp_path: Path) -> None:
+    labelled = [("good", "both"), ("scratch", "both"), ("good", "both"), ("good", "fine"), ("good", "fine")]
+    folder = write_reviewed_folder(tmp_path / "since", labelled)
+    found = further_parts(folder, _manifest(), LABELS)
+    assert {s.entry.part: s.entry.file for s in found} == {"both": "1.png", "fine": "4.png"}
+
+
 def test_a_folder_without_a_new_part_is_refused(tmp_path: Path) -> None:
     folder = write_reviewed_folder(tmp_path / "since", [("good", "learnt")])
     with pytest.raises(BadDataset, match="no part that is new to the run"):
