@@ -28,8 +28,10 @@ def further_parts(folder: Path, manifest: DatasetManifest, labels: Sequence[Labe
         BadDataset: as `read_reviewed`, or none is left.
     """
     names, good = {label.name for label in labels}, {label.name for label in labels if label.kind is LabelKind.GOOD}
+    read = read_reviewed(folder, names, frozenset(), len(manifest.folders))
     seen, images = {entry.part for entry in manifest.entries}, {entry.sha256 for entry in manifest.entries}
-    read = read_reviewed(folder, names, images, len(manifest.folders))
+    # By another name, too: the run has seen a part of which it has an image.
+    seen |= {s.entry.part for s in read if s.entry.sha256 in images}
     by_part = dict[str, Sample]()
     for sample in sorted(read, key=lambda s: not good.issuperset((s.entry.label, *s.entry.also))):
         if sample.entry.part not in seen:
