@@ -29,7 +29,7 @@ class HeardByHttp:
     """Thread-safe; it remembers only who showed a token, so no more than there are stations."""
 
     def __init__(self, now: Callable[[], float]) -> None:
-        self._now = now
+        self._now, self._began = now, now()
         self._lock = threading.Lock()
         self._heard: dict[str, _Heard] = {}
 
@@ -64,11 +64,15 @@ class HeardByHttp:
         """Return a station's status as whoever orders it has to take it: one that the broker does not reach is reached while it
         asks over HTTP, since `state_at`; where it asks no more, it has been away since it asked last.
 
-        What it asked before it last left the broker says nothing of now.
+        What it asked before it last left the broker says nothing of now. What the server before this one heard is forgotten: one
+        that had reported since it was on the broker last, so over HTTP, is reached for as long as it may take to ask anew.
         """
         now = self._now()
         with self._lock:
             heard = self._heard.get(said.station)
+        spoke_before = said.state_at < said.reported_at <= self._began
+        if heard is None and not said.online and spoke_before and abs(now - self._began) < FRESH_S:
+            return replace(said, online=True, state_at=self._began, asked_at=said.reported_at)
         if said.online or heard is None or heard.at <= said.state_at:
             return said
         if abs(now - heard.at) < FRESH_S:

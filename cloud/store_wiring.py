@@ -124,7 +124,11 @@ def missing_file(settings: CloudSettings) -> Path | None:
         return None  # `Database` says what is wrong with it
     if not url.drivername.startswith("sqlite") or not url.database or url.database == ":memory:":
         return None
-    return None if Path(url.database).exists() else Path(url.database)
+    file = Path(url.database)
+    try:
+        return None if file.exists() else file
+    except OSError:
+        return None  # a folder that this user may not look into: whether it is there nobody knows, and `Database` says the rest
 
 
 def open_registry(settings: CloudSettings) -> Registry:

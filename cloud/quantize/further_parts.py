@@ -15,25 +15,28 @@ from cloud.retrain.reviewed import read_reviewed
 from cloud.retrain.run_records import DatasetManifest, Split
 from cloud.retrain.samples import Sample
 from contract.errors import BadDataset
-from contract.manifest import Label
+from contract.manifest import Label, LabelKind
 
 
 def further_parts(folder: Path, manifest: DatasetManifest, labels: Sequence[Label]) -> tuple[Sample, ...]:
     """Return the labelled parts of a reviewed folder that the run has never seen, one image of each.
 
-    Parts of the run's own dataset are left out, those set aside too: a part counts once.
+    Parts of the run's own dataset are left out, those set aside too: a part counts once. Of several images of a part the last
+    counts, but for one that shows a defect: a part that has one is no good part by its other side.
 
     Raises:
         BadDataset: as `read_reviewed`, or none is left.
     """
-    names = {label.name for label in labels}
+    names, good = {label.name for label in labels}, {label.name for label in labels if label.kind is LabelKind.GOOD}
+    read = read_reviewed(folder, names, frozenset(), len(manifest.folders))
     seen, images = {entry.part for entry in manifest.entries}, {entry.sha256 for entry in manifest.entries}
-    read = read_reviewed(folder, names, images, len(manifest.folders))
-    by_part = {
-        s.entry.part: Sample(s.image, msgspec.structs.replace(s.entry, split=Split.DRIFT))
-        for s in read
-        if s.entry.part not in seen
-    }
+    # By another name, too: the run has seen a part of which it has an image.
+    seen |= {s.entry.part for s in read if s.entry.sha256 in images}
+    by_part = dict[str, Sample]()
+    for sample in sorted(read, key=lambda s: not good.issuperset((s.entry.label, *s.entry.also))):
+        if sample.entry.part not in seen:
+            entry = msgspec.structs.replace(sample.entry, split=Split.DRIFT)
+            by_part[entry.part] = Sample(sample.image, entry)
     if not by_part:
         raise BadDataset(
             f"{folder} holds no part that is new to the run",

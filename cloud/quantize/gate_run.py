@@ -77,12 +77,11 @@ def gate_run(job: GateJob, clock: Clock, on_progress: OnProgress = ignore_progre
     """
     run = RunFolder(Path(job.run))
     # Before anything is measured: a file that changes meanwhile is another one than is noted.
-    judged = judged_files(run)
+    judged, labels = judged_files(run), Path(job.labelled or "") / LABELS_FILE
+    labelled = sha256_of(labels) if job.labelled is not None and labels.is_file() else ""
     evidence = measure(job, clock, on_progress)
     report = msgspec.structs.replace(
-        gate(evidence.card, evidence.incumbent, job.rules),
-        judged=judged,
-        labelled=sha256_of(Path(job.labelled) / LABELS_FILE) if job.labelled is not None else "",
+        gate(evidence.card, evidence.incumbent, job.rules), judged=judged, labelled=labelled
     )
     if evidence.record is not None:
         run.save_held_out(evidence.record)

@@ -85,3 +85,19 @@ def test_a_book_of_an_older_version_says_of_what_is_away_that_it_was_there(plant
     (plant.home / FILE).write_text(f'{{"next_id":1,"recorded":0,"away_since":{T0},"notices":[],"posts":[]}}')
     OutageBook(plant.home / FILE).note_away(T0 + 5.0, made=False)
     assert OutageBook(plant.home / FILE).lost_since == T0
+
+
+@pytest.mark.usefixtures("logging_as_before")
+def test_one_that_cannot_be_looked_for_is_not_taken_for_gone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its folder is another user's: it does not open, people are told so, and nobody is asked to delete anything."""
+    plant = CloudPlant(tmp_path)
+    config = plant.home / "cloud.toml"
+    # A name that is too long fails as a folder does that may not be looked into, also where the tests are root's.
+    config.write_text(f'database = "sqlite:///{tmp_path}/{"x" * 300}/cloud.db"\n' + config.read_text())
+    for _ in range(2):
+        assert main(["serve", "--config", str(config)]) == 1
+        said = capsys.readouterr().err
+        assert "cannot open the database" in said and FILE not in said
+    assert OutageBook(plant.home / FILE).away_since is not None

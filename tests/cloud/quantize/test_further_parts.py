@@ -57,6 +57,19 @@ def test_a_part_counts_once_and_none_that_the_run_has_seen(tmp_path: Path) -> No
     ]
 
 
+def test_a_part_that_shows_a_defect_on_one_of_its_images_counts_by_that_one(tmp_path: Path) -> None:
+    labelled = [("good", "both"), ("scratch", "both"), ("good", "both"), ("good", "fine"), ("good", "fine")]
+    folder = write_reviewed_folder(tmp_path / "since", labelled)
+    found = further_parts(folder, _manifest(), LABELS)
+    assert {s.entry.part: s.entry.file for s in found} == {"both": "1.png", "fine": "4.png"}
+
+
+def test_a_part_of_which_the_run_has_one_image_is_not_new_by_another_name(tmp_path: Path) -> None:
+    folder = write_reviewed_folder(tmp_path / "since", [("good", "p7"), ("good", "p7"), ("good", "p8")])
+    learnt = _manifest(_entry("reviewed/0001", Split.TRAIN, load_image(folder / "0.png").sha256))
+    assert [s.entry.part for s in further_parts(folder, learnt, LABELS)] == ["p8"]
+
+
 def test_a_folder_without_a_new_part_is_refused(tmp_path: Path) -> None:
     folder = write_reviewed_folder(tmp_path / "since", [("good", "learnt")])
     with pytest.raises(BadDataset, match="no part that is new to the run"):

@@ -45,6 +45,7 @@ from cloud.retrain.dataset import Sample, reload_dataset
 from cloud.retrain.models.build import build_model
 from cloud.retrain.progress import Progress
 from cloud.retrain.release_run import RunReleaser
+from cloud.retrain.reviewed import LABELS_FILE
 from cloud.retrain.run_artefacts import artefacts_of
 from cloud.retrain.run_folder import RunFolder
 from cloud.retrain.run_records import ArtefactFigures, DatasetEntry, QuantizeReport, Split
@@ -274,7 +275,15 @@ def test_parts_labelled_since_that_are_missed_make_the_threshold_stricter_and_th
     since = write_reviewed_folder(tmp_path / "since", [("good", f"later{number}") for number in range(7)])
     with_more = msgspec.structs.replace(incumbent, incumbent=None, labelled=str(since))
     seen: list[Progress] = []
-    counted = gate_run(with_more, EvenClock(), seen.append)
+    judged_by = sha256_of(since / LABELS_FILE)
+
+    def label_more(progress: Progress) -> None:
+        seen.append(progress)
+        with (since / LABELS_FILE).open("a") as file:  # somebody goes on labelling meanwhile
+            file.write("\n")
+
+    counted = gate_run(with_more, EvenClock(), label_more)
+    assert counted.labelled == judged_by
     assert any("7 parts of" in each.text and "are new to the run" in each.text for each in seen)
     of_card = [(look.parts, look.defects, look.tightened, look.further) for look in counted.card.looks]
     assert of_card == [(7, 6, True, False), (7, 0, False, True)]

@@ -54,6 +54,12 @@ class Alone:
             reached=self.heard.reached,
         )
 
+    def start_again(self) -> None:
+        """The server: what it had in memory is gone."""
+        self.heard = HeardByHttp(self.clock.now)
+        self._is_token = self.heard.noting(self.tables.stations.is_token)
+        self.loop = self.new_loop()
+
     def report(self, said: ReportedState) -> None:
         """What POST /v1/reports does."""
         assert self._is_token("alone", "its own")
@@ -147,13 +153,36 @@ def test_a_server_that_was_started_again_blames_nobody_for_what_it_forgot(alone:
     rollout = alone.start()
     alone.ask()
     alone.clock.forward(5000.0)
-    alone.heard = HeardByHttp(alone.clock.now)
-    alone._is_token = alone.heard.noting(alone.tables.stations.is_token)
-    alone.loop = alone.new_loop()
+    alone.start_again()
     alone.pass_time(100.0)
     assert alone.state(rollout) is RolloutState.RUNNING
     alone.pass_time(600.0, asking=True)
     assert alone.state(rollout) is RolloutState.RUNNING
+
+
+def test_a_server_that_was_started_again_waits_for_it_as_the_one_before(alone: Alone) -> None:
+    rollout = alone.start()
+    deployment = alone.ask()
+    alone.clock.forward(8000.0)  # longer than anybody is waited for who is away
+    alone.report(ReportedState("alone", "b1", alone.clock.now(), NEW, "TRIAL", deployment))
+    alone.clock.forward(1.0)
+    alone.start_again()
+    alone.loop.tick()
+    assert read_evidence(alone.tables.rollouts.get(rollout).evidence).waves[0].offline == 0
+    alone.loop.abort(rollout, "operator", "wrong version")
+    alone.pass_time(2.0)
+    assert alone.state(rollout) is RolloutState.ABORTING
+    alone.pass_time(FRESH_S)
+    assert alone.state(rollout) is RolloutState.ABORTED, "it never asked anew"
+
+
+def test_one_that_was_gone_before_the_server_was_started_again_is_offline_and_no_failure(alone: Alone) -> None:
+    rollout = alone.start()
+    alone.clock.forward(FRESH_S)
+    alone.start_again()
+    alone.pass_time(FRESH_S + 3000.0)
+    assert alone.state(rollout) is RolloutState.RUNNING
+    assert read_evidence(alone.tables.rollouts.get(rollout).evidence).waves[0].offline == 1
 
 
 def test_an_abort_waits_for_its_way_back_while_it_asks(alone: Alone) -> None:
