@@ -19,7 +19,7 @@ from cloud.rollout.rollout_states import MemberEvent, MemberState, RolloutEvent,
 from cloud.rollout.tally import tally
 from cloud.rollout.way_back import real_name, shadow_name
 from cloud.rollout_gates import RolloutGates, approved_by
-from cloud.rollout_reports import as_seen, came_to_another, heard, overtaken, speaks_of_another
+from cloud.rollout_reports import HeardSince, as_seen, came_to_another, heard, overtaken, speaks_of_another
 from cloud.rollout_watch import RolloutWatch
 from contract.errors import IllegalTransition
 
@@ -47,7 +47,7 @@ class RolloutForward:
         self._rollouts, self._orders, self._gates, self._watch = rollouts, orders, gates, watch
         self._now, self._standard = now, standard
 
-    def go_on(self, rollout: Rollout, status: Mapping[str, StationStatus], linked_at: float) -> bool:
+    def go_on(self, rollout: Rollout, status: Mapping[str, StationStatus], since: HeardSince) -> bool:
         """Take a rollout that is PROPOSED, RUNNING or PAUSED one step further; return whether it is DONE now."""
         plan, now = self._standard() if rollout.plan == "{}" else read_plan(rollout.plan), self._now()
         if rollout.state is RolloutState.PROPOSED:
@@ -62,7 +62,7 @@ class RolloutForward:
                 m,
                 said := status.get(m.station),
                 now,
-                linked_at,
+                since,
                 shadow=m.station in shadow,
                 overtaken=bool(self._overtaken(m, said)),
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import msgspec
 
@@ -24,6 +25,7 @@ from cloud.rollout.settings import RolloutSettings
 from cloud.rollout_backward import RolloutBackward
 from cloud.rollout_forward import RolloutForward
 from cloud.rollout_gates import RolloutGates, check_second_person
+from cloud.rollout_reports import HeardSince
 from cloud.rollout_start import RolloutStart
 from cloud.rollout_watch import RolloutWatch
 from contract.errors import IllegalTransition, NotFound, RefusedError, TransientError
@@ -84,7 +86,7 @@ class RolloutLoop:
         )
         self._backward = RolloutBackward(rollouts=rollouts, releases=releases, orders=orders, now=now)
         self._seen_connections = 0
-        self._linked_at = now()
+        self._since = HeardSince(now(), now())
         self._late_at, self._told = -math.inf, False
 
     def plan(self) -> RolloutPlan:
@@ -228,17 +230,20 @@ class RolloutLoop:
             self._turn()
         except TransientError:
             # What stations said meanwhile is stored in a moment: who could not be noted is not silent.
-            self._linked_at = self._now()
+            self._since = HeardSince(self._now(), self._now())
             raise
 
     def _turn(self) -> None:
         if (connections := self._link.connections()) != self._seen_connections:
             self._post.forget_sent()
             self._seen_connections = connections
-            self._linked_at = self._now()
-        elif not self._link.connected() or self._why_lost():
-            # Who cannot be heard is not silent, nor who cannot be noted: a file that was moved away can be read all the time.
-            self._linked_at = self._now()
+            self._since = replace(self._since, broker=self._now())
+        elif self._why_lost():
+            # Who cannot be noted is not silent: a file that was moved away can be read all the time.
+            self._since = HeardSince(self._now(), self._now())
+        elif not self._link.connected():
+            # Nor who cannot be heard; by HTTP one can be all the same.
+            self._since = replace(self._since, broker=self._now())
         status = {s.station: self._reached(s) for s in self._stations.status()}
         failed: Exception | None = None
         for rollout in self._rollouts.live():
@@ -276,7 +281,7 @@ class RolloutLoop:
     def _go_on(self, rollout: Rollout, status: dict[str, StationStatus]) -> None:
         if rollout.state is RolloutState.ABORTING:
             self._backward.bring_back(rollout, self._forward.hear(rollout, status), status)
-        elif self._forward.go_on(rollout, status, self._linked_at):
+        elif self._forward.go_on(rollout, status, self._since):
             self._told, self._late_at = False, -math.inf
 
     def _hear_late(self, status: dict[str, StationStatus]) -> None:

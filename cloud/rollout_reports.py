@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from cloud.ports.rollouts import MemberStep, RolloutMember, StandingOrder
 from cloud.ports.stations import StationStatus
 from cloud.rollout.cohort import can_shadow
@@ -103,17 +105,28 @@ def _runs_it_anyway(member: RolloutMember, said: StationStatus, bundle: str) -> 
     return said.outcome == SHADOWED or (committed and can_shadow(said.agent_version))
 
 
+@dataclass(frozen=True, slots=True)
+class HeardSince:
+    """Since when the cloud can hear stations, Unix seconds. `noted`: what is said can be stored, as by who asks over HTTP.
+
+    `broker`: and the broker brings it; never before `noted`.
+    """
+
+    noted: float
+    broker: float
+
+
 def as_seen(
     member: RolloutMember,
     said: StationStatus | None,
     now: float,
-    linked_at: float,
+    since: HeardSince,
     *,
     shadow: bool,
     overtaken: bool = False,
 ) -> Member:
-    """Return a station as the judge sees it at `now`; `linked_at`: since when the cloud can hear stations; `overtaken`: what it
-    says of a newer order, which it is at, is its word on this one too.
+    """Return a station as the judge sees it at `now`; `since`: from when on its silence counts; `overtaken`: what it says of a
+    newer order, which it is at, is its word on this one too.
     """
     ordered_s = None if member.ordered_at is None else now - member.ordered_at
     ended_s = float("inf") if member.ended_at is None else now - member.ended_at
@@ -138,7 +151,7 @@ def as_seen(
         ordered_s,
         said.online,
         link_s=now - said.state_at,
-        said_s=now - max(linked_at, said_at),
+        said_s=now - max(since.noted if said.asked_at else since.broker, said_at),
         reason=member.reason,
         ended_s=ended_s,
         shadow=shadow,

@@ -39,6 +39,7 @@ class Alone:
         self._is_token = self.heard.noting(self.tables.stations.is_token)
         self.tables.stations.add("alone", "its own", "", self.clock.now())
         self.report(ReportedState("alone", "b1", self.clock.now(), OLD, "COMMITTED"))
+        self.link = RecordingLink()
         self.loop = self.new_loop()
         self.reading = RolloutReading(self.tables.database, self.heard.fresh)
 
@@ -48,7 +49,7 @@ class Alone:
             stations=self.tables.stations,
             releases=FakeReleases(FakeRelease("v1", OLD), FakeRelease("v2", NEW, 2000)),
             signer=PlainSigner(),
-            link=RecordingLink(),
+            link=self.link,
             settings=RolloutSettings(policy=RolloutPolicy(silence_s=60.0, offline_wait_s=7200.0)),
             now=self.clock.now,
             reached=self.heard.reached,
@@ -121,8 +122,12 @@ def test_it_is_under_way_until_it_asks_and_its_report_ends_the_rollout(alone: Al
     assert seen.member.state is MemberState.COMMITTED and why_in_words(seen) == ""
 
 
-def test_one_that_asks_and_never_says_a_word_of_its_order_is_silent_after_its_longer_time(alone: Alone) -> None:
+@pytest.mark.parametrize("broker_is_there", [True, False])
+def test_one_that_asks_and_never_says_a_word_of_its_order_is_silent_after_its_longer_time(
+    alone: Alone, broker_is_there: bool
+) -> None:
     rollout = alone.start()
+    alone.link.up = broker_is_there
     alone.pass_time(600.0, asking=True)
     assert alone.state(rollout) is RolloutState.RUNNING, "its order and its word take five minutes each"
     alone.pass_time(120.0, asking=True)
