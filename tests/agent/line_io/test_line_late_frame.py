@@ -166,8 +166,45 @@ def test_a_camera_that_is_late_once_in_a_while_makes_no_pause() -> None:
     assert line.desk.state().ready
 
 
+def shifted(line: Wired) -> None:
+    """The camera takes no notice of a trigger, and the image of the next part is taken for that one's."""
+    line.ask("a")
+    gives_up(line)
+    line.ask("b")
+    line.wait(0.02)
+    assert line.image("b") == ""
+
+
+def lost_on_the_way(line: Wired) -> None:
+    """The camera takes no notice of a trigger, and the image of the next part is lost, which its count says."""
+    line.ask("z")
+    assert line.image("z") == "z"
+    line.ask("a")
+    gives_up(line)
+    line.ask("b")
+    line.wait(0.02)
+    line.camera.count += 1
+
+
+@pytest.mark.parametrize("begin", [shifted, lost_on_the_way])
+def test_a_part_whose_image_may_be_gone_does_not_get_that_of_the_part_that_was_asked_for_meanwhile(
+    begin: Callable[[Wired], None],
+) -> None:
+    line = Wired()
+    begin(line)
+    line.wait(0.1)
+    line.ask("c")
+    line.wait(0.02)
+    assert line.image("c") == ""
+    assert line.lost()[-3:] == [("a", Lost.TIMEOUT), ("b", Lost.TIMEOUT), ("c", Lost.TIMEOUT)]
+    line.wait(2 * TIMEOUT_S + 0.01)
+    line.ask("d")
+    line.wait(0.02)
+    assert line.image("d") == "d"
+
+
 FATES = st.lists(
-    st.tuples(st.sampled_from(["image", "image", "lost"]), st.integers(1, 48), st.integers(2, 60)),
+    st.tuples(st.sampled_from(["image", "image", "lost", "ignored"]), st.integers(1, 48), st.integers(2, 60)),
     min_size=1,
     max_size=14,
 )
@@ -184,6 +221,9 @@ def test_however_late_and_lossy_a_camera_is_no_part_gets_the_image_of_another(
     assert line.image("first") == "first"  # from here on the camera's count says what is lost
     for n, (fate, takes, apart) in enumerate(fates):
         due.append((asked_at, 0, n, "ask"))
+        if fate == "ignored":  # and nothing is asked before it is given up: else the next image would be its own
+            asked_at += max(apart, 26)
+            continue
         # A camera's images come in their order, each within twice the timeout of its request.
         ready_at = max(ready_at, asked_at + takes)
         late = ready_at >= asked_at + 49
