@@ -213,10 +213,18 @@ class Desk:
             self.show(answer)
         return found
 
-    def take_fault(self, cause: Cause) -> None:
-        """Answer the oldest trigger that waits for its frame, if any: capturing failed."""
+    def take_fault(self, cause: Cause, *, own: bool = False) -> None:
+        """Answer the oldest trigger that waits for its frame, if any: capturing failed. `own`: it came, and damaged; see `take`."""
         with self.news:
-            number = next((n for n, each in self._open.items() if not each.taken), None)
+            free = [number for number, each in self._open.items() if not each.taken]
+            if own:
+                now_s = self._clock.monotonic()
+                # Also of one that is due no more: whether its frame is gone, the camera's count says with the next whole one.
+                if self._was_owed(free, now_s, now_s):
+                    return
+                if free and self._open[free[0]].doubtful:
+                    self._doubt(free, 1)
+            number = free[0] if free else None
             answer = self._lose(number, Lost.FAULT, cause.value) if number is not None else None
         if answer is not None:
             self.show(answer)

@@ -13,6 +13,7 @@ from agent.line_io.desk import Desk, DeskRules
 from agent.line_io.triggered import TriggeredSource
 from agent.ports.line import Answer, Lost, Refused
 from agent.ports.source import Frame
+from contract.errors import BadImage
 from tests.fakes.agent_clock import HandClock
 
 TIMEOUT_S = 0.25
@@ -26,7 +27,7 @@ class Camera:
 
     def __init__(self, clock: HandClock) -> None:
         self.clock, self.count = clock, 0
-        self.frames: list[Frame] = []
+        self.frames: list[Frame | BadImage] = []
 
     def put(self, part: str) -> None:
         """The image of `part` is there now; which part it shows is seen by its pixels, and here by a trace."""
@@ -35,7 +36,10 @@ class Camera:
         self.frames.append(Frame(GREY, self.clock.now(), now_s, trigger=self.count, trace=part))
 
     def read(self) -> Frame | None:
-        return self.frames.pop(0) if self.frames else None
+        found = self.frames.pop(0) if self.frames else None
+        if isinstance(found, BadImage):
+            raise found
+        return found
 
     def exhausted(self) -> bool:
         return False
@@ -69,6 +73,13 @@ class Wired:
         assert frame is not None and frame.trace == of
         return frame.part if frame.asked else ""
 
+    def damaged(self) -> None:
+        """Deliver an image that cannot be read."""
+        self.camera.count += 1
+        self.camera.frames.append(BadImage("it is damaged"))
+        with pytest.raises(BadImage):
+            self.source.read()
+
     def lost(self) -> list[tuple[object, object]]:
         return [(each.ask, each.lost) for each in self.answers]
 
@@ -95,6 +106,18 @@ def test_an_image_that_comes_too_late_is_not_the_next_parts(end: Callable[[Wired
     line.ask("c")
     line.wait(0.02)
     assert line.image("c") == "c"
+
+
+def test_an_image_that_comes_too_late_and_damaged_is_not_the_next_parts() -> None:
+    line = Wired()
+    line.ask("a")
+    gives_up(line)
+    line.ask("b")
+    line.wait(0.02)
+    line.damaged()
+    line.wait(0.02)
+    assert line.image("b") == "b"
+    assert line.lost() == [("a", Lost.TIMEOUT)]
 
 
 def test_an_image_that_comes_too_late_and_before_the_next_request_costs_that_nothing() -> None:
@@ -204,7 +227,9 @@ def test_a_part_whose_image_may_be_gone_does_not_get_that_of_the_part_that_was_a
 
 
 FATES = st.lists(
-    st.tuples(st.sampled_from(["image", "image", "lost", "ignored"]), st.integers(1, 48), st.integers(2, 60)),
+    st.tuples(
+        st.sampled_from(["image", "image", "lost", "damaged", "ignored"]), st.integers(1, 48), st.integers(2, 60)
+    ),
     min_size=1,
     max_size=14,
 )
@@ -239,6 +264,8 @@ def test_however_late_and_lossy_a_camera_is_no_part_gets_the_image_of_another(
                 refused.add(n)
         elif what == "lost":
             line.camera.count += 1
+        elif what == "damaged":
+            line.damaged()
         else:
             given.append((line.image(part), part))
     assert all(to in ("", of) for to, of in given), given
