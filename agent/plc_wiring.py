@@ -48,8 +48,10 @@ class Plc:
         timeout_s = (keys.timeout_ms or settings.line.deadline_ms * _SLACK + keys.delay_ms) / 1e3
         rules = DeskRules(keys.camera, keys.triggers, keys.waiting, timeout_s, keys.delay_ms / 1e3, keys.review_as)
         mark, kernel = settings.home_folder / MARK, kernel_boot()
-        # Before the marks of this process take the place of those that the one before left.
-        self._before = settle_books(mark, kernel, self._counted) if keys.kind else BooksBefore()
+        # Before the marks of this process take the place of those that the one before left, also where no controller is served now:
+        # one that is served again later would settle them against marks that know nothing of them.
+        before = settle_books(mark, kernel, self._counted)
+        self._before = before if keys.kind else BooksBefore()
         missed = self._before.missed
         self.desk = Desk(rules, clock, lambda: self.why_not_ready(), missed=missed) if keys.kind else None
         self._books = LineBooks(self.desk, mark, kernel) if self.desk else None

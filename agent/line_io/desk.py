@@ -40,6 +40,8 @@ class _Open:
     at_s: float
     due_s: float
     taken: bool = False
+    doubtful: bool = False
+    """Its frame may have been taken for that of a trigger that was given up before it."""
 
 
 class Desk:
@@ -174,17 +176,23 @@ class Desk:
         it there is no frame. `own`: the camera has a trigger of its own for each part, so that one which came too early for any
         trigger of the controller's is the next one's, which has no frame then; else that would get the frame of the part after.
         So does the frame of a trigger that was given up meanwhile belong to no later one; of the `gone` the oldest were for those.
+        Where it was not, as the camera took no notice of that one, the next frame may be a later trigger's: nobody's, then.
         """
         with self.news:
             free = [number for number, each in self._open.items() if not each.taken]
+            astray = 0
             if own:
-                now_s = self._clock.monotonic()
+                now_s, astray = self._clock.monotonic(), gone
                 gone = self._owed.without(gone, now_s)
-                if self._owed.takes(now_s, waiting=bool(free)):
-                    self._tell()
+                astray -= gone
+                if self._was_owed(free, captured_s, now_s):
                     return None
-            can = [n for n in free[gone:] if captured_s >= self._open[n].at_s + self.rules.delay_s]
+            can = self._showing(free[gone:], captured_s)
+            self._doubt(can, astray)
             mine = can[0 if in_order else -1] if can else None
+            unsure = can[1 : 1 + sum(self._open[number].doubtful for number in free)]
+            if unsure:
+                mine = None
             unseen = free[:gone] if in_order else can[:-1]
             if own and mine is None:
                 unseen = free[: gone + 1]
@@ -192,17 +200,31 @@ class Desk:
                     self._open[number].taken = True  # it was seen, and nobody knows as whom
                 self._early_s = captured_s if len(free) <= gone else float("-inf")
             answers = [self._lose(number, Lost.TIMEOUT, Cause.LATE.value) for number in unseen]
+            for number in unsure:
+                self._owed.owe(self._open[number].due_s)
+                answers.append(self._lose(number, Lost.TIMEOUT, Cause.LATE.value))
+            if unsure:
+                self._owed.went_astray(self._clock.monotonic())
             if mine is not None:
                 self._open[mine].taken = True
+                self._owed.in_step()
             found = (mine, self._open[mine].part) if mine is not None else None
         for answer in answers:
             self.show(answer)
         return found
 
-    def take_fault(self, cause: Cause) -> None:
-        """Answer the oldest trigger that waits for its frame, if any: capturing failed."""
+    def take_fault(self, cause: Cause, *, own: bool = False) -> None:
+        """Answer the oldest trigger that waits for its frame, if any: capturing failed. `own`: it came, and damaged; see `take`."""
         with self.news:
-            number = next((n for n, each in self._open.items() if not each.taken), None)
+            free = [number for number, each in self._open.items() if not each.taken]
+            if own:
+                now_s = self._clock.monotonic()
+                # Also of one that is due no more: whether its frame is gone, the camera's count says with the next whole one.
+                if self._was_owed(free, now_s, now_s):
+                    return
+                if free and self._open[free[0]].doubtful:
+                    self._doubt(free, 1)
+            number = free[0] if free else None
             answer = self._lose(number, Lost.FAULT, cause.value) if number is not None else None
         if answer is not None:
             self.show(answer)
@@ -278,6 +300,22 @@ class Desk:
         if why or self._closed or not self.rules.triggers:
             return Refused.NOT_READY
         return Refused.FULL if len(self._open) >= self.rules.waiting else None
+
+    def _was_owed(self, free: list[int], captured_s: float, now_s: float) -> bool:
+        """Return whether the frame that is there now is of a trigger that was given up."""
+        owed = self._owed.takes(now_s, waiting=bool(free))
+        if owed:
+            self._doubt(self._showing(free, captured_s), 1)
+            self._tell()
+        return owed
+
+    def _showing(self, numbers: list[int], captured_s: float) -> list[int]:
+        return [n for n in numbers if captured_s >= self._open[n].at_s + self.rules.delay_s]
+
+    def _doubt(self, numbers: list[int], count: int) -> None:
+        """Note that `count` more frames may have been of the first of `numbers`, and were taken for those of others."""
+        for each in [self._open[n] for n in numbers if not self._open[n].doubtful][:count]:
+            each.doubtful = True
 
     def _give_up(self, number: int, lost: Lost) -> _Open:
         each = self._drop(number, lost)

@@ -35,7 +35,8 @@ _START = (Cause.START_SINGLE_JOB, Cause.START_CONTINUOUS)
 class Mode:
     """What clients made of the machine, kept where it outlives a server that dies of a fault of ours.
 
-    `by_itself`: it goes to Ready without being told to; `halted`: somebody halted it.
+    `by_itself`: it goes to Ready without being told to, as nobody reset it, or who did has it automatic again; `halted`: somebody
+    halted it.
     """
 
     by_itself: bool = True
@@ -138,7 +139,8 @@ class Vision:
                 job = self._job.id if self._job else ""
                 await self._leave_job(cause)
                 await self._go(cause, job)
-                self._mode.by_itself = self._mode.by_itself and cause is not Cause.RESET and cause is not Cause.HALT
+                if cause in (Cause.RESET, Cause.HALT, Cause.SELECT_MODE_AUTOMATIC):
+                    self._mode.by_itself = cause is Cause.SELECT_MODE_AUTOMATIC
                 self._mode.halted = self.state is State.HALTED
                 await self._settle()
                 return [ua.Variant(0, ua.VariantType.Int32)]

@@ -13,8 +13,9 @@ class OwedFrames:
     """What a camera with a trigger of its own still owes for triggers that were given up before their frame was there.
 
     Its frames come in order, so that whatever comes first is for the oldest of those. Where none ever comes (the camera took no
-    notice), the next part's frame is taken for that one, and so on: parts are lost, and none gets another's verdict. After a
-    few in a row the line rests for twice the timeout, in which whatever was owed comes or never does, and is in step again.
+    notice), the next part's frame is taken for that one, and so on: parts are lost, and none gets another's verdict (that a part
+    still waits whose frame may be gone is the desk's care). After a few in a row the line rests for twice the timeout, in which
+    whatever was owed comes or never does, and is in step again.
 
     Times are seconds of the station's monotonic clock. Whoever uses it holds a lock.
     """
@@ -41,13 +42,21 @@ class OwedFrames:
     def takes(self, now_s: float, *, waiting: bool) -> bool:
         """Return whether the frame that is there now is one that was owed. `waiting`: a trigger waits that it could be for."""
         if not self._until:
-            self._astray = 0
             return False
         self._until.popleft()
-        self._astray += waiting
+        if waiting:
+            self.went_astray(now_s)
+        return True
+
+    def went_astray(self, now_s: float) -> None:
+        """Note that a frame is nobody's though a trigger waits; a few in a row make the line rest."""
+        self._astray += 1
         if self._astray >= _ASTRAY:
             self._astray, self._rests_until_s = 0, now_s + 2 * self._timeout_s
-        return True
+
+    def in_step(self) -> None:
+        """Note that a frame is the waiting trigger's."""
+        self._astray = 0
 
     def why_rests(self, now_s: float) -> str:
         """Return why nothing may be asked now, "" where it may."""

@@ -91,7 +91,8 @@ class TriggeredSource:
             # A camera that is opened anew counts anew.
             self._counted = self._counted + 1 if torn and self._counted is not None else None
             if not self._closed:
-                self._desk.take_fault(Cause.BAD_IMAGE if torn else Cause.CAMERA_FAULT)
+                cause = Cause.BAD_IMAGE if torn else Cause.CAMERA_FAULT
+                self._desk.take_fault(cause, own=torn and self._own_triggers)
             raise
         if frame is not None:
             self._seen()

@@ -171,6 +171,8 @@ class GroupRecorder:
             self._wake.clear()
             while not isinstance(items[-1], Closed) and len(items) < _MOST_AT_ONCE:
                 items.append(self._queue.get(0.0))
+            if self._awaiting is not None and not self._queue.empty():
+                self._wake.set()  # what is left behind a window's end may be awaited, and its word was cleared
         except queue.Empty:
             pass
         return items

@@ -196,3 +196,17 @@ def test_a_station_settles_what_was_left_against_the_mark_of_its_controllers_cam
     assert plc.missed("") == 0
     before = read_books(tmp_path / MARK, kernel)
     assert (before.counts["triggers"], before.counts["answered"]) == (1, 1), "settled where the next one finds it"
+
+
+def test_a_station_that_served_no_controller_for_a_while_counts_no_part_a_second_time(tmp_path: Path) -> None:
+    config, kernel = tmp_path / "agent.toml", kernel_boot()
+    process = Process(tmp_path, kernel=kernel)
+    for step in ("ask", "wait", "count"):
+        process.do(step)
+    process.books.close()
+    process.mark.close()
+    for kind in ("", "modbus"):
+        config.write_text(f'station = "s"\nhome = "."\n[plc]\nkind = "{kind}"\n')
+        plc = Plc(load_settings(config), HandClock(), QuietLog())
+        RunningMark(tmp_path / mark_name(""), "b1").close()  # its own count takes the place of the one before
+    assert plc.missed("") == 0, "it stands in a window"

@@ -13,6 +13,7 @@ from agent.line_io.desk import Desk, DeskRules
 from agent.line_io.triggered import TriggeredSource
 from agent.ports.line import Answer, Lost, Refused
 from agent.ports.source import Frame
+from contract.errors import BadImage
 from tests.fakes.agent_clock import HandClock
 
 TIMEOUT_S = 0.25
@@ -26,7 +27,7 @@ class Camera:
 
     def __init__(self, clock: HandClock) -> None:
         self.clock, self.count = clock, 0
-        self.frames: list[Frame] = []
+        self.frames: list[Frame | BadImage] = []
 
     def put(self, part: str) -> None:
         """The image of `part` is there now; which part it shows is seen by its pixels, and here by a trace."""
@@ -35,7 +36,10 @@ class Camera:
         self.frames.append(Frame(GREY, self.clock.now(), now_s, trigger=self.count, trace=part))
 
     def read(self) -> Frame | None:
-        return self.frames.pop(0) if self.frames else None
+        found = self.frames.pop(0) if self.frames else None
+        if isinstance(found, BadImage):
+            raise found
+        return found
 
     def exhausted(self) -> bool:
         return False
@@ -69,6 +73,13 @@ class Wired:
         assert frame is not None and frame.trace == of
         return frame.part if frame.asked else ""
 
+    def damaged(self) -> None:
+        """Deliver an image that cannot be read."""
+        self.camera.count += 1
+        self.camera.frames.append(BadImage("it is damaged"))
+        with pytest.raises(BadImage):
+            self.source.read()
+
     def lost(self) -> list[tuple[object, object]]:
         return [(each.ask, each.lost) for each in self.answers]
 
@@ -95,6 +106,18 @@ def test_an_image_that_comes_too_late_is_not_the_next_parts(end: Callable[[Wired
     line.ask("c")
     line.wait(0.02)
     assert line.image("c") == "c"
+
+
+def test_an_image_that_comes_too_late_and_damaged_is_not_the_next_parts() -> None:
+    line = Wired()
+    line.ask("a")
+    gives_up(line)
+    line.ask("b")
+    line.wait(0.02)
+    line.damaged()
+    line.wait(0.02)
+    assert line.image("b") == "b"
+    assert line.lost() == [("a", Lost.TIMEOUT)]
 
 
 def test_an_image_that_comes_too_late_and_before_the_next_request_costs_that_nothing() -> None:
@@ -166,8 +189,47 @@ def test_a_camera_that_is_late_once_in_a_while_makes_no_pause() -> None:
     assert line.desk.state().ready
 
 
+def shifted(line: Wired) -> None:
+    """The camera takes no notice of a trigger, and the image of the next part is taken for that one's."""
+    line.ask("a")
+    gives_up(line)
+    line.ask("b")
+    line.wait(0.02)
+    assert line.image("b") == ""
+
+
+def lost_on_the_way(line: Wired) -> None:
+    """The camera takes no notice of a trigger, and the image of the next part is lost, which its count says."""
+    line.ask("z")
+    assert line.image("z") == "z"
+    line.ask("a")
+    gives_up(line)
+    line.ask("b")
+    line.wait(0.02)
+    line.camera.count += 1
+
+
+@pytest.mark.parametrize("begin", [shifted, lost_on_the_way])
+def test_a_part_whose_image_may_be_gone_does_not_get_that_of_the_part_that_was_asked_for_meanwhile(
+    begin: Callable[[Wired], None],
+) -> None:
+    line = Wired()
+    begin(line)
+    line.wait(0.1)
+    line.ask("c")
+    line.wait(0.02)
+    assert line.image("c") == ""
+    assert line.lost()[-3:] == [("a", Lost.TIMEOUT), ("b", Lost.TIMEOUT), ("c", Lost.TIMEOUT)]
+    line.wait(2 * TIMEOUT_S + 0.01)
+    line.ask("d")
+    line.wait(0.02)
+    assert line.image("d") == "d"
+
+
 FATES = st.lists(
-    st.tuples(st.sampled_from(["image", "image", "lost"]), st.integers(1, 48), st.integers(2, 60)),
+    st.tuples(
+        st.sampled_from(["image", "image", "lost", "damaged", "ignored"]), st.integers(1, 48), st.integers(2, 60)
+    ),
     min_size=1,
     max_size=14,
 )
@@ -184,6 +246,9 @@ def test_however_late_and_lossy_a_camera_is_no_part_gets_the_image_of_another(
     assert line.image("first") == "first"  # from here on the camera's count says what is lost
     for n, (fate, takes, apart) in enumerate(fates):
         due.append((asked_at, 0, n, "ask"))
+        if fate == "ignored":  # and nothing is asked before it is given up: else the next image would be its own
+            asked_at += max(apart, 26)
+            continue
         # A camera's images come in their order, each within twice the timeout of its request.
         ready_at = max(ready_at, asked_at + takes)
         late = ready_at >= asked_at + 49
@@ -199,6 +264,8 @@ def test_however_late_and_lossy_a_camera_is_no_part_gets_the_image_of_another(
                 refused.add(n)
         elif what == "lost":
             line.camera.count += 1
+        elif what == "damaged":
+            line.damaged()
         else:
             given.append((line.image(part), part))
     assert all(to in ("", of) for to, of in given), given

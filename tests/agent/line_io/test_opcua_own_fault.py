@@ -15,7 +15,7 @@ from agent.line_io.desk import Desk, DeskRules
 from agent.line_io.opcua import OpcUaLine
 from agent.line_io.opcua_results import Job
 from agent.line_io.opcua_states import Cause, State, move
-from agent.line_io.opcua_vision import Vision
+from agent.line_io.opcua_vision import Mode, Vision
 from agent.ports.line import Answer, LineState
 from agent.ports.recorder import Result
 from tests.agent.line_io.line_rig import Line, books_close
@@ -128,6 +128,38 @@ def test_a_server_that_dies_loses_the_job_in_hand_counts_the_answer_and_stays_ha
     made[-1]._lock.release()
     line.stop()
     assert len(made) == 4 and books_close(desk)
+
+
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        ((Cause.RESET,), State.PREOPERATIONAL),
+        ((Cause.RESET, Cause.SELECT_MODE_AUTOMATIC), State.READY),
+        ((Cause.RESET, Cause.SELECT_MODE_AUTOMATIC, Cause.RESET), State.PREOPERATIONAL),
+        ((Cause.HALT, Cause.RESET, Cause.SELECT_MODE_AUTOMATIC), State.READY),
+    ],
+)
+def test_a_machine_that_somebody_reset_is_found_as_whoever_did_left_it(told: tuple[Cause, ...], found: State) -> None:
+    mode, clock = Mode(), SystemClock()
+    desk, ready = Desk(DeskRules(), clock), LineState(True, "", 0)
+    top = SimpleNamespace(nodeid=ua.NodeId(1))
+
+    def made() -> QuickVision:
+        vision = QuickVision(QuickServer(), desk, clock.now, "b", mode)  # type: ignore[arg-type]
+        vision._space = SimpleNamespace(top=top)  # type: ignore[assignment]
+        return vision
+
+    async def go() -> State:
+        before = made()
+        await before.is_now(ready)
+        for cause in told:
+            blank = () if cause is Cause.SELECT_MODE_AUTOMATIC else (ua.Variant(0), ua.Variant(""))
+            assert isinstance(await before._method(cause)(top.nodeid, *blank), list)
+        after = made()
+        await after.is_now(ready)
+        return after.state
+
+    assert asyncio.run(go()) is found
 
 
 class Faults:

@@ -76,6 +76,10 @@ class Line:
         self.told.append(answer)
 
 
+def summary() -> Summary:
+    return Summary(Header("s1", "", 0, 1.0, 2.0, 3.0, True, "b" * 64), Accounting(captured=2, passed=2))
+
+
 def rows_in(path: Path) -> list[str]:
     with closing(sqlite3.connect(path)) as connection:
         return [str(part) for (part,) in connection.execute("SELECT part FROM results ORDER BY id")]
@@ -147,6 +151,23 @@ def test_a_verdict_waits_for_no_image(line: Line, monkeypatch: pytest.MonkeyPatc
         assert connection.execute("SELECT COUNT(*) FROM samples").fetchone() == (1,)
 
 
+def test_a_verdict_behind_a_windows_end_waits_for_no_other(line: Line) -> None:
+    storing, go_on = threading.Event(), threading.Event()
+
+    def held_up(answer: Answer) -> None:
+        if answer.part == "a":
+            storing.set()
+            assert go_on.wait(60.0)
+
+    line.on_answer = held_up
+    line.judge("a")
+    assert storing.wait(60.0)
+    assert line.disk.close_window(1, summary())
+    line.judge("b")
+    go_on.set()
+    wait_for(lambda: len(line.told) == 2)
+
+
 def test_a_disk_that_refuses_means_no_verdict_and_never_a_pass_without_a_record(
     line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,8 +205,7 @@ def test_what_is_told_is_told_once_and_stored_once_though_its_image_is_refused_a
     line.judge("a", image=True)
     line.judge("b", image=True)
     wait_for(lambda: not left and line.disk.healthy())
-    header = Header("s1", "", 0, 1.0, 2.0, 3.0, True, "b" * 64)
-    assert line.disk.close_window(1, Summary(header, Accounting(captured=2, passed=2)))
+    assert line.disk.close_window(1, summary())
     line.close()
     assert rows_in(line.path) == ["a", "b"]
     assert [each.part for each in line.told] == ["a", "b"]
