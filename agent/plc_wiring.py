@@ -46,7 +46,16 @@ class Plc:
         self.why_not_ready: Callable[[], str] = lambda: "the station starts"
         """Returns what keeps the station from taking triggers, "" if nothing."""
         timeout_s = (keys.timeout_ms or settings.line.deadline_ms * _SLACK + keys.delay_ms) / 1e3
-        rules = DeskRules(keys.camera, keys.triggers, keys.waiting, timeout_s, keys.delay_ms / 1e3, keys.review_as)
+        wired = {each.name: each for each in settings.cameras}.get(keys.camera, settings.source).hardware_trigger
+        rules = DeskRules(
+            keys.camera,
+            keys.triggers,
+            keys.waiting,
+            timeout_s,
+            keys.delay_ms / 1e3,
+            keys.review_as,
+            one_before_camera=wired and not keys.overlap,
+        )
         mark, kernel = settings.home_folder / MARK, kernel_boot()
         # Before the marks of this process take the place of those that the one before left, also where no controller is served now:
         # one that is served again later would settle them against marks that know nothing of them.

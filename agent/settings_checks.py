@@ -132,6 +132,10 @@ def _plc_problems(settings: Settings) -> list[str]:
     camera = {each.name: each for each in settings.cameras}.get(plc.camera, settings.source)
     if plc.kind and plc.triggers and plc.delay_ms > 0 and camera.hardware_trigger:
         problems.append("plc.delay_ms is for a camera that runs freely: with hardware_trigger it must be 0")
+    if plc.overlap and not (plc.kind and plc.triggers and camera.hardware_trigger):
+        problems.append(
+            "plc.overlap is for a camera with hardware_trigger whose parts the controller triggers: leave it out"
+        )
     if plc.kind and plc.triggers and camera.kind == "folder" and camera.watch:
         section = f"cameras '{plc.camera}'" if plc.camera else "source"
         problems.append(

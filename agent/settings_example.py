@@ -55,6 +55,7 @@ port = 0                      # 0: 502 (modbus), 4840 (opcua), 1883 or with ca_f
 delay_ms = 0.0                # a trigger means the first frame that arrives so long after it: a frame's time, and a camera's lag
 timeout_ms = 0.0              # a trigger without a verdict for so long is answered as failed; 0: line.deadline_ms and a quarter
 waiting = 4                   # triggers that may wait for their verdicts; one more is refused
+overlap = false               # hardware_trigger: true takes a trigger before the last image came; a missed one shifts verdicts
 heartbeat_s = 1.0             # the station shows that it lives so often; the controller treats three missed as no verdict
 review_as = "review"          # or "reject", for a gate that has two ways only
 stored_first = false          # true: a verdict is told once its record is on the disk, so that a power cut takes no told one

@@ -74,6 +74,7 @@ class PlcSettings(Section, frozen=True):
     delay_ms: float = 0.0
     timeout_ms: float = 0.0
     waiting: int = 4
+    overlap: bool = False
     heartbeat_s: float = 1.0
     review_as: str = "review"
     stored_first: bool = False

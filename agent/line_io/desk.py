@@ -23,7 +23,11 @@ _NO_FRAME = (Cause.CAMERA_FAULT.value, Cause.BAD_IMAGE.value)
 
 @dataclass(frozen=True, slots=True)
 class DeskRules:
-    """`waiting`: triggers open at once; `timeout_s`: how long one may be; `delay_s`: what the camera lags behind the world."""
+    """`waiting`: triggers open at once; `timeout_s`: how long one may be; `delay_s`: what the camera lags behind the world.
+
+    `one_before_camera`: no trigger is taken while another waits for its frame. A camera with a trigger of its own for each part
+    needs it: if it took no notice of one, each part after would have the next one's frame, and nothing would show it.
+    """
 
     camera: str = ""
     triggers: bool = True
@@ -31,6 +35,7 @@ class DeskRules:
     timeout_s: float = 0.25
     delay_s: float = 0.0
     review_as: str = "review"
+    one_before_camera: bool = False
 
 
 @dataclass(slots=True)
@@ -299,7 +304,8 @@ class Desk:
             return Refused.AGAIN
         if why or self._closed or not self.rules.triggers:
             return Refused.NOT_READY
-        return Refused.FULL if len(self._open) >= self.rules.waiting else None
+        before_camera = self.rules.one_before_camera and any(not each.taken for each in self._open.values())
+        return Refused.FULL if before_camera or len(self._open) >= self.rules.waiting else None
 
     def _was_owed(self, free: list[int], captured_s: float, now_s: float) -> bool:
         """Return whether the frame that is there now is of a trigger that was given up."""

@@ -312,6 +312,26 @@ def test_a_lag_of_a_camera_that_is_triggered_by_wire_is_refused(tmp_path: Path) 
         load_settings(config)
 
 
+@pytest.mark.parametrize(("wired", "overlap", "one"), [(True, False, True), (True, True, False), (False, False, False)])
+def test_a_wired_camera_has_one_part_before_it_unless_the_plant_says_otherwise(
+    tmp_path: Path, wired: bool, overlap: bool, one: bool
+) -> None:
+    config = tmp_path / "agent.toml"
+    config.write_text(
+        f'station = "s"\nhome = "{tmp_path}"\n[source]\nkind = "v4l2"\ndevice = "/dev/video0"\n'
+        f'hardware_trigger = {str(wired).lower()}\n[plc]\nkind = "mqtt"\noverlap = {str(overlap).lower()}\n'
+    )
+    desk = Plc(load_settings(config), HandClock(), ListLog()).desk
+    assert desk is not None and desk.rules.one_before_camera is one
+
+
+def test_overlap_without_a_wired_camera_is_refused(tmp_path: Path) -> None:
+    config = tmp_path / "agent.toml"
+    config.write_text(f'station = "s"\nhome = "{tmp_path}"\n[plc]\nkind = "modbus"\noverlap = true\n')
+    with pytest.raises(InvalidConfig, match=r"plc\.overlap"):
+        load_settings(config)
+
+
 def test_a_camera_that_comes_back_while_another_opening_was_too_slow_keeps_its_place() -> None:
     clock = HandClock()
     meter = LineMeter(clock)
