@@ -101,6 +101,8 @@ class Desk:
                 return refused
             self._number += 1
             early, self._early_s = now_s - self._early_s < self.rules.timeout_s, float("-inf")
+            if early:
+                self._owed.went_astray(now_s)  # one frame that nobody asked for would cost every part after it
             # Its frame was there before it, and `expire` says so: whoever asks may hold what `show` needs.
             due_s = now_s if early else now_s + within_s
             self._open[self._number] = _Open(ask, _printable(part), now_s, due_s, taken=early)

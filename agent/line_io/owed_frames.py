@@ -6,7 +6,7 @@ from collections import deque
 
 _MOST = 64
 _ASTRAY = 3
-_RESTS = "the camera's images came too late or one never came: a pause tells whose the next one is"
+_RESTS = "the camera's images and the requests are out of step: a pause tells whose the next one is"
 
 
 class OwedFrames:
@@ -49,7 +49,7 @@ class OwedFrames:
         return True
 
     def went_astray(self, now_s: float) -> None:
-        """Note that a frame is nobody's though a trigger waits; a few in a row make the line rest."""
+        """Note that a frame is nobody's though a trigger waits, or came before its trigger; a few in a row make the line rest."""
         self._astray += 1
         if self._astray >= _ASTRAY:
             self._astray, self._rests_until_s = 0, now_s + 2 * self._timeout_s

@@ -177,6 +177,25 @@ def test_a_trigger_that_the_camera_took_no_notice_of_costs_a_few_parts_and_a_pau
     assert [ask for ask, _ in line.lost()] == ["a", "b", "c", "d"]
 
 
+def test_an_image_that_nobody_asked_for_costs_a_few_parts_and_a_pause() -> None:
+    line = Wired()
+    assert line.image("nothing") == ""
+    for part in ("a", "b", "c"):
+        line.wait(0.1)
+        line.ask(part)
+        line.wait(0.02)
+        assert line.image(part) == "", "it could be the image of whoever comes next"
+    assert not line.desk.state().ready
+    line.wait(2 * TIMEOUT_S)
+    assert line.desk.state().ready
+    for part in ("d", "e"):
+        line.ask(part)
+        line.wait(0.02)
+        assert line.image(part) == part
+        line.wait(0.1)
+    assert [ask for ask, _ in line.lost()] == ["a", "b", "c"]
+
+
 def test_a_camera_that_is_late_once_in_a_while_makes_no_pause() -> None:
     line = Wired()
     for n in range(9):

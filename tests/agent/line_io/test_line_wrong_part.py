@@ -287,6 +287,7 @@ def test_a_camera_that_is_triggered_before_the_request_never_gives_one_part_the_
         desk.expire()
         clock.forward(0.1)
     assert [(each.ask, each.verdict, each.lost) for each in shown] == [(n, "REJECT", Lost.TIMEOUT) for n in (1, 2, 3)]
+    clock.forward(2.0)  # the pause after three in a row
     camera.put(GREY)
     assert (source.read() or pytest.fail("none")).asked == 0
     desk.trigger(8, "part-8")  # that was its frame, and the next part's comes before anybody has said so
