@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agent.line_io.desk import Desk, DeskRules
@@ -268,6 +268,7 @@ def test_no_trigger_is_taken_while_another_waits_for_its_image() -> None:
 
 @pytest.mark.parametrize("one_before_camera", [False, True])
 @given(fates=FATES)
+@example(fates=[("ignored", 1, 2), ("image", 1, 2)])
 def test_however_late_and_lossy_a_camera_is_no_part_gets_the_image_of_another(
     one_before_camera: bool, fates: list[tuple[str, int, int]]
 ) -> None:
@@ -279,9 +280,8 @@ def test_however_late_and_lossy_a_camera_is_no_part_gets_the_image_of_another(
     assert line.image("first") == "first"  # from here on the camera's count says what is lost
     for n, (fate, takes, apart) in enumerate(fates):
         due.append((asked_at, 0, n, "ask"))
-        if (
-            fate == "ignored"
-        ):  # Where several may wait, nothing is asked before it is given up: the next image would be its own.
+        if fate == "ignored":
+            # Where several may wait, nothing is asked before it is given up: the next image would be its own.
             asked_at += apart if one_before_camera else max(apart, 26)
             continue
         # A camera's images come in their order, each within twice the timeout of its request.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,17 +13,6 @@ from cloud.store.database import CannotOpen
 from cloud.store_wiring import missing_file, open_database
 from tests.fakes.cloud_plant import CloudPlant
 from tests.fakes.cloud_tables import T0
-
-
-@pytest.fixture
-def logging_as_before() -> Iterator[None]:
-    """Take back what `serve` makes of this process's log."""
-    levels = {name: logging.getLogger(name).level for name in ("", *logging.root.manager.loggerDict)}
-    handlers = list(logging.root.handlers)
-    yield
-    logging.root.handlers[:] = [handler for handler in logging.root.handlers if handler in handlers]
-    for name, level in levels.items():
-        logging.getLogger(name).setLevel(level)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -24,17 +23,6 @@ def hook() -> Iterator[Hook]:
     made = Hook()
     yield made
     made.stop()
-
-
-@pytest.fixture
-def logging_as_before() -> Iterator[None]:
-    """Take back what `serve` makes of this process's log."""
-    levels = {name: logging.getLogger(name).level for name in ("", *logging.root.manager.loggerDict)}
-    handlers = list(logging.root.handlers)
-    yield
-    logging.root.handlers[:] = [handler for handler in logging.root.handlers if handler in handlers]
-    for name, level in levels.items():
-        logging.getLogger(name).setLevel(level)
 
 
 @pytest.fixture
